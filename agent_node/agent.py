@@ -1,0 +1,90 @@
+"""What the author of an agent sees: the agent is an async generator over a TurnContext.
+
+    async def greeter(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        ctx.state["greeted"] = ctx.state.get("greeted", 0) + 1
+        yield f"Hello for the {ctx.state['greeted']}. time, "
+        yield "nice to see you."
+        yield Result({"greeted": ctx.state["greeted"]})
+
+A yielded `str` is words, sent as they come. The session's state is the turn's own copy until the turn completes: a turn
+that fails or is cancelled leaves it as it was. Between two yields the agent must await whatever takes long; a blocked
+event loop costs the node its lease. Agents are found by the entry point group `agentring.agents`, or given to a node as
+`--agent name=package.module:attribute`.
+"""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from agentring.ids import Epoch, NodeId
+
+JsonObject = dict[str, Any]
+"""What survives json.dumps and json.loads unchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What the agent returns beside its words; the last one counts. It becomes the turn's or the task's result."""
+
+    data: Mapping[str, Any]
+
+
+AgentEvent = str | Result
+
+
+@dataclass(frozen=True, slots=True)
+class PastTurn:
+    """A completed turn of the session."""
+
+    input_text: str
+    output_text: str
+
+
+class TurnContext(Protocol):
+    """One turn of a session, or the run of a task, as its agent sees it."""
+
+    @property
+    def input_text(self) -> str:
+        """The user's words."""
+
+    @property
+    def input_data(self) -> JsonObject:
+        """The user's structured parameters; empty where there are none."""
+
+    @property
+    def state(self) -> JsonObject:
+        """The session's state, to be changed in place. Empty for a new session and for a task."""
+
+    @property
+    def history(self) -> Sequence[PastTurn]:
+        """The session's latest completed turns, oldest first. Empty for a task."""
+
+    @property
+    def turn_number(self) -> int:
+        """Which turn of the session this is, counting completed ones, from 1; 1 for a task."""
+
+    @property
+    def attempt(self) -> int:
+        """Which run of this turn or task, from 1."""
+
+    @property
+    def node_id(self) -> NodeId:
+        """The node that it runs on."""
+
+    @property
+    def fencing_token(self) -> Epoch:
+        """The owner's epoch. Hand it to whatever can compare: a lower one than seen before must be refused."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this turn or task, different for any other."""
+
+    async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
+        """Calls `function(**arguments)` and tells the session's streams of the call and its answer.
+
+        Arguments and answer must be JSON. Raises what the function raises, and NodeFenced before the call where the
+        node may no longer own the session.
+        """
+
+
+Agent = Callable[[TurnContext], AsyncIterator[AgentEvent]]

@@ -1,0 +1,15 @@
+"""The names of the metadata that agentring reads and writes; protos/agentring/v1/node.proto says what each means."""
+
+SESSION_ID = "x-session-id"
+AGENT = "x-agent"
+TASK_KEY = "x-task-key"
+TENANT_ID = "x-tenant-id"
+
+INTERNAL_PREFIX = "x-agentring-"
+"""Never accepted from a client."""
+NODE = "x-agentring-node"
+EPOCH = "x-agentring-epoch"
+RING = "x-agentring-ring"
+STREAM_ID = "x-agentring-stream-id"
+REDIRECT = "x-agentring-redirect"
+REFUSED = "x-agentring-refused"

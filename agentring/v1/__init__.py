@@ -1,0 +1,1 @@
+"""Generated from protos/agentring/v1 by scripts/gen_protos; never edited."""
