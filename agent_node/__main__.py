@@ -1,0 +1,27 @@
+"""`python -m agent_node`: one agent node. See agent_node/settings.py for its flags."""
+
+import sys
+
+from agent_node.app import run_node
+from agent_node.data_dir import DataDirInUse
+from agent_node.registry import AgentNotLoadable
+from agent_node.settings import NodeSettings
+from agentring import process, settings
+from agentring.cluster.registration import NodeIdTaken
+from agentring.rpc.server import CannotListen
+
+
+def main() -> None:
+    """Runs the node until it is told to stop."""
+    node = settings.load(NodeSettings, sys.argv[1:], program="agent_node")
+    process.run(
+        lambda stop, ready: run_node(node, stop, ready),
+        program="agent_node",
+        log_level=node.log_level,
+        cannot_start=(AgentNotLoadable, CannotListen, DataDirInUse, NodeIdTaken),
+        node_id=node.node_id,
+    )
+
+
+if __name__ == "__main__":
+    main()

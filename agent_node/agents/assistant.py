@@ -1,0 +1,117 @@
+"""The agent `assistant`: remembers, reckons and knows where it runs, without a model and without a network.
+
+Guarantees that every text gets a short answer and a result with an `intent`, and that the session's state stays bounded
+(`memory`). Not a language model: it understands the phrases of `phrases` and says so of everything else. Called by the
+node through the entry point group `agentring.agents`.
+
+The results, for scripts; where a change was refused they also have `"refused": True`:
+
+    {"intent": "name", "name": "Ada" or None}
+    {"intent": "notes", "notes": [...]}      {"intent": "todos", "todos": [...]}      all that there are now
+    {"intent": "forget", "forgotten": 1}                                              how many things
+    {"intent": "arithmetic", "expression": "2 + 2", "value": 4}                       or "value": None, "refusal": why
+    {"intent": "status", "node": "node-1", "epoch": 7, "turn": 3}
+    {"intent": "help"}      {"intent": "greeting"}      {"intent": "other"}
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+from agent_node.agent import AgentEvent, JsonObject, Result, TurnContext
+from agent_node.agents.arithmetic import MAX_DIGITS, MAX_LENGTH, ExpressionError, Number, Refusal, evaluate
+from agent_node.agents.memory import Memory
+from agent_node.agents.phrases import Ask, understand
+from agent_node.agents.remembering import Answer
+from agent_node.agents.remembering import answer as answer_from_memory
+
+_HELP = """I remember what you tell me in this session, do arithmetic, and know where I run. Say, for example:
+- my name is Ada / what is my name?
+- note: buy milk / remember that the shop closes at six / what do you remember?
+- todo: call Bob / list todos / done 1
+- forget note 1 / forget my name / forget everything
+- what is 2 + 3 * 4? / calculate 10% of 50
+- where are you? / how many turns?"""
+
+_REFUSALS = {
+    Refusal.UNREADABLE: "I cannot read that as arithmetic. I know numbers, + - * / // % ** and parentheses.",
+    Refusal.TOO_LONG: f"That is too long for me: at most {MAX_LENGTH} characters.",
+    Refusal.TOO_DEEP: "That is nested too deeply for me.",
+    Refusal.TOO_LARGE: f"That gets too large for me: at most {MAX_DIGITS} digits.",
+    Refusal.DIVISION_BY_ZERO: "That divides by zero, which has no answer.",
+    Refusal.NOT_REAL: "That is not a real number.",
+}
+
+_PIECES = re.compile(r"\S+\s*")
+_EXACT_INTEGER = 2**53
+
+
+async def assistant(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Answers one turn, word by word, and returns what it did."""
+    answer = await _answer(ctx)
+    for piece in _PIECES.finditer(answer.words):
+        yield piece.group()
+        # A long list of notes must not keep the event loop to itself.
+        await asyncio.sleep(0)
+    yield Result(answer.result)
+
+
+async def calculator(expression: str) -> JsonObject:
+    """The tool: `{"value": number}`, or `{"refusal": why}` with a Refusal's value.
+
+    A sum without an answer is an answer, not a failure of the tool. A whole number beyond 2**53, which JSON's readers
+    would round, is a string of its digits.
+    """
+    try:
+        return {"value": _as_json(evaluate(expression))}
+    except ExpressionError as error:
+        return {"refusal": error.refusal.value}
+
+
+async def _answer(ctx: TurnContext) -> Answer:
+    request = understand(ctx.input_text)
+    memory = Memory(ctx.state)
+    # With the name where there is one: ", Ada".
+    you = f", {memory.name}" if memory.name else ""
+    match request.ask:
+        case Ask.CALCULATE:
+            return await _calculate(ctx, request.about)
+        case Ask.STATUS:
+            return _status(ctx)
+        case Ask.HELP:
+            return Answer(_HELP, {"intent": "help"})
+        case Ask.GREET:
+            return Answer(f'Hello{you}. Say "help" to see what I can do.', {"intent": "greeting"})
+        case Ask.OTHER:
+            return Answer(
+                f"I have no answer to that{you}: I am a small assistant with a memory and a calculator. "
+                'Say "help" to see what I can do.',
+                {"intent": "other"},
+            )
+        case _:
+            return answer_from_memory(request, memory)
+
+
+async def _calculate(ctx: TurnContext, expression: str) -> Answer:
+    found: JsonObject = await ctx.tool("calculator", calculator, expression=expression)
+    result: JsonObject = {"intent": "arithmetic", "expression": expression, "value": found.get("value")}
+    if "refusal" in found:
+        return Answer(_REFUSALS[Refusal(found["refusal"])], {**result, "refusal": found["refusal"]})
+    return Answer(f"{expression} = {_in_words(found['value'])}", result)
+
+
+def _status(ctx: TurnContext) -> Answer:
+    node, epoch, turn = ctx.node_id, ctx.fencing_token, ctx.turn_number
+    return Answer(
+        f"I run on node {node} in epoch {epoch}. This is turn {turn} of our session.",
+        {"intent": "status", "node": node, "epoch": epoch, "turn": turn},
+    )
+
+
+def _as_json(value: Number) -> Number | str:
+    return str(value) if isinstance(value, int) and abs(value) > _EXACT_INTEGER else value
+
+
+def _in_words(value: Number | str) -> str:
+    # Twelve digits hide what doubles do to decimals: 0.1 + 0.2 is 0.3.
+    return f"{value:.12g}" if isinstance(value, float) else str(value)

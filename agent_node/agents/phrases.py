@@ -1,0 +1,144 @@
+"""What the assistant's user wants: a text becomes a request, with what it is about.
+
+Guarantees that any text at all becomes a request, in a time that is bounded. Case, surplus spaces and the punctuation
+around a phrase do not matter; what the user wants kept keeps its case. English only, and only whole phrases: a text
+that merely contains one is OTHER, since a wrong guess would change what is remembered. Called by the assistant.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from agent_node.agents import sums
+
+
+class Ask(Enum):
+    """What a user can ask for."""
+
+    TELL_NAME = auto()
+    """about: the name."""
+    SAY_NAME = auto()
+    ADD_NOTE = auto()
+    """about: the note; empty where it was left out."""
+    LIST_NOTES = auto()
+    ADD_TODO = auto()
+    """about: what is to be done; empty where it was left out."""
+    LIST_TODOS = auto()
+    FINISH_TODO = auto()
+    """about: the todo's number or its words."""
+    FORGET = auto()
+    """about: what to forget, in the user's words."""
+    CALCULATE = auto()
+    """about: the expression."""
+    STATUS = auto()
+    HELP = auto()
+    GREET = auto()
+    OTHER = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What one text asks for."""
+
+    ask: Ask
+    about: str = ""
+
+
+LONGEST_READ = 2_000
+"""Characters that are looked at, surplus spaces apart. Nothing as long is ever kept or worked out, so nothing is cut without a word."""
+
+# A phrase is compared whole, in its plain form: lower case, no punctuation, without please and thanks.
+_QUESTIONS = [
+    (Ask.GREET, r"(?:hi|hello|hey|greetings|good (?:morning|afternoon|day|evening))(?: there| assistant)?"),
+    (
+        Ask.SAY_NAME,
+        r"(?:what is|whats|tell me|say|do you (?:still )?(?:know|remember)|remember|recall) my name"
+        r"|who am i|what am i called|do you (?:still )?(?:know|remember) (?:me|who i am)",
+    ),
+    (
+        Ask.LIST_NOTES,
+        r"what (?:do|did|can|have) you (?:still )?(?:know|remembered|remember|recall|noted|note)(?: (?:about|of) me)?"
+        r"|what (?:did i tell|have i told) you"
+        r"|(?:(?:list|show me|show|read me|read|tell me|what are) )?(?:all )?(?:my |your |the )?notes",
+    ),
+    (
+        Ask.LIST_TODOS,
+        r"(?:(?:list|show me|show|read me|read|tell me|what are|whats on|what is on) )?(?:all )?(?:my |the )?"
+        r"(?:todos?|to dos?)(?: list)?"
+        r"|what (?:do i have|have i|have i got|is there|is left) to do|what (?:should|must) i do",
+    ),
+    (
+        Ask.STATUS,
+        r"status|node|epoch|where (?:are you(?: running)?|do you run|am i)"
+        r"|(?:what|which) node(?: (?:is this|are you(?: running)?(?: on)?|do you run on|am i (?:on|talking to)))?"
+        r"|(?:what|which) (?:turn|epoch)(?: (?:is this|is it|are (?:we|you) in))?"
+        r"|(?:what is|whats) (?:the|your) (?:status|node|epoch|turn)"
+        r"|how many turns(?: (?:is this|is it|so far|(?:have|did|were) [a-z ]{1,40}))?",
+    ),
+    (
+        Ask.HELP,
+        r"help(?: me)?|commands|(?:what|who) are you|(?:what is|whats) your name|how do you work"
+        r"|what (?:can|do) you do(?: for me)?",
+    ),
+]
+_PLAIN_QUESTIONS = [(ask, re.compile(pattern)) for ask, pattern in _QUESTIONS]
+
+# A phrase that brings something along: the group `about`, in the user's own writing.
+_ABOUT = r"(?:\s*[:,.!?]+\s*|\s+-+\s+|\s+|$)(?P<about>.*)"
+_I_AM = r"i(?:\s+am|['\u2019]?m)"
+_STATEMENTS = [
+    (
+        Ask.TELL_NAME,
+        r"(?:remember\s+(?:that\s+)?)?"
+        r"(?:my name(?:\s+is|['\u2019]?s)|" + _I_AM + r" called"
+        r"|(?:you (?:can|may) )?call me(?!\s+(?:an?|at|back|if|later|now|on|tomorrow|when)\b))\b"
+        # A name ends with the clause: "my name is Ada, and I like tea".
+        r"\s*:?\s*(?P<about>[^.,:;!?]*?)(?:\s+(?:and|but)\s.*|[.,:;!?].*)?",
+    ),
+    (Ask.ADD_TODO, r"add\s+(?P<about>.+) to (?:my |the )?(?:todos?|to-?\s?dos?)(?: list)?\W*"),
+    (Ask.ADD_NOTE, r"add\s+(?P<about>.+) to (?:my |the |your )?notes\W*"),
+    (Ask.FINISH_TODO, r"(?:todo|to-do)\s+(?P<about>#?[0-9]+)(?:\s+is)? (?:done|finished)\W*"),
+    (Ask.ADD_TODO, r"(?:(?:add|new)\s+)?(?:an?\s+)?(?:new\s+)?(?:todo|to-do|to do\s*(?=:))" + _ABOUT),
+    (Ask.FINISH_TODO, r"(?:" + _I_AM + r" )?(?:done|finished|finish|completed|complete)(?:\s+with)?" + _ABOUT),
+    (Ask.ADD_NOTE, r"(?:(?:add|take|make|write)\s+)?(?:an?\s+)?note(?:\s+(?:to self|that|down|of))?" + _ABOUT),
+    (Ask.ADD_NOTE, r"(?:remember|(?:do not|don['\u2019]?t) forget)(?:\s+(?:that|to))?" + _ABOUT),
+    (Ask.FORGET, r"(?:forget|delete|remove|clear)(?:\s+(?:about|that))?" + _ABOUT),
+]
+_SAID_STATEMENTS = [(ask, re.compile(pattern, re.IGNORECASE)) for ask, pattern in _STATEMENTS]
+
+_COURTESY_BEFORE = re.compile(
+    r"(?:(?:please|hi|hello|hey|there|good (?:morning|afternoon|day|evening)|okay|ok|well|so|and|now"
+    r"|(?:can|could|will|would) you)\b[\s,.:!]*)+",
+    re.IGNORECASE,
+)
+_COURTESY_AFTER = re.compile(r"(?: (?:please|thanks|thank you|again|now|right now|so far))+$")
+_QUOTES = " \"'`\u2018\u2019\u201c\u201d"
+
+
+def understand(text: str) -> Request:
+    """What the text asks for; OTHER where nothing here fits."""
+    text = " ".join(text.split(maxsplit=LONGEST_READ))[:LONGEST_READ]
+    courtesy = _COURTESY_BEFORE.match(text)
+    bare = text[courtesy.end() :] if courtesy else text
+    if text and not text.strip("?! "):
+        return Request(Ask.HELP)
+    for candidate in (text, bare):
+        question = _COURTESY_AFTER.sub("", plain(candidate))
+        for ask, phrase in _PLAIN_QUESTIONS:
+            if phrase.fullmatch(question):
+                return Request(ask)
+    for ask, phrase in _SAID_STATEMENTS:
+        if said := phrase.fullmatch(bare):
+            return Request(ask, _tidy(said["about"]))
+    expression = sums.asked(bare)
+    return Request(Ask.OTHER) if expression is None else Request(Ask.CALCULATE, expression)
+
+
+def plain(text: str) -> str:
+    """The text's words alone, for comparing: `What's my "to-do" list?` is `whats my todo list`."""
+    return " ".join(re.sub(r"[^\w\s]", "", text.casefold()).split())
+
+
+def _tidy(about: str) -> str:
+    # A question mark may belong to what is kept, the full stop of the sentence does not.
+    return about.strip(_QUOTES).rstrip(".,;:! ").strip(_QUOTES)

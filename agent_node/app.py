@@ -1,0 +1,90 @@
+"""A node, from start to stop.
+
+Start: 1. lock the data directory; 2. bind and serve (every call answers NODE_FENCED until joined); 3. watch the
+membership; 4. join; 5. healthy. Stop is the reverse: drain (unhealthy, streams told, lease revoked), then the server,
+then the rest.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
+from agent_node.data_dir import DataDir, boot_id
+from agent_node.incarnation import Incarnations
+from agent_node.registry import load_agents
+from agent_node.services.node import NodeService
+from agent_node.services.session import SessionService
+from agent_node.services.task import TaskService
+from agent_node.settings import NodeSettings
+from agentring.cluster.clock import BootClock
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.keys import Keys
+from agentring.cluster.membership import Membership
+from agentring.cluster.registration import NodeIdentity
+from agentring.ids import NodeId
+from agentring.rpc.server import Server
+from agentring.v1 import node_pb2, session_pb2, task_pb2
+
+_STOP_GRACE_S = 1.0
+
+
+async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined.
+
+    Raises AgentNotLoadable, DataDirInUse, CannotListen, NodeIdTaken, EtcdError, OSError.
+    """
+    agents = load_agents(settings.agent)
+    clock = BootClock()
+    keys = Keys(settings.cluster)
+    with ExitStack() as stack:
+        data_dir = stack.enter_context(DataDir(settings.data_dir))
+        audit: AuditLog = NoAuditLog()
+        if settings.audit_log is not None:
+            audit = file_audit = FileAuditLog(settings.audit_log, NodeId(settings.node_id))
+            stack.callback(file_audit.close)
+        async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
+            membership = Membership(etcd, keys, clock)
+            incarnations = Incarnations(etcd, keys, membership, agents, clock, audit, settings)
+            server = Server(
+                settings.listen,
+                {
+                    session_pb2.DESCRIPTOR.services_by_name["SessionService"]: SessionService(incarnations, settings),
+                    task_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskService(incarnations, settings),
+                    node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations),
+                },
+            )
+            identity = NodeIdentity(
+                node_id=NodeId(settings.node_id),
+                address=settings.advertise or server.address,
+                agents=frozenset(agents),
+                weight=settings.weight,
+                labels=settings.labels,
+                boot_id=boot_id(),
+                data_uuid=data_dir.uuid,
+            )
+            await server.start()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    watching = group.create_task(membership.run())
+                    joined = asyncio.Event()
+                    living = group.create_task(incarnations.run(identity, joined))
+                    await _first_of(group, joined, stop)
+                    if joined.is_set():
+                        await server.set_serving(True)
+                        ready(server.address)
+                        await stop.wait()
+                        await server.set_serving(False)
+                        incarnations.stop()
+                        await asyncio.wait([living])
+                    living.cancel()
+                    watching.cancel()
+            finally:
+                await server.stop(_STOP_GRACE_S)
+
+
+async def _first_of(group: asyncio.TaskGroup, *events: asyncio.Event) -> None:
+    waits = [group.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()

@@ -1,0 +1,110 @@
+"""One stream's place in an event log: what it has been sent, what it is owed, and when it ends.
+
+Guarantees: `next` returns events in the order of seq, each once, and beside them what only this stream is told
+(`opened`, `turn_rejected`, replays of an ended turn); while the stream is not read, nothing piles up here but the place
+in the log: events merge in the log, and whoever adds to the aside waits until it was taken. Owned by the service's
+method that serves the stream.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from types import TracebackType
+
+from agent_node.event_log import READ_BYTES, EventLog
+from agentring.errors import AgentringError
+from agentring.v1 import session_pb2
+
+ACK_WITHIN_S = 0.1
+"""How long an acknowledgement waits for an event to travel with."""
+
+
+class Attachment:
+    """A reader of an event log. Resource handling: `with`."""
+
+    def __init__(self, log: EventLog, after_seq: int, *, turn_id: str | None = None, heartbeat_s: float) -> None:
+        """turn_id: only this turn's events; heartbeat_s: how long the stream may be silent."""
+        self._log = log
+        self._turn_id = turn_id
+        self._heartbeat_s = heartbeat_s
+        self._aside: deque[session_pb2.Event] = deque()
+        self._aside_taken = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._error: AgentringError | None = None
+        self._ends_after: Callable[[], int | None] = lambda: None
+        self._acked_sent = 0
+        self.through_seq = after_seq
+        self.acked_frame = 0
+
+    def __enter__(self) -> "Attachment":
+        self._log.subscribe(self._wake)
+        return self
+
+    def __exit__(self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None) -> None:
+        self._log.unsubscribe(self._wake)
+
+    def ack(self, frame: int) -> None:
+        """The client's frames up to this one are safe."""
+        self.acked_frame = frame
+        self._wake.set()
+
+    def end_after(self, ends_after: Callable[[], int | None]) -> None:
+        """The stream ends well once it was sent everything up to ends_after(); None: not yet known."""
+        self._ends_after = ends_after
+        self._wake.set()
+
+    def fail(self, error: AgentringError) -> None:
+        """The stream ends with this error."""
+        self._error = error
+        self._wake.set()
+
+    async def tell(self, events: Iterable[session_pb2.Event]) -> None:
+        """Tells this stream alone; waits until what it was told before is taken."""
+        while self._aside:
+            self._aside_taken.clear()
+            await self._aside_taken.wait()
+        self._aside.extend(events)
+        self._wake.set()
+
+    async def next(self) -> list[session_pb2.Event] | None:
+        """What to send next; an empty list: only the new through_seq and acked_frame; None: the stream has ended well.
+
+        Raises what the log ended with, or what `fail` was given. Cancellation: nothing is lost.
+        """
+        while True:
+            self._wake.clear()
+            if events := self._take_aside() or self._take_from_log():
+                self._acked_sent = self.acked_frame
+                return events
+            if error := self._error or self._log.end_error:
+                raise error
+            end_seq = self._ends_after()
+            acked = self._acked_sent == self.acked_frame
+            if end_seq is not None and self.through_seq >= end_seq and acked:
+                return None
+            try:
+                async with asyncio.timeout(self._heartbeat_s if acked else ACK_WITHIN_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                if acked:
+                    return [session_pb2.Event(heartbeat=session_pb2.Heartbeat())]
+                self._acked_sent = self.acked_frame
+                return []
+
+    def _take_aside(self) -> list[session_pb2.Event]:
+        events, size_bytes = [], 0
+        while self._aside and size_bytes < READ_BYTES:
+            events.append(self._aside.popleft())
+            size_bytes += events[-1].ByteSize()
+        if events and not self._aside:
+            self._aside_taken.set()
+        return events
+
+    def _take_from_log(self) -> list[session_pb2.Event]:
+        while True:
+            before = self.through_seq
+            self.through_seq, events = self._log.read(before)
+            if self._turn_id is not None:
+                events = [event for event in events if event.turn_id == self._turn_id]
+            if events or self.through_seq == before:
+                return events

@@ -1,0 +1,83 @@
+"""The audit log: every state transition as one JSON line, for checkers. Never payloads.
+
+Lines of several processes may share a file: each is one O_APPEND write of less than a page.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Literal, Protocol
+
+from agentring.ids import Incarnation, NodeId, SessionRef, TaskRef
+
+Transition = Literal[
+    "joined",
+    "fenced",
+    "claimed",
+    "released",
+    "activated",
+    "passivated",
+    "turn_accepted",
+    "turn_started",
+    "turn_committed",
+    "turn_failed",
+    "turn_cancelled",
+    "turn_rejected",
+    "tool_started",
+    "task_started",
+    "task_committed",
+    "task_failed",
+    "task_cancelled",
+    "drain_started",
+    "drain_done",
+]
+
+
+class AuditLog(Protocol):
+    """Where transitions go."""
+
+    incarnation: Incarnation
+    """Which incarnation of the node the next ones are of."""
+
+    def write(self, event: Transition, ref: SessionRef | TaskRef | None = None, **fields: str | int) -> None:
+        """Records one transition."""
+
+
+class NoAuditLog:
+    """Records nothing."""
+
+    def __init__(self) -> None:
+        """Nothing to open."""
+        self.incarnation = Incarnation(0)
+
+    def write(self, event: Transition, ref: SessionRef | TaskRef | None = None, **fields: str | int) -> None:
+        """Records nothing."""
+
+
+class FileAuditLog:
+    """One line a transition, in the order of the process. Resource handling: `close()`."""
+
+    def __init__(self, path: Path, node_id: NodeId) -> None:
+        """Raises OSError."""
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._node_id = node_id
+        self.incarnation = Incarnation(0)
+
+    def close(self) -> None:
+        """Closes the file."""
+        os.close(self._file)
+
+    def write(self, event: Transition, ref: SessionRef | TaskRef | None = None, **fields: str | int) -> None:
+        """Records one transition, at CLOCK_BOOTTIME."""
+        line: dict[str, str | int] = {
+            "t_ns": time.clock_gettime_ns(time.CLOCK_BOOTTIME),
+            "node": self._node_id,
+            "incarnation": self.incarnation,
+            "event": event,
+        }
+        if isinstance(ref, SessionRef):
+            line |= {"tenant": ref.tenant, "session": ref.session_id}
+        elif isinstance(ref, TaskRef):
+            line |= {"tenant": ref.tenant, "task": ref.task_key}
+        os.write(self._file, json.dumps(line | fields, separators=(",", ":")).encode() + b"\n")

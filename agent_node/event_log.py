@@ -1,0 +1,183 @@
+"""A session's or a task run's events, in order, in memory, bounded.
+
+Guarantees: events are numbered without a gap and no number is used twice; a reader that asks for what comes after a seq
+gets exactly that, whatever was merged (adjacent words are stored together but can be cut at any seq); memory stays under
+the bound, the oldest events going first, and a reader that fell behind is told by a `gap`. Does not guarantee
+durability.
+
+Words are stored as runs of pieces rather than as one message a piece: appending one is what a token costs. Written by
+the turn that runs; read by every attached stream.
+"""
+
+import asyncio
+import time
+from bisect import bisect_right
+from dataclasses import dataclass, field
+
+from agentring.errors import AgentringError, ResumeOffsetExpired
+from agentring.ids import Epoch
+from agentring.v1 import session_pb2
+
+READ_BYTES = 16 << 10
+"""About how much one read returns, and the most that is merged into one event."""
+_EVENT_OVERHEAD_BYTES = 160
+
+
+@dataclass(slots=True)
+class _Single:
+    """One event with one number."""
+
+    first_seq: int
+    event: session_pb2.Event
+    size_bytes: int
+
+
+@dataclass(slots=True)
+class _Words:
+    """Consecutive words of one turn; piece i has the number first_seq + i."""
+
+    first_seq: int
+    turn_id: str
+    attempt: int
+    time_ns: int
+    offset: int
+    pieces: list[str] = field(default_factory=list)
+    ends: list[int] = field(default_factory=list)
+    """Where each piece ends, in bytes of UTF-8 from `offset`."""
+    size_bytes: int = 0
+
+
+class EventLog:
+    """The events of one activation."""
+
+    def __init__(self, epoch: Epoch, max_bytes: int) -> None:
+        """max_bytes: about how much memory the events may take."""
+        self._epoch = epoch
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._entries: list[_Single | _Words] = []
+        self._readers: set[asyncio.Event] = set()
+        self._end: AgentringError | None = None
+        self.head_seq = 0
+
+    @property
+    def oldest_seq(self) -> int:
+        """The oldest number that is kept; head_seq + 1: none."""
+        return self._entries[0].first_seq if self._entries else self.head_seq + 1
+
+    @property
+    def end_error(self) -> AgentringError | None:
+        """Why no more events will come, and every attached stream ends; None: the log lives."""
+        return self._end
+
+    def append(self, event: session_pb2.Event) -> int:
+        """Numbers an event (of which the caller sets turn_id, attempt and body) and stores it; returns its seq."""
+        self.head_seq += 1
+        event.seq = self.head_seq
+        event.epoch = self._epoch
+        event.time.FromNanoseconds(time.time_ns())
+        self._add(_Single(self.head_seq, event, event.ByteSize() + _EVENT_OVERHEAD_BYTES))
+        return self.head_seq
+
+    def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
+        """Stores words that begin `offset` bytes into the turn's text; returns how many bytes they are."""
+        self.head_seq += 1
+        size_bytes = len(text) if text.isascii() else len(text.encode())
+        last = self._entries[-1] if self._entries else None
+        if (
+            not isinstance(last, _Words)
+            or last.turn_id != turn_id
+            or last.attempt != attempt
+            or last.ends[-1] + size_bytes > READ_BYTES
+        ):
+            last = _Words(self.head_seq, turn_id, attempt, time.time_ns(), offset)
+            self._add(last)
+        last.pieces.append(text)
+        last.ends.append(offset - last.offset + size_bytes)
+        last.size_bytes += size_bytes + 64
+        self._bytes += size_bytes + 64
+        self._shrink()
+        self._wake()
+        return size_bytes
+
+    def end(self, error: AgentringError) -> None:
+        """Ends every attached stream with an error, after what is stored; the first one stays."""
+        if self._end is None:
+            self._end = error
+            self._wake()
+
+    def start_after(self, after_seq: int | None) -> int:
+        """Where a stream with this after_seq begins. Raises ResumeOffsetExpired."""
+        if after_seq is None:
+            return self.head_seq
+        if after_seq > self.head_seq or 0 < after_seq < self.oldest_seq - 1:
+            raise ResumeOffsetExpired(self.oldest_seq, self.head_seq)
+        return after_seq
+
+    def read(self, after_seq: int, through_seq: int | None = None) -> tuple[int, list[session_pb2.Event]]:
+        """Events after a seq, about READ_BYTES of them, and the number they reach; stops at through_seq."""
+        limit = self.head_seq if through_seq is None else min(through_seq, self.head_seq)
+        if after_seq >= limit:
+            return after_seq, []
+        events: list[session_pb2.Event] = []
+        if after_seq + 1 < self.oldest_seq:
+            gap_end = min(self.oldest_seq - 1, limit)
+            events.append(self._gap(after_seq + 1, gap_end))
+            after_seq = gap_end
+        size_bytes = 0
+        index = bisect_right(self._entries, after_seq + 1, key=lambda entry: entry.first_seq) - 1
+        while after_seq < limit and size_bytes < READ_BYTES:
+            entry = self._entries[index]
+            event = entry.event if isinstance(entry, _Single) else self._merged(entry, after_seq, limit)
+            events.append(event)
+            after_seq = event.seq
+            size_bytes += event.ByteSize()
+            index += 1
+        return after_seq, events
+
+    def subscribe(self, reader: asyncio.Event) -> None:
+        """Sets the reader's event whenever something is appended or the log ends, until unsubscribed."""
+        self._readers.add(reader)
+
+    def unsubscribe(self, reader: asyncio.Event) -> None:
+        """The reader is not told any more."""
+        self._readers.discard(reader)
+
+    @property
+    def readers(self) -> int:
+        """How many streams are attached."""
+        return len(self._readers)
+
+    def _merged(self, words: _Words, after_seq: int, limit: int) -> session_pb2.Event:
+        start = max(0, after_seq + 1 - words.first_seq)
+        stop = min(len(words.pieces), limit + 1 - words.first_seq)
+        event = session_pb2.Event(
+            seq=words.first_seq + stop - 1, epoch=self._epoch, turn_id=words.turn_id, attempt=words.attempt
+        )
+        if stop - start > 1:
+            event.first_seq = words.first_seq + start
+        event.time.FromNanoseconds(words.time_ns)
+        event.text_delta.offset = words.offset + (words.ends[start - 1] if start else 0)
+        event.text_delta.text = "".join(words.pieces[start:stop])
+        return event
+
+    def _gap(self, first_seq: int, seq: int) -> session_pb2.Event:
+        return session_pb2.Event(seq=seq, first_seq=first_seq, epoch=self._epoch, gap=session_pb2.Gap())
+
+    def _add(self, entry: _Single | _Words) -> None:
+        self._entries.append(entry)
+        self._bytes += entry.size_bytes
+        self._shrink()
+        self._wake()
+
+    def _shrink(self) -> None:
+        drop = 0
+        while self._bytes > self._max_bytes and drop < len(self._entries) - 1:
+            self._bytes -= self._entries[drop].size_bytes
+            drop += 1
+        if drop:
+            del self._entries[:drop]
+
+    def _wake(self) -> None:
+        for reader in self._readers:
+            reader.set()

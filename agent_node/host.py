@@ -1,0 +1,187 @@
+"""The sessions that this incarnation of the node owns: activates, finds, drains and drops them.
+
+Guarantees: one Session per name, made only after its claim; a session that another node holds is answered with NotOwner,
+also where this node would refuse a new one; after `drop_all` no session of this incarnation writes anything. Called by
+the session service; owned by the incarnation.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+
+import structlog
+
+from agent_node.activation import Activations
+from agent_node.agent import Agent
+from agent_node.session import Session
+from agent_node.settings import NodeSettings
+from agent_node.store import Store, StoredSession
+from agent_node.turn import RunEnvironment
+from agentring.cluster.claim import Claims
+from agentring.cluster.clock import Clock
+from agentring.errors import (
+    AgentNotFound,
+    AgentRequired,
+    AgentringError,
+    InternalError,
+    NodeDraining,
+    NodeOverloaded,
+    SessionClosed,
+    SessionNotFound,
+)
+from agentring.ids import Epoch, SessionRef
+
+_log = structlog.get_logger()
+
+
+class Host:
+    """Sessions by name."""
+
+    def __init__(
+        self,
+        env: RunEnvironment,
+        claims: Claims,
+        store: Store,
+        agents: Mapping[str, Agent],
+        clock: Clock,
+        settings: NodeSettings,
+        slots: asyncio.Semaphore,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """slots: the node's places for running turns; tasks: owns the sessions' runners."""
+        self._env = env
+        self._claims = claims
+        self._store = store
+        self._agents = agents
+        self._clock = clock
+        self._settings = settings
+        self._slots = slots
+        self._tasks = tasks
+        self._sessions: dict[SessionRef, Session] = {}
+        self._runners: dict[SessionRef, asyncio.Task[None]] = {}
+        self._activations: Activations[SessionRef, Session] = Activations(tasks)
+        self._draining = False
+
+    def __len__(self) -> int:
+        """How many sessions this node owns."""
+        return len(self._sessions)
+
+    @property
+    def running_turns(self) -> int:
+        """How many sessions run a turn."""
+        return sum(session.running_turn_id is not None for session in self._sessions.values())
+
+    async def open(self, ref: SessionRef, agent: str) -> Session:
+        """The session, claimed and activated if need be.
+
+        Raises NotOwner, SessionMoving, AgentNotFound, AgentRequired, AgentMismatch, SessionClosed, NodeDraining,
+        NodeOverloaded, NodeFenced, CoordinatorUnavailable.
+        """
+        self._env.lease.check()
+        session = self._sessions.get(ref)
+        if session is None:
+            session = await self._activations.get(ref, lambda: self._activate(ref, agent))
+        session.check_agent(agent)
+        if session.closed:
+            raise SessionClosed
+        return session
+
+    async def find(self, ref: SessionRef) -> Session:
+        """The session if this node owns it; never claims. Raises NotOwner, SessionMoving, SessionNotFound, NodeFenced,
+        CoordinatorUnavailable."""
+        self._env.lease.check()
+        if (session := self._sessions.get(ref)) is not None:
+            return session
+        await self._claims.raise_if_held_elsewhere(ref)
+        raise SessionNotFound
+
+    async def close(self, session: Session) -> None:
+        """Closes a session; its claim stays as its tombstone, so that no other node can make it anew meanwhile."""
+        await session.close(self._clock.now_s())
+
+    async def drain(self, timeout_s: float) -> None:
+        """Activates nothing more and drains every session at the same time."""
+        self._draining = True
+        async with asyncio.TaskGroup() as group:
+            for session in self._sessions.values():
+                group.create_task(session.drain(timeout_s))
+
+    def drop_all(self, error: AgentringError) -> None:
+        """Ends every session at once: its streams end with the error, its turns are cancelled, nothing is stored."""
+        for session in self._sessions.values():
+            session.drop(error)
+        for runner in self._runners.values():
+            runner.cancel()
+        self._sessions.clear()
+        self._runners.clear()
+
+    async def bury_tombstones(self) -> None:
+        """Gives up the closed sessions whose ids have rested long enough."""
+        due_s = self._clock.now_s() - self._settings.tombstone_s
+        closed = [session for session in self._sessions.values() if session.closed_at_s is not None]
+        for session in closed:
+            if session.closed_at_s is not None and session.closed_at_s <= due_s:
+                await self._give_up(session)
+
+    async def _activate(self, ref: SessionRef, agent_name: str) -> Session:
+        if (active := self._sessions.get(ref)) is not None:
+            return active  # activated between the caller's look and this task's first step
+        if (refusal := self._refusal(agent_name)) is not None:
+            # Only a session that nobody holds may be refused; another node's is answered with where it is.
+            await self._claims.raise_if_held_elsewhere(ref)
+            raise refusal
+        claim = await self._claims.claim(ref)
+        self._env.audit.write("claimed", ref, epoch=claim.epoch)
+        fresh = StoredSession(ref, agent_name, Epoch(0), time.time_ns())
+        stored = await self._store.activate(fresh, claim.epoch)
+        session = Session(
+            self._env,
+            self._store,
+            stored,
+            claim,
+            self._agents[stored.agent],
+            self._slots,
+            mailbox_size=self._settings.mailbox_size,
+            max_log_bytes=self._settings.max_log_bytes,
+        )
+        self._env.lease.check()
+        self._sessions[ref] = session
+        self._runners[ref] = self._tasks.create_task(self._run(session))
+        self._env.audit.write("activated", ref, epoch=claim.epoch)
+        return session
+
+    def _refusal(self, agent_name: str) -> AgentringError | None:
+        if self._draining:
+            return NodeDraining()
+        if not agent_name:
+            return AgentRequired()
+        if agent_name not in self._agents:
+            return AgentNotFound(agent_name)
+        if len(self._sessions) + len(self._activations) > self._settings.max_sessions:
+            return NodeOverloaded()
+        return None
+
+    async def _run(self, session: Session) -> None:
+        try:
+            await session.run()
+        except Exception:
+            # The session's own turns never raise; this is the fence, or a fault of the store's. Others go on.
+            fenced = self._env.lease.reason is not None
+            error_id = f"{session.claim.epoch:x}"
+            if not fenced:
+                _log.exception("session_failed", error_id=error_id)
+            session.drop(InternalError(error_id))
+            if not fenced:
+                await self._give_up(session)
+
+    async def _give_up(self, session: Session) -> None:
+        self._sessions.pop(session.ref, None)
+        if (runner := self._runners.pop(session.ref, None)) is not None and runner is not asyncio.current_task():
+            runner.cancel()
+        try:
+            await self._store.forget_session(session.ref, session.claim.epoch)
+            await self._claims.release(session.claim)
+        except AgentringError as error:
+            _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
+        else:
+            self._env.audit.write("released", session.ref, epoch=session.claim.epoch)

@@ -1,0 +1,190 @@
+"""One incarnation of the node: everything that stands and falls with one lease.
+
+Start: register, then sessions and tasks may be claimed. End: either the fence (the lease may be gone: everything is
+dropped at once) or a drain (running turns end, streams are told, the lease is revoked). A node that was fenced joins
+again as a new incarnation, with nothing of the old one; `Incarnations` is what the services ask for the current one.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from agent_node.agent import Agent
+from agent_node.audit import AuditLog
+from agent_node.host import Host
+from agent_node.settings import NodeSettings
+from agent_node.single_flight import TaskRuns
+from agent_node.store import MemoryStore
+from agent_node.turn import RunEnvironment, TurnLimits
+from agentring.cluster.claim import Claims
+from agentring.cluster.clock import Clock
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.keys import Keys
+from agentring.cluster.lease import FenceReason
+from agentring.cluster.membership import Membership
+from agentring.cluster.registration import NodeIdentity, Registration, join
+from agentring.errors import NodeFenced
+
+_SWEEP_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class Incarnation:
+    """A registered node at work."""
+
+    def __init__(
+        self,
+        registration: Registration,
+        claims: Claims,
+        agents: Mapping[str, Agent],
+        clock: Clock,
+        audit: AuditLog,
+        settings: NodeSettings,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """tasks: owns whatever runs here; it must end with the incarnation."""
+        self.registration = registration
+        limits = TurnLimits(settings.turn_timeout_s, settings.max_text_bytes, settings.max_state_bytes)
+        env = RunEnvironment(registration.identity.node_id, registration.lease, audit, limits)
+        slots = asyncio.Semaphore(settings.max_running_turns)
+        store = MemoryStore(max_history_turns=settings.max_history_turns)
+        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks)
+        self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
+        self._clock = clock
+        self._audit = audit
+
+    async def sweep(self) -> None:
+        """Gives up what has rested long enough, until cancelled."""
+        while True:
+            await self._clock.sleep(_SWEEP_S)
+            await self.host.bury_tombstones()
+            await self.task_runs.forget_ended()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Leaves the ring, lets turns and runs end until timeout_s, ends the streams, and gives the lease up."""
+        self._audit.write("drain_started")
+        try:
+            await self.registration.set_draining()
+        except (EtcdError, NodeFenced):
+            _log.warning("draining_unannounced")  # routers are told by each refusal instead
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.host.drain(timeout_s))
+            group.create_task(self.task_runs.drain(timeout_s))
+        try:
+            await self.registration.lease.revoke()
+        except EtcdError:
+            _log.warning("lease_left_to_expire", lease_id=self.registration.lease.lease_id)
+        self._audit.write("drain_done")
+
+    def drop_all(self) -> None:
+        """The fence: ends everything at once."""
+        self.host.drop_all(NodeFenced())
+        self.task_runs.drop_all(NodeFenced())
+
+
+class Incarnations:
+    """The node's life: one incarnation after the other, until it is told to stop."""
+
+    def __init__(
+        self,
+        etcd: EtcdClient,
+        keys: Keys,
+        membership: Membership,
+        agents: Mapping[str, Agent],
+        clock: Clock,
+        audit: AuditLog,
+        settings: NodeSettings,
+    ) -> None:
+        """One for a process."""
+        self._etcd = etcd
+        self._keys = keys
+        self._membership = membership
+        self._agents = agents
+        self._clock = clock
+        self._audit = audit
+        self._settings = settings
+        self._current: Incarnation | None = None
+        self._stopping = asyncio.Event()
+
+    @property
+    def current(self) -> Incarnation:
+        """The incarnation at work. Raises NodeFenced where there is none."""
+        if self._current is None:
+            raise NodeFenced
+        return self._current
+
+    def stop(self) -> None:
+        """Lets `run` drain the node and return."""
+        self._stopping.set()
+
+    async def run(self, identity: NodeIdentity, joined: asyncio.Event) -> None:
+        """Joins as `identity`, serves, and joins again after each fence, until `stop`. Sets `joined` the first time.
+
+        Raises EtcdError and NodeIdTaken if the first join fails; later ones are tried again until they succeed.
+        """
+        while not self._stopping.is_set():
+            try:
+                registration = await self._join(identity)
+            except EtcdError as error:
+                if not joined.is_set():
+                    raise
+                _log.warning("join_failed", error=str(error))
+                await self._clock.sleep(1.0)
+                continue
+            await self._live(registration, joined)
+
+    async def _join(self, identity: NodeIdentity) -> Registration:
+        return await join(
+            self._etcd,
+            self._keys,
+            self._clock,
+            identity,
+            ttl_s=self._settings.lease_ttl_s,
+            timeout_s=self._settings.join_timeout_s,
+        )
+
+    async def _live(self, registration: Registration, joined: asyncio.Event) -> None:
+        """From the registration to its end."""
+        async with asyncio.TaskGroup() as tasks:
+            claims = Claims(self._etcd, self._keys, registration)
+            incarnation = Incarnation(
+                registration, claims, self._agents, self._clock, self._audit, self._settings, tasks
+            )
+            background = [
+                tasks.create_task(registration.lease.keep()),
+                tasks.create_task(self._watch_own_key(registration)),
+                tasks.create_task(incarnation.sweep()),
+            ]
+            self._audit.incarnation = registration.incarnation
+            self._audit.write("joined")
+            _log.info("joined", incarnation=registration.incarnation, lease_id=registration.lease.lease_id)
+            self._current = incarnation
+            joined.set()
+            reason = await self._until_over(registration, tasks)
+            if reason is None:
+                await incarnation.drain(self._settings.drain_timeout_s)
+            else:
+                _log.error("fenced", reason=reason)
+                self._audit.write("fenced", reason=reason)
+            self._current = None
+            incarnation.drop_all()
+            for task in background:
+                task.cancel()
+
+    async def _until_over(self, registration: Registration, tasks: asyncio.TaskGroup) -> FenceReason | None:
+        fenced = tasks.create_task(registration.lease.fenced())
+        stopping = tasks.create_task(self._stopping.wait())
+        await asyncio.wait([fenced, stopping], return_when=asyncio.FIRST_COMPLETED)
+        reason = fenced.result() if fenced.done() else None
+        fenced.cancel()
+        stopping.cancel()
+        return reason
+
+    async def _watch_own_key(self, registration: Registration) -> None:
+        snapshot = None
+        while True:
+            snapshot = await self._membership.next(snapshot)
+            registration.compare_with(snapshot)

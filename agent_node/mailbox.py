@@ -1,0 +1,65 @@
+"""The turns that wait in a session: first come, first served, at most so many.
+
+Written by whoever submits turns, read by the session's one runner.
+"""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from agentring.errors import MailboxFull
+from agentring.v1 import session_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingTurn:
+    """An accepted turn and its input."""
+
+    turn_id: str
+    input: session_pb2.Input
+
+
+class Mailbox:
+    """A bounded queue from which a turn can also be taken back."""
+
+    def __init__(self, size: int) -> None:
+        """size: how many turns may wait."""
+        self._size = size
+        self._turns: deque[WaitingTurn] = deque()
+        self._filled = asyncio.Event()
+
+    def __len__(self) -> int:
+        """How many turns wait."""
+        return len(self._turns)
+
+    def check_room(self) -> None:
+        """Raises MailboxFull."""
+        if len(self._turns) >= self._size:
+            raise MailboxFull
+
+    def put(self, turn: WaitingTurn) -> None:
+        """Appends a turn. Raises MailboxFull."""
+        self.check_room()
+        self._turns.append(turn)
+        self._filled.set()
+
+    async def get(self) -> WaitingTurn:
+        """Takes the oldest turn, once there is one. Cancellation: no turn is lost."""
+        while not self._turns:
+            self._filled.clear()
+            await self._filled.wait()
+        return self._turns.popleft()
+
+    def take_back(self, turn_id: str) -> bool:
+        """Removes a turn that waits; False: it does not."""
+        for turn in self._turns:
+            if turn.turn_id == turn_id:
+                self._turns.remove(turn)
+                return True
+        return False
+
+    def take_back_all(self) -> list[WaitingTurn]:
+        """Removes and returns all that wait."""
+        turns = list(self._turns)
+        self._turns.clear()
+        return turns

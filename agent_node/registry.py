@@ -1,0 +1,36 @@
+"""The agents that a node hosts: those installed under the entry point group `agentring.agents`, and those of --agent."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+
+from agent_node.agent import Agent
+
+GROUP = "agentring.agents"
+
+
+class AgentNotLoadable(Exception):
+    """An agent's module or attribute is not there, or is not callable."""
+
+    def __init__(self, name: str, where: str, why: str) -> None:
+        """where: package.module:attribute."""
+        super().__init__(f"agent {name!r} cannot be loaded from {where!r}: {why}")
+
+
+def load_agents(given: Sequence[str]) -> Mapping[str, Agent]:
+    """Agents by name; `given` (name=package.module:attribute) come before installed ones. Raises AgentNotLoadable."""
+    points = list(entry_points(group=GROUP))
+    for pair in given:
+        name, _, where = pair.partition("=")
+        points.append(EntryPoint(name, where, GROUP))
+    return {point.name: _load(point) for point in points}
+
+
+def _load(point: EntryPoint) -> Agent:
+    try:
+        agent = point.load()
+    except (ImportError, AttributeError, ValueError) as error:
+        raise AgentNotLoadable(point.name, point.value, type(error).__name__) from error
+    if not callable(agent):
+        raise AgentNotLoadable(point.name, point.value, "not callable")
+    loaded: Agent = agent
+    return loaded

@@ -1,0 +1,173 @@
+"""One Converse stream: frames come in, events go out, each at its own pace.
+
+Guarantees: frames are dealt with in their order, one at a time, so that a client which sends faster than the session
+accepts is slowed down by gRPC's flow control; a frame that is refused is answered on the stream, which goes on; a
+message that is not a proper frame ends the stream. The reader of frames is a task of the stream's own and ends with it;
+what it has accepted runs on.
+"""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+from agent_node.attachment import Attachment
+from agent_node.incarnation import Incarnations
+from agent_node.services.route import accept, session_of
+from agent_node.session import ENDED, Session
+from agent_node.settings import NodeSettings
+from agent_node.store import StoredTurn
+from agentring import metadata
+from agentring.errors import (
+    AgentringError,
+    FirstFrameNotOpen,
+    FirstFrameTimeout,
+    InvalidTurnId,
+    MailboxFull,
+    MalformedRequest,
+    NodeDraining,
+    SecondOpen,
+    TurnIdReused,
+    TurnInProgress,
+    TurnNotFound,
+)
+from agentring.ids import parse_turn_id
+from agentring.rpc.service import Call
+from agentring.v1 import session_pb2
+from agentring.v1.session_pb2 import ConverseRequest, Event
+
+_REFUSALS = (TurnInProgress, MailboxFull, TurnIdReused, InvalidTurnId, TurnNotFound, NodeDraining)
+
+
+async def converse(
+    incarnations: Incarnations, settings: NodeSettings, requests: AsyncIterator[ConverseRequest], call: Call
+) -> None:
+    """Serves one stream to its end. Raises AgentringErrors. Cancellation: accepted turns run on."""
+    opening = await _first_frame(requests, settings.first_frame_timeout_s)
+    ref, agent = session_of(call, opening.session_id, opening.agent)
+    incarnation = incarnations.current
+    session = await incarnation.host.open(ref, agent)
+    after_seq = session.log.start_after(opening.after_seq if opening.HasField("after_seq") else None)
+    await accept(call, incarnation, session.claim.epoch)
+    with Attachment(session.log, after_seq, heartbeat_s=settings.heartbeat_s) as attachment:
+        node_id = incarnation.registration.identity.node_id
+        await attachment.tell([_opened(session, node_id)])
+        attachment.ack(1)
+        stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
+        frames = _Frames(session, attachment, stream_id)
+        error = None
+        async with asyncio.TaskGroup() as group:
+            reader = group.create_task(frames.read(requests))
+            try:
+                while (events := await attachment.next()) is not None:
+                    response = session_pb2.ConverseResponse(
+                        through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
+                    )
+                    await call.send(response)
+            except AgentringError as raised:
+                error = raised  # raised once the group is over, which would wrap it
+            reader.cancel()
+        if error is not None:
+            raise error
+
+
+class _Frames:
+    """The frames of one stream after the first."""
+
+    def __init__(self, session: Session, attachment: Attachment, stream_id: str) -> None:
+        self._session = session
+        self._attachment = attachment
+        self._stream_id = stream_id
+        self._sent: set[str] = set()
+        """Turns of this stream that had not ended when last looked at."""
+        self._end_seq = session.log.head_seq
+
+    async def read(self, requests: AsyncIterator[ConverseRequest]) -> None:
+        """Deals with every frame until the client has closed its side; then the stream ends with its last turn."""
+        number = 1
+        try:
+            async for request in requests:
+                number += 1
+                try:
+                    await self._deal_with(request, number)
+                except _REFUSALS as refusal:
+                    rejected = session_pb2.TurnRejected(reason=refusal.reason, frame=number)
+                    await self._attachment.tell([Event(turn_id=_turn_id(request), turn_rejected=rejected)])
+                self._attachment.ack(number)
+        except AgentringError as error:
+            self._attachment.fail(error)
+        else:
+            self._attachment.end_after(self._ends_after)
+
+    async def _deal_with(self, request: ConverseRequest, number: int) -> None:
+        match request.WhichOneof("frame"):
+            case "turn":
+                await self._turn(request.turn, number)
+            case "cancel":
+                await self._session.cancel(parse_turn_id(request.cancel.turn_id))
+            case "reply":
+                # No agent can ask yet, so there is no question that this could answer.
+                rejected = session_pb2.TurnRejected(reason="INPUT_NOT_FOUND", frame=number)
+                await self._attachment.tell([Event(turn_rejected=rejected)])
+            case "ack":
+                pass  # nothing is kept only until it is acknowledged
+            case "open":
+                raise SecondOpen
+            case _:
+                raise MalformedRequest
+
+    async def _turn(self, turn: session_pb2.Turn, number: int) -> None:
+        turn_id = parse_turn_id(turn.turn_id or f"{self._stream_id}.{number}")
+        accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy)
+        self._sent.add(turn_id)
+        if not fresh:
+            await self._replay(accepted)
+
+    async def _replay(self, turn: StoredTurn) -> None:
+        """Tells again what this stream will not be sent by itself any more."""
+        seq, through_seq = turn.accepted_seq - 1, self._attachment.through_seq
+        if turn.end_seq is not None:
+            through_seq = min(through_seq, turn.end_seq)
+        while seq < through_seq:
+            seq, events = self._session.log.read(seq, through_seq)
+            await self._attachment.tell([event for event in events if event.turn_id in ("", turn.turn_id)])
+
+    def _ends_after(self) -> int | None:
+        """The last seq that this stream is owed; None: a turn of its has not ended."""
+        for turn_id in list(self._sent):
+            turn = self._session.turn(turn_id)
+            if turn.state not in ENDED or turn.end_seq is None:
+                return None
+            self._end_seq = max(self._end_seq, turn.end_seq)
+            self._sent.discard(turn_id)
+        return self._end_seq
+
+
+async def _first_frame(requests: AsyncIterator[ConverseRequest], timeout_s: float) -> session_pb2.Open:
+    try:
+        async with asyncio.timeout(timeout_s):
+            request = await anext(requests, None)
+    except TimeoutError:
+        raise FirstFrameTimeout from None
+    if request is None or request.WhichOneof("frame") != "open":
+        raise FirstFrameNotOpen
+    return request.open
+
+
+def _opened(session: Session, node_id: str) -> Event:
+    opened = session_pb2.Opened(
+        session_id=session.ref.session_id,
+        node_id=node_id,
+        head_seq=session.log.head_seq,
+        oldest_seq=session.log.oldest_seq,
+        agent=session.stored.agent,
+    )
+    return Event(epoch=session.claim.epoch, opened=opened)
+
+
+def _turn_id(request: ConverseRequest) -> str:
+    match request.WhichOneof("frame"):
+        case "turn":
+            return request.turn.turn_id
+        case "cancel":
+            return request.cancel.turn_id
+    return ""

@@ -1,0 +1,138 @@
+"""SessionService on a node.
+
+Every method finds the session (which is the ownership check), accepts the call, and then lets the session speak. The
+Converse stream, which is more than that, is in converse.py.
+"""
+
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+from agent_node.attachment import Attachment
+from agent_node.incarnation import Incarnations
+from agent_node.services.converse import converse
+from agent_node.services.route import accept, session_of
+from agent_node.session import Session
+from agent_node.settings import NodeSettings
+from agent_node.store import StoredTurn
+from agentring.errors import MalformedRequest
+from agentring.ids import parse_turn_id
+from agentring.rpc.service import Call
+from agentring.v1 import session_pb2
+
+
+class SessionService:
+    """The service's methods; see protos/agentring/v1/session.proto. ListSessions is not served yet."""
+
+    def __init__(self, incarnations: Incarnations, settings: NodeSettings) -> None:
+        """incarnations: whose sessions are served."""
+        self._incarnations = incarnations
+        self._settings = settings
+
+    async def Converse(self, requests: AsyncIterator[session_pb2.ConverseRequest], call: Call) -> None:
+        """See converse.py."""
+        await converse(self._incarnations, self._settings, requests, call)
+
+    async def RunTurn(self, request: session_pb2.RunTurnRequest, call: Call) -> None:
+        """Streams one turn."""
+        session, turn, _ = await self._submit(request, call)
+        await accept(call, self._incarnations.current, session.claim.epoch)
+        with Attachment(
+            session.log, turn.accepted_seq - 1, turn_id=turn.turn_id, heartbeat_s=self._settings.heartbeat_s
+        ) as attachment:
+            attachment.ack(1)
+            attachment.end_after(lambda: session.turn(turn.turn_id).end_seq)
+            await stream(
+                attachment,
+                lambda events: call.send(
+                    session_pb2.RunTurnResponse(
+                        through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
+                    )
+                ),
+            )
+
+    async def SubmitTurn(self, request: session_pb2.SubmitTurnRequest, call: Call) -> session_pb2.SubmitTurnResponse:
+        """Accepts one turn."""
+        session, turn, fresh = await self._submit(request, call)
+        await accept(call, self._incarnations.current, session.claim.epoch)
+        state = session_pb2.TURN_STATE_ACCEPTED if fresh else session.turn(turn.turn_id).state
+        return session_pb2.SubmitTurnResponse(turn_id=turn.turn_id, accepted_seq=turn.accepted_seq, state=state)
+
+    async def CancelTurn(self, request: session_pb2.CancelTurnRequest, call: Call) -> session_pb2.CancelTurnResponse:
+        """Cancels one turn."""
+        session = await self._find(request, call)
+        turn_id = parse_turn_id(request.turn_id)
+        return session_pb2.CancelTurnResponse(state=(await session.cancel(turn_id)).state)
+
+    async def WatchSession(self, request: session_pb2.WatchSessionRequest, call: Call) -> None:
+        """Streams the session's events until it ends."""
+        session = await self._find(request, call)
+        after_seq = session.log.start_after(request.after_seq if request.HasField("after_seq") else None)
+        with Attachment(session.log, after_seq, heartbeat_s=self._settings.heartbeat_s) as attachment:
+            attachment.ack(1)
+            await stream(
+                attachment,
+                lambda events: call.send(
+                    session_pb2.WatchSessionResponse(
+                        through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
+                    )
+                ),
+            )
+
+    async def GetSession(self, request: session_pb2.GetSessionRequest, call: Call) -> session_pb2.GetSessionResponse:
+        """Describes the session."""
+        session = await self._find(request, call)
+        stored = session.stored
+        described = session_pb2.Session(
+            session_id=session.ref.session_id,
+            agent=stored.agent,
+            closed=session.closed,
+            node_id=self._incarnations.current.registration.identity.node_id,
+            epoch=session.claim.epoch,
+            head_seq=session.log.head_seq,
+            oldest_seq=session.log.oldest_seq,
+            turns_completed=stored.turns_completed,
+            running_turn_id=session.running_turn_id or "",
+            waiting_turns=session.waiting_turns,
+        )
+        described.create_time.FromNanoseconds(stored.created_ns)
+        return session_pb2.GetSessionResponse(session=described)
+
+    async def CloseSession(
+        self, request: session_pb2.CloseSessionRequest, call: Call
+    ) -> session_pb2.CloseSessionResponse:
+        """Closes the session."""
+        session = await self._find(request, call)
+        await self._incarnations.current.host.close(session)
+        return session_pb2.CloseSessionResponse()
+
+    async def _submit(
+        self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call
+    ) -> tuple[Session, StoredTurn, bool]:
+        ref, agent = session_of(call, request.session_id, request.agent)
+        if not request.HasField("turn"):
+            raise MalformedRequest
+        turn_id = parse_turn_id(request.turn.turn_id) if request.turn.turn_id else uuid.uuid4().hex
+        session = await self._incarnations.current.host.open(ref, agent)
+        turn, fresh = await session.submit(turn_id, request.turn.input, request.turn.on_busy)
+        return session, turn, fresh
+
+    async def _find(
+        self,
+        request: session_pb2.CancelTurnRequest
+        | session_pb2.WatchSessionRequest
+        | session_pb2.GetSessionRequest
+        | session_pb2.CloseSessionRequest,
+        call: Call,
+    ) -> Session:
+        ref, agent = session_of(call, request.session_id, request.agent)
+        incarnation = self._incarnations.current
+        session = await incarnation.host.find(ref)
+        session.check_agent(agent)
+        await accept(call, incarnation, session.claim.epoch)
+        return session
+
+
+async def stream(attachment: Attachment, send: Callable[[list[session_pb2.Event]], Awaitable[None]]) -> None:
+    """Sends what the attachment is owed until it ends. Raises what it ends with."""
+    while (events := await attachment.next()) is not None:
+        await send(events)

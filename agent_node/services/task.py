@@ -1,0 +1,93 @@
+"""TaskService on a node: finds or starts the key's run, says what the call was to it, and streams its story."""
+
+from agent_node.attachment import Attachment
+from agent_node.incarnation import Incarnation, Incarnations
+from agent_node.services.route import accept, task_of
+from agent_node.services.session import stream
+from agent_node.settings import NodeSettings
+from agent_node.task_run import TaskRun
+from agentring.errors import AgentMismatch, InvalidRetention
+from agentring.rpc.service import Call
+from agentring.v1 import task_pb2
+
+MIN_RETENTION_S, DEFAULT_RETENTION_S, MAX_RETENTION_S = 60, 3_600, 86_400
+
+
+class TaskService:
+    """The service's methods; see protos/agentring/v1/task.proto. ListTasks is not served yet."""
+
+    def __init__(self, incarnations: Incarnations, settings: NodeSettings) -> None:
+        """incarnations: whose task runs are served."""
+        self._incarnations = incarnations
+        self._settings = settings
+
+    async def RunTask(self, request: task_pb2.RunTaskRequest, call: Call) -> None:
+        """Streams the key's run from its first event."""
+        ref, agent = task_of(call, request.task_key, request.agent)
+        retention_s = _retention_s(request)
+        incarnation = self._incarnations.current
+        run, disposition = await incarnation.task_runs.run(ref, agent, request.input, retention_s, request.on_duplicate)
+        await accept(call, incarnation, run.epoch)
+        with self._attach(run, 0) as attachment:
+            first = True
+            while (events := await attachment.next()) is not None:
+                response = task_pb2.RunTaskResponse(
+                    through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
+                )
+                if first:
+                    response.disposition = disposition
+                    first = False
+                await call.send(response)
+
+    async def WatchTask(self, request: task_pb2.WatchTaskRequest, call: Call) -> None:
+        """Streams the run's events from after_seq to its end."""
+        run, _ = await self._find(request, call)
+        after_seq = run.log.start_after(request.after_seq if request.HasField("after_seq") else None)
+        with self._attach(run, after_seq) as attachment:
+            await stream(
+                attachment,
+                lambda events: call.send(
+                    task_pb2.WatchTaskResponse(
+                        through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
+                    )
+                ),
+            )
+
+    async def GetTask(self, request: task_pb2.GetTaskRequest, call: Call) -> task_pb2.GetTaskResponse:
+        """Describes the task."""
+        run, incarnation = await self._find(request, call)
+        return task_pb2.GetTaskResponse(task=run.to_task(incarnation.registration.identity.node_id))
+
+    async def CancelTask(self, request: task_pb2.CancelTaskRequest, call: Call) -> task_pb2.CancelTaskResponse:
+        """Cancels the run."""
+        run, incarnation = await self._find(request, call)
+        await incarnation.task_runs.cancel(run)
+        return task_pb2.CancelTaskResponse(state=run.state)
+
+    def _attach(self, run: TaskRun, after_seq: int) -> Attachment:
+        attachment = Attachment(run.log, after_seq, heartbeat_s=self._settings.heartbeat_s)
+        attachment.ack(1)
+        attachment.end_after(lambda: run.end_seq)
+        return attachment
+
+    async def _find(
+        self,
+        request: task_pb2.WatchTaskRequest | task_pb2.GetTaskRequest | task_pb2.CancelTaskRequest,
+        call: Call,
+    ) -> tuple[TaskRun, Incarnation]:
+        ref, agent = task_of(call, request.task_key, request.agent)
+        incarnation = self._incarnations.current
+        run = await incarnation.task_runs.find(ref)
+        if agent not in ("", run.agent):
+            raise AgentMismatch(run.agent)
+        await accept(call, incarnation, run.epoch)
+        return run, incarnation
+
+
+def _retention_s(request: task_pb2.RunTaskRequest) -> float:
+    if not request.HasField("retention"):
+        return DEFAULT_RETENTION_S
+    retention_s = request.retention.seconds + request.retention.nanos / 1e9
+    if not MIN_RETENTION_S <= retention_s <= MAX_RETENTION_S:
+        raise InvalidRetention(MIN_RETENTION_S, MAX_RETENTION_S)
+    return float(retention_s)

@@ -1,0 +1,50 @@
+"""A node's settings (see agentring/settings.py for where they come from)."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from agentring.settings import ProcessSettings, Words
+
+MiB = 1 << 20
+
+
+class NodeSettings(ProcessSettings):
+    """One agent node."""
+
+    node_id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="this node's name, unique in the cluster")
+    advertise: str | None = Field(None, description="host:port that others reach it at; default: where it listens")
+    data_dir: Path = Field(description="the node's own directory; locked while it runs")
+    agent: Words = Field((), description="name=package.module:attribute of an agent to host beside the installed ones")
+    weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
+    label: Words = Field((), description="key=value, free for operators")
+    audit_log: Path | None = Field(None, description="file that every state transition is appended to")
+
+    lease_ttl_s: int = Field(10, ge=2, le=600, description="how long a silent node keeps its sessions")
+    join_timeout_s: float = Field(30.0, gt=0, description="how long to wait for a predecessor of the same name to go")
+    drain_timeout_s: float = Field(10.0, ge=0, description="how long running turns may take when the node stops")
+
+    turn_timeout_s: float = Field(300.0, gt=0, description="deadline of a turn or a task's run")
+    heartbeat_s: float = Field(30.0, gt=0, description="how long a stream may be silent before a heartbeat")
+    tombstone_s: float = Field(3_600.0, ge=0, description="how long a closed session's id rests")
+    max_sessions: int = Field(100_000, ge=1, description="sessions on this node")
+    max_running_turns: int = Field(1_000, ge=1, description="turns and task runs at the same time")
+    mailbox_size: int = Field(64, ge=1, description="turns that may wait in a session")
+    max_tasks: int = Field(100_000, ge=1, description="task keys held on this node, those of ended tasks included")
+    max_log_bytes: int = Field(1 * MiB, ge=64 << 10, description="events of one session or task kept in memory")
+    max_text_bytes: int = Field(1 * MiB, ge=1, description="words of one turn or task run")
+    max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")
+    max_history_turns: int = Field(100, ge=0, description="completed turns that an agent sees")
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        for pair in self.label + self.agent:
+            if "=" not in pair:
+                raise ValueError(f"{pair!r} is not key=value")
+        return self
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """The labels, by key."""
+        return dict(pair.split("=", 1) for pair in self.label)

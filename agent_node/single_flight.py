@@ -1,0 +1,259 @@
+"""Runs of task keys: at most one at a time in the cluster, joined by everyone who asks meanwhile.
+
+Guarantees: an agent is started for a key only after the key's claim, so two nodes never run it at the same time while
+their leases stand; on this node, whoever asks while the claim or the run is under way joins it; an ended run keeps its
+claim until its retention is over, so that a duplicate that comes later, through any router, is led here and given the
+result. A node that dies takes its keys with its lease: the next request runs the task anew.
+
+Called by the task service; owned by the incarnation.
+"""
+
+import asyncio
+from collections.abc import Mapping
+
+import structlog
+
+from agent_node.activation import Activations
+from agent_node.agent import Agent
+from agent_node.event_log import EventLog
+from agent_node.session import input_fingerprint
+from agent_node.settings import NodeSettings
+from agent_node.task_run import TaskRun
+from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, from_struct, run_agent
+from agentring.cluster.claim import Claims
+from agentring.cluster.clock import Clock
+from agentring.errors import (
+    AgentNotFound,
+    AgentRequired,
+    AgentringError,
+    InternalError,
+    NodeDraining,
+    NodeFenced,
+    NodeOverloaded,
+    TaskInputMismatch,
+    TaskKeyActive,
+    TaskNotFound,
+)
+from agentring.ids import TaskRef
+from agentring.v1 import session_pb2, task_pb2
+from agentring.v1.session_pb2 import Event
+
+_log = structlog.get_logger()
+
+
+class TaskRuns:
+    """The task keys that this incarnation of the node holds."""
+
+    def __init__(
+        self,
+        env: RunEnvironment,
+        claims: Claims,
+        agents: Mapping[str, Agent],
+        clock: Clock,
+        settings: NodeSettings,
+        slots: asyncio.Semaphore,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """slots: the node's places for running turns; tasks: owns the runs."""
+        self._env = env
+        self._claims = claims
+        self._agents = agents
+        self._clock = clock
+        self._settings = settings
+        self._slots = slots
+        self._tasks = tasks
+        self._runs: dict[TaskRef, TaskRun] = {}
+        self._activations: Activations[TaskRef, TaskRun] = Activations(tasks)
+        self._draining = False
+
+    def __len__(self) -> int:
+        """How many keys this node holds, those of ended runs included."""
+        return len(self._runs)
+
+    @property
+    def running(self) -> int:
+        """How many runs are under way."""
+        return sum(not run.has_ended for run in self._runs.values())
+
+    async def run(
+        self,
+        ref: TaskRef,
+        agent: str,
+        given: session_pb2.Input,
+        retention_s: float,
+        on_duplicate: task_pb2.OnDuplicate.ValueType,
+    ) -> tuple[TaskRun, task_pb2.Disposition.ValueType]:
+        """Starts the key's run, or finds it.
+
+        Raises TaskInputMismatch, TaskKeyActive, AgentRequired, AgentNotFound, NodeOverloaded, NodeDraining, NotOwner,
+        SessionMoving, NodeFenced, CoordinatorUnavailable. Cancellation: a run that was started goes on.
+        """
+        self._env.lease.check()
+        fingerprint = input_fingerprint(given, agent)
+        run, disposition = self._runs.get(ref), task_pb2.DISPOSITION_JOINED
+        if run is None:
+            started: list[TaskRun] = []
+
+            async def start() -> TaskRun:
+                started.append(await self._start(ref, agent, given, fingerprint, retention_s))
+                return started[0]
+
+            run = await self._activations.get(ref, start)
+            if started:
+                return run, task_pb2.DISPOSITION_STARTED
+        if run.fingerprint != fingerprint:
+            raise TaskInputMismatch
+        if run.has_ended:
+            disposition = task_pb2.DISPOSITION_REPLAYED
+        elif on_duplicate == task_pb2.ON_DUPLICATE_REJECT:
+            raise TaskKeyActive
+        return run, disposition
+
+    async def find(self, ref: TaskRef) -> TaskRun:
+        """The key's run if this node holds it; never claims. Raises NotOwner, SessionMoving, TaskNotFound, NodeFenced,
+        CoordinatorUnavailable."""
+        self._env.lease.check()
+        if (run := self._runs.get(ref)) is not None:
+            return run
+        await self._claims.raise_if_held_elsewhere(ref)
+        raise TaskNotFound
+
+    async def cancel(self, run: TaskRun) -> None:
+        """Cancels a run and returns once it has ended; one that has ended stays as it is."""
+        if run.task is not None and not run.has_ended:
+            run.task.cancel()
+            await run.ended.wait()
+
+    async def drain(self, timeout_s: float) -> None:
+        """Starts nothing more, lets the runs end until timeout_s, cancels the rest and ends the streams."""
+        self._draining = True
+        running = [run.task for run in self._runs.values() if run.task is not None and not run.has_ended]
+        if running:
+            _, late = await asyncio.wait(running, timeout=timeout_s)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late, timeout=1.0)
+        for run in self._runs.values():
+            if not run.has_ended:
+                run.log.end(NodeDraining())
+
+    def drop_all(self, error: AgentringError) -> None:
+        """Ends every run at once: its streams end with the error, nothing more is published."""
+        for run in self._runs.values():
+            run.log.end(error)
+            run.ended.set()
+            if run.task is not None:
+                run.task.cancel()
+        self._runs.clear()
+
+    async def forget_ended(self) -> None:
+        """Gives up the keys whose retention is over."""
+        now_s = self._clock.now_s()
+        for run in [run for run in self._runs.values() if run.forget_at_s is not None and run.forget_at_s <= now_s]:
+            await self._forget(run)
+
+    async def _start(
+        self, ref: TaskRef, agent_name: str, given: session_pb2.Input, fingerprint: bytes, retention_s: float
+    ) -> TaskRun:
+        if (known := self._runs.get(ref)) is not None:
+            return known
+        refusal = self._refusal(agent_name) or await self._make_room()
+        if refusal is not None:
+            await self._claims.raise_if_held_elsewhere(ref)
+            raise refusal
+        claim = await self._claims.claim(ref)
+        self._env.audit.write("claimed", ref, epoch=claim.epoch)
+        log = EventLog(claim.epoch, self._settings.max_log_bytes)
+        run = TaskRun(ref, agent_name, given, fingerprint, retention_s, claim, log)
+        self._env.lease.check()
+        self._runs[ref] = run
+        run.task = self._tasks.create_task(self._run(run))
+        return run
+
+    def _refusal(self, agent_name: str) -> AgentringError | None:
+        if self._draining:
+            return NodeDraining()
+        if not agent_name:
+            return AgentRequired()
+        if agent_name not in self._agents:
+            return AgentNotFound(agent_name)
+        return None
+
+    async def _make_room(self) -> AgentringError | None:
+        """Forgets the run that ended first if the node holds all the keys it may."""
+        if len(self._runs) < self._settings.max_tasks:
+            return None
+        ended = next((run for run in self._runs.values() if run.has_ended), None)
+        if ended is None:
+            return NodeOverloaded()
+        await self._forget(ended)
+        return None
+
+    async def _run(self, run: TaskRun) -> None:
+        try:
+            async with self._slots:
+                await self._run_agent(run)
+        except asyncio.CancelledError:
+            if run.log.end_error is not None:
+                raise  # dropped
+            self._end_cancelled(run)
+        except NodeFenced:
+            pass  # the incarnation drops everything
+        except Exception:
+            error_id = f"{run.epoch:x}"
+            _log.exception("task_run_failed", error_id=error_id)
+            run.log.end(InternalError(error_id))
+            run.ended.set()
+            await self._forget(run)
+
+    async def _run_agent(self, run: TaskRun) -> None:
+        self._env.lease.check()
+        run.state = task_pb2.TASK_STATE_RUNNING
+        self._env.audit.write("task_started", run.ref, epoch=run.epoch, attempt=1)
+        run.log.append(Event(attempt=1, turn_started=session_pb2.TurnStarted(node_id=self._env.node_id)))
+        given = TurnInput(
+            ref=run.ref,
+            turn_id="",
+            attempt=1,
+            text=run.input.text,
+            data=from_struct(run.input.data),
+            state_json="{}",
+            history=(),
+            turn_number=1,
+        )
+        outcome = await run_agent(self._env, self._agents[run.agent], given, run.log, run.epoch)
+        self._env.lease.check()
+        if isinstance(outcome, Completed):
+            self._end(run, task_pb2.TASK_STATE_COMPLETED, Event(turn_completed=outcome.to_event()), outcome)
+            self._env.audit.write("task_committed", run.ref, epoch=run.epoch)
+        else:
+            self._end(run, task_pb2.TASK_STATE_FAILED, Event(turn_failed=outcome.to_event()), outcome)
+            self._env.audit.write("task_failed", run.ref, epoch=run.epoch, reason=outcome.reason)
+
+    def _end_cancelled(self, run: TaskRun) -> None:
+        reason = "NODE_DRAINING" if self._draining else "CLIENT"
+        cancelled = Event(turn_cancelled=session_pb2.TurnCancelled(reason=reason))
+        self._end(run, task_pb2.TASK_STATE_CANCELLED, cancelled, None)
+        self._env.audit.write("task_cancelled", run.ref, epoch=run.epoch, reason=reason)
+
+    def _end(
+        self,
+        run: TaskRun,
+        state: task_pb2.TaskState.ValueType,
+        event: Event,
+        outcome: Completed | Failed | None,
+    ) -> None:
+        run.end(state, event, outcome)
+        run.forget_at_s = self._clock.now_s() + run.retention_s
+        # Moved to the end, so that the mapping has ended runs in the order of their ends.
+        self._runs[run.ref] = self._runs.pop(run.ref)
+
+    async def _forget(self, run: TaskRun) -> None:
+        self._runs.pop(run.ref, None)
+        try:
+            await self._claims.release(run.claim)
+        except AgentringError as error:
+            _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
+        else:
+            self._env.audit.write("released", run.ref, epoch=run.epoch)

@@ -1,0 +1,287 @@
+"""Runs an agent once: a turn of a session, or a task's run.
+
+Guarantees: the run ends, by itself, by its deadline, by its bounds (words, state) or by cancellation, and its outcome is
+returned, not raised; nothing is written to the log once the node may have lost its lease; an agent that never awaits
+still lets the node's event loop breathe between its events. Does not guarantee that an agent which blocks the loop is
+stopped: it costs the node its lease. Does not write the ending event: that follows the store's commit, which is the
+caller's.
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from google.protobuf import json_format, struct_pb2
+
+from agent_node.agent import Agent, JsonObject, PastTurn, Result
+from agent_node.audit import AuditLog
+from agent_node.event_log import EventLog
+from agentring.cluster.lease import Lease
+from agentring.errors import NodeFenced
+from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
+from agentring.v1 import session_pb2
+
+_BREATHE_EVERY = 32
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimits:
+    """What one run may take."""
+
+    timeout_s: float
+    max_text_bytes: int
+    max_state_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """What one run is about."""
+
+    ref: SessionRef | TaskRef
+    turn_id: str
+    """Empty in tasks."""
+    attempt: int
+    text: str
+    data: JsonObject
+    state_json: str
+    history: Sequence[PastTurn]
+    turn_number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The agent came to its end."""
+
+    text: str
+    text_bytes: int
+    state_json: str
+    result: struct_pb2.Struct | None
+
+    def to_event(self) -> session_pb2.TurnCompleted:
+        """The ending event's body."""
+        return session_pb2.TurnCompleted(result=self.result, text_bytes=self.text_bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The agent raised or went beyond a bound."""
+
+    reason: str
+    error_id: str
+
+    def to_event(self) -> session_pb2.TurnFailed:
+        """The ending event's body."""
+        return session_pb2.TurnFailed(reason=self.reason, error_id=self.error_id)
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnvironment:
+    """What every run on this incarnation of the node has in common."""
+
+    node_id: NodeId
+    lease: Lease
+    audit: AuditLog
+    limits: TurnLimits
+
+
+class _OutputLimit(Exception):
+    """More words than allowed."""
+
+
+class _Unserializable(Exception):
+    """State, result or arguments are not JSON, or too large."""
+
+
+class Run:
+    """One run under way, as its agent sees it: the TurnContext. Made and used by `run_agent`."""
+
+    def __init__(self, env: RunEnvironment, given: TurnInput, log: EventLog, epoch: Epoch) -> None:
+        """given: what it is about; log: where its events go."""
+        self._env = env
+        self._given = given
+        self._log = log
+        self._epoch = epoch
+        self._calls = 0
+        self._texts: list[str] = []
+        self.text_bytes = 0
+        self.result: struct_pb2.Struct | None = None
+        self.state: JsonObject = json.loads(given.state_json)
+
+    @property
+    def input_text(self) -> str:
+        """As TurnContext."""
+        return self._given.text
+
+    @property
+    def input_data(self) -> JsonObject:
+        """As TurnContext."""
+        return self._given.data
+
+    @property
+    def history(self) -> Sequence[PastTurn]:
+        """As TurnContext."""
+        return self._given.history
+
+    @property
+    def turn_number(self) -> int:
+        """As TurnContext."""
+        return self._given.turn_number
+
+    @property
+    def attempt(self) -> int:
+        """As TurnContext."""
+        return self._given.attempt
+
+    @property
+    def node_id(self) -> NodeId:
+        """As TurnContext."""
+        return self._env.node_id
+
+    @property
+    def fencing_token(self) -> Epoch:
+        """As TurnContext."""
+        return self._epoch
+
+    @property
+    def idempotency_key(self) -> str:
+        """As TurnContext."""
+        ref = self._given.ref
+        name = f"session/{ref.session_id}/{self._given.turn_id}" if isinstance(ref, SessionRef) else ref.task_key
+        return f"{ref.tenant}/{name}"
+
+    async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
+        """As TurnContext."""
+        self._calls += 1
+        call_id = f"{self._given.turn_id or 'task'}.{self._given.attempt}.{self._calls}"
+        call = session_pb2.ToolCall(call_id=call_id, name=name, arguments=to_struct(arguments))
+        self._append(session_pb2.Event(tool_call=call))
+        self._env.audit.write("tool_started", self._given.ref, epoch=self._epoch, turn=self._given.turn_id, tool=name)
+        answer = session_pb2.ToolResult(call_id=call_id, name=name)
+        try:
+            result = await function(**arguments)
+        except Exception:
+            answer.error_id = _error_id()
+            _log.warning("tool_failed", tool=name, error_id=answer.error_id, exc_info=True)
+            self._append(session_pb2.Event(tool_result=answer))
+            raise
+        answer.result.CopyFrom(_to_value(result))
+        self._append(session_pb2.Event(tool_result=answer))
+        return result
+
+    def take(self, event: str | Result) -> None:
+        """Deals with what the agent yielded. Raises NodeFenced, _OutputLimit, _Unserializable."""
+        if isinstance(event, str):
+            if event:
+                self._take_words(event)
+        elif isinstance(event, Result):
+            self.result = to_struct(event.data)
+        else:
+            raise TypeError(f"an agent yields str or Result, not {type(event).__name__}")
+
+    def completed(self) -> Completed:
+        """The outcome, the agent having come to its end. Raises _Unserializable, NodeFenced."""
+        try:
+            state_json = json.dumps(self.state, ensure_ascii=False, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise _Unserializable from error
+        if len(state_json) > self._env.limits.max_state_bytes:
+            raise _Unserializable
+        before = json.loads(self._given.state_json)
+        changed = sorted(key for key in before.keys() | self.state.keys() if before.get(key) != self.state.get(key))
+        if changed and self._given.turn_id:
+            self._append(session_pb2.Event(state_changed=session_pb2.StateChanged(keys=changed)))
+        return Completed("".join(self._texts), self.text_bytes, state_json, self.result)
+
+    def _take_words(self, text: str) -> None:
+        self._env.lease.check()
+        size_bytes = len(text.encode())
+        if self.text_bytes + size_bytes > self._env.limits.max_text_bytes:
+            raise _OutputLimit
+        self._log.append_text(self._given.turn_id, self._given.attempt, self.text_bytes, text)
+        self._texts.append(text)
+        self.text_bytes += size_bytes
+
+    def _append(self, event: session_pb2.Event) -> None:
+        self._env.lease.check()
+        event.turn_id, event.attempt = self._given.turn_id, self._given.attempt
+        self._log.append(event)
+
+
+async def run_agent(
+    env: RunEnvironment, agent: Agent, given: TurnInput, log: EventLog, epoch: Epoch
+) -> Completed | Failed:
+    """Runs the agent to its end.
+
+    Raises NodeFenced if the lease may be gone. Cancellation: the agent is cancelled, what it wrote to the log stays.
+    """
+    run = Run(env, given, log, epoch)
+    reason = "AGENT_ERROR"
+    cause: Exception
+    try:
+        async with asyncio.timeout(env.limits.timeout_s) as deadline:
+            await _drive(agent(run), run)
+        return run.completed()
+    except NodeFenced:
+        raise
+    except TimeoutError as error:
+        reason, cause = ("TURN_DEADLINE" if deadline.expired() else reason), error
+    except _OutputLimit as error:
+        reason, cause = "OUTPUT_LIMIT", error
+    except _Unserializable as error:
+        reason, cause = "STATE_INVALID", error
+    except Exception as error:
+        cause = error
+    error_id = _error_id()
+    _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=cause)
+    return Failed(reason, error_id)
+
+
+async def _drive(events: AsyncIterator[str | Result], run: Run) -> None:
+    count = 0
+    async with aclosing(events):  # type: ignore[type-var]
+        async for event in events:
+            run.take(event)
+            count += 1
+            if count % _BREATHE_EVERY == 0:
+                await asyncio.sleep(0)
+
+
+def to_struct(data: Mapping[str, Any]) -> struct_pb2.Struct:
+    """A JSON object as the wire has it. Raises _Unserializable."""
+    struct = struct_pb2.Struct()
+    try:
+        struct.update(dict(data))
+        struct.SerializeToString()
+    except (TypeError, ValueError, AttributeError) as error:
+        raise _Unserializable from error
+    return struct
+
+
+def from_struct(struct: struct_pb2.Struct) -> JsonObject:
+    """A JSON object as an agent has it; whole numbers come as int."""
+    return {name: _from_value(json_format.MessageToDict(value)) for name, value in struct.fields.items()}
+
+
+def _from_value(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _from_value(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_from_value(item) for item in value]
+    return value
+
+
+def _to_value(data: Any) -> struct_pb2.Value:
+    return to_struct({"value": data}).fields["value"]
+
+
+def _error_id() -> str:
+    return uuid.uuid4().hex[:16]

@@ -1,0 +1,1 @@
+"""The command line: `agentring up` runs a cluster on this machine, the other commands speak to a cluster's router."""

@@ -1,0 +1,170 @@
+"""One process of the local cluster, as a child of `agentring up`.
+
+Guarantees:
+  * The child has a session of its own: the terminal's Ctrl-C reaches `up` alone, which stops its children in order.
+  * The kernel ends the child when `up` ends without stopping it, by kill -9 too (Linux: PR_SET_PDEATHSIG).
+  * `stop` ends: SIGTERM, a bounded wait, SIGKILL.
+Its stderr is its log; its stdout carries one JSON line once it is ready, and is thrown away from then on.
+Called by `embedded_etcd` and `local_cluster`.
+"""
+
+import asyncio
+import ctypes
+import json
+import os
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from agentring.cli.errors import ChildFailed
+
+_PR_SET_PDEATHSIG = 1
+_KILL_DEADLINE_S = 5.0
+_LOG_TAIL_LINES = 12
+_LOG_TAIL_BYTES = 16 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class ChildSpec:
+    """What to start."""
+
+    name: str
+    command: tuple[str, ...]
+    log_path: Path
+    patience_s: float
+    """How long it may take to stop before it is killed."""
+    orphan_signal: signal.Signals = signal.SIGKILL
+    """What it gets when `up` ends without stopping it."""
+
+
+class Child:
+    """A started process. Made by `start`; whoever starts it stops it."""
+
+    def __init__(self, spec: ChildSpec, process: Process) -> None:
+        """For `start` alone."""
+        self.spec = spec
+        self._process = process
+
+    @classmethod
+    async def start(cls, spec: ChildSpec) -> Self:
+        """Starts the process, with a fresh log. Raises ChildFailed.
+
+        Cancellation: a process that was already made is killed.
+        """
+        with suppress(FileNotFoundError):
+            os.replace(spec.log_path, spec.log_path.with_suffix(".log.1"))
+        with spec.log_path.open("wb") as log:
+            try:
+                process = await asyncio.create_subprocess_exec(
+                    *spec.command,
+                    stdin=DEVNULL,
+                    stdout=PIPE,
+                    stderr=log,
+                    start_new_session=True,
+                    preexec_fn=_tie_to_parent(spec.orphan_signal),
+                )
+            except OSError as error:
+                raise ChildFailed(spec.name, f"could not be started: {error.strerror}", spec.log_path) from error
+        return cls(spec, process)
+
+    @property
+    def pid(self) -> int:
+        """The process's id."""
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is known to have ended."""
+        return self._process.returncode is not None
+
+    async def ready_line(self, deadline_s: float) -> dict[str, object]:
+        """The JSON object that the process prints once it is ready. Raises ChildFailed."""
+        assert self._process.stdout is not None
+        try:
+            async with asyncio.timeout(deadline_s):
+                line = await self._process.stdout.readline()
+                if not line:
+                    await self._process.wait()
+        except TimeoutError as error:
+            raise self.failure(f"(pid {self.pid}) was not ready within {deadline_s:g} s") from error
+        if not line:
+            raise self.failure()
+        try:
+            told = json.loads(line)
+        except ValueError as error:
+            raise self.failure(f"(pid {self.pid}) printed something else than its ready line") from error
+        if not isinstance(told, dict) or told.get("ready") is not True:
+            raise self.failure(f"(pid {self.pid}) printed something else than its ready line")
+        return told
+
+    async def ended(self) -> None:
+        """Waits for the process's end, however long it lives."""
+        assert self._process.stdout is not None
+        while await self._process.stdout.read(65_536):
+            pass
+        await self._process.wait()
+
+    def failure(self, why: str | None = None) -> ChildFailed:
+        """The error for a process that failed; without a reason: how it ended."""
+        return ChildFailed(self.spec.name, why or self.describe_end(), self.spec.log_path, self._log_tail())
+
+    def describe_end(self) -> str:
+        """How the process ended, in words that follow its name."""
+        status = self._process.returncode
+        if status is None:
+            return f"(pid {self.pid}) runs"
+        if status < 0:
+            return f"(pid {self.pid}) was killed by {signal.Signals(-status).name}"
+        return f"(pid {self.pid}) exited with status {status}"
+
+    async def stop(self, hasten: asyncio.Event) -> None:
+        """Ends the process: SIGTERM; SIGKILL when its patience is over or `hasten` is set.
+
+        Raises ChildFailed where the kernel does not let go of it. Cancellation: it may live on; the kernel ends it
+        together with this process.
+        """
+        if self.has_ended:
+            return
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        try:
+            async with asyncio.timeout(self.spec.patience_s + _KILL_DEADLINE_S), asyncio.TaskGroup() as tasks:
+                killer = tasks.create_task(self._kill_when(hasten))
+                await self.ended()
+                killer.cancel()
+        except TimeoutError as error:
+            raise self.failure(f"(pid {self.pid}) does not end, not even by SIGKILL") from error
+
+    async def _kill_when(self, hasten: asyncio.Event) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.spec.patience_s):
+                await hasten.wait()
+        with suppress(ProcessLookupError):
+            self._process.kill()
+
+    def _log_tail(self) -> tuple[str, ...]:
+        with self.spec.log_path.open("rb") as log:
+            size = log.seek(0, os.SEEK_END)
+            log.seek(max(0, size - _LOG_TAIL_BYTES))
+            lines = log.read().decode("utf-8", "replace").splitlines()
+        return tuple(lines[-_LOG_TAIL_LINES:])
+
+
+def _tie_to_parent(orphan_signal: signal.Signals) -> Callable[[], None] | None:
+    # Everything is looked up before the fork: between fork and exec the child only makes two system calls.
+    if sys.platform != "linux":
+        return None
+    prctl = ctypes.CDLL(None).prctl
+    parent = os.getpid()
+
+    def tie() -> None:
+        prctl(_PR_SET_PDEATHSIG, int(orphan_signal))
+        if os.getppid() != parent:  # it ended before prctl, and the signal with it
+            os._exit(1)
+
+    return tie

@@ -1,0 +1,81 @@
+"""`<data-dir>/cluster.json`: what runs in a local cluster, for the commands and for scripts.
+
+Guarantees that a reader sees a whole file or none: it is written beside and renamed. It says what `agentring up`
+started, not what lives now; ClusterService says that. Written by `up`, read by every command that needs a router.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Self
+
+from agentring.cli.errors import ClusterFileMalformed
+from agentring.ids import NodeId
+
+DEFAULT_ROUTER = "127.0.0.1:7700"
+
+
+@dataclass(frozen=True, slots=True)
+class NodeEntry:
+    """A node that `up` started."""
+
+    id: NodeId
+    address: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class RouterEntry:
+    """A router that `up` started."""
+
+    address: str
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterFile:
+    """The file's contents, in the file's own names."""
+
+    router: tuple[str, ...]
+    etcd: tuple[str, ...]
+    store: str
+    nodes: tuple[NodeEntry, ...]
+    routers: tuple[RouterEntry, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> Self | None:
+        """The file, or None where there is none. Raises ClusterFileMalformed."""
+        try:
+            fields = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            raise ClusterFileMalformed(path) from error
+        try:
+            return cls(
+                router=tuple(fields["router"]),
+                etcd=tuple(fields["etcd"]),
+                store=fields["store"],
+                nodes=tuple(NodeEntry(**node) for node in fields["nodes"]),
+                routers=tuple(RouterEntry(**router) for router in fields["routers"]),
+            )
+        except (KeyError, TypeError) as error:
+            raise ClusterFileMalformed(path) from error
+
+    def write(self, path: Path) -> None:
+        """Puts the file in place, whole."""
+        beside = path.with_suffix(".json.new")
+        beside.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        os.replace(beside, path)
+
+
+def find_routers(given: str | None, data_dir: Path) -> tuple[str, ...]:
+    """The routers to speak to: the one given, else those of the local cluster, else the default address.
+
+    Raises ClusterFileMalformed.
+    """
+    if given is not None:
+        return (given,)
+    cluster = ClusterFile.read(data_dir / "cluster.json")
+    return cluster.router if cluster is not None and cluster.router else (DEFAULT_ROUTER,)

@@ -1,0 +1,60 @@
+"""The data directory of a local cluster: where things lie in it, and the lock that lets one `agentring up` use it.
+
+Guarantees that at most one process holds a directory's lock; the kernel lets go of it when that process ends, however
+it ends. Called by `up`.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentring.cli.errors import DataDirInUse, DataDirUnusable
+from agentring.ids import NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class DataDir:
+    """The places in a data directory."""
+
+    path: Path
+
+    @property
+    def etcd(self) -> Path:
+        """What the embedded etcd keeps."""
+        return self.path / "etcd"
+
+    @property
+    def cluster_file(self) -> Path:
+        """Where the running cluster is described."""
+        return self.path / "cluster.json"
+
+    def node(self, node_id: NodeId) -> Path:
+        """What a node keeps."""
+        return self.path / "nodes" / node_id
+
+    def log(self, name: str) -> Path:
+        """The log of one process."""
+        return self.path / "logs" / f"{name}.log"
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Makes the directory and holds its lock. Raises DataDirInUse, DataDirUnusable."""
+        try:
+            self.log("any").parent.mkdir(parents=True, exist_ok=True)
+            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise DataDirUnusable(self.path, error.strerror or "unusable") from error
+        try:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise DataDirInUse(self.path, os.pread(fd, 32, 0).decode("ascii", "replace").strip()) from error
+            # The pid is for the other's error message alone; the lock is the flock.
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+            yield
+        finally:
+            os.close(fd)

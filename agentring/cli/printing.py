@@ -1,0 +1,23 @@
+"""How results are printed: a table for people, or the message's JSON for programs."""
+
+import json
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+
+
+def to_fields(message: Message) -> dict[str, Any]:
+    """The message in protobuf's JSON, with the proto's field names and with every field that has a default."""
+    return MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+
+
+def print_json(fields: dict[str, Any]) -> None:
+    """Prints JSON, the same whether or not people look."""
+    print(json.dumps(fields, indent=2, ensure_ascii=False))
+
+
+def console() -> Console:
+    """Where tables go. Nothing in a table is markup: names come from other people."""
+    return Console(highlight=False, markup=False, emoji=False)

@@ -1,0 +1,118 @@
+"""What a person sees of a conversation: words as they come, tool calls dimly, where the session is when that changes.
+
+Guarantees that words are printed once, however often they are sent: a turn that is resent after a lost connection
+repeats its words, and its offsets say which are known already. A turn that runs again elsewhere starts on a new line.
+Called by `chat`.
+"""
+
+import json
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.text import Text
+
+from agentring.v1.session_pb2 import Event, TextDelta
+
+# A terminal's own commands have no place in an agent's words.
+_CONTROL = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
+
+
+class Screen:
+    """Prints one session's events."""
+
+    def __init__(self, console: Console, session: str) -> None:
+        """Nothing is printed yet."""
+        self._console = console
+        self._session = session
+        self._place: tuple[str, int] | None = None
+        self._run: tuple[int, int] | None = None
+        self._shown_bytes = 0
+        self._mid_line = False
+
+    def show_place(self, node: str, epoch: int) -> None:
+        """Says where the session is, if that is news."""
+        if node and epoch and (node, epoch) != self._place:
+            self._place = (node, epoch)
+            self.note(f"{self._session} is on {node}, epoch {epoch}")
+
+    def begin_turn(self) -> None:
+        """The events that follow belong to a new turn."""
+        self._run = None
+        self._shown_bytes = 0
+
+    def show(self, event: Event) -> None:
+        """Prints an event of the turn."""
+        match event.WhichOneof("body"):
+            case "turn_started":
+                self.show_place(event.turn_started.node_id, event.epoch)
+            case "attempt_restarted":
+                self._restart(event)
+            case "text_delta":
+                if self._run not in (None, (event.epoch, event.attempt)):
+                    self._restart(event)
+                self._run = (event.epoch, event.attempt)
+                self._words(event.text_delta)
+            case "tool_call":
+                self.note(f"{event.tool_call.name}({_short(event.tool_call.arguments)})")
+            case "tool_result":
+                result = event.tool_result
+                outcome = f"failed, error_id {result.error_id}" if result.error_id else _short(result.result)
+                self.note(f"{result.name} -> {outcome}")
+            case "input_required":
+                self.note(event.input_required.prompt)
+            case "turn_failed":
+                self.warn(f"the turn failed: {event.turn_failed.reason}, error_id {event.turn_failed.error_id}")
+            case "turn_cancelled":
+                self.warn(f"the turn was cancelled: {event.turn_cancelled.reason}")
+            case "turn_rejected":
+                self.warn(f"the turn was rejected: {event.turn_rejected.reason}")
+            case "turn_completed":
+                self._end_line()
+
+    def note(self, line: str) -> None:
+        """A dim line of its own."""
+        self._line(line, "dim")
+
+    def warn(self, line: str) -> None:
+        """A red line of its own."""
+        self._line(line, "red")
+
+    def prompt(self) -> None:
+        """Asks for a line, where a person sits there."""
+        if self._console.is_terminal:
+            self._print(Text("> ", style="bold"))
+
+    def _restart(self, event: Event) -> None:
+        if self._shown_bytes:
+            self.note("(the answer was cut off and starts again)")
+        self._run = (event.epoch, event.attempt)
+        self._shown_bytes = 0
+
+    def _words(self, delta: TextDelta) -> None:
+        words = delta.text.encode()
+        fresh = words[max(0, self._shown_bytes - delta.offset) :].decode("utf-8", "replace")
+        self._shown_bytes = max(self._shown_bytes, delta.offset + len(words))
+        shown = fresh.translate(_CONTROL)
+        if shown:
+            self._print(Text(shown))
+            self._mid_line = not shown.endswith("\n")
+
+    def _line(self, line: str, style: str) -> None:
+        self._end_line()
+        self._print(Text(line.translate(_CONTROL) + "\n", style=style))
+
+    def _end_line(self) -> None:
+        if self._mid_line:
+            self._print(Text("\n"))
+            self._mid_line = False
+
+    def _print(self, text: Text) -> None:
+        self._console.print(text, end="", soft_wrap=True)
+
+
+def _short(value: Message) -> str:
+    fields: Any = MessageToDict(value)
+    told = json.dumps(fields, ensure_ascii=False)
+    return told if len(told) <= 100 else told[:99] + "…"

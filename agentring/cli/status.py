@@ -1,0 +1,83 @@
+"""`agentring status`: the routers' health and the nodes, as a router sees them."""
+
+from dataclasses import asdict, dataclass
+
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from rich.console import Group
+from rich.table import Table
+
+from agentring.cli.calls import CALL_DEADLINE_S, open_channel
+from agentring.cli.cluster_file import find_routers
+from agentring.cli.errors import CallFailed
+from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
+from agentring.cli.printing import console, print_json, to_fields
+from agentring.v1.cluster_pb2 import ListNodesRequest, ListNodesResponse, NodeState
+from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
+
+
+@dataclass(frozen=True, slots=True)
+class RouterHealth:
+    """What a router answered about itself."""
+
+    address: str
+    health: str
+    """SERVING, NOT_SERVING, or the status with which the call failed."""
+
+
+def status(
+    router: RouterOption = None, data_dir: DataDirOption = DEFAULT_DATA_DIR, as_json: JsonOption = False
+) -> None:
+    """Show the routers' health and the nodes."""
+    routers = find_routers(router, data_dir)
+    healths = [_ask_health(address) for address in routers]
+    membership = _list_nodes(routers)
+    if as_json:
+        print_json({"routers": [asdict(one) for one in healths], **to_fields(membership)})
+    else:
+        console().print(render(healths, membership))
+
+
+def render(healths: list[RouterHealth], membership: ListNodesResponse) -> Group:
+    """The routers' and the nodes' tables."""
+    routers = Table("router", "health", title="routers", title_justify="left")
+    for one in healths:
+        routers.add_row(one.address, one.health, style=None if one.health == "SERVING" else "red")
+    nodes = Table(
+        "node",
+        "address",
+        "state",
+        "agents",
+        "weight",
+        "incarnation",
+        title=f"nodes at revision {membership.revision}",
+        title_justify="left",
+    )
+    for node in membership.nodes:
+        state = NodeState.Name(node.state).removeprefix("NODE_STATE_")
+        agents = ", ".join(sorted(node.agents))
+        row = (node.node_id, node.address, state, agents, str(node.weight), str(node.incarnation))
+        nodes.add_row(*row, style=None if state == "ACTIVE" else "yellow")
+    return Group(routers, nodes)
+
+
+def _ask_health(address: str) -> RouterHealth:
+    try:
+        with open_channel(address) as channel:
+            # (its type stubs leave the method out)
+            answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=CALL_DEADLINE_S)  # type: ignore[attr-defined]
+    except CallFailed as error:
+        return RouterHealth(address, error.reason or error.code)
+    return RouterHealth(address, HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def _list_nodes(routers: tuple[str, ...]) -> ListNodesResponse:
+    """What the first router that answers says. Raises CallFailed, the first router's, if none does."""
+    failures: list[CallFailed] = []
+    for address in routers:
+        try:
+            with open_channel(address) as channel:
+                return ClusterServiceStub(channel).ListNodes(ListNodesRequest(), timeout=CALL_DEADLINE_S)
+        except CallFailed as error:
+            failures.append(error)
+    raise failures[0]

@@ -1,0 +1,120 @@
+"""`agentring up`: a whole cluster on this machine, in the foreground.
+
+Guarantees that when it ends, by Ctrl-C, SIGTERM, an error or kill -9, no process of the cluster is left (child.py), and
+that two never run on one data directory (data_dir.py). cluster.json is there exactly while the cluster is ready, except
+after a kill -9, whose leftover the next start removes.
+"""
+
+import asyncio
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentring.cli.cluster_file import ClusterFile
+from agentring.cli.data_dir import DataDir
+from agentring.cli.errors import StoreUnknown
+from agentring.cli.local_cluster import ClusterPlan, LocalCluster
+from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption
+from agentring.cli.ports import LOOPBACK, check_listenable
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+MEMORY_STORE = "memory:"
+
+
+def up(
+    nodes: Annotated[int, typer.Option(min=1, max=100, help="How many agent nodes.")] = 3,
+    routers: Annotated[int, typer.Option(min=1, max=100, help="How many routers.")] = 1,
+    port: Annotated[
+        int, typer.Option(min=0, max=65_535, help="The first router's port; the others' follow. 0: any free ones.")
+    ] = 7700,
+    host: Annotated[str, typer.Option(help="Where the routers listen.")] = LOOPBACK,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    etcd: Annotated[
+        str | None, typer.Option(help="An etcd that runs already, e.g. http://127.0.0.1:2379; several with commas.")
+    ] = None,
+    store: Annotated[str, typer.Option(help="Where sessions are kept.")] = MEMORY_STORE,
+    lease_ttl_s: Annotated[
+        int, typer.Option(min=2, max=600, help="A dead node's sessions may go to others after so many seconds.")
+    ] = 10,
+) -> None:
+    """Run a cluster on this machine: etcd, nodes and routers, until Ctrl-C."""
+    if store != MEMORY_STORE:
+        raise StoreUnknown(store)
+    plan = ClusterPlan(
+        nodes=nodes,
+        routers=routers,
+        host=host,
+        port=port,
+        data_dir=DataDir(data_dir),
+        etcd=tuple(url.strip() for url in etcd.split(",")) if etcd else (),
+        store=store,
+        lease_ttl_s=lease_ttl_s,
+    )
+    with plan.data_dir.locked():
+        if port:
+            for index in range(routers):
+                check_listenable(host, plan.router_port(index))
+        asyncio.run(run_cluster(plan, _print_line))
+
+
+async def run_cluster(plan: ClusterPlan, report: Callable[[str], None]) -> None:
+    """Runs the cluster until a stop signal comes. Raises EtcdUnusable, ChildFailed."""
+    cluster_file = plan.data_dir.cluster_file
+    cluster_file.unlink(missing_ok=True)
+    cluster = LocalCluster(plan)
+    stop, hasten = asyncio.Event(), asyncio.Event()
+    with _signals_set(stop, hasten):
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                work = tasks.create_task(_start_and_watch(plan, cluster, report))
+                await stop.wait()
+                work.cancel()
+        except BaseExceptionGroup as group:
+            # There is one task, so one error.
+            raise group.exceptions[0] from None
+        finally:
+            stop.set()
+            cluster_file.unlink(missing_ok=True)
+            await cluster.stop(hasten)
+    report("stopped")
+
+
+async def _start_and_watch(plan: ClusterPlan, cluster: LocalCluster, report: Callable[[str], None]) -> None:
+    started = await cluster.start()
+    started.write(plan.data_dir.cluster_file)
+    for line in summary(started, plan.data_dir.path):
+        report(line)
+    report("ready")
+    await cluster.watch(report)
+
+
+def summary(cluster: ClusterFile, data_dir: Path) -> list[str]:
+    """What runs where, for people."""
+    there = "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}"
+    return [
+        *(f"etcd    {url}" for url in cluster.etcd),
+        *(f"node    {node.address}  {node.id}, pid {node.pid}" for node in cluster.nodes),
+        *(f"router  {router.address}  pid {router.pid}" for router in cluster.routers),
+        f"logs in {data_dir / 'logs'}; Ctrl-C stops everything; speak with an agent: agentring chat ada{there}",
+    ]
+
+
+@contextmanager
+def _signals_set(stop: asyncio.Event, hasten: asyncio.Event) -> Iterator[None]:
+    """The first signal sets `stop`, every later one `hasten`."""
+    loop = asyncio.get_running_loop()
+    for number in _STOP_SIGNALS:
+        loop.add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
+    try:
+        yield
+    finally:
+        for number in _STOP_SIGNALS:
+            loop.remove_signal_handler(number)
+
+
+def _print_line(line: str) -> None:
+    print(line, flush=True)

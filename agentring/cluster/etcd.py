@@ -1,0 +1,246 @@
+"""The etcd v3 client: the few calls that agentring makes, each with a deadline and typed errors.
+
+Guarantees: no call waits longer than its deadline; an error says whether the call may have taken effect
+(`outcome_unknown`). Does not guarantee: anything about what was written before, which is the compares' business, and it
+never retries a write by itself. Reads go on to the next endpoint when one does not answer; after any failure the next
+call begins with another endpoint.
+
+The only importer of the generated stubs (of the package aetcd, whose own client has no TLS, a single endpoint and no
+deadlines). Called by lease, registration, claim and membership.
+"""
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self
+
+import grpc
+from aetcd import rpc
+from grpc import aio
+
+from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdLeaseNotFound, from_rpc_error
+from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, TxnResult, WatchBatch
+from agentring.ids import Revision
+
+_CHANNEL_OPTIONS = (
+    ("grpc.keepalive_time_ms", 5_000),
+    ("grpc.keepalive_timeout_ms", 3_000),
+    ("grpc.keepalive_permit_without_calls", 0),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EtcdTls:
+    """PEM bytes. Without certificate and key the client does not show who it is."""
+
+    root_certificates: bytes
+    certificate_chain: bytes | None = None
+    private_key: bytes | None = None
+
+
+class EtcdClient:
+    """One client of one etcd cluster.
+
+    Resource handling: `async with`, or `close()`; connections are opened by the first call.
+    Cancellation: a cancelled write may still take effect.
+    """
+
+    def __init__(self, endpoints: Sequence[str], *, tls: EtcdTls | None = None, timeout_s: float = 2.0) -> None:
+        """endpoints: `host:port`, `http://host:port` or, with tls, `https://host:port`; timeout_s: of every call that
+        is given none of its own."""
+        if not endpoints:
+            raise ValueError("etcd needs at least one endpoint")
+        self._timeout_s = timeout_s
+        self._channels = [_channel(endpoint, tls) for endpoint in endpoints]
+        self._current = 0
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Closes the connections; calls under way fail."""
+        for channel in self._channels:
+            await channel.close()
+
+    async def range(self, prefix: str) -> RangeResult:
+        """All keys under a prefix, at one revision, linearizable. Raises EtcdError."""
+        request = rpc.RangeRequest(key=prefix.encode(), range_end=prefix_end(prefix))
+        response = await self._read(request)
+        return RangeResult(Revision(response.header.revision), tuple(_key_value(kv) for kv in response.kvs))
+
+    async def get(self, key: str) -> KeyValue | None:
+        """One key, linearizable. Raises EtcdError."""
+        response = await self._read(rpc.RangeRequest(key=key.encode()))
+        return _key_value(response.kvs[0]) if response.kvs else None
+
+    async def txn(
+        self,
+        compares: Sequence[Compare],
+        success: Sequence[Put | Delete | Get],
+        failure: Sequence[Get] = (),
+        *,
+        timeout_s: float | None = None,
+    ) -> TxnResult:
+        """IF all compares hold THEN success ELSE failure, in one step. Raises EtcdError."""
+        request = rpc.TxnRequest(
+            compare=[_compare(compare) for compare in compares],
+            success=[_request_op(op) for op in success],
+            failure=[_request_op(op) for op in failure],
+        )
+        response = await self._unary(lambda channel: rpc.KVStub(channel).Txn, request, timeout_s)
+        ops = failure if not response.succeeded else success
+        answers = zip(ops, response.responses, strict=True)
+        return TxnResult(
+            succeeded=response.succeeded,
+            revision=Revision(response.header.revision),
+            gets=tuple(
+                _key_value(answer.response_range.kvs[0]) if answer.response_range.kvs else None
+                for op, answer in answers
+                if isinstance(op, Get)
+            ),
+        )
+
+    async def grant(self, ttl_s: int) -> tuple[int, int]:
+        """A new lease: its id and the TTL that etcd granted, in seconds. Raises EtcdError."""
+        request = rpc.LeaseGrantRequest(TTL=ttl_s)
+        response = await self._unary(lambda channel: rpc.LeaseStub(channel).LeaseGrant, request, None)
+        return response.ID, response.TTL
+
+    async def keep_alive(self, lease_id: int, *, timeout_s: float) -> int:
+        """Renews a lease once and returns the TTL from now on in seconds; 0: the lease is gone. Raises EtcdError.
+
+        Each renewal has a stream of its own: answers carry no id, so on a shared stream a late one would count for the
+        next renewal.
+        """
+        index = self._current
+        call = rpc.LeaseStub(self._channels[index]).LeaseKeepAlive(timeout=timeout_s)
+        try:
+            await call.write(rpc.LeaseKeepAliveRequest(ID=lease_id))
+            response = await call.read()
+            if response is aio.EOF:
+                raise EtcdError(outcome_unknown=True)
+            return int(response.TTL)
+        except (aio.AioRpcError, grpc.RpcError) as error:
+            self._move_on(index)
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
+    async def revoke(self, lease_id: int, *, timeout_s: float | None = None) -> None:
+        """Ends a lease and deletes its keys; a lease that is gone already is no error. Raises EtcdError."""
+        request = rpc.LeaseRevokeRequest(ID=lease_id)
+        with suppress(EtcdLeaseNotFound):
+            await self._unary(lambda channel: rpc.LeaseStub(channel).LeaseRevoke, request, timeout_s)
+
+    async def watch(self, prefix: str, from_revision: Revision) -> AsyncGenerator[WatchBatch, None]:
+        """Changes under a prefix from a revision on, each response as one batch, until cancelled or broken.
+
+        Raises EtcdCompacted where from_revision is compacted, EtcdError where the stream breaks. The caller bounds how
+        long it believes in silence.
+        """
+        index = self._current
+        call = rpc.WatchStub(self._channels[index]).Watch()
+        create = rpc.WatchCreateRequest(
+            key=prefix.encode(), range_end=prefix_end(prefix), start_revision=from_revision, progress_notify=True
+        )
+        try:
+            await call.write(rpc.WatchRequest(create_request=create))
+            while (response := await call.read()) is not aio.EOF:
+                if response.canceled:
+                    raise EtcdCompacted if response.compact_revision else EtcdError(outcome_unknown=False)
+                if response.events:
+                    yield _batch(response)
+            raise EtcdError(outcome_unknown=False)
+        except aio.AioRpcError as error:
+            self._move_on(index)
+            raise from_rpc_error(error) from None
+        finally:
+            call.cancel()
+
+    async def _read(self, request: Any) -> Any:
+        for last in [False] * (len(self._channels) - 1) + [True]:
+            try:
+                return await self._unary(lambda channel: rpc.KVStub(channel).Range, request, None)
+            except EtcdError:
+                if last:
+                    raise
+        raise AssertionError  # there is at least one endpoint
+
+    async def _unary(self, method: Any, request: Any, timeout_s: float | None) -> Any:
+        index = self._current
+        try:
+            return await method(self._channels[index])(request, timeout=timeout_s or self._timeout_s)
+        except aio.AioRpcError as error:
+            self._move_on(index)
+            raise from_rpc_error(error) from None
+
+    def _move_on(self, failed: int) -> None:
+        # Only the first of several calls that failed together moves on; the others would skip endpoints.
+        if self._current == failed:
+            self._current = (failed + 1) % len(self._channels)
+
+
+def prefix_end(prefix: str) -> bytes:
+    """The first key after all that begin with the prefix (which ends in an ASCII character)."""
+    raw = prefix.encode()
+    return raw[:-1] + bytes([raw[-1] + 1])
+
+
+def _channel(endpoint: str, tls: EtcdTls | None) -> aio.Channel:
+    scheme, _, rest = endpoint.rpartition("://")
+    if scheme not in ("", "http", "https"):
+        raise ValueError(f"etcd endpoint {endpoint!r} is neither http nor https")
+    if (scheme == "https") != (tls is not None) and scheme:
+        raise ValueError(f"etcd endpoint {endpoint!r} does not go with the TLS settings")
+    target = rest.rstrip("/")
+    if tls is None:
+        return aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
+    credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
+    return aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+
+
+def _key_value(kv: Any) -> KeyValue:
+    return KeyValue(kv.key.decode(), kv.value, Revision(kv.create_revision), Revision(kv.mod_revision), kv.lease)
+
+
+def _compare(compare: Compare) -> Any:
+    result = rpc.Compare(key=compare.key.encode(), result=rpc.Compare.EQUAL)
+    if compare.field == "create":
+        result.target = rpc.Compare.CREATE
+        result.create_revision = compare.revision
+    else:
+        result.target = rpc.Compare.MOD
+        result.mod_revision = compare.revision
+    return result
+
+
+def _request_op(op: Put | Delete | Get) -> Any:
+    key = op.key.encode()
+    if isinstance(op, Put):
+        return rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=op.value, lease=op.lease_id))
+    if isinstance(op, Delete):
+        return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
+    return rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
+
+
+def _batch(response: Any) -> WatchBatch:
+    puts, deletes = [], []
+    for event in response.events:
+        if event.type == rpc.Event.PUT:
+            puts.append(_key_value(event.kv))
+        else:
+            deletes.append(event.kv.key.decode())
+    # Within one response a key can be deleted and put again; only its last word counts.
+    last = {event.kv.key.decode(): event.type for event in response.events}
+    return WatchBatch(
+        Revision(response.header.revision),
+        puts=tuple({kv.key: kv for kv in puts if last[kv.key] == rpc.Event.PUT}.values()),
+        deletes=tuple({key for key in deletes if last[key] != rpc.Event.PUT}),
+    )

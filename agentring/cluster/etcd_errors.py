@@ -1,0 +1,45 @@
+"""Why a call to etcd failed, in a form to decide by. None of it leaves the process: callers turn it into their own."""
+
+import grpc
+from grpc import StatusCode
+
+
+class EtcdError(Exception):
+    """A call failed."""
+
+    def __init__(self, *, outcome_unknown: bool = False, code: StatusCode | None = None) -> None:
+        """outcome_unknown: a write may have taken effect all the same."""
+        super().__init__(f"etcd: {code.name if code else type(self).__name__}, outcome_unknown={outcome_unknown}")
+        self.outcome_unknown = outcome_unknown
+        self.code = code
+
+
+class EtcdUnavailable(EtcdError):
+    """No answer in time, or no connection, or no leader."""
+
+
+class EtcdNoSpace(EtcdError):
+    """etcd's quota is exhausted: it refuses every transaction until an operator acts."""
+
+
+class EtcdLeaseNotFound(EtcdError):
+    """The lease is gone."""
+
+
+class EtcdCompacted(EtcdError):
+    """The revision to watch from is no longer kept."""
+
+
+def from_rpc_error(error: grpc.RpcError) -> EtcdError:
+    """The typed error of a failed call; etcd tells some of them apart only by the text of the status."""
+    code = error.code()
+    details = error.details() or ""
+    if code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED):
+        return EtcdUnavailable(outcome_unknown=True, code=code)
+    if code is StatusCode.NOT_FOUND and "lease" in details:
+        return EtcdLeaseNotFound(code=code)
+    if code is StatusCode.RESOURCE_EXHAUSTED and "space" in details:
+        return EtcdNoSpace(code=code)
+    if code is StatusCode.OUT_OF_RANGE and "compacted" in details:
+        return EtcdCompacted(code=code)
+    return EtcdError(outcome_unknown=code in (StatusCode.UNKNOWN, StatusCode.INTERNAL), code=code)

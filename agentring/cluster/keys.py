@@ -1,0 +1,46 @@
+"""Where things stand in etcd (DESIGN section 5). Components are percent-encoded, so no name can leave its place."""
+
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from agentring.ids import NodeId, SessionRef, TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The keys of one cluster."""
+
+    cluster: str
+
+    @property
+    def root(self) -> str:
+        """What every key of the cluster begins with."""
+        return f"/agentring/{_part(self.cluster)}/"
+
+    @property
+    def meta(self) -> str:
+        """ClusterMeta; without a lease."""
+        return f"{self.root}meta"
+
+    @property
+    def nodes(self) -> str:
+        """The prefix of all NodeRecords; routers and nodes watch it."""
+        return f"{self.root}nodes/"
+
+    def node(self, node_id: NodeId) -> str:
+        """A node's NodeRecord; its create-revision is the node's incarnation."""
+        return self.nodes + _part(node_id)
+
+    def node_id_of(self, key: str) -> NodeId:
+        """The inverse of `node`."""
+        return NodeId(unquote(key.removeprefix(self.nodes)))
+
+    def claim(self, ref: SessionRef | TaskRef) -> str:
+        """The ClaimRecord of a session or task; nobody watches it."""
+        if isinstance(ref, SessionRef):
+            return f"{self.root}sessions/{_part(ref.tenant)}/{_part(ref.session_id)}"
+        return f"{self.root}tasks/{_part(ref.tenant)}/{_part(ref.task_key)}"
+
+
+def _part(name: str) -> str:
+    return quote(name, safe="")

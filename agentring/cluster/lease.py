@@ -1,0 +1,126 @@
+"""One etcd lease, kept alive, and the fence: the moment from which its holder must act as if it were lost.
+
+Guarantees: `check()` raises from the fence time F on, whatever the network or the scheduler did, because F depends only
+on when a renewal was *sent* (etcd counts from its arrival, which is later) and on a clock that runs while the process
+or the machine sleeps. An answer that arrives after F extends nothing. Does not guarantee that etcd has forgotten the
+lease at F, only that it has not before.
+
+The race it prevents: a process stopped for longer than the TTL wakes up, finds a renewal's answer in its socket and
+goes on, while another node has taken over. F = send time of the last acknowledged renewal + granted TTL - margin, with
+margin = max(1 s, 0.2 TTL). That a holder must count less time than the grantor is the rule of Gray and Cheriton,
+"Leases" (SOSP 1989).
+
+Called by registration (which attaches keys to it) and by the node's app (which awaits the fence).
+"""
+
+import asyncio
+from enum import StrEnum
+
+from agentring.cluster.clock import Clock
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_errors import EtcdError
+from agentring.errors import NodeFenced
+
+RENEWALS_PER_TTL = 4
+RENEWAL_DEADLINES_PER_TTL = 6
+
+
+class FenceReason(StrEnum):
+    """Why a lease's holder stopped."""
+
+    NOT_RENEWED = "NOT_RENEWED"
+    """F came without a renewal being acknowledged."""
+    LEASE_GONE = "LEASE_GONE"
+    """etcd says that it does not know the lease."""
+    KEY_GONE = "KEY_GONE"
+    """The holder's own key was deleted or replaced."""
+    REVOKED = "REVOKED"
+    """The holder gave it up."""
+
+
+class Lease:
+    """A granted lease.
+
+    Resource handling: `grant` makes it; one task must run `keep()`; `revoke()` ends it.
+    """
+
+    def __init__(self, etcd: EtcdClient, clock: Clock, lease_id: int, ttl_s: int, granted_at_s: float) -> None:
+        """granted_at_s: when the grant was *sent*."""
+        self._etcd = etcd
+        self._clock = clock
+        self._ttl_s = ttl_s
+        self._fence_at_s = granted_at_s + ttl_s - self._margin_s
+        self._sent_at_s = granted_at_s
+        self._reason: FenceReason | None = None
+        self._fenced = asyncio.Event()
+        self.lease_id = lease_id
+
+    @classmethod
+    async def grant(cls, etcd: EtcdClient, clock: Clock, ttl_s: int) -> "Lease":
+        """Asks etcd for a lease of ttl_s seconds. Raises EtcdError."""
+        sent_at_s = clock.now_s()
+        lease_id, granted_ttl_s = await etcd.grant(ttl_s)
+        return cls(etcd, clock, lease_id, granted_ttl_s, sent_at_s)
+
+    @property
+    def _margin_s(self) -> float:
+        return max(1.0, 0.2 * self._ttl_s)
+
+    @property
+    def fence_in_s(self) -> float:
+        """Seconds until F; 0 once fenced."""
+        return 0.0 if self._reason else max(0.0, self._fence_at_s - self._clock.now_s())
+
+    @property
+    def reason(self) -> FenceReason | None:
+        """Why it is fenced; None: it is not, as far as was noticed."""
+        return self._reason
+
+    def check(self) -> None:
+        """Raises NodeFenced from F on. Invariant: called before every turn, store write, tool start and event write
+        (tests/unit/agentring/cluster/test_lease.py)."""
+        if self._reason is None and self._clock.now_s() >= self._fence_at_s:
+            self.fence(FenceReason.NOT_RENEWED)
+        if self._reason is not None:
+            raise NodeFenced
+
+    def fence(self, reason: FenceReason) -> None:
+        """Stops the holder now; the first reason stays."""
+        if self._reason is None:
+            self._reason = reason
+            self._fenced.set()
+
+    async def fenced(self) -> FenceReason:
+        """Returns once fenced, with the reason. Cancellation: changes nothing."""
+        await self._fenced.wait()
+        assert self._reason is not None
+        return self._reason
+
+    async def keep(self) -> FenceReason:
+        """Renews until fenced, and returns the reason. Cancellation: renewing stops, so F comes."""
+        interval_s = self._ttl_s / RENEWALS_PER_TTL
+        while self._reason is None:
+            wait_s = min(self._sent_at_s + interval_s, self._fence_at_s) - self._clock.now_s()
+            await self._clock.sleep(wait_s)
+            if self._clock.now_s() >= self._fence_at_s:
+                self.fence(FenceReason.NOT_RENEWED)
+            if self._reason is None:
+                await self._renew()
+        return self._reason
+
+    async def _renew(self) -> None:
+        sent_at_s = self._sent_at_s = self._clock.now_s()
+        try:
+            ttl_s = await self._etcd.keep_alive(self.lease_id, timeout_s=self._ttl_s / RENEWAL_DEADLINES_PER_TTL)
+        except EtcdError:
+            return  # the next one is due in TTL/4; F does not move
+        if ttl_s <= 0:
+            self.fence(FenceReason.LEASE_GONE)
+        elif self._clock.now_s() < self._fence_at_s:  # an answer that comes after F extends nothing
+            self._fence_at_s = sent_at_s + min(ttl_s, self._ttl_s) - self._margin_s
+
+    async def revoke(self, *, timeout_s: float = 2.0) -> None:
+        """Fences the holder, then ends the lease in etcd, which deletes every key on it. Raises EtcdError; the lease
+        then runs out by itself."""
+        self.fence(FenceReason.REVOKED)
+        await self._etcd.revoke(self.lease_id, timeout_s=timeout_s)

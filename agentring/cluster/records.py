@@ -1,0 +1,51 @@
+"""The values in etcd: JSON of the messages of cluster.proto, so that `etcdctl get` shows them to a person.
+
+Readers ignore fields they do not know and writers say which version `v` they write, so versions N-1 and N can share a
+cluster.
+"""
+
+from typing import TypeVar
+
+from google.protobuf import json_format
+from google.protobuf.message import Message
+
+from agentring.v1 import cluster_pb2
+
+RECORD_VERSION = 1
+PROTOCOL_VERSION = 1
+"""Of what routers and nodes say to each other."""
+
+
+M = TypeVar("M", bound=Message)
+
+
+class UnreadableRecord(Exception):
+    """A value in etcd is not the JSON it should be: somebody else writes under our prefix."""
+
+
+def encode(record: Message) -> bytes:
+    """The record as a value for etcd."""
+    text = json_format.MessageToJson(record, preserving_proto_field_name=True, indent=None)
+    return text.encode()
+
+
+def decode_node(value: bytes) -> cluster_pb2.NodeRecord:
+    """Raises UnreadableRecord."""
+    return _decode(value, cluster_pb2.NodeRecord())
+
+
+def decode_claim(value: bytes) -> cluster_pb2.ClaimRecord:
+    """Raises UnreadableRecord."""
+    return _decode(value, cluster_pb2.ClaimRecord())
+
+
+def decode_meta(value: bytes) -> cluster_pb2.ClusterMeta:
+    """Raises UnreadableRecord."""
+    return _decode(value, cluster_pb2.ClusterMeta())
+
+
+def _decode(value: bytes, into: M) -> M:
+    try:
+        return json_format.Parse(value, into, ignore_unknown_fields=True)
+    except json_format.ParseError as error:
+        raise UnreadableRecord(type(into).__name__) from error

@@ -1,0 +1,166 @@
+"""A node's membership in the cluster: its lease and its key, together one incarnation.
+
+Guarantees: the key was created by this process in one transaction (so no two processes are ever registered under one
+node id), and the key's create-revision, the incarnation, is compared by every claim. A restarted node either waits
+until its predecessor's lease has run out or, where it can prove that it *is* the predecessor's successor (same machine
+boot, same data directory, whose lock it holds), revokes that lease. Called by the node's app.
+"""
+
+import asyncio
+import uuid
+from dataclasses import dataclass
+
+import structlog
+
+from agentring.cluster.clock import Clock
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd_types import Compare, Get, KeyValue, Put
+from agentring.cluster.keys import Keys
+from agentring.cluster.lease import FenceReason, Lease
+from agentring.cluster.records import PROTOCOL_VERSION, RECORD_VERSION, decode_meta, decode_node, encode
+from agentring.cluster.snapshot import MembershipSnapshot
+from agentring.ids import Incarnation, NodeId
+from agentring.v1 import cluster_pb2
+
+_PREDECESSOR_POLL_S = 0.2
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class NodeIdentity:
+    """What a node says of itself, the same in all its incarnations."""
+
+    node_id: NodeId
+    address: str
+    agents: frozenset[str]
+    weight: int
+    labels: dict[str, str]
+    boot_id: str
+    data_uuid: str
+
+
+class NodeIdTaken(Exception):
+    """Another process is registered under this node id and its lease does not run out."""
+
+    def __init__(self, node_id: NodeId, address: str) -> None:
+        """address: where the other one serves."""
+        super().__init__(f"node id {node_id!r} is taken by a live node at {address}")
+
+
+class Registration:
+    """One incarnation of a node."""
+
+    def __init__(
+        self,
+        etcd: EtcdClient,
+        keys: Keys,
+        identity: NodeIdentity,
+        lease: Lease,
+        incarnation: Incarnation,
+        generation: int,
+    ) -> None:
+        """Made by `join`."""
+        self._etcd = etcd
+        self._keys = keys
+        self.identity = identity
+        self.lease = lease
+        self.incarnation = incarnation
+        self.generation = generation
+
+    @property
+    def key(self) -> str:
+        """The node's key."""
+        return self._keys.node(self.identity.node_id)
+
+    async def set_draining(self) -> None:
+        """Leaves the ring; the incarnation stays. Raises EtcdError, NodeFenced."""
+        self.lease.check()
+        record = _record(self.identity, self.lease, cluster_pb2.NODE_STATE_DRAINING)
+        await self._etcd.txn(
+            [Compare(self.key, "create", self.incarnation)], [Put(self.key, encode(record), self.lease.lease_id)]
+        )
+
+    def compare_with(self, snapshot: MembershipSnapshot) -> None:
+        """Fences the node if a snapshot no older than its registration does not hold it."""
+        if snapshot.revision < self.incarnation:
+            return
+        mine = snapshot.nodes.get(self.identity.node_id)
+        if mine is None or mine.incarnation != self.incarnation:
+            self.lease.fence(FenceReason.KEY_GONE)
+
+
+async def join(
+    etcd: EtcdClient, keys: Keys, clock: Clock, identity: NodeIdentity, *, ttl_s: int, timeout_s: float
+) -> Registration:
+    """Registers the node. Raises EtcdError; NodeIdTaken if a predecessor is still there after timeout_s.
+
+    Cancellation: the lease may stay behind, with or without the key, until its TTL is over.
+    """
+    generation = (await ensure_meta(etcd, keys)).generation
+    key = keys.node(identity.node_id)
+    deadline_s = clock.now_s() + timeout_s
+    while True:
+        lease = await Lease.grant(etcd, clock, ttl_s)
+        try:
+            record = encode(_record(identity, lease, cluster_pb2.NODE_STATE_ACTIVE))
+            result = await etcd.txn(
+                [Compare(key, "create", 0)], [Put(key, record, lease.lease_id)], [Get(key)], timeout_s=ttl_s / 2
+            )
+        except BaseException:
+            # The transaction may have landed. Without its lease it is gone at once, not in a TTL.
+            await asyncio.shield(_revoke_quietly(lease))
+            raise
+        if result.succeeded:
+            return Registration(etcd, keys, identity, lease, Incarnation(result.revision), generation)
+        await _revoke_quietly(lease)
+        if (predecessor := result.gets[0]) is not None:
+            if clock.now_s() >= deadline_s:
+                raise NodeIdTaken(identity.node_id, decode_node(predecessor.value).address)
+            await _outlast(etcd, clock, identity, predecessor)
+
+
+async def ensure_meta(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
+    """The cluster's meta record, made by whoever comes first. Raises EtcdError."""
+    fresh = cluster_pb2.ClusterMeta(v=RECORD_VERSION, generation=1, cluster_uuid=str(uuid.uuid4()))
+    result = await etcd.txn([Compare(keys.meta, "create", 0)], [Put(keys.meta, encode(fresh), 0)], [Get(keys.meta)])
+    if result.succeeded:
+        return fresh
+    (existing,) = result.gets
+    assert existing is not None  # the compare failed because it is there, in the same transaction
+    return decode_meta(existing.value)
+
+
+async def _outlast(etcd: EtcdClient, clock: Clock, identity: NodeIdentity, predecessor: KeyValue) -> None:
+    record = decode_node(predecessor.value)
+    if (record.boot_id, record.data_uuid) == (identity.boot_id, identity.data_uuid):
+        _log.info("predecessor_lease_revoked", node_id=identity.node_id, lease_id=predecessor.lease_id)
+        await etcd.revoke(predecessor.lease_id)
+    else:
+        _log.info("predecessor_awaited", node_id=identity.node_id, address=record.address)
+        await clock.sleep(_PREDECESSOR_POLL_S)
+
+
+async def _revoke_quietly(lease: Lease) -> None:
+    try:
+        await lease.revoke()
+    except EtcdError:
+        _log.warning("lease_left_to_expire", lease_id=lease.lease_id)
+
+
+def _record(identity: NodeIdentity, lease: Lease, state: cluster_pb2.NodeState.ValueType) -> cluster_pb2.NodeRecord:
+    return cluster_pb2.NodeRecord(
+        v=RECORD_VERSION,
+        node_id=identity.node_id,
+        address=identity.address,
+        agents=sorted(identity.agents),
+        weight=identity.weight,
+        labels=identity.labels,
+        state=state,
+        lease_id=lease.lease_id,
+        boot_id=identity.boot_id,
+        data_uuid=identity.data_uuid,
+        protocol_min=PROTOCOL_VERSION,
+        protocol_max=PROTOCOL_VERSION,
+    )

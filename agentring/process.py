@@ -1,0 +1,52 @@
+"""What the `__main__` of every process does: settings, log, event loop, signals, and one line on stdout once ready.
+
+The line is JSON, `{"ready": true, "address": "host:port", "pid": 1, ...}`, for whoever started the process. SIGTERM and
+SIGINT ask for a graceful stop, exit status 0. What makes a start impossible is one line on stderr and exit status 1;
+wrong settings are status 2.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable
+
+import uvloop
+
+from agentring import log
+from agentring.cluster.etcd_errors import EtcdError
+
+Ready = Callable[[str], None]
+Main = Callable[[asyncio.Event, Ready], Awaitable[None]]
+
+
+def run(main: Main, *, program: str, log_level: str, cannot_start: tuple[type[Exception], ...], **told: str) -> None:
+    """Runs a process to its end. cannot_start: errors told in one line; told: further fields of the ready line."""
+    expected: tuple[type[Exception], ...] = (EtcdError, OSError, *cannot_start)
+    log.configure(log_level)
+    try:
+        uvloop.run(_main(main, told))
+    except* expected as group:
+        for error in _leaves(group):
+            print(f"{program}: {error}", file=sys.stderr)
+        raise SystemExit(1) from None
+
+
+async def _main(main: Main, told: dict[str, str]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+    def ready(address: str) -> None:
+        print(json.dumps({"ready": True, **told, "address": address, "pid": os.getpid()}), flush=True)
+
+    await main(stop, ready)
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:
+    leaves: list[BaseException] = []
+    for error in group.exceptions:
+        leaves += _leaves(error) if isinstance(error, BaseExceptionGroup) else [error]
+    return leaves

@@ -1,0 +1,1 @@
+"""How calls and errors travel over gRPC; shared by everything that serves or calls."""

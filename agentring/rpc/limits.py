@@ -1,0 +1,50 @@
+"""What one call may carry, and the gRPC settings that follow."""
+
+from collections.abc import Iterable
+
+from agentring.errors import MessageTooLarge, MetadataTooLarge
+
+MAX_MESSAGE_BYTES = 1 << 20
+MAX_METADATA_BYTES = 8 << 10
+
+# gRPC's own refusals carry no ErrorInfo, so its limits lie above ours: what we refuse, we can explain. What goes beyond
+# even these is refused by gRPC, before it costs memory.
+_CORE_MESSAGE_BYTES = 8 * MAX_MESSAGE_BYTES
+_CORE_METADATA_BYTES = 8 * MAX_METADATA_BYTES
+
+SERVER_OPTIONS = (
+    ("grpc.max_receive_message_length", _CORE_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", _CORE_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _CORE_METADATA_BYTES * 2),
+    ("grpc.so_reuseport", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.keepalive_time_ms", 30_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+)
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", _CORE_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_metadata_size", _CORE_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", _CORE_METADATA_BYTES * 2),
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def check_message(message: bytes) -> None:
+    """Raises MessageTooLarge."""
+    if len(message) > MAX_MESSAGE_BYTES:
+        raise MessageTooLarge
+
+
+def check_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> None:
+    """Counts as HTTP/2 does, 32 bytes beside each name and value. Raises MetadataTooLarge."""
+    if sum(len(name) + len(value) + 32 for name, value in metadata) > MAX_METADATA_BYTES:
+        raise MetadataTooLarge

@@ -1,0 +1,87 @@
+"""Errors on the wire: the one place that turns an AgentringError into a gRPC status, and reads it back.
+
+Guarantees that a status carries exactly one ErrorInfo, a RetryInfo where waiting helps, no text but the error's own
+sentence and fields, and at most 4 KiB of details.
+"""
+
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from agentring import metadata
+from agentring.errors import AgentNotFound, AgentringError, NodeDraining, NodeOverloaded, NotOwner
+
+DOMAIN = "agentring"
+STATUS_DETAILS = "grpc-status-details-bin"
+
+_MAX_VALUE_CHARS = 256
+
+Metadata = tuple[tuple[str, str | bytes], ...]
+
+
+def trailers(error: AgentringError) -> Metadata:
+    """The trailing metadata of an error: the packed google.rpc.Status, and what a router decides by."""
+    details = (STATUS_DETAILS, to_status(error).SerializeToString())
+    match error:
+        case NotOwner(node=node, address=address):
+            return (details, (metadata.REDIRECT, f"{node} {address}"))
+        case NodeDraining():
+            return (details, (metadata.REFUSED, "draining"))
+        case NodeOverloaded():
+            return (details, (metadata.REFUSED, "overloaded"))
+        case AgentNotFound(agent=agent) if agent.isprintable() and agent.isascii():
+            return (details, (metadata.REFUSED, f"agent={agent}"))
+    return (details,)
+
+
+def to_status(error: AgentringError) -> status_pb2.Status:
+    """The google.rpc.Status of an error."""
+    variables = {name: value[:_MAX_VALUE_CHARS] for name, value in error.variables.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=variables)
+    details = [_packed(info)]
+    if error.retry_after_s is not None:
+        delay = duration_pb2.Duration(nanos=int(error.retry_after_s % 1 * 1e9), seconds=int(error.retry_after_s))
+        details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
+    return status_pb2.Status(code=error.code.value[0], message=error.sentence, details=details)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorReport:
+    """A failed call, as its caller sees it."""
+
+    code: grpc.StatusCode
+    reason: str
+    """Empty where the error is not agentring's."""
+    message: str
+    variables: dict[str, str]
+    retry_after_s: float | None
+
+    def __str__(self) -> str:
+        """One line for people."""
+        told = ", ".join(f"{name}={value}" for name, value in sorted(self.variables.items()))
+        return f"{self.code.name} {self.reason}: {self.message}" + (f" ({told})" if told else "")
+
+
+def read_error(error: grpc.RpcError) -> ErrorReport:
+    """What a failed call says, from its trailing metadata."""
+    code = error.code()
+    reason, variables, retry_after_s = "", {}, None
+    pairs: tuple[tuple[str, str | bytes], ...] = tuple(error.trailing_metadata() or ())  # type: ignore[arg-type]
+    for name, packed in pairs:
+        if name != STATUS_DETAILS or not isinstance(packed, bytes):
+            continue
+        for detail in status_pb2.Status.FromString(packed).details:
+            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+            if detail.Unpack(info) and info.domain == DOMAIN:
+                reason, variables = info.reason, dict(info.metadata)
+            elif detail.Unpack(retry):
+                retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+    return ErrorReport(code, reason, error.details() or "", variables, retry_after_s)
+
+
+def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    return packed

@@ -1,0 +1,103 @@
+"""Settings of a process: flags, then AGENTRING_* variables, then a TOML file (`--config`), in this order of weight.
+
+One frozen object per process, read once in its __main__. A setting that is wrong ends the process with one line that
+names it, exit status 2.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    CliSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from agentring.cluster.etcd import EtcdTls
+
+EXIT_BAD_SETTINGS = 2
+
+
+def _split(value: Any) -> Any:
+    if isinstance(value, str):
+        return tuple(part for part in value.split(",") if part)
+    if isinstance(value, list | tuple):
+        return tuple(part for item in value for part in str(item).split(",") if part)
+    return value
+
+
+Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+"""A list: comma separated, or the flag repeated."""
+HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
+
+
+class ProcessSettings(BaseSettings):
+    """What routers and nodes have in common."""
+
+    model_config = SettingsConfigDict(env_prefix="AGENTRING_", frozen=True, extra="forbid", validate_default=True)
+
+    listen: HostPort = Field("127.0.0.1:0", description="host:port to serve on; port 0: a free one")
+    etcd: Words = Field(("http://127.0.0.1:2379",), min_length=1, description="etcd's endpoints")
+    etcd_timeout_s: float = Field(2.0, gt=0, le=60, description="deadline of one call to etcd")
+    etcd_ca: Path | None = Field(None, description="PEM file: the authority of etcd's certificates; turns TLS on")
+    etcd_cert: Path | None = Field(None, description="PEM file: our certificate for etcd")
+    etcd_key: Path | None = Field(None, description="PEM file: the key of etcd_cert")
+    cluster: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the cluster's name in etcd")
+    first_frame_timeout_s: float = Field(10.0, gt=0, description="how long a stream may be opened and silent")
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load` hands in."""
+        return (init_settings,)
+
+    def etcd_tls(self) -> EtcdTls | None:
+        """The TLS material for etcd; None: plaintext. Raises OSError."""
+        if self.etcd_ca is None:
+            return None
+        return EtcdTls(
+            self.etcd_ca.read_bytes(),
+            self.etcd_cert.read_bytes() if self.etcd_cert else None,
+            self.etcd_key.read_bytes() if self.etcd_key else None,
+        )
+
+
+S = TypeVar("S", bound=ProcessSettings)
+
+
+def load(settings_class: type[S], argv: Sequence[str], *, program: str) -> S:
+    """The process's settings. Ends the process with status 2 and a line for each wrong one, or with 0 on --help."""
+    pre = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    pre.add_argument("--config", type=Path)
+    known, rest = pre.parse_known_args(argv)
+    try:
+        flags: CliSettingsSource[Any] = CliSettingsSource(
+            settings_class, cli_parse_args=rest, cli_kebab_case=True, cli_prog_name=program, cli_avoid_json=True
+        )
+        file = TomlConfigSettingsSource(settings_class, known.config)() if known.config else {}
+        if known.config and not known.config.is_file():
+            raise SettingsError(f"--config {known.config}: no such file")
+        return settings_class(**{**file, **EnvSettingsSource(settings_class)(), **flags()})
+    except ValidationError as error:
+        for wrong in error.errors():
+            name = "--" + ".".join(str(part) for part in wrong["loc"]).replace("_", "-")
+            print(f"{program}: {name if wrong['loc'] else 'settings'}: {wrong['msg']}", file=sys.stderr)
+    except SettingsError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+    raise SystemExit(EXIT_BAD_SETTINGS)

@@ -1,0 +1,96 @@
+"""A router, from start to stop.
+
+Start: 1. read the cluster's meta record; 2. serve its own services on a unix socket; 3. watch the membership and build
+the first ring; 4. listen for clients; 5. healthy. Stop is the reverse.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+import structlog
+
+from agentring.cluster.clock import BootClock
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_errors import EtcdUnavailable
+from agentring.cluster.keys import Keys
+from agentring.cluster.membership import Membership
+from agentring.cluster.registration import ensure_meta
+from agentring.rpc.server import Server
+from agentring.v1 import cluster_pb2, session_pb2, task_pb2
+from router.grpc_relay import GrpcRelay
+from router.owner import OwnerLookup
+from router.relay import Relay
+from router.ring_view import RingView
+from router.services.cluster import ClusterService
+from router.settings import RouterSettings
+from router.upstream import Upstreams
+
+_log = structlog.get_logger()
+
+_NODE_SERVICES = (
+    session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
+    task_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
+)
+
+
+async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Serves until `stop` is set. `ready` is called with the address once clients are served.
+
+    Raises CannotListen, EtcdError, OSError.
+    """
+    clock, keys = BootClock(), Keys(settings.cluster)
+    with tempfile.TemporaryDirectory(prefix="agentring-router-") as socket_dir:
+        async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
+            meta = await ensure_meta(etcd, keys)
+            membership = Membership(etcd, keys, clock)
+            view = RingView(membership)
+            own_address = f"unix:{Path(socket_dir) / 'services.sock'}"
+            own_services = Server(
+                own_address,
+                {
+                    cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]: ClusterService(
+                        view, membership, etcd, keys, meta.generation
+                    )
+                },
+                reflected=_NODE_SERVICES,
+            )
+            upstreams = Upstreams()
+            view.on_change(upstreams.retain)
+            relay: Relay = GrpcRelay(
+                settings.listen,
+                OwnerLookup(view, settings.owner_cache_size),
+                upstreams,
+                view,
+                own_address,
+                first_frame_timeout_s=settings.first_frame_timeout_s,
+            )
+            await own_services.start()
+            try:
+                async with asyncio.TaskGroup() as group:
+                    background = [
+                        group.create_task(membership.run()),
+                        group.create_task(view.run()),
+                        group.create_task(upstreams.run()),
+                    ]
+                    await _synced(view, settings.sync_timeout_s)
+                    await relay.start()
+                    await own_services.set_serving(True)
+                    ready(relay.address)
+                    await stop.wait()
+                    await own_services.set_serving(False)
+                    await relay.stop(settings.stop_grace_s)
+                    for task in background:
+                        task.cancel()
+            finally:
+                await own_services.stop(0)
+                await upstreams.close()
+
+
+async def _synced(view: RingView, timeout_s: float) -> None:
+    try:
+        async with asyncio.timeout(timeout_s):
+            await view.synced.wait()
+    except TimeoutError:
+        raise EtcdUnavailable from None

@@ -1,0 +1,153 @@
+"""Finds the node to send a call to, and the next one when that was not it.
+
+The ring proposes; a node's answer decides. A `Walk` is one call's way: first the owner that was learnt from an earlier
+redirect, else the ring's candidates in their order, each at most once, past nodes that cannot be reached or refuse (only
+unclaimed sessions get that far: for a claimed one every node answers with the owner). Redirects are followed at most
+twice, so two nodes that disagree cannot make a loop; each is remembered for the next call.
+
+Pure: no sockets and no waiting here. Called by the relay.
+"""
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from agentring.errors import (
+    AgentNotFound,
+    AgentringError,
+    NodeDraining,
+    NodeOverloaded,
+    NodeUnreachable,
+    NoNodes,
+    SessionMoving,
+)
+from agentring.ids import NodeId, SessionRef, TaskRef
+from router.ring_view import RingView
+
+MAX_REDIRECTS = 2
+
+Ref = SessionRef | TaskRef
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A node to send a call to."""
+
+    node_id: NodeId
+    address: str
+
+
+class OwnerLookup:
+    """Owners by session or task: what was learnt, and else what the ring proposes."""
+
+    def __init__(self, view: RingView, cache_size: int) -> None:
+        """cache_size: how many learnt owners are kept, the latest used ones."""
+        self._view = view
+        self._cache_size = cache_size
+        self._learnt: OrderedDict[Ref, Target] = OrderedDict()
+
+    def walk(self, ref: Ref, agent: str) -> "Walk":
+        """The way of one call; agent: empty where the caller did not name one. Raises CoordinatorUnavailable."""
+        return Walk(self, ref, self._candidates(ref, agent), self._agent_hosted(agent), agent)
+
+    def any_node(self) -> Target:
+        """A node for a call that belongs to no session. Raises NoNodes, CoordinatorUnavailable."""
+        for node in self._view.ring.nodes:
+            return Target(node.node_id, node.address)
+        raise NoNodes
+
+    def learn(self, ref: Ref, target: Target) -> None:
+        """The target said that it owns it, or another node said so."""
+        self._learnt[ref] = target
+        self._learnt.move_to_end(ref)
+        if len(self._learnt) > self._cache_size:
+            self._learnt.popitem(last=False)
+
+    def forget(self, ref: Ref) -> None:
+        """What was learnt does not hold any more."""
+        self._learnt.pop(ref, None)
+
+    def _candidates(self, ref: Ref, agent: str) -> Iterator[Target]:
+        ring, snapshot = self._view.ring, self._view.snapshot
+        learnt = self._learnt.get(ref)
+        if learnt is not None:
+            node = snapshot.nodes.get(learnt.node_id)
+            if node is not None and node.address == learnt.address:
+                yield learnt
+            else:
+                self.forget(ref)
+        for node in ring.candidates(ref.ring_key):
+            if not agent or agent in node.agents:
+                yield Target(node.node_id, node.address)
+
+    def _agent_hosted(self, agent: str) -> bool:
+        snapshot = self._view.snapshot
+        return not agent or snapshot.hosting(agent) or not any(node.active for node in snapshot.nodes.values())
+
+
+class Walk:
+    """One call's way over the nodes. `first`, then one of the others for each answer that was not the end."""
+
+    def __init__(
+        self, lookup: OwnerLookup, ref: Ref, candidates: Iterator[Target], agent_hosted: bool, agent: str
+    ) -> None:
+        """Made by OwnerLookup.walk."""
+        self._lookup = lookup
+        self._ref = ref
+        self._candidates = candidates
+        self._agent_hosted = agent_hosted
+        self._agent = agent
+        self._redirects = 0
+        self._visited: set[NodeId] = set()
+        self._unreachable: set[NodeId] = set()
+        self._refusal: AgentringError | None = None
+
+    def first(self) -> Target:
+        """Where to begin. Raises NoNodes, AgentNotFound."""
+        if not self._agent_hosted:
+            raise AgentNotFound(self._agent)
+        return self._next()
+
+    def redirected(self, to: Target) -> Target:
+        """A node answered that another one owns it. Raises SessionMoving after MAX_REDIRECTS, or if that one is known
+        not to be reachable: its claim stands until its lease runs out."""
+        self._redirects += 1
+        if self._redirects > MAX_REDIRECTS or to.node_id in self._unreachable:
+            self._lookup.forget(self._ref)
+            raise SessionMoving
+        self._lookup.learn(self._ref, to)
+        self._visited.add(to.node_id)
+        return to
+
+    def unreachable(self, target: Target) -> Target:
+        """The connection failed before the node had accepted. Raises NodeUnreachable when no candidate is left."""
+        self._unreachable.add(target.node_id)
+        self._lookup.forget(self._ref)
+        if self._redirects:
+            raise SessionMoving  # the one that owns it is gone; the others would only say so again
+        self._refusal = self._refusal or NodeUnreachable()
+        return self._next()
+
+    def refused(self, refusal: str) -> Target:
+        """The node would not take a new session (`overloaded`, `draining`, `agent=<name>`). Raises the refusal when no
+        candidate is left."""
+        match refusal:
+            case "draining":
+                self._refusal = self._refusal or NodeDraining()
+            case "overloaded":
+                self._refusal = NodeOverloaded()
+            case _:
+                self._refusal = self._refusal or AgentNotFound(refusal.removeprefix("agent="))
+        self._lookup.forget(self._ref)
+        return self._next()
+
+    def accepted(self, target: Target) -> None:
+        """The node owns it."""
+        self._lookup.learn(self._ref, target)
+
+    def _next(self) -> Target:
+        for target in self._candidates:
+            if target.node_id not in self._visited:
+                self._visited.add(target.node_id)
+                return target
+        raise self._refusal or NoNodes()

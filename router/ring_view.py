@@ -1,0 +1,60 @@
+"""The router's current ring: follows the membership and swaps in a new ring for each snapshot.
+
+Guarantees: whoever reads `current` gets one consistent ring; it is built on another thread, off the relay's path. Owned
+by the app, read by the owner look-up and by ClusterService.
+"""
+
+import asyncio
+from collections.abc import Callable
+
+import structlog
+
+from agentring.cluster.membership import Membership
+from agentring.cluster.ring import Ring
+from agentring.cluster.snapshot import MembershipSnapshot
+from agentring.errors import CoordinatorUnavailable
+
+_log = structlog.get_logger()
+
+
+class RingView:
+    """The latest ring and the snapshot that it was built from."""
+
+    def __init__(self, membership: Membership) -> None:
+        """membership: whose snapshots are followed."""
+        self._membership = membership
+        self._current: tuple[MembershipSnapshot, Ring] | None = None
+        self._listeners: list[Callable[[MembershipSnapshot], None]] = []
+        self.synced = asyncio.Event()
+        """Set once there is a first ring."""
+
+    @property
+    def ring(self) -> Ring:
+        """The latest ring. Raises CoordinatorUnavailable before the first one."""
+        return self._both()[1]
+
+    @property
+    def snapshot(self) -> MembershipSnapshot:
+        """What the latest ring was built from. Raises CoordinatorUnavailable before the first one."""
+        return self._both()[0]
+
+    def on_change(self, listener: Callable[[MembershipSnapshot], None]) -> None:
+        """Calls the listener after each swap."""
+        self._listeners.append(listener)
+
+    async def run(self) -> None:
+        """Follows until cancelled."""
+        snapshot = None
+        while True:
+            snapshot = await self._membership.next(snapshot)
+            ring = await asyncio.to_thread(Ring, snapshot)
+            self._current = (snapshot, ring)
+            _log.info("ring_changed", revision=ring.revision, nodes=len(ring), checksum=ring.checksum)
+            self.synced.set()
+            for listener in self._listeners:
+                listener(snapshot)
+
+    def _both(self) -> tuple[MembershipSnapshot, Ring]:
+        if self._current is None:
+            raise CoordinatorUnavailable
+        return self._current

@@ -1,0 +1,135 @@
+"""What a call is about, from its method, its metadata and, where they say nothing, its first message.
+
+Called by the relay. Only the fields that route are looked at; whether the rest makes sense is for the node to say.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from agentring import metadata
+from agentring.errors import FirstFrameNotOpen, MalformedRequest, RouteMissing
+from agentring.ids import SessionRef, TaskRef, parse_session, parse_task, parse_tenant
+from agentring.v1 import session_pb2, task_pb2
+
+_SESSIONS = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
+_TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
+_REQUESTS: dict[str, type[Message]] = {
+    f"/{service.full_name}/{method.name}": GetMessageClass(method.input_type)
+    for service in (_SESSIONS, _TASKS)
+    for method in service.methods
+}
+_LISTS = frozenset({f"/{_SESSIONS.full_name}/ListSessions", f"/{_TASKS.full_name}/ListTasks"})
+_HOP_BY_HOP = frozenset({"user-agent", "te", "content-type", "host", "connection"})
+
+
+class Destination(Enum):
+    """Who answers a method."""
+
+    ROUTER = auto()
+    """The router's own services."""
+    OWNER = auto()
+    """The owner of the session or task."""
+    ANY_NODE = auto()
+    NOBODY = auto()
+    """It is not for clients."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Which session or task, and which agent or an empty string."""
+
+    ref: SessionRef | TaskRef
+    agent: str
+
+
+def destination(method: str, headers: Mapping[str, str]) -> Destination:
+    """By the method's full name, `/package.Service/Method`."""
+    if method in _LISTS:
+        return Destination.ANY_NODE
+    if method in _REQUESTS:
+        return Destination.OWNER
+    if method.startswith(("/grpc.", "/agentring.v1.ClusterService/")):
+        return Destination.ROUTER
+    if method.startswith("/agentring."):
+        return Destination.NOBODY
+    return Destination.OWNER if metadata.SESSION_ID in headers else Destination.NOBODY
+
+
+def from_headers(method: str, headers: Mapping[str, str]) -> Route | None:
+    """The route if the metadata name it. Raises InvalidSessionId, InvalidTaskKey, InvalidTenantId."""
+    tenant, agent = headers.get(metadata.TENANT_ID, ""), headers.get(metadata.AGENT, "")
+    if _is_task(method):
+        task_key = headers.get(metadata.TASK_KEY)
+        return Route(parse_task(tenant, task_key), agent) if task_key is not None else None
+    session_id = headers.get(metadata.SESSION_ID)
+    return Route(parse_session(tenant, session_id), agent) if session_id is not None else None
+
+
+def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
+    """The route that the first message names. Raises MalformedRequest, FirstFrameNotOpen, RouteMissing, and as
+    `from_headers`."""
+    request_class = _REQUESTS.get(method)
+    if request_class is None:
+        raise RouteMissing
+    try:
+        message = request_class.FromString(raw)
+    except (DecodeError, ValueError):
+        raise MalformedRequest from None
+    if isinstance(message, session_pb2.ConverseRequest):
+        if message.WhichOneof("frame") != "open":
+            raise FirstFrameNotOpen
+        message = message.open
+    tenant, fields = headers.get(metadata.TENANT_ID, ""), message.DESCRIPTOR.fields_by_number
+    agent = headers.get(metadata.AGENT, "") or _text(message, fields[2])
+    name = _text(message, fields[1])
+    return Route(parse_task(tenant, name) if _is_task(method) else parse_session(tenant, name), agent)
+
+
+def upstream_metadata(
+    client: tuple[tuple[str, str | bytes], ...], route: Route | None, stream_id: str
+) -> tuple[tuple[str, str | bytes], ...]:
+    """What the node is sent: the client's metadata without what is ours or of the connection, and the route. Raises
+    InvalidTenantId."""
+    reserved = {metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID} if route else set()
+    kept = tuple((name, value) for name, value in client if name not in reserved and _passes(name))
+    if route is None:
+        return kept
+    ref = route.ref
+    key = metadata.SESSION_ID if isinstance(ref, SessionRef) else metadata.TASK_KEY
+    name = ref.session_id if isinstance(ref, SessionRef) else ref.task_key
+    routed = [(key, str(name)), (metadata.TENANT_ID, str(parse_tenant(ref.tenant))), (metadata.STREAM_ID, stream_id)]
+    if route.agent:
+        routed.append((metadata.AGENT, route.agent))
+    return (*kept, *routed)
+
+
+def client_metadata(upstream: tuple[tuple[str, str | bytes], ...]) -> tuple[tuple[str, str | bytes], ...]:
+    """What the client is sent of a node's trailers: all but what is between routers and nodes."""
+    return tuple(
+        (name, value) for name, value in upstream if name not in (metadata.REDIRECT, metadata.REFUSED) and _plain(name)
+    )
+
+
+def _passes(name: str) -> bool:
+    return not name.startswith(metadata.INTERNAL_PREFIX) and _plain(name)
+
+
+def _plain(name: str) -> bool:
+    if name.startswith("grpc-"):
+        return name.endswith("-bin")
+    return name not in _HOP_BY_HOP
+
+
+def _is_task(method: str) -> bool:
+    return method.startswith(f"/{_TASKS.full_name}/")
+
+
+def _text(message: Message, field: FieldDescriptor) -> str:
+    value = getattr(message, field.name)
+    assert isinstance(value, str)  # fields 1 and 2 of every request, by the wire API's rule
+    return value

@@ -1,0 +1,92 @@
+"""ClusterService: the cluster as this router sees it."""
+
+from agentring import metadata
+from agentring.cluster.claim import Owner, read_owner
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.keys import Keys
+from agentring.cluster.membership import Membership
+from agentring.cluster.ring import POINTS_PER_WEIGHT
+from agentring.ids import SessionRef, parse_session
+from agentring.rpc.service import Call
+from agentring.v1 import cluster_pb2
+from router.ring_view import RingView
+
+
+class ClusterService:
+    """The service's methods; see protos/agentring/v1/cluster.proto. DrainNode is not served yet."""
+
+    def __init__(self, view: RingView, membership: Membership, etcd: EtcdClient, keys: Keys, generation: int) -> None:
+        """generation: of the cluster's meta record."""
+        self._view = view
+        self._membership = membership
+        self._etcd = etcd
+        self._keys = keys
+        self._generation = generation
+
+    async def ListNodes(self, _request: cluster_pb2.ListNodesRequest, _call: Call) -> cluster_pb2.ListNodesResponse:
+        """The nodes of the snapshot that the current ring was built from."""
+        snapshot = self._view.snapshot
+        nodes = [node.to_info() for _, node in sorted(snapshot.nodes.items())]
+        return cluster_pb2.ListNodesResponse(revision=snapshot.revision, nodes=nodes)
+
+    async def GetRing(self, _request: cluster_pb2.GetRingRequest, _call: Call) -> cluster_pb2.GetRingResponse:
+        """The current ring."""
+        ring = self._view.ring
+        shares = ring.shares()
+        return cluster_pb2.GetRingResponse(
+            revision=ring.revision,
+            checksum=ring.checksum,
+            points_per_weight=POINTS_PER_WEIGHT,
+            members=[
+                cluster_pb2.RingMember(
+                    node_id=node.node_id,
+                    weight=node.weight,
+                    points=ring.points(node.node_id),
+                    share=shares[node.node_id],
+                )
+                for node in ring.nodes
+            ],
+        )
+
+    async def LocateSession(
+        self, request: cluster_pb2.LocateSessionRequest, call: Call
+    ) -> cluster_pb2.LocateSessionResponse:
+        """What the ring proposes and what the claim says."""
+        tenant = request.tenant_id or call.metadata.get(metadata.TENANT_ID, "")
+        ref = parse_session(tenant, request.session_id)
+        owner = await read_owner(self._etcd, self._keys, self._generation, ref)
+        return self._explain(ref, request.agent, owner)
+
+    async def WatchCluster(self, _request: cluster_pb2.WatchClusterRequest, call: Call) -> None:
+        """The membership, and each change of it."""
+        snapshot = None
+        while True:
+            snapshot = await self._membership.next(snapshot)
+            nodes = [node.to_info() for _, node in sorted(snapshot.nodes.items())]
+            await call.send(cluster_pb2.WatchClusterResponse(revision=snapshot.revision, nodes=nodes))
+
+    def _explain(self, ref: SessionRef, agent: str, owner: Owner | None) -> cluster_pb2.LocateSessionResponse:
+        ring = self._view.ring
+        response = cluster_pb2.LocateSessionResponse(
+            ring_position=ring.position(ref.ring_key), ring_revision=ring.revision
+        )
+        for node in ring.candidates(ref.ring_key):
+            hosts = not agent or agent in node.agents
+            reason = "hosts the agent" if agent and hosts else "stands on the ring"
+            if not hosts:
+                reason = f"does not host {agent}"
+            response.candidates.add(node_id=node.node_id, accepted=hosts, reason=reason)
+        proposed = next((candidate.node_id for candidate in response.candidates if candidate.accepted), None)
+        if owner is not None:
+            response.node_id, response.address = owner.node_id, owner.address
+            response.epoch, response.incarnation = owner.epoch, owner.incarnation
+            response.why = f"{owner.node_id} holds the claim" + (
+                ""
+                if owner.node_id == proposed
+                else f"; the ring would propose {proposed or 'nobody'} for a new session"
+            )
+        elif proposed is not None:
+            response.why = f"nobody holds the claim; the ring proposes {proposed}"
+        else:
+            response.why = "nobody holds the claim, and no node would take it"
+        return response

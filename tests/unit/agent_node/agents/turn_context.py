@@ -1,0 +1,48 @@
+"""A turn without a node: what the tests of the agents run them on."""
+
+import json
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent_node.agent import Agent, JsonObject, PastTurn, Result
+from agentring.ids import Epoch, NodeId
+
+
+@dataclass
+class FakeTurnContext:
+    """A TurnContext whose every answer the test chooses; it records the tool calls, and holds them to JSON."""
+
+    input_text: str = ""
+    input_data: JsonObject = field(default_factory=dict)
+    state: JsonObject = field(default_factory=dict)
+    history: Sequence[PastTurn] = ()
+    turn_number: int = 1
+    attempt: int = 1
+    node_id: NodeId = NodeId("node-1")
+    fencing_token: Epoch = Epoch(7)
+    idempotency_key: str = "turn-1"
+    tool_calls: list[tuple[str, JsonObject, Any]] = field(default_factory=list)
+    """Name, arguments and answer of each call."""
+
+    async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
+        """Calls the function with arguments and answer that have been through JSON."""
+        answer = through_json(await function(**through_json(arguments)))
+        self.tool_calls.append((name, arguments, answer))
+        return answer
+
+
+def through_json(value: Any) -> Any:
+    """The value after a round trip; fails for what is not JSON."""
+    return json.loads(json.dumps(value, allow_nan=False))
+
+
+async def run_agent(agent: Agent, ctx: FakeTurnContext) -> tuple[list[str], JsonObject]:
+    """The pieces that the agent streams, and its one result, which must come last."""
+    events = [event async for event in agent(ctx)]
+    *pieces, result = events
+    assert isinstance(result, Result)
+    words = [piece for piece in pieces if isinstance(piece, str)]
+    assert words == pieces
+    data: JsonObject = through_json(dict(result.data))
+    return words, data
