@@ -76,12 +76,12 @@ class Attachment:
             if events := self._take_aside() or self._take_from_log():
                 self._acked_sent = self.acked_frame
                 return events
-            if error := self._error or self._log.end_error:
-                raise error
             end_seq = self._ends_after()
             acked = self._acked_sent == self.acked_frame
             if end_seq is not None and self.through_seq >= end_seq and acked:
                 return None
+            if error := self._error or self._log.end_error:
+                raise error
             try:
                 async with asyncio.timeout(self._heartbeat_s if acked else ACK_WITHIN_S):
                     await self._wake.wait()

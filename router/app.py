@@ -72,7 +72,6 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                     background = [
                         group.create_task(membership.run()),
                         group.create_task(view.run()),
-                        group.create_task(upstreams.run()),
                     ]
                     await _synced(view, settings.sync_timeout_s)
                     await relay.start()

@@ -109,11 +109,11 @@ class GrpcRelay(grpc.GenericRpcHandler):
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
-    """How an attempt ended before a node accepted."""
+class _NotTaken:
+    """An attempt ended before a node accepted: it redirected, refused, or (neither) could not be reached."""
 
-    redirect: Target | None
-    refused: str | None
+    redirect: Target | None = None
+    refused: str | None = None
 
 
 class _RelayedCall:
@@ -123,9 +123,10 @@ class _RelayedCall:
         self._relay = relay
         self._method = method
         self._context = context
-        self._pairs: Pairs = tuple(context.invocation_metadata() or ())  # type: ignore[arg-type]
+        self._pairs: Pairs = tuple(context.invocation_metadata() or ())
         self._headers = {name: value for name, value in self._pairs if isinstance(value, str)}
         self._messages = ClientMessages(self._read)
+        self._accepted = False
         remaining_s = context.time_remaining()
         self._deadline_s = time.monotonic() + remaining_s if remaining_s is not None else None
 
@@ -143,7 +144,8 @@ class _RelayedCall:
                 case Destination.ANY_NODE:
                     target = self._relay.lookup.any_node()
                     pairs = route.upstream_metadata(self._pairs, None, "")
-                    await self._attempt(self._relay.upstreams.channel(target), pairs, None)
+                    async with self._relay.upstreams.use(target) as channel:
+                        await self._attempt(channel, pairs, None)
                 case _:
                     await self._to_owner()
             reader.cancel()
@@ -154,33 +156,34 @@ class _RelayedCall:
         walk = self._relay.lookup.walk(about.ref, about.agent)
         target = walk.first()
         while True:
-            try:
-                answer = await self._attempt(self._relay.upstreams.channel(target), pairs, (walk, target))
-            except NodeUnreachable:
-                if self._context_accepted:
-                    raise
-                target = walk.unreachable(target)
-                continue
-            if answer is None:
-                return
-            target = walk.redirected(answer.redirect) if answer.redirect else walk.refused(answer.refused or "")
+            async with self._relay.upstreams.use(target) as channel:
+                not_taken = await self._attempt(channel, pairs, (walk, target))
+            match not_taken:
+                case None:
+                    return
+                case _NotTaken(redirect=Target() as owner):
+                    target = walk.redirected(owner)
+                case _NotTaken(refused=str() as refusal):
+                    target = walk.refused(refusal)
+                case _:
+                    target = walk.unreachable(target)
 
     async def _from_first_message(self) -> Route:
         raw = await self._messages.first(self._relay.first_frame_timeout_s)
         return route.from_message(self._method, self._headers, raw if raw is not None else b"")
 
-    _context_accepted = False
-
-    async def _attempt(self, channel: aio.Channel, pairs: Pairs, walk: tuple[Walk, Target] | None) -> _Answer | None:
-        """Tries one upstream; None: it took the call, which is over. Raises NodeUnreachable."""
+    async def _attempt(self, channel: aio.Channel, pairs: Pairs, walk: tuple[Walk, Target] | None) -> _NotTaken | None:
+        """Tries one upstream; None: it took the call, which is over. Raises NodeUnreachable if that broke off."""
         timeout_s = None if self._deadline_s is None else max(0.001, self._deadline_s - time.monotonic())
-        upstream = channel.stream_stream(self._method)(timeout=timeout_s, metadata=pairs)
+        upstream: aio.StreamStreamCall[bytes, bytes] = channel.stream_stream(self._method)(
+            timeout=timeout_s, metadata=pairs
+        )
         try:
             async with asyncio.TaskGroup() as group:
                 pump = group.create_task(self._pump(upstream))
-                answer = await self._carry_answers(upstream, walk)
+                not_taken = await self._carry_answers(upstream, walk)
                 pump.cancel()
-                return answer
+                return not_taken
         finally:
             upstream.cancel()
 
@@ -197,7 +200,7 @@ class _RelayedCall:
 
     async def _carry_answers(
         self, upstream: aio.StreamStreamCall[bytes, bytes], walk: tuple[Walk, Target] | None
-    ) -> _Answer | None:
+    ) -> _NotTaken | None:
         initial = tuple(await upstream.initial_metadata())
         if any(name == metadata.NODE for name, _ in initial) or walk is None:
             await self._accept(initial, walk)
@@ -210,9 +213,9 @@ class _RelayedCall:
         return await self._carry_status(upstream)
 
     async def _accept(self, initial: Pairs, walk: tuple[Walk, Target] | None) -> None:
-        if self._context_accepted:
+        if self._accepted:
             return
-        self._context_accepted = True
+        self._accepted = True
         self._messages.accept()
         if walk is not None:
             walk[0].accepted(walk[1])
@@ -221,19 +224,21 @@ class _RelayedCall:
         if initial:
             await self._context.send_initial_metadata(initial)
 
-    async def _carry_status(self, upstream: aio.StreamStreamCall[bytes, bytes]) -> _Answer | None:
+    async def _carry_status(self, upstream: aio.StreamStreamCall[bytes, bytes]) -> _NotTaken | None:
         code = await upstream.code()
         trailing: Pairs = tuple(await upstream.trailing_metadata() or ())
         told = dict(trailing)
-        ours = STATUS_DETAILS in told
-        if not self._context_accepted:
+        broken = STATUS_DETAILS not in told and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        if broken and self._accepted:
+            raise NodeUnreachable
+        if not self._accepted:
+            if broken:
+                return _NotTaken()
             if (redirect := told.get(metadata.REDIRECT)) is not None:
                 node_id, _, address = str(redirect).partition(" ")
-                return _Answer(Target(NodeId(node_id), address), None)
+                return _NotTaken(redirect=Target(NodeId(node_id), address))
             if (refused := told.get(metadata.REFUSED)) is not None:
-                return _Answer(None, str(refused))
-        if not ours and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
-            raise NodeUnreachable
+                return _NotTaken(refused=str(refused))
         self._context.set_trailing_metadata(route.client_metadata(trailing))
         self._context.set_code(code)
         self._context.set_details(await upstream.details() or "")

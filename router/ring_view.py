@@ -5,7 +5,7 @@ by the app, read by the owner look-up and by ClusterService.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import structlog
 
@@ -24,7 +24,7 @@ class RingView:
         """membership: whose snapshots are followed."""
         self._membership = membership
         self._current: tuple[MembershipSnapshot, Ring] | None = None
-        self._listeners: list[Callable[[MembershipSnapshot], None]] = []
+        self._listeners: list[Callable[[MembershipSnapshot], Awaitable[None]]] = []
         self.synced = asyncio.Event()
         """Set once there is a first ring."""
 
@@ -38,7 +38,7 @@ class RingView:
         """What the latest ring was built from. Raises CoordinatorUnavailable before the first one."""
         return self._both()[0]
 
-    def on_change(self, listener: Callable[[MembershipSnapshot], None]) -> None:
+    def on_change(self, listener: Callable[[MembershipSnapshot], Awaitable[None]]) -> None:
         """Calls the listener after each swap."""
         self._listeners.append(listener)
 
@@ -52,7 +52,7 @@ class RingView:
             _log.info("ring_changed", revision=ring.revision, nodes=len(ring), checksum=ring.checksum)
             self.synced.set()
             for listener in self._listeners:
-                listener(snapshot)
+                await listener(snapshot)
 
     def _both(self) -> tuple[MembershipSnapshot, Ring]:
         if self._current is None:

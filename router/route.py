@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from google.protobuf.descriptor import FieldDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -84,9 +83,9 @@ def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
         if message.WhichOneof("frame") != "open":
             raise FirstFrameNotOpen
         message = message.open
-    tenant, fields = headers.get(metadata.TENANT_ID, ""), message.DESCRIPTOR.fields_by_number
-    agent = headers.get(metadata.AGENT, "") or _text(message, fields[2])
-    name = _text(message, fields[1])
+    tenant = headers.get(metadata.TENANT_ID, "")
+    agent = headers.get(metadata.AGENT, "") or _text(message, 2)
+    name = _text(message, 1)
     return Route(parse_task(tenant, name) if _is_task(method) else parse_session(tenant, name), agent)
 
 
@@ -129,7 +128,7 @@ def _is_task(method: str) -> bool:
     return method.startswith(f"/{_TASKS.full_name}/")
 
 
-def _text(message: Message, field: FieldDescriptor) -> str:
-    value = getattr(message, field.name)
+def _text(message: Message, number: int) -> str:
+    value = getattr(message, message.DESCRIPTOR.fields_by_number[number].name)
     assert isinstance(value, str)  # fields 1 and 2 of every request, by the wire API's rule
     return value

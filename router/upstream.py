@@ -1,9 +1,12 @@
-"""Connections to nodes: one channel per node and address, opened by its first call, closed when the node has left.
+"""Connections to nodes: one channel per node and address, opened by its first call, closed when the node has left and
+its last call has ended.
 
+The race it prevents: closing a channel under a call ends the call by a cancellation that looks like the client's own.
 Called by the relay.
 """
 
-import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 from grpc import aio
 
@@ -12,36 +15,44 @@ from agentring.rpc.limits import CHANNEL_OPTIONS
 from router.owner import Target
 
 
+class _Connection:
+    """A channel and how many calls use it."""
+
+    def __init__(self, address: str) -> None:
+        self.channel = aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self.calls = 0
+
+
 class Upstreams:
-    """Channels by target. Resource handling: `close()`; one task must run `run()`, which closes retired channels."""
+    """Channels by target. Resource handling: `close()`, after the last call."""
 
     def __init__(self) -> None:
         """Opens nothing yet."""
-        self._channels: dict[Target, aio.Channel] = {}
-        self._retired: asyncio.Queue[aio.Channel] = asyncio.Queue()
+        self._connections: dict[Target, _Connection] = {}
 
-    def channel(self, target: Target) -> aio.Channel:
-        """The target's channel."""
-        channel = self._channels.get(target)
-        if channel is None:
-            channel = self._channels[target] = aio.insecure_channel(target.address, options=CHANNEL_OPTIONS)
-        return channel
+    @asynccontextmanager
+    async def use(self, target: Target) -> AsyncIterator[aio.Channel]:
+        """The target's channel, for one call."""
+        connection = self._connections.get(target)
+        if connection is None:
+            connection = self._connections[target] = _Connection(target.address)
+        connection.calls += 1
+        try:
+            yield connection.channel
+        finally:
+            connection.calls -= 1
+            if not connection.calls and self._connections.get(target) is not connection:
+                await connection.channel.close()
 
-    def retain(self, snapshot: MembershipSnapshot) -> None:
-        """Retires the channels of nodes that have left; their calls end as the node's death ends them."""
+    async def retain(self, snapshot: MembershipSnapshot) -> None:
+        """Lets go of nodes that have left; calls to them go on until the node or the connection ends them."""
         present = {Target(node.node_id, node.address) for node in snapshot.nodes.values()}
-        for target in self._channels.keys() - present:
-            self._retired.put_nowait(self._channels.pop(target))
-
-    async def run(self) -> None:
-        """Closes what is retired, until cancelled."""
-        while True:
-            channel = await self._retired.get()
-            await channel.close()
+        for target in self._connections.keys() - present:
+            connection = self._connections.pop(target)
+            if not connection.calls:
+                await connection.channel.close()
 
     async def close(self) -> None:
-        """Closes every channel; calls under way fail."""
-        while not self._retired.empty():
-            await self._retired.get_nowait().close()
-        for channel in self._channels.values():
-            await channel.close()
+        """Closes every channel."""
+        for connection in self._connections.values():
+            await connection.channel.close()

@@ -45,7 +45,8 @@ class Request:
 
 
 LONGEST_READ = 2_000
-"""Characters that are looked at, surplus spaces apart. Nothing as long is ever kept or worked out, so nothing is cut without a word."""
+"""Characters that are looked at, surplus spaces apart. Nothing as long is ever kept or worked out, so nothing is cut
+without a word."""
 
 # A phrase is compared whole, in its plain form: lower case, no punctuation, without please and thanks.
 _QUESTIONS = [

@@ -41,13 +41,8 @@ def render(session: str, found: LocateSessionResponse) -> Group:
         owner = f"{session} is on {found.node_id} at {found.address}, epoch {found.epoch}"
     else:
         owner = f"{session} has no owner"
-    candidates = Table(
-        "node",
-        "accepted",
-        "reason",
-        title=f"candidates from ring position {found.ring_position:016x} on, revision {found.ring_revision}",
-        title_justify="left",
-    )
+    place = f"candidates from ring position {found.ring_position:016x} on, revision {found.ring_revision}:"
+    candidates = Table("node", "accepted", "reason")
     for one in found.candidates:
         candidates.add_row(one.node_id, "yes" if one.accepted else "no", one.reason)
-    return Group(Text(owner, style="bold"), Text(found.why), candidates)
+    return Group(Text(owner, style="bold"), Text(found.why), Text(place), candidates)

@@ -3,6 +3,7 @@
 A port found free here may be taken before its process listens: who uses `free_ports` tries again.
 """
 
+import os
 import socket
 
 from agentring.cli.errors import PortUnavailable
@@ -31,7 +32,8 @@ def check_listenable(host: str, port: int) -> None:
     try:
         socket.create_server((host, port), family=family).close()
     except OSError as error:
-        why = error.strerror or "it is no address of this machine"
+        # (strerror of create_server's own error repeats the address)
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else "it is no address of this machine"
         raise PortUnavailable(host, port, why) from error
     except OverflowError as error:
         raise PortUnavailable(host, port, "there is no such port") from error

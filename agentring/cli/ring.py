@@ -1,6 +1,8 @@
 """`agentring ring`: the ring that a router routes by, and each node's share of it."""
 
+from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel
 from agentring.cli.cluster_file import find_routers
@@ -20,18 +22,10 @@ def ring(router: RouterOption = None, data_dir: DataDirOption = DEFAULT_DATA_DIR
         console().print(render(found))
 
 
-def render(found: GetRingResponse) -> Table:
-    """The ring's members."""
-    table = Table(
-        "node",
-        "weight",
-        "points",
-        "share",
-        title=f"ring at revision {found.revision}",
-        title_justify="left",
-        caption=f"checksum {found.checksum}, {found.points_per_weight} points per unit of weight",
-        caption_justify="left",
-    )
+def render(found: GetRingResponse) -> Group:
+    """What the ring is made of, and its members."""
+    told = f"ring at revision {found.revision}, checksum {found.checksum}, {found.points_per_weight} points per weight"
+    table = Table("node", "weight", "points", "share")
     for member in found.members:
         table.add_row(member.node_id, str(member.weight), str(member.points), f"{member.share:.1%}")
-    return table
+    return Group(Text(told), table)

@@ -6,6 +6,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from rich.console import Group
 from rich.table import Table
+from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel
 from agentring.cli.cluster_file import find_routers
@@ -40,25 +41,16 @@ def status(
 
 def render(healths: list[RouterHealth], membership: ListNodesResponse) -> Group:
     """The routers' and the nodes' tables."""
-    routers = Table("router", "health", title="routers", title_justify="left")
+    routers = Table("router", "health")
     for one in healths:
         routers.add_row(one.address, one.health, style=None if one.health == "SERVING" else "red")
-    nodes = Table(
-        "node",
-        "address",
-        "state",
-        "agents",
-        "weight",
-        "incarnation",
-        title=f"nodes at revision {membership.revision}",
-        title_justify="left",
-    )
+    nodes = Table("node", "address", "state", "agents", "weight", "incarnation")
     for node in membership.nodes:
         state = NodeState.Name(node.state).removeprefix("NODE_STATE_")
         agents = ", ".join(sorted(node.agents))
         row = (node.node_id, node.address, state, agents, str(node.weight), str(node.incarnation))
         nodes.add_row(*row, style=None if state == "ACTIVE" else "yellow")
-    return Group(routers, nodes)
+    return Group(routers, Text(f"nodes at revision {membership.revision}:"), nodes)
 
 
 def _ask_health(address: str) -> RouterHealth:

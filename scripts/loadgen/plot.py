@@ -10,16 +10,18 @@ from pathlib import Path
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
 
 from scripts.loadgen.report import Report, loop_sentence
 
+_SHORTEST_S = 0.5
 _PERCENTILES = {"p50": "tab:green", "p90": "tab:orange", "p99": "tab:red"}
 
 
 def write_plot(report: Report, path: Path) -> None:
     """Writes the picture as PNG. Raises OSError."""
-    # A last second cut short says little about a rate, so it is drawn only where there is no other.
-    rows = [row for row in report.series if row.length_s == 1] or report.series
+    # A last second cut short says little about a rate.
+    rows = [row for row in report.series if row.length_s >= _SHORTEST_S] or report.series
     seconds = [row.second + row.length_s / 2 for row in rows]
     figure = Figure(figsize=(10, 7), layout="constrained")
     FigureCanvasAgg(figure)
@@ -30,6 +32,8 @@ def write_plot(report: Report, path: Path) -> None:
     if any(row.turn_ms.count for row in rows):
         # From milliseconds to a stall of seconds in one picture.
         latency.set_yscale("log")
+        latency.yaxis.set_major_formatter(LogFormatter())
+        latency.yaxis.set_minor_formatter(LogFormatter(minor_thresholds=(1, 0.4)))
     latency.set_ylabel("Turn latency (ms)")
     latency.set_title(loop_sentence(report).replace("; ", "\n", 1), fontsize=10)
     _line(throughput, seconds, [row.completed / row.length_s for row in rows], "tab:blue", "completed")
@@ -37,9 +41,11 @@ def write_plot(report: Report, path: Path) -> None:
     throughput.set_ylabel("Throughput (turns/s)")
     throughput.set_xlabel("Time since the run began (s)")
     throughput.set_ylim(bottom=0)
+    throughput.set_xlim(left=0)
     for axes in (latency, throughput):
         axes.grid(visible=True, alpha=0.3)
-        axes.legend(loc="upper left", fontsize=9)
+        # Beside the lines: inside it would hide some.
+        axes.legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=9, frameon=False)
     figure.savefig(path, dpi=120, format="png")
 
 

@@ -136,17 +136,17 @@ def print_report(report: Report, console: Console) -> None:
     console.print(f"[bold]{loop_sentence(report)}", highlight=False)
     console.print(_totals(report))
     console.print(_latencies(report))
-    console.print(_counts("Sessions per node", ["node"], [[n, f"{c:,}"] for n, c in report.sessions_per_node.items()]))
+    console.print(_counts(["sessions on node", "count"], [(n, f"{c:,}") for n, c in report.sessions_per_node.items()]))
     if report.errors:
-        rows = [[error.kind, error.reason, f"{error.count:,}"] for error in report.errors]
-        console.print(_counts("Errors by reason", ["from", "reason"], rows))
+        rows = [(error.kind, error.reason, f"{error.count:,}") for error in report.errors]
+        console.print(_counts(["errors from", "reason", "count"], rows))
     if report.generator_cpu >= _BUSY_CPU:
         console.print("[yellow]this process was near the limit of one core: it may be what is measured")
     console.print("[bold green]ok" if report.ok else "[bold red]failed")
 
 
 def _totals(report: Report) -> Table:
-    table = _table(None, ["", ""], ["left", "right"])
+    table = _table(["", ""])
     planned = "" if report.turns_planned is None else f" of {report.turns_planned:,}"
     stuck = report.stickiness
     moved = f" in {stuck.sessions_moved:,} sessions{', allowed' if stuck.allowed else ''}" if stuck.violations else ""
@@ -167,8 +167,7 @@ def _totals(report: Report) -> Table:
 
 
 def _latencies(report: Report) -> Table:
-    columns = ["latency, ms", "p50", "p90", "p99", "max", "count"]
-    table = _table(None, columns, ["left", *["right"] * 5])
+    table = _table(["latency, ms", "p50", "p90", "p99", "max", "count"])
     rows = [
         ("time to first event", report.first_event_ms),
         ("time to first text", report.first_text_ms),
@@ -182,15 +181,15 @@ def _latencies(report: Report) -> Table:
     return table
 
 
-def _counts(title: str, columns: list[str], rows: list[list[str]]) -> Table:
-    table = _table(title, [*columns, "count"], [*["left"] * len(columns), "right"])
+def _counts(columns: list[str], rows: Sequence[tuple[str, ...]]) -> Table:
+    table = _table(columns, text_columns=len(columns) - 1)
     for row in rows:
         table.add_row(*row)
     return table
 
 
-def _table(title: str | None, columns: list[str], justify: list[Any]) -> Table:
-    table = Table(title=title, title_justify="left", show_header=any(columns))
-    for column, side in zip(columns, justify, strict=True):
-        table.add_column(column, justify=side)
+def _table(columns: list[str], text_columns: int = 1) -> Table:
+    table = Table(show_header=any(columns))
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place < text_columns else "right")
     return table

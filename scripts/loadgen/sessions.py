@@ -127,11 +127,19 @@ class ConverseSession(Session):
     """A session whose turns go over one stream."""
 
     _call: _Converse | None = None
+    _ahead: asyncio.Task[object] | None = None
+    """The read between two turns. Without one grpc.aio learns of a stream's end only by the next write, and then calls
+    it INTERNAL, whatever status the server sent."""
     _headers_taken = False
     _leaving = False
     """The router has asked for another stream (`go_away`)."""
 
     async def _exchange(self, turn: session_pb2.Turn, reading: TurnReading) -> None:
+        # What came since the last turn comes first: perhaps the router asks for another stream.
+        came = self._ahead is not None and self._ahead.done()
+        if self._call is not None and came and not await self._read(self._call, reading):
+            self._drop_stream()
+            return
         if self._leaving:
             await self._end_stream()
         call = self._call or await self._open()
@@ -142,6 +150,9 @@ class ConverseSession(Session):
             if not await self._read(call, reading):
                 self._drop_stream()
                 return
+        self._ahead = asyncio.create_task(call.read())
+        # Its error is told by the next turn, or by nobody if there is none.
+        self._ahead.add_done_callback(lambda read: read.cancelled() or read.exception())
 
     async def _open(self) -> _Converse:
         self._coverage = Coverage()
@@ -154,7 +165,8 @@ class ConverseSession(Session):
 
     async def _read(self, call: _Converse, reading: TurnReading) -> bool:
         """Takes one response; False: the stream has ended."""
-        response = await call.read()
+        ahead, self._ahead = self._ahead, None
+        response = await (ahead or call.read())
         if not isinstance(response, session_pb2.ConverseResponse):
             return False
         if not self._headers_taken:
@@ -180,13 +192,19 @@ class ConverseSession(Session):
         except TimeoutError:
             rest.problem(STREAM_END_TIMEOUT)
         finally:
-            call.cancel()
+            self._cancel(call)
             self._tally.stream_ended(rest.outcome(self._now()).problems)
 
     def _drop_stream(self) -> None:
         call, self._call, self._leaving = self._call, None, False
         if call is not None:
-            call.cancel()
+            self._cancel(call)
+
+    def _cancel(self, call: _Converse) -> None:
+        call.cancel()
+        if self._ahead is not None:
+            self._ahead.cancel()
+            self._ahead = None
 
 
 class RunTurnSession(Session):

@@ -22,6 +22,7 @@ WRONG_TOKENS = "wrong tokens"
 MOVE = "move"
 ERROR = "error"
 BARE_ERROR = "error without ErrorInfo"
+ERROR_BEHIND = "the stream fails when the turn has ended well"
 FAIL = "turn_failed"
 REJECT = "turn_rejected"
 SILENCE = "silence"
@@ -58,6 +59,8 @@ class FakeService:
             yield _converse(events[:2])
             await _misbehave(step, context)
             yield _converse(events[2:])
+            if step == ERROR_BEHIND:
+                await _misbehave(ERROR, context)
 
     async def RunTurn(self, request: Any, context: Any) -> AsyncIterator[Any]:
         """Answers the turn by the script."""

@@ -11,6 +11,7 @@ from loadgen_fake import (
     BARE_ERROR,
     END,
     ERROR,
+    ERROR_BEHIND,
     FAIL,
     GAP,
     GO_AWAY,
@@ -76,6 +77,14 @@ async def test_what_is_wrong_is_told_and_the_session_goes_on(rpc: Rpc, step: str
     assert errors(report) == {(kind, reason): 3}
     assert (report.turns_completed, report.turns_failed) == (9, 3)
     assert not report.ok
+
+
+async def test_why_an_idle_stream_failed_is_told_by_the_next_turn() -> None:
+    # A fifth of a second lies between the turns; a write on the dead stream would be told as INTERNAL.
+    plan = Plan(sessions=1, concurrency=1, turns=3, rate=5.0)
+    report = await run(FakeService(script=(ERROR_BEHIND, GOOD)), plan)
+    assert errors(report) == {("rpc", "NODE_OVERLOADED"): 1}
+    assert (report.turns_completed, report.turns_failed) == (2, 1)
 
 
 @pytest.mark.parametrize("rpc", list(Rpc))

@@ -5,9 +5,9 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from turn_context import FakeTurnContext, run_agent
+from unit.agent_node.agents.turn_context import FakeTurnContext, run_agent
 
 from agent_node.agents.echo import BREATH_TOKENS, MAX_TOKENS, EchoParameters, Pace, echo, read_parameters
 
@@ -47,6 +47,7 @@ async def test_streams_the_words_of_the_text(text: str, pieces: list[str]) -> No
 
 
 @given(st.text())
+@settings(deadline=None)
 def test_the_pieces_are_the_text_again(text: str) -> None:
     pieces, result = asyncio.run(run_agent(echo, FakeTurnContext(text)))
     assert "".join(pieces) == text
@@ -126,6 +127,14 @@ async def test_a_rate_holds_however_late_each_wake_up_is() -> None:
         passed_at.append(clock.now_s)
     # The first is due at once; each later one is as late as its own wake-up, and no later.
     assert passed_at == pytest.approx([100.0, *(100.03 + n / 10 for n in range(1, 101))])
+
+
+async def test_keeps_the_event_loops_time() -> None:
+    loop = asyncio.get_running_loop()
+    start = loop.time()
+    await run_agent(echo, FakeTurnContext("tokens=3 rate=100"))
+    # Two waits of 10 ms; the loop's timers may fire early by its clock's resolution.
+    assert loop.time() - start > 0.019
 
 
 async def test_catches_up_after_a_standstill_without_waiting() -> None:

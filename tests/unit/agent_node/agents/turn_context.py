@@ -8,6 +8,9 @@ from typing import Any
 from agent_node.agent import Agent, JsonObject, PastTurn, Result
 from agentring.ids import Epoch, NodeId
 
+NODE = NodeId("node-1")
+EPOCH = Epoch(7)
+
 
 @dataclass
 class FakeTurnContext:
@@ -19,8 +22,8 @@ class FakeTurnContext:
     history: Sequence[PastTurn] = ()
     turn_number: int = 1
     attempt: int = 1
-    node_id: NodeId = NodeId("node-1")
-    fencing_token: Epoch = Epoch(7)
+    node_id: NodeId = NODE
+    fencing_token: Epoch = EPOCH
     idempotency_key: str = "turn-1"
     tool_calls: list[tuple[str, JsonObject, Any]] = field(default_factory=list)
     """Name, arguments and answer of each call."""

@@ -1,0 +1,53 @@
+"""Fixtures of all tests: one etcd for each test process, and clusters on it."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.cluster import Cluster
+from harness.etcd import EtcdProcess
+
+
+@pytest.fixture(scope="session")
+def etcd_url() -> Iterator[str]:
+    """A real etcd, shared; tests keep apart by their cluster's name."""
+    directory = Path(tempfile.mkdtemp(prefix="agentring-etcd-"))
+    etcd = EtcdProcess(directory)
+    try:
+        yield etcd.url
+    finally:
+        etcd.stop()
+        shutil.rmtree(directory)
+
+
+@pytest.fixture
+def own_etcd(tmp_path: Path) -> Iterator[EtcdProcess]:
+    """A real etcd of the test's own, to stop and start."""
+    etcd = EtcdProcess(tmp_path)
+    try:
+        yield etcd
+    finally:
+        etcd.stop()
+
+
+@pytest.fixture
+def make_cluster(etcd_url: str, tmp_path: Path) -> Iterator[Callable[..., Cluster]]:
+    """Starts clusters of real processes; ends them with the test."""
+    clusters: list[Cluster] = []
+
+    def make(*, nodes: int, routers: int = 1, flags: tuple[str, ...] = (), lease_ttl_s: int = 3) -> Cluster:
+        directory = tmp_path / f"cluster{len(clusters)}"
+        directory.mkdir()
+        cluster = Cluster(etcd_url, directory, lease_ttl_s=lease_ttl_s)
+        clusters.append(cluster)
+        cluster.start(nodes=nodes, routers=routers, flags=flags)
+        return cluster
+
+    try:
+        yield make
+    finally:
+        for cluster in clusters:
+            cluster.stop()

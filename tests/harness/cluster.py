@@ -1,0 +1,89 @@
+"""A cluster of real processes on a shared etcd, apart from other tests' by its name in etcd."""
+
+import asyncio
+import json
+import signal
+import uuid
+from pathlib import Path
+from typing import Any
+
+from harness.processes import Process, python
+
+
+class Member:
+    """A node or a router."""
+
+    def __init__(self, name: str, process: Process, address: str) -> None:
+        self.name = name
+        self.process = process
+        self.address = address
+
+
+class Cluster:
+    """Nodes and routers by name. `stop` ends them all."""
+
+    def __init__(self, etcd_url: str, directory: Path, *, lease_ttl_s: int = 3) -> None:
+        self.etcd_url = etcd_url
+        self.directory = directory
+        self.lease_ttl_s = lease_ttl_s
+        self.name = f"test-{uuid.uuid4().hex[:12]}"
+        self.audit_file = directory / "audit.jsonl"
+        self.nodes: dict[str, Member] = {}
+        self.routers: dict[str, Member] = {}
+
+    def start(self, *, nodes: int, routers: int = 1, flags: tuple[str, ...] = ()) -> None:
+        """Starts n1.. and r1.. side by side; returns when all are ready."""
+        spawned = [(f"n{i + 1}", self.spawn_node(f"n{i + 1}", *flags)) for i in range(nodes)]
+        spawned_routers = [(f"r{i + 1}", self._spawn_router(f"r{i + 1}")) for i in range(routers)]
+        for name, process in spawned:
+            self.nodes[name] = Member(name, process, process.ready_line()["address"])
+        for name, process in spawned_routers:
+            self.routers[name] = Member(name, process, process.ready_line()["address"])
+
+    def start_node(self, name: str, *flags: str) -> Member:
+        process = self.spawn_node(name, *flags)
+        member = self.nodes[name] = Member(name, process, process.ready_line()["address"])
+        return member
+
+    def spawn_node(self, name: str, *flags: str) -> Process:
+        """Starts a node without waiting for it."""
+        command = python(
+            "agent_node",
+            f"--node-id={name}",
+            f"--etcd={self.etcd_url}",
+            f"--cluster={self.name}",
+            f"--data-dir={self.directory / name}",
+            f"--lease-ttl-s={self.lease_ttl_s}",
+            f"--audit-log={self.audit_file}",
+            *flags,
+        )
+        return Process(command, self.directory / f"{name}.log")
+
+    def _spawn_router(self, name: str) -> Process:
+        command = python("router", "--listen=127.0.0.1:0", f"--etcd={self.etcd_url}", f"--cluster={self.name}")
+        return Process(command, self.directory / f"{name}.log")
+
+    @property
+    def router(self) -> str:
+        """The first router's address."""
+        return self.routers["r1"].address
+
+    def audit(self, event: str) -> list[dict[str, Any]]:
+        """The audit log's lines of one transition."""
+        lines = [json.loads(line) for line in self.audit_file.read_text().splitlines()]
+        return [line for line in lines if line["event"] == event]
+
+    async def until_audited(self, event: str, count: int) -> None:
+        """Returns once the audit log has so many of a transition."""
+        async with asyncio.timeout(20):
+            while len(self.audit(event)) < count:  # noqa: ASYNC110  the event is in other processes
+                await asyncio.sleep(0.02)
+
+    def stop(self) -> None:
+        members = [*self.routers.values(), *self.nodes.values()]
+        for member in members:
+            if member.process.returncode is None:
+                member.process.send(signal.SIGCONT)
+                member.process.send(signal.SIGTERM)
+        for member in members:
+            member.process.stop(signal.SIGTERM)

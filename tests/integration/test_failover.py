@@ -1,0 +1,197 @@
+"""What happens to sessions when their node dies, stops, freezes, or loses etcd."""
+
+import asyncio
+import signal
+import time
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+import pytest
+
+from agentring.rpc.status import ErrorReport, read_error
+from agentring.v1 import session_pb2, session_pb2_grpc
+from harness.client import Told, connect, error_of, run_turn, run_turn_until_answered, turn
+from harness.cluster import Cluster
+from harness.etcd import EtcdProcess
+
+SESSIONS = 30
+
+
+async def test_a_killed_nodes_sessions_answer_on_another_node_within_ttl_and_a_second(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=3)
+    async with connect(cluster.router) as channel:
+        before = {name: await run_turn(channel, name, turn("hi")) for name in (f"s{i}" for i in range(SESSIONS))}
+        victim = before["s0"].node
+        orphans = [name for name, told in before.items() if told.node == victim]
+        assert orphans
+
+        killed_at_s = time.monotonic()
+        cluster.nodes[victim].process.stop(signal.SIGKILL)
+        new = await run_turn(channel, "made-meanwhile", turn("hi"))
+        assert new.node != victim
+
+        async def answered(name: str) -> tuple[Told, float]:
+            told = await run_turn_until_answered(channel, name, turn("hi again"), cluster.lease_ttl_s + 5)
+            return told, time.monotonic() - killed_at_s
+
+        after = dict(zip(orphans, await asyncio.gather(*(answered(name) for name in orphans)), strict=True))
+        others = {name: await run_turn(channel, name, turn("hi")) for name in before.keys() - set(orphans)}
+
+    for name, (told, took_s) in after.items():
+        assert told.node != victim, name
+        assert told.epoch > before[name].epoch, name
+        assert told.text == "hi again"
+        assert took_s < cluster.lease_ttl_s + 1, (name, took_s)
+    for name, told in others.items():
+        assert (told.node, told.epoch) == (before[name].node, before[name].epoch), name
+
+
+async def test_a_stopping_node_ends_its_turns_and_hands_over(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=2)
+    async with connect(cluster.router) as channel:
+        first = await run_turn(channel, "s", turn("hi"))
+        running = asyncio.create_task(run_turn(channel, "s", turn(tokens=20, rate=20)))
+        await cluster.until_audited("turn_started", 2)
+        process = cluster.nodes[first.node].process
+        process.send(signal.SIGTERM)
+        told = await running
+        assert told.result == {"tokens": 20}
+        ended_at_s = time.monotonic()
+        second = await run_turn_until_answered(channel, "s", turn("hi"), 5)
+        took_s = time.monotonic() - ended_at_s
+    assert second.node != first.node
+    assert second.epoch > first.epoch
+    assert took_s < 1, took_s
+    assert process.wait() == 0
+    assert [line["node"] for line in cluster.audit("drain_done")] == [first.node]
+
+
+async def test_an_attached_stream_is_told_that_its_node_drains(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=2)
+    async with connect(cluster.router) as channel:
+        call = session_pb2_grpc.SessionServiceStub(channel).Converse(timeout=20)
+        await call.write(session_pb2.ConverseRequest(open=session_pb2.Open(session_id="s", agent="echo")))
+        opened = await _opened(call)
+        cluster.nodes[opened.node_id].process.send(signal.SIGTERM)
+        report = await _error_after_reading(call)
+    assert report.code is grpc.StatusCode.UNAVAILABLE
+    assert report.reason == "NODE_DRAINING"
+    assert report.retry_after_s is not None
+
+
+async def test_a_stream_whose_node_dies_gets_a_retryable_error(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=2)
+    async with connect(cluster.router) as channel:
+        call = session_pb2_grpc.SessionServiceStub(channel).Converse(timeout=20)
+        await call.write(session_pb2.ConverseRequest(open=session_pb2.Open(session_id="s", agent="echo")))
+        opened = await _opened(call)
+        cluster.nodes[opened.node_id].process.send(signal.SIGKILL)
+        report = await _error_after_reading(call)
+    assert (report.code, report.reason) == (grpc.StatusCode.UNAVAILABLE, "NODE_UNREACHABLE")
+    assert report.retry_after_s is not None
+
+
+async def test_a_node_frozen_beyond_its_lease_drops_everything_and_joins_again(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=2)
+    async with connect(cluster.router) as channel:
+        before = await run_turn(channel, "s", turn("hi"))
+        frozen = cluster.nodes[before.node]
+        frozen.process.send(signal.SIGSTOP)
+        try:
+            # Another node must take the session over while this one stands still.
+            after = None
+            deadline_s = time.monotonic() + cluster.lease_ttl_s + 3
+            while after is None:
+                assert time.monotonic() < deadline_s
+                try:
+                    async with asyncio.timeout(1):
+                        after = await run_turn(channel, "s", turn("hi"))
+                except (TimeoutError, grpc.RpcError):
+                    await asyncio.sleep(0.05)
+        finally:
+            frozen.process.send(signal.SIGCONT)
+        assert after.node != before.node
+        assert after.epoch > before.epoch
+        async with connect(frozen.address) as direct:
+            told = await run_turn_redirected(direct)
+        again = await run_turn(channel, "s", turn("hi"))
+    assert told == after.node
+    assert (again.node, again.epoch) == (after.node, after.epoch)
+    assert [line["node"] for line in cluster.audit("fenced")] == [before.node]
+    assert len([line for line in cluster.audit("joined") if line["node"] == before.node]) == 2
+
+
+async def _opened(call: Any) -> session_pb2.Opened:
+    response: session_pb2.ConverseResponse = await call.read()
+    return response.events[0].opened
+
+
+async def _error_after_reading(call: Any) -> ErrorReport:
+    try:
+        while await call.read() is not grpc.aio.EOF:
+            pass
+    except grpc.RpcError as error:
+        return read_error(error)
+    raise AssertionError("the stream ended with OK")
+
+
+async def run_turn_redirected(direct: grpc.aio.Channel) -> str:
+    """Asks the thawed node itself until it has joined again; where it sends us."""
+    deadline_s = time.monotonic() + 10
+    while True:
+        request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=turn("hi"))
+        report = await error_of(session_pb2_grpc.SessionServiceStub(direct).RunTurn(request, timeout=5))
+        if report.reason == "NOT_OWNER":
+            return report.variables["node"]
+        assert report.reason in ("NODE_FENCED", "SESSION_MOVING"), report
+        assert time.monotonic() < deadline_s
+        await asyncio.sleep(0.05)
+
+
+async def test_an_unreachable_etcd_stops_claims_but_not_sessions_and_they_resume(
+    own_etcd: EtcdProcess, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    cluster = Cluster(own_etcd.url, tmp_path_factory.mktemp("cluster"), lease_ttl_s=20)
+    try:
+        cluster.start(nodes=2)
+        async with connect(cluster.router) as channel:
+            before = await run_turn(channel, "s", turn("hi"))
+            own_etcd.stop(signal.SIGKILL)
+            during = await run_turn(channel, "s", turn("still here"))
+            assert (during.node, during.epoch) == (before.node, before.epoch)
+            request = session_pb2.RunTurnRequest(session_id="new", agent="echo", turn=turn("hi"))
+            report = await error_of(session_pb2_grpc.SessionServiceStub(channel).RunTurn(request, timeout=10))
+            assert (report.code, report.reason) == (grpc.StatusCode.UNAVAILABLE, "COORDINATOR_UNAVAILABLE")
+            own_etcd.restart()
+            await run_turn_until_answered(channel, "new", turn("hi"), 10)
+            after = await run_turn(channel, "s", turn("hi"))
+            assert (after.node, after.epoch) == (before.node, before.epoch)
+    finally:
+        cluster.stop()
+
+
+async def test_a_second_process_under_a_nodes_name_does_not_serve(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=1)
+    second = cluster.spawn_node("n1", f"--data-dir={cluster.directory / 'elsewhere'}", "--join-timeout-s=0.5")
+    assert second.wait() == 1
+    assert "is taken by a live node" in second.log.read_text()
+    third = cluster.spawn_node("n1")
+    assert third.wait() == 1
+    assert "is in use by another process" in third.log.read_text()
+    second.stop()
+    third.stop()
+
+
+async def test_a_restarted_node_does_not_wait_for_its_predecessors_lease(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=1, lease_ttl_s=60)
+    async with connect(cluster.router) as channel:
+        before = await run_turn(channel, "s", turn("hi"))
+        cluster.nodes["n1"].process.stop(signal.SIGKILL)
+        cluster.start_node("n1")
+        after = await run_turn_until_answered(channel, "s", turn("hi"), 5)
+    assert after.epoch > before.epoch

@@ -1,0 +1,65 @@
+"""Sessions spread over the nodes, and each stays where it is."""
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable
+
+from harness.client import Told, connect, run_turn, turn
+from harness.cluster import Cluster
+
+SESSIONS = 300
+TURNS = 3
+
+
+async def _converse(cluster: Cluster, names: list[str], turns: int) -> dict[str, list[Told]]:
+    limit = asyncio.Semaphore(32)
+    told: dict[str, list[Told]] = {}
+
+    async def one(name: str) -> None:
+        async with limit:
+            told[name] = [await run_turn(channel, name, turn("hello there")) for _ in range(turns)]
+
+    async with connect(cluster.router) as channel, asyncio.TaskGroup() as group:
+        for name in names:
+            group.create_task(one(name))
+    return told
+
+
+async def test_every_turn_of_a_session_is_served_by_one_node_and_one_epoch(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=3)
+    told = await _converse(cluster, [f"s{i}" for i in range(SESSIONS)], TURNS)
+
+    assert len(told) == SESSIONS
+    for name, turns in told.items():
+        assert len({(each.node, each.epoch) for each in turns}) == 1, name
+        assert {event.epoch for each in turns for event in each.events} == {turns[0].epoch}, name
+        assert all(each.text == "hello there" for each in turns), name
+    per_node = Counter(turns[0].node for turns in told.values())
+    assert set(per_node) == {"n1", "n2", "n3"}
+    assert max(per_node.values()) <= 1.5 * SESSIONS / 3, per_node
+    claims = Counter(line["session"] for line in cluster.audit("claimed"))
+    assert set(claims.values()) == {1}
+    assert len(claims) == SESSIONS
+
+
+async def test_a_fourth_node_moves_no_session_and_gets_its_share_of_new_ones(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=3)
+    old = [f"old{i}" for i in range(SESSIONS)]
+    before = await _converse(cluster, old, 1)
+
+    cluster.start_node("n4")
+    new = await _converse(cluster, [f"new{i}" for i in range(SESSIONS)], 1)
+    after = await _converse(cluster, old, 1)
+
+    moved = [
+        name
+        for name in old
+        if (before[name][0].node, before[name][0].epoch) != (after[name][0].node, after[name][0].epoch)
+    ]
+    assert moved == []
+    share = Counter(turns[0].node for turns in new.values())["n4"] / SESSIONS
+    assert 0.15 <= share <= 0.35, share

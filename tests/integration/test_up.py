@@ -1,0 +1,155 @@
+"""`agentring up`: a real cluster that comes, is described, survives what it may lose, and leaves nothing behind."""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.up_process import UpProcess, Watched, agentring, running_up
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+
+async def membership_revision(up: UpProcess) -> int:
+    """The revision of the membership, through the first router."""
+    status, out, err = await agentring("status", "--json", "--data-dir", str(up.data_dir))
+    assert (status, err) == (0, "")
+    told = json.loads(out)
+    assert [one["health"] for one in told["routers"]] == ["SERVING"] * len(up.cluster["router"])
+    assert [(node["node_id"], node["address"]) for node in told["nodes"]] == [
+        (node["id"], node["address"]) for node in up.cluster["nodes"]
+    ]
+    return int(told["revision"])
+
+
+async def test_it_comes_is_described_and_goes_and_comes_again(tmp_path: Path) -> None:
+    revisions = []
+    for stop_signal in (signal.SIGINT, signal.SIGTERM):
+        async with running_up(tmp_path, "--nodes", "2", "--routers", "2") as up:
+            await up.until_line("ready")
+            cluster = up.cluster
+            assert [node["id"] for node in cluster["nodes"]] == ["n1", "n2"]
+            assert cluster["router"] == [router["address"] for router in cluster["routers"]]
+            assert len(set(cluster["router"])) == 2
+            assert cluster["store"] == "memory:"
+            assert len(cluster["etcd"]) == 1
+            children = up.children()
+            started = {one["pid"] for one in cluster["nodes"] + cluster["routers"]}
+            etcd = [command for pid, command in children.items() if pid not in started]
+            assert len(children) == 5
+            assert len(etcd) == 1
+            assert f"--listen-client-urls={cluster['etcd'][0]} " in etcd[0]
+            assert all(str(one["address"]) in "\n".join(up.lines) for one in cluster["nodes"] + cluster["routers"])
+            revisions.append(await membership_revision(up))
+            watched = Watched(*children)
+            up.send(stop_signal)
+            assert await up.ended() == 0
+            assert up.lines[-1] == "stopped"
+            assert watched.living() == []
+            await watched.all_gone()
+            assert not (tmp_path / "cluster.json").exists()
+    # Its etcd went on from its data: the second start's nodes joined later in the same history.
+    assert revisions[1] > revisions[0]
+
+
+async def test_a_second_one_on_the_same_directory_is_refused(tmp_path: Path) -> None:
+    async with running_up(tmp_path, "--nodes", "1") as first:
+        await first.until_line("ready")
+        async with running_up(tmp_path) as second:
+            assert await second.ended() == 2
+        assert second.lines == [
+            f"agentring: {tmp_path} is in use by another `agentring up` (pid {first.pid}): stop that one, "
+            "or give another --data-dir"
+        ]
+        assert await membership_revision(first) > 0
+
+
+async def test_killed_with_9_it_leaves_no_process_and_the_next_start_does_not_wait_for_leases(tmp_path: Path) -> None:
+    # The lease is longer than this test's patience.
+    flags = ("--nodes", "2", "--lease-ttl-s", "300")
+    async with running_up(tmp_path, *flags) as killed:
+        await killed.until_line("ready")
+        watched = Watched(*killed.children())
+        killed.send(signal.SIGKILL)
+        assert await killed.ended() == -signal.SIGKILL
+        await watched.all_gone()
+    assert (tmp_path / "cluster.json").exists()
+    async with running_up(tmp_path, *flags) as up:
+        await up.until_line("ready")
+        await membership_revision(up)
+
+
+async def test_a_node_that_dies_is_told_and_the_rest_goes_on(tmp_path: Path) -> None:
+    async with running_up(tmp_path, "--nodes", "2", "--lease-ttl-s", "2") as up:
+        await up.until_line("ready")
+        pid = up.cluster["nodes"][1]["pid"]
+        os.kill(pid, signal.SIGKILL)
+        told = await up.until_line("n2")
+        assert told == f"n2 (pid {pid}) was killed by SIGKILL; log: {tmp_path / 'logs' / 'n2.log'}"
+        status, _, err = await agentring("status", "--data-dir", str(tmp_path))
+        assert (status, err) == (0, "")
+        up.send(signal.SIGINT)
+        assert await up.ended() == 0
+
+
+async def test_without_its_etcd_it_stops_everything(tmp_path: Path) -> None:
+    async with running_up(tmp_path, "--nodes", "1") as up:
+        await up.until_line("ready")
+        children = up.children()
+        watched = Watched(*children)
+        (etcd,) = (pid for pid, command in children.items() if "--listen-client-urls" in command)
+        os.kill(etcd, signal.SIGKILL)
+        assert await up.ended() == 1
+        await watched.all_gone()
+    assert f"agentring: etcd (pid {etcd}) was killed by SIGKILL; log: {tmp_path / 'logs' / 'etcd.log'}" in up.lines
+    assert not (tmp_path / "cluster.json").exists()
+
+
+async def test_an_etcd_that_runs_already_is_used(tmp_path: Path, etcd_url: str) -> None:
+    async with running_up(tmp_path, "--nodes", "1", "--etcd", etcd_url) as up:
+        await up.until_line("ready")
+        assert up.cluster["etcd"] == [etcd_url]
+        assert len(up.children()) == 2
+        up.send(signal.SIGINT)
+        assert await up.ended() == 0
+
+
+async def test_a_node_that_cannot_start_is_told_with_its_log_and_everything_stops(tmp_path: Path) -> None:
+    (tmp_path / "nodes").mkdir()
+    (tmp_path / "nodes" / "n2").write_text("where a directory should be")
+    async with running_up(tmp_path, "--nodes", "2") as up:
+        told = await up.until_line("agentring: n2 (pid ")
+        assert told.endswith(f"log: {tmp_path / 'logs' / 'n2.log'}")
+        assert await up.ended() == 1
+    assert up.children() == {}
+    assert not (tmp_path / "cluster.json").exists()
+
+
+async def test_a_signal_while_it_starts_stops_it(tmp_path: Path) -> None:
+    async with running_up(tmp_path, "--nodes", "1") as up:
+        async with asyncio.timeout(30.0):
+            while not up.children():  # noqa: ASYNC110 # the first child is all there is to see
+                await asyncio.sleep(0.005)
+        watched = Watched(*up.children())
+        up.send(signal.SIGINT)
+        assert await up.ended() == 0
+        await watched.all_gone()
+        assert up.lines == ["stopped"]
+        assert up.children() == {}
+
+
+async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with running_up(tmp_path, "--port", str(port)) as up:
+            assert await up.ended() == 1
+    assert up.lines == [
+        f"agentring: port {port} on 127.0.0.1 cannot be listened on: Address already in use; "
+        "give another --port, 0 for any"
+    ]
+    assert not (tmp_path / "etcd").exists()

@@ -1,0 +1,82 @@
+"""What a command is asked for and cannot do: one clear line on stderr, exit status 2; nothing is started."""
+
+import os
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentring.cli import main as cli
+from agentring.cli.data_dir import DataDir
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """Runs the command in this process; its exit status."""
+    monkeypatch.setattr(sys, "argv", ["agentring", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code
+
+
+def test_a_store_that_does_not_exist(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "up", "--store", "sqlite:x", "--data-dir", str(tmp_path / "d")) == 2
+    assert capsys.readouterr().err == "agentring: --store sqlite:x: there is only `memory:`\n"
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--nodes", "0"), ("--routers", "0"), ("--port", "65536"), ("--lease-ttl-s", "1"), ("--nodes", "x")]
+)
+def test_numbers_out_of_range(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: tuple[str, str]
+) -> None:
+    assert run(monkeypatch, "up", *arguments, "--data-dir", str(tmp_path / "d")) == 2
+    assert arguments[0] in capsys.readouterr().err
+    assert not (tmp_path / "d").exists()
+
+
+def test_a_data_directory_in_use(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with DataDir(tmp_path).locked():
+        assert run(monkeypatch, "up", "--data-dir", str(tmp_path)) == 2
+    assert f"{tmp_path} is in use by another `agentring up` (pid {os.getpid()})" in capsys.readouterr().err
+
+
+def test_a_data_directory_that_cannot_be_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("")
+    assert run(monkeypatch, "up", "--data-dir", str(tmp_path / "file" / "d")) == 2
+    assert "Not a directory" in capsys.readouterr().err
+
+
+def test_a_port_in_use_is_named_before_anything_starts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert run(monkeypatch, "up", "--port", str(port), "--data-dir", str(tmp_path)) == 1
+    assert f"port {port} on 127.0.0.1 cannot be listened on: Address already in use" in capsys.readouterr().err
+    assert not (tmp_path / "etcd").exists()
+
+
+def test_a_router_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    for command in (("status",), ("ring",), ("locate", "ada")):
+        assert run(monkeypatch, *command, "--router", address) == 1
+        told = capsys.readouterr().err
+        assert told.startswith("agentring: UNAVAILABLE: ")
+        assert told.endswith(f"(router {address})\n")
+        assert told.count("\n") == 1
+
+
+def test_the_lock_is_free_again_after_use(tmp_path: Path) -> None:
+    for _ in range(2):
+        with DataDir(tmp_path).locked():
+            assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"

@@ -1,0 +1,128 @@
+"""A child process: its ready line, its log, its end."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from agentring.cli.child import Child, ChildSpec
+from agentring.cli.errors import ChildFailed
+
+READY = 'print(\'{"ready": true, "address": "a:1"}\', flush=True)'
+DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+
+
+def python(tmp_path: Path, script: str, patience_s: float = 30.0) -> ChildSpec:
+    """A Python process with this script."""
+    return ChildSpec("n1", (sys.executable, "-c", script), tmp_path / "n1.log", patience_s)
+
+
+async def test_the_ready_line_is_its_first(tmp_path: Path, children: list[Child]) -> None:
+    children.append(await Child.start(python(tmp_path, f"{READY}; import time; time.sleep(60)")))
+    assert await children[0].ready_line(30.0) == {"ready": True, "address": "a:1"}
+    assert not children[0].has_ended
+    await children[0].stop(asyncio.Event())
+    assert children[0].describe_end() == f"(pid {children[0].pid}) was killed by SIGTERM"
+
+
+async def test_one_that_ends_before_it_is_ready_is_told_with_its_last_words(
+    tmp_path: Path, children: list[Child]
+) -> None:
+    script = (
+        "import sys; print(*range(100), sep='\\n', file=sys.stderr); print('no etcd', file=sys.stderr); sys.exit(2)"
+    )
+    children.append(await Child.start(python(tmp_path, script)))
+    with pytest.raises(ChildFailed) as failed:
+        await children[0].ready_line(30.0)
+    lines = str(failed.value).splitlines()
+    assert lines[0] == f"n1 (pid {children[0].pid}) exited with status 2; log: {tmp_path / 'n1.log'}"
+    assert lines[-2:] == ["  99", "  no etcd"]
+    assert len(lines) == 13
+
+
+@pytest.mark.parametrize("line", ["hello", "[]", '{"ready": false}'])
+async def test_another_first_line_is_refused(tmp_path: Path, children: list[Child], line: str) -> None:
+    children.append(await Child.start(python(tmp_path, f"print({line!r}, flush=True); import time; time.sleep(60)")))
+    with pytest.raises(ChildFailed, match="printed something else than its ready line"):
+        await children[0].ready_line(30.0)
+
+
+async def test_one_that_is_never_ready_is_told(tmp_path: Path, children: list[Child]) -> None:
+    children.append(await Child.start(python(tmp_path, "import time; time.sleep(60)")))
+    with pytest.raises(ChildFailed, match=r"was not ready within 0\.01 s"):
+        await children[0].ready_line(0.01)
+
+
+async def test_one_that_cannot_be_started_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ChildFailed, match="n1 could not be started: No such file or directory"):
+        await Child.start(ChildSpec("n1", (str(tmp_path / "nothing"),), tmp_path / "n1.log", 1.0))
+
+
+async def test_one_deaf_to_sigterm_is_killed_when_patience_is_over(tmp_path: Path, children: list[Child]) -> None:
+    children.append(await Child.start(python(tmp_path, f"{DEAF}; {READY}; time.sleep(60)", patience_s=0.01)))
+    await children[0].ready_line(30.0)
+    await children[0].stop(asyncio.Event())
+    assert children[0].describe_end() == f"(pid {children[0].pid}) was killed by SIGKILL"
+
+
+async def test_a_second_signal_hastens_the_stop(tmp_path: Path, children: list[Child]) -> None:
+    children.append(await Child.start(python(tmp_path, f"{DEAF}; {READY}; time.sleep(60)", patience_s=3_600.0)))
+    await children[0].ready_line(30.0)
+    hasten = asyncio.Event()
+    async with asyncio.timeout(30.0), asyncio.TaskGroup() as tasks:
+        tasks.create_task(children[0].stop(hasten))
+        hasten.set()
+    assert children[0].describe_end() == f"(pid {children[0].pid}) was killed by SIGKILL"
+
+
+async def test_each_start_begins_a_log_and_keeps_the_one_before(tmp_path: Path, children: list[Child]) -> None:
+    for word in ("one", "two", "three"):
+        children.append(await Child.start(python(tmp_path, f"import sys; print({word!r}, file=sys.stderr)")))
+        await children[-1].ended()
+    assert (tmp_path / "n1.log").read_text() == "three\n"
+    assert (tmp_path / "n1.log.1").read_text() == "two\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
+@pytest.mark.parametrize("orphan_signal", [signal.SIGKILL, signal.SIGTERM])
+async def test_the_kernel_ends_it_when_its_parent_is_killed(tmp_path: Path, orphan_signal: signal.Signals) -> None:
+    # The parent prints its child's pid and is killed.
+    parent_script = f"""
+import asyncio, os, signal, sys
+from pathlib import Path
+from agentring.cli.child import Child, ChildSpec
+async def main():
+    path = Path({str(tmp_path / "child.log")!r})
+    script = "import os, sys, time; os.write(2, b'started'); time.sleep(60)"
+    spec = ChildSpec("c", (sys.executable, "-c", script), path, 1.0, signal.Signals({int(orphan_signal)}))
+    child = await Child.start(spec)
+    print(child.pid, flush=True)
+    await asyncio.sleep(60)
+asyncio.run(main())
+"""
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", parent_script, stdout=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL
+    )
+    assert parent.stdout is not None
+    async with asyncio.timeout(30.0):
+        orphan = os.pidfd_open(int(await parent.stdout.readline()))
+        try:
+            parent.kill()
+            await parent.wait()
+            await readable(orphan)
+        finally:
+            os.close(orphan)
+
+
+async def readable(fd: int) -> None:
+    """Waits until the descriptor can be read; a process's, until it has ended."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)

@@ -1,0 +1,163 @@
+"""What the commands print of ClusterService's answers, and of its errors."""
+
+import io
+
+import grpc
+import pytest
+from google.protobuf.any_pb2 import Any
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from rich.console import Console, RenderableType
+
+from agentring.cli import locate, ring, status
+from agentring.cli.calls import explain
+from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
+from agentring.cli.options import DEFAULT_DATA_DIR
+from agentring.cli.printing import to_fields
+from agentring.cli.up import summary
+from agentring.ids import NodeId
+from agentring.v1.cluster_pb2 import (
+    NODE_STATE_ACTIVE,
+    NODE_STATE_DRAINING,
+    Candidate,
+    GetRingResponse,
+    ListNodesResponse,
+    LocateSessionResponse,
+    NodeInfo,
+    RingMember,
+)
+
+
+def printed(what: RenderableType) -> list[str]:
+    """The words of each printed line, without the tables' frames."""
+    console = Console(file=io.StringIO(), width=120, markup=False, highlight=False)
+    console.print(what)
+    assert isinstance(console.file, io.StringIO)
+    lines = (
+        " ".join(line.replace("│", " ").replace("┃", " ").split()) for line in console.file.getvalue().splitlines()
+    )
+    return [line for line in lines if any(char.isalnum() for char in line)]
+
+
+def test_status() -> None:
+    membership = ListNodesResponse(
+        revision=7,
+        nodes=[
+            NodeInfo(
+                node_id="n1",
+                address="127.0.0.1:1",
+                agents=["echo", "assistant"],
+                weight=1,
+                state=NODE_STATE_ACTIVE,
+                incarnation=3,
+            ),
+            NodeInfo(node_id="[red]n2", address="127.0.0.1:2", weight=2, state=NODE_STATE_DRAINING, incarnation=4),
+        ],
+    )
+    healths = [status.RouterHealth("127.0.0.1:7700", "SERVING"), status.RouterHealth("127.0.0.1:7701", "UNAVAILABLE")]
+    assert printed(status.render(healths, membership)) == [
+        "router health",
+        "127.0.0.1:7700 SERVING",
+        "127.0.0.1:7701 UNAVAILABLE",
+        "nodes at revision 7:",
+        "node address state agents weight incarnation",
+        "n1 127.0.0.1:1 ACTIVE assistant, echo 1 3",
+        "[red]n2 127.0.0.1:2 DRAINING 2 4",
+    ]
+
+
+def test_locate_an_owned_session() -> None:
+    found = LocateSessionResponse(
+        node_id="n2",
+        address="127.0.0.1:2",
+        epoch=1099511627782,
+        incarnation=4,
+        ring_position=255,
+        ring_revision=7,
+        candidates=[
+            Candidate(node_id="n2", accepted=True, reason="stands on the ring"),
+            Candidate(node_id="n1", reason="does not host the agent"),
+        ],
+        why="n2 holds the claim",
+    )
+    assert printed(locate.render("ada", found)) == [
+        "ada is on n2 at 127.0.0.1:2, epoch 1099511627782",
+        "n2 holds the claim",
+        "candidates from ring position 00000000000000ff on, revision 7:",
+        "node accepted reason",
+        "n2 yes stands on the ring",
+        "n1 no does not host the agent",
+    ]
+
+
+def test_locate_a_session_without_an_owner() -> None:
+    assert printed(locate.render("ada", LocateSessionResponse(why="nobody holds the claim")))[:2] == [
+        "ada has no owner",
+        "nobody holds the claim",
+    ]
+
+
+def test_ring() -> None:
+    found = GetRingResponse(
+        revision=7,
+        checksum="2e9f",
+        points_per_weight=160,
+        members=[RingMember(node_id="n1", weight=2, points=320, share=0.66666)],
+    )
+    assert printed(ring.render(found)) == [
+        "ring at revision 7, checksum 2e9f, 160 points per weight",
+        "node weight points share",
+        "n1 2 320 66.7%",
+    ]
+
+
+def test_json_has_the_protos_names_and_every_field() -> None:
+    assert to_fields(LocateSessionResponse(node_id="n1", epoch=5)) == {
+        "node_id": "n1",
+        "address": "",
+        "epoch": "5",
+        "incarnation": "0",
+        "ring_position": "0",
+        "ring_revision": "0",
+        "candidates": [],
+        "why": "",
+    }
+
+
+def test_the_summary_of_a_started_cluster() -> None:
+    cluster = ClusterFile(
+        router=("127.0.0.1:7700",),
+        etcd=("http://127.0.0.1:2379",),
+        store="memory:",
+        nodes=(NodeEntry(NodeId("n1"), "127.0.0.1:41234", 11),),
+        routers=(RouterEntry("127.0.0.1:7700", 21),),
+    )
+    assert summary(cluster, DEFAULT_DATA_DIR) == [
+        "etcd    http://127.0.0.1:2379",
+        "node    127.0.0.1:41234  n1, pid 11",
+        "router  127.0.0.1:7700  pid 21",
+        "logs in .agentring/logs; Ctrl-C stops everything; speak with an agent: agentring chat ada",
+    ]
+    assert summary(cluster, DEFAULT_DATA_DIR / "b")[-1].endswith(": agentring chat ada --data-dir .agentring/b")
+
+
+def trailers(*details: ErrorInfo | RetryInfo) -> tuple[tuple[str, str | bytes], ...]:
+    """The trailers of an error with these details."""
+    answer = Status(code=5, message="no node hosts this agent")
+    for detail in details:
+        packed = Any()
+        packed.Pack(detail)
+        answer.details.append(packed)
+    return (("content-type", "application/grpc"), ("grpc-status-details-bin", answer.SerializeToString()))
+
+
+def test_an_error_of_agentrings_is_one_line_with_its_reason_and_variables() -> None:
+    info = ErrorInfo(reason="AGENT_NOT_FOUND", domain="agentring", metadata={"agent": "nope"})
+    failed = explain("r:1", grpc.StatusCode.NOT_FOUND, "no node hosts\nthis agent", trailers(RetryInfo(), info))
+    assert str(failed) == "NOT_FOUND AGENT_NOT_FOUND agent=nope: no node hosts this agent (router r:1)"
+
+
+@pytest.mark.parametrize("found", [None, (), trailers(), (("grpc-status-details-bin", b"\xff"),)])
+def test_another_error_is_told_by_its_status(found: tuple[tuple[str, str | bytes], ...] | None) -> None:
+    failed = explain("r:1", grpc.StatusCode.UNAVAILABLE, "connection refused", found)
+    assert str(failed) == "UNAVAILABLE: connection refused (router r:1)"

@@ -1,0 +1,100 @@
+"""What a person sees of a conversation."""
+
+import io
+
+from google.protobuf.struct_pb2 import Struct, Value
+from rich.console import Console
+
+from agentring.cli.screen import Screen
+from agentring.v1.session_pb2 import (
+    AttemptRestarted,
+    Event,
+    TextDelta,
+    ToolCall,
+    ToolResult,
+    TurnCompleted,
+    TurnFailed,
+    TurnStarted,
+)
+
+
+class Seen:
+    """A screen and what it has shown."""
+
+    def __init__(self) -> None:
+        """Nothing is shown yet."""
+        self._file = io.StringIO()
+        self.screen = Screen(Console(file=self._file, markup=False, highlight=False), "ada")
+
+    @property
+    def text(self) -> str:
+        """All that was shown."""
+        return self._file.getvalue()
+
+    def words(self, text: str, offset: int, *, epoch: int = 1, attempt: int = 1) -> None:
+        """Shows a text_delta."""
+        self.screen.show(Event(epoch=epoch, attempt=attempt, text_delta=TextDelta(text=text, offset=offset)))
+
+
+def test_words_appear_as_they_come_and_the_turn_ends_its_line() -> None:
+    seen = Seen()
+    seen.words("Nice to ", 0)
+    assert seen.text == "Nice to "
+    seen.words("meet [b]you[/b].", 8)
+    seen.screen.show(Event(turn_completed=TurnCompleted()))
+    assert seen.text == "Nice to meet [b]you[/b].\n"
+
+
+def test_words_that_are_sent_again_are_shown_once() -> None:
+    seen = Seen()
+    seen.words("é one ", 0)
+    seen.words("é one two", 0)
+    seen.words("two three", 7)
+    assert seen.text == "é one two three"
+
+
+def test_a_turn_that_runs_again_starts_on_a_new_line() -> None:
+    seen = Seen()
+    seen.words("Nice", 0)
+    seen.screen.show(Event(epoch=2, attempt=2, attempt_restarted=AttemptRestarted(reason="NODE_LOST")))
+    seen.words("Nice to", 0, epoch=2, attempt=2)
+    assert seen.text == "Nice\n(the answer was cut off and starts again)\nNice to"
+
+
+def test_a_turn_that_runs_again_without_saying_so_is_known_by_its_epoch() -> None:
+    seen = Seen()
+    seen.words("Nice", 0)
+    seen.words("Nice to", 0, epoch=2)
+    assert seen.text == "Nice\n(the answer was cut off and starts again)\nNice to"
+
+
+def test_the_place_is_told_when_it_changes() -> None:
+    seen = Seen()
+    seen.screen.show_place("n1", 5)
+    seen.screen.show_place("n1", 5)
+    seen.screen.show(Event(epoch=6, turn_started=TurnStarted(node_id="n2")))
+    assert seen.text == "ada is on n1, epoch 5\nada is on n2, epoch 6\n"
+
+
+def test_tool_calls_stand_on_lines_of_their_own() -> None:
+    arguments = Struct()
+    arguments.update({"expression": "2 + 2"})
+    seen = Seen()
+    seen.words("Let me see", 0)
+    seen.screen.show(Event(tool_call=ToolCall(call_id="1", name="sum", arguments=arguments)))
+    seen.screen.show(Event(tool_result=ToolResult(call_id="1", name="sum", result=Value(number_value=4))))
+    seen.screen.show(Event(tool_result=ToolResult(call_id="2", name="sum", error_id="e1")))
+    assert seen.text == 'Let me see\nsum({"expression": "2 + 2"})\nsum -> 4.0\nsum -> failed, error_id e1\n'
+
+
+def test_a_failed_turn_is_told() -> None:
+    seen = Seen()
+    seen.words("Let", 0)
+    seen.screen.show(Event(turn_failed=TurnFailed(reason="AGENT_ERROR", error_id="e1")))
+    assert seen.text == "Let\nthe turn failed: AGENT_ERROR, error_id e1\n"
+
+
+def test_an_agents_words_cannot_command_the_terminal() -> None:
+    seen = Seen()
+    seen.words("a\x1b[2Jb\x07\x9bc\r\nd", 0)
+    assert seen.text == "a[2Jbc\nd"
