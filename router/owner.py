@@ -11,7 +11,10 @@ Pure: no sockets and no waiting here. Called by the relay.
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
+from agentring.cluster.ring import Ring
+from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import (
     AgentNotFound,
     AgentringError,
@@ -22,11 +25,22 @@ from agentring.errors import (
     SessionMoving,
 )
 from agentring.ids import NodeId, SessionRef, TaskRef
-from router.ring_view import RingView
 
 MAX_REDIRECTS = 2
 
 Ref = SessionRef | TaskRef
+
+
+class View(Protocol):
+    """A ring and the snapshot that it was built from; both raise CoordinatorUnavailable before the first one."""
+
+    @property
+    def ring(self) -> Ring:
+        """The latest ring."""
+
+    @property
+    def snapshot(self) -> MembershipSnapshot:
+        """What it was built from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +54,7 @@ class Target:
 class OwnerLookup:
     """Owners by session or task: what was learnt, and else what the ring proposes."""
 
-    def __init__(self, view: RingView, cache_size: int) -> None:
+    def __init__(self, view: View, cache_size: int) -> None:
         """cache_size: how many learnt owners are kept, the latest used ones."""
         self._view = view
         self._cache_size = cache_size

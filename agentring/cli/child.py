@@ -66,7 +66,7 @@ class Child:
                     stdout=PIPE,
                     stderr=log,
                     start_new_session=True,
-                    preexec_fn=_tie_to_parent(spec.orphan_signal),
+                    preexec_fn=tie_to_parent(spec.orphan_signal),
                 )
             except OSError as error:
                 raise ChildFailed(spec.name, f"could not be started: {error.strerror}", spec.log_path) from error
@@ -155,8 +155,11 @@ class Child:
         return tuple(lines[-_LOG_TAIL_LINES:])
 
 
-def _tie_to_parent(orphan_signal: signal.Signals) -> Callable[[], None] | None:
-    # Everything is looked up before the fork: between fork and exec the child only makes two system calls.
+def tie_to_parent(orphan_signal: signal.Signals) -> Callable[[], None] | None:
+    """A `preexec_fn`: the child gets the signal when the thread that starts it ends, even by kill -9. Linux alone.
+
+    Everything is looked up before the fork: between fork and exec the child makes two system calls.
+    """
     if sys.platform != "linux":
         return None
     prctl = ctypes.CDLL(None).prctl

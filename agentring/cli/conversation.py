@@ -90,7 +90,9 @@ class Conversation:
             try:
                 return await step()
             except _StreamLost as lost:
-                self._stream = None
+                if self._stream is not None:
+                    self._stream.cancel()
+                    self._stream = None
                 if self._lost_since is None:
                     self._lost_since = now()
                     wait_s = _FIRST_WAIT_S
@@ -168,9 +170,10 @@ class Conversation:
         return list(response.events)
 
     async def _raise_status(self, stream: _Stream) -> NoReturn:
-        code = await stream.code()
-        trailers = await stream.trailing_metadata()
-        failure = explain(self._router, code, await stream.details(), tuple(trailers or ()))
+        # Asked of the call itself: a write that fails, and the end of what is read, do not say why.
+        code, details = await stream.code(), await stream.details()
+        error = aio.AioRpcError(code, aio.Metadata(), await stream.trailing_metadata(), details)
+        failure = explain(self._router, error)
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK):
             raise _StreamLost(failure)
         raise failure

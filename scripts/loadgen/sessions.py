@@ -128,8 +128,8 @@ class ConverseSession(Session):
 
     _call: _Converse | None = None
     _ahead: asyncio.Task[object] | None = None
-    """The read between two turns. Without one grpc.aio learns of a stream's end only by the next write, and then calls
-    it INTERNAL, whatever status the server sent."""
+    """The read that is under way while nobody waits for it: during every write and between two turns. Without one,
+    grpc.aio learns of a stream's end only by the next write, and then calls it INTERNAL, whatever the server said."""
     _headers_taken = False
     _leaving = False
     """The router has asked for another stream (`go_away`)."""
@@ -143,25 +143,31 @@ class ConverseSession(Session):
         if self._leaving:
             await self._end_stream()
         call = self._call or await self._open()
-        # A stream that has ended meanwhile refuses the write without saying why: the read does.
-        with suppress(asyncio.InvalidStateError):
-            await call.write(session_pb2.ConverseRequest(turn=turn))
+        await self._write(call, session_pb2.ConverseRequest(turn=turn))
         while not reading.ended:
             if not await self._read(call, reading):
                 self._drop_stream()
                 return
-        self._ahead = asyncio.create_task(call.read())
-        # Its error is told by the next turn, or by nobody if there is none.
-        self._ahead.add_done_callback(lambda read: read.cancelled() or read.exception())
+        self._read_ahead(call)
 
     async def _open(self) -> _Converse:
         self._coverage = Coverage()
         self._call = call = self._stub().Converse(metadata=self._metadata)
         self._headers_taken = False
         opening = session_pb2.Open(session_id=self._session_id, agent=self._plan.agent)
-        with suppress(asyncio.InvalidStateError):
-            await call.write(session_pb2.ConverseRequest(open=opening))
+        self._read_ahead(call)
+        await self._write(call, session_pb2.ConverseRequest(open=opening))
         return call
+
+    def _read_ahead(self, call: _Converse) -> None:
+        self._ahead = asyncio.create_task(call.read())
+        # Its error is told by the next turn, or by nobody if there is none.
+        self._ahead.add_done_callback(lambda read: read.cancelled() or read.exception())
+
+    async def _write(self, call: _Converse, frame: session_pb2.ConverseRequest) -> None:
+        # A stream that has ended refuses the frame, but only a read says why it has ended.
+        with suppress(asyncio.InvalidStateError, grpc.aio.AioRpcError):
+            await call.write(frame)
 
     async def _read(self, call: _Converse, reading: TurnReading) -> bool:
         """Takes one response; False: the stream has ended."""

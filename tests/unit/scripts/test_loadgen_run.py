@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from loadgen_fake import (
+from rich.console import Console
+from unit.scripts.loadgen_fake import (
     BARE_ERROR,
     END,
     ERROR,
@@ -24,7 +25,6 @@ from loadgen_fake import (
     FakeService,
     serving,
 )
-from rich.console import Console
 
 from scripts.loadgen.plan import Plan, Rpc
 from scripts.loadgen.report import Report

@@ -3,12 +3,8 @@
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 
-import grpc
 import pytest
 import pytest_asyncio
-from google.protobuf.any_pb2 import Any
-from google.rpc.error_details_pb2 import ErrorInfo
-from google.rpc.status_pb2 import Status
 from grpc import aio
 from rich.console import Console
 
@@ -16,6 +12,8 @@ from agentring.cli import conversation as under_test
 from agentring.cli.conversation import Conversation
 from agentring.cli.errors import CallFailed
 from agentring.cli.screen import Screen
+from agentring.errors import AgentringError, NoNodes, SessionClosed, SessionMoving
+from agentring.rpc.status import trailers
 from agentring.v1.session_pb2 import (
     ConverseRequest,
     ConverseResponse,
@@ -87,17 +85,14 @@ def ended_by(event: Event) -> Step:
     return step
 
 
-def failing(code: grpc.StatusCode, reason: str) -> Step:
+def failing(error: AgentringError) -> Step:
     """The stream ends with an error of agentring's."""
 
     async def step(context: Context, frame: ConverseRequest) -> AsyncIterator[Event]:
         if frame.HasField("turn"):
             yield Event(epoch=5, turn_id=frame.turn.turn_id, text_delta=TextDelta(text="you said"))
-        packed = Any()
-        packed.Pack(ErrorInfo(reason=reason, domain="agentring"))
-        details = Status(code=code.value[0], message="a sentence", details=[packed]).SerializeToString()
-        context.set_trailing_metadata((("grpc-status-details-bin", details),))
-        await context.abort(code, "a sentence")
+        context.set_trailing_metadata(trailers(error))
+        await context.abort(error.code, error.sentence)
 
     return step
 
@@ -171,7 +166,7 @@ async def test_turns_run_on_one_stream(talk: Callable[..., Awaitable[Talk]]) -> 
 
 
 async def test_an_unanswered_turn_is_sent_again_under_its_id(talk: Callable[..., Awaitable[Talk]]) -> None:
-    moving = failing(grpc.StatusCode.UNAVAILABLE, "SESSION_MOVING")
+    moving = failing(SessionMoving())
     one = await talk(opened, moving, moving, moving, opened, answered)
     assert await one.say("hello")
     assert one.shown == ["ada is on n1, epoch 5", "you said", "(SESSION_MOVING; trying again)", " hello"]
@@ -180,7 +175,7 @@ async def test_an_unanswered_turn_is_sent_again_under_its_id(talk: Callable[...,
 
 
 async def test_a_session_that_is_moving_at_first_is_waited_for(talk: Callable[..., Awaitable[Talk]]) -> None:
-    one = await talk(failing(grpc.StatusCode.UNAVAILABLE, "SESSION_MOVING"), opened)
+    one = await talk(failing(SessionMoving()), opened)
     await one.conversation.attach()
     assert one.shown == ["(SESSION_MOVING; trying again)", "ada is on n1, epoch 5"]
 
@@ -193,8 +188,8 @@ async def test_a_router_that_leaves_is_left(talk: Callable[..., Awaitable[Talk]]
 
 
 async def test_an_error_that_waiting_does_not_mend_is_told(talk: Callable[..., Awaitable[Talk]]) -> None:
-    one = await talk(opened, failing(grpc.StatusCode.FAILED_PRECONDITION, "SESSION_CLOSED"))
-    with pytest.raises(CallFailed, match=r"^FAILED_PRECONDITION SESSION_CLOSED: a sentence"):
+    one = await talk(opened, failing(SessionClosed()))
+    with pytest.raises(CallFailed, match=r"^FAILED_PRECONDITION SESSION_CLOSED: the session is closed"):
         await one.say("hello")
 
 
@@ -202,8 +197,8 @@ async def test_one_that_stays_unavailable_is_told_in_the_end(
     talk: Callable[..., Awaitable[Talk]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(under_test, "RECONNECT_S", 0.0)
-    one = await talk(*[failing(grpc.StatusCode.UNAVAILABLE, "NO_NODES")] * 2)
-    with pytest.raises(CallFailed, match=r"^UNAVAILABLE NO_NODES: a sentence"):
+    one = await talk(*[failing(NoNodes())] * 2)
+    with pytest.raises(CallFailed, match=r"^UNAVAILABLE NO_NODES: no node is there"):
         await one.conversation.attach()
 
 

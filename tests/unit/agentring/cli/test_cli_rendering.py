@@ -4,9 +4,7 @@ import io
 
 import grpc
 import pytest
-from google.protobuf.any_pb2 import Any
-from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
-from google.rpc.status_pb2 import Status
+from grpc import aio
 from rich.console import Console, RenderableType
 
 from agentring.cli import locate, ring, status
@@ -15,7 +13,9 @@ from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.options import DEFAULT_DATA_DIR
 from agentring.cli.printing import to_fields
 from agentring.cli.up import summary
+from agentring.errors import AgentNotFound
 from agentring.ids import NodeId
+from agentring.rpc.status import trailers
 from agentring.v1.cluster_pb2 import (
     NODE_STATE_ACTIVE,
     NODE_STATE_DRAINING,
@@ -141,23 +141,18 @@ def test_the_summary_of_a_started_cluster() -> None:
     assert summary(cluster, DEFAULT_DATA_DIR / "b")[-1].endswith(": agentring chat ada --data-dir .agentring/b")
 
 
-def trailers(*details: ErrorInfo | RetryInfo) -> tuple[tuple[str, str | bytes], ...]:
-    """The trailers of an error with these details."""
-    answer = Status(code=5, message="no node hosts this agent")
-    for detail in details:
-        packed = Any()
-        packed.Pack(detail)
-        answer.details.append(packed)
-    return (("content-type", "application/grpc"), ("grpc-status-details-bin", answer.SerializeToString()))
+def failed_call(code: grpc.StatusCode, details: str, *trailers: tuple[str, str | bytes]) -> aio.AioRpcError:
+    """A call that ended so."""
+    return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailers), details)
 
 
 def test_an_error_of_agentrings_is_one_line_with_its_reason_and_variables() -> None:
-    info = ErrorInfo(reason="AGENT_NOT_FOUND", domain="agentring", metadata={"agent": "nope"})
-    failed = explain("r:1", grpc.StatusCode.NOT_FOUND, "no node hosts\nthis agent", trailers(RetryInfo(), info))
-    assert str(failed) == "NOT_FOUND AGENT_NOT_FOUND agent=nope: no node hosts this agent (router r:1)"
+    error = AgentNotFound("nope")
+    told = explain("r:1", failed_call(error.code, "no node hosts\nthis agent", *trailers(error)))
+    assert str(told) == "NOT_FOUND AGENT_NOT_FOUND agent=nope: no node hosts this agent (router r:1)"
 
 
-@pytest.mark.parametrize("found", [None, (), trailers(), (("grpc-status-details-bin", b"\xff"),)])
-def test_another_error_is_told_by_its_status(found: tuple[tuple[str, str | bytes], ...] | None) -> None:
-    failed = explain("r:1", grpc.StatusCode.UNAVAILABLE, "connection refused", found)
-    assert str(failed) == "UNAVAILABLE: connection refused (router r:1)"
+@pytest.mark.parametrize("details", [(), (("grpc-status-details-bin", b"\xff"),)])
+def test_another_error_is_told_by_its_status(details: tuple[tuple[str, str | bytes], ...]) -> None:
+    told = explain("r:1", failed_call(grpc.StatusCode.UNAVAILABLE, "connection refused", *details))
+    assert str(told) == "UNAVAILABLE: connection refused (router r:1)"

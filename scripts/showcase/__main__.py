@@ -1,0 +1,60 @@
+"""Runs the demo; exit status 0 only if every claim held."""
+
+import argparse
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack
+
+import grpc
+from grpc import aio
+from rich.console import Console
+
+from agentring.rpc.status import read_error
+from scripts.showcase import scenes
+from scripts.showcase.claims import Claims
+from scripts.showcase.cluster import LEASE_TTL_S, running_cluster
+
+NODES = 3
+ROUTERS = 2
+
+
+async def demo(console: Console) -> bool:
+    """Starts a cluster and shows it; whether every claim held. Raises RuntimeError where the cluster does not start."""
+    claims = Claims(console)
+    began_s = time.monotonic()
+    claims.scene(
+        "A cluster on this machine",
+        f"`agentring up` starts etcd, {NODES} nodes with a lease of {LEASE_TTL_S} s, and {ROUTERS} routers.",
+    )
+    async with running_cluster(NODES, ROUTERS) as cluster, AsyncExitStack() as stack:
+        claims.claim(
+            f"{NODES} nodes and {ROUTERS} routers are ready after {time.monotonic() - began_s:.1f} s",
+            (len(cluster.file.nodes), len(cluster.file.routers)) == (NODES, ROUTERS),
+        )
+        routers = [await stack.enter_async_context(aio.insecure_channel(one)) for one in cluster.file.router]
+        try:
+            placed = await scenes.placement(claims, cluster, routers)
+            await scenes.memory(claims, routers)
+            await scenes.single_flight(claims, cluster, routers)
+            await scenes.failover(claims, cluster, routers, placed)
+        except grpc.RpcError as error:
+            claims.claim("every call was answered", False, read_error(error))
+    return claims.close()
+
+
+def main() -> int:
+    """Exit status: 0 if every claim held, 1 if not, 130 after Ctrl-C."""
+    argparse.ArgumentParser(prog="scripts/demo", description=__doc__).parse_args()
+    console = Console(highlight=False, markup=False, emoji=False)
+    try:
+        return 0 if asyncio.run(demo(console)) else 1
+    except KeyboardInterrupt:
+        return 130
+    except RuntimeError as error:
+        print(f"demo: {error}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

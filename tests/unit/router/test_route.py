@@ -1,0 +1,138 @@
+"""What a call is about, and what of its metadata goes on."""
+
+import pytest
+
+from agentring.errors import (
+    FirstFrameNotOpen,
+    InvalidSessionId,
+    InvalidTaskKey,
+    InvalidTenantId,
+    MalformedRequest,
+    RouteMissing,
+)
+from agentring.ids import parse_session, parse_task
+from agentring.v1 import session_pb2, task_pb2
+from router import route
+from router.route import Destination, Route
+
+SESSION = "/agentring.v1.SessionService/"
+TASK = "/agentring.v1.TaskService/"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "destination"),
+    [
+        (SESSION + "Converse", {}, Destination.OWNER),
+        (SESSION + "GetSession", {}, Destination.OWNER),
+        (SESSION + "ListSessions", {"x-session-id": "s"}, Destination.ANY_NODE),
+        (TASK + "RunTask", {}, Destination.OWNER),
+        (TASK + "ListTasks", {}, Destination.ANY_NODE),
+        ("/agentring.v1.ClusterService/GetRing", {}, Destination.ROUTER),
+        ("/grpc.health.v1.Health/Check", {"x-session-id": "s"}, Destination.ROUTER),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", {}, Destination.ROUTER),
+        ("/agentring.v1.NodeService/Drain", {"x-session-id": "s"}, Destination.NOBODY),
+        ("/agentring.v1.SessionService/NoSuch", {"x-session-id": "s"}, Destination.NOBODY),
+        ("/my.Service/Method", {}, Destination.NOBODY),
+        ("/my.Service/Method", {"x-session-id": "s"}, Destination.OWNER),
+    ],
+)
+def test_who_answers_a_method(method: str, headers: dict[str, str], destination: Destination) -> None:
+    assert route.destination(method, headers) is destination
+
+
+def test_metadata_name_the_session_the_agent_and_the_tenant() -> None:
+    headers = {"x-session-id": "s", "x-agent": "echo", "x-tenant-id": "t"}
+    assert route.from_headers(SESSION + "Converse", headers) == Route(parse_session("t", "s"), "echo")
+    assert route.from_headers(TASK + "RunTask", headers) is None
+    assert route.from_headers(TASK + "RunTask", {"x-task-key": "k"}) == Route(parse_task("", "k"), "")
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "error"),
+    [
+        (SESSION + "Converse", {"x-session-id": ""}, InvalidSessionId),
+        (SESSION + "Converse", {"x-session-id": "../x"}, InvalidSessionId),
+        (SESSION + "Converse", {"x-session-id": "s", "x-tenant-id": "a/b"}, InvalidTenantId),
+        (TASK + "RunTask", {"x-task-key": "a b"}, InvalidTaskKey),
+    ],
+)
+def test_metadata_that_name_nothing_well_formed_are_refused(
+    method: str, headers: dict[str, str], error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        route.from_headers(method, headers)
+
+
+def test_the_first_message_names_the_session_in_every_kind_of_request() -> None:
+    expected = Route(parse_session("", "s"), "echo")
+    opening = session_pb2.ConverseRequest(open=session_pb2.Open(session_id="s", agent="echo"))
+    assert route.from_message(SESSION + "Converse", {}, opening.SerializeToString()) == expected
+    for name, request in [
+        ("RunTurn", session_pb2.RunTurnRequest(session_id="s", agent="echo")),
+        ("SubmitTurn", session_pb2.SubmitTurnRequest(session_id="s", agent="echo")),
+        ("CancelTurn", session_pb2.CancelTurnRequest(session_id="s", agent="echo")),
+        ("WatchSession", session_pb2.WatchSessionRequest(session_id="s", agent="echo")),
+        ("GetSession", session_pb2.GetSessionRequest(session_id="s", agent="echo")),
+        ("CloseSession", session_pb2.CloseSessionRequest(session_id="s", agent="echo")),
+    ]:
+        assert route.from_message(SESSION + name, {}, request.SerializeToString()) == expected, name
+
+
+def test_the_first_message_names_the_task_in_every_kind_of_request() -> None:
+    for name, request in [
+        ("RunTask", task_pb2.RunTaskRequest(task_key="k", agent="echo")),
+        ("GetTask", task_pb2.GetTaskRequest(task_key="k", agent="echo")),
+        ("WatchTask", task_pb2.WatchTaskRequest(task_key="k", agent="echo")),
+        ("CancelTask", task_pb2.CancelTaskRequest(task_key="k", agent="echo")),
+    ]:
+        told = route.from_message(TASK + name, {"x-tenant-id": "t"}, request.SerializeToString())
+        assert told == Route(parse_task("t", "k"), "echo"), name
+
+
+@pytest.mark.parametrize(
+    ("method", "raw", "error"),
+    [
+        (SESSION + "Converse", b"\xff\xff\xff", MalformedRequest),
+        (SESSION + "Converse", b"", FirstFrameNotOpen),
+        (
+            SESSION + "Converse",
+            session_pb2.ConverseRequest(ack=session_pb2.Ack()).SerializeToString(),
+            FirstFrameNotOpen,
+        ),
+        (SESSION + "RunTurn", b"", InvalidSessionId),
+        (TASK + "RunTask", b"", InvalidTaskKey),
+        ("/my.Service/Method", b"", RouteMissing),
+    ],
+)
+def test_a_first_message_that_names_nothing_is_refused(method: str, raw: bytes, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        route.from_message(method, {}, raw)
+
+
+def test_nodes_are_sent_the_route_and_nothing_that_a_client_forged() -> None:
+    client = (
+        ("x-session-id", "s"),
+        ("x-agentring-stream-id", "forged"),
+        ("x-agentring-node", "forged"),
+        ("user-agent", "grpc-go"),
+        ("grpc-accept-encoding", "gzip"),
+        ("grpc-trace-bin", b"\x01"),
+        ("traceparent", "00-1-1-00"),
+        ("authorization", "Bearer x"),
+    )
+    sent = route.upstream_metadata(client, Route(parse_session("", "s"), "echo"), "stream-1")
+    assert dict(sent) == {
+        "grpc-trace-bin": b"\x01",
+        "traceparent": "00-1-1-00",
+        "authorization": "Bearer x",
+        "x-session-id": "s",
+        "x-agent": "echo",
+        "x-tenant-id": "default",
+        "x-agentring-stream-id": "stream-1",
+    }
+    assert len(sent) == len(dict(sent))
+
+
+def test_clients_are_not_sent_what_is_between_routers_and_nodes() -> None:
+    upstream = (("x-agentring-redirect", "n a:1"), ("x-agentring-refused", "draining"), ("x-agentring-node", "n"))
+    assert route.client_metadata(upstream) == (("x-agentring-node", "n"),)
