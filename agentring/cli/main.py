@@ -14,6 +14,7 @@ from agentring.cli.up import up
 app = typer.Typer(
     help="Run AI agents as stateful services.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -115,9 +115,8 @@ async def failover(claims: Claims, cluster: DemoCluster, routers: list[aio.Chann
 
     new = await asyncio.gather(*(run_turn(channel, f"new-{number}", "hello") for number in range(NEW_SESSIONS)))
     slowest_s = max(answer.took_s for answer in new)
-    claims.tell(
-        f"{NEW_SESSIONS} new sessions: {dict(Counter(answer.node for answer in new))}, within {slowest_s:.2f} s"
-    )
+    where = dict(Counter(answer.node for answer in new))
+    claims.tell(f"{NEW_SESSIONS} new sessions: {where}, within {slowest_s:.2f} s")
     claims.claim(
         "new sessions went to the other nodes at once, at the first try",
         slowest_s < AT_ONCE_S and victim not in where,
