@@ -1,9 +1,9 @@
 """A session's or a task run's events, in order, in memory, bounded.
 
-Guarantees: events are numbered without a gap and no number is used twice; a reader that asks for what comes after a seq
-gets exactly that, whatever was merged (adjacent words are stored together but can be cut at any seq); memory stays under
-the bound, the oldest events going first, and a reader that fell behind is told by a `gap`. Does not guarantee
-durability.
+Guarantees: events are numbered without a gap and no number is used twice; a reader that asks for what comes after a
+seq gets exactly that, whatever was merged (adjacent words are stored together but can be cut at any seq); memory
+stays under the bound, the oldest events going first, and a reader that fell behind is told by a `gap`. Does not
+guarantee durability.
 
 Words are stored as runs of pieces rather than as one message a piece: appending one is what a token costs. Written by
 the turn that runs; read by every attached stream.

@@ -1,9 +1,8 @@
 """The sessions that this incarnation of the node owns: activates, finds, drains and drops them.
 
-Guarantees: one Session per name, made only after its claim; a session that another node holds is answered with NotOwner,
-also where this node would refuse a new one; after `drop_all` no session of this incarnation writes anything. Called by
-the session service; owned by the incarnation.
-"""
+Guarantees: one Session per name, made only after its claim; a session that another node holds is answered with
+NotOwner, also where this node would refuse a new one; after `drop_all` no session of this incarnation writes
+anything. Called by the session service; owned by the incarnation."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""The agents that a node hosts: those installed under the entry point group `agentring.agents`, and those of --agent."""
+"""The agents that a node hosts: those installed (entry point group `agentring.agents`) and those given by --agent."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points

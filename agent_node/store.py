@@ -1,9 +1,8 @@
 """What a node keeps of sessions, behind one interface; and the volatile store, which keeps it in the process.
 
-The interface is the one that a durable store fulfils too: an activation first raises the session's epoch and then reads,
-and every later write carries the epoch and is refused (StaleEpoch) where a later one was raised. The volatile store
-loses everything with the process; it is for trying out and for agents whose state may be lost.
-"""
+The interface is the one that a durable store fulfils too: an activation first raises the session's epoch and then
+reads, and every later write carries the epoch and is refused (StaleEpoch) where a later one was raised. The volatile
+store loses everything with the process; it is for trying out and for agents whose state may be lost."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace

@@ -1,11 +1,10 @@
 """Runs an agent once: a turn of a session, or a task's run.
 
-Guarantees: the run ends, by itself, by its deadline, by its bounds (words, state) or by cancellation, and its outcome is
-returned, not raised; nothing is written to the log once the node may have lost its lease; an agent that never awaits
-still lets the node's event loop breathe between its events. Does not guarantee that an agent which blocks the loop is
-stopped: it costs the node its lease. Does not write the ending event: that follows the store's commit, which is the
-caller's.
-"""
+Guarantees: the run ends, by itself, by its deadline, by its bounds (words, state) or by cancellation, and its outcome
+is returned, not raised; nothing is written to the log once the node may have lost its lease; an agent that never
+awaits still lets the node's event loop breathe between its events. Does not guarantee that an agent which blocks the
+loop is stopped: it costs the node its lease. Does not write the ending event: that follows the store's commit, which
+is the caller's."""
 
 import asyncio
 import json

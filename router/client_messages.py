@@ -1,10 +1,9 @@
 """The messages a client sends on one call, kept until a node has accepted the call.
 
-Guarantees: no message is lost or reordered whichever node takes the call in the end: until `accept`, each attempt reads
-them again from the first; memory stays bounded (KEPT_BYTES, at least one message), beyond that the client is slowed down
-by gRPC's flow control. The reading is one task for the whole call, because a cancelled read would lose its message.
-Called by the relay.
-"""
+Guarantees: no message is lost or reordered whichever node takes the call in the end: until `accept`, each attempt
+reads them again from the first; memory stays bounded (KEPT_BYTES, at least one message), beyond that the client is
+slowed down by gRPC's flow control. The reading is one task for the whole call, because a cancelled read would lose
+its message. Called by the relay."""
 
 import asyncio
 from collections import deque

@@ -2,8 +2,8 @@
 
 One call's way: `_RelayedCall.run` finds out what the call is about (route.py), walks the nodes (owner.py) with an
 `_attempt` each, and carries the answers of the one that accepts. A node accepts by its initial metadata; until then
-nothing has reached the client and the client's messages are kept, so another node can be tried. Cancellation, half-close,
-deadline, metadata, trailers and status pass through.
+nothing has reached the client and the client's messages are kept, so another node can be tried. Cancellation,
+half-close, deadline, metadata, trailers and status pass through.
 
 Guarantees: a client never sees another process's transport error: it gets NODE_UNREACHABLE with an ErrorInfo. Costs
 about 50 us of CPU a message; a relay of HTTP/2 frames takes its place behind the same interface.

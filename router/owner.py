@@ -1,9 +1,9 @@
 """Finds the node to send a call to, and the next one when that was not it.
 
-The ring proposes; a node's answer decides. A `Walk` is one call's way: first the owner that was learnt from an earlier
-redirect, else the ring's candidates in their order, each at most once, past nodes that cannot be reached or refuse (only
-unclaimed sessions get that far: for a claimed one every node answers with the owner). Redirects are followed at most
-twice, so two nodes that disagree cannot make a loop; each is remembered for the next call.
+The ring proposes; a node's answer decides. A `Walk` is one call's way: first the owner that was learnt from an
+earlier redirect, else the ring's candidates in their order, each at most once, past nodes that cannot be reached or
+refuse (only unclaimed sessions get that far: for a claimed one every node answers with the owner). Redirects are
+followed at most twice, so two nodes that disagree cannot make a loop; each is remembered for the next call.
 
 Pure: no sockets and no waiting here. Called by the relay.
 """

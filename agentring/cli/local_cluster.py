@@ -1,8 +1,8 @@
 """The processes of a local cluster: etcd, nodes, routers; started, watched and stopped together.
 
-Start: etcd, then all nodes and routers at once. Stop is the reverse: routers, so that nobody sends to a node that goes;
-nodes, so that they can still release their claims in etcd; etcd. A node or router that ends by itself is told and not
-started again; without its etcd, everything stops. Called by `up`.
+Start: etcd, then all nodes and routers at once; it is ready when every router sees every node. Stop is the reverse:
+routers, so that nobody sends to a node that goes; nodes, so that they can still release their claims in etcd; etcd. A
+node or router that ends by itself is told and not started again; without its etcd, everything stops. Called by `up`.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ from agentring.cli.data_dir import DataDir
 from agentring.cli.embedded_etcd import start_etcd
 from agentring.cli.errors import ChildFailed
 from agentring.cli.ports import LOOPBACK, join_address
+from agentring.cli.sight import until_seen
 from agentring.ids import NodeId
 
 READY_DEADLINE_S = 30.0
@@ -57,21 +58,24 @@ class LocalCluster:
     async def start(self) -> ClusterFile:
         """Starts everything and waits until it serves. Raises EtcdUnusable, ChildFailed."""
         urls = self._plan.etcd or (await self._start_etcd(),)
+        numbers = range(1, self._plan.nodes + 1)
         try:
             async with asyncio.TaskGroup() as tasks:
-                nodes = [
-                    tasks.create_task(self._start_node(NodeId(f"n{number}"), urls))
-                    for number in range(1, self._plan.nodes + 1)
-                ]
-                routers = [tasks.create_task(self._start_router(index, urls)) for index in range(self._plan.routers)]
+                starting_nodes = [tasks.create_task(self._start_node(NodeId(f"n{number}"), urls)) for number in numbers]
+                starting = [tasks.create_task(self._start_router(index, urls)) for index in range(self._plan.routers)]
+            nodes = tuple(task.result() for task in starting_nodes)
+            routers = tuple(task.result() for task in starting)
+            async with asyncio.TaskGroup() as tasks:
+                for child in self._routers:
+                    tasks.create_task(_until_it_routes(child, routers, nodes))
         except BaseExceptionGroup as group:
             _raise_first(group)
         return ClusterFile(
-            router=tuple(task.result().address for task in routers),
+            router=tuple(router.address for router in routers),
             etcd=urls,
             store=self._plan.store,
-            nodes=tuple(task.result() for task in nodes),
-            routers=tuple(task.result() for task in routers),
+            nodes=nodes,
+            routers=routers,
         )
 
     async def watch(self, report: Callable[[str], None]) -> NoReturn:
@@ -144,6 +148,14 @@ async def _address_when_ready(child: Child) -> str:
     if not isinstance(address, str):
         raise child.failure(f"(pid {child.pid}) told no address")
     return address
+
+
+async def _until_it_routes(child: Child, routers: tuple[RouterEntry, ...], nodes: tuple[NodeEntry, ...]) -> None:
+    (address,) = (router.address for router in routers if router.pid == child.pid)
+    try:
+        await until_seen(address, nodes, READY_DEADLINE_S)
+    except TimeoutError as error:
+        raise child.failure(f"(pid {child.pid}) did not see all nodes within {READY_DEADLINE_S:g} s") from error
 
 
 async def _report_end(child: Child, report: Callable[[str], None]) -> None:

@@ -5,8 +5,9 @@ at the very revision at which the record was written; every claim has an epoch o
 not guarantee that the claim still stands when the caller reads the result: the epoch fences.
 
 The races it prevents. (1) A claim whose reply was lost has landed: a record that already names this incarnation is
-never adopted but put again, so a release that belongs to the earlier epoch cannot delete the later one. (2) The lease ran out
-between the caller's fence check and the transaction: the transaction compares the node key's create-revision as well.
+never adopted but put again, so a release that belongs to the earlier epoch cannot delete the later one. (2) The lease
+ran out between the caller's fence check and the transaction: the transaction compares the node key's create-revision
+as well.
 
 Called by the node's host and by its task runs; `read_owner` also by the router's LocateSession.
 """

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from agentring import metadata
@@ -72,13 +73,20 @@ def read_error(error: grpc.RpcError) -> ErrorReport:
     for name, packed in pairs:
         if name != STATUS_DETAILS or not isinstance(packed, bytes):
             continue
-        for detail in status_pb2.Status.FromString(packed).details:
+        for detail in _details(packed):
             info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
             if detail.Unpack(info) and info.domain == DOMAIN:
                 reason, variables = info.reason, dict(info.metadata)
             elif detail.Unpack(retry):
                 retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return ErrorReport(code, reason, error.details() or "", variables, retry_after_s)
+
+
+def _details(packed: bytes) -> list[any_pb2.Any]:
+    try:
+        return list(status_pb2.Status.FromString(packed).details)
+    except DecodeError:
+        return []  # somebody else's server; the code and the message are still worth telling
 
 
 def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

@@ -10,11 +10,19 @@ from google.rpc import error_details_pb2, status_pb2
 
 from scripts.loadgen.turn import Problem
 
+STATUS_LOST = Problem("client", "STATUS_LOST")
+"""The server ended the call, but nobody here will learn how."""
+
 _DETAILS = "grpc-status-details-bin"
+
+# grpc.aio's own words for a write that met the end of its stream; they take the place of the status that came with it.
+_WRITE_FAILED = "Internal error from Core"
 
 
 def problem_of(error: grpc.aio.AioRpcError) -> Problem:
     """What the failed call said."""
+    if error.code() is grpc.StatusCode.INTERNAL and error.details() == _WRITE_FAILED:
+        return STATUS_LOST
     reason = _error_info_reason(error)
     return Problem("rpc", reason) if reason else Problem("grpc", error.code().name)
 

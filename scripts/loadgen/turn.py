@@ -17,7 +17,7 @@ class Problem:
 
     kind: str
     """Who says so: `rpc` (the call's ErrorInfo), `grpc` (the call's status, without an ErrorInfo), `turn_failed`,
-    `turn_cancelled`, `turn_rejected` (the turn's last event), `client` (a time-out here, a turn not started) or
+    `turn_cancelled`, `turn_rejected` (the turn's last event), `client` (a time-out here, a turn not started, ...) or
     `check` (a Fault)."""
     reason: str
 

@@ -3,11 +3,18 @@
 import asyncio
 import json
 import signal
+import time
 import uuid
 from pathlib import Path
 from typing import Any
 
+import grpc
+
+from agentring.v1 import cluster_pb2, cluster_pb2_grpc
 from harness.processes import Process, python
+
+TESTS = Path(__file__).parents[1]
+"""Where nodes find the tests' own agents (harness/agents.py)."""
 
 
 class Member:
@@ -31,14 +38,19 @@ class Cluster:
         self.nodes: dict[str, Member] = {}
         self.routers: dict[str, Member] = {}
 
-    def start(self, *, nodes: int, routers: int = 1, flags: tuple[str, ...] = ()) -> None:
-        """Starts n1.. and r1.. side by side; returns when all are ready."""
+    def start(
+        self, *, nodes: int, routers: int = 1, flags: tuple[str, ...] = (), router_flags: tuple[str, ...] = ()
+    ) -> None:
+        """Starts n1.. and then r1..; returns when all are ready. A router is ready with the ring that it finds, so the
+        nodes must have joined before it starts: otherwise its first calls may find none."""
         spawned = [(f"n{i + 1}", self.spawn_node(f"n{i + 1}", *flags)) for i in range(nodes)]
-        spawned_routers = [(f"r{i + 1}", self._spawn_router(f"r{i + 1}")) for i in range(routers)]
         for name, process in spawned:
             self.nodes[name] = Member(name, process, process.ready_line()["address"])
+        spawned_routers = [(f"r{i + 1}", self._spawn_router(f"r{i + 1}", *router_flags)) for i in range(routers)]
         for name, process in spawned_routers:
             self.routers[name] = Member(name, process, process.ready_line()["address"])
+        for router in self.routers.values():
+            _until_sees(router.address, nodes)
 
     def start_node(self, name: str, *flags: str) -> Member:
         process = self.spawn_node(name, *flags)
@@ -57,10 +69,10 @@ class Cluster:
             f"--audit-log={self.audit_file}",
             *flags,
         )
-        return Process(command, self.directory / f"{name}.log")
+        return Process(command, self.directory / f"{name}.log", {"PYTHONPATH": str(TESTS)})
 
-    def _spawn_router(self, name: str) -> Process:
-        command = python("router", "--listen=127.0.0.1:0", f"--etcd={self.etcd_url}", f"--cluster={self.name}")
+    def _spawn_router(self, name: str, *flags: str) -> Process:
+        command = python("router", "--listen=127.0.0.1:0", f"--etcd={self.etcd_url}", f"--cluster={self.name}", *flags)
         return Process(command, self.directory / f"{name}.log")
 
     @property
@@ -87,3 +99,13 @@ class Cluster:
                 member.process.send(signal.SIGTERM)
         for member in members:
             member.process.stop(signal.SIGTERM)
+
+
+def _until_sees(router: str, nodes: int) -> None:
+    """Returns once the router's ring holds so many nodes: it may have been ready before they had joined."""
+    deadline_s = time.monotonic() + 20
+    with grpc.insecure_channel(router, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+        stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+        while len(stub.GetRing(cluster_pb2.GetRingRequest(), timeout=5).members) < nodes:
+            assert time.monotonic() < deadline_s, f"the router at {router} does not see {nodes} nodes"
+            time.sleep(0.01)

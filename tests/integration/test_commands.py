@@ -1,12 +1,19 @@
 """`agentring chat`, `status`, `locate` and `ring` against a real cluster, as a person or a script uses them."""
 
+import asyncio
 import json
+import os
+import re
+import signal
 import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from harness.up_process import agentring, running_up
+from harness.up_process import DEADLINE_S, agentring, running_up
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -60,3 +67,66 @@ async def test_a_person_speaks_with_an_agent_and_looks_at_the_cluster(tmp_path: 
         status, out, err = await agentring("chat", "ada", "--tenant", "acme", *here, stdin="what is my name?\n")
         assert (status, err) == (0, "")
         assert "Ada" not in out
+
+
+class Chat:
+    """`agentring chat` with somebody at its input."""
+
+    def __init__(self, process: Process) -> None:
+        """For `chatting` alone."""
+        self._process = process
+
+    def say(self, words: str) -> None:
+        """Sends a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{words}\n".encode())
+
+    async def hears(self) -> str:
+        """The next line that it prints."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(DEADLINE_S):
+            return (await self._process.stdout.readline()).decode().rstrip("\n")
+
+    async def ended_by(self, number: signal.Signals) -> tuple[int, str]:
+        """Its exit status after the signal, and what it still said."""
+        self._process.send_signal(number)
+        async with asyncio.timeout(DEADLINE_S):
+            rest, _ = await self._process.communicate()
+        assert self._process.returncode is not None
+        return self._process.returncode, rest.decode()
+
+
+@asynccontextmanager
+async def chatting(*arguments: str) -> AsyncIterator[Chat]:
+    """Starts `agentring chat`; ends it, if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "agentring.cli", "chat", *arguments), stdin=PIPE, stdout=PIPE, stderr=STDOUT
+    )
+    try:
+        yield Chat(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def test_a_conversation_goes_on_when_its_node_dies(tmp_path: Path) -> None:
+    here = ("--data-dir", str(tmp_path))
+    async with running_up(tmp_path, "--nodes", "2", "--lease-ttl-s", "2") as up:
+        await up.until_line("ready")
+        async with chatting("ada", *here) as chat:
+            place = re.fullmatch(r"ada is on (n\d), epoch (\d+)", await chat.hears())
+            assert place is not None
+            chat.say("2 + 2")
+            assert [await chat.hears() for _ in range(3)][-1] == "2 + 2 = 4"
+            (pid,) = (node["pid"] for node in up.cluster["nodes"] if node["id"] == place[1])
+            os.kill(pid, signal.SIGKILL)
+            await up.until_line("was killed")
+            chat.say("3 + 3")
+            assert (await chat.hears()).endswith("; trying again)")
+            moved = re.fullmatch(r"ada is on (n\d), epoch (\d+)", await chat.hears())
+            assert moved is not None
+            assert moved[1] != place[1]
+            assert int(moved[2]) > int(place[2])
+            assert [await chat.hears() for _ in range(3)][-1] == "3 + 3 = 6"
+            assert await chat.ended_by(signal.SIGINT) == (130, "")

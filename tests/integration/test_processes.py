@@ -1,0 +1,112 @@
+"""The processes themselves: how they start, refuse to start, and stop."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from agentring.v1 import cluster_pb2, cluster_pb2_grpc, session_pb2, session_pb2_grpc
+from harness.client import connect, error_of, run_turn, turn
+from harness.cluster import Cluster
+from harness.processes import Process, free_port, python
+
+
+def _outcome(process: Process) -> tuple[int, str]:
+    status = process.wait()
+    process.stop()
+    return status, process.log.read_text().strip()
+
+
+def test_wrong_settings_are_one_line_and_status_2(tmp_path: Path) -> None:
+    command = python("agent_node", "--node-id=n1", f"--data-dir={tmp_path}", "--lease-ttl-s=1")
+    status, told = _outcome(Process(command, tmp_path / "log"))
+    assert status == 2
+    assert told.startswith("agent_node: --lease-ttl-s: ")
+    assert len(told.splitlines()) == 1
+
+
+def test_a_node_without_etcd_says_so_and_ends(tmp_path: Path) -> None:
+    flags = ("--node-id=n1", f"--data-dir={tmp_path / 'n1'}", f"--etcd=http://127.0.0.1:{free_port()}")
+    status, told = _outcome(Process(python("agent_node", *flags, "--etcd-timeout-s=0.5"), tmp_path / "log"))
+    assert status == 1
+    assert told.splitlines()[-1].startswith("agent_node: etcd: ")
+    assert "Traceback" not in told
+
+
+def test_a_router_without_etcd_says_so_and_ends(tmp_path: Path) -> None:
+    flags = ("--listen=127.0.0.1:0", f"--etcd=http://127.0.0.1:{free_port()}", "--etcd-timeout-s=0.5")
+    status, told = _outcome(Process(python("router", *flags), tmp_path / "log"))
+    assert status == 1
+    assert told.splitlines()[-1].startswith("router: etcd: ")
+    assert "Traceback" not in told
+
+
+def test_an_agent_that_cannot_be_loaded_is_named(tmp_path: Path, etcd_url: str) -> None:
+    flags = ("--node-id=n1", f"--data-dir={tmp_path / 'n1'}", f"--etcd={etcd_url}", "--agent=mine=no_such_module:agent")
+    status, told = _outcome(Process(python("agent_node", *flags), tmp_path / "log"))
+    assert status == 1
+    assert told == "agent_node: agent 'mine' cannot be loaded from 'no_such_module:agent': ModuleNotFoundError"
+
+
+def test_a_taken_port_is_named(tmp_path: Path, make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=1)
+    flags = (f"--listen={cluster.router}", f"--etcd={cluster.etcd_url}", f"--cluster={cluster.name}")
+    status, told = _outcome(Process(python("router", *flags), tmp_path / "log"))
+    assert status == 1
+    assert told.splitlines()[-1] == f"router: cannot listen on {cluster.router}"
+
+
+async def test_a_stopping_router_lets_calls_end_and_exits_cleanly(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=1)
+    async with connect(cluster.router) as channel:
+        running = asyncio.create_task(run_turn(channel, "s", turn(tokens=20, rate=20)))
+        await cluster.until_audited("turn_started", 1)
+        process = cluster.routers["r1"].process
+        process.send(signal.SIGTERM)
+        told = await running
+    assert told.result == {"tokens": 20}
+    assert process.wait() == 0
+
+
+async def test_a_router_without_nodes_says_so_and_serves_when_one_has_come(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=0)
+    async with connect(cluster.router) as channel:
+        request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=turn("hi"))
+        report = await error_of(session_pb2_grpc.SessionServiceStub(channel).RunTurn(request, timeout=10))
+        assert (report.code, report.reason) == (grpc.StatusCode.UNAVAILABLE, "NO_NODES")
+        assert report.retry_after_s is not None
+        cluster.start_node("n1")
+        assert (await run_turn(channel, "s", turn("hi"))).node == "n1"
+
+
+async def test_health_tells_that_node_and_router_serve(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=1)
+    for address, service in [
+        (cluster.router, ""),
+        (cluster.router, "agentring.v1.ClusterService"),
+        (cluster.nodes["n1"].address, ""),
+        (cluster.nodes["n1"].address, "agentring.v1.SessionService"),
+    ]:
+        async with connect(address) as channel:
+            request = health_pb2.HealthCheckRequest(service=service)
+            response = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+        assert response.status == health_pb2.HealthCheckResponse.SERVING, (address, service)
+
+
+async def test_two_routers_agree_on_the_ring(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=2, routers=2)
+    checksums, shares = set(), []
+    for router in cluster.routers.values():
+        async with connect(router.address) as channel:
+            stub = cluster_pb2_grpc.ClusterServiceStub(channel)
+            response = await stub.GetRing(cluster_pb2.GetRingRequest(), timeout=5)
+            checksums.add(response.checksum)
+            shares.append([member.share for member in response.members])
+    assert len(checksums) == 1
+    assert [len(each) for each in shares] == [2, 2]
+    assert all(abs(sum(each) - 1) < 1e-9 for each in shares)
