@@ -149,7 +149,11 @@ def _totals(report: Report) -> Table:
     table = _table(["", ""])
     planned = "" if report.turns_planned is None else f" of {report.turns_planned:,}"
     stuck = report.stickiness
-    moved = f" in {stuck.sessions_moved:,} sessions{', allowed' if stuck.allowed else ''}" if stuck.violations else ""
+    moved = (
+        f" in {stuck.sessions_moved:,} of {report.sessions:,} sessions{', allowed' if stuck.allowed else ''}"
+        if stuck.violations
+        else ""
+    )
     rows = [
         ("turns completed", f"{report.turns_completed:,}{planned}"),
         ("turns failed", f"{report.turns_failed:,}"),

@@ -153,7 +153,7 @@ class ConverseSession(Session):
     async def _open(self) -> _Converse:
         self._coverage = Coverage()
         self._call = call = self._stub().Converse(metadata=self._metadata)
-        self._headers_taken = False
+        self._headers_taken = self._leaving = False
         opening = session_pb2.Open(session_id=self._session_id, agent=self._plan.agent)
         self._read_ahead(call)
         await self._write(call, session_pb2.ConverseRequest(open=opening))

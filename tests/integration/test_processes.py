@@ -94,7 +94,7 @@ async def test_health_tells_that_node_and_router_serve(make_cluster: Callable[..
     ]:
         async with connect(address) as channel:
             request = health_pb2.HealthCheckRequest(service=service)
-            response = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+            response = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)  # type: ignore[attr-defined]
         assert response.status == health_pb2.HealthCheckResponse.SERVING, (address, service)
 
 

@@ -101,7 +101,7 @@ def test_the_table_says_which_loop_it_was() -> None:
 
 
 def test_the_table_counts_moves() -> None:
-    assert "stickiness violations │ 3 in 1 sessions" in table(report())
+    assert "stickiness violations │ 3 in 1 of 2 sessions" in table(report())
 
 
 @pytest.mark.parametrize("turns", [0, 1, 4])

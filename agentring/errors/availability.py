@@ -1,0 +1,98 @@
+"""Not now, or not here: waiting or asking another node helps."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from grpc import StatusCode
+
+from agentring.errors.base import AgentringError
+
+
+class Unavailable(AgentringError):
+    """Try again soon."""
+
+    code = StatusCode.UNAVAILABLE
+    reason = "UNAVAILABLE"
+    retry_after_s = 1.0
+
+
+class SessionMoving(Unavailable):
+    """The session or task has no owner that answers; a lease runs out, then it has a new one."""
+
+    reason = "SESSION_MOVING"
+    sentence = "the session or task is moving to another node"
+
+
+class NodeDraining(Unavailable):
+    """The node takes nothing new."""
+
+    reason = "NODE_DRAINING"
+    sentence = "the node is draining"
+
+
+class NodeFenced(Unavailable):
+    """The node may have lost its lease and has stopped."""
+
+    reason = "NODE_FENCED"
+    sentence = "the node has lost its lease and has dropped its sessions"
+
+
+class NodeUnreachable(Unavailable):
+    """The connection to the node broke or was never made."""
+
+    reason = "NODE_UNREACHABLE"
+    sentence = "the connection to the session's node was lost"
+
+
+class NoNodes(Unavailable):
+    """The ring is empty."""
+
+    reason = "NO_NODES"
+    sentence = "no node is there to take it"
+
+
+class CoordinatorUnavailable(Unavailable):
+    """etcd does not answer, so nothing can be claimed."""
+
+    reason = "COORDINATOR_UNAVAILABLE"
+    sentence = "the coordinator does not answer"
+
+
+class MailboxFull(AgentringError):
+    """Too many turns wait in this session."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "MAILBOX_FULL"
+    sentence = "too many turns wait in this session"
+    retry_after_s = 1.0
+
+
+class NodeOverloaded(AgentringError):
+    """The node, or every node that could take it, is at its limit."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "NODE_OVERLOADED"
+    sentence = "the node is at its limit"
+    retry_after_s = 1.0
+
+
+@dataclass(eq=False)
+class NotOwner(AgentringError):
+    """Another node owns it. Routers follow this; clients meet it only without a router."""
+
+    code: ClassVar[StatusCode] = StatusCode.ABORTED
+    reason: ClassVar[str] = "NOT_OWNER"
+    sentence: ClassVar[str] = "another node owns it"
+    retry_after_s: ClassVar[float | None] = 0.0
+    node: str
+    address: str
+    epoch: int
+
+
+class StaleEpoch(AgentringError):
+    """A later epoch exists."""
+
+    code = StatusCode.ABORTED
+    reason = "STALE_EPOCH"
+    sentence = "a later owner exists"
+    retry_after_s = 0.0

@@ -1,0 +1,127 @@
+"""What the client sent is wrong: the same call can never succeed."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from grpc import StatusCode
+
+from agentring.errors.base import AgentringError
+
+
+class InvalidArgument(AgentringError):
+    """The request can never succeed as it is."""
+
+    code = StatusCode.INVALID_ARGUMENT
+    reason = "INVALID_ARGUMENT"
+
+
+class MalformedRequest(InvalidArgument):
+    """The bytes are no message of the method's type."""
+
+    reason = "MALFORMED_REQUEST"
+    sentence = "the request is not a valid message of its type"
+
+
+class InvalidSessionId(InvalidArgument):
+    """The session's name is not well formed."""
+
+    reason = "INVALID_SESSION_ID"
+    sentence = "session_id must match [A-Za-z0-9._~:@-]{1,128}"
+
+
+class InvalidTenantId(InvalidArgument):
+    """The tenant's name is not well formed."""
+
+    reason = "INVALID_TENANT_ID"
+    sentence = "x-tenant-id must match [A-Za-z0-9._~:@-]{1,128}"
+
+
+class InvalidTurnId(InvalidArgument):
+    """The turn's name is not well formed."""
+
+    reason = "INVALID_TURN_ID"
+    sentence = "turn_id must match [A-Za-z0-9._~:@-]{1,128}"
+
+
+class InvalidTaskKey(InvalidArgument):
+    """The task's name is not well formed."""
+
+    reason = "INVALID_TASK_KEY"
+    sentence = "task_key must be 1 to 256 printable ASCII characters other than the space"
+
+
+@dataclass(eq=False)
+class InvalidRetention(InvalidArgument):
+    """The retention is out of bounds."""
+
+    reason: ClassVar[str] = "INVALID_RETENTION"
+    sentence: ClassVar[str] = "retention is out of bounds"
+    min_s: int
+    max_s: int
+
+
+class RouteMissing(InvalidArgument):
+    """Nothing says which session or task is meant."""
+
+    reason = "ROUTE_MISSING"
+    sentence = "neither the metadata nor the first message names a session or a task"
+
+
+class RouteMismatch(InvalidArgument):
+    """Metadata and message name different sessions, tasks or agents."""
+
+    reason = "ROUTE_MISMATCH"
+    sentence = "the metadata and the message name different sessions, tasks or agents"
+
+
+class FirstFrameNotOpen(InvalidArgument):
+    """A Converse stream began with something else."""
+
+    reason = "FIRST_FRAME_NOT_OPEN"
+    sentence = "the first frame of Converse must be open"
+
+
+class SecondOpen(InvalidArgument):
+    """A Converse stream was opened twice."""
+
+    reason = "SECOND_OPEN"
+    sentence = "open may be sent only once, as the first frame"
+
+
+class AgentRequired(InvalidArgument):
+    """A new session or task without an agent."""
+
+    reason = "AGENT_REQUIRED"
+    sentence = "a new session or task needs an agent"
+
+
+class MessageTooLarge(AgentringError):
+    """One message is over the limit."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "MESSAGE_TOO_LARGE"
+    sentence = "a message may have at most 1 MiB"
+
+
+class MetadataTooLarge(AgentringError):
+    """The call's metadata are over the limit."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "METADATA_TOO_LARGE"
+    sentence = "metadata may have at most 8 KiB"
+
+
+class FirstFrameTimeout(AgentringError):
+    """A stream was opened and nothing sent."""
+
+    code = StatusCode.DEADLINE_EXCEEDED
+    reason = "FIRST_FRAME_TIMEOUT"
+    sentence = "the stream was opened but its first message did not come in time"
+
+
+class MethodNotImplemented(AgentringError):
+    """There is no such method here, or not yet."""
+
+    code = StatusCode.UNIMPLEMENTED
+    reason = "UNIMPLEMENTED"
+    sentence = "this method is not served here"

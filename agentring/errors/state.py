@@ -1,0 +1,108 @@
+"""What the client asks for is not there, or the state of things forbids it."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from grpc import StatusCode
+
+from agentring.errors.base import AgentringError
+
+
+class NotFound(AgentringError):
+    """It does not exist, or belongs to somebody else."""
+
+    code = StatusCode.NOT_FOUND
+    reason = "NOT_FOUND"
+
+
+class SessionNotFound(NotFound):
+    """There is no such session."""
+
+    reason = "SESSION_NOT_FOUND"
+    sentence = "there is no such session"
+
+
+class TurnNotFound(NotFound):
+    """There is no such turn."""
+
+    reason = "TURN_NOT_FOUND"
+    sentence = "there is no such turn in this session"
+
+
+class TaskNotFound(NotFound):
+    """There is no such task."""
+
+    reason = "TASK_NOT_FOUND"
+    sentence = "there is no such task"
+
+
+@dataclass(eq=False)
+class AgentNotFound(NotFound):
+    """No node hosts the agent."""
+
+    reason: ClassVar[str] = "AGENT_NOT_FOUND"
+    sentence: ClassVar[str] = "no node hosts this agent"
+    agent: str
+
+
+@dataclass(eq=False)
+class AgentMismatch(AgentringError):
+    """The session is bound to another agent."""
+
+    code: ClassVar[StatusCode] = StatusCode.FAILED_PRECONDITION
+    reason: ClassVar[str] = "AGENT_MISMATCH"
+    sentence: ClassVar[str] = "the session is bound to another agent"
+    agent: str
+
+
+class SessionClosed(AgentringError):
+    """The session was closed; its id rests."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "SESSION_CLOSED"
+    sentence = "the session is closed"
+
+
+@dataclass(eq=False)
+class TurnInProgress(AgentringError):
+    """on_busy REJECT, and a turn is running."""
+
+    code: ClassVar[StatusCode] = StatusCode.FAILED_PRECONDITION
+    reason: ClassVar[str] = "TURN_IN_PROGRESS"
+    sentence: ClassVar[str] = "a turn is running"
+    turn_id: str
+
+
+class TaskInputMismatch(AgentringError):
+    """The key is known with another agent or input."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "TASK_INPUT_MISMATCH"
+    sentence = "the task key is known with another agent or input"
+
+
+class TaskKeyActive(AgentringError):
+    """on_duplicate REJECT, and a run is under way."""
+
+    code = StatusCode.ALREADY_EXISTS
+    reason = "TASK_KEY_ACTIVE"
+    sentence = "a run of this task is under way"
+
+
+class TurnIdReused(AgentringError):
+    """The turn_id is known with another input."""
+
+    code = StatusCode.ALREADY_EXISTS
+    reason = "TURN_ID_REUSED"
+    sentence = "the turn_id was used with another input"
+
+
+@dataclass(eq=False)
+class ResumeOffsetExpired(AgentringError):
+    """after_seq lies outside of what is kept."""
+
+    code: ClassVar[StatusCode] = StatusCode.OUT_OF_RANGE
+    reason: ClassVar[str] = "RESUME_OFFSET_EXPIRED"
+    sentence: ClassVar[str] = "after_seq lies outside of the events that are kept"
+    oldest_seq: int
+    head_seq: int

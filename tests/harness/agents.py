@@ -1,0 +1,82 @@
+"""Agents that misbehave on request, or run until they are told otherwise. Given to nodes by `--agent`."""
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from agent_node.agent import AgentEvent, Result, TurnContext
+
+SECRET = "the-agents-own-words-0451"
+"""Stands in every exception that an agent here raises; nobody but the node's log may ever see it."""
+
+FLAGS = ("--agent=faulty=harness.agents:faulty", "--agent=holding=harness.agents:holding")
+"""What a node is started with to host them."""
+
+
+async def faulty(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Does wrong what its input names; without an input it counts its completed turns."""
+    match ctx.input_text:
+        case "raise":
+            raise RuntimeError(SECRET)
+        case "raise after words":
+            ctx.state["turns"] = -1
+            yield "some words, "
+            raise ValueError(SECRET)
+        case "exit":
+            sys.exit(SECRET)
+        case "cancelled":
+            raise asyncio.CancelledError(SECRET)
+        case "stop iteration":
+            next(iter(()))
+        case "time out":
+            raise TimeoutError(SECRET)
+        case "no event":
+            yield cast(Any, SECRET.encode())
+        case "broken text":
+            yield SECRET + "\ud800"
+        case "state":
+            ctx.state["broken"] = object()
+        case "deep state":
+            ctx.state["deep"] = nested(100_000)
+        case "result":
+            yield Result({"broken": {SECRET}})
+        case "deep result":
+            yield Result(nested(int(ctx.input_data["depth"])))
+        case "tool":
+            await ctx.tool("breaking", _breaking, depth=1)
+        case "tool arguments":
+            await ctx.tool("breaking", _breaking, broken=object())
+        case "deep tool arguments":
+            await ctx.tool("nesting", _nesting, given=nested(int(ctx.input_data["depth"])))
+        case "deep tool result":
+            await ctx.tool("nesting", _nesting, depth=int(ctx.input_data["depth"]))
+        case "words":
+            yield "x" * int(ctx.input_data["bytes"])
+        case _:
+            ctx.state["turns"] = ctx.state.get("turns", 0) + 1
+            yield "fine"
+            yield Result({"turns": ctx.state["turns"]})
+
+
+async def holding(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Says one word and then runs until it is cancelled."""
+    yield ctx.input_text or "held"
+    await asyncio.Event().wait()
+
+
+def nested(depth: int) -> dict[str, Any]:
+    """Objects in objects, so many."""
+    innermost: dict[str, Any] = {}
+    outermost = innermost
+    for _ in range(depth):
+        outermost = {"d": outermost}
+    return outermost
+
+
+async def _breaking(**_arguments: Any) -> None:
+    raise LookupError(SECRET)
+
+
+async def _nesting(depth: int = 0, **_arguments: Any) -> dict[str, Any]:
+    return nested(depth)
