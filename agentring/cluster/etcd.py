@@ -9,6 +9,7 @@ The only importer of the generated stubs (of the package aetcd, whose own client
 deadlines). Called by lease, registration, claim and membership.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +22,9 @@ from grpc import aio
 from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdLeaseNotFound, from_rpc_error
 from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, TxnResult, WatchBatch
 from agentring.ids import Revision
+
+# Writing to a stream that has already failed raises InvalidStateError instead of what it failed with.
+_CALL_FAILED = (aio.AioRpcError, asyncio.InvalidStateError)
 
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 5_000),
@@ -127,7 +131,7 @@ class EtcdClient:
             if response is aio.EOF:
                 raise EtcdError(outcome_unknown=True)
             return int(response.TTL)
-        except (aio.AioRpcError, grpc.RpcError) as error:
+        except _CALL_FAILED as error:
             self._move_on(index)
             raise from_rpc_error(error) from None
         finally:
@@ -158,7 +162,7 @@ class EtcdClient:
                 if response.events:
                     yield _batch(response)
             raise EtcdError(outcome_unknown=False)
-        except aio.AioRpcError as error:
+        except _CALL_FAILED as error:
             self._move_on(index)
             raise from_rpc_error(error) from None
         finally:

@@ -30,8 +30,10 @@ class EtcdCompacted(EtcdError):
     """The revision to watch from is no longer kept."""
 
 
-def from_rpc_error(error: grpc.RpcError) -> EtcdError:
+def from_rpc_error(error: Exception) -> EtcdError:
     """The typed error of a failed call; etcd tells some of them apart only by the text of the status."""
+    if not isinstance(error, grpc.RpcError):
+        return EtcdUnavailable(outcome_unknown=True)
     code = error.code()
     details = error.details() or ""
     if code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED):
