@@ -53,6 +53,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     task_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskService(incarnations, settings),
                     node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations),
                 },
+                first_frame_timeout_s=settings.first_frame_timeout_s,
             )
             identity = NodeIdentity(
                 node_id=NodeId(settings.node_id),
@@ -71,10 +72,10 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     living = group.create_task(incarnations.run(identity, joined))
                     await _first_of(group, joined, stop)
                     if joined.is_set():
-                        await server.set_serving(True)
+                        server.set_serving(True)
                         ready(server.address)
                         await stop.wait()
-                        await server.set_serving(False)
+                        server.set_serving(False)
                         incarnations.stop()
                         await asyncio.wait([living])
                     living.cancel()

@@ -105,6 +105,6 @@ class Attachment:
             before = self.through_seq
             self.through_seq, events = self._log.read(before)
             if self._turn_id is not None:
-                events = [event for event in events if event.turn_id == self._turn_id]
+                events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn
             if events or self.through_seq == before:
                 return events

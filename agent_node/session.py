@@ -118,9 +118,10 @@ class Session:
     ) -> tuple[StoredTurn, bool]:
         """Accepts a turn; False: it was accepted before, and this changed nothing.
 
-        Raises TurnIdReused, TurnInProgress, MailboxFull, NodeDraining, SessionClosed, and what the store raises.
-        Cancellation: the turn may have been accepted all the same.
+        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, NodeDraining, SessionClosed, and what the
+        store raises. Cancellation: the turn may have been accepted all the same.
         """
+        from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
         fingerprint = input_fingerprint(given)
         async with self._accepting:  # what is checked here must still hold when the store has answered
             if (known := self._turns.get(turn_id)) is not None:

@@ -5,7 +5,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from agentring.settings import ProcessSettings, Words
+from agentring.settings import HostPort, ProcessSettings, Words
 
 MiB = 1 << 20
 
@@ -14,7 +14,7 @@ class NodeSettings(ProcessSettings):
     """One agent node."""
 
     node_id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="this node's name, unique in the cluster")
-    advertise: str | None = Field(None, description="host:port that others reach it at; default: where it listens")
+    advertise: HostPort | None = Field(None, description="host:port that others reach it at; default: where it listens")
     data_dir: Path = Field(description="the node's own directory; locked while it runs")
     agent: Words = Field((), description="name=package.module:attribute of an agent to host beside the installed ones")
     weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
@@ -39,9 +39,10 @@ class NodeSettings(ProcessSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        for pair in self.label + self.agent:
-            if "=" not in pair:
-                raise ValueError(f"{pair!r} is not key=value")
+        for flag, pairs in (("--label", self.label), ("--agent", self.agent)):
+            for pair in pairs:
+                if "=" not in pair:
+                    raise ValueError(f"{flag} {pair!r} is not key=value")
         return self
 
     @property

@@ -85,10 +85,12 @@ class TaskRuns:
     ) -> tuple[TaskRun, task_pb2.Disposition.ValueType]:
         """Starts the key's run, or finds it.
 
-        Raises TaskInputMismatch, TaskKeyActive, AgentRequired, AgentNotFound, NodeOverloaded, NodeDraining, NotOwner,
-        SessionMoving, NodeFenced, CoordinatorUnavailable. Cancellation: a run that was started goes on.
+        Raises MalformedRequest, TaskInputMismatch, TaskKeyActive, AgentRequired, AgentNotFound, NodeOverloaded,
+        NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable. Cancellation: a run that was started
+        goes on.
         """
         self._env.lease.check()
+        from_struct(given.data)  # what is no JSON is refused now, not when the task runs
         fingerprint = input_fingerprint(given, agent)
         run, disposition = self._runs.get(ref), task_pb2.DISPOSITION_JOINED
         if run is None:

@@ -16,13 +16,15 @@ from typing import Any
 
 import structlog
 from google.protobuf import json_format, struct_pb2
+from google.protobuf.message import Error as ProtobufError
 
 from agent_node.agent import Agent, JsonObject, PastTurn, Result
 from agent_node.audit import AuditLog
 from agent_node.event_log import EventLog
 from agentring.cluster.lease import Lease
-from agentring.errors import NodeFenced
+from agentring.errors import MalformedRequest, NodeFenced
 from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
+from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
 
 _BREATHE_EVERY = 32
@@ -188,7 +190,7 @@ class Run:
         """The outcome, the agent having come to its end. Raises _Unserializable, NodeFenced."""
         try:
             state_json = json.dumps(self.state, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise _Unserializable from error
         if len(state_json) > self._env.limits.max_state_bytes:
             raise _Unserializable
@@ -222,7 +224,7 @@ async def run_agent(
     """
     run = Run(env, given, log, epoch)
     reason = "AGENT_ERROR"
-    cause: Exception
+    cause: BaseException
     try:
         async with asyncio.timeout(env.limits.timeout_s) as deadline:
             await _drive(agent(run), run)
@@ -235,7 +237,12 @@ async def run_agent(
         reason, cause = "OUTPUT_LIMIT", error
     except _Unserializable as error:
         reason, cause = "STATE_INVALID", error
-    except Exception as error:
+    except asyncio.CancelledError as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        cause = error  # the agent's own doing: nobody has cancelled this run
+    except (Exception, SystemExit) as error:  # an agent's sys.exit() would end the node
         cause = error
     error_id = _error_id()
     _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=cause)
@@ -256,16 +263,24 @@ def to_struct(data: Mapping[str, Any]) -> struct_pb2.Struct:
     """A JSON object as the wire has it. Raises _Unserializable."""
     struct = struct_pb2.Struct()
     try:
+        json.dumps(dict(data), allow_nan=False)
         struct.update(dict(data))
-        struct.SerializeToString()
-    except (TypeError, ValueError, AttributeError) as error:
+        # Where it will stand: messages nest at most 100 deep, and an event that nobody can read would end every stream.
+        ended = session_pb2.Event(turn_completed=session_pb2.TurnCompleted(result=struct))
+        size_bytes = len(session_pb2.ConverseResponse(events=[ended]).SerializeToString())
+    except (TypeError, ValueError, AttributeError, ProtobufError, RecursionError) as error:
         raise _Unserializable from error
+    if size_bytes > MAX_MESSAGE_BYTES:
+        raise _Unserializable
     return struct
 
 
 def from_struct(struct: struct_pb2.Struct) -> JsonObject:
-    """A JSON object as an agent has it; whole numbers come as int."""
-    return {name: _from_value(json_format.MessageToDict(value)) for name, value in struct.fields.items()}
+    """A JSON object as an agent has it; whole numbers come as int. Raises MalformedRequest where it is none (NaN)."""
+    try:
+        return {name: _from_value(json_format.MessageToDict(value)) for name, value in struct.fields.items()}
+    except (ValueError, json_format.SerializeToJsonError):
+        raise MalformedRequest from None
 
 
 def _from_value(value: Any) -> Any:

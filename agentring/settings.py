@@ -5,12 +5,13 @@ names it, exit status 2.
 """
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
@@ -26,6 +27,8 @@ from agentring.cluster.etcd import EtcdTls
 
 EXIT_BAD_SETTINGS = 2
 
+_HOST_PORT = r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}"
+
 
 def _split(value: Any) -> Any:
     if isinstance(value, str):
@@ -35,9 +38,16 @@ def _split(value: Any) -> Any:
     return value
 
 
+def _are_endpoints(words: tuple[str, ...]) -> tuple[str, ...]:
+    for word in words:
+        if not re.fullmatch(f"(https?://)?{_HOST_PORT}/?", word):
+            raise ValueError(f"{word!r} is not host:port, http://host:port or https://host:port")
+    return words
+
+
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A list: comma separated, or the flag repeated."""
-HostPort = Annotated[str, Field(pattern=r"^(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}$")]
+HostPort = Annotated[str, Field(pattern=f"^{_HOST_PORT}$")]
 
 
 class ProcessSettings(BaseSettings):
@@ -46,7 +56,9 @@ class ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AGENTRING_", frozen=True, extra="forbid", validate_default=True)
 
     listen: HostPort = Field("127.0.0.1:0", description="host:port to serve on; port 0: a free one")
-    etcd: Words = Field(("http://127.0.0.1:2379",), min_length=1, description="etcd's endpoints")
+    etcd: Annotated[Words, AfterValidator(_are_endpoints)] = Field(
+        ("http://127.0.0.1:2379",), min_length=1, description="etcd's endpoints"
+    )
     etcd_timeout_s: float = Field(2.0, gt=0, le=60, description="deadline of one call to etcd")
     etcd_ca: Path | None = Field(None, description="PEM file: the authority of etcd's certificates; turns TLS on")
     etcd_cert: Path | None = Field(None, description="PEM file: our certificate for etcd")
@@ -54,6 +66,17 @@ class ProcessSettings(BaseSettings):
     cluster: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the cluster's name in etcd")
     first_frame_timeout_s: float = Field(10.0, gt=0, description="how long a stream may be opened and silent")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
+
+    @model_validator(mode="after")
+    def _etcd_fits_together(self) -> Self:
+        if (self.etcd_cert is None) != (self.etcd_key is None):
+            raise ValueError("--etcd-cert and --etcd-key are given together or not at all")
+        if self.etcd_cert and not self.etcd_ca:
+            raise ValueError("--etcd-cert needs --etcd-ca, which turns TLS on")
+        for endpoint in self.etcd:
+            if endpoint.startswith("http://" if self.etcd_ca else "https://"):
+                raise ValueError(f"--etcd {endpoint} does not go with{'' if self.etcd_ca else 'out'} --etcd-ca")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -83,21 +106,33 @@ S = TypeVar("S", bound=ProcessSettings)
 
 def load(settings_class: type[S], argv: Sequence[str], *, program: str) -> S:
     """The process's settings. Ends the process with status 2 and a line for each wrong one, or with 0 on --help."""
-    pre = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    pre = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     pre.add_argument("--config", type=Path)
-    known, rest = pre.parse_known_args(argv)
     try:
+        known, rest = pre.parse_known_args(argv)
         flags: CliSettingsSource[Any] = CliSettingsSource(
-            settings_class, cli_parse_args=rest, cli_kebab_case=True, cli_prog_name=program, cli_avoid_json=True
+            settings_class,
+            cli_parse_args=rest,
+            cli_kebab_case=True,
+            cli_prog_name=program,
+            cli_avoid_json=True,
+            cli_exit_on_error=False,
         )
-        file = TomlConfigSettingsSource(settings_class, known.config)() if known.config else {}
-        if known.config and not known.config.is_file():
-            raise SettingsError(f"--config {known.config}: no such file")
+        file = _read_toml(settings_class, known.config) if known.config else {}
         return settings_class(**{**file, **EnvSettingsSource(settings_class)(), **flags()})
     except ValidationError as error:
         for wrong in error.errors():
-            name = "--" + ".".join(str(part) for part in wrong["loc"]).replace("_", "-")
-            print(f"{program}: {name if wrong['loc'] else 'settings'}: {wrong['msg']}", file=sys.stderr)
-    except SettingsError as error:
+            name = f"--{wrong['loc'][0]}: ".replace("_", "-") if wrong["loc"] else ""
+            print(f"{program}: {name}{wrong['msg'].removeprefix('Value error, ')}", file=sys.stderr)
+    except (SettingsError, argparse.ArgumentError) as error:
         print(f"{program}: {error}", file=sys.stderr)
     raise SystemExit(EXIT_BAD_SETTINGS)
+
+
+def _read_toml(settings_class: type[S], path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        raise SettingsError(f"--config {path}: no such file")
+    try:
+        return TomlConfigSettingsSource(settings_class, path)()
+    except (OSError, ValueError) as error:  # of ValueError: not TOML, not UTF-8
+        raise SettingsError(f"--config {path}: {error}") from None

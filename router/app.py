@@ -54,6 +54,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                         view, membership, etcd, keys, meta.generation
                     )
                 },
+                first_frame_timeout_s=settings.first_frame_timeout_s,
                 reflected=_NODE_SERVICES,
             )
             upstreams = Upstreams()
@@ -75,10 +76,10 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                     ]
                     await _synced(view, settings.sync_timeout_s)
                     await relay.start()
-                    await own_services.set_serving(True)
+                    own_services.set_serving(True)
                     ready(relay.address)
                     await stop.wait()
-                    await own_services.set_serving(False)
+                    own_services.set_serving(False)
                     await relay.stop(settings.stop_grace_s)
                     for task in background:
                         task.cancel()

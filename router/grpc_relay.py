@@ -33,7 +33,7 @@ from agentring.ids import NodeId
 from agentring.rpc.limits import CHANNEL_OPTIONS, SERVER_OPTIONS, check_metadata
 from agentring.rpc.server import CannotListen
 from agentring.rpc.service import abort
-from agentring.rpc.status import STATUS_DETAILS
+from agentring.rpc.status import STATUS_DETAILS, trailers
 from router import route
 from router.client_messages import ClientMessages
 from router.owner import OwnerLookup, Target, Walk
@@ -99,7 +99,7 @@ class GrpcRelay(grpc.GenericRpcHandler):
             except* AgentringError as group:
                 raise _first_leaf(group) from None
         except AgentringError as error:
-            await abort(context, error)
+            await context.abort(error.code, error.sentence, route.client_metadata(trailers(error)))
         except (aio.AbortError, asyncio.CancelledError):
             raise
         except Exception:
@@ -127,6 +127,7 @@ class _RelayedCall:
         self._headers = {name: value for name, value in self._pairs if isinstance(value, str)}
         self._messages = ClientMessages(self._read)
         self._accepted = False
+        self._status_lost = False
         remaining_s = context.time_remaining()
         self._deadline_s = time.monotonic() + remaining_s if remaining_s is not None else None
 
@@ -193,8 +194,11 @@ class _RelayedCall:
         while (message := await self._messages.get(place)) is not None:
             try:
                 await upstream.write(message)
-            except (aio.AioRpcError, asyncio.InvalidStateError):
-                return  # the call is over; its status says why
+            except (aio.AioRpcError, asyncio.InvalidStateError) as error:
+                # The call is over; its status says why, unless grpc.aio has put its own in the place of one that
+                # overtook this message.
+                self._status_lost = isinstance(error, aio.AioRpcError) and error.code() is grpc.StatusCode.INTERNAL
+                return
             place += 1
         await upstream.done_writing()
 
@@ -228,7 +232,8 @@ class _RelayedCall:
         code = await upstream.code()
         trailing: Pairs = tuple(await upstream.trailing_metadata() or ())
         told = dict(trailing)
-        broken = STATUS_DETAILS not in told and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        transport = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+        broken = STATUS_DETAILS not in told and (code in transport or self._status_lost)
         if broken and self._accepted:
             raise NodeUnreachable
         if not self._accepted:

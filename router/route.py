@@ -85,7 +85,8 @@ def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
         message = message.open
     tenant = headers.get(metadata.TENANT_ID, "")
     agent = headers.get(metadata.AGENT, "") or _text(message, 2)
-    name = _text(message, 1)
+    if not (name := _text(message, 1)):
+        raise RouteMissing
     return Route(parse_task(tenant, name) if _is_task(method) else parse_session(tenant, name), agent)
 
 

@@ -20,7 +20,6 @@ from agentring import metadata
 from agentring.errors import (
     AgentringError,
     FirstFrameNotOpen,
-    FirstFrameTimeout,
     InvalidTurnId,
     MailboxFull,
     MalformedRequest,
@@ -42,7 +41,7 @@ async def converse(
     incarnations: Incarnations, settings: NodeSettings, requests: AsyncIterator[ConverseRequest], call: Call
 ) -> None:
     """Serves one stream to its end. Raises AgentringErrors. Cancellation: accepted turns run on."""
-    opening = await _first_frame(requests, settings.first_frame_timeout_s)
+    opening = await _first_frame(requests)
     ref, agent = session_of(call, opening.session_id, opening.agent)
     incarnation = incarnations.current
     session = await incarnation.host.open(ref, agent)
@@ -142,12 +141,8 @@ class _Frames:
         return self._end_seq
 
 
-async def _first_frame(requests: AsyncIterator[ConverseRequest], timeout_s: float) -> session_pb2.Open:
-    try:
-        async with asyncio.timeout(timeout_s):
-            request = await anext(requests, None)
-    except TimeoutError:
-        raise FirstFrameTimeout from None
+async def _first_frame(requests: AsyncIterator[ConverseRequest]) -> session_pb2.Open:
+    request = await anext(requests, None)
     if request is None or request.WhichOneof("frame") != "open":
         raise FirstFrameNotOpen
     return request.open

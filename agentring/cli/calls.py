@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
-from google.protobuf.message import DecodeError
-from grpc import aio
 
 from agentring import metadata
 from agentring.cli.errors import CallFailed
@@ -18,14 +16,12 @@ from agentring.rpc import limits
 from agentring.rpc.status import read_error
 
 CALL_DEADLINE_S = 5.0
-# A router is reached directly: a proxy that the environment names for web pages does not speak gRPC.
-CHANNEL_OPTIONS = (*limits.CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0))
 
 
 @contextmanager
 def open_channel(router: str) -> Iterator[grpc.Channel]:
     """A channel to the router. Raises CallFailed for a call in the body that fails."""
-    with grpc.insecure_channel(router, options=CHANNEL_OPTIONS) as channel:
+    with grpc.insecure_channel(router, options=limits.CHANNEL_OPTIONS) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
@@ -39,9 +35,6 @@ def tenant_metadata(tenant: str) -> tuple[tuple[str, str], ...]:
 
 def explain(router: str, error: grpc.RpcError) -> CallFailed:
     """A failed call in words."""
-    try:
-        report = read_error(error)
-    except DecodeError:  # the details are somebody else's
-        report = read_error(aio.AioRpcError(error.code(), aio.Metadata(), aio.Metadata(), error.details()))
+    report = read_error(error)
     sentence = " ".join(report.message.split()) or "no more is known"
     return CallFailed(router, report.code.name, report.reason, sentence, tuple(sorted(report.variables.items())))

@@ -8,12 +8,12 @@ import typer
 from grpc import aio
 from rich.console import Console
 
-from agentring.cli.calls import CHANNEL_OPTIONS
 from agentring.cli.cluster_file import find_routers
 from agentring.cli.conversation import Conversation
 from agentring.cli.lines import Lines
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, RouterOption, TenantOption
 from agentring.cli.screen import Screen
+from agentring.rpc.limits import CHANNEL_OPTIONS
 from agentring.v1.session_pb2 import Open
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 

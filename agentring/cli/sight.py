@@ -10,8 +10,9 @@ from contextlib import suppress
 
 from grpc import aio
 
-from agentring.cli.calls import CALL_DEADLINE_S, CHANNEL_OPTIONS
+from agentring.cli.calls import CALL_DEADLINE_S
 from agentring.cli.cluster_file import NodeEntry
+from agentring.rpc.limits import CHANNEL_OPTIONS
 from agentring.v1.cluster_pb2 import ListNodesRequest
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 

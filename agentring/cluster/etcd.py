@@ -33,6 +33,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
 )
 
@@ -244,7 +245,8 @@ def _batch(response: Any) -> WatchBatch:
     # Within one response a key can be deleted and put again; only its last word counts.
     last = {event.kv.key.decode(): event.type for event in response.events}
     return WatchBatch(
-        Revision(response.header.revision),
+        # Not the header's: of a watch that catches up, etcd sends every 1,000 revisions under its newest one.
+        Revision(response.events[-1].kv.mod_revision),
         puts=tuple({kv.key: kv for kv in puts if last[kv.key] == rpc.Event.PUT}.values()),
         deletes=tuple({key for key in deletes if last[key] != rpc.Event.PUT}),
     )

@@ -68,7 +68,7 @@ class RangeResult:
 
 @dataclass(frozen=True, slots=True)
 class WatchBatch:
-    """One watch response, whole: one revision can delete many keys."""
+    """One watch response, whole: one revision can delete many keys. `revision`: its newest change."""
 
     revision: Revision
     puts: tuple[KeyValue, ...]

@@ -110,8 +110,10 @@ class Lease:
 
     async def _renew(self) -> None:
         sent_at_s = self._sent_at_s = self._clock.now_s()
+        # No longer than until F, because whoever awaits the fence is woken only after this call.
+        timeout_s = min(self._ttl_s / RENEWAL_DEADLINES_PER_TTL, self._fence_at_s - sent_at_s)
         try:
-            ttl_s = await self._etcd.keep_alive(self.lease_id, timeout_s=self._ttl_s / RENEWAL_DEADLINES_PER_TTL)
+            ttl_s = await self._etcd.keep_alive(self.lease_id, timeout_s=timeout_s)
         except EtcdError:
             return  # the next one is due in TTL/4; F does not move
         if ttl_s <= 0:

@@ -79,8 +79,9 @@ class Membership:
         assert self._current is not None
         if batch.revision <= self._current.revision:
             return
-        gone = {self._keys.node_id_of(key) for key in batch.deletes}
-        nodes = {node_id: node for node_id, node in self._current.nodes.items() if node_id not in gone}
+        # A record that has become unreadable is gone too, as it is for the Range.
+        touched = {self._keys.node_id_of(key) for key in (*batch.deletes, *(kv.key for kv in batch.puts))}
+        nodes = {node_id: node for node_id, node in self._current.nodes.items() if node_id not in touched}
         self._publish(batch.revision, nodes | self._readable(batch.puts))
 
     def _readable(self, kvs: tuple[KeyValue, ...]) -> dict[NodeId, Node]:

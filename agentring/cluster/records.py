@@ -7,7 +7,6 @@ cluster.
 from typing import TypeVar
 
 from google.protobuf import json_format
-from google.protobuf.message import Message
 
 from agentring.v1 import cluster_pb2
 
@@ -16,14 +15,14 @@ PROTOCOL_VERSION = 1
 """Of what routers and nodes say to each other."""
 
 
-M = TypeVar("M", bound=Message)
+Record = TypeVar("Record", cluster_pb2.NodeRecord, cluster_pb2.ClaimRecord, cluster_pb2.ClusterMeta)
 
 
 class UnreadableRecord(Exception):
-    """A value in etcd is not the JSON it should be: somebody else writes under our prefix."""
+    """A value in etcd is not the JSON it should be, or has no version: somebody else writes under our prefix."""
 
 
-def encode(record: Message) -> bytes:
+def encode(record: cluster_pb2.NodeRecord | cluster_pb2.ClaimRecord | cluster_pb2.ClusterMeta) -> bytes:
     """The record as a value for etcd."""
     text = json_format.MessageToJson(record, preserving_proto_field_name=True, indent=None)
     return text.encode()
@@ -44,8 +43,11 @@ def decode_meta(value: bytes) -> cluster_pb2.ClusterMeta:
     return _decode(value, cluster_pb2.ClusterMeta())
 
 
-def _decode(value: bytes, into: M) -> M:
+def _decode(value: bytes, into: Record) -> Record:
     try:
-        return json_format.Parse(value, into, ignore_unknown_fields=True)
-    except json_format.ParseError as error:
+        record = json_format.Parse(value, into, ignore_unknown_fields=True)
+    except (json_format.ParseError, UnicodeDecodeError) as error:
         raise UnreadableRecord(type(into).__name__) from error
+    if record.v == 0:  # so are `{}`, `[]` and other JSON that happens to parse
+        raise UnreadableRecord(type(into).__name__)
+    return record

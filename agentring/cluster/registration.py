@@ -78,9 +78,12 @@ class Registration:
         """Leaves the ring; the incarnation stays. Raises EtcdError, NodeFenced."""
         self.lease.check()
         record = _record(self.identity, self.lease, cluster_pb2.NODE_STATE_DRAINING)
-        await self._etcd.txn(
+        result = await self._etcd.txn(
             [Compare(self.key, "create", self.incarnation)], [Put(self.key, encode(record), self.lease.lease_id)]
         )
+        if not result.succeeded:
+            self.lease.fence(FenceReason.KEY_GONE)
+            self.lease.check()
 
     def compare_with(self, snapshot: MembershipSnapshot) -> None:
         """Fences the node if a snapshot no older than its registration does not hold it."""

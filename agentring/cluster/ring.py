@@ -85,5 +85,6 @@ def _hash(key: str) -> int:
 def _checksum(nodes: Iterable[Node]) -> str:
     digest = xxhash.xxh3_64()
     for node in nodes:
-        digest.update(f"{node.node_id}\0{node.weight}\0{','.join(sorted(node.agents))}\n".encode())
+        parts = (node.node_id, str(node.weight), *sorted(node.agents))
+        digest.update(("\0".join(parts) + "\n").encode())
     return digest.hexdigest()

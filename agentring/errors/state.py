@@ -36,6 +36,13 @@ class TaskNotFound(NotFound):
     sentence = "there is no such task"
 
 
+class ServiceNotFound(NotFound):
+    """A health check of a service that is not served here."""
+
+    reason = "SERVICE_NOT_FOUND"
+    sentence = "there is no such service"
+
+
 @dataclass(eq=False)
 class AgentNotFound(NotFound):
     """No node hosts the agent."""

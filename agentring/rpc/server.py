@@ -5,15 +5,16 @@ from collections.abc import Mapping, Sequence
 
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc import aio
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
-from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_grpc
+from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
+from agentring.rpc.health import Health
 from agentring.rpc.limits import SERVER_OPTIONS
+from agentring.rpc.reflection import Reflection
 from agentring.rpc.service import ServiceHandler, Unimplemented
 
-HEALTH = health_pb2.DESCRIPTOR.services_by_name["Health"].full_name
-REFLECTION = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"].full_name
+HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
+REFLECTION: ServiceDescriptor = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
 
 
 class CannotListen(Exception):
@@ -32,20 +33,19 @@ class Server:
         address: str,
         services: Mapping[ServiceDescriptor, object],
         *,
+        first_frame_timeout_s: float,
         reflected: Sequence[str] = (),
     ) -> None:
         """address: `host:port` or `unix:path`; services: objects by what they implement; reflected: further services'
         full names that reflection lists. Raises CannotListen."""
         self._server = aio.server(options=SERVER_OPTIONS)
-        self._health = health_aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = {HEALTH, REFLECTION, *reflected, *(service.full_name for service in services)}
-        reflection_pb2_grpc.add_ServerReflectionServicer_to_server(  # type: ignore[no-untyped-call]
-            reflection.aio.ReflectionServicer(sorted(names)), self._server
-        )
-        handlers = [ServiceHandler(service, servicer) for service, servicer in services.items()]
-        self._server.add_generic_rpc_handlers((*handlers, Unimplemented()))
-        self._names = ["", *sorted(service.full_name for service in services)]
+        self._health = Health(service.full_name for service in services)
+        names = {HEALTH.full_name, REFLECTION.full_name, *reflected, *(service.full_name for service in services)}
+        handlers = [
+            ServiceHandler(service, servicer, first_frame_timeout_s=first_frame_timeout_s)
+            for service, servicer in (*services.items(), (HEALTH, self._health), (REFLECTION, Reflection(names)))
+        ]
+        self._server.add_generic_rpc_handlers((*handlers, Unimplemented(first_frame_timeout_s=first_frame_timeout_s)))
         try:
             port = self._server.add_insecure_port(address)
         except RuntimeError:
@@ -55,14 +55,11 @@ class Server:
 
     async def start(self) -> None:
         """Serves, with every service NOT_SERVING until told otherwise."""
-        await self.set_serving(False)
         await self._server.start()
 
-    async def set_serving(self, serving: bool) -> None:
+    def set_serving(self, serving: bool) -> None:
         """What health checks are told."""
-        status = health_pb2.HealthCheckResponse.SERVING if serving else health_pb2.HealthCheckResponse.NOT_SERVING
-        for name in self._names:
-            await self._health.set(name, status)
+        self._health.set_serving(serving)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls and cancels those that are still there after grace_s."""

@@ -3,8 +3,10 @@
 The object's methods are coroutines of a decoded request (or an async iterator of them) and a `Call`; they return the
 response or, where responses are streamed, `send` each one, and raise AgentringErrors. Guarantees: whatever a client
 sends, it gets a response or a status with an ErrorInfo, and nothing of an exception's text; a fault of ours is logged
-with a traceback and an error_id, which is all that the client sees. Stock grpc.aio answers garbage with the decoder's
-words and a raising handler with the exception's.
+with a traceback and an error_id, which is all that the client sees. A call whose first message does not come ends with
+FIRST_FRAME_TIMEOUT. Stock grpc.aio answers garbage with the decoder's words and a raising handler with the exception's;
+where an RPC's one request message never comes, it waits for ever without telling the handler, so every RPC is served as
+a stream here, which is the same on the wire.
 
 A method that the object does not have answers UNIMPLEMENTED, as does every method of no service here
 (`Unimplemented`, which goes last in a server's list).
@@ -25,7 +27,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
-from agentring.errors import AgentringError, InternalError, MalformedRequest, MethodNotImplemented
+from agentring.errors import AgentringError, FirstFrameTimeout, InternalError, MalformedRequest, MethodNotImplemented
 from agentring.rpc.limits import check_message, check_metadata
 from agentring.rpc.status import trailers
 
@@ -54,10 +56,11 @@ class Call:
 class ServiceHandler(grpc.GenericRpcHandler):
     """The RPCs of one service."""
 
-    def __init__(self, service: ServiceDescriptor, servicer: object) -> None:
-        """service: from a *_pb2's DESCRIPTOR.services_by_name; servicer: the object with its methods."""
+    def __init__(self, service: ServiceDescriptor, servicer: object, *, first_frame_timeout_s: float) -> None:
+        """service: from a *_pb2's DESCRIPTOR.services_by_name; servicer: the object with its methods;
+        first_frame_timeout_s: how long a call may be open without its first message."""
         self._handlers = {
-            f"/{service.full_name}/{method.name}": _method_handler(method, servicer)
+            f"/{service.full_name}/{method.name}": _method_handler(method, servicer, first_frame_timeout_s)
             for method in service.methods
             if hasattr(servicer, method.name)
         }
@@ -70,12 +73,20 @@ class ServiceHandler(grpc.GenericRpcHandler):
 class Unimplemented(grpc.GenericRpcHandler):
     """Answers every method."""
 
+    def __init__(self, *, first_frame_timeout_s: float) -> None:
+        """first_frame_timeout_s: as ServiceHandler."""
+        self._first_frame_timeout_s = first_frame_timeout_s
+
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
         """The same handler for all."""
         return grpc.stream_stream_rpc_method_handler(self._refuse)
 
-    async def _refuse(self, _requests: object, context: aio.ServicerContext[Any, Any]) -> None:
-        await abort(context, MethodNotImplemented())
+    async def _refuse(self, raws: AsyncIterator[bytes], context: aio.ServicerContext[Any, Any]) -> None:
+        async def body() -> None:
+            await _first(raws, self._first_frame_timeout_s)
+            raise MethodNotImplemented
+
+        await _guarded("unknown", context, body)
 
 
 async def abort(context: aio.ServicerContext[Any, Any], error: AgentringError) -> None:
@@ -83,50 +94,71 @@ async def abort(context: aio.ServicerContext[Any, Any], error: AgentringError) -
     await context.abort(error.code, error.sentence, trailers(error))
 
 
-def _method_handler(method: MethodDescriptor, servicer: object) -> grpc.RpcMethodHandler[Any, Any]:
+def _method_handler(
+    method: MethodDescriptor, servicer: object, first_frame_timeout_s: float
+) -> grpc.RpcMethodHandler[Any, Any]:
     implementation = getattr(servicer, method.name)
     request_class = GetMessageClass(method.input_type)
 
-    async def unary(raw: bytes, context: aio.ServicerContext[Any, Any]) -> Any:
-        async def body() -> bytes:
-            response = await implementation(_decode(request_class, raw), Call(context))
-            return bytes(response.SerializeToString())
-
-        return await _guarded(method.full_name, context, body)
-
-    async def server_stream(raw: bytes, context: aio.ServicerContext[Any, Any]) -> None:
-        await _guarded(method.full_name, context, lambda: implementation(_decode(request_class, raw), Call(context)))
-
-    async def both_stream(raws: AsyncIterator[bytes], context: aio.ServicerContext[Any, Any]) -> None:
+    async def handle(raws: AsyncIterator[bytes], context: aio.ServicerContext[Any, Any]) -> None:
         async def body() -> None:
-            async with aclosing(_decode_all(request_class, raws)) as requests:
-                await implementation(requests, Call(context))
+            first = await _first(raws, first_frame_timeout_s)
+            call = Call(context)
+            async with aclosing(_decode_all(request_class, first, raws)) as requests:
+                if method.client_streaming:
+                    await implementation(requests, call)
+                    return
+                request = await anext(requests, None)
+            if request is None:
+                raise MalformedRequest
+            response = await implementation(request, call)
+            if not method.server_streaming:
+                await call.send(response)
 
         await _guarded(method.full_name, context, body)
 
-    if method.client_streaming:
-        return grpc.stream_stream_rpc_method_handler(both_stream)
-    if method.server_streaming:
-        return grpc.unary_stream_rpc_method_handler(server_stream)
-    return grpc.unary_unary_rpc_method_handler(unary)
+    return grpc.stream_stream_rpc_method_handler(handle)
 
 
-async def _guarded(method: str, context: aio.ServicerContext[Any, Any], body: Callable[[], Awaitable[Any]]) -> Any:
+async def _guarded(method: str, context: aio.ServicerContext[Any, Any], body: Callable[[], Awaitable[None]]) -> None:
     try:
-        return await body()
+        await body()
     except AgentringError as error:
         await abort(context, error)
-    except (aio.AbortError, asyncio.CancelledError):
+    except aio.AbortError:
         raise
-    except Exception:
+    except (Exception, asyncio.CancelledError) as error:
+        if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+            raise
+        # A CancelledError that nobody asked for is a fault too: passed on, it would leave the client without a status.
         error_id = uuid.uuid4().hex[:16]
         _log.exception("call_failed", method=method, error_id=error_id)
         await abort(context, InternalError(error_id))
 
 
-async def _decode_all(request_class: type[Message], raws: AsyncIterator[bytes]) -> AsyncGenerator[Message, None]:
-    async for raw in raws:
+def _is_cancelled() -> bool:
+    """Whether this call was cancelled, by its client or by the server's stop."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _first(raws: AsyncIterator[bytes], timeout_s: float) -> bytes | None:
+    """The first message; None: the client has closed its side without one. Awaited before any refusal: a status that
+    overtakes a message which is being written is lost to a client on grpc.aio, which then reports INTERNAL."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await anext(raws, None)
+    except TimeoutError:
+        raise FirstFrameTimeout from None
+
+
+async def _decode_all(
+    request_class: type[Message], first: bytes | None, raws: AsyncIterator[bytes]
+) -> AsyncGenerator[Message, None]:
+    raw = first
+    while raw is not None:
         yield _decode(request_class, raw)
+        raw = await anext(raws, None)
 
 
 def _decode(request_class: type[Message], raw: bytes) -> Message:

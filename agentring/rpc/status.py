@@ -4,6 +4,7 @@ Guarantees that a status carries exactly one ErrorInfo, a RetryInfo where waitin
 sentence and fields, and at most 4 KiB of details.
 """
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 import grpc
@@ -32,7 +33,7 @@ def trailers(error: AgentringError) -> Metadata:
             return (details, (metadata.REFUSED, "draining"))
         case NodeOverloaded():
             return (details, (metadata.REFUSED, "overloaded"))
-        case AgentNotFound(agent=agent) if agent.isprintable() and agent.isascii():
+        case AgentNotFound(agent=agent) if agent.isprintable() and agent.isascii() and len(agent) <= _MAX_VALUE_CHARS:
             return (details, (metadata.REFUSED, f"agent={agent}"))
     return (details,)
 
@@ -73,20 +74,14 @@ def read_error(error: grpc.RpcError) -> ErrorReport:
     for name, packed in pairs:
         if name != STATUS_DETAILS or not isinstance(packed, bytes):
             continue
-        for detail in _details(packed):
-            info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
-            if detail.Unpack(info) and info.domain == DOMAIN:
-                reason, variables = info.reason, dict(info.metadata)
-            elif detail.Unpack(retry):
-                retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
+        with suppress(DecodeError):  # somebody else's server; the code and the message are still worth telling
+            for detail in status_pb2.Status.FromString(packed).details:
+                info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+                if detail.Unpack(info) and info.domain == DOMAIN:
+                    reason, variables = info.reason, dict(info.metadata)
+                elif detail.Unpack(retry):
+                    retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return ErrorReport(code, reason, error.details() or "", variables, retry_after_s)
-
-
-def _details(packed: bytes) -> list[any_pb2.Any]:
-    try:
-        return list(status_pb2.Status.FromString(packed).details)
-    except DecodeError:
-        return []  # somebody else's server; the code and the message are still worth telling
 
 
 def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

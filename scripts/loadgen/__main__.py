@@ -14,10 +14,11 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from agentring.cli.cluster_file import find_routers
+from agentring.cli.errors import ClusterFileMalformed
 from scripts.loadgen.plan import Plan, PlanError, Rpc
 from scripts.loadgen.report import print_report
 from scripts.loadgen.run import run_load
-from scripts.loadgen.targets import TargetError, routers_of
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -106,8 +107,8 @@ def load(
             session_prefix=session_prefix,
             seed=random.getrandbits(32) if seed is None else seed,
         )
-        routers = router or routers_of(data_dir)
-    except (PlanError, TargetError) as error:
+        routers = router or find_routers(None, data_dir)
+    except (PlanError, ClusterFileMalformed) as error:
         raise typer.BadParameter(str(error)) from None
     if plot is not None and not plot.absolute().parent.is_dir():
         raise typer.BadParameter(f"--plot: there is no directory {plot.absolute().parent}")

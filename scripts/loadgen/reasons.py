@@ -5,15 +5,12 @@ another kind, so that an error without the promised ErrorInfo stands out. Called
 """
 
 import grpc
-from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2, status_pb2
 
+from agentring.rpc.status import read_error
 from scripts.loadgen.turn import Problem
 
 STATUS_LOST = Problem("client", "STATUS_LOST")
 """The server ended the call, but nobody here will learn how."""
-
-_DETAILS = "grpc-status-details-bin"
 
 # grpc.aio's own words for a write that met the end of its stream; they take the place of the status that came with it.
 _WRITE_FAILED = "Internal error from Core"
@@ -23,18 +20,5 @@ def problem_of(error: grpc.aio.AioRpcError) -> Problem:
     """What the failed call said."""
     if error.code() is grpc.StatusCode.INTERNAL and error.details() == _WRITE_FAILED:
         return STATUS_LOST
-    reason = _error_info_reason(error)
+    reason = read_error(error).reason
     return Problem("rpc", reason) if reason else Problem("grpc", error.code().name)
-
-
-def _error_info_reason(error: grpc.aio.AioRpcError) -> str | None:
-    for key, value in error.trailing_metadata() or ():
-        if key != _DETAILS or not isinstance(value, bytes):
-            continue
-        try:
-            details = status_pb2.Status.FromString(value).details
-            info = error_details_pb2.ErrorInfo()
-            return next((info.reason for detail in details if detail.Unpack(info)), None)
-        except DecodeError:
-            return None
-    return None

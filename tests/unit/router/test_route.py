@@ -99,8 +99,8 @@ def test_the_first_message_names_the_task_in_every_kind_of_request() -> None:
             session_pb2.ConverseRequest(ack=session_pb2.Ack()).SerializeToString(),
             FirstFrameNotOpen,
         ),
-        (SESSION + "RunTurn", b"", InvalidSessionId),
-        (TASK + "RunTask", b"", InvalidTaskKey),
+        (SESSION + "RunTurn", b"", RouteMissing),
+        (TASK + "RunTask", b"", RouteMissing),
         ("/my.Service/Method", b"", RouteMissing),
     ],
 )

@@ -1,13 +1,11 @@
 """What may be asked for, and of whom."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from scripts.loadgen.plan import Plan, PlanError
-from scripts.loadgen.targets import TargetError, Targets, routers_of
+from scripts.loadgen.targets import Targets
 
 
 @pytest.mark.parametrize(
@@ -51,19 +49,6 @@ def test_what_echo_is_asked() -> None:
 def test_only_echo_is_held_to_its_tokens() -> None:
     assert Plan(tokens=7).tokens_expected == 7
     assert Plan(tokens=7, agent="assistant").tokens_expected is None
-
-
-def test_routers_from_the_data_directory(tmp_path: Path) -> None:
-    assert routers_of(tmp_path) == ["127.0.0.1:7700"]
-    (tmp_path / "cluster.json").write_text(json.dumps({"router": ["127.0.0.1:1", "127.0.0.1:2"], "nodes": []}))
-    assert routers_of(tmp_path) == ["127.0.0.1:1", "127.0.0.1:2"]
-
-
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"router": []}', '{"router": "127.0.0.1:1"}', '{"router": [1]}'])
-def test_a_cluster_file_without_routers(tmp_path: Path, text: str) -> None:
-    (tmp_path / "cluster.json").write_text(text)
-    with pytest.raises(TargetError):
-        routers_of(tmp_path)
 
 
 async def test_calls_alternate_between_routers() -> None:

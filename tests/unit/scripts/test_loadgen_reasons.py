@@ -27,7 +27,7 @@ def status(*details: Message) -> bytes:
 
 
 def test_the_error_info_speaks() -> None:
-    retry, info = error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo(reason="NODE_DRAINING")
+    retry, info = error_details_pb2.RetryInfo(), error_details_pb2.ErrorInfo(reason="NODE_DRAINING", domain="agentring")
     assert problem_of(failed(UNAVAILABLE, status(retry, info))) == Problem("rpc", "NODE_DRAINING")
 
 

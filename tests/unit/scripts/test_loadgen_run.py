@@ -26,6 +26,7 @@ from unit.scripts.loadgen_fake import (
     serving,
 )
 
+from agentring.cli.cluster_file import ClusterFile
 from scripts.loadgen.plan import Plan, Rpc
 from scripts.loadgen.report import Report
 from scripts.loadgen.run import run_load
@@ -167,7 +168,7 @@ async def test_the_command_writes_json_alone_and_a_picture(tmp_path: Path) -> No
 
 async def test_the_command_finds_the_router_and_fails_with_errors(tmp_path: Path) -> None:
     async with serving(FakeService(script=(GOOD, ERROR))) as address:
-        (tmp_path / "cluster.json").write_text(json.dumps({"router": [address]}))
+        ClusterFile((address,), (), "memory:", (), ()).write(tmp_path / "cluster.json")
         status, out, _ = await load("--data-dir", str(tmp_path), "--sessions", "2", "--turns", "2")
     assert status == 1
     assert "NODE_OVERLOADED" in out

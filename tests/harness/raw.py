@@ -1,0 +1,110 @@
+"""Calls as bytes, and refusals as a client finds them on the wire."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from typing import Any
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc import error_details_pb2, status_pb2
+from grpc import aio
+
+from agentring.errors import AgentringError
+from agentring.rpc.status import DOMAIN, STATUS_DETAILS
+from harness.client import TIMEOUT_S
+
+SESSIONS = "/agentring.v1.SessionService/"
+TASKS = "/agentring.v1.TaskService/"
+CLUSTER = "/agentring.v1.ClusterService/"
+NODE = "/agentring.v1.NodeService/"
+
+MAX_DETAILS_BYTES = 4 << 10
+INTERNAL_WORDS = ("Traceback", 'File "', ".py", "Error(", "Exception", "asyncio", "grpc.aio", "127.0.0.1", "at 0x")
+"""No refusal may hold any of these."""
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+def exchange(
+    channel: aio.Channel,
+    method: str,
+    message: Message | bytes,
+    *,
+    metadata: Metadata = (),
+    compression: grpc.Compression | None = None,
+    timeout_s: float = TIMEOUT_S,
+) -> aio.UnaryStreamCall[bytes, bytes]:
+    """Sends one message to a method of whatever kind; its answers are read as a stream."""
+    send: aio.UnaryStreamMultiCallable[bytes, bytes] = channel.unary_stream(method)
+    return send(_raw(message), timeout=timeout_s, metadata=metadata, compression=compression)
+
+
+def converse(
+    channel: aio.Channel,
+    messages: Iterable[Message | bytes],
+    *,
+    method: str = SESSIONS + "Converse",
+    metadata: Metadata = (),
+    silent_after: bool = False,
+    timeout_s: float = TIMEOUT_S,
+) -> aio.StreamStreamCall[bytes, bytes]:
+    """Sends messages one after the other; then closes the client's side, unless it falls silent."""
+
+    async def requests() -> AsyncIterator[bytes]:
+        for message in messages:
+            yield _raw(message)
+        if silent_after:
+            await asyncio.Event().wait()
+
+    send: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+    return send(requests(), timeout=timeout_s, metadata=metadata)
+
+
+async def status_of(call: Any) -> grpc.aio.AioRpcError:
+    """How a call ends that must end with an error."""
+    try:
+        async for _ in call:
+            pass
+    except aio.AioRpcError as error:
+        return error
+    raise AssertionError("the call ended with OK")
+
+
+async def assert_refused(call: Any, expected: AgentringError) -> None:
+    """The call ends with exactly this error: status, sentence, one ErrorInfo with its variables, RetryInfo, no more."""
+    assert_is(await status_of(call), expected)
+
+
+def assert_is(error: aio.AioRpcError, expected: AgentringError) -> None:
+    """As `assert_refused`, for a call that has ended."""
+    info, retry_after_s = read_details(error)
+    told = (error.code(), info.reason, error.details(), dict(info.metadata), retry_after_s)
+    assert told == (expected.code, expected.reason, expected.sentence, expected.variables, expected.retry_after_s)
+
+
+def read_details(error: aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, float | None]:
+    """The one ErrorInfo of an error, and how long to wait; checks all that holds for every error of agentring's."""
+    trailing = list(error.trailing_metadata() or ())
+    packed = [value for name, value in trailing if name == STATUS_DETAILS]
+    assert len(packed) == 1, (error.code(), error.details(), trailing)
+    assert isinstance(packed[0], bytes)
+    assert len(packed[0]) < MAX_DETAILS_BYTES
+    status = status_pb2.Status.FromString(packed[0])
+    assert (status.code, status.message) == (error.code().value[0], error.details())
+    infos, retries = [], []
+    for detail in status.details:
+        if detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR):
+            infos.append(error_details_pb2.ErrorInfo.FromString(detail.value))
+        else:
+            assert detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR), detail.type_url
+            retries.append(error_details_pb2.RetryInfo.FromString(detail.value))
+    assert len(infos) == 1, status
+    assert len(retries) <= 1, status
+    assert infos[0].domain == DOMAIN
+    told = f"{status} {trailing}"
+    assert [word for word in INTERNAL_WORDS if word in told] == []
+    return infos[0], retries[0].retry_delay.ToTimedelta().total_seconds() if retries else None
+
+
+def _raw(message: Message | bytes) -> bytes:
+    return message if isinstance(message, bytes) else message.SerializeToString()
