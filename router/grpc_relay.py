@@ -134,12 +134,13 @@ class _RelayedCall:
     async def run(self) -> None:
         """Carries the call to its end. Raises AgentringErrors, also in a group."""
         check_metadata(self._pairs)
-        destination = route.destination(self._method, self._headers)
-        if destination is Destination.NOBODY:
-            raise MethodNotImplemented
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(self._messages.run())
-            match destination:
+            match route.destination(self._method, self._headers):
+                case Destination.NOBODY:
+                    # As a node does it (agentring/rpc/service.py): not before the message that is being written.
+                    await self._messages.first(self._relay.first_frame_timeout_s)
+                    raise MethodNotImplemented
                 case Destination.ROUTER:
                     await self._attempt(self._relay.own_services, route.upstream_metadata(self._pairs, None, ""), None)
                 case Destination.ANY_NODE:

@@ -5,10 +5,15 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from harness.cluster import Cluster
 from harness.etcd import EtcdProcess
+
+# How long one example takes depends on what else runs on the machine.
+hypothesis.settings.register_profile("agentring", deadline=None)
+hypothesis.settings.load_profile("agentring")
 
 
 @pytest.fixture(scope="session")

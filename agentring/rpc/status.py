@@ -19,6 +19,7 @@ DOMAIN = "agentring"
 STATUS_DETAILS = "grpc-status-details-bin"
 
 _MAX_VALUE_CHARS = 256
+_MAX_ROUTED_CHARS = 512
 
 Metadata = tuple[tuple[str, str | bytes], ...]
 
@@ -28,14 +29,18 @@ def trailers(error: AgentringError) -> Metadata:
     details = (STATUS_DETAILS, to_status(error).SerializeToString())
     match error:
         case NotOwner(node=node, address=address):
-            return (details, (metadata.REDIRECT, f"{node} {address}"))
+            name, value = metadata.REDIRECT, f"{node} {address}"
         case NodeDraining():
-            return (details, (metadata.REFUSED, "draining"))
+            name, value = metadata.REFUSED, "draining"
         case NodeOverloaded():
-            return (details, (metadata.REFUSED, "overloaded"))
-        case AgentNotFound(agent=agent) if agent.isprintable() and agent.isascii() and len(agent) <= _MAX_VALUE_CHARS:
-            return (details, (metadata.REFUSED, f"agent={agent}"))
-    return (details,)
+            name, value = metadata.REFUSED, "overloaded"
+        case AgentNotFound(agent=agent):
+            name, value = metadata.REFUSED, f"agent={agent}"
+        case _:
+            return (details,)
+    # One that HTTP/2 cannot carry would take the whole status with it.
+    fits = value.isascii() and value.isprintable() and len(value) <= _MAX_ROUTED_CHARS
+    return (details, (name, value)) if fits else (details,)
 
 
 def to_status(error: AgentringError) -> status_pb2.Status:

@@ -1,11 +1,14 @@
 """A real etcd for tests, the same program that `agentring up` would start."""
 
 import asyncio
+import json
 import signal
+import time
+import urllib.request
 from pathlib import Path
 
 from agentring.cli.embedded_etcd import EtcdProgram, ask_version, etcd_command, find_program
-from harness.processes import Process, free_port, wait_for_port
+from harness.processes import READY_S, Process, free_port, wait_for_port
 
 
 class EtcdProcess:
@@ -33,4 +36,18 @@ class EtcdProcess:
     def _start(self) -> Process:
         process = Process(self._command, self._directory / "etcd.log")
         wait_for_port(self._port, process)
+        self._wait_for_leader(process)
         return process
+
+    def _wait_for_leader(self, process: Process) -> None:
+        """Listening is not yet serving: an election comes first."""
+        deadline_s = time.monotonic() + READY_S
+        while time.monotonic() < deadline_s:
+            try:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=READY_S) as answer:
+                    if json.load(answer)["health"] == "true":
+                        return
+            except OSError:
+                pass  # 503 until there is a leader
+            time.sleep(0.02)
+        raise AssertionError(f"etcd elects no leader:\n{process.log.read_text()[-4000:]}")

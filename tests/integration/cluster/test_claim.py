@@ -1,0 +1,348 @@
+"""Who owns a key: exactly one incarnation at any revision, each time under an epoch of its own."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+
+import pytest
+
+from agentring.cluster.claim import GENERATION_BITS, Claim, Claims, Owner, epoch_of, read_owner
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_types import Compare, Delete, Get, Put, TxnResult
+from agentring.cluster.keys import Keys
+from agentring.cluster.lease import FenceReason
+from agentring.cluster.records import decode_claim, encode
+from agentring.cluster.registration import Registration
+from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced, NotOwner, SessionMoving
+from agentring.ids import Epoch, NodeId, Revision, SessionRef, TaskRef, parse_session, parse_task
+from agentring.v1 import cluster_pb2
+from harness.clock import FakeClock
+from harness.etcd_faults import LossyEtcd
+from harness.processes import free_port
+from harness.registrations import TTL_S, delete_node, joined
+
+PATIENCE_S = 20.0
+REF = parse_session("tenant", "s")
+
+
+class Node:
+    """A registered node that claims."""
+
+    def __init__(self, etcd: EtcdClient, keys: Keys, registration: Registration) -> None:
+        self.registration = registration
+        self.claims = Claims(etcd, keys, registration)
+
+    @property
+    def lease(self) -> int:
+        return self.registration.lease.lease_id
+
+
+async def node(etcd: EtcdClient, keys: Keys, name: str = "n1") -> Node:
+    return Node(etcd, keys, await joined(etcd, keys, name))
+
+
+def not_owner(error: BaseException) -> tuple[str, str, int]:
+    assert isinstance(error, NotOwner)
+    return error.node, error.address, error.epoch
+
+
+def test_an_epoch_is_the_revision_within_its_generation() -> None:
+    assert epoch_of(0, Revision(7)) == 7
+    assert epoch_of(1, Revision(7)) == (1 << GENERATION_BITS) + 7
+    assert epoch_of(2, Revision(1)) > epoch_of(1, Revision((1 << GENERATION_BITS) - 1))
+
+
+@pytest.mark.parametrize("ref", [REF, parse_task("tenant", "a/b?c")])
+async def test_a_claim_is_a_record_under_the_nodes_lease(
+    etcd: EtcdClient, keys: Keys, ref: SessionRef | TaskRef
+) -> None:
+    owner = await node(etcd, keys)
+    claim = await owner.claims.claim(ref)
+    held = await etcd.get(keys.claim(ref))
+    assert held is not None
+    assert held.lease_id == owner.lease
+    assert claim == Claim(ref, epoch_of(1, held.mod_revision), held.mod_revision)
+    assert decode_claim(held.value) == cluster_pb2.ClaimRecord(
+        v=1, node_id="n1", address="n1:1", incarnation=owner.registration.incarnation
+    )
+    assert await owner.claims.owner(ref) == Owner(NodeId("n1"), "n1:1", owner.registration.incarnation, claim.epoch)
+
+
+async def test_nobody_owns_what_nobody_claimed(etcd: EtcdClient, keys: Keys) -> None:
+    someone = await node(etcd, keys)
+    assert await someone.claims.owner(REF) is None
+    await someone.claims.raise_if_held_elsewhere(REF)
+
+
+async def test_sessions_and_tasks_tenants_and_clusters_are_kept_apart(etcd: EtcdClient, keys: Keys) -> None:
+    one, other = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+    elsewhere = await node(etcd, Keys(keys.cluster + "-other"), "n1")
+    await one.claims.claim(parse_session("t", "x"))
+    await other.claims.claim(parse_task("t", "x"))
+    await other.claims.claim(parse_session("u", "x"))
+    await elsewhere.claims.claim(parse_session("t", "x"))
+
+
+async def test_another_nodes_key_is_refused_with_its_owner(etcd: EtcdClient, keys: Keys) -> None:
+    owner, other = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+    claim = await owner.claims.claim(REF)
+    for attempt in (other.claims.claim, other.claims.raise_if_held_elsewhere):
+        with pytest.raises(NotOwner) as refused:
+            await attempt(REF)
+        assert not_owner(refused.value) == ("n1", "n1:1", claim.epoch)
+    assert await other.claims.owner(REF) == await owner.claims.owner(REF)
+    assert await read_owner(etcd, keys, 1, REF) == await owner.claims.owner(REF)
+    await owner.claims.raise_if_held_elsewhere(REF)
+
+
+async def test_epochs_only_grow(etcd: EtcdClient, keys: Keys) -> None:
+    nodes = [await node(etcd, keys, f"n{i}") for i in range(3)]
+    epochs = []
+    for turn in range(9):
+        claim = await nodes[turn % 3].claims.claim(REF)
+        epochs.append(claim.epoch)
+        assert await nodes[turn % 3].claims.release(claim)
+    assert epochs == sorted(set(epochs))
+
+
+async def test_a_released_key_is_anybodys(etcd: EtcdClient, keys: Keys) -> None:
+    first, second = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+    assert await first.claims.release(await first.claims.claim(REF))
+    assert await etcd.get(keys.claim(REF)) is None
+    await second.claims.claim(REF)
+
+
+async def test_a_key_of_an_earlier_incarnation_of_the_same_node_is_moving(etcd: EtcdClient, keys: Keys) -> None:
+    """Its lease must run out first: nobody may take over what the earlier incarnation could still be writing."""
+    earlier = await node(etcd, keys)
+    claim = await earlier.claims.claim(REF)
+    await delete_node(etcd, keys, "n1")
+    later = await node(etcd, keys)
+    for attempt in (later.claims.claim, later.claims.raise_if_held_elsewhere):
+        with pytest.raises(SessionMoving):
+            await attempt(REF)
+    assert await later.claims.owner(REF) == Owner(NodeId("n1"), "n1:1", earlier.registration.incarnation, claim.epoch)
+    await etcd.revoke(earlier.lease)
+    assert (await later.claims.claim(REF)).epoch > claim.epoch
+
+
+async def test_a_key_that_is_ones_own_is_put_again_under_a_fresh_epoch(etcd: EtcdClient, keys: Keys) -> None:
+    owner, other = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+    first = await owner.claims.claim(REF)
+    second = await owner.claims.claim(REF)
+    assert second.epoch > first.epoch
+    assert not await owner.claims.release(first)
+    with pytest.raises(NotOwner) as refused:
+        await other.claims.claim(REF)
+    assert not_owner(refused.value) == ("n1", "n1:1", second.epoch)
+    assert await owner.claims.release(second)
+    assert not await owner.claims.release(second)
+
+
+async def test_a_release_deletes_only_the_revision_that_it_is_of(etcd: EtcdClient, keys: Keys) -> None:
+    first, second = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+    old = await first.claims.claim(REF)
+    await first.claims.release(old)
+    new = await second.claims.claim(REF)
+    assert not await first.claims.release(old)
+    owner = await first.claims.owner(REF)
+    assert owner is not None
+    assert (owner.node_id, owner.epoch) == ("n2", new.epoch)
+
+
+async def test_a_node_whose_key_is_gone_claims_nothing_and_is_fenced(etcd: EtcdClient, keys: Keys) -> None:
+    lone = await node(etcd, keys)
+    await delete_node(etcd, keys, "n1")
+    with pytest.raises(NodeFenced):
+        await lone.claims.claim(REF)
+    assert lone.registration.lease.reason is FenceReason.KEY_GONE
+    assert await etcd.get(keys.claim(REF)) is None
+
+
+async def test_a_node_whose_key_is_gone_does_not_put_its_own_again(etcd: EtcdClient, keys: Keys) -> None:
+    lone = await node(etcd, keys)
+    claim = await lone.claims.claim(REF)
+    await delete_node(etcd, keys, "n1")
+    with pytest.raises(NodeFenced):
+        await lone.claims.claim(REF)
+    held = await etcd.get(keys.claim(REF))
+    assert held is not None
+    assert held.mod_revision == claim.revision
+
+
+async def test_an_incarnation_that_was_replaced_claims_nothing_and_is_fenced(etcd: EtcdClient, keys: Keys) -> None:
+    earlier = await node(etcd, keys)
+    await delete_node(etcd, keys, "n1")
+    later = await node(etcd, keys)
+    with pytest.raises(NodeFenced):
+        await earlier.claims.claim(REF)
+    assert earlier.registration.lease.reason is FenceReason.KEY_GONE
+    await later.claims.claim(REF)
+
+
+async def test_a_node_whose_lease_was_revoked_claims_nothing_and_is_fenced(etcd: EtcdClient, keys: Keys) -> None:
+    lone = await node(etcd, keys)
+    await etcd.revoke(lone.lease)
+    with pytest.raises(NodeFenced):
+        await lone.claims.claim(REF)
+    assert lone.registration.lease.reason is FenceReason.KEY_GONE
+
+
+async def test_a_node_past_its_fence_time_does_not_even_ask(etcd: EtcdClient, keys: Keys) -> None:
+    clock = FakeClock()
+    late = Node(etcd, keys, await joined(etcd, keys, "n1", clock=clock))
+    clock.advance(TTL_S)
+    with pytest.raises(NodeFenced):
+        await late.claims.claim(REF)
+    assert await etcd.get(keys.claim(REF)) is None
+
+
+async def test_the_end_of_a_lease_frees_the_node_and_all_its_keys_at_one_revision(etcd: EtcdClient, keys: Keys) -> None:
+    """Nobody renews it."""
+    gone = Node(etcd, keys, await joined(etcd, keys, "gone", ttl_s=2))
+    stays = await node(etcd, keys, "stays")
+    refs = [parse_session("", f"s{i}") for i in range(20)]
+    claims = await asyncio.gather(*(gone.claims.claim(ref) for ref in refs))
+    watch = etcd.watch(keys.root, Revision(max(claim.revision for claim in claims) + 1))
+    async with asyncio.timeout(PATIENCE_S), aclosing(watch):
+        batch = await anext(watch)
+    assert set(batch.deletes) == {gone.registration.key, *(keys.claim(ref) for ref in refs)}
+    taken = await asyncio.gather(*(stays.claims.claim(ref) for ref in refs))
+    assert min(claim.epoch for claim in taken) > max(claim.epoch for claim in claims)
+
+
+async def test_of_five_nodes_that_claim_one_key_fifty_times_one_owns_it(etcd: EtcdClient, keys: Keys) -> None:
+    nodes = [await node(etcd, keys, f"n{i}") for i in range(5)]
+
+    async def attempt(of: Node) -> Claim | AgentringError:
+        try:
+            return await of.claims.claim(REF)
+        except AgentringError as error:
+            return error
+
+    for round_number in range(10):
+        ref_results = await asyncio.gather(*(attempt(nodes[i % 5]) for i in range(50)))
+        by_node = [ref_results[i::5] for i in range(5)]
+        (winner,) = [i for i in range(5) if any(isinstance(each, Claim) for each in by_node[i])]
+        for i in range(5):
+            for each in by_node[i]:
+                if i == winner:
+                    # Its own attempts overtake each other; the one that loses may simply try again.
+                    assert isinstance(each, Claim | SessionMoving)
+                else:
+                    assert isinstance(each, NotOwner)
+                    assert each.node == f"n{winner}"
+        won = [each for each in by_node[winner] if isinstance(each, Claim)]
+        assert len({claim.epoch for claim in won}) == len(won), round_number
+        newest = max(won, key=lambda claim: claim.epoch)
+        assert [await nodes[winner].claims.release(claim) for claim in won if claim is not newest] == [False] * (
+            len(won) - 1
+        )
+        assert await nodes[winner].claims.release(newest)
+
+
+async def test_a_claim_whose_reply_is_lost_is_put_again_by_the_next(etcd_url: str, keys: Keys) -> None:
+    async with LossyEtcd(etcd_url) as etcd:
+        owner = await node(etcd, keys)
+        etcd.lose_reply()
+        with pytest.raises(CoordinatorUnavailable):
+            await owner.claims.claim(REF)
+        landed = await etcd.get(keys.claim(REF))
+        assert landed is not None
+        claim = await owner.claims.claim(REF)
+        assert claim.revision > landed.mod_revision
+        assert not await owner.claims.release(Claim(REF, Epoch(0), landed.mod_revision))
+        assert await owner.claims.release(claim)
+
+
+async def test_a_put_again_whose_reply_is_lost_is_put_again_by_the_next(etcd_url: str, keys: Keys) -> None:
+    async with LossyEtcd(etcd_url) as etcd:
+        owner = await node(etcd, keys)
+        first = await owner.claims.claim(REF)
+        etcd.lose_reply(skip=1)
+        with pytest.raises(CoordinatorUnavailable):
+            await owner.claims.claim(REF)
+        landed = await etcd.get(keys.claim(REF))
+        assert landed is not None
+        assert landed.mod_revision > first.revision
+        claim = await owner.claims.claim(REF)
+        assert claim.revision > landed.mod_revision
+
+
+async def test_a_release_whose_reply_is_lost_has_happened(etcd_url: str, keys: Keys) -> None:
+    async with LossyEtcd(etcd_url) as etcd:
+        owner = await node(etcd, keys)
+        claim = await owner.claims.claim(REF)
+        etcd.lose_reply()
+        with pytest.raises(CoordinatorUnavailable):
+            await owner.claims.release(claim)
+        assert await etcd.get(keys.claim(REF)) is None
+        assert not await owner.claims.release(claim)
+
+
+async def test_a_cancelled_claim_may_have_landed_and_the_next_puts_it_again(etcd_url: str, keys: Keys) -> None:
+    async with LossyEtcd(etcd_url) as etcd:
+        owner = await node(etcd, keys)
+        etcd.hold_reply()
+        claiming = asyncio.create_task(owner.claims.claim(REF))
+        async with asyncio.timeout(PATIENCE_S):
+            await etcd.held.wait()
+        claiming.cancel()
+        await asyncio.wait([claiming], timeout=PATIENCE_S)
+        assert claiming.cancelled()
+        landed = await etcd.get(keys.claim(REF))
+        assert landed is not None
+        assert (await owner.claims.claim(REF)).revision > landed.mod_revision
+
+
+async def test_a_key_that_goes_while_it_is_put_again_is_moving(etcd_url: str, etcd: EtcdClient, keys: Keys) -> None:
+    """A late release of an earlier epoch lands between the two transactions of a claim."""
+
+    class Releasing(EtcdClient):
+        async def txn(
+            self,
+            compares: Sequence[Compare],
+            success: Sequence[Put | Delete | Get],
+            failure: Sequence[Get] = (),
+            *,
+            timeout_s: float | None = None,
+        ) -> TxnResult:
+            result = await super().txn(compares, success, failure, timeout_s=timeout_s)
+            if not result.succeeded and compares[0].field == "create":
+                assert await owner.claims.release(first)
+            return result
+
+    async with Releasing([etcd_url]) as releasing:
+        owner = await node(etcd, keys)
+        first = await owner.claims.claim(REF)
+        again = Claims(releasing, keys, owner.registration)
+        with pytest.raises(SessionMoving):
+            await again.claim(REF)
+        assert (await again.claim(REF)).epoch > first.epoch
+
+
+async def test_without_etcd_nothing_is_claimed_released_or_known(etcd: EtcdClient, keys: Keys) -> None:
+    owner = await node(etcd, keys)
+    claim = await owner.claims.claim(REF)
+    async with EtcdClient([f"http://127.0.0.1:{free_port()}"]) as dead:
+        cut_off = Claims(dead, keys, owner.registration)
+        for call in (
+            cut_off.claim(REF),
+            cut_off.release(claim),
+            cut_off.owner(REF),
+            cut_off.raise_if_held_elsewhere(REF),
+            read_owner(dead, keys, 1, REF),
+        ):
+            with pytest.raises(CoordinatorUnavailable):
+                await call
+    owner.registration.lease.check()
+
+
+async def test_a_later_generation_has_higher_epochs(etcd: EtcdClient, keys: Keys) -> None:
+    await etcd.txn([], [Put(keys.meta, encode(cluster_pb2.ClusterMeta(v=1, generation=2, cluster_uuid="u")), 0)])
+    owner, other = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+    claim = await owner.claims.claim(REF)
+    assert claim.epoch == (2 << GENERATION_BITS) + claim.revision
+    with pytest.raises(NotOwner) as refused:
+        await other.claims.claim(REF)
+    assert refused.value.epoch == claim.epoch

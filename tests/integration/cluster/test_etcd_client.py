@@ -1,0 +1,367 @@
+"""The calls that agentring makes, against a real etcd."""
+
+import asyncio
+import signal
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+import pytest
+
+from agentring.cluster.etcd import EtcdClient, EtcdTls
+from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdLeaseNotFound, EtcdUnavailable
+from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, TxnResult, WatchBatch
+from agentring.cluster.keys import Keys
+from agentring.ids import Revision
+from harness.etcd import EtcdProcess
+from harness.etcd_faults import compact, silent_endpoint, until_answered
+from harness.processes import free_port
+
+PATIENCE_S = 20.0
+NO_LEASE = 424242
+
+
+async def put(etcd: EtcdClient, key: str, value: bytes = b"", lease_id: int = 0) -> Revision:
+    return (await etcd.txn([], [Put(key, value, lease_id)])).revision
+
+
+async def until(batches: AsyncGenerator[WatchBatch, None], revision: Revision) -> list[WatchBatch]:
+    """What a watch says up to a revision."""
+    found = []
+    async with asyncio.timeout(PATIENCE_S), aclosing(batches):
+        async for batch in batches:
+            found.append(batch)
+            if batch.revision >= revision:
+                break
+    return found
+
+
+async def test_a_key_is_read_back_with_its_revisions_and_its_lease(etcd: EtcdClient, keys: Keys) -> None:
+    lease_id, _ = await etcd.grant(60)
+    created = await put(etcd, keys.meta, b"\x00one", lease_id)
+    assert await etcd.get(keys.meta) == KeyValue(keys.meta, b"\x00one", created, created, lease_id)
+    changed = await put(etcd, keys.meta, b"two")
+    assert changed > created
+    assert await etcd.get(keys.meta) == KeyValue(keys.meta, b"two", created, changed, 0)
+
+
+async def test_a_key_that_is_not_there_is_none(etcd: EtcdClient, keys: Keys) -> None:
+    assert await etcd.get(keys.meta) is None
+
+
+async def test_a_range_is_what_lies_under_its_prefix_at_one_revision(etcd: EtcdClient, keys: Keys) -> None:
+    for name in ("b", "a", "ü"):
+        await put(etcd, f"{keys.nodes}{name}", name.encode())
+    for outside in (keys.meta, keys.nodes[:-1], keys.nodes[:-1] + "0", keys.root + "sessions/a/b"):
+        await put(etcd, outside)
+    found = await etcd.range(keys.nodes)
+    assert [(kv.key, kv.value) for kv in found.kvs] == [
+        (f"{keys.nodes}{name}", name.encode()) for name in ("a", "b", "ü")
+    ]
+    assert found.revision >= max(kv.mod_revision for kv in found.kvs)
+
+
+async def test_an_empty_range_has_a_revision_too(etcd: EtcdClient, keys: Keys) -> None:
+    revision = await put(etcd, keys.meta)
+    found = await etcd.range(keys.nodes)
+    assert (found.revision, found.kvs) == (revision, ())
+
+
+def outcome(result: TxnResult) -> tuple[bool, list[bytes | None]]:
+    return result.succeeded, [kv.value if kv else None for kv in result.gets]
+
+
+async def test_a_transaction_takes_the_branch_that_its_compares_choose(etcd: EtcdClient, keys: Keys) -> None:
+    key, other = keys.root + "a", keys.root + "b"
+
+    async def attempt(*compares: Compare) -> tuple[bool, list[bytes | None]]:
+        return outcome(await etcd.txn(compares, [Get(key)], [Get(other), Get(key)]))
+
+    assert await attempt(Compare(key, "create", 0)) == (True, [None])
+    assert await attempt(Compare(key, "mod", 0)) == (True, [None])
+    created = await put(etcd, key, b"1")
+    changed = await put(etcd, key, b"2")
+    for holds in (
+        [Compare(key, "create", created)],
+        [Compare(key, "mod", changed)],
+        [Compare(key, "create", created), Compare(key, "mod", changed), Compare(other, "create", 0)],
+        [],
+    ):
+        assert await attempt(*holds) == (True, [b"2"])
+    for fails in (
+        [Compare(key, "create", 0)],
+        [Compare(key, "create", changed)],
+        [Compare(key, "mod", created)],
+        [Compare(key, "mod", changed), Compare(other, "create", created)],
+    ):
+        assert await attempt(*fails) == (False, [None, b"2"])
+
+
+async def test_a_transactions_operations_happen_in_their_order_at_its_revision(etcd: EtcdClient, keys: Keys) -> None:
+    old, new = keys.root + "a", keys.root + "b"
+    await put(etcd, old, b"1")
+    result = await etcd.txn([], [Get(old), Delete(old), Get(old), Put(new, b"2", 0), Get(new), Delete(keys.meta)])
+    assert outcome(result) == (True, [b"1", None, b"2"])
+    assert await etcd.get(old) is None
+    found = await etcd.get(new)
+    assert found is not None
+    assert found.create_revision == found.mod_revision == result.revision
+
+
+async def test_a_transaction_that_writes_nothing_has_the_revision_of_what_it_read(etcd: EtcdClient, keys: Keys) -> None:
+    revision = await put(etcd, keys.meta)
+    result = await etcd.txn([Compare(keys.meta, "create", 0)], [Delete(keys.meta)], [Get(keys.meta)])
+    assert (result.succeeded, result.revision) == (False, revision)
+
+
+async def test_a_lease_is_granted_renewed_and_revoked(etcd: EtcdClient, keys: Keys) -> None:
+    lease_id, ttl_s = await etcd.grant(60)
+    assert ttl_s == 60
+    await put(etcd, keys.meta, b"", lease_id)
+    assert await etcd.keep_alive(lease_id, timeout_s=2) == 60
+    await etcd.revoke(lease_id)
+    assert await etcd.get(keys.meta) is None
+    assert await etcd.keep_alive(lease_id, timeout_s=2) == 0
+
+
+async def test_to_revoke_a_lease_that_is_gone_is_no_error(etcd: EtcdClient) -> None:
+    await etcd.revoke(NO_LEASE)
+
+
+async def test_to_write_with_a_lease_that_is_gone_is_one(etcd: EtcdClient, keys: Keys) -> None:
+    with pytest.raises(EtcdLeaseNotFound) as failed:
+        await put(etcd, keys.meta, b"", NO_LEASE)
+    assert not failed.value.outcome_unknown
+    assert await etcd.get(keys.meta) is None
+
+
+async def test_a_request_that_etcd_refuses_has_no_outcome(etcd: EtcdClient, keys: Keys) -> None:
+    """One key twice in a transaction."""
+    with pytest.raises(EtcdError) as failed:
+        await etcd.txn([], [Put(keys.meta, b"1", 0), Put(keys.meta, b"2", 0)])
+    assert not failed.value.outcome_unknown
+    assert await etcd.get(keys.meta) is None
+
+
+# Endpoints
+
+
+async def test_a_read_goes_on_to_the_next_endpoint(etcd_url: str, keys: Keys) -> None:
+    async with EtcdClient([f"http://127.0.0.1:{free_port()}", etcd_url]) as etcd:
+        assert await etcd.get(keys.meta) is None
+        assert (await etcd.range(keys.nodes)).kvs == ()
+
+
+async def test_a_read_goes_on_from_an_endpoint_that_says_nothing(etcd_url: str, keys: Keys) -> None:
+    with silent_endpoint() as silent:
+        async with EtcdClient([silent, etcd_url], timeout_s=0.5) as etcd:
+            assert await etcd.get(keys.meta) is None
+
+
+async def test_a_write_is_not_repeated_but_the_next_goes_to_the_next_endpoint(etcd_url: str, keys: Keys) -> None:
+    async with EtcdClient([f"http://127.0.0.1:{free_port()}", etcd_url]) as etcd:
+        with pytest.raises(EtcdUnavailable):
+            await put(etcd, keys.meta)
+        assert await etcd.get(keys.meta) is None
+        await put(etcd, keys.meta)
+
+
+async def test_a_renewal_that_fails_moves_to_the_next_endpoint(etcd_url: str) -> None:
+    async with EtcdClient([etcd_url]) as other:
+        lease_id, _ = await other.grant(60)
+    async with EtcdClient([f"http://127.0.0.1:{free_port()}", etcd_url]) as etcd:
+        with pytest.raises(EtcdUnavailable):
+            await etcd.keep_alive(lease_id, timeout_s=2)
+        assert await etcd.keep_alive(lease_id, timeout_s=2) == 60
+
+
+async def test_a_watch_that_cannot_begin_moves_to_the_next_endpoint(etcd_url: str, keys: Keys) -> None:
+    async with EtcdClient([f"http://127.0.0.1:{free_port()}", etcd_url]) as etcd:
+        with pytest.raises(EtcdUnavailable):
+            await until(etcd.watch(keys.nodes, Revision(1)), Revision(1))
+        revision = await put(etcd, keys.nodes + "a")
+        assert [batch.revision for batch in await until(etcd.watch(keys.nodes, revision), revision)] == [revision]
+
+
+async def test_calls_that_fail_together_move_on_by_one_endpoint(etcd_url: str, keys: Keys) -> None:
+    dead = f"http://127.0.0.1:{free_port()}"
+    async with EtcdClient([dead, etcd_url, dead]) as etcd:
+        writes = [put(etcd, f"{keys.root}{i}") for i in range(5)]
+        assert all(isinstance(each, EtcdUnavailable) for each in await asyncio.gather(*writes, return_exceptions=True))
+        await put(etcd, keys.meta)
+
+
+@pytest.mark.parametrize("endpoints", [1, 2, 3])
+async def test_where_no_endpoint_answers_every_call_fails(endpoints: int, keys: Keys) -> None:
+    async with EtcdClient([f"http://127.0.0.1:{free_port()}" for _ in range(endpoints)]) as etcd:
+        for call in (
+            etcd.get(keys.meta),
+            etcd.range(keys.nodes),
+            put(etcd, keys.meta),
+            etcd.grant(60),
+            etcd.keep_alive(1, timeout_s=1),
+            etcd.revoke(1),
+            until(etcd.watch(keys.nodes, Revision(1)), Revision(1)),
+        ):
+            with pytest.raises(EtcdUnavailable):
+                await call
+
+
+async def test_a_stopped_etcd_fails_calls_at_their_deadline(own_etcd: EtcdProcess, keys: Keys) -> None:
+    async with EtcdClient([own_etcd.url], timeout_s=0.5) as etcd:
+        lease_id, _ = await etcd.grant(60)
+        await put(etcd, keys.meta)
+        own_etcd.process.send(signal.SIGSTOP)
+        began_s = time.monotonic()
+        failures = await asyncio.gather(
+            etcd.get(keys.meta),
+            put(etcd, keys.meta),
+            etcd.txn([], [Put(keys.meta, b"", 0)], timeout_s=0.25),
+            etcd.grant(60),
+            etcd.keep_alive(lease_id, timeout_s=0.25),
+            etcd.revoke(lease_id, timeout_s=0.25),
+            return_exceptions=True,
+        )
+        took_s = time.monotonic() - began_s
+        for failure in failures:
+            assert isinstance(failure, EtcdUnavailable)
+            assert failure.outcome_unknown
+        assert 0.4 < took_s < 3.0
+        own_etcd.process.send(signal.SIGCONT)
+        await until_answered(etcd)
+        assert await etcd.get(keys.meta) is not None
+
+
+async def test_a_client_without_endpoints_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one endpoint"):
+        EtcdClient([])
+
+
+@pytest.mark.parametrize(
+    ("endpoints", "tls"),
+    [
+        (["ftp://127.0.0.1:1"], None),
+        (["unix:///tmp/etcd"], None),
+        (["https://127.0.0.1:1"], None),
+        (["http://127.0.0.1:1"], EtcdTls(b"")),
+    ],
+)
+async def test_an_endpoint_that_does_not_go_with_the_tls_settings_is_refused(
+    endpoints: Sequence[str], tls: EtcdTls | None
+) -> None:
+    with pytest.raises(ValueError, match="etcd endpoint"):
+        EtcdClient(endpoints, tls=tls)
+
+
+async def test_an_endpoint_may_be_given_without_a_scheme(etcd_url: str, keys: Keys) -> None:
+    async with EtcdClient([etcd_url.removeprefix("http://")]) as etcd:
+        assert await etcd.get(keys.meta) is None
+    async with EtcdClient([etcd_url + "/"]) as etcd:
+        assert await etcd.get(keys.meta) is None
+
+
+# Watching
+
+
+async def test_a_watch_tells_what_changed_since_a_revision_and_what_changes(etcd: EtcdClient, keys: Keys) -> None:
+    first = await put(etcd, keys.nodes + "a", b"1")
+    await put(etcd, keys.meta)
+    watch = etcd.watch(keys.nodes, first)
+    async with asyncio.timeout(PATIENCE_S), aclosing(watch):
+        batch = await anext(watch)
+        assert batch == WatchBatch(first, (KeyValue(keys.nodes + "a", b"1", first, first, 0),), ())
+        second = await put(etcd, keys.nodes + "a", b"2")
+        assert await anext(watch) == WatchBatch(second, (KeyValue(keys.nodes + "a", b"2", first, second, 0),), ())
+        third = (await etcd.txn([], [Delete(keys.nodes + "a")])).revision
+        assert await anext(watch) == WatchBatch(third, (), (keys.nodes + "a",))
+
+
+async def test_a_watch_begins_after_what_was_before_its_revision(etcd: EtcdClient, keys: Keys) -> None:
+    before = await put(etcd, keys.nodes + "a")
+    after = await put(etcd, keys.nodes + "b")
+    (batch,) = await until(etcd.watch(keys.nodes, Revision(before + 1)), after)
+    assert [kv.key for kv in batch.puts] == [keys.nodes + "b"]
+
+
+async def test_a_revision_that_deletes_many_keys_is_one_batch(etcd: EtcdClient, keys: Keys) -> None:
+    lease_id, _ = await etcd.grant(60)
+    names = {f"{keys.nodes}{i}" for i in range(50)}
+    for name in names:
+        last = await put(etcd, name, b"", lease_id)
+    watch = etcd.watch(keys.nodes, last)
+    async with asyncio.timeout(PATIENCE_S), aclosing(watch):
+        await anext(watch)
+        await etcd.revoke(lease_id)
+        batch = await anext(watch)
+    assert batch.puts == ()
+    assert len(batch.deletes) == 50
+    assert set(batch.deletes) == names
+    assert batch.revision == last + 1
+
+
+async def test_batches_read_one_after_the_other_give_the_last_state(etcd: EtcdClient, keys: Keys) -> None:
+    """Keys that come, go and come again within what etcd sends at once."""
+    again, gone, changed = keys.nodes + "again", keys.nodes + "gone", keys.nodes + "changed"
+    first = await put(etcd, again, b"1")
+    await put(etcd, changed, b"1")
+    await etcd.txn([], [Delete(again)])
+    await put(etcd, gone, b"1")
+    await put(etcd, changed, b"2")
+    back = await put(etcd, again, b"2")
+    last = (await etcd.txn([], [Delete(gone)])).revision
+    state: dict[str, KeyValue] = {}
+    for batch in await until(etcd.watch(keys.nodes, first), last):
+        assert not {kv.key for kv in batch.puts} & set(batch.deletes)
+        state = {key: kv for key, kv in state.items() if key not in batch.deletes}
+        state |= {kv.key: kv for kv in batch.puts}
+    assert {key: kv.value for key, kv in state.items()} == {again: b"2", changed: b"2"}
+    assert state[again].create_revision == back
+
+
+async def test_a_batch_of_a_watch_that_catches_up_is_as_new_as_its_newest_change(etcd: EtcdClient, keys: Keys) -> None:
+    """etcd sends 1,000 revisions at a time, each time under the revision that it is at itself."""
+    revisions = []
+    for _ in range(11):
+        revisions += await asyncio.gather(*(put(etcd, f"{keys.nodes}{i}") for i in range(100)))
+    batches = await until(etcd.watch(keys.nodes, min(revisions)), max(revisions))
+    assert len(batches) > 1
+    for batch in batches:
+        assert batch.revision == max(kv.mod_revision for kv in batch.puts)
+    assert [batch.revision for batch in batches] == sorted({batch.revision for batch in batches})
+
+
+async def test_to_watch_from_a_compacted_revision_is_an_error(etcd: EtcdClient, etcd_url: str, keys: Keys) -> None:
+    first = await put(etcd, keys.nodes + "a")
+    last = await put(etcd, keys.nodes + "a")
+    await compact(etcd_url, last)
+    with pytest.raises(EtcdCompacted):
+        await until(etcd.watch(keys.nodes, first), last)
+
+
+async def test_a_watch_whose_etcd_dies_breaks(own_etcd: EtcdProcess, keys: Keys) -> None:
+    async with EtcdClient([own_etcd.url]) as etcd:
+        revision = await put(etcd, keys.nodes + "a")
+        watch = etcd.watch(keys.nodes, revision)
+        async with asyncio.timeout(PATIENCE_S), aclosing(watch):
+            await anext(watch)
+            own_etcd.stop(signal.SIGKILL)
+            with pytest.raises(EtcdUnavailable):
+                await anext(watch)
+
+
+async def test_a_watch_that_is_cancelled_leaves_the_client_at_work(etcd: EtcdClient, keys: Keys) -> None:
+    revision = await put(etcd, keys.nodes + "a")
+
+    async def watch() -> None:
+        async with aclosing(etcd.watch(keys.nodes, revision)) as batches:
+            async for _ in batches:
+                seen.set()
+
+    seen = asyncio.Event()
+    watching = asyncio.create_task(watch())
+    async with asyncio.timeout(PATIENCE_S):
+        await seen.wait()
+    watching.cancel()
+    await asyncio.wait([watching])
+    assert watching.cancelled()
+    assert await etcd.get(keys.nodes + "a") is not None

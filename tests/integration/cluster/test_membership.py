@@ -1,0 +1,355 @@
+"""Snapshots follow etcd, by the watch or else by reading anew."""
+
+import asyncio
+import signal
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from agentring.cluster.clock import BootClock
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_errors import EtcdUnavailable
+from agentring.cluster.etcd_types import Put, RangeResult, WatchBatch
+from agentring.cluster.keys import Keys
+from agentring.cluster.membership import Membership
+from agentring.cluster.snapshot import MembershipSnapshot
+from agentring.ids import NodeId, Revision
+from harness.clock import FakeClock
+from harness.etcd import EtcdProcess
+from harness.etcd_faults import compact, until_answered
+from harness.registrations import delete_node, joined, put_node
+
+PATIENCE_S = 20.0
+NEVER_S = 3_600.0
+"""Of a reconciliation that must not be what repairs."""
+
+
+@asynccontextmanager
+async def running(membership: Membership) -> AsyncIterator[None]:
+    task = asyncio.create_task(membership.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled(), task
+
+
+async def until(membership: Membership, holds: Callable[[MembershipSnapshot], bool]) -> MembershipSnapshot:
+    """The first snapshot from now on of which this holds."""
+    snapshot = membership.current
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            while snapshot is None or not holds(snapshot):
+                snapshot = await membership.next(snapshot)
+    except TimeoutError:
+        raise AssertionError(f"still {membership.current}") from None
+    return snapshot
+
+
+def has(*names: str) -> Callable[[MembershipSnapshot], bool]:
+    return lambda snapshot: set(snapshot.nodes) == set(names)
+
+
+def watched(etcd: EtcdClient, keys: Keys, **more: Any) -> Membership:
+    return Membership(etcd, keys, BootClock(), **({"reconcile_s": NEVER_S} | more))
+
+
+class SilentWatch(EtcdClient):
+    """Its watches never say anything: every event is lost."""
+
+    async def watch(self, prefix: str, from_revision: Revision) -> AsyncGenerator[WatchBatch, None]:
+        await asyncio.Event().wait()
+        yield WatchBatch(from_revision, (), ())
+
+
+class Interrupted(EtcdClient):
+    """Lets something happen between the reading of the membership and the watch that follows it."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__([url])
+        self.before_watch: list[Callable[[], Any]] = []
+        self.ranges = 0
+
+    async def range(self, prefix: str) -> RangeResult:
+        self.ranges += 1
+        return await super().range(prefix)
+
+    async def watch(self, prefix: str, from_revision: Revision) -> AsyncGenerator[WatchBatch, None]:
+        if self.before_watch:
+            await self.before_watch.pop(0)()
+        async for batch in super().watch(prefix, from_revision):
+            yield batch
+
+
+async def test_there_is_no_snapshot_before_the_first(etcd: EtcdClient, keys: Keys) -> None:
+    membership = watched(etcd, keys)
+    assert membership.current is None
+    waiting = asyncio.create_task(membership.next(None))
+    async with running(membership):
+        async with asyncio.timeout(PATIENCE_S):
+            first = await waiting
+        assert dict(first.nodes) == {}
+        assert membership.current is first
+
+
+async def test_the_first_snapshot_holds_whoever_is_registered(etcd: EtcdClient, keys: Keys) -> None:
+    n1, n2 = await joined(etcd, keys, "n1"), await joined(etcd, keys, "n2")
+    await n2.set_draining()
+    membership = watched(etcd, keys)
+    async with running(membership):
+        first = await until(membership, lambda _: True)
+    assert {name: (node.incarnation, node.active) for name, node in first.nodes.items()} == {
+        "n1": (n1.incarnation, True),
+        "n2": (n2.incarnation, False),
+    }
+    assert first.revision > n2.incarnation
+
+
+async def test_joining_draining_and_leaving_are_seen_by_the_watch(etcd: EtcdClient, keys: Keys) -> None:
+    membership = watched(etcd, keys)
+    async with running(membership):
+        await until(membership, has())
+        n1 = await joined(etcd, keys, "n1")
+        snapshot = await until(membership, has("n1"))
+        assert snapshot.revision == int(n1.incarnation)
+        n2 = await joined(etcd, keys, "n2")
+        await until(membership, has("n1", "n2"))
+        await n1.set_draining()
+        snapshot = await until(membership, lambda now: not now.nodes[NodeId("n1")].active)
+        assert snapshot.nodes[NodeId("n1")].incarnation == n1.incarnation
+        await n1.lease.revoke()
+        await until(membership, has("n2"))
+        await n2.lease.revoke()
+        await until(membership, has())
+
+
+async def test_other_keys_of_the_cluster_and_other_clusters_are_no_news(etcd: EtcdClient, keys: Keys) -> None:
+    membership = watched(etcd, keys)
+    async with running(membership):
+        first = await until(membership, has())
+        await etcd.txn([], [Put(keys.meta, b"?", 0)])
+        await put_node(etcd, Keys(keys.cluster + "2"), "n1")
+        await put_node(etcd, keys, "n2")
+        async with asyncio.timeout(PATIENCE_S):
+            assert has("n2")(await membership.next(first))
+
+
+async def test_next_returns_what_is_other_than_what_is_known(etcd: EtcdClient, keys: Keys) -> None:
+    membership = watched(etcd, keys)
+    async with running(membership), asyncio.timeout(PATIENCE_S):
+        first = await membership.next(None)
+        assert await membership.next(None) is first
+        waiting = [asyncio.create_task(membership.next(first)) for _ in range(3)]
+        await put_node(etcd, keys, "n1")
+        second, *others = await asyncio.gather(*waiting)
+        assert second is not first
+        assert others == [second, second]
+        assert await membership.next(first) is second
+
+
+async def test_a_snapshot_never_changes(etcd: EtcdClient, keys: Keys) -> None:
+    membership = watched(etcd, keys)
+    async with running(membership):
+        await put_node(etcd, keys, "n1")
+        held = await until(membership, has("n1"))
+        before = dict(held.nodes)
+        await put_node(etcd, keys, "n2")
+        await delete_node(etcd, keys, "n1")
+        await until(membership, has("n2"))
+        assert dict(held.nodes) == before
+        nodes: Any = held.nodes
+        with pytest.raises(TypeError):
+            nodes[NodeId("n3")] = None
+
+
+async def test_revisions_grow_with_every_snapshot(etcd: EtcdClient, keys: Keys) -> None:
+    membership = watched(etcd, keys, reconcile_s=0.05)
+    revisions: list[int] = []
+
+    async def collect() -> None:
+        snapshot = None
+        while snapshot is None or not has("last")(snapshot):
+            snapshot = await membership.next(snapshot)
+            revisions.append(snapshot.revision)
+
+    async with running(membership):
+        collecting = asyncio.create_task(collect())
+        for i in range(50):
+            await put_node(etcd, keys, f"n{i % 7}")
+            await delete_node(etcd, keys, f"n{(i + 3) % 7}")
+        for i in range(7):
+            await delete_node(etcd, keys, f"n{i}")
+        await put_node(etcd, keys, "last")
+        async with asyncio.timeout(PATIENCE_S):
+            await collecting
+    assert len(revisions) > 5
+    assert revisions == sorted(set(revisions))
+
+
+async def test_many_nodes_that_go_at_one_revision_go_in_one_snapshot(etcd: EtcdClient, keys: Keys) -> None:
+    lease_id, _ = await etcd.grant(60)
+    for i in range(20):
+        await put_node(etcd, keys, f"n{i}", lease_id=lease_id)
+    await put_node(etcd, keys, "stays")
+    membership = watched(etcd, keys)
+    async with running(membership):
+        full = await until(membership, lambda now: len(now.nodes) == 21)
+        await etcd.revoke(lease_id)
+        async with asyncio.timeout(PATIENCE_S):
+            assert has("stays")(await membership.next(full))
+
+
+async def test_a_node_that_leaves_and_comes_again_is_another_incarnation(etcd: EtcdClient, keys: Keys) -> None:
+    await put_node(etcd, keys, "n1")
+    membership = watched(etcd, keys)
+    async with running(membership):
+        first = await until(membership, has("n1"))
+        before = first.nodes[NodeId("n1")].incarnation
+        await delete_node(etcd, keys, "n1")
+        await put_node(etcd, keys, "n1")
+        await until(membership, lambda now: has("n1")(now) and now.nodes[NodeId("n1")].incarnation > before)
+
+
+async def test_an_unreadable_record_is_no_node(etcd: EtcdClient, keys: Keys) -> None:
+    """Whether the watch brings it or the Range."""
+    garbage = [Put(keys.node(NodeId("n1")), b"?", 0)]
+    await put_node(etcd, keys, "n1")
+    await put_node(etcd, keys, "n2")
+    by_watch = watched(etcd, keys)
+    async with running(by_watch):
+        await until(by_watch, has("n1", "n2"))
+        await etcd.txn([], garbage)
+        await until(by_watch, has("n2"))
+        by_range = watched(etcd, keys)
+        async with running(by_range):
+            await until(by_range, has("n2"))
+        await put_node(etcd, keys, "n1")
+        await until(by_watch, has("n1", "n2"))
+
+
+async def test_reconciling_repairs_what_the_watch_lost(etcd_url: str, keys: Keys) -> None:
+    async with SilentWatch([etcd_url]) as etcd:
+        membership = watched(etcd, keys, reconcile_s=0.1)
+        async with running(membership):
+            await until(membership, has())
+            await put_node(etcd, keys, "n1")
+            await put_node(etcd, keys, "n2")
+            await until(membership, has("n1", "n2"))
+            await delete_node(etcd, keys, "n1")
+            await until(membership, has("n2"))
+
+
+async def test_without_changes_reconciling_is_no_news(etcd_url: str, keys: Keys) -> None:
+    async with Interrupted(etcd_url) as etcd:
+        membership = watched(etcd, keys, reconcile_s=0.05)
+        again = asyncio.Event()
+
+        async def third_time() -> None:
+            again.set()
+
+        async def nothing() -> None:
+            pass
+
+        etcd.before_watch = [nothing, nothing, third_time]
+        async with running(membership):
+            first = await until(membership, has())
+            async with asyncio.timeout(PATIENCE_S):
+                await again.wait()
+            assert membership.current is first
+            assert etcd.ranges >= 3
+
+
+async def test_what_happens_between_reading_and_watching_is_seen(etcd_url: str, keys: Keys) -> None:
+    async with Interrupted(etcd_url) as etcd:
+        etcd.before_watch = [lambda: put_node(etcd, keys, "n1")]
+        membership = watched(etcd, keys)
+        async with running(membership):
+            await until(membership, has("n1"))
+        assert etcd.ranges == 1
+
+
+async def test_more_than_etcd_sends_at_once_between_reading_and_watching_is_seen(etcd_url: str, keys: Keys) -> None:
+    """A watch that catches up is sent 1,000 revisions at a time, each time under etcd's newest revision."""
+
+    async def much() -> None:
+        for _ in range(11):
+            await asyncio.gather(*(put_node(etcd, keys, f"n{i}") for i in range(100)))
+        await put_node(etcd, keys, "last")
+
+    async with Interrupted(etcd_url) as etcd:
+        etcd.before_watch = [much]
+        membership = watched(etcd, keys)
+        async with running(membership):
+            await until(membership, lambda now: NodeId("last") in now.nodes)
+        assert etcd.ranges == 1
+
+
+async def test_a_compaction_before_the_watch_leads_to_reading_anew(etcd_url: str, keys: Keys) -> None:
+    async with Interrupted(etcd_url) as etcd:
+
+        async def change_and_compact() -> None:
+            await put_node(etcd, keys, "n1")
+            await put_node(etcd, keys, "n2")
+            await delete_node(etcd, keys, "n1")
+            await compact(etcd_url, (await EtcdClient.range(etcd, keys.root)).revision)
+
+        etcd.before_watch = [change_and_compact]
+        membership = watched(etcd, keys)
+        async with running(membership):
+            await until(membership, has("n2"))
+        assert etcd.ranges == 2
+
+
+async def test_a_watch_that_breaks_is_begun_anew_after_a_while(etcd_url: str, keys: Keys) -> None:
+    """Not at once: an etcd in trouble is not to be asked in a loop."""
+    clock = FakeClock()
+    async with Interrupted(etcd_url) as etcd:
+
+        async def breaks() -> None:
+            raise EtcdUnavailable
+
+        etcd.before_watch = [breaks, breaks]
+        membership = Membership(etcd, keys, clock, reconcile_s=NEVER_S)
+        async with running(membership):
+            await until(membership, has())
+            for names in (("n1",), ("n1", "n2")):
+                due_s = await clock.next_due_s()
+                assert due_s - clock.now_s() == 0.5
+                assert etcd.ranges == len(names)
+                await put_node(etcd, keys, names[-1])
+                clock.advance_to(due_s)
+                await until(membership, has(*names))
+            await put_node(etcd, keys, "n3")
+            await until(membership, has("n1", "n2", "n3"))
+            assert etcd.ranges == 3
+
+
+async def test_it_outlasts_a_restart_of_etcd(own_etcd: EtcdProcess, keys: Keys) -> None:
+    async with EtcdClient([own_etcd.url]) as etcd:
+        membership = watched(etcd, keys)
+        async with running(membership):
+            await put_node(etcd, keys, "n1")
+            before = await until(membership, has("n1"))
+            await asyncio.to_thread(own_etcd.stop, signal.SIGTERM)
+            assert membership.current is before
+            await asyncio.to_thread(own_etcd.restart)
+            await until_answered(etcd)
+            await put_node(etcd, keys, "n2")
+            after = await until(membership, has("n1", "n2"))
+            assert after.revision > before.revision
+            assert after.nodes[NodeId("n1")] == before.nodes[NodeId("n1")]
+
+
+async def test_it_begins_with_an_etcd_that_is_not_there_yet(own_etcd: EtcdProcess, keys: Keys) -> None:
+    await asyncio.to_thread(own_etcd.stop, signal.SIGTERM)
+    async with EtcdClient([own_etcd.url]) as etcd:
+        membership = watched(etcd, keys)
+        async with running(membership):
+            with pytest.raises(EtcdUnavailable):
+                await etcd.get(keys.meta)
+            assert membership.current is None
+            await asyncio.to_thread(own_etcd.restart)
+            await until(membership, has())
