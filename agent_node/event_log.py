@@ -5,12 +5,14 @@ seq gets exactly that, whatever was merged (adjacent words are stored together b
 stays under the bound, the oldest events going first, and a reader that fell behind is told by a `gap`. Does not
 guarantee durability.
 
-Words are stored as runs of pieces rather than as one message a piece: appending one is what a token costs. Written by
+Words are stored as runs of text, with the place where each piece ends, rather than as one message a piece: appending
+one is what a token costs, and costs little more memory than its letters. Written by
 the turn that runs; read by every attached stream.
 """
 
 import asyncio
 import time
+from array import array
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
@@ -41,10 +43,10 @@ class _Words:
     attempt: int
     time_ns: int
     offset: int
-    pieces: list[str] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
-    """Where each piece ends, in bytes of UTF-8 from `offset`."""
-    size_bytes: int = 0
+    text: bytearray = field(default_factory=bytearray)
+    ends: "array[int]" = field(default_factory=lambda: array("I"))
+    """Where each piece ends in `text`."""
+    size_bytes: int = _EVENT_OVERHEAD_BYTES
 
 
 class EventLog:
@@ -82,23 +84,23 @@ class EventLog:
     def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
         """Stores words that begin `offset` bytes into the turn's text; returns how many bytes they are."""
         self.head_seq += 1
-        size_bytes = len(text) if text.isascii() else len(text.encode())
+        piece = text.encode()
         last = self._entries[-1] if self._entries else None
         if (
             not isinstance(last, _Words)
             or last.turn_id != turn_id
             or last.attempt != attempt
-            or last.ends[-1] + size_bytes > READ_BYTES
+            or len(last.text) + len(piece) > READ_BYTES
         ):
             last = _Words(self.head_seq, turn_id, attempt, time.time_ns(), offset)
             self._add(last)
-        last.pieces.append(text)
-        last.ends.append(offset - last.offset + size_bytes)
-        last.size_bytes += size_bytes + 64
-        self._bytes += size_bytes + 64
+        last.text += piece
+        last.ends.append(len(last.text))
+        last.size_bytes += len(piece) + last.ends.itemsize
+        self._bytes += len(piece) + last.ends.itemsize
         self._shrink()
         self._wake()
-        return size_bytes
+        return len(piece)
 
     def end(self, error: AgentringError) -> None:
         """Ends every attached stream with an error, after what is stored; the first one stays."""
@@ -122,7 +124,7 @@ class EventLog:
         events: list[session_pb2.Event] = []
         if after_seq + 1 < self.oldest_seq:
             gap_end = min(self.oldest_seq - 1, limit)
-            events.append(self._gap(after_seq + 1, gap_end))
+            events.append(self.gap(after_seq + 1, gap_end))
             after_seq = gap_end
         size_bytes = 0
         index = bisect_right(self._entries, after_seq + 1, key=lambda entry: entry.first_seq) - 1
@@ -150,18 +152,20 @@ class EventLog:
 
     def _merged(self, words: _Words, after_seq: int, limit: int) -> session_pb2.Event:
         start = max(0, after_seq + 1 - words.first_seq)
-        stop = min(len(words.pieces), limit + 1 - words.first_seq)
+        stop = min(len(words.ends), limit + 1 - words.first_seq)
         event = session_pb2.Event(
             seq=words.first_seq + stop - 1, epoch=self._epoch, turn_id=words.turn_id, attempt=words.attempt
         )
         if stop - start > 1:
             event.first_seq = words.first_seq + start
         event.time.FromNanoseconds(words.time_ns)
-        event.text_delta.offset = words.offset + (words.ends[start - 1] if start else 0)
-        event.text_delta.text = "".join(words.pieces[start:stop])
+        begin = words.ends[start - 1] if start else 0
+        event.text_delta.offset = words.offset + begin
+        event.text_delta.text = words.text[begin : words.ends[stop - 1]].decode()
         return event
 
-    def _gap(self, first_seq: int, seq: int) -> session_pb2.Event:
+    def gap(self, first_seq: int, seq: int) -> session_pb2.Event:
+        """Says that these numbers are no longer kept."""
         return session_pb2.Event(seq=seq, first_seq=first_seq, epoch=self._epoch, gap=session_pb2.Gap())
 
     def _add(self, entry: _Single | _Words) -> None:

@@ -71,6 +71,8 @@ class Session:
         self._slots = slots
         self._mailbox = Mailbox(mailbox_size)
         self._turns = dict(stored.turns)
+        self._outcomes: dict[str, Event] = {}
+        """The last event of each turn that has ended."""
         self._running: _Running | None = None
         self._accepting = asyncio.Lock()
         self._draining = False
@@ -112,6 +114,14 @@ class Session:
         if (turn := self._turns.get(turn_id)) is None:
             raise TurnNotFound
         return turn
+
+    def lost_story(self, turn: StoredTurn) -> list[Event]:
+        """What can still be told of an ended turn whose last event the log has dropped: a gap and the outcome; empty
+        where the log has it."""
+        outcome = self._outcomes.get(turn.turn_id)
+        if outcome is None or outcome.seq >= self.log.oldest_seq:
+            return []
+        return [self.log.gap(turn.accepted_seq, outcome.seq - 1), outcome]
 
     async def submit(
         self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType
@@ -262,8 +272,8 @@ class Session:
 
     def _publish_end(self, ended: StoredTurn, event: Event) -> None:
         event.turn_id, event.attempt = ended.turn_id, 1
-        self._turns[ended.turn_id] = replace(ended, end_seq=self.log.head_seq + 1)
-        self.log.append(event)
+        self._turns[ended.turn_id] = replace(ended, end_seq=self.log.append(event))
+        self._outcomes[ended.turn_id] = event
 
     def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
         if self.closed:

@@ -20,7 +20,7 @@ from google.protobuf.message import Error as ProtobufError
 
 from agent_node.agent import Agent, JsonObject, PastTurn, Result
 from agent_node.audit import AuditLog
-from agent_node.event_log import EventLog
+from agent_node.event_log import READ_BYTES, EventLog
 from agentring.cluster.lease import Lease
 from agentring.errors import MalformedRequest, NodeFenced
 from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
@@ -205,9 +205,11 @@ class Run:
         size_bytes = len(text.encode())
         if self.text_bytes + size_bytes > self._env.limits.max_text_bytes:
             raise _OutputLimit
-        self._log.append_text(self._given.turn_id, self._given.attempt, self.text_bytes, text)
+        # No event is larger than what the log merges: a character takes at most 4 bytes.
+        for start in range(0, len(text), READ_BYTES // 4):
+            piece = text[start : start + READ_BYTES // 4]
+            self.text_bytes += self._log.append_text(self._given.turn_id, self._given.attempt, self.text_bytes, piece)
         self._texts.append(text)
-        self.text_bytes += size_bytes
 
     def _append(self, event: session_pb2.Event) -> None:
         self._env.lease.check()

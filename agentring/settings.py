@@ -27,7 +27,8 @@ from agentring.cluster.etcd import EtcdTls
 
 EXIT_BAD_SETTINGS = 2
 
-_HOST_PORT = r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):[0-9]{1,5}"
+_MAX_PORT = 65_535
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 
 
 def _split(value: Any) -> Any:
@@ -38,16 +39,25 @@ def _split(value: Any) -> Any:
     return value
 
 
-def _are_endpoints(words: tuple[str, ...]) -> tuple[str, ...]:
+def _host_port(word: str) -> str:
+    found = _HOST_PORT.fullmatch(word)
+    if not found or int(found[2]) > _MAX_PORT:  # gRPC takes a larger one modulo 65,536
+        raise ValueError(f"{word!r} is not host:port")
+    return word
+
+
+def _endpoints(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
-        if not re.fullmatch(f"(https?://)?{_HOST_PORT}/?", word):
-            raise ValueError(f"{word!r} is not host:port, http://host:port or https://host:port")
+        try:
+            _host_port(re.sub("^https?://", "", word).removesuffix("/"))
+        except ValueError:
+            raise ValueError(f"{word!r} is not host:port, http://host:port or https://host:port") from None
     return words
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A list: comma separated, or the flag repeated."""
-HostPort = Annotated[str, Field(pattern=f"^{_HOST_PORT}$")]
+HostPort = Annotated[str, AfterValidator(_host_port)]
 
 
 class ProcessSettings(BaseSettings):
@@ -56,7 +66,7 @@ class ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AGENTRING_", frozen=True, extra="forbid", validate_default=True)
 
     listen: HostPort = Field("127.0.0.1:0", description="host:port to serve on; port 0: a free one")
-    etcd: Annotated[Words, AfterValidator(_are_endpoints)] = Field(
+    etcd: Annotated[Words, AfterValidator(_endpoints)] = Field(
         ("http://127.0.0.1:2379",), min_length=1, description="etcd's endpoints"
     )
     etcd_timeout_s: float = Field(2.0, gt=0, le=60, description="deadline of one call to etcd")

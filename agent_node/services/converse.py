@@ -123,6 +123,9 @@ class _Frames:
 
     async def _replay(self, turn: StoredTurn) -> None:
         """Tells again what this stream will not be sent by itself any more."""
+        if lost := self._session.lost_story(turn):
+            await self._attachment.tell(lost)
+            return
         seq, through_seq = turn.accepted_seq - 1, self._attachment.through_seq
         if turn.end_seq is not None:
             through_seq = min(through_seq, turn.end_seq)

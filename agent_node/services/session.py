@@ -36,6 +36,9 @@ class SessionService:
         """Streams one turn."""
         session, turn, _ = await self._submit(request, call)
         await accept(call, self._incarnations.current, session.claim.epoch)
+        if lost := session.lost_story(turn):
+            await call.send(session_pb2.RunTurnResponse(through_seq=lost[-1].seq, acked_frame=1, events=lost))
+            return
         with Attachment(
             session.log, turn.accepted_seq - 1, turn_id=turn.turn_id, heartbeat_s=self._settings.heartbeat_s
         ) as attachment:

@@ -117,6 +117,10 @@ def test_settings_do_not_change() -> None:
         ("--unheard-of=1", "error parsing CLI: unrecognized arguments: --unheard-of=1"),
         ("--dep=1", "error parsing CLI: unrecognized arguments: --dep=1"),
         ("word", "error parsing CLI: unrecognized arguments: word"),
+        ("--listen=here", "--listen: 'here' is not host:port"),
+        ("--listen=127.0.0.1:99999", "--listen: '127.0.0.1:99999' is not host:port"),
+        ("--listen=:1", "--listen: ':1' is not host:port"),
+        ("--etcd=x:65536", "--etcd: 'x:65536' is not host:port, http://host:port or https://host:port"),
         ("--etcd=ftp://x:1", "--etcd: 'ftp://x:1' is not host:port, http://host:port or https://host:port"),
         ("--etcd=http://x", "--etcd: 'http://x' is not host:port, http://host:port or https://host:port"),
         ("--etcd=", "--etcd: Tuple should have at least 1 item after validation, not 0"),
@@ -135,10 +139,7 @@ def test_a_wrong_flag_ends_the_process_with_one_line_that_names_it(
     assert refused(capsys, Settings, flag) == [f"{PROGRAM}: {told}"]
 
 
-@pytest.mark.parametrize(
-    ("flag", "name"),
-    [("--listen=here", "--listen"), ("--cluster=a/b", "--cluster"), ("--log-level=loud", "--log-level")],
-)
+@pytest.mark.parametrize(("flag", "name"), [("--cluster=a/b", "--cluster"), ("--log-level=loud", "--log-level")])
 def test_a_flag_of_the_wrong_form_is_named(capsys: pytest.CaptureFixture[str], flag: str, name: str) -> None:
     (line,) = refused(capsys, Settings, flag)
     assert line.startswith(f"{PROGRAM}: {name}: String should match pattern")
@@ -218,10 +219,16 @@ def test_a_nodes_name_can_stand_in_a_key_and_in_a_header(capsys: pytest.CaptureF
     assert line.startswith(f"{PROGRAM}: --node-id: String should match pattern")
 
 
-@pytest.mark.parametrize("address", ["here", "é:1", "a:1\n", "a b:1", "a:x"])
+@pytest.mark.parametrize("address", ["here", "é:1", "a:1\n", "a b:1", "a:x", "a:1 b:2", "a:\N{ARABIC-INDIC DIGIT ONE}"])
 def test_a_nodes_address_can_stand_in_a_header(capsys: pytest.CaptureFixture[str], address: str) -> None:
-    (line,) = refused(capsys, NodeSettings, *NODE_FLAGS, f"--advertise={address}")
-    assert line.startswith(f"{PROGRAM}: --advertise: String should match pattern")
+    assert refused(capsys, NodeSettings, *NODE_FLAGS, f"--advertise={address}") == [
+        f"{PROGRAM}: --advertise: {address!r} is not host:port"
+    ]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "0.0.0.0:65535", "[::1]:80", "some-host.example:7700"])
+def test_an_address_is_a_host_and_a_port(address: str) -> None:
+    assert load(Settings, [f"--listen={address}", f"--etcd={address}"], program=PROGRAM).listen == address
 
 
 def test_labels_are_read_by_key() -> None:
