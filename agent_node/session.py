@@ -8,7 +8,6 @@ Made by the host, which also owns the task that runs `run`. The session's servic
 """
 
 import asyncio
-import hashlib
 from dataclasses import dataclass, field, replace
 
 import structlog
@@ -16,9 +15,11 @@ import structlog
 from agent_node.agent import Agent, PastTurn
 from agent_node.audit import AuditLog
 from agent_node.event_log import EventLog
+from agent_node.fingerprint import input_fingerprint
+from agent_node.json_values import from_struct
 from agent_node.mailbox import Mailbox, WaitingTurn
 from agent_node.store import Store, StoredSession, StoredTurn, TurnCommit
-from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, from_struct, run_agent
+from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, run_agent
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,
@@ -295,9 +296,3 @@ class Session:
     def _set_idle(self) -> None:
         if self._running is None and not len(self._mailbox):
             self._idle.set()
-
-
-def input_fingerprint(given: session_pb2.Input, *more: str) -> bytes:
-    """The same for equal inputs; of 32 bytes."""
-    raw = given.SerializeToString(deterministic=True)
-    return hashlib.sha256(b"\0".join([*(part.encode() for part in more), raw])).digest()

@@ -16,10 +16,11 @@ import structlog
 from agent_node.activation import Activations
 from agent_node.agent import Agent
 from agent_node.event_log import EventLog
-from agent_node.session import input_fingerprint
+from agent_node.fingerprint import input_fingerprint
+from agent_node.json_values import from_struct
 from agent_node.settings import NodeSettings
 from agent_node.task_run import TaskRun
-from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, from_struct, run_agent
+from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, run_agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

@@ -9,22 +9,21 @@ is the caller's."""
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
 import structlog
-from google.protobuf import json_format, struct_pb2
-from google.protobuf.message import Error as ProtobufError
+from google.protobuf import struct_pb2
 
 from agent_node.agent import Agent, JsonObject, PastTurn, Result
 from agent_node.audit import AuditLog
 from agent_node.event_log import READ_BYTES, EventLog
+from agent_node.json_values import NotJson, to_struct, to_value
 from agentring.cluster.lease import Lease
-from agentring.errors import MalformedRequest, NodeFenced
+from agentring.errors import NodeFenced
 from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
-from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
 
 _BREATHE_EVERY = 32
@@ -94,10 +93,6 @@ class RunEnvironment:
 
 class _OutputLimit(Exception):
     """More words than allowed."""
-
-
-class _Unserializable(Exception):
-    """State, result or arguments are not JSON, or too large."""
 
 
 class Run:
@@ -172,12 +167,12 @@ class Run:
             _log.warning("tool_failed", tool=name, error_id=answer.error_id, exc_info=True)
             self._append(session_pb2.Event(tool_result=answer))
             raise
-        answer.result.CopyFrom(_to_value(result))
+        answer.result.CopyFrom(to_value(result))
         self._append(session_pb2.Event(tool_result=answer))
         return result
 
     def take(self, event: str | Result) -> None:
-        """Deals with what the agent yielded. Raises NodeFenced, _OutputLimit, _Unserializable."""
+        """Deals with what the agent yielded. Raises NodeFenced, _OutputLimit, NotJson."""
         if isinstance(event, str):
             if event:
                 self._take_words(event)
@@ -187,13 +182,13 @@ class Run:
             raise TypeError(f"an agent yields str or Result, not {type(event).__name__}")
 
     def completed(self) -> Completed:
-        """The outcome, the agent having come to its end. Raises _Unserializable, NodeFenced."""
+        """The outcome, the agent having come to its end. Raises NotJson, NodeFenced."""
         try:
             state_json = json.dumps(self.state, ensure_ascii=False, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
-            raise _Unserializable from error
+            raise NotJson from error
         if len(state_json) > self._env.limits.max_state_bytes:
-            raise _Unserializable
+            raise NotJson
         before = json.loads(self._given.state_json)
         changed = sorted(key for key in before.keys() | self.state.keys() if before.get(key) != self.state.get(key))
         if changed and self._given.turn_id:
@@ -237,7 +232,7 @@ async def run_agent(
         reason, cause = ("TURN_DEADLINE" if deadline.expired() else reason), error
     except _OutputLimit as error:
         reason, cause = "OUTPUT_LIMIT", error
-    except _Unserializable as error:
+    except NotJson as error:
         reason, cause = "STATE_INVALID", error
     except asyncio.CancelledError as error:
         task = asyncio.current_task()
@@ -247,7 +242,8 @@ async def run_agent(
     except (Exception, SystemExit) as error:  # an agent's sys.exit() would end the node
         cause = error
     error_id = _error_id()
-    _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=cause)
+    # Where a bound was met the traceback would show only our own frames.
+    _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=cause if reason == "AGENT_ERROR" else None)
     return Failed(reason, error_id)
 
 
@@ -259,44 +255,6 @@ async def _drive(events: AsyncIterator[str | Result], run: Run) -> None:
             count += 1
             if count % _BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
-
-
-def to_struct(data: Mapping[str, Any]) -> struct_pb2.Struct:
-    """A JSON object as the wire has it. Raises _Unserializable."""
-    struct = struct_pb2.Struct()
-    try:
-        json.dumps(dict(data), allow_nan=False)
-        struct.update(dict(data))
-        # Where it will stand: messages nest at most 100 deep, and an event that nobody can read would end every stream.
-        ended = session_pb2.Event(turn_completed=session_pb2.TurnCompleted(result=struct))
-        size_bytes = len(session_pb2.ConverseResponse(events=[ended]).SerializeToString())
-    except (TypeError, ValueError, AttributeError, ProtobufError, RecursionError) as error:
-        raise _Unserializable from error
-    if size_bytes > MAX_MESSAGE_BYTES:
-        raise _Unserializable
-    return struct
-
-
-def from_struct(struct: struct_pb2.Struct) -> JsonObject:
-    """A JSON object as an agent has it; whole numbers come as int. Raises MalformedRequest where it is none (NaN)."""
-    try:
-        return {name: _from_value(json_format.MessageToDict(value)) for name, value in struct.fields.items()}
-    except (ValueError, json_format.SerializeToJsonError):
-        raise MalformedRequest from None
-
-
-def _from_value(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
-        return int(value)
-    if isinstance(value, dict):
-        return {name: _from_value(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_from_value(item) for item in value]
-    return value
-
-
-def _to_value(data: Any) -> struct_pb2.Value:
-    return to_struct({"value": data}).fields["value"]
 
 
 def _error_id() -> str:

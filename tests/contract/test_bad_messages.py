@@ -22,7 +22,17 @@ from agentring.v1 import session_pb2, task_pb2
 from harness.agents import nested
 from harness.client import connect, run_turn, turn
 from harness.cluster import Cluster
-from harness.raw import CLUSTER, SESSIONS, TASKS, assert_is, assert_refused, converse, exchange, status_of
+from harness.raw import (
+    CLUSTER,
+    SESSIONS,
+    TASKS,
+    assert_is,
+    assert_refused,
+    assert_stream_refused,
+    converse,
+    exchange,
+    status_of,
+)
 from harness.streams import Conversation
 
 KiB, MiB = 1 << 10, 1 << 20
@@ -113,7 +123,7 @@ async def test_a_bad_input_inside_of_a_request_is_malformed(channel: aio.Channel
     await assert_refused(exchange(channel, SESSIONS + "SubmitTurn", _run_turn(name, bad)), MalformedRequest())
     await assert_refused(exchange(channel, TASKS + "RunTask", _run_task(name, bad)), MalformedRequest())
     frames = _opening_and_turn(name, bad)
-    await assert_refused(converse(channel, frames, silent_after=True), MalformedRequest())
+    await assert_stream_refused(channel, frames, MalformedRequest())
 
 
 async def test_an_input_as_deep_as_messages_can_be_is_served(channel: aio.Channel, name: str) -> None:
@@ -143,7 +153,7 @@ async def test_a_request_without_its_turn_is_malformed(channel: aio.Channel, nam
 
 async def test_an_empty_frame_ends_the_stream(channel: aio.Channel, name: str) -> None:
     opening = session_pb2.ConverseRequest(open=session_pb2.Open(session_id=name, agent="echo"))
-    await assert_refused(converse(channel, [opening, b""], silent_after=True), MalformedRequest())
+    await assert_stream_refused(channel, [opening, b""], MalformedRequest())
 
 
 def _sized(session_id: str, size_bytes: int) -> session_pb2.RunTurnRequest:
@@ -176,7 +186,7 @@ async def test_a_message_over_1_mib_is_refused(channel: aio.Channel, name: str, 
 async def test_a_later_frame_over_1_mib_ends_the_stream(channel: aio.Channel, name: str) -> None:
     opening = session_pb2.ConverseRequest(open=session_pb2.Open(session_id=name, agent="echo"))
     frame = session_pb2.ConverseRequest(turn=turn("x" * (MiB + 1)))
-    await assert_refused(converse(channel, [opening, frame], silent_after=True), MessageTooLarge())
+    await assert_stream_refused(channel, [opening, frame], MessageTooLarge())
 
 
 async def test_a_compressed_message_is_served_by_its_size_when_unpacked(channel: aio.Channel, name: str) -> None:

@@ -11,7 +11,7 @@ from agentring.v1 import session_pb2, session_pb2_grpc
 from agentring.v1.session_pb2 import ConverseRequest
 from harness.client import TIMEOUT_S, run_turn, turn
 from harness.cluster import Cluster
-from harness.raw import CLUSTER, NODE, SESSIONS, TASKS, assert_refused, converse, exchange
+from harness.raw import CLUSTER, NODE, SESSIONS, TASKS, assert_refused, assert_stream_refused, converse, exchange
 from harness.streams import Conversation, assert_gapless
 
 FRAMES: dict[str, ConverseRequest | bytes] = {
@@ -30,9 +30,9 @@ def _opening(name: str) -> ConverseRequest:
 
 @pytest.mark.parametrize("first", FRAMES)
 async def test_a_first_frame_that_is_not_open_is_refused(channel: aio.Channel, name: str, first: str) -> None:
-    await assert_refused(converse(channel, [FRAMES[first]], silent_after=True), FirstFrameNotOpen())
+    await assert_stream_refused(channel, [FRAMES[first]], FirstFrameNotOpen())
     route = (("x-session-id", name), ("x-agent", "echo"))
-    await assert_refused(converse(channel, [FRAMES[first]], metadata=route, silent_after=True), FirstFrameNotOpen())
+    await assert_stream_refused(channel, [FRAMES[first]], FirstFrameNotOpen(), metadata=route)
 
 
 async def test_a_stream_without_a_frame_is_refused(channel: aio.Channel) -> None:
@@ -42,7 +42,7 @@ async def test_a_stream_without_a_frame_is_refused(channel: aio.Channel) -> None
 async def test_a_second_open_ends_the_stream_but_not_its_turns(channel: aio.Channel, name: str) -> None:
     given = turn(tokens=5, rate=50)
     frames = [_opening(name), ConverseRequest(turn=given), _opening(name)]
-    await assert_refused(converse(channel, frames, silent_after=True), SecondOpen())
+    await assert_stream_refused(channel, frames, SecondOpen())
     told = await run_turn(channel, name, given)
     assert told.result == {"tokens": 5}
 
@@ -105,8 +105,9 @@ async def test_an_unknown_method_with_a_session_is_asked_of_its_owner(channel: a
 
 async def test_an_unknown_method_that_is_streamed_is_not_served(channel: aio.Channel, name: str) -> None:
     for metadata in ((), (("x-session-id", name), ("x-agent", "echo"))):
-        call = converse(channel, [b"x"], method="/users.Own/Method", metadata=metadata, silent_after=True)
-        await assert_refused(call, MethodNotImplemented())
+        await assert_stream_refused(
+            channel, [b"x"], MethodNotImplemented(), method="/users.Own/Method", metadata=metadata
+        )
 
 
 @pytest.mark.parametrize("method", [SESSIONS + "ListSessions", TASKS + "ListTasks"])

@@ -16,7 +16,7 @@ from agentring.errors import (
 from agentring.v1 import session_pb2, session_pb2_grpc, task_pb2, task_pb2_grpc
 from agentring.v1.session_pb2 import ConverseRequest, Open
 from harness.client import TIMEOUT_S, run_task, run_turn, turn
-from harness.raw import SESSIONS, TASKS, assert_is, assert_refused, converse, exchange
+from harness.raw import SESSIONS, TASKS, assert_is, assert_refused, assert_stream_refused, exchange
 from harness.streams import Conversation, Stream, assert_gapless, watch
 
 TURN_METHODS = ("RunTurn", "SubmitTurn")
@@ -125,7 +125,7 @@ async def test_after_seq_beyond_the_head_is_out_of_range(channel: aio.Channel, n
 async def test_after_seq_in_a_new_session_is_out_of_range(channel: aio.Channel, name: str) -> None:
     opening = ConverseRequest(open=Open(session_id=name, agent="echo", after_seq=5))
     expected = ResumeOffsetExpired(oldest_seq=1, head_seq=0)
-    await assert_refused(converse(channel, [opening], silent_after=True), expected)
+    await assert_stream_refused(channel, [opening], expected)
 
 
 async def test_after_seq_older_than_what_is_kept_is_out_of_range(tight: aio.Channel, name: str) -> None:
@@ -150,7 +150,7 @@ async def _assert_cannot_resume(channel: aio.Channel, name: str, after_seq: int,
     request = session_pb2.WatchSessionRequest(session_id=name, after_seq=after_seq)
     await assert_refused(exchange(channel, SESSIONS + "WatchSession", request), expected)
     opening = ConverseRequest(open=Open(session_id=name, agent="", after_seq=after_seq))
-    await assert_refused(converse(channel, [opening], silent_after=True), expected)
+    await assert_stream_refused(channel, [opening], expected)
 
 
 async def test_a_replay_says_what_is_no_longer_kept(tight: aio.Channel, name: str) -> None:
@@ -187,7 +187,7 @@ async def test_a_closed_session_takes_nothing_more(channel: aio.Channel, name: s
     for method in TURN_METHODS:
         await assert_refused(exchange(channel, SESSIONS + method, _run(name, turn(), "holding")), SessionClosed())
     opening = ConverseRequest(open=Open(session_id=name, agent="holding"))
-    await assert_refused(converse(channel, [opening], silent_after=True), SessionClosed())
+    await assert_stream_refused(channel, [opening], SessionClosed())
     session = await _describe(channel, name)
     assert (session.closed, session.running_turn_id, session.waiting_turns) == (True, "", 0)
     await _close(channel, name)

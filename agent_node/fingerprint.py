@@ -1,0 +1,11 @@
+"""Tells the same input sent again from another one under the same turn_id or task key."""
+
+import hashlib
+
+from agentring.v1 import session_pb2
+
+
+def input_fingerprint(given: session_pb2.Input, *more: str) -> bytes:
+    """The same for equal inputs; of 32 bytes."""
+    raw = given.SerializeToString(deterministic=True)
+    return hashlib.sha256(b"\0".join([*(part.encode() for part in more), raw])).digest()
