@@ -128,6 +128,8 @@ class _RelayedCall:
         self._messages = ClientMessages(self._read)
         self._accepted = False
         self._status_lost = False
+        self._client_error: AgentringError | None = None
+        """What the client sent that cannot be carried."""
         remaining_s = context.time_remaining()
         self._deadline_s = time.monotonic() + remaining_s if remaining_s is not None else None
 
@@ -183,8 +185,16 @@ class _RelayedCall:
         try:
             async with asyncio.TaskGroup() as group:
                 pump = group.create_task(self._pump(upstream))
-                not_taken = await self._carry_answers(upstream, walk)
+                try:
+                    not_taken = await self._carry_answers(upstream, walk)
+                except (asyncio.CancelledError, AgentringError):
+                    task = asyncio.current_task()
+                    if self._client_error is None or task is None or task.cancelling():
+                        raise
+                    not_taken = None
                 pump.cancel()
+                if self._client_error is not None:
+                    raise self._client_error
                 return not_taken
         finally:
             upstream.cancel()
@@ -192,7 +202,16 @@ class _RelayedCall:
     async def _pump(self, upstream: aio.StreamStreamCall[bytes, bytes]) -> None:
         """The client's messages to the node, and the end of them."""
         place = 0
-        while (message := await self._messages.get(place)) is not None:
+        while True:
+            try:
+                message = await self._messages.get(place)
+            except AgentringError as error:
+                # Ended from the upstream's side: a write to the client, cut off in the middle, would block the status.
+                self._client_error = error
+                upstream.cancel()
+                return
+            if message is None:
+                break
             try:
                 await upstream.write(message)
             except (aio.AioRpcError, asyncio.InvalidStateError) as error:

@@ -11,7 +11,17 @@ from agentring.v1 import session_pb2, session_pb2_grpc
 from agentring.v1.session_pb2 import ConverseRequest
 from harness.client import TIMEOUT_S, run_turn, turn
 from harness.cluster import Cluster
-from harness.raw import CLUSTER, NODE, SESSIONS, TASKS, assert_refused, assert_stream_refused, converse, exchange
+from harness.raw import (
+    CLUSTER,
+    NODE,
+    SESSIONS,
+    TASKS,
+    assert_refused,
+    assert_stream_refused,
+    converse,
+    exchange,
+    open_stream,
+)
 from harness.streams import Conversation, assert_gapless
 
 FRAMES: dict[str, ConverseRequest | bytes] = {
@@ -53,14 +63,14 @@ async def test_a_silent_stream_ends_in_time(tight: aio.Channel, name: str, with_
     methods += [TASKS + each for each in ("RunTask", "GetTask")]
     route = (("x-session-id", name), ("x-task-key", name), ("x-agent", "echo")) if with_route else ()
     began_s = asyncio.get_running_loop().time()
-    calls = [converse(tight, [], method=method, metadata=route, silent_after=True) for method in methods]
+    calls = [open_stream(tight, method=method, metadata=route) for method in methods]
     await asyncio.gather(*(assert_refused(call, FirstFrameTimeout()) for call in calls))
     assert 0.5 <= asyncio.get_running_loop().time() - began_s < TIMEOUT_S / 2
 
 
 async def test_a_silent_call_of_the_routers_own_services_ends_in_time(tight: aio.Channel) -> None:
     methods = ("/grpc.health.v1.Health/Check", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
-    calls = [converse(tight, [], method=method, silent_after=True) for method in methods]
+    calls = [open_stream(tight, method=method) for method in methods]
     await asyncio.gather(*(assert_refused(call, FirstFrameTimeout()) for call in calls))
 
 

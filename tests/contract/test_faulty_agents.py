@@ -33,8 +33,7 @@ def _failure(cluster: Cluster, told: Told) -> session_pb2.TurnFailed:
     assert told.kinds.count("turn_failed") == 1
     failed = told.events[-1].turn_failed
     assert re.fullmatch("[0-9a-f]{16}", failed.error_id)
-    if SECRET not in "".join(event.text_delta.text for event in told.events):
-        assert SECRET not in str(told.events)
+    assert SECRET not in str(told.events)
     logged = cluster.nodes[told.node].process.log.read_text()
     assert [line for line in logged.splitlines() if failed.error_id in line and "agent_failed" in line]
     return failed
@@ -76,7 +75,7 @@ async def test_a_tool_that_raises_is_told_with_an_opaque_id(cluster: Cluster, ch
 
 
 @pytest.mark.parametrize("what", ["deep result", "deep tool arguments", "deep tool result"])
-@pytest.mark.parametrize("depth", [30, 32, 33, 34, 150])
+@pytest.mark.parametrize("depth", [30, 33, 34, 150])
 async def test_what_is_nested_too_deeply_to_be_read_fails_its_turn_alone(
     cluster: Cluster, channel: aio.Channel, name: str, what: str, depth: int
 ) -> None:
@@ -85,7 +84,7 @@ async def test_what_is_nested_too_deeply_to_be_read_fails_its_turn_alone(
     assert_gapless(told.events, 0)
     if depth == 30:
         assert told.kinds[-1] == "turn_completed"
-    elif depth > 32:
+    else:
         assert _failure(cluster, told).reason == "STATE_INVALID"
     assert (await run_turn(channel, name, turn("count"), agent="faulty")).result["turns"] == 1
 

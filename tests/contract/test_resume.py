@@ -3,13 +3,12 @@
 import asyncio
 
 import pytest
-from contract.test_wire import PIECES, TEXT
 from grpc import aio
 
 from agentring.v1 import session_pb2, session_pb2_grpc, task_pb2, task_pb2_grpc
 from harness.client import TIMEOUT_S, connect, run_task, run_turn, turn
 from harness.cluster import Cluster
-from harness.streams import Conversation, Stream, Words, assert_gapless, first_seq, merged, watch
+from harness.streams import PIECES, TEXT, Conversation, Stream, Words, assert_gapless, first_seq, merged, watch
 
 Sessions, Tasks = session_pb2_grpc.SessionServiceStub, task_pb2_grpc.TaskServiceStub
 

@@ -52,6 +52,11 @@ class Process:
     def send(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)
 
+    def freeze(self) -> None:
+        """Stops the process, and returns once all of it stands still; SIGCONT lets it go on."""
+        self._popen.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, self.pid, os.WSTOPPED)
+
     def wait(self, timeout_s: float = STOP_S) -> int:
         return self._popen.wait(timeout_s)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import grpc
@@ -47,25 +48,34 @@ def converse(
     *,
     method: str = SESSIONS + "Converse",
     metadata: Metadata = (),
-    silent_after: bool = False,
     timeout_s: float = TIMEOUT_S,
 ) -> aio.StreamStreamCall[bytes, bytes]:
-    """Sends messages one after the other; then closes the client's side, unless it falls silent."""
+    """Sends messages one after the other; then closes the client's side."""
 
     async def requests() -> AsyncIterator[bytes]:
         for message in messages:
             yield _raw(message)
-        if silent_after:
-            await asyncio.Event().wait()
 
     send: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
     return send(requests(), timeout=timeout_s, metadata=metadata)
 
 
+def open_stream(
+    channel: aio.Channel,
+    *,
+    method: str = SESSIONS + "Converse",
+    metadata: Metadata = (),
+    timeout_s: float = TIMEOUT_S,
+) -> aio.StreamStreamCall[bytes, bytes]:
+    """A stream on which nothing is sent but what the caller writes."""
+    send: aio.StreamStreamMultiCallable[bytes, bytes] = channel.stream_stream(method)
+    return send(timeout=timeout_s, metadata=metadata)
+
+
 async def status_of(call: Any) -> grpc.aio.AioRpcError:
     """How a call ends that must end with an error."""
     try:
-        async for _ in call:
+        while await call.read() is not aio.EOF:
             pass
     except aio.AioRpcError as error:
         return error
@@ -86,7 +96,11 @@ async def assert_stream_refused(
     call is made again.
     """
     for _ in range(5):
-        error = await status_of(converse(channel, messages, method=method, metadata=metadata, silent_after=True))
+        call = open_stream(channel, method=method, metadata=metadata)
+        with suppress(aio.AioRpcError, asyncio.InvalidStateError):  # it may end before all is written
+            for message in messages:
+                await call.write(_raw(message))
+        error = await status_of(call)
         if (error.code(), error.details()) != LOST:
             break
     assert_is(error, expected)

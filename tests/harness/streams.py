@@ -1,6 +1,7 @@
 """Streams of events under way: what has come so far, and waiting for what must come."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,10 @@ from grpc import aio
 from agentring.v1 import session_pb2, session_pb2_grpc
 from agentring.v1.session_pb2 import ConverseRequest, Event
 from harness.client import TIMEOUT_S
+
+TEXT = "Grüße aus Köln, 日本語も話せます, ein Emoji 🎉🎊 und kombinierende Zeichen: e\u0301 a\u030a — fertig.\n" * 3
+PIECES = re.findall(r"\S+\s*|\s+", TEXT)
+"""How `echo` cuts it; each piece has a number of its own."""
 
 ASIDE = ("opened", "turn_rejected", "heartbeat", "go_away")
 """Events that stand outside of the numbering."""

@@ -22,6 +22,8 @@ from harness.registrations import TTL_S, delete_node, identity, joined, put_node
 
 PATIENCE_S = 20.0
 N1 = NodeId("n1")
+OTHERS = [identity("n1", data_uuid="other"), identity("n1", boot_id="other")]
+"""Who cannot prove to be the successor of `identity("n1")`."""
 
 
 async def registered(etcd: EtcdClient, keys: Keys, name: str = "n1") -> Node:
@@ -77,13 +79,14 @@ async def test_a_later_registration_is_another_incarnation(etcd: EtcdClient, key
     assert second.incarnation > first.incarnation
 
 
+@pytest.mark.parametrize("other", OTHERS)
 async def test_a_second_node_of_the_same_name_waits_and_then_gives_up(
-    etcd_url: str, etcd: EtcdClient, keys: Keys
+    etcd_url: str, etcd: EtcdClient, keys: Keys, other: NodeIdentity
 ) -> None:
     first = await joined(etcd, keys, "n1")
     clock = FakeClock()
     async with LossyEtcd(etcd_url) as others:
-        second = asyncio.create_task(joined(others, keys, identity("n1", data_uuid="other"), clock=clock, timeout_s=5))
+        second = asyncio.create_task(joined(others, keys, other, clock=clock, timeout_s=5))
         for _ in range(3):
             await clock.next_due_s()
             assert not second.done()
@@ -113,7 +116,7 @@ async def test_a_second_node_of_the_same_name_joins_once_the_first_is_gone(etcd:
     assert (await registered(etcd, keys)).incarnation == second.incarnation
 
 
-@pytest.mark.parametrize("other", [identity("n1", data_uuid="other"), identity("n1", boot_id="other")])
+@pytest.mark.parametrize("other", OTHERS)
 async def test_without_time_to_wait_a_taken_name_is_refused_at_once(
     etcd: EtcdClient, keys: Keys, other: NodeIdentity
 ) -> None:
