@@ -58,7 +58,7 @@ class AgentMismatch(AgentringError):
 
     code: ClassVar[StatusCode] = StatusCode.FAILED_PRECONDITION
     reason: ClassVar[str] = "AGENT_MISMATCH"
-    sentence: ClassVar[str] = "the session is bound to another agent"
+    sentence: ClassVar[str] = "the session or task is bound to another agent"
     agent: str
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from agentring import metadata
 from agentring.errors import MessageTooLarge, MetadataTooLarge
 
 MAX_MESSAGE_BYTES = 1 << 20
@@ -40,13 +41,19 @@ CHANNEL_OPTIONS = (
 )
 
 
+_ROUTING = frozenset({metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.STREAM_ID})
+
+
 def check_message(message: bytes) -> None:
     """Raises MessageTooLarge."""
     if len(message) > MAX_MESSAGE_BYTES:
         raise MessageTooLarge
 
 
-def check_metadata(metadata: Iterable[tuple[str, str | bytes]]) -> None:
-    """Counts as HTTP/2 does, 32 bytes beside each name and value. Raises MetadataTooLarge."""
-    if sum(len(name) + len(value) + 32 for name, value in metadata) > MAX_METADATA_BYTES:
+def check_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> None:
+    """Counts as HTTP/2 does, 32 bytes beside each name and value. Raises MetadataTooLarge.
+
+    What routes is left out: a router adds it, and what it let through must not be too large for the node.
+    """
+    if sum(len(name) + len(value) + 32 for name, value in pairs if name not in _ROUTING) > MAX_METADATA_BYTES:
         raise MetadataTooLarge

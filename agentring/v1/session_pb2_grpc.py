@@ -120,7 +120,8 @@ class SessionServiceServicer:
     def CancelTurn(self, request, context):
         """Cancels a turn that waits or runs. Cancelling a turn that has ended changes nothing and says how it ended.
 
-        Errors: NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND.
+        Errors: INVALID_ARGUMENT INVALID_TURN_ID; NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND; FAILED_PRECONDITION
+        AGENT_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -129,7 +130,8 @@ class SessionServiceServicer:
     def WatchSession(self, request, context):
         """Streams the events of a session without sending anything.
 
-        Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
+        Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq};
+        FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -138,7 +140,7 @@ class SessionServiceServicer:
     def GetSession(self, request, context):
         """Tells what is known of a session. Never makes, claims or moves one.
 
-        Errors: NOT_FOUND SESSION_NOT_FOUND.
+        Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,7 +159,7 @@ class SessionServiceServicer:
         """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
         SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s).
 
-        Errors: NOT_FOUND SESSION_NOT_FOUND.
+        Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -76,17 +76,19 @@ class SessionServiceStub:
     CancelTurn: _grpc.UnaryUnaryMultiCallable[_session_pb2.CancelTurnRequest, _session_pb2.CancelTurnResponse]
     """Cancels a turn that waits or runs. Cancelling a turn that has ended changes nothing and says how it ended.
 
-    Errors: NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND.
+    Errors: INVALID_ARGUMENT INVALID_TURN_ID; NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND; FAILED_PRECONDITION
+    AGENT_MISMATCH.
     """
     WatchSession: _grpc.UnaryStreamMultiCallable[_session_pb2.WatchSessionRequest, _session_pb2.WatchSessionResponse]
     """Streams the events of a session without sending anything.
 
-    Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
+    Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq};
+    FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]
     """Tells what is known of a session. Never makes, claims or moves one.
 
-    Errors: NOT_FOUND SESSION_NOT_FOUND.
+    Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
     """Lists the tenant's sessions in the order of their ids, a page at a time.
@@ -97,7 +99,7 @@ class SessionServiceStub:
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
     SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s).
 
-    Errors: NOT_FOUND SESSION_NOT_FOUND.
+    Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
 
 @_typing.type_check_only
@@ -132,17 +134,19 @@ class SessionServiceAsyncStub(SessionServiceStub):
     CancelTurn: _aio.UnaryUnaryMultiCallable[_session_pb2.CancelTurnRequest, _session_pb2.CancelTurnResponse]  # type: ignore[assignment]
     """Cancels a turn that waits or runs. Cancelling a turn that has ended changes nothing and says how it ended.
 
-    Errors: NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND.
+    Errors: INVALID_ARGUMENT INVALID_TURN_ID; NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND; FAILED_PRECONDITION
+    AGENT_MISMATCH.
     """
     WatchSession: _aio.UnaryStreamMultiCallable[_session_pb2.WatchSessionRequest, _session_pb2.WatchSessionResponse]  # type: ignore[assignment]
     """Streams the events of a session without sending anything.
 
-    Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
+    Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq};
+    FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]  # type: ignore[assignment]
     """Tells what is known of a session. Never makes, claims or moves one.
 
-    Errors: NOT_FOUND SESSION_NOT_FOUND.
+    Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the tenant's sessions in the order of their ids, a page at a time.
@@ -153,7 +157,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
     SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s).
 
-    Errors: NOT_FOUND SESSION_NOT_FOUND.
+    Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -209,7 +213,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_pb2.CancelTurnResponse, _abc.Awaitable[_session_pb2.CancelTurnResponse]]:
         """Cancels a turn that waits or runs. Cancelling a turn that has ended changes nothing and says how it ended.
 
-        Errors: NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND.
+        Errors: INVALID_ARGUMENT INVALID_TURN_ID; NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND; FAILED_PRECONDITION
+        AGENT_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -220,7 +225,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_session_pb2.WatchSessionResponse], _abc.AsyncIterator[_session_pb2.WatchSessionResponse]]:
         """Streams the events of a session without sending anything.
 
-        Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
+        Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq};
+        FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
         """
 
     @_abc_1.abstractmethod
@@ -231,7 +237,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_session_pb2.GetSessionResponse, _abc.Awaitable[_session_pb2.GetSessionResponse]]:
         """Tells what is known of a session. Never makes, claims or moves one.
 
-        Errors: NOT_FOUND SESSION_NOT_FOUND.
+        Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """
 
     @_abc_1.abstractmethod
@@ -254,7 +260,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
         SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s).
 
-        Errors: NOT_FOUND SESSION_NOT_FOUND.
+        Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

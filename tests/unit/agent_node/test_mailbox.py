@@ -1,0 +1,48 @@
+"""The turns that wait."""
+
+import asyncio
+
+import pytest
+
+from agent_node.mailbox import Mailbox, WaitingTurn
+from agentring.errors import MailboxFull
+from agentring.v1 import session_pb2
+
+
+def waiting(turn_id: str) -> WaitingTurn:
+    return WaitingTurn(turn_id, session_pb2.Input())
+
+
+async def test_first_come_first_served() -> None:
+    mailbox = Mailbox(3)
+    for name in "abc":
+        mailbox.put(waiting(name))
+    assert [(await mailbox.get()).turn_id for _ in range(3)] == ["a", "b", "c"]
+    assert len(mailbox) == 0
+
+
+def test_it_is_bounded() -> None:
+    mailbox = Mailbox(1)
+    mailbox.put(waiting("a"))
+    with pytest.raises(MailboxFull):
+        mailbox.put(waiting("b"))
+    assert len(mailbox) == 1
+
+
+def test_a_turn_can_be_taken_back_once() -> None:
+    mailbox = Mailbox(2)
+    mailbox.put(waiting("a"))
+    mailbox.put(waiting("b"))
+    assert [mailbox.take_back("a"), mailbox.take_back("a")] == [True, False]
+    assert [each.turn_id for each in mailbox.take_back_all()] == ["b"]
+    assert len(mailbox) == 0
+
+
+async def test_a_cancelled_reader_loses_no_turn() -> None:
+    mailbox = Mailbox(1)
+    async with asyncio.TaskGroup() as group:
+        reader = group.create_task(mailbox.get())
+        await asyncio.sleep(0)
+        mailbox.put(waiting("a"))
+        reader.cancel()
+    assert (await mailbox.get()).turn_id == "a"
