@@ -1,0 +1,82 @@
+"""What sessions and task runs stand on, made up: a lease on a clock of the test's, claims in memory, plain agents."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, cast
+
+from agent_node.agent import AgentEvent, Result, TurnContext
+from agent_node.audit import NoAuditLog
+from agent_node.turn import RunEnvironment, TurnLimits
+from agentring.cluster.claim import Claim, Claims
+from agentring.cluster.lease import Lease
+from agentring.errors import AgentringError
+from agentring.ids import Epoch, NodeId, Revision, SessionRef, TaskRef
+from harness.clock import FakeClock
+
+TTL_S = 10
+
+
+def lease_on(clock: FakeClock) -> Lease:
+    """A lease that nobody renews: it is fenced once the clock has moved by TTL_S - 2 s."""
+    return Lease(cast(Any, None), clock, 1, TTL_S, clock.now_s())
+
+
+def environment(clock: FakeClock, *, timeout_s: float = 20.0) -> RunEnvironment:
+    """Of a node `n1`."""
+    return RunEnvironment(NodeId("n1"), lease_on(clock), NoAuditLog(), TurnLimits(timeout_s, 1 << 20, 1 << 16))
+
+
+class FakeClaims:
+    """Claims that succeed, each with a higher epoch, or fail as the test says."""
+
+    def __init__(self) -> None:
+        self.revision = 0
+        self.claimed: list[SessionRef | TaskRef] = []
+        self.released: list[Claim] = []
+        self.claim_error: AgentringError | None = None
+        self.held_elsewhere: AgentringError | None = None
+
+    @property
+    def as_claims(self) -> Claims:
+        return cast(Claims, self)
+
+    async def claim(self, ref: SessionRef | TaskRef) -> Claim:
+        await asyncio.sleep(0)
+        self.claimed.append(ref)
+        if self.claim_error is not None:
+            raise self.claim_error
+        self.revision += 1
+        return Claim(ref, Epoch(self.revision), Revision(self.revision))
+
+    async def release(self, claim: Claim) -> bool:
+        self.released.append(claim)
+        return True
+
+    async def raise_if_held_elsewhere(self, _ref: SessionRef | TaskRef) -> None:
+        if self.held_elsewhere is not None:
+            raise self.held_elsewhere
+
+
+class Stage:
+    """Agents that the test leads: `held` waits until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.go = asyncio.Event()
+        self.runs = 0
+
+    async def held(self, ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        """Says "begun", waits, counts in the state, says "done"."""
+        self.runs += 1
+        yield "begun "
+        self.begun.set()
+        await self.go.wait()
+        ctx.state["turns"] = ctx.state.get("turns", 0) + 1
+        yield "done"
+        yield Result({"turns": ctx.state["turns"]})
+
+    async def failing(self, ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        """Changes the state, then raises."""
+        ctx.state["turns"] = -1
+        yield "some words"
+        raise RuntimeError("not for clients")

@@ -1,0 +1,236 @@
+"""Sessions on their node: claimed once, one turn at a time, each turn ended once."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from agent_node.host import Host
+from agent_node.session import Session
+from agent_node.settings import NodeSettings
+from agent_node.store import MemoryStore
+from agentring.errors import (
+    AgentMismatch,
+    AgentNotFound,
+    AgentRequired,
+    CoordinatorUnavailable,
+    MailboxFull,
+    NodeDraining,
+    NodeFenced,
+    NodeOverloaded,
+    NotOwner,
+    SessionClosed,
+    SessionNotFound,
+    TurnIdReused,
+    TurnInProgress,
+)
+from agentring.ids import parse_session
+from agentring.v1 import session_pb2
+from agentring.v1.session_pb2 import ON_BUSY_ENQUEUE, ON_BUSY_INTERRUPT, ON_BUSY_REJECT
+from harness.clock import FakeClock
+from harness.premises import TTL_S, FakeClaims, Stage, environment
+
+REF = parse_session("", "s")
+
+
+class Node:
+    """A host and all that it stands on."""
+
+    def __init__(self, tasks: asyncio.TaskGroup, tmp_path: Path, **settings: float) -> None:
+        self.clock = FakeClock()
+        self.claims = FakeClaims()
+        self.stage = Stage()
+        self.env = environment(self.clock)
+        self.host = Host(
+            self.env,
+            self.claims.as_claims,
+            MemoryStore(max_history_turns=10),
+            {"held": self.stage.held, "failing": self.stage.failing},
+            self.clock,
+            NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path, **settings}),
+            asyncio.Semaphore(10),
+            tasks,
+        )
+
+
+@asynccontextmanager
+async def running(tmp_path: Path, **settings: float) -> AsyncIterator[Node]:
+    async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
+        node = Node(tasks, tmp_path, **settings)
+        yield node
+        node.host.drop_all(NodeFenced())
+
+
+def words(text: str = "hi") -> session_pb2.Input:
+    return session_pb2.Input(text=text)
+
+
+async def until_ended(session: Session, turn_id: str) -> str:
+    """The kind of the turn's last event."""
+    woken = asyncio.Event()
+    session.log.subscribe(woken)
+    while (end_seq := session.turn(turn_id).end_seq) is None:
+        woken.clear()
+        await woken.wait()
+    session.log.unsubscribe(woken)
+    _, (event,) = session.log.read(end_seq - 1, end_seq)
+    return str(event.WhichOneof("body"))
+
+
+async def test_concurrent_opens_claim_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        sessions = await asyncio.gather(*(node.host.open(REF, "held") for _ in range(10)))
+        assert all(session is sessions[0] for session in sessions)
+        assert node.claims.claimed == [REF]
+        assert await node.host.find(REF) is sessions[0]
+        with pytest.raises(AgentMismatch):
+            await node.host.open(REF, "failing")
+
+
+async def test_a_failed_claim_reaches_its_callers_and_the_next_open_claims_anew(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.claims.claim_error = CoordinatorUnavailable()
+        with pytest.raises(CoordinatorUnavailable):
+            await node.host.open(REF, "held")
+        node.claims.claim_error = None
+        assert (await node.host.open(REF, "held")).claim.epoch == 1
+
+
+@pytest.mark.parametrize(("agent", "error"), [("", AgentRequired), ("nobodys", AgentNotFound)])
+async def test_a_refusal_never_hides_another_nodes_session(tmp_path: Path, agent: str, error: type[Exception]) -> None:
+    async with running(tmp_path) as node:
+        with pytest.raises(error):
+            await node.host.open(REF, agent)
+        node.claims.held_elsewhere = NotOwner("n2", "n2:1", 5)
+        with pytest.raises(NotOwner):
+            await node.host.open(REF, agent)
+        with pytest.raises(NotOwner):
+            await node.host.find(REF)
+        assert node.claims.claimed == []
+
+
+async def test_a_full_node_refuses_new_sessions_and_keeps_its_own(tmp_path: Path) -> None:
+    async with running(tmp_path, max_sessions=1) as node:
+        first = await node.host.open(REF, "held")
+        with pytest.raises(NodeOverloaded):
+            await node.host.open(parse_session("", "other"), "held")
+        assert await node.host.open(REF, "") is first
+
+
+async def test_turns_run_one_at_a_time_in_order_and_keep_their_state(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        session = await node.host.open(REF, "held")
+        await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await session.submit("b", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        assert (session.running_turn_id, session.waiting_turns, node.stage.runs) == ("a", 1, 1)
+        node.stage.go.set()
+        assert [await until_ended(session, "a"), await until_ended(session, "b")] == ["turn_completed"] * 2
+        assert session.stored.state_json == '{"turns": 2}'
+        assert [past.output_text for past in session.stored.history] == ["begun done"] * 2
+
+
+async def test_the_same_turn_id_never_runs_twice(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        session = await node.host.open(REF, "held")
+        node.stage.go.set()
+        assert (await session.submit("a", words(), ON_BUSY_ENQUEUE))[1]
+        await until_ended(session, "a")
+        assert not (await session.submit("a", words(), ON_BUSY_ENQUEUE))[1]
+        with pytest.raises(TurnIdReused):
+            await session.submit("a", words("else"), ON_BUSY_ENQUEUE)
+        assert node.stage.runs == 1
+
+
+async def test_a_failing_turn_leaves_the_state_and_the_session_usable(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        session = await node.host.open(REF, "failing")
+        await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        assert await until_ended(session, "a") == "turn_failed"
+        assert session.stored.state_json == "{}"
+        await session.submit("b", words(), ON_BUSY_ENQUEUE)
+        assert await until_ended(session, "b") == "turn_failed"
+
+
+async def test_a_busy_session_rejects_fills_up_and_can_be_interrupted(tmp_path: Path) -> None:
+    async with running(tmp_path, mailbox_size=1) as node:
+        session = await node.host.open(REF, "held")
+        await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        with pytest.raises(TurnInProgress):
+            await session.submit("x", words(), ON_BUSY_REJECT)
+        await session.submit("b", words(), ON_BUSY_ENQUEUE)
+        with pytest.raises(MailboxFull):
+            await session.submit("x", words(), ON_BUSY_ENQUEUE)
+        await session.submit("c", words(), ON_BUSY_INTERRUPT)
+        node.stage.go.set()
+        assert [await until_ended(session, each) for each in "abc"] == [
+            "turn_cancelled",
+            "turn_cancelled",
+            "turn_completed",
+        ]
+        assert session.stored.state_json == '{"turns": 1}'
+
+
+async def test_a_cancel_ends_a_waiting_and_a_running_turn_and_changes_no_ended_one(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        session = await node.host.open(REF, "held")
+        await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await session.submit("b", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        assert (await session.cancel("b")).state == session_pb2.TURN_STATE_CANCELLED
+        assert (await session.cancel("a")).state == session_pb2.TURN_STATE_CANCELLED
+        node.stage.go.set()
+        await session.submit("c", words(), ON_BUSY_REJECT)
+        assert await until_ended(session, "c") == "turn_completed"
+        assert (await session.cancel("c")).state == session_pb2.TURN_STATE_COMPLETED
+
+
+async def test_a_closed_session_rests_until_its_tombstone_is_buried(tmp_path: Path) -> None:
+    async with running(tmp_path, tombstone_s=100) as node:
+        session = await node.host.open(REF, "held")
+        await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        await node.host.close(session)
+        assert session.turn("a").state == session_pb2.TURN_STATE_CANCELLED
+        assert isinstance(session.log.end_error, SessionClosed)
+        with pytest.raises(SessionClosed):
+            await node.host.open(REF, "held")
+        await node.host.bury_tombstones()
+        assert node.claims.released == []
+
+
+async def test_a_drain_lets_turns_end_and_cancels_those_that_do_not(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        ending, hanging = parse_session("", "ending"), parse_session("", "hanging")
+        sessions = [await node.host.open(ref, "held") for ref in (ending, hanging)]
+        await sessions[1].submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        await node.host.drain(0.01)
+        assert sessions[1].turn("a").state == session_pb2.TURN_STATE_CANCELLED
+        assert all(isinstance(session.log.end_error, NodeDraining) for session in sessions)
+        with pytest.raises(NodeDraining):
+            await node.host.open(REF, "held")
+        with pytest.raises(NodeDraining):
+            await sessions[0].submit("b", words(), ON_BUSY_ENQUEUE)
+
+
+async def test_past_the_fence_nothing_is_accepted_committed_or_told(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        session = await node.host.open(REF, "held")
+        await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        head_seq = session.log.head_seq
+        node.clock.advance(TTL_S)
+        node.stage.go.set()
+        with pytest.raises(NodeFenced):
+            await node.host.open(parse_session("", "new"), "held")
+        with pytest.raises(NodeFenced):
+            await session.submit("b", words(), ON_BUSY_ENQUEUE)
+        node.host.drop_all(NodeFenced())
+        assert session.log.head_seq == head_seq
+        assert session.stored.turns_completed == 0
+        with pytest.raises((NodeFenced, SessionNotFound)):
+            await node.host.find(REF)
