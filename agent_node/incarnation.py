@@ -24,7 +24,7 @@ from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
 from agentring.cluster.membership import Membership
-from agentring.cluster.registration import NodeIdentity, Registration, join
+from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
 from agentring.errors import NodeFenced
 
 _SWEEP_S = 1.0
@@ -73,10 +73,7 @@ class Incarnation:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.host.drain(timeout_s))
             group.create_task(self.task_runs.drain(timeout_s))
-        try:
-            await self.registration.lease.revoke()
-        except EtcdError:
-            _log.warning("lease_left_to_expire", lease_id=self.registration.lease.lease_id)
+        await self.registration.lease.revoke_quietly()
         self._audit.write("drain_done")
 
     def drop_all(self) -> None:
@@ -128,7 +125,7 @@ class Incarnations:
         while not self._stopping.is_set():
             try:
                 registration = await self._join(identity)
-            except EtcdError as error:
+            except (EtcdError, NodeIdTaken) as error:
                 if not joined.is_set():
                     raise
                 _log.warning("join_failed", error=str(error))
@@ -165,12 +162,15 @@ class Incarnations:
             joined.set()
             reason = await self._until_over(registration, tasks)
             if reason is None:
-                await incarnation.drain(self._settings.drain_timeout_s)
-            else:
+                reason = await self._drain(incarnation, tasks)
+            if reason is not None:
                 _log.error("fenced", reason=reason)
                 self._audit.write("fenced", reason=reason)
             self._current = None
             incarnation.drop_all()
+            if reason is not None:
+                # What is left of the lease would keep our sessions from their next owners until it runs out.
+                await registration.lease.revoke_quietly()
             for task in background:
                 task.cancel()
 
@@ -182,6 +182,18 @@ class Incarnations:
         fenced.cancel()
         stopping.cancel()
         return reason
+
+    async def _drain(self, incarnation: Incarnation, tasks: asyncio.TaskGroup) -> FenceReason | None:
+        """Drains; the reason if the fence came before the drain was over."""
+        fenced = tasks.create_task(incarnation.registration.lease.fenced())
+        draining = tasks.create_task(incarnation.drain(self._settings.drain_timeout_s))
+        await asyncio.wait([draining, fenced], return_when=asyncio.FIRST_COMPLETED)
+        if fenced.done() and fenced.result() is not FenceReason.REVOKED:
+            draining.cancel()
+            return fenced.result()
+        await asyncio.wait([draining])  # its last step revokes the lease
+        fenced.cancel()
+        return None
 
     async def _watch_own_key(self, registration: Registration) -> None:
         snapshot = None

@@ -16,6 +16,8 @@ Called by registration (which attaches keys to it) and by the node's app (which 
 import asyncio
 from enum import StrEnum
 
+import structlog
+
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError
@@ -23,6 +25,8 @@ from agentring.errors import NodeFenced
 
 RENEWALS_PER_TTL = 4
 RENEWAL_DEADLINES_PER_TTL = 6
+
+_log = structlog.get_logger()
 
 
 class FenceReason(StrEnum):
@@ -126,3 +130,10 @@ class Lease:
         then runs out by itself."""
         self.fence(FenceReason.REVOKED)
         await self._etcd.revoke(self.lease_id, timeout_s=timeout_s)
+
+    async def revoke_quietly(self) -> None:
+        """As `revoke`, where it is no fault if etcd does not hear it: the lease then runs out by itself."""
+        try:
+            await self.revoke()
+        except EtcdError:
+            _log.warning("lease_left_to_expire", lease_id=self.lease_id)

@@ -14,11 +14,17 @@ import structlog
 
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.etcd_types import Compare, Get, KeyValue, Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
-from agentring.cluster.records import PROTOCOL_VERSION, RECORD_VERSION, decode_meta, decode_node, encode
+from agentring.cluster.records import (
+    PROTOCOL_VERSION,
+    RECORD_VERSION,
+    UnreadableRecord,
+    decode_meta,
+    decode_node,
+    encode,
+)
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.ids import Incarnation, NodeId
 from agentring.v1 import cluster_pb2
@@ -105,23 +111,24 @@ async def join(
     key = keys.node(identity.node_id)
     deadline_s = clock.now_s() + timeout_s
     while True:
+        if (predecessor := await etcd.get(key)) is not None:
+            if clock.now_s() >= deadline_s:
+                raise NodeIdTaken(identity.node_id, _address(predecessor))
+            await _outlast(etcd, clock, identity, predecessor)
+            continue
         lease = await Lease.grant(etcd, clock, ttl_s)
         try:
             record = encode(_record(identity, lease, cluster_pb2.NODE_STATE_ACTIVE))
             result = await etcd.txn(
-                [Compare(key, "create", 0)], [Put(key, record, lease.lease_id)], [Get(key)], timeout_s=ttl_s / 2
+                [Compare(key, "create", 0)], [Put(key, record, lease.lease_id)], timeout_s=ttl_s / 2
             )
         except BaseException:
             # The transaction may have landed. Without its lease it is gone at once, not in a TTL.
-            await asyncio.shield(_revoke_quietly(lease))
+            await asyncio.shield(lease.revoke_quietly())
             raise
         if result.succeeded:
             return Registration(etcd, keys, identity, lease, Incarnation(result.revision), generation)
-        await _revoke_quietly(lease)
-        if (predecessor := result.gets[0]) is not None:
-            if clock.now_s() >= deadline_s:
-                raise NodeIdTaken(identity.node_id, decode_node(predecessor.value).address)
-            await _outlast(etcd, clock, identity, predecessor)
+        await lease.revoke_quietly()  # somebody came between our look and our transaction
 
 
 async def ensure_meta(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
@@ -136,20 +143,27 @@ async def ensure_meta(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
 
 
 async def _outlast(etcd: EtcdClient, clock: Clock, identity: NodeIdentity, predecessor: KeyValue) -> None:
-    record = decode_node(predecessor.value)
-    if (record.boot_id, record.data_uuid) == (identity.boot_id, identity.data_uuid):
+    if predecessor.lease_id and _proof(predecessor) == (identity.boot_id, identity.data_uuid):
         _log.info("predecessor_lease_revoked", node_id=identity.node_id, lease_id=predecessor.lease_id)
         await etcd.revoke(predecessor.lease_id)
     else:
-        _log.info("predecessor_awaited", node_id=identity.node_id, address=record.address)
+        _log.info("predecessor_awaited", node_id=identity.node_id, address=_address(predecessor))
         await clock.sleep(_PREDECESSOR_POLL_S)
 
 
-async def _revoke_quietly(lease: Lease) -> None:
+def _proof(predecessor: KeyValue) -> tuple[str, str] | None:
     try:
-        await lease.revoke()
-    except EtcdError:
-        _log.warning("lease_left_to_expire", lease_id=lease.lease_id)
+        record = decode_node(predecessor.value)
+    except UnreadableRecord:
+        return None
+    return record.boot_id, record.data_uuid
+
+
+def _address(predecessor: KeyValue) -> str:
+    try:
+        return decode_node(predecessor.value).address
+    except UnreadableRecord:
+        return "an unreadable address"
 
 
 def _record(identity: NodeIdentity, lease: Lease, state: cluster_pb2.NodeState.ValueType) -> cluster_pb2.NodeRecord:
