@@ -19,6 +19,7 @@ from agentring.cli.calls import explain, tenant_metadata
 from agentring.cli.errors import CallFailed
 from agentring.cli.screen import Screen
 from agentring.metadata import EPOCH, NODE
+from agentring.rpc.status import is_status_lost
 from agentring.v1.session_pb2 import Cancel, ConverseRequest, ConverseResponse, Event, Input, Open, Reply, Turn
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ class Conversation:
         code, details = await stream.code(), await stream.details()
         error = aio.AioRpcError(code, aio.Metadata(), await stream.trailing_metadata(), details)
         failure = explain(self._router, error)
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK):
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.OK) or is_status_lost(error):
             raise _StreamLost(failure)
         raise failure
 

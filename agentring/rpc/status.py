@@ -17,6 +17,7 @@ from agentring.errors import AgentNotFound, AgentringError, NodeDraining, NodeOv
 
 DOMAIN = "agentring"
 STATUS_DETAILS = "grpc-status-details-bin"
+_WRITE_MET_THE_END = "Internal error from Core"
 
 _MAX_VALUE_CHARS = 256
 _MAX_ROUTED_CHARS = 512
@@ -69,6 +70,12 @@ class ErrorReport:
         """One line for people."""
         told = ", ".join(f"{name}={value}" for name, value in sorted(self.variables.items()))
         return f"{self.code.name} {self.reason}: {self.message}" + (f" ({told})" if told else "")
+
+
+def is_status_lost(error: grpc.RpcError) -> bool:
+    """Whether grpc.aio's own words stand where the call's status should: its write met the end of the stream. What the
+    server said is then known to nobody here, so the call counts as broken off."""
+    return error.code() is grpc.StatusCode.INTERNAL and error.details() == _WRITE_MET_THE_END
 
 
 def read_error(error: grpc.RpcError) -> ErrorReport:

@@ -6,19 +6,16 @@ another kind, so that an error without the promised ErrorInfo stands out. Called
 
 import grpc
 
-from agentring.rpc.status import read_error
+from agentring.rpc.status import is_status_lost, read_error
 from scripts.loadgen.turn import Problem
 
 STATUS_LOST = Problem("client", "STATUS_LOST")
 """The server ended the call, but nobody here will learn how."""
 
-# grpc.aio's own words for a write that met the end of its stream; they take the place of the status that came with it.
-_WRITE_FAILED = "Internal error from Core"
-
 
 def problem_of(error: grpc.aio.AioRpcError) -> Problem:
     """What the failed call said."""
-    if error.code() is grpc.StatusCode.INTERNAL and error.details() == _WRITE_FAILED:
+    if is_status_lost(error):
         return STATUS_LOST
     reason = read_error(error).reason
     return Problem("rpc", reason) if reason else Problem("grpc", error.code().name)
