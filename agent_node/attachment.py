@@ -2,8 +2,9 @@
 
 Guarantees: `next` returns events in the order of seq, each once, and beside them what only this stream is told
 (`opened`, `turn_rejected`, replays of an ended turn); while the stream is not read, nothing piles up here but the place
-in the log: events merge in the log, and whoever adds to the aside waits until it was taken. Owned by the service's
-method that serves the stream.
+in the log: events merge in the log, and whoever adds to the aside waits until it was taken. However busy the log is, an
+acknowledgement, a heartbeat and the stream's end come when they are due. Owned by the service's method that serves the
+stream.
 """
 
 import asyncio
@@ -31,8 +32,11 @@ class Attachment:
         self._aside_taken = asyncio.Event()
         self._wake = asyncio.Event()
         self._error: AgentringError | None = None
+        self._fails_after: int | None = None
         self._ends_after: Callable[[], int | None] = lambda: None
         self._acked_sent = 0
+        self._ack_due_s = 0.0
+        """When the acknowledgement goes alone, on the event loop's clock."""
         self.through_seq = after_seq
         self.acked_frame = 0
 
@@ -45,17 +49,20 @@ class Attachment:
 
     def ack(self, frame: int) -> None:
         """The client's frames up to this one are safe."""
+        if self._acked_sent == self.acked_frame:
+            self._ack_due_s = asyncio.get_running_loop().time() + ACK_WITHIN_S
         self.acked_frame = frame
         self._wake.set()
 
     def end_after(self, ends_after: Callable[[], int | None]) -> None:
-        """The stream ends well once it was sent everything up to ends_after(); None: not yet known."""
+        """The stream ends well once it was sent everything up to ends_after(), and is sent nothing later; None: not
+        yet known."""
         self._ends_after = ends_after
         self._wake.set()
 
     def fail(self, error: AgentringError) -> None:
-        """The stream ends with this error."""
-        self._error = error
+        """The stream ends with this error, after what the log holds now."""
+        self._error, self._fails_after = error, self._log.head_seq
         self._wake.set()
 
     async def tell(self, events: Iterable[session_pb2.Event]) -> None:
@@ -71,19 +78,24 @@ class Attachment:
 
         Raises what the log ended with, or what `fail` was given. Cancellation: nothing is lost.
         """
+        loop = asyncio.get_running_loop()
+        heartbeat_due_s = loop.time() + self._heartbeat_s
         while True:
             self._wake.clear()
-            if events := self._take_aside() or self._take_from_log():
+            end_seq = self._ends_after() if self._error is None else self._fails_after
+            if events := self._take_aside() or self._take_from_log(end_seq):
                 self._acked_sent = self.acked_frame
                 return events
-            end_seq = self._ends_after()
             acked = self._acked_sent == self.acked_frame
-            if end_seq is not None and self.through_seq >= end_seq and acked:
-                return None
-            if error := self._error or self._log.end_error:
-                raise error
+            if end_seq is not None and self.through_seq >= end_seq:
+                if self._error is not None:
+                    raise self._error
+                if acked:
+                    return None
+            else:
+                self._log.check()
             try:
-                async with asyncio.timeout(self._heartbeat_s if acked else ACK_WITHIN_S):
+                async with asyncio.timeout_at(heartbeat_due_s if acked else self._ack_due_s):
                     await self._wake.wait()
             except TimeoutError:
                 if acked:
@@ -100,10 +112,10 @@ class Attachment:
             self._aside_taken.set()
         return events
 
-    def _take_from_log(self) -> list[session_pb2.Event]:
+    def _take_from_log(self, end_seq: int | None) -> list[session_pb2.Event]:
         while True:
             before = self.through_seq
-            self.through_seq, events = self._log.read(before)
+            self.through_seq, events = self._log.read(before, end_seq)
             if self._turn_id is not None:
                 events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn
             if events or self.through_seq == before:

@@ -1,6 +1,7 @@
 """The audit log: every state transition as one JSON line, for checkers. Never payloads.
 
-Lines of several processes may share a file: each is one O_APPEND write of less than a page.
+Lines of several processes may share a file: each is one O_APPEND write of less than a page. A line that cannot be
+written (the disk is full) is missing, which a checker sees; it changes nothing in the session that it is about.
 """
 
 import json
@@ -9,7 +10,11 @@ import time
 from pathlib import Path
 from typing import Literal, Protocol
 
+import structlog
+
 from agentring.ids import Incarnation, NodeId, SessionRef, TaskRef
+
+_log = structlog.get_logger()
 
 Transition = Literal[
     "joined",
@@ -80,4 +85,7 @@ class FileAuditLog:
             line |= {"tenant": ref.tenant, "session": ref.session_id}
         elif isinstance(ref, TaskRef):
             line |= {"tenant": ref.tenant, "task": ref.task_key}
-        os.write(self._file, json.dumps(line | fields, separators=(",", ":")).encode() + b"\n")
+        try:
+            os.write(self._file, json.dumps(line | fields, separators=(",", ":")).encode() + b"\n")
+        except OSError:
+            _log.exception("audit_line_lost", transition=event)

@@ -83,8 +83,8 @@ class EventLog:
 
     def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
         """Stores words that begin `offset` bytes into the turn's text; returns how many bytes they are."""
-        self.head_seq += 1
         piece = text.encode()
+        self.head_seq += 1
         last = self._entries[-1] if self._entries else None
         if (
             not isinstance(last, _Words)
@@ -108,6 +108,12 @@ class EventLog:
             self._end = error
             self._wake()
 
+    def check(self) -> None:
+        """Raises what the log was ended with."""
+        if self._end is not None:
+            # Many streams raise this one; each would add its frames to the traceback, and keep them alive.
+            raise self._end.with_traceback(None)
+
     def start_after(self, after_seq: int | None) -> int:
         """Where a stream with this after_seq begins. Raises ResumeOffsetExpired."""
         if after_seq is None:
@@ -117,7 +123,8 @@ class EventLog:
         return after_seq
 
     def read(self, after_seq: int, through_seq: int | None = None) -> tuple[int, list[session_pb2.Event]]:
-        """Events after a seq, about READ_BYTES of them, and the number they reach; stops at through_seq."""
+        """Events after a seq, about READ_BYTES of them, and the number they reach; stops at through_seq. A larger
+        event comes alone: with others it might be more than one message holds."""
         limit = self.head_seq if through_seq is None else min(through_seq, self.head_seq)
         if after_seq >= limit:
             return after_seq, []
@@ -130,6 +137,8 @@ class EventLog:
         index = bisect_right(self._entries, after_seq + 1, key=lambda entry: entry.first_seq) - 1
         while after_seq < limit and size_bytes < READ_BYTES:
             entry = self._entries[index]
+            if events and size_bytes + entry.size_bytes > READ_BYTES:
+                break
             event = entry.event if isinstance(entry, _Single) else self._merged(entry, after_seq, limit)
             events.append(event)
             after_seq = event.seq

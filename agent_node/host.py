@@ -10,13 +10,13 @@ from collections.abc import Mapping
 
 import structlog
 
-from agent_node.activation import Activations
 from agent_node.agent import Agent
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
+from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession
 from agent_node.turn import RunEnvironment
-from agentring.cluster.claim import Claims
+from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (
     AgentNotFound,
@@ -24,6 +24,7 @@ from agentring.errors import (
     AgentringError,
     InternalError,
     NodeDraining,
+    NodeFenced,
     NodeOverloaded,
     SessionClosed,
     SessionNotFound,
@@ -58,7 +59,7 @@ class Host:
         self._tasks = tasks
         self._sessions: dict[SessionRef, Session] = {}
         self._runners: dict[SessionRef, asyncio.Task[None]] = {}
-        self._activations: Activations[SessionRef, Session] = Activations(tasks)
+        self._activations: SharedCalls[SessionRef, Session] = SharedCalls(tasks)
         self._draining = False
 
     def __len__(self) -> int:
@@ -79,6 +80,11 @@ class Host:
         self._env.lease.check()
         session = self._sessions.get(ref)
         if session is None:
+            # Refused before the activation, which others may share who ask for another agent.
+            if ref not in self._activations and (refusal := self._refusal(agent)) is not None:
+                # Only a session that nobody holds may be refused; another node's is answered with where it is.
+                await self._claims.raise_if_held_elsewhere(ref)
+                raise refusal
             session = await self._activations.get(ref, lambda: self._activate(ref, agent))
         session.check_agent(agent)
         if session.closed:
@@ -103,7 +109,7 @@ class Host:
         self._draining = True
         async with asyncio.TaskGroup() as group:
             for session in self._sessions.values():
-                group.create_task(session.drain(timeout_s))
+                group.create_task(self._drain(session, timeout_s))
 
     def drop_all(self, error: AgentringError) -> None:
         """Ends every session at once: its streams end with the error, its turns are cancelled, nothing is stored."""
@@ -123,31 +129,36 @@ class Host:
                 await self._give_up(session)
 
     async def _activate(self, ref: SessionRef, agent_name: str) -> Session:
-        if (active := self._sessions.get(ref)) is not None:
-            return active  # activated between the caller's look and this task's first step
-        if (refusal := self._refusal(agent_name)) is not None:
-            # Only a session that nobody holds may be refused; another node's is answered with where it is.
-            await self._claims.raise_if_held_elsewhere(ref)
-            raise refusal
         claim = await self._claims.claim(ref)
         self._env.audit.write("claimed", ref, epoch=claim.epoch)
-        fresh = StoredSession(ref, agent_name, Epoch(0), time.time_ns())
-        stored = await self._store.activate(fresh, claim.epoch)
-        session = Session(
-            self._env,
-            self._store,
-            stored,
-            claim,
-            self._agents[stored.agent],
-            self._slots,
-            mailbox_size=self._settings.mailbox_size,
-            max_log_bytes=self._settings.max_log_bytes,
-        )
-        self._env.lease.check()
+        try:
+            fresh = StoredSession(ref, agent_name, Epoch(0), time.time_ns())
+            session = self._made(await self._store.activate(fresh, claim.epoch), claim)
+            self._env.lease.check()
+            if self._draining:
+                raise NodeDraining  # the drain has begun since and does not know of this session
+        except Exception:
+            await self._release(claim)
+            raise
         self._sessions[ref] = session
         self._runners[ref] = self._tasks.create_task(self._run(session))
         self._env.audit.write("activated", ref, epoch=claim.epoch)
         return session
+
+    def _made(self, stored: StoredSession, claim: Claim) -> Session:
+        if (agent := self._agents.get(stored.agent)) is None:
+            raise AgentNotFound(stored.agent)
+        return Session(
+            self._env,
+            self._store,
+            stored,
+            claim,
+            agent,
+            self._slots,
+            self._tasks,
+            mailbox_size=self._settings.mailbox_size,
+            max_log_bytes=self._settings.max_log_bytes,
+        )
 
     def _refusal(self, agent_name: str) -> AgentringError | None:
         if self._draining:
@@ -156,7 +167,7 @@ class Host:
             return AgentRequired()
         if agent_name not in self._agents:
             return AgentNotFound(agent_name)
-        if len(self._sessions) + len(self._activations) > self._settings.max_sessions:
+        if len(self._sessions) + len(self._activations) >= self._settings.max_sessions:
             return NodeOverloaded()
         return None
 
@@ -165,22 +176,40 @@ class Host:
             await session.run()
         except Exception:
             # The session's own turns never raise; this is the fence, or a fault of the store's. Others go on.
-            fenced = self._env.lease.reason is not None
+            if self._env.lease.reason is not None:
+                session.drop(NodeFenced())
+                return
             error_id = f"{session.claim.epoch:x}"
-            if not fenced:
-                _log.exception("session_failed", error_id=error_id)
+            _log.exception("session_failed", error_id=error_id)
             session.drop(InternalError(error_id))
-            if not fenced:
-                await self._give_up(session)
+            await self._give_up(session)
+
+    async def _drain(self, session: Session, timeout_s: float) -> None:
+        try:
+            await session.drain(timeout_s)
+        except Exception:  # it has failed meanwhile; the others' drains go on
+            _log.warning("session_drain_failed", exc_info=True)
+            session.drop(NodeDraining())
 
     async def _give_up(self, session: Session) -> None:
-        self._sessions.pop(session.ref, None)
-        if (runner := self._runners.pop(session.ref, None)) is not None and runner is not asyncio.current_task():
+        if self._sessions.get(session.ref) is not session:
+            return
+        del self._sessions[session.ref]
+        if (runner := self._runners.pop(session.ref)) is not asyncio.current_task():
             runner.cancel()
         try:
             await self._store.forget_session(session.ref, session.claim.epoch)
-            await self._claims.release(session.claim)
+        except Exception:
+            _log.warning("forget_failed", exc_info=True)
+        await self._release(session.claim)
+
+    async def _release(self, claim: Claim) -> None:
+        if self._env.lease.reason is not None:
+            return  # the incarnation gives the whole lease up
+        try:
+            released = await self._claims.release(claim)
         except AgentringError as error:
             _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
         else:
-            self._env.audit.write("released", session.ref, epoch=session.claim.epoch)
+            if released:
+                self._env.audit.write("released", claim.ref, epoch=claim.epoch)

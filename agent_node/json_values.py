@@ -29,7 +29,7 @@ def to_struct(data: Mapping[str, Any]) -> struct_pb2.Struct:
         # Where it will stand: messages nest at most 100 deep, and an event that nobody can read would end every stream.
         ended = session_pb2.Event(turn_completed=session_pb2.TurnCompleted(result=struct))
         size_bytes = len(session_pb2.ConverseResponse(events=[ended]).SerializeToString())
-    except (TypeError, ValueError, AttributeError, ProtobufError, RecursionError) as error:
+    except (TypeError, ValueError, OverflowError, AttributeError, ProtobufError, RecursionError) as error:
         raise NotJson from error
     if size_bytes > MAX_MESSAGE_BYTES:
         raise NotJson

@@ -27,6 +27,7 @@ class Mailbox:
         self._size = size
         self._turns: deque[WaitingTurn] = deque()
         self._filled = asyncio.Event()
+        self._failure: Exception | None = None
 
     def __len__(self) -> int:
         """How many turns wait."""
@@ -44,11 +45,18 @@ class Mailbox:
         self._filled.set()
 
     async def get(self) -> WaitingTurn:
-        """Takes the oldest turn, once there is one. Cancellation: no turn is lost."""
-        while not self._turns:
+        """Takes the oldest turn, once there is one. Raises what `fail` was given. Cancellation: no turn is lost."""
+        while self._failure is None and not self._turns:
             self._filled.clear()
             await self._filled.wait()
+        if self._failure is not None:
+            raise self._failure
         return self._turns.popleft()
+
+    def fail(self, error: Exception) -> None:
+        """Its reader is given this error instead of turns from now on."""
+        self._failure = error
+        self._filled.set()
 
     def take_back(self, turn_id: str) -> bool:
         """Removes a turn that waits; False: it does not."""

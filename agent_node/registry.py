@@ -1,5 +1,6 @@
 """The agents that a node hosts: those installed (entry point group `agentring.agents`) and those given by --agent."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
@@ -32,5 +33,7 @@ def _load(point: EntryPoint) -> Agent:
         raise AgentNotLoadable(point.name, point.value, type(error).__name__) from error
     if not callable(agent):
         raise AgentNotLoadable(point.name, point.value, "not callable")
+    if inspect.iscoroutinefunction(agent):
+        raise AgentNotLoadable(point.name, point.value, "a coroutine function, which never yields")
     loaded: Agent = agent
     return loaded

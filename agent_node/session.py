@@ -2,23 +2,27 @@
 
 Guarantees: a turn is stored before anybody is told that it was accepted, and its outcome before anybody is told that it
 ended; a turn_id never runs twice; every accepted turn ends, and ends once. What ends a turn is decided at one place
-(`_finish`), so a cancel that comes while the agent returns is either before or after, never both.
+(`_finish`), so a cancel that comes while the agent returns is either before or after, never both. What changes the
+session is carried out to its end although whoever asked for it goes away; where the store fails in it, nobody knows
+what is stored, so the session fails: `run` raises, and whoever waits here is told.
 
 Made by the host, which also owns the task that runs `run`. The session's services call the rest.
 """
 
 import asyncio
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Hashable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, TypeVar
 
-import structlog
-
-from agent_node.agent import Agent, PastTurn
-from agent_node.audit import AuditLog
+from agent_node.agent import Agent
 from agent_node.event_log import EventLog
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.mailbox import Mailbox, WaitingTurn
-from agent_node.store import Store, StoredSession, StoredTurn, TurnCommit
+from agent_node.session_turns import ENDED, SessionTurns
+from agent_node.shared_calls import SharedCalls
+from agent_node.store import Store, StoredSession, StoredTurn
 from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, run_agent
 from agentring.cluster.claim import Claim
 from agentring.errors import (
@@ -29,15 +33,12 @@ from agentring.errors import (
     SessionClosed,
     TurnIdReused,
     TurnInProgress,
-    TurnNotFound,
 )
 from agentring.ids import SessionRef
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
 
-_log = structlog.get_logger()
-
-ENDED = (session_pb2.TURN_STATE_COMPLETED, session_pb2.TURN_STATE_FAILED, session_pb2.TURN_STATE_CANCELLED)
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -61,27 +62,26 @@ class Session:
         claim: Claim,
         agent: Agent,
         slots: asyncio.Semaphore,
+        tasks: asyncio.TaskGroup,
         *,
         mailbox_size: int,
         max_log_bytes: int,
     ) -> None:
-        """slots: the node's places for running turns."""
+        """slots: the node's places for running turns; tasks: owns what must not end with whoever asked for it."""
         self._env = env
-        self._store = store
         self._agent = agent
         self._slots = slots
         self._mailbox = Mailbox(mailbox_size)
-        self._turns = dict(stored.turns)
-        self._outcomes: dict[str, Event] = {}
-        """The last event of each turn that has ended."""
         self._running: _Running | None = None
         self._accepting = asyncio.Lock()
+        self._changes: SharedCalls[Hashable, Any] = SharedCalls(tasks)
         self._draining = False
         self._idle = asyncio.Event()
+        """Set while every accepted turn has ended, and once the session is dropped."""
         self._idle.set()
-        self.stored = stored
         self.claim = claim
         self.log = EventLog(claim.epoch, max_log_bytes)
+        self._turns = SessionTurns(env, store, stored, claim.epoch, self.log, self._fail)
         self.closed = stored.closed
         self.closed_at_s: float | None = None
 
@@ -91,9 +91,9 @@ class Session:
         return self.stored.ref
 
     @property
-    def audit(self) -> AuditLog:
-        """Where its transitions go."""
-        return self._env.audit
+    def stored(self) -> StoredSession:
+        """As the store has it since the last completed turn."""
+        return self._turns.stored
 
     @property
     def running_turn_id(self) -> str | None:
@@ -112,93 +112,61 @@ class Session:
 
     def turn(self, turn_id: str) -> StoredTurn:
         """Raises TurnNotFound."""
-        if (turn := self._turns.get(turn_id)) is None:
-            raise TurnNotFound
-        return turn
+        return self._turns.get(turn_id)
 
     def lost_story(self, turn: StoredTurn) -> list[Event]:
-        """What can still be told of an ended turn whose last event the log has dropped: a gap and the outcome; empty
-        where the log has it."""
-        outcome = self._outcomes.get(turn.turn_id)
-        if outcome is None or outcome.seq >= self.log.oldest_seq:
-            return []
-        return [self.log.gap(turn.accepted_seq, outcome.seq - 1), outcome]
+        """As SessionTurns.lost_story."""
+        return self._turns.lost_story(turn)
 
     async def submit(
         self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType
     ) -> tuple[StoredTurn, bool]:
         """Accepts a turn; False: it was accepted before, and this changed nothing.
 
-        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, NodeDraining, SessionClosed, and what the
-        store raises. Cancellation: the turn may have been accepted all the same.
+        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, NodeDraining, SessionClosed, what the
+        session was dropped with, and what the store raises. Cancellation: the turn may be accepted all the same, and
+        then runs.
         """
         from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
-        fingerprint = input_fingerprint(given)
-        async with self._accepting:  # what is checked here must still hold when the store has answered
-            if (known := self._turns.get(turn_id)) is not None:
-                if known.fingerprint != fingerprint:
-                    raise TurnIdReused
-                return known, False
-            self._check_accepts(on_busy)
-            if on_busy == session_pb2.ON_BUSY_INTERRUPT:
-                await self._cancel_all("INTERRUPTED")
-            self._env.lease.check()
-            turn = StoredTurn(turn_id, fingerprint, session_pb2.TURN_STATE_ACCEPTED, self.log.head_seq + 1)
-            await self._store.accept_turn(self.ref, self.claim.epoch, turn)
-            ahead = len(self._mailbox) + (self._running is not None)
-            accepted = session_pb2.TurnAccepted(turns_ahead=ahead)
-            seq = self.log.append(Event(turn_id=turn_id, attempt=1, turn_accepted=accepted))
-            turn = self._turns[turn_id] = replace(turn, accepted_seq=seq)
-            self.audit.write("turn_accepted", self.ref, epoch=self.claim.epoch, turn=turn_id)
-            self._idle.clear()
-            self._mailbox.put(WaitingTurn(turn_id, given))
-            return turn, True
+        return await self._change(object(), partial(self._submit, turn_id, given, on_busy))
 
     async def cancel(self, turn_id: str, reason: str = "CLIENT") -> StoredTurn:
-        """Cancels a turn that waits or runs, and returns it once it has ended. Raises TurnNotFound."""
-        turn = self.turn(turn_id)
-        if turn.state in ENDED:
-            return turn
-        if self._mailbox.take_back(turn_id):
-            await self._finish_cancelled(turn_id, reason)
-            self._set_idle()
-        elif self._running is not None and self._running.turn_id == turn_id:
-            running = self._running
-            running.cancel_reason = reason
-            running.task.cancel()
-            await running.ended.wait()
-        if (turn := self._turns[turn_id]).state not in ENDED:
-            raise self.log.end_error or NodeFenced()
+        """Cancels a turn that waits or runs, and returns it once it has ended. Raises TurnNotFound, what the session
+        was dropped with, and what the store raises. Cancellation: the turn is cancelled all the same."""
+        turn = self._turns.get(turn_id)
+        if turn.state not in ENDED:
+            turn = await self._change(turn_id, partial(self._cancel, turn_id, reason))
         return turn
 
     async def close(self, now_s: float) -> None:
-        """Cancels every turn, marks the session closed and ends its streams. Closing it again changes nothing."""
-        async with self._accepting:
-            if self.closed:
-                return
-            self.closed = True
-        await self._cancel_all("SESSION_CLOSED")
-        await self._store.close_session(self.ref, self.claim.epoch)
-        self.closed_at_s = now_s
-        self.log.end(SessionClosed())
+        """Cancels every turn, marks the session closed and ends its streams. Closing it again changes nothing.
+
+        Raises what the session was dropped with, and what the store raises. Cancellation: it is closed all the same.
+        """
+        if self.closed_at_s is None:
+            await self._change(Session.close, partial(self._close, now_s))
 
     async def drain(self, timeout_s: float) -> None:
         """Takes no more turns, lets the accepted ones end until timeout_s, cancels the rest and ends the streams."""
-        async with self._accepting:
-            self._draining = True
+        self._draining = True
         try:
             async with asyncio.timeout(timeout_s):
+                async with self._accepting:  # whatever was let in before is accepted now
+                    pass
                 await self._idle.wait()
         except TimeoutError:
             await self._cancel_all("NODE_DRAINING")
         self.log.end(NodeDraining())
 
     def drop(self, error: AgentringError) -> None:
-        """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is written or stored."""
+        """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is told or stored."""
         self.log.end(error)
+        self._idle.set()
+        if self._running is not None:
+            self._running.ended.set()
 
     async def run(self) -> None:
-        """Runs the turns of the mailbox, one at a time, until cancelled."""
+        """Runs the turns of the mailbox, one at a time, until cancelled. Raises what the store raises, NodeFenced."""
         async with asyncio.TaskGroup() as group:
             while True:
                 waiting = await self._mailbox.get()
@@ -212,6 +180,60 @@ class Session:
                     running.ended.set()
                 self._set_idle()
 
+    async def _change(self, name: Hashable, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        self.log.check()
+        changed: T = await self._changes.get(name, change)
+        return changed
+
+    async def _submit(
+        self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType
+    ) -> tuple[StoredTurn, bool]:
+        fingerprint = input_fingerprint(given)
+        async with self._accepting:  # what is checked here must still hold when the store has answered
+            if (known := self._turns.known(turn_id)) is not None:
+                if known.fingerprint != fingerprint:
+                    raise TurnIdReused
+                return known, False
+            self._check_accepts(on_busy)
+            if on_busy == session_pb2.ON_BUSY_INTERRUPT:
+                await self._cancel_all("INTERRUPTED")
+                self._check_accepts(on_busy)
+            turn = await self._turns.accept(
+                turn_id, fingerprint, lambda: len(self._mailbox) + (self._running is not None)
+            )
+            self._idle.clear()
+            self._mailbox.put(WaitingTurn(turn_id, given))
+            return turn, True
+
+    async def _cancel(self, turn_id: str, reason: str) -> StoredTurn:
+        if self._mailbox.take_back(turn_id):
+            await self._turns.cancel(turn_id, reason)
+            self._set_idle()
+        elif self._running is not None and self._running.turn_id == turn_id:
+            running = self._running
+            running.cancel_reason = reason
+            running.task.cancel()
+            await running.ended.wait()
+        if (turn := self._turns.get(turn_id)).state not in ENDED:
+            self._turns.check()
+            raise NodeFenced
+        return turn
+
+    async def _cancel_all(self, reason: str) -> None:
+        # All at once, so that none of those that wait starts when the running one ends.
+        changes = [self._changes.begin(each, partial(self._cancel, each, reason)) for each in self._turns.open_ids]
+        for change in changes:
+            await asyncio.shield(change)
+        self._set_idle()
+
+    async def _close(self, now_s: float) -> None:
+        async with self._accepting:
+            self.closed = True
+        await self._cancel_all("SESSION_CLOSED")
+        await self._turns.close()
+        self.closed_at_s = now_s
+        self.log.end(SessionClosed())
+
     async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
         """None: the lease may be gone."""
         async with self._slots:
@@ -221,11 +243,7 @@ class Session:
                 return None
 
     async def _run_agent(self, waiting: WaitingTurn) -> Completed | Failed:
-        self._env.lease.check()
-        self._turns[waiting.turn_id] = replace(self._turns[waiting.turn_id], state=session_pb2.TURN_STATE_RUNNING)
-        self.audit.write("turn_started", self.ref, epoch=self.claim.epoch, turn=waiting.turn_id, attempt=1)
-        started = session_pb2.TurnStarted(node_id=self._env.node_id)
-        self.log.append(Event(turn_id=waiting.turn_id, attempt=1, turn_started=started))
+        self._turns.start(waiting.turn_id)
         given = TurnInput(
             ref=self.ref,
             turn_id=waiting.turn_id,
@@ -239,44 +257,26 @@ class Session:
         return await run_agent(self._env, self._agent, given, self.log, self.claim.epoch)
 
     async def _finish(self, waiting: WaitingTurn, running: _Running) -> None:
-        turn_id = waiting.turn_id
+        self._turns.check()
         if running.task.cancelled():
-            await self._finish_cancelled(turn_id, running.cancel_reason)
+            await self._turns.cancel(waiting.turn_id, running.cancel_reason)
             return
-        outcome = running.task.result()
-        self._env.lease.check()
-        if outcome is None:
-            raise NodeFenced
-        if isinstance(outcome, Failed):
-            await self._end(turn_id, session_pb2.TURN_STATE_FAILED, Event(turn_failed=outcome.to_event()))
-            self.audit.write("turn_failed", self.ref, epoch=self.claim.epoch, turn=turn_id, reason=outcome.reason)
-            return
-        ended = self._ended(turn_id, session_pb2.TURN_STATE_COMPLETED)
-        commit = TurnCommit(ended, outcome.state_json, PastTurn(waiting.input.text, outcome.text))
-        self.stored = await self._store.commit_turn(self.ref, self.claim.epoch, commit)
-        self._publish_end(ended, Event(turn_completed=outcome.to_event()))
-        self.audit.write("turn_committed", self.ref, epoch=self.claim.epoch, turn=turn_id)
+        match running.task.result():
+            case Completed() as outcome:
+                await self._turns.complete(waiting.turn_id, waiting.input.text, outcome)
+            case Failed() as outcome:
+                await self._turns.fail(waiting.turn_id, outcome)
+            case None:
+                raise NodeFenced
 
-    async def _finish_cancelled(self, turn_id: str, reason: str) -> None:
-        event = Event(turn_cancelled=session_pb2.TurnCancelled(reason=reason))
-        await self._end(turn_id, session_pb2.TURN_STATE_CANCELLED, event)
-        self.audit.write("turn_cancelled", self.ref, epoch=self.claim.epoch, turn=turn_id, reason=reason)
-
-    async def _end(self, turn_id: str, state: session_pb2.TurnState.ValueType, event: Event) -> None:
-        self._env.lease.check()
-        ended = self._ended(turn_id, state)
-        await self._store.end_turn(self.ref, self.claim.epoch, ended)
-        self._publish_end(ended, event)
-
-    def _ended(self, turn_id: str, state: session_pb2.TurnState.ValueType) -> StoredTurn:
-        return replace(self._turns[turn_id], state=state, end_seq=self.log.head_seq + 1)
-
-    def _publish_end(self, ended: StoredTurn, event: Event) -> None:
-        event.turn_id, event.attempt = ended.turn_id, 1
-        self._turns[ended.turn_id] = replace(ended, end_seq=self.log.append(event))
-        self._outcomes[ended.turn_id] = event
+    def _fail(self, error: Exception) -> None:
+        """Makes `run` raise."""
+        self._mailbox.fail(error)
+        if self._running is not None:
+            self._running.task.cancel()
 
     def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
+        self._turns.check()
         if self.closed:
             raise SessionClosed
         if self._draining:
@@ -286,13 +286,6 @@ class Session:
         if on_busy != session_pb2.ON_BUSY_INTERRUPT:
             self._mailbox.check_room()
 
-    async def _cancel_all(self, reason: str) -> None:
-        for waiting in self._mailbox.take_back_all():
-            await self._finish_cancelled(waiting.turn_id, reason)
-        if (running := self.running_turn_id) is not None:
-            await self.cancel(running, reason)
-        self._set_idle()
-
     def _set_idle(self) -> None:
-        if self._running is None and not len(self._mailbox):
+        if not self._turns.open_ids:
             self._idle.set()

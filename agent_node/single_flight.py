@@ -9,19 +9,20 @@ Called by the task service; owned by the incarnation.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 import structlog
 
-from agent_node.activation import Activations
 from agent_node.agent import Agent
 from agent_node.event_log import EventLog
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.settings import NodeSettings
+from agent_node.shared_calls import SharedCalls
 from agent_node.task_run import TaskRun
 from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, run_agent
-from agentring.cluster.claim import Claims
+from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (
     AgentNotFound,
@@ -64,7 +65,7 @@ class TaskRuns:
         self._slots = slots
         self._tasks = tasks
         self._runs: dict[TaskRef, TaskRun] = {}
-        self._activations: Activations[TaskRef, TaskRun] = Activations(tasks)
+        self._starts: SharedCalls[TaskRef, TaskRun] = SharedCalls(tasks)
         self._draining = False
 
     def __len__(self) -> int:
@@ -93,24 +94,25 @@ class TaskRuns:
         self._env.lease.check()
         from_struct(given.data)  # what is no JSON is refused now, not when the task runs
         fingerprint = input_fingerprint(given, agent)
-        run, disposition = self._runs.get(ref), task_pb2.DISPOSITION_JOINED
+        run = self._runs.get(ref)
         if run is None:
-            started: list[TaskRun] = []
-
-            async def start() -> TaskRun:
-                started.append(await self._start(ref, agent, given, fingerprint, retention_s))
-                return started[0]
-
-            run = await self._activations.get(ref, start)
-            if started:
+            starts = ref not in self._starts
+            if starts and (refusal := self._refusal(agent)) is not None:
+                # Only a key that nobody holds may be refused; another node's is answered with where it is.
+                await self._claims.raise_if_held_elsewhere(ref)
+                raise refusal
+            # Made here and not in the start, so that concurrent starts do not count on the same room.
+            gone = self._make_room() if starts else None
+            run = await self._starts.get(ref, lambda: self._start(ref, agent, given, fingerprint, retention_s, gone))
+            if starts:
                 return run, task_pb2.DISPOSITION_STARTED
         if run.fingerprint != fingerprint:
             raise TaskInputMismatch
         if run.has_ended:
-            disposition = task_pb2.DISPOSITION_REPLAYED
-        elif on_duplicate == task_pb2.ON_DUPLICATE_REJECT:
+            return run, task_pb2.DISPOSITION_REPLAYED
+        if on_duplicate == task_pb2.ON_DUPLICATE_REJECT:
             raise TaskKeyActive
-        return run, disposition
+        return run, task_pb2.DISPOSITION_JOINED
 
     async def find(self, ref: TaskRef) -> TaskRun:
         """The key's run if this node holds it; never claims. Raises NotOwner, SessionMoving, TaskNotFound, NodeFenced,
@@ -122,32 +124,31 @@ class TaskRuns:
         raise TaskNotFound
 
     async def cancel(self, run: TaskRun) -> None:
-        """Cancels a run and returns once it has ended; one that has ended stays as it is."""
-        if run.task is not None and not run.has_ended:
-            run.task.cancel()
-            await run.ended.wait()
+        """Cancels a run and returns once it has ended; one that has ended stays as it is. Raises what the run was
+        dropped with."""
+        await asyncio.sleep(0)  # a task that is cancelled before its first step does not even tell its end
+        run.cancel("CLIENT")
+        await run.ended.wait()
+        if not run.has_ended:
+            run.log.check()
 
     async def drain(self, timeout_s: float) -> None:
         """Starts nothing more, lets the runs end until timeout_s, cancels the rest and ends the streams."""
         self._draining = True
-        running = [run.task for run in self._runs.values() if run.task is not None and not run.has_ended]
-        if running:
-            _, late = await asyncio.wait(running, timeout=timeout_s)
-            for task in late:
-                task.cancel()
-            if late:
-                await asyncio.wait(late, timeout=1.0)
-        for run in self._runs.values():
-            if not run.has_ended:
-                run.log.end(NodeDraining())
+        runs = [run for run in self._runs.values() if not run.has_ended]
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await _all_ended(runs)
+        for run in runs:
+            run.cancel("NODE_DRAINING")
+        await _all_ended(runs)
+        for run in runs:
+            run.log.end(NodeDraining())
 
     def drop_all(self, error: AgentringError) -> None:
         """Ends every run at once: its streams end with the error, nothing more is published."""
         for run in self._runs.values():
-            run.log.end(error)
-            run.ended.set()
-            if run.task is not None:
-                run.task.cancel()
+            run.drop(error)
         self._runs.clear()
 
     async def forget_ended(self) -> None:
@@ -157,22 +158,39 @@ class TaskRuns:
             await self._forget(run)
 
     async def _start(
-        self, ref: TaskRef, agent_name: str, given: session_pb2.Input, fingerprint: bytes, retention_s: float
+        self,
+        ref: TaskRef,
+        agent_name: str,
+        given: session_pb2.Input,
+        fingerprint: bytes,
+        retention_s: float,
+        gone: TaskRun | None,
     ) -> TaskRun:
-        if (known := self._runs.get(ref)) is not None:
-            return known
-        refusal = self._refusal(agent_name) or await self._make_room()
-        if refusal is not None:
-            await self._claims.raise_if_held_elsewhere(ref)
-            raise refusal
+        if gone is not None:
+            await self._release(gone.claim)
         claim = await self._claims.claim(ref)
         self._env.audit.write("claimed", ref, epoch=claim.epoch)
+        self._env.lease.check()
+        if self._draining:
+            await self._release(claim)
+            raise NodeDraining  # the drain has begun since and does not know of this run
         log = EventLog(claim.epoch, self._settings.max_log_bytes)
         run = TaskRun(ref, agent_name, given, fingerprint, retention_s, claim, log)
-        self._env.lease.check()
         self._runs[ref] = run
         run.task = self._tasks.create_task(self._run(run))
         return run
+
+    @property
+    def _is_full(self) -> bool:
+        return len(self._runs) + len(self._starts) >= self._settings.max_tasks
+
+    @property
+    def _first_ended(self) -> TaskRun | None:
+        return next((run for run in self._runs.values() if run.has_ended), None)
+
+    def _make_room(self) -> TaskRun | None:
+        """Forgets the run that ended first if the node holds all the keys it may; its claim is still to be released."""
+        return self._runs.pop(ended.ref) if self._is_full and (ended := self._first_ended) is not None else None
 
     def _refusal(self, agent_name: str) -> AgentringError | None:
         if self._draining:
@@ -181,36 +199,30 @@ class TaskRuns:
             return AgentRequired()
         if agent_name not in self._agents:
             return AgentNotFound(agent_name)
-        return None
-
-    async def _make_room(self) -> AgentringError | None:
-        """Forgets the run that ended first if the node holds all the keys it may."""
-        if len(self._runs) < self._settings.max_tasks:
-            return None
-        ended = next((run for run in self._runs.values() if run.has_ended), None)
-        if ended is None:
+        if self._is_full and self._first_ended is None:
             return NodeOverloaded()
-        await self._forget(ended)
         return None
 
     async def _run(self, run: TaskRun) -> None:
         try:
-            async with self._slots:
-                await self._run_agent(run)
-        except asyncio.CancelledError:
-            if run.log.end_error is not None:
-                raise  # dropped
-            self._end_cancelled(run)
+            try:
+                async with self._slots:
+                    outcome = await self._run_agent(run)
+            except asyncio.CancelledError:
+                if run.cancel_reason is None:
+                    raise  # dropped
+                outcome = None
+            self._env.lease.check()
+            self._end(run, outcome)
         except NodeFenced:
             pass  # the incarnation drops everything
         except Exception:
             error_id = f"{run.epoch:x}"
             _log.exception("task_run_failed", error_id=error_id)
-            run.log.end(InternalError(error_id))
-            run.ended.set()
+            run.drop(InternalError(error_id))
             await self._forget(run)
 
-    async def _run_agent(self, run: TaskRun) -> None:
+    async def _run_agent(self, run: TaskRun) -> Completed | Failed:
         self._env.lease.check()
         run.state = task_pb2.TASK_STATE_RUNNING
         self._env.audit.write("task_started", run.ref, epoch=run.epoch, attempt=1)
@@ -225,38 +237,42 @@ class TaskRuns:
             history=(),
             turn_number=1,
         )
-        outcome = await run_agent(self._env, self._agents[run.agent], given, run.log, run.epoch)
-        self._env.lease.check()
-        if isinstance(outcome, Completed):
-            self._end(run, task_pb2.TASK_STATE_COMPLETED, Event(turn_completed=outcome.to_event()), outcome)
-            self._env.audit.write("task_committed", run.ref, epoch=run.epoch)
-        else:
-            self._end(run, task_pb2.TASK_STATE_FAILED, Event(turn_failed=outcome.to_event()), outcome)
-            self._env.audit.write("task_failed", run.ref, epoch=run.epoch, reason=outcome.reason)
+        return await run_agent(self._env, self._agents[run.agent], given, run.log, run.epoch)
 
-    def _end_cancelled(self, run: TaskRun) -> None:
-        reason = "NODE_DRAINING" if self._draining else "CLIENT"
-        cancelled = Event(turn_cancelled=session_pb2.TurnCancelled(reason=reason))
-        self._end(run, task_pb2.TASK_STATE_CANCELLED, cancelled, None)
-        self._env.audit.write("task_cancelled", run.ref, epoch=run.epoch, reason=reason)
-
-    def _end(
-        self,
-        run: TaskRun,
-        state: task_pb2.TaskState.ValueType,
-        event: Event,
-        outcome: Completed | Failed | None,
-    ) -> None:
-        run.end(state, event, outcome)
+    def _end(self, run: TaskRun, outcome: Completed | Failed | None) -> None:
+        """Publishes the end; outcome None: cancelled."""
+        audit, epoch = self._env.audit, run.epoch
+        match outcome:
+            case Completed():
+                run.end(task_pb2.TASK_STATE_COMPLETED, Event(turn_completed=outcome.to_event()), outcome)
+                audit.write("task_committed", run.ref, epoch=epoch)
+            case Failed():
+                run.end(task_pb2.TASK_STATE_FAILED, Event(turn_failed=outcome.to_event()), outcome)
+                audit.write("task_failed", run.ref, epoch=epoch, reason=outcome.reason)
+            case None:
+                reason = run.cancel_reason or ""
+                cancelled = session_pb2.TurnCancelled(reason=reason)
+                run.end(task_pb2.TASK_STATE_CANCELLED, Event(turn_cancelled=cancelled), None)
+                audit.write("task_cancelled", run.ref, epoch=epoch, reason=reason)
         run.forget_at_s = self._clock.now_s() + run.retention_s
         # Moved to the end, so that the mapping has ended runs in the order of their ends.
         self._runs[run.ref] = self._runs.pop(run.ref)
 
     async def _forget(self, run: TaskRun) -> None:
-        self._runs.pop(run.ref, None)
+        if self._runs.get(run.ref) is run:
+            del self._runs[run.ref]
+            await self._release(run.claim)
+
+    async def _release(self, claim: Claim) -> None:
         try:
-            await self._claims.release(run.claim)
+            released = await self._claims.release(claim)
         except AgentringError as error:
             _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
         else:
-            self._env.audit.write("released", run.ref, epoch=run.epoch)
+            if released:
+                self._env.audit.write("released", claim.ref, epoch=claim.epoch)
+
+
+async def _all_ended(runs: Iterable[TaskRun]) -> None:
+    for run in runs:
+        await run.ended.wait()

@@ -87,7 +87,8 @@ class MemoryStore:
         session = self._sessions.get(fresh.ref, fresh)
         if session.epoch >= epoch:
             raise StaleEpoch
-        session = self._sessions[fresh.ref] = replace(session, epoch=epoch)
+        # Each activation has a mapping of its own, which its writes then change in place.
+        session = self._sessions[fresh.ref] = replace(session, epoch=epoch, turns=dict(session.turns))
         return session
 
     async def accept_turn(self, ref: SessionRef, epoch: Epoch, turn: StoredTurn) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from agent_node.event_log import EventLog
 from agent_node.turn import Completed, Failed
 from agentring.cluster.claim import Claim
+from agentring.errors import AgentringError
 from agentring.ids import Epoch, NodeId, TaskRef
 from agentring.v1 import session_pb2, task_pb2
 from agentring.v1.session_pb2 import Event
@@ -36,7 +37,10 @@ class TaskRun:
     created_ns: int = field(default_factory=time.time_ns)
     ended_ns: int = 0
     task: asyncio.Task[None] | None = None
+    cancel_reason: str | None = None
+    """Why it is being cancelled; None: it is not."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set once it has ended or was dropped."""
 
     @property
     def epoch(self) -> Epoch:
@@ -47,6 +51,20 @@ class TaskRun:
     def has_ended(self) -> bool:
         """Whether the run is over."""
         return self.end_seq is not None
+
+    def cancel(self, reason: str) -> None:
+        """Cancels the run unless it is over; its task then publishes the end. The first reason stays."""
+        if self.task is not None and not self.ended.is_set() and self.cancel_reason is None:
+            self.cancel_reason = reason
+            self.task.cancel()
+
+    def drop(self, error: AgentringError) -> None:
+        """Ends the run's streams with an error, and the run, if it is under way, without an end of its own."""
+        self.log.end(error)
+        self.cancel_reason = None
+        self.ended.set()
+        if self.task is not None and self.task is not asyncio.current_task():
+            self.task.cancel()
 
     def end(self, state: task_pb2.TaskState.ValueType, event: Event, outcome: Completed | Failed | None) -> None:
         """Publishes the end. The caller has checked the lease."""

@@ -1,16 +1,15 @@
 """Runs an agent once: a turn of a session, or a task's run.
 
-Guarantees: the run ends, by itself, by its deadline, by its bounds (words, state) or by cancellation, and its outcome
-is returned, not raised; nothing is written to the log once the node may have lost its lease; an agent that never
-awaits still lets the node's event loop breathe between its events. Does not guarantee that an agent which blocks the
-loop is stopped: it costs the node its lease. Does not write the ending event: that follows the store's commit, which
-is the caller's."""
+Guarantees: the run ends, by itself, by its deadline, by its bounds (words, state) or by cancellation, whatever the
+agent makes of these, and its outcome is returned, not raised; nothing is written to the log once the node may have lost
+its lease, or after the run's end; an agent that never awaits still lets the node's event loop breathe between its
+events. Does not guarantee that an agent which blocks the loop is stopped: it costs the node its lease. Does not write
+the ending event: that follows the store's commit, which is the caller's."""
 
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,14 +18,15 @@ from google.protobuf import struct_pb2
 
 from agent_node.agent import Agent, JsonObject, PastTurn, Result
 from agent_node.audit import AuditLog
+from agent_node.bounded import DeadlineMet, run_bounded
 from agent_node.event_log import READ_BYTES, EventLog
 from agent_node.json_values import NotJson, to_struct, to_value
 from agentring.cluster.lease import Lease
-from agentring.errors import NodeFenced
 from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
 from agentring.v1 import session_pb2
 
 _BREATHE_EVERY = 32
+_CANCEL_GRACE_S = 2.0
 
 _log = structlog.get_logger()
 
@@ -38,6 +38,8 @@ class TurnLimits:
     timeout_s: float
     max_text_bytes: int
     max_state_bytes: int
+    cancel_grace_s: float = _CANCEL_GRACE_S
+    """How long an agent may take to end once it is cancelled or its time is over; then it is let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,8 @@ class Run:
         self._calls = 0
         self._texts: list[str] = []
         self.text_bytes = 0
+        self.over = False
+        """Set by `run_agent`: what an agent leaves behind, a task of its own say, writes nothing any more."""
         self.result: struct_pb2.Struct | None = None
         self.state: JsonObject = json.loads(given.state_json)
 
@@ -149,8 +153,9 @@ class Run:
     def idempotency_key(self) -> str:
         """As TurnContext."""
         ref = self._given.ref
-        name = f"session/{ref.session_id}/{self._given.turn_id}" if isinstance(ref, SessionRef) else ref.task_key
-        return f"{ref.tenant}/{name}"
+        if isinstance(ref, SessionRef):
+            return f"{ref.tenant}/session/{ref.session_id}/{self._given.turn_id}"
+        return f"{ref.tenant}/task/{ref.task_key}"
 
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
         """As TurnContext."""
@@ -169,6 +174,7 @@ class Run:
             raise
         answer.result.CopyFrom(to_value(result))
         self._append(session_pb2.Event(tool_result=answer))
+        await asyncio.sleep(0)  # a tool need not await, nor need its agent yield: the event loop breathes here
         return result
 
     def take(self, event: str | Result) -> None:
@@ -185,18 +191,18 @@ class Run:
         """The outcome, the agent having come to its end. Raises NotJson, NodeFenced."""
         try:
             state_json = json.dumps(self.state, ensure_ascii=False, allow_nan=False)
-        except (TypeError, ValueError, RecursionError) as error:
+            size_bytes = len(state_json.encode())
+            changed = _changed_keys(self._given.state_json, state_json)
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise NotJson from error
-        if len(state_json) > self._env.limits.max_state_bytes:
+        if size_bytes > self._env.limits.max_state_bytes:
             raise NotJson
-        before = json.loads(self._given.state_json)
-        changed = sorted(key for key in before.keys() | self.state.keys() if before.get(key) != self.state.get(key))
         if changed and self._given.turn_id:
             self._append(session_pb2.Event(state_changed=session_pb2.StateChanged(keys=changed)))
         return Completed("".join(self._texts), self.text_bytes, state_json, self.result)
 
     def _take_words(self, text: str) -> None:
-        self._env.lease.check()
+        self._check()
         size_bytes = len(text.encode())
         if self.text_bytes + size_bytes > self._env.limits.max_text_bytes:
             raise _OutputLimit
@@ -207,9 +213,14 @@ class Run:
         self._texts.append(text)
 
     def _append(self, event: session_pb2.Event) -> None:
-        self._env.lease.check()
+        self._check()
         event.turn_id, event.attempt = self._given.turn_id, self._given.attempt
         self._log.append(event)
+
+    def _check(self) -> None:
+        self._env.lease.check()
+        if self.over:
+            raise RuntimeError("the turn is over")
 
 
 async def run_agent(
@@ -220,41 +231,62 @@ async def run_agent(
     Raises NodeFenced if the lease may be gone. Cancellation: the agent is cancelled, what it wrote to the log stays.
     """
     run = Run(env, given, log, epoch)
-    reason = "AGENT_ERROR"
-    cause: BaseException
+    limits = env.limits
     try:
-        async with asyncio.timeout(env.limits.timeout_s) as deadline:
-            await _drive(agent(run), run)
-        return run.completed()
-    except NodeFenced:
-        raise
-    except TimeoutError as error:
-        reason, cause = ("TURN_DEADLINE" if deadline.expired() else reason), error
-    except _OutputLimit as error:
-        reason, cause = "OUTPUT_LIMIT", error
+        cause = await run_bounded(lambda: _drive(agent, run), timeout_s=limits.timeout_s, grace_s=limits.cancel_grace_s)
+        if cause is None:
+            return run.completed()
     except NotJson as error:
-        reason, cause = "STATE_INVALID", error
-    except asyncio.CancelledError as error:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        cause = error  # the agent's own doing: nobody has cancelled this run
-    except (Exception, SystemExit) as error:  # an agent's sys.exit() would end the node
         cause = error
+    finally:
+        run.over = True
+    env.lease.check()  # before anything is made of the agent's NodeFenced, which may also be its own
+    reason = _REASONS.get(type(cause), "AGENT_ERROR")
     error_id = _error_id()
     # Where a bound was met the traceback would show only our own frames.
     _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=cause if reason == "AGENT_ERROR" else None)
     return Failed(reason, error_id)
 
 
-async def _drive(events: AsyncIterator[str | Result], run: Run) -> None:
+_REASONS: dict[type[BaseException], str] = {
+    DeadlineMet: "TURN_DEADLINE",
+    _OutputLimit: "OUTPUT_LIMIT",
+    NotJson: "STATE_INVALID",
+}
+
+
+async def _drive(agent: Agent, run: Run) -> None:
+    events: AsyncIterator[str | Result] | Coroutine[Any, Any, Any] = agent(run)
+    if isinstance(events, Coroutine):
+        events.close()
+        raise TypeError("an agent is an async generator; a coroutine function that never yields is none")
     count = 0
-    async with aclosing(events):  # type: ignore[type-var]
+    try:
         async for event in events:
+            _raise_if_cancelled()
             run.take(event)
             count += 1
             if count % _BREATHE_EVERY == 0:
                 await asyncio.sleep(0)
+    finally:
+        # Any async iterator will do; what has nothing to close need not be closed.
+        if (close := getattr(events, "aclose", None)) is not None:
+            await close()
+
+
+def _raise_if_cancelled() -> None:
+    """For agents that swallow their cancellation, or their deadline's: the next event is their last."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
+
+
+def _changed_keys(before_json: str, after_json: str) -> list[str]:
+    """The top-level keys that differ; read back, because what is kept is what the next turn will read."""
+    if before_json == after_json:
+        return []
+    before, after = json.loads(before_json), json.loads(after_json)
+    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
 
 def _error_id() -> str:

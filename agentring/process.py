@@ -2,7 +2,8 @@
 
 The line is JSON, `{"ready": true, "address": "host:port", "pid": 1, ...}`, for whoever started the process. SIGTERM and
 SIGINT ask for a graceful stop, exit status 0. What makes a start impossible is one line on stderr and exit status 1;
-wrong settings are status 2.
+wrong settings are status 2. The process ends although a task does not (an agent may swallow its cancellation): the
+event loop's own end would wait for it for ever.
 """
 
 import asyncio
@@ -10,12 +11,19 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Awaitable, Callable
 
+import structlog
 import uvloop
 
 from agentring import log
 from agentring.cluster.etcd_errors import EtcdError
+
+_LAST_TASKS_S = 1.0
+"""How long tasks may take to end once the process has come to its end."""
+
+_log = structlog.get_logger()
 
 Ready = Callable[[str], None]
 Main = Callable[[asyncio.Event, Ready], Awaitable[None]]
@@ -42,7 +50,27 @@ async def _main(main: Main, told: dict[str, str]) -> None:
     def ready(address: str) -> None:
         print(json.dumps({"ready": True, **told, "address": address, "pid": os.getpid()}), flush=True)
 
-    await main(stop, ready)
+    status = 1
+    try:
+        await main(stop, ready)
+        status = 0
+    finally:
+        if left := await _tasks_left():
+            if status:
+                traceback.print_exc()
+            _log.error("tasks_left", count=left)
+            sys.stderr.flush()
+            os._exit(status)
+
+
+async def _tasks_left() -> int:
+    """Cancels every task but this one; how many of them do not end."""
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        _, tasks = await asyncio.wait(tasks, timeout=_LAST_TASKS_S)
+    return len(tasks)
 
 
 def _leaves(group: BaseExceptionGroup[BaseException]) -> list[BaseException]:

@@ -13,7 +13,8 @@ from collections.abc import AsyncIterator
 from agent_node.attachment import Attachment
 from agent_node.incarnation import Incarnations
 from agent_node.services.route import accept, session_of
-from agent_node.session import ENDED, Session
+from agent_node.session import Session
+from agent_node.session_turns import ENDED
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTurn
 from agentring import metadata
@@ -116,6 +117,7 @@ class _Frames:
 
     async def _turn(self, turn: session_pb2.Turn, number: int) -> None:
         turn_id = parse_turn_id(turn.turn_id or f"{self._stream_id}.{number}")
+        self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
         accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy)
         self._sent.add(turn_id)
         if not fresh:

@@ -34,14 +34,22 @@ class FakeClaims:
         self.claimed: list[SessionRef | TaskRef] = []
         self.released: list[Claim] = []
         self.claim_error: AgentringError | None = None
+        self.release_error: AgentringError | None = None
         self.held_elsewhere: AgentringError | None = None
+        self.go = asyncio.Event()
+        """Cleared: claims and looks wait until it is set."""
+        self.go.set()
+        self.asked = asyncio.Event()
+        """Set once a claim or a look has begun."""
 
     @property
     def as_claims(self) -> Claims:
         return cast(Claims, self)
 
     async def claim(self, ref: SessionRef | TaskRef) -> Claim:
+        self.asked.set()
         await asyncio.sleep(0)
+        await self.go.wait()
         self.claimed.append(ref)
         if self.claim_error is not None:
             raise self.claim_error
@@ -49,10 +57,16 @@ class FakeClaims:
         return Claim(ref, Epoch(self.revision), Revision(self.revision))
 
     async def release(self, claim: Claim) -> bool:
+        await asyncio.sleep(0)
+        if self.release_error is not None:
+            raise self.release_error
         self.released.append(claim)
         return True
 
     async def raise_if_held_elsewhere(self, _ref: SessionRef | TaskRef) -> None:
+        self.asked.set()
+        await asyncio.sleep(0)
+        await self.go.wait()
         if self.held_elsewhere is not None:
             raise self.held_elsewhere
 

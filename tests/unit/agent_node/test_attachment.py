@@ -1,11 +1,13 @@
 """One stream's place in an event log."""
 
 import asyncio
+import traceback
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 
-from agent_node.attachment import Attachment
-from agent_node.event_log import EventLog
+from agent_node.attachment import ACK_WITHIN_S, Attachment
+from agent_node.event_log import READ_BYTES, EventLog
 from agentring.errors import NodeDraining, SecondOpen
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
@@ -119,3 +121,161 @@ async def test_a_reader_that_fell_behind_is_told_of_the_gap() -> None:
     assert events is not None
     assert events[0].HasField("gap")
     assert (events[0].first_seq, events[0].seq) == (1, log.oldest_seq - 1)
+
+
+@pytest.fixture
+async def ticking() -> AsyncIterator[Callable[[Callable[[], object]], None]]:
+    """Does something again and again, every few milliseconds, until the test ends."""
+    ticks: list[asyncio.Task[None]] = []
+
+    async def tick(act: Callable[[], object]) -> None:
+        while True:
+            act()
+            await asyncio.sleep(0.002)
+
+    yield lambda act: ticks.append(asyncio.ensure_future(tick(act)))
+    for each in ticks:
+        each.cancel()
+    await asyncio.wait(ticks)
+
+
+Ticking = Callable[[Callable[[], object]], None]
+
+
+async def test_an_acknowledgement_travels_with_an_event(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        attachment.ack(3)
+        words(log, "x")
+        assert [event.seq for event in await attachment.next() or []] == [1]
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(2 * ACK_WITHIN_S):
+                await attachment.next()
+
+
+async def test_an_acknowledgement_is_not_put_off_by_more_of_them(log: EventLog, ticking: Ticking) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        ticking(lambda: attachment.ack(attachment.acked_frame + 1))
+        began_s = asyncio.get_running_loop().time()
+        assert await attachment.next() == []
+        assert attachment.acked_frame > 1
+        assert await attachment.next() == []
+        assert ACK_WITHIN_S < asyncio.get_running_loop().time() - began_s < LONG_S / 2
+
+
+async def test_another_turns_words_put_off_neither_the_acknowledgement_nor_the_heartbeat(
+    log: EventLog, ticking: Ticking
+) -> None:
+    with Attachment(log, 0, turn_id="mine", heartbeat_s=0.15) as attachment:
+        attachment.ack(1)
+        ticking(lambda: words(log, "x", "another's"))
+        async with asyncio.timeout(5):
+            assert await attachment.next() == []
+            (heartbeat,) = await attachment.next() or []
+        assert heartbeat.HasField("heartbeat")
+        assert attachment.through_seq > 0
+
+
+async def test_it_is_sent_nothing_after_its_end_however_busy_the_log_is(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        words(log, "mine")
+        attachment.end_after(lambda: 1)
+        for _ in range(3):
+            words(log, "another's", "b")
+        assert [event.seq for event in await attachment.next() or []] == [1]
+        words(log, "another's", "b")
+        assert await attachment.next() is None
+
+
+async def test_its_end_waits_for_the_acknowledgement(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        attachment.end_after(lambda: 0)
+        attachment.ack(2)
+        log.end(NodeDraining())
+        async with asyncio.timeout(5):
+            assert [await attachment.next(), await attachment.next()] == [[], None]
+
+
+async def test_its_end_is_met_once_it_is_known(log: EventLog) -> None:
+    end_seq: int | None = None
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        attachment.end_after(lambda: end_seq)
+        words(log, "x")
+        assert await attachment.next() != []
+        waiting = asyncio.ensure_future(attachment.next())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        words(log, "y")
+        end_seq = 2
+        assert await waiting != []
+        assert await attachment.next() is None
+
+
+async def test_its_own_error_comes_after_what_was_there_however_busy_the_log_is(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        words(log, "before")
+        attachment.fail(SecondOpen())
+        words(log, "after")
+        assert [event.text_delta.text for event in await attachment.next() or []] == ["before"]
+        words(log, "after")
+        with pytest.raises(SecondOpen):
+            await attachment.next()
+
+
+async def test_its_own_error_does_not_wait_for_an_acknowledgement(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        attachment.ack(1)
+        attachment.fail(SecondOpen())
+        with pytest.raises(SecondOpen):
+            await attachment.next()
+
+
+async def test_a_long_aside_is_taken_in_parts_and_in_order(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        names = [str(i) for i in range(2_000)]
+        await attachment.tell([told(name) for name in names])
+        taken: list[str] = []
+        while len(taken) < len(names):
+            part = await attachment.next()
+            assert part
+            assert sum(event.ByteSize() for event in part) <= READ_BYTES + 100
+            taken += [event.turn_id for event in part]
+    assert taken == names
+
+
+async def test_two_that_tell_take_turns(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        await attachment.tell([told("a")])
+        others = [asyncio.ensure_future(attachment.tell([told(name)])) for name in "bc"]
+        taken = []
+        for _ in range(3):
+            taken += [event.turn_id for event in await attachment.next() or []]
+            await asyncio.sleep(0)
+        await asyncio.gather(*others)
+    assert sorted(taken) == ["a", "b", "c"]
+
+
+async def test_telling_nothing_wakes_nobody_for_ever(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        await attachment.tell([])
+        await attachment.tell([told("a")])
+        assert await attachment.next() == [told("a")]
+
+
+async def test_a_cancelled_next_loses_nothing(log: EventLog) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        waiting = asyncio.ensure_future(attachment.next())
+        await asyncio.sleep(0)
+        words(log, "x")
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        assert [event.seq for event in await attachment.next() or []] == [1]
+
+
+async def test_many_streams_that_meet_the_logs_end_leave_nothing_with_it(log: EventLog) -> None:
+    log.end(NodeDraining())
+    depths = []
+    for _ in range(3):
+        with Attachment(log, 0, heartbeat_s=LONG_S) as attachment, pytest.raises(NodeDraining) as raised:
+            await attachment.next()
+        depths.append(sum(1 for _ in traceback.walk_tb(raised.value.__traceback__)))
+    assert depths == [depths[0]] * 3

@@ -2,20 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from agent_node.agent import AgentEvent, TurnContext
 from agent_node.host import Host
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
-from agent_node.store import MemoryStore
+from agent_node.store import StoredSession
 from agentring.errors import (
     AgentMismatch,
     AgentNotFound,
     AgentRequired,
     CoordinatorUnavailable,
+    InternalError,
     MailboxFull,
     NodeDraining,
     NodeFenced,
@@ -23,16 +25,25 @@ from agentring.errors import (
     NotOwner,
     SessionClosed,
     SessionNotFound,
+    StaleEpoch,
     TurnIdReused,
     TurnInProgress,
 )
-from agentring.ids import parse_session
+from agentring.ids import Epoch, SessionRef, parse_session
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ON_BUSY_ENQUEUE, ON_BUSY_INTERRUPT, ON_BUSY_REJECT
 from harness.clock import FakeClock
 from harness.premises import TTL_S, FakeClaims, Stage, environment
+from harness.stores import RecordingStore
 
 REF = parse_session("", "s")
+
+
+OTHER = parse_session("", "other")
+
+
+class Unusual(BaseException):
+    """Neither an Exception nor one of Python's own."""
 
 
 class Node:
@@ -43,16 +54,28 @@ class Node:
         self.claims = FakeClaims()
         self.stage = Stage()
         self.env = environment(self.clock)
+        self.store = RecordingStore()
+        self.agents = {"held": self.stage.held, "failing": self.stage.failing, "unusual": self.unusual}
         self.host = Host(
             self.env,
             self.claims.as_claims,
-            MemoryStore(max_history_turns=10),
-            {"held": self.stage.held, "failing": self.stage.failing},
+            self.store,
+            self.agents,
             self.clock,
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path, **settings}),
             asyncio.Semaphore(10),
             tasks,
         )
+
+    async def unusual(self, _ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        yield "words"
+        raise Unusual
+
+    async def until_forgotten(self, ref: SessionRef) -> None:
+        """Returns once the host does not own the session any more."""
+        with suppress(SessionNotFound):
+            while await self.host.find(ref):  # noqa: ASYNC110  nothing tells that a session was given up
+                await asyncio.sleep(0)
 
 
 @asynccontextmanager
@@ -234,3 +257,191 @@ async def test_past_the_fence_nothing_is_accepted_committed_or_told(tmp_path: Pa
         assert session.stored.turns_completed == 0
         with pytest.raises((NodeFenced, SessionNotFound)):
             await node.host.find(REF)
+
+
+async def test_a_closed_session_is_buried_when_its_tombstone_is_due_and_its_id_can_be_used_again(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path, tombstone_s=5) as node:
+        closed, other = await node.host.open(REF, "held"), await node.host.open(OTHER, "held")
+        node.clock.advance(1)
+        await node.host.close(closed)
+        node.clock.advance(4.9)
+        await node.host.bury_tombstones()
+        assert await node.host.find(REF) is closed
+        node.clock.advance(0.1)
+        await node.host.bury_tombstones()
+        assert node.claims.released == [closed.claim]
+        with pytest.raises(SessionNotFound):
+            await node.host.find(REF)
+        assert await node.host.find(OTHER) is other
+        again = await node.host.open(REF, "failing")
+        assert (again.claim.epoch, again.closed, again.stored.turns_completed) == (3, False, 0)
+
+
+async def test_a_caller_that_goes_away_does_not_end_the_activation(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.claims.go.clear()
+        opening = asyncio.ensure_future(node.host.open(REF, "held"))
+        await node.claims.asked.wait()
+        opening.cancel()
+        await asyncio.wait([opening])
+        node.claims.go.set()
+        session = await node.host.open(REF, "held")
+        assert node.claims.claimed == [REF]
+        assert await node.host.find(REF) is session
+
+
+@pytest.mark.parametrize("wrong", ["", "nobodys"])
+async def test_what_is_wrong_with_one_caller_is_not_told_to_another(tmp_path: Path, wrong: str) -> None:
+    async with running(tmp_path) as node:
+        node.claims.go.clear()
+        opens = [asyncio.ensure_future(node.host.open(REF, agent)) for agent in (wrong, "held")]
+        await node.claims.asked.wait()
+        node.claims.go.set()
+        refused, opened = await asyncio.gather(*opens, return_exceptions=True)
+        assert isinstance(refused, AgentRequired | AgentNotFound)
+        assert isinstance(opened, Session)
+        if not wrong:
+            assert await node.host.open(REF, wrong) is opened
+
+
+async def test_concurrent_activations_keep_to_the_limit(tmp_path: Path) -> None:
+    async with running(tmp_path, max_sessions=3) as node:
+        refs = [parse_session("", f"s{i}") for i in range(10)]
+        opened = await asyncio.gather(*(node.host.open(ref, "held") for ref in refs), return_exceptions=True)
+        assert [type(each) for each in opened] == [Session] * 3 + [NodeOverloaded] * 7
+        assert len(node.host) == 3
+
+
+@pytest.mark.parametrize("fault", ["raises", "refuses", "agent gone"])
+async def test_an_activation_that_fails_gives_its_claim_back(tmp_path: Path, fault: str) -> None:
+    async with running(tmp_path) as node:
+        match fault:
+            case "raises":
+                node.store.errors["activate"] = OSError("no store")
+            case "refuses":
+                node.store.errors["activate"] = StaleEpoch()
+            case "agent gone":
+                await node.store.memory.activate(StoredSession(REF, "removed", Epoch(-1), 0), Epoch(0))
+        with pytest.raises((OSError, StaleEpoch, AgentNotFound)):
+            await node.host.open(REF, "held")
+        assert [claim.ref for claim in node.claims.released] == [REF]
+        assert len(node.host) == 0
+        with pytest.raises(SessionNotFound):
+            await node.host.find(REF)
+        node.store.errors.clear()
+        assert (await node.host.open(OTHER, "held")).claim.epoch == 2
+
+
+async def test_an_activation_under_way_when_a_drain_begins_gives_its_claim_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.claims.go.clear()
+        opening = asyncio.ensure_future(node.host.open(REF, "held"))
+        await node.claims.asked.wait()
+        await node.host.drain(1.0)
+        node.claims.go.set()
+        with pytest.raises(NodeDraining):
+            await opening
+        assert [claim.ref for claim in node.claims.released] == [REF]
+        assert len(node.host) == 0
+
+
+async def test_an_activation_under_way_at_the_fence_makes_no_session(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.claims.go.clear()
+        opening = asyncio.ensure_future(node.host.open(REF, "held"))
+        await node.claims.asked.wait()
+        node.clock.advance(TTL_S)
+        node.host.drop_all(NodeFenced())
+        node.claims.go.set()
+        with pytest.raises(NodeFenced):
+            await opening
+        assert (len(node.host), node.claims.released) == (0, [])
+
+
+@pytest.mark.parametrize("broken", [{"commit_turn"}, {"commit_turn", "forget_session"}], ids=["turn", "everything"])
+async def test_a_session_that_fails_is_given_up_and_harms_no_other(tmp_path: Path, broken: set[str]) -> None:
+    async with running(tmp_path) as node:
+        failing, fine = await node.host.open(REF, "held"), await node.host.open(OTHER, "held")
+        for session in (failing, fine):
+            await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        node.store.errors = {method: OSError("no store") for method in broken}
+        node.stage.go.set()
+        await asyncio.gather(node.until_forgotten(REF), node.until_forgotten(OTHER))
+        assert isinstance(failing.log.end_error, InternalError)
+        node.store.errors.clear()
+        while len(node.claims.released) < 2:  # noqa: ASYNC110  the last step of giving up
+            await asyncio.sleep(0)
+        assert {claim.epoch for claim in node.claims.released} == {1, 2}
+        third = await node.host.open(parse_session("", "third"), "held")
+        await third.submit("a", words(), ON_BUSY_ENQUEUE)
+        assert await until_ended(third, "a") == "turn_completed"
+        if broken == {"commit_turn"}:
+            again = await node.host.open(REF, "held")
+            assert (again.claim.epoch, again.stored.turns_completed) == (4, 0)
+
+
+async def test_a_claim_that_cannot_be_given_back_is_left_to_the_lease(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        session = await node.host.open(REF, "held")
+        node.claims.release_error = CoordinatorUnavailable()
+        node.store.errors["accept_turn"] = OSError("no store")
+        with pytest.raises(OSError, match="no store"):
+            await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.until_forgotten(REF)
+        node.claims.release_error, node.store.errors = None, {}
+        assert (await node.host.open(REF, "held")).claim.epoch == 2
+
+
+async def test_an_agent_that_raises_what_is_no_exception_harms_nobody(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        session = await node.host.open(REF, "unusual")
+        for turn_id in "ab":
+            await session.submit(turn_id, words(), ON_BUSY_ENQUEUE)
+            assert await until_ended(session, turn_id) == "turn_failed"
+
+
+async def test_a_drain_of_many_survives_one_whose_store_fails(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        refs = [parse_session("", f"s{i}") for i in range(3)]
+        sessions = [await node.host.open(ref, "held") for ref in refs]
+        for session in sessions:
+            await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        node.store.errors["end_turn"] = OSError("no store")
+        draining = asyncio.ensure_future(node.host.drain(0.01))
+        await draining
+        assert all(isinstance(session.log.end_error, NodeDraining | InternalError) for session in sessions)
+
+
+async def test_streams_are_told_of_the_fence_also_where_a_turn_met_it_first(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        session = await node.host.open(REF, "held")
+        await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        node.clock.advance(TTL_S)
+        woken = asyncio.Event()
+        session.log.subscribe(woken)
+        node.stage.go.set()
+        await woken.wait()
+        assert isinstance(session.log.end_error, NodeFenced)
+        assert node.claims.released == []
+
+
+async def test_dropped_sessions_are_gone_at_once_with_their_turns(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        sessions = [await node.host.open(ref, "held") for ref in (REF, OTHER)]
+        for session in sessions:
+            await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        assert node.host.running_turns == 2
+        calls = list(node.store.calls)
+        node.host.drop_all(NodeFenced())
+        assert (len(node.host), node.host.running_turns) == (0, 0)
+        assert all(isinstance(session.log.end_error, NodeFenced) for session in sessions)
+        for session in sessions:
+            with pytest.raises(NodeFenced):
+                await session.cancel("a")
+        assert node.store.calls == calls

@@ -46,3 +46,48 @@ async def test_a_cancelled_reader_loses_no_turn() -> None:
         mailbox.put(waiting("a"))
         reader.cancel()
     assert (await mailbox.get()).turn_id == "a"
+
+
+async def test_a_waiting_reader_is_given_the_next_turn() -> None:
+    mailbox = Mailbox(1)
+    reader = asyncio.ensure_future(mailbox.get())
+    await asyncio.sleep(0)
+    assert not reader.done()
+    mailbox.put(waiting("a"))
+    assert (await reader).turn_id == "a"
+
+
+async def test_a_reader_that_was_woken_for_a_turn_taken_back_goes_on_waiting() -> None:
+    mailbox = Mailbox(1)
+    reader = asyncio.ensure_future(mailbox.get())
+    await asyncio.sleep(0)
+    mailbox.put(waiting("a"))
+    assert mailbox.take_back("a")
+    await asyncio.sleep(0)
+    assert not reader.done()
+    mailbox.put(waiting("b"))
+    assert (await reader).turn_id == "b"
+
+
+def test_there_is_room_again_once_a_turn_is_taken_back() -> None:
+    mailbox = Mailbox(1)
+    mailbox.put(waiting("a"))
+    with pytest.raises(MailboxFull):
+        mailbox.check_room()
+    mailbox.take_back("a")
+    mailbox.check_room()
+
+
+@pytest.mark.parametrize("when", ["while it waits", "before it asks", "although turns wait"])
+async def test_its_reader_is_told_of_a_failure(when: str) -> None:
+    mailbox = Mailbox(1)
+    if when == "although turns wait":
+        mailbox.put(waiting("a"))
+    if when != "while it waits":
+        mailbox.fail(OSError("no store"))
+    reader = asyncio.ensure_future(mailbox.get())
+    await asyncio.sleep(0)
+    if when == "while it waits":
+        mailbox.fail(OSError("no store"))
+    with pytest.raises(OSError, match="no store"):
+        await reader

@@ -1,0 +1,58 @@
+"""Runs somebody else's code, and comes to an end whether or not that code does.
+
+Guarantees: whoever calls goes on once the code has ended, or else `grace_s` after its time was over or the caller was
+cancelled; and whatever the code raises is returned, also what would end the process (an agent's sys.exit()). Does not
+guarantee that the code stops: a coroutine that swallows its cancellation cannot be stopped. It is let go: it stays in
+its task, which is the one kind of task here that no group owns, because a group would wait for it for ever, and with
+it the fence, the drain and the node's stop. Called by `run_agent`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+_log = structlog.get_logger()
+
+_tasks: set[asyncio.Task[BaseException | None]] = set()
+"""The event loop itself keeps no task alive."""
+
+
+class DeadlineMet(Exception):
+    """The time was over before the code was."""
+
+
+async def run_bounded(code: Callable[[], Awaitable[None]], *, timeout_s: float, grace_s: float) -> BaseException | None:
+    """Runs `code` for at most timeout_s; returns what it raised, DeadlineMet, or None: it came to its end.
+
+    Cancellation: the code is cancelled too, and let go if it has not ended grace_s later, or at a second cancellation.
+    """
+    task = asyncio.get_running_loop().create_task(_caught(code))
+    _tasks.add(task)
+    task.add_done_callback(_tasks.discard)
+    try:
+        await asyncio.wait([task], timeout=timeout_s)
+    except asyncio.CancelledError:
+        await _stop(task, grace_s)
+        raise
+    if task.done():
+        return task.result()
+    await _stop(task, grace_s)
+    return DeadlineMet()
+
+
+async def _caught(code: Callable[[], Awaitable[None]]) -> BaseException | None:
+    try:
+        await code()
+    except BaseException as error:
+        return error
+    return None
+
+
+async def _stop(task: asyncio.Task[BaseException | None], grace_s: float) -> None:
+    task.cancel()
+    try:
+        await asyncio.wait([task], timeout=grace_s)
+    finally:
+        if not task.done():
+            _log.error("agent_let_go", grace_s=grace_s)

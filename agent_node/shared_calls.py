@@ -1,0 +1,65 @@
+"""One call at a time under a name, shared by all who ask for it meanwhile, and carried out to its end.
+
+Guarantees: while a call of a name is under way nobody starts a second one; all who asked get its outcome; whoever asked
+can go away (a client that hangs up cancels what serves it) without ending it, for the others or half-way. Used by the
+host for activations, by the task runs for their starts, by a session for the changes that it must not leave half done.
+"""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Hashable
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class SharedCalls(Generic[K, V]):
+    """Calls under way, by name."""
+
+    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+        """tasks: owns the calls; what a call raises goes to those who asked, not to the group."""
+        self._tasks = tasks
+        self._under_way: dict[K, asyncio.Future[V]] = {}
+
+    def __len__(self) -> int:
+        """How many are under way."""
+        return len(self._under_way)
+
+    def __contains__(self, name: K) -> bool:
+        """Whether one of this name is under way."""
+        return name in self._under_way
+
+    async def get(self, name: K, call: Callable[[], Coroutine[Any, Any, V]]) -> V:
+        """The outcome of the call under way, or of a new one. Raises what it raises.
+
+        Cancellation: the call goes on.
+        """
+        return await asyncio.shield(self.begin(name, call))
+
+    def begin(self, name: K, call: Callable[[], Coroutine[Any, Any, V]]) -> "asyncio.Future[V]":
+        """As `get`, to be awaited under a shield."""
+        future = self._under_way.get(name)
+        if future is None:
+            future = asyncio.get_running_loop().create_future()
+            task = self._tasks.create_task(self._run(name, future, call))
+            task.add_done_callback(partial(self._never_begun, name, future))
+            self._under_way[name] = future
+        return future
+
+    async def _run(self, name: K, future: "asyncio.Future[V]", call: Callable[[], Coroutine[Any, Any, V]]) -> None:
+        try:
+            future.set_result(await call())
+        except asyncio.CancelledError:
+            future.cancel()
+            raise
+        except Exception as error:
+            future.set_exception(error)
+            future.exception()  # that nobody is left to hear it is no fault
+        finally:
+            del self._under_way[name]
+
+    def _never_begun(self, name: K, future: "asyncio.Future[V]", _: asyncio.Task[None]) -> None:
+        """A task that is cancelled before its first step does not even clean up."""
+        if future.cancel():
+            self._under_way.pop(name, None)

@@ -1,0 +1,110 @@
+"""Somebody else's code comes to an end for its caller, whatever it does."""
+
+import asyncio
+import sys
+from collections.abc import Awaitable, Callable
+
+import pytest
+import structlog
+
+from agent_node.bounded import DeadlineMet, run_bounded
+from harness.clock import PATIENCE_S
+from harness.stubborn import Stubborn
+
+TINY_S = 0.01
+
+
+async def _returning() -> None:
+    await asyncio.sleep(0)
+
+
+async def _waiting() -> None:
+    await asyncio.Event().wait()
+
+
+class Unusual(BaseException):
+    """Neither an Exception nor one of Python's own."""
+
+
+async def test_code_that_ends_in_time_raised_nothing() -> None:
+    assert await run_bounded(_returning, timeout_s=PATIENCE_S, grace_s=PATIENCE_S) is None
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ValueError(), SystemExit(1), KeyboardInterrupt(), GeneratorExit(), asyncio.CancelledError(), Unusual()],
+    ids=repr,
+)
+async def test_whatever_it_raises_is_returned(error: BaseException) -> None:
+    async def raising() -> None:
+        raise error
+
+    assert await run_bounded(raising, timeout_s=PATIENCE_S, grace_s=PATIENCE_S) is error
+
+
+async def test_code_that_is_over_time_is_cancelled() -> None:
+    ended = asyncio.Event()
+
+    async def waiting() -> None:
+        try:
+            await _waiting()
+        finally:
+            ended.set()
+
+    assert isinstance(await run_bounded(waiting, timeout_s=TINY_S, grace_s=PATIENCE_S), DeadlineMet)
+    assert ended.is_set()
+
+
+@pytest.mark.parametrize("end", [lambda: None, lambda: sys.exit(1)], ids=["returns", "exits"])
+async def test_code_that_answers_its_deadline_with_another_end_has_met_it_all_the_same(
+    end: Callable[[], None],
+) -> None:
+    async def swallowing() -> None:
+        try:
+            await _waiting()
+        except asyncio.CancelledError:
+            end()
+
+    assert isinstance(await run_bounded(swallowing, timeout_s=TINY_S, grace_s=PATIENCE_S), DeadlineMet)
+
+
+async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
+    code = Stubborn()
+    with structlog.testing.capture_logs() as logged:
+        assert isinstance(await run_bounded(code.run, timeout_s=TINY_S, grace_s=TINY_S), DeadlineMet)
+    assert [line["event"] for line in logged] == ["agent_let_go"]
+    assert code.cancelled.is_set()
+    code.let_end.set()
+
+
+async def test_code_that_does_not_end_is_let_go_when_its_caller_is_cancelled() -> None:
+    code = Stubborn()
+    caller = asyncio.ensure_future(run_bounded(code.run, timeout_s=PATIENCE_S, grace_s=TINY_S))
+    await code.begun.wait()
+    caller.cancel()
+    await asyncio.wait([caller], timeout=PATIENCE_S)
+    assert caller.cancelled()
+    assert code.cancelled.is_set()
+    code.let_end.set()
+
+
+async def test_a_second_cancellation_waits_no_longer() -> None:
+    code = Stubborn()
+    caller = asyncio.ensure_future(run_bounded(code.run, timeout_s=PATIENCE_S, grace_s=10 * PATIENCE_S))
+    await code.begun.wait()
+    caller.cancel()
+    await code.cancelled.wait()
+    caller.cancel()
+    await asyncio.wait([caller], timeout=PATIENCE_S)
+    assert caller.cancelled()
+    code.let_end.set()
+
+
+@pytest.mark.parametrize("code", [_waiting, _returning])
+async def test_a_caller_that_is_cancelled_before_the_code_began_leaves_nothing(
+    code: Callable[[], Awaitable[None]],
+) -> None:
+    caller = asyncio.ensure_future(run_bounded(code, timeout_s=PATIENCE_S, grace_s=PATIENCE_S))
+    asyncio.get_running_loop().call_soon(caller.cancel)
+    await asyncio.wait([caller], timeout=PATIENCE_S)
+    assert caller.cancelled()
