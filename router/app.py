@@ -17,15 +17,15 @@ from agentring.cluster.etcd_errors import EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import ensure_meta
+from agentring.ids import NodeId
 from agentring.rpc.server import Server
 from agentring.v1 import cluster_pb2, session_pb2, task_pb2
-from router.grpc_relay import GrpcRelay
-from router.owner import OwnerLookup
+from router.http2.relay import Http2Relay
+from router.owner import OwnerLookup, Target
 from router.relay import Relay
 from router.ring_view import RingView
 from router.services.cluster import ClusterService
 from router.settings import RouterSettings
-from router.upstream import Upstreams
 
 _log = structlog.get_logger()
 
@@ -57,15 +57,19 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 reflected=_NODE_SERVICES,
             )
-            upstreams = Upstreams()
-            view.on_change(upstreams.retain)
-            relay: Relay = GrpcRelay(
+            relay: Relay = Http2Relay(
                 settings.listen,
                 OwnerLookup(view, settings.owner_cache_size),
-                upstreams,
                 view,
-                own_address,
-                first_frame_timeout_s=settings.first_frame_timeout_s,
+                Target(NodeId("router"), own_address),
+                settings.limits(),
+                settings.node_limits(),
+                shared_port=settings.shared_port,
+                max_connections=settings.max_connections,
+                max_buffered_bytes=settings.max_buffered_bytes,
+                connect_timeout_s=settings.connect_timeout_s,
+                client_tls=settings.client_tls(),
+                node_tls=settings.node_tls(),
             )
             await own_services.start()
             try:
@@ -85,7 +89,6 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                         task.cancel()
             finally:
                 await own_services.stop(0)
-                await upstreams.close()
 
 
 async def _synced(view: RingView, timeout_s: float) -> None:

@@ -12,7 +12,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from agentring import metadata
 from agentring.errors import FirstFrameNotOpen, MalformedRequest, RouteMissing
-from agentring.ids import SessionRef, TaskRef, parse_session, parse_task, parse_tenant
+from agentring.ids import SessionRef, TaskRef, parse_session, parse_task
 from agentring.v1 import session_pb2, task_pb2
 
 _SESSIONS = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
@@ -23,7 +23,11 @@ _REQUESTS: dict[str, type[Message]] = {
     for method in service.methods
 }
 _LISTS = frozenset({f"/{_SESSIONS.full_name}/ListSessions", f"/{_TASKS.full_name}/ListTasks"})
-_HOP_BY_HOP = frozenset({"user-agent", "te", "content-type", "host", "connection"})
+REATTACHABLE = frozenset(
+    {f"/{_SESSIONS.full_name}/{method}" for method in ("Converse", "RunTurn", "WatchSession")}
+    | {f"/{_TASKS.full_name}/{method}" for method in ("RunTask", "WatchTask")}
+)
+"""Methods whose every response begins with through_seq and acked_frame."""
 
 
 class Destination(Enum):
@@ -88,41 +92,6 @@ def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
     if not (name := _text(message, 1)):
         raise RouteMissing
     return Route(parse_task(tenant, name) if _is_task(method) else parse_session(tenant, name), agent)
-
-
-def upstream_metadata(
-    client: tuple[tuple[str, str | bytes], ...], route: Route | None, stream_id: str
-) -> tuple[tuple[str, str | bytes], ...]:
-    """What the node is sent: the client's metadata without what is ours or of the connection, and the route. Raises
-    InvalidTenantId."""
-    reserved = {metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID} if route else set()
-    kept = tuple((name, value) for name, value in client if name not in reserved and _passes(name))
-    if route is None:
-        return kept
-    ref = route.ref
-    key = metadata.SESSION_ID if isinstance(ref, SessionRef) else metadata.TASK_KEY
-    name = ref.session_id if isinstance(ref, SessionRef) else ref.task_key
-    routed = [(key, str(name)), (metadata.TENANT_ID, str(parse_tenant(ref.tenant))), (metadata.STREAM_ID, stream_id)]
-    if route.agent:
-        routed.append((metadata.AGENT, route.agent))
-    return (*kept, *routed)
-
-
-def client_metadata(upstream: tuple[tuple[str, str | bytes], ...]) -> tuple[tuple[str, str | bytes], ...]:
-    """What the client is sent of a node's trailers: all but what is between routers and nodes."""
-    return tuple(
-        (name, value) for name, value in upstream if name not in (metadata.REDIRECT, metadata.REFUSED) and _plain(name)
-    )
-
-
-def _passes(name: str) -> bool:
-    return not name.startswith(metadata.INTERNAL_PREFIX) and _plain(name)
-
-
-def _plain(name: str) -> bool:
-    if name.startswith("grpc-"):
-        return name.endswith("-bin")
-    return name not in _HOP_BY_HOP
 
 
 def _is_task(method: str) -> bool:

@@ -1,14 +1,117 @@
 """A router's settings (see agentring/settings.py for where they come from)."""
 
-from pydantic import Field
+import ssl
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
 
 from agentring.settings import HostPort, ProcessSettings
+from router.http2.limits import Limits, Rate
 
 
 class RouterSettings(ProcessSettings):
     """One router."""
 
     listen: HostPort = Field("127.0.0.1:7700", description="host:port to serve on; port 0: a free one")
+    shared_port: bool = Field(False, description="other routers on this machine listen on the same port")
     owner_cache_size: int = Field(100_000, ge=1, description="owners learnt from redirects that are kept")
     sync_timeout_s: float = Field(30.0, gt=0, description="how long a starting router waits for etcd")
     stop_grace_s: float = Field(5.0, ge=0, description="how long calls may go on when the router stops")
+    connect_timeout_s: float = Field(2.0, gt=0, description="deadline for a new connection to a node")
+
+    max_connections: int = Field(20_000, ge=1, description="clients' connections; one more is refused")
+    max_streams: int = Field(10_000, ge=1, lt=1 << 31, description="calls at once on one client's connection")
+    max_buffered_bytes: int = Field(
+        256 << 20, ge=1 << 20, description="bytes held for all slow readers; beyond, the longest-stalled calls end"
+    )
+    max_header_block_bytes: int = Field(
+        64 << 10, ge=16 << 10, description="a request's headers on the wire; a longer block is not read"
+    )
+    max_continuations: int = Field(
+        32, ge=0, description="CONTINUATION frames of one header block; more end the connection"
+    )
+    ping_burst: int = Field(200, ge=1, description="PINGs of a client's connection at once")
+    pings_per_s: float = Field(50, gt=0, description="and on the average")
+    settings_burst: int = Field(50, ge=1, description="SETTINGS of a client's connection at once")
+    settings_per_s: float = Field(5, gt=0, description="and on the average")
+    reset_burst: int = Field(1_000, ge=1, description="calls that a client's connection cancels at once")
+    resets_per_s: float = Field(100, gt=0, description="and on the average")
+    idle_frame_burst: int = Field(10_000, ge=1, description="frames without purpose of a client's connection at once")
+    idle_frames_per_s: float = Field(2_000, gt=0, description="and on the average")
+    idle_timeout_s: float = Field(900.0, gt=0, description="how long a client's connection may be without a call")
+    keepalive_s: float = Field(30.0, gt=0, description="a client that was silent this long is sent a PING")
+    node_keepalive_s: float = Field(10.0, gt=0, description="likewise a node")
+    keepalive_timeout_s: float = Field(5.0, gt=0, description="how long the answer to that PING may take")
+
+    tls_cert: Path | None = Field(None, description="PEM file: our certificate for clients; turns TLS on")
+    tls_key: Path | None = Field(None, description="PEM file: the key of tls_cert")
+    tls_client_ca: Path | None = Field(None, description="PEM file: clients must have a certificate of this authority")
+    node_ca: Path | None = Field(None, description="PEM file: the authority of the nodes' certificates; turns TLS on")
+    node_cert: Path | None = Field(None, description="PEM file: our certificate for nodes")
+    node_key: Path | None = Field(None, description="PEM file: the key of node_cert")
+
+    @model_validator(mode="after")
+    def _tls_fits_together(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key are given together or not at all")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("--tls-client-ca needs --tls-cert, which turns TLS on")
+        if (self.node_cert is None) != (self.node_key is None):
+            raise ValueError("--node-cert and --node-key are given together or not at all")
+        if self.node_cert and not self.node_ca:
+            raise ValueError("--node-cert needs --node-ca, which turns TLS on")
+        return self
+
+    def limits(self) -> Limits:
+        """What a client may do."""
+        return Limits(
+            max_header_block_bytes=self.max_header_block_bytes,
+            max_continuations=self.max_continuations,
+            max_streams=self.max_streams,
+            pings=Rate(self.ping_burst, self.pings_per_s),
+            settings=Rate(self.settings_burst, self.settings_per_s),
+            resets=Rate(self.reset_burst, self.resets_per_s),
+            idle_frames=Rate(self.idle_frame_burst, self.idle_frames_per_s),
+            first_frame_timeout_s=self.first_frame_timeout_s,
+            idle_timeout_s=self.idle_timeout_s,
+            keepalive_s=self.keepalive_s,
+            keepalive_timeout_s=self.keepalive_timeout_s,
+        )
+
+    def node_limits(self) -> Limits:
+        """What a node may do: it is ours, so only what would hurt by mistake is bounded."""
+        plenty = Rate(1 << 30, 1e9)
+        return Limits(
+            pings=plenty,
+            settings=plenty,
+            resets=plenty,
+            idle_frames=plenty,
+            keepalive_s=self.node_keepalive_s,
+            keepalive_timeout_s=self.keepalive_timeout_s,
+        )
+
+    def client_tls(self) -> ssl.SSLContext | None:
+        """For the listener; None: plaintext. Raises OSError."""
+        if self.tls_cert is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.tls_client_ca)
+        context.load_cert_chain(self.tls_cert, self.tls_key)
+        if self.tls_client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return _http2(context)
+
+    def node_tls(self) -> ssl.SSLContext | None:
+        """For the connections to nodes; None: plaintext. Raises OSError."""
+        if self.node_ca is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.node_ca)
+        if self.node_cert is not None:
+            context.load_cert_chain(self.node_cert, self.node_key)
+        return _http2(context)
+
+
+def _http2(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    return context

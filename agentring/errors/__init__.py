@@ -14,6 +14,8 @@ from agentring.errors.availability import (
     NodeUnreachable,
     NoNodes,
     NotOwner,
+    RouterOverloaded,
+    RouterStopping,
     SessionMoving,
     StaleEpoch,
     Unavailable,
@@ -24,6 +26,7 @@ from agentring.errors.base import (
 )
 from agentring.errors.request import (
     AgentRequired,
+    DeadlineExceeded,
     FirstFrameNotOpen,
     FirstFrameTimeout,
     InvalidArgument,
@@ -62,6 +65,7 @@ __all__ = [
     "AgentRequired",
     "AgentringError",
     "CoordinatorUnavailable",
+    "DeadlineExceeded",
     "FirstFrameNotOpen",
     "FirstFrameTimeout",
     "InternalError",
@@ -86,6 +90,8 @@ __all__ = [
     "ResumeOffsetExpired",
     "RouteMismatch",
     "RouteMissing",
+    "RouterOverloaded",
+    "RouterStopping",
     "SecondOpen",
     "ServiceNotFound",
     "SessionClosed",

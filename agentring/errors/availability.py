@@ -44,6 +44,13 @@ class NodeUnreachable(Unavailable):
     sentence = "the connection to the session's node was lost"
 
 
+class RouterStopping(Unavailable):
+    """The router stops; another one takes the call."""
+
+    reason = "ROUTER_STOPPING"
+    sentence = "the router is stopping"
+
+
 class NoNodes(Unavailable):
     """The ring is empty."""
 
@@ -73,6 +80,15 @@ class NodeOverloaded(AgentringError):
     code = StatusCode.RESOURCE_EXHAUSTED
     reason = "NODE_OVERLOADED"
     sentence = "the node is at its limit"
+    retry_after_s = 1.0
+
+
+class RouterOverloaded(AgentringError):
+    """The router holds too many bytes for clients or nodes that do not read; this call held some of them longest."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "ROUTER_OVERLOADED"
+    sentence = "the router holds too much that is not read"
     retry_after_s = 1.0
 
 

@@ -119,6 +119,14 @@ class FirstFrameTimeout(AgentringError):
     sentence = "the stream was opened but its first message did not come in time"
 
 
+class DeadlineExceeded(AgentringError):
+    """The caller's own deadline."""
+
+    code = StatusCode.DEADLINE_EXCEEDED
+    reason = "DEADLINE_PASSED"
+    sentence = "the call's deadline has passed"
+
+
 class MethodNotImplemented(AgentringError):
     """There is no such method here, or not yet."""
 

@@ -57,9 +57,16 @@ def _address(cluster: Cluster, door: str) -> str:
 
 
 @pytest.fixture(params=DOORS)
-async def channel(cluster: Cluster, request: pytest.FixtureRequest) -> AsyncIterator[aio.Channel]:
+def door(request: pytest.FixtureRequest) -> str:
+    """Which way in `channel` is."""
+    door: str = request.param
+    return door
+
+
+@pytest.fixture
+async def channel(cluster: Cluster, door: str) -> AsyncIterator[aio.Channel]:
     """A channel to a router, and one to a node. Whatever the test sends, a good turn must go through afterwards."""
-    async with _serving(_address(cluster, request.param)) as channel:
+    async with _serving(_address(cluster, door)) as channel:
         yield channel
 
 

@@ -50,7 +50,7 @@ class Cluster:
         for name, process in spawned_routers:
             self.routers[name] = Member(name, process, process.ready_line()["address"])
         for router in self.routers.values():
-            _until_sees(router.address, nodes)
+            until_sees(router.address, nodes)
 
     def start_node(self, name: str, *flags: str) -> Member:
         process = self.spawn_node(name, *flags)
@@ -101,7 +101,7 @@ class Cluster:
             member.process.stop(signal.SIGTERM)
 
 
-def _until_sees(router: str, nodes: int) -> None:
+def until_sees(router: str, nodes: int) -> None:
     """Returns once the router's ring holds so many nodes: it may have been ready before they had joined."""
     deadline_s = time.monotonic() + 20
     with grpc.insecure_channel(router, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:

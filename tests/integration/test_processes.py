@@ -10,7 +10,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agentring.v1 import cluster_pb2, cluster_pb2_grpc, session_pb2, session_pb2_grpc
 from harness.client import connect, error_of, run_turn, turn
-from harness.cluster import Cluster
+from harness.cluster import Cluster, until_sees
 from harness.processes import Process, free_port, python
 
 
@@ -81,6 +81,7 @@ async def test_a_router_without_nodes_says_so_and_serves_when_one_has_come(
         assert (report.code, report.reason) == (grpc.StatusCode.UNAVAILABLE, "NO_NODES")
         assert report.retry_after_s is not None
         cluster.start_node("n1")
+        until_sees(cluster.router, 1)
         assert (await run_turn(channel, "s", turn("hi"))).node == "n1"
 
 

@@ -27,16 +27,17 @@ from agentring.rpc.status import STATUS_DETAILS, ErrorReport, Metadata, read_err
 PROTOS = Path(__file__).parents[3] / "protos" / "agentring" / "v1"
 
 STATUSES = {
-    "UNAVAILABLE": "CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable SessionMoving",
+    "UNAVAILABLE": "CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable RouterStopping"
+    " SessionMoving",
     "ABORTED": "NotOwner StaleEpoch",
-    "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded",
+    "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded",
     "FAILED_PRECONDITION": "AgentMismatch SessionClosed TaskInputMismatch TurnInProgress",
     "ALREADY_EXISTS": "TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
     "NOT_FOUND": "AgentNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
     "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidRetention InvalidSessionId InvalidTaskKey"
     " InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
-    "DEADLINE_EXCEEDED": "FirstFrameTimeout",
+    "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "MethodNotImplemented",
     "INTERNAL": "InternalError",
 }
@@ -105,6 +106,7 @@ def test_waiting_helps_exactly_where_the_session_or_its_node_may_soon_be_there()
         *STATUSES["ABORTED"].split(),
         "MailboxFull",
         "NodeOverloaded",
+        "RouterOverloaded",
     }
     for leaf in LEAVES:
         assert made(leaf).retryable is (leaf.__name__ in retryable)

@@ -107,32 +107,3 @@ def test_the_first_message_names_the_task_in_every_kind_of_request() -> None:
 def test_a_first_message_that_names_nothing_is_refused(method: str, raw: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         route.from_message(method, {}, raw)
-
-
-def test_nodes_are_sent_the_route_and_nothing_that_a_client_forged() -> None:
-    client = (
-        ("x-session-id", "s"),
-        ("x-agentring-stream-id", "forged"),
-        ("x-agentring-node", "forged"),
-        ("user-agent", "grpc-go"),
-        ("grpc-accept-encoding", "gzip"),
-        ("grpc-trace-bin", b"\x01"),
-        ("traceparent", "00-1-1-00"),
-        ("authorization", "Bearer x"),
-    )
-    sent = route.upstream_metadata(client, Route(parse_session("", "s"), "echo"), "stream-1")
-    assert dict(sent) == {
-        "grpc-trace-bin": b"\x01",
-        "traceparent": "00-1-1-00",
-        "authorization": "Bearer x",
-        "x-session-id": "s",
-        "x-agent": "echo",
-        "x-tenant-id": "default",
-        "x-agentring-stream-id": "stream-1",
-    }
-    assert len(sent) == len(dict(sent))
-
-
-def test_clients_are_not_sent_what_is_between_routers_and_nodes() -> None:
-    upstream = (("x-agentring-redirect", "n a:1"), ("x-agentring-refused", "draining"), ("x-agentring-node", "n"))
-    assert route.client_metadata(upstream) == (("x-agentring-node", "n"),)

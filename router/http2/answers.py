@@ -1,0 +1,48 @@
+"""What a client is sent as headers and trailers: a node's, without what is between routers and nodes, or an error's."""
+
+import base64
+from collections.abc import Iterable, Mapping, Sequence
+
+from agentring import metadata
+from agentring.errors import AgentringError
+from agentring.rpc.status import STATUS_DETAILS, to_status
+from router.http2.headers import Field, block
+
+_INTERNAL = frozenset({metadata.REDIRECT, metadata.REFUSED, metadata.STREAM_ID})
+_HEAD = block(((":status", "200"), ("content-type", "application/grpc")))
+NOT_GRPC_BODY = b"This is a gRPC service: POST with content-type application/grpc.\n"
+NOT_GRPC = block(((":status", "415"), ("content-type", "text/plain"), ("content-length", str(len(NOT_GRPC_BODY)))))
+
+STATUS = "grpc-status"
+
+
+def values(fields: Iterable[Field]) -> dict[str, str]:
+    """Header fields by name."""
+    return {field.name: field.value for field in fields}
+
+
+def passed_on(fields: Sequence[Field]) -> bytes:
+    """A node's header block as the client is sent it."""
+    return b"".join([field.literal for field in fields if field.name not in _INTERNAL])
+
+
+def is_broken_off(told: Mapping[str, str]) -> bool:
+    """Whether a status is no answer but what gRPC makes of a call that its process has dropped."""
+    return told.get(STATUS) in ("1", "14") and STATUS_DETAILS not in told
+
+
+def error_trailers(error: AgentringError) -> bytes:
+    """The trailers of a call that ends with an error."""
+    details = base64.b64encode(to_status(error).SerializeToString()).rstrip(b"=").decode()
+    return block(
+        (
+            (STATUS, str(error.code.value[0])),
+            ("grpc-message", error.sentence.replace("%", "%25")),
+            (STATUS_DETAILS, details),
+        )
+    )
+
+
+def error_answer(error: AgentringError) -> bytes:
+    """The same for a call that was not answered yet: headers and trailers in one block."""
+    return _HEAD + error_trailers(error)

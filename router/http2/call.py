@@ -1,0 +1,367 @@
+"""One client's call: which node it goes to, what the client is told, and when it is over.
+
+A call's way: `begin` finds out what it is about (route.py), if need be from its first message; `_try` opens a stream to
+a node (owner.py's Walk says which); the node takes the call by its response headers (`accepted`), where
+x-agentring-node stands, or declines it (`declined`: it is redirected, refused, or answered), or the stream breaks off.
+Until it is taken nothing has reached the client and the client's messages are kept, so another node can be tried.
+
+Guarantees: every call ends once, by the node's trailers, by an error with an ErrorInfo or by the client's leaving; a
+client never sees another process's transport error; a refusal that could be told at once waits for the message that
+the client may be sending, because a status that overtakes a message is lost to a client on grpc.aio.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import structlog
+
+from agentring import metadata
+from agentring.errors import (
+    AgentringError,
+    DeadlineExceeded,
+    FirstFrameTimeout,
+    InternalError,
+    MessageTooLarge,
+    MethodNotImplemented,
+    NodeOverloaded,
+    NodeUnreachable,
+    RouterOverloaded,
+)
+from agentring.ids import NodeId
+from agentring.v1 import session_pb2
+from router import route
+from router.http2 import answers, messages
+from router.http2.client_stream import ClientStream
+from router.http2.frames import Code
+from router.http2.headers import Field
+from router.http2.request import Request, deadline
+from router.owner import Target, Walk
+from router.route import Destination, Route
+
+if TYPE_CHECKING:
+    from router.http2.carrier import Carrier, Timer
+    from router.http2.node_connection import NodeConnection
+    from router.http2.node_stream import NodeStream
+
+_log = structlog.get_logger()
+
+_DEADLINE_SLACK_S = 0.05
+"""A node whose clock runs this much ahead of ours ends a call for the same reason as we would."""
+
+
+class Call:
+    """One call."""
+
+    __slots__ = (
+        "_block",
+        "_carrier",
+        "_client",
+        "_deadline_s",
+        "_deadline_timer",
+        "_error",
+        "_first_timer",
+        "_node",
+        "_request",
+        "_retried",
+        "_target",
+        "_walk",
+        "ended",
+        "marked",
+        "taken",
+    )
+
+    def __init__(self, carrier: Carrier, client: ClientStream, request: Request) -> None:
+        """carrier: what all calls of the process share."""
+        self._carrier = carrier
+        self._client = client
+        self._request: Request | None = request
+        self._block = b""
+        """The header block for a node, but for the deadline."""
+        self._walk: Walk | None = None
+        self._target: Target | None = None
+        self._node: NodeStream | None = None
+        self._error: AgentringError | None = None
+        self._retried = False
+        self._deadline_s: float | None = None
+        self._deadline_timer: Timer | None = None
+        self._first_timer: Timer | None = None
+        self.marked = request.method in route.REATTACHABLE
+        """Its answers begin with through_seq and acked_frame."""
+        self.taken = False
+        self.ended = False
+        carrier.calls.add(self)
+        carrier.stats.calls += 1
+
+    def begin(self) -> None:
+        """Sends it on its way."""
+        request = self._request
+        assert request is not None
+        try:
+            if (timeout_s := request.timeout_s()) is not None:
+                self._deadline_s = self._carrier.now_s() + timeout_s
+                self._deadline_timer = self._carrier.call_later(timeout_s, self._deadline_met)
+            request.check_size()
+            match route.destination(request.method, request.headers):
+                case Destination.OWNER:
+                    if (about := route.from_headers(request.method, request.headers)) is not None:
+                        self._go(about)
+                    else:
+                        self._wait_for_first()
+                case Destination.ROUTER:
+                    self._go_to(self._carrier.own_services)
+                case Destination.ANY_NODE:
+                    self._go_to(self._carrier.lookup.any_node())
+                case Destination.NOBODY:
+                    raise MethodNotImplemented
+        except AgentringError as error:
+            self._fail_politely(error)
+        except Exception:
+            self._fail_unexpectedly()
+
+    def refuse(self, error: AgentringError) -> None:
+        """Instead of `begin`: there is no way for it."""
+        self._fail_politely(error)
+
+    def first_message_came(self) -> None:
+        """The client's first message is whole, or the client has ended its side without one."""
+        if self._first_timer is not None:
+            self._first_timer.cancel()
+            self._first_timer = None
+        if self._error is not None:
+            self.fail(self._error)
+        elif self._request is not None and self._target is None:
+            try:
+                self._go(self._route_of_first(self._request))
+            except AgentringError as error:
+                self.fail(error)
+            except Exception:
+                self._fail_unexpectedly()
+
+    # The upstream connection's word.
+
+    def connected(self, connection: NodeConnection) -> None:
+        """The connection that was asked for is there."""
+        if self.ended:
+            return
+        assert self._target is not None
+        block = self._block
+        if self._deadline_s is not None:
+            block += deadline(self._deadline_s - self._carrier.now_s())
+        client = self._client
+        node = self._node = connection.open_stream(block, self, client)
+        node.replenish()
+        client.node = node
+        if client.kept is not None:
+            for message in client.kept.messages:
+                node.send(message)
+        if client.assembler:
+            node.send(client.assembler.part)
+        if client.receive_ended:
+            node.send_end(b"")
+
+    def not_connected(self) -> None:
+        """It cannot be had."""
+        if not self.ended:
+            self._next_node()
+
+    # The node's answer.
+
+    def is_acceptance(self, fields: Sequence[Field]) -> bool:
+        """Whether these headers say that the node has taken the call."""
+        return self._walk is None or any(field.name == metadata.NODE for field in fields)
+
+    def accepted(self, fields: Sequence[Field]) -> None:
+        """The node has taken the call; it is no other's any more."""
+        client, walk, target = self._client, self._walk, self._target
+        block = answers.passed_on(fields)
+        if walk is not None and target is not None:
+            walk.accepted(target)
+            block += self._carrier.ring_field()
+        self.taken = True
+        self._walk = self._request = None
+        if not self.marked:
+            self._block = b""
+            if client.kept is not None:
+                client.kept.clear()
+                client.kept = None
+        client.send_headers(block)
+
+    def declined(self, held: Sequence[Field], trailers: Sequence[Field]) -> None:
+        """The node ended the stream before it had taken the call."""
+        told = answers.values(trailers)
+        walk = self._walk
+        if walk is not None:
+            try:
+                if (redirect := told.get(metadata.REDIRECT)) is not None:
+                    node_id, _, address = redirect.partition(" ")
+                    self._try(walk.redirected(Target(NodeId(node_id), address)))
+                    return
+                if (refusal := told.get(metadata.REFUSED)) is not None:
+                    self._try(walk.refused(refusal))
+                    return
+            except AgentringError as error:
+                self.fail(error)
+                return
+            if answers.is_broken_off(told):
+                self._next_node()
+                return
+        if held:
+            self._client.send_headers(answers.passed_on(held))
+        self._end(answers.passed_on(trailers))
+
+    def finished(self, trailers: Sequence[Field]) -> None:
+        """The node ended the call."""
+        if self.marked and answers.is_broken_off(answers.values(trailers)):
+            self.broken_off(processed=True)
+        else:
+            self._end(answers.passed_on(trailers))
+
+    def broken_off(self, *, processed: bool) -> None:
+        """The stream is no more, without an answer. processed: the node had seen the call."""
+        if self.ended:
+            return
+        if self._deadline_s is not None and self._deadline_s - self._carrier.now_s() < _DEADLINE_SLACK_S:
+            self.fail(DeadlineExceeded())
+        elif self.taken:
+            self.fail(NodeUnreachable())
+        elif not processed and not self._retried and self._target is not None:
+            self._retried = True  # the connection had grown old; a new one may serve
+            self._try(self._target)
+        else:
+            self._next_node()
+
+    def answer_too_large(self) -> None:
+        """The node sends a message beyond all bounds."""
+        self.fail(MessageTooLarge())
+
+    # The end.
+
+    def will_fail(self, error: AgentringError) -> None:
+        """The call is to end with this error, but the client may not be told yet."""
+        self._error = error
+        self._leave_node()
+
+    def fail(self, error: AgentringError) -> None:
+        """Ends the call with an error."""
+        if not self.ended:
+            self._carrier.stats.errors[error.reason] += 1
+            self._end(answers.error_trailers(error) if self.taken else answers.error_answer(error))
+
+    def shed(self) -> None:
+        """Ends the call because the process holds too many bytes; what waits for the client is dropped."""
+        client = self._client
+        cut = client.cut or self.ended
+        client.drop_queue()
+        if cut:  # nothing that follows half a message would be understood; gRPC reads this code as RESOURCE_EXHAUSTED
+            client.reset(Code.ENHANCE_YOUR_CALM)
+            self.client_gone()
+        else:
+            self.fail(RouterOverloaded())
+
+    def node_full(self) -> None:
+        """The node takes no more streams."""
+        self.fail(NodeOverloaded())
+
+    def go_away(self) -> None:
+        """Tells the client that the router is about to stop, where the method has words for it."""
+        if self.marked and self.taken and not self.ended:
+            client = self._client
+            gone = session_pb2.GoAway(reason="ROUTER_STOPPING", resume_seq=client.through_seq)
+            said = session_pb2.ConverseResponse(
+                through_seq=client.through_seq,
+                acked_frame=client.acked_frame,
+                events=[session_pb2.Event(go_away=gone)],
+            ).SerializeToString()
+            client.send(messages.PREFIX.pack(0, len(said)) + said)
+
+    def client_gone(self) -> None:
+        """The client has left, or its connection has."""
+        if not self.ended:
+            self._carrier.stats.cancelled += 1
+            self._release()
+
+    def _end(self, trailers: bytes) -> None:
+        if self.ended:
+            return
+        client = self._client
+        self._release()
+        client.send_end(trailers)
+
+    def _release(self) -> None:
+        self.ended = True
+        self._carrier.calls.discard(self)
+        for timer in (self._deadline_timer, self._first_timer):
+            if timer is not None:
+                timer.cancel()
+        self._deadline_timer = self._first_timer = None
+        self._walk = self._request = None
+        self._leave_node()
+        self._client.release()
+
+    def _leave_node(self) -> None:
+        node, self._node = self._node, None
+        self._client.node = None
+        if node is not None:
+            node.release()
+
+    def _fail_politely(self, error: AgentringError) -> None:
+        if self._client.waiting:
+            self._error = error
+            self._wait_for_first()
+        else:
+            self.fail(error)
+
+    def _fail_unexpectedly(self) -> None:
+        error_id = uuid.uuid4().hex[:16]
+        _log.exception("call_failed", error_id=error_id)
+        self.fail(InternalError(error_id))
+
+    def _wait_for_first(self) -> None:
+        self._first_timer = self._carrier.call_later(self._carrier.first_frame_timeout_s, self._first_timed_out)
+
+    def _first_timed_out(self) -> None:
+        self._first_timer = None
+        self.fail(FirstFrameTimeout())
+
+    def _deadline_met(self) -> None:
+        self._deadline_timer = None
+        self.fail(DeadlineExceeded())
+
+    # Which node.
+
+    def _route_of_first(self, request: Request) -> Route:
+        kept = self._client.kept
+        first = kept.messages[0] if kept is not None and kept.messages else None
+        encoding = request.headers.get("grpc-encoding", "")
+        raw = messages.body(first, encoding) if first is not None else b""
+        return route.from_message(request.method, request.headers, raw)
+
+    def _go(self, about: Route) -> None:
+        assert self._request is not None
+        self._walk = self._carrier.lookup.walk(about.ref, about.agent)
+        target = self._walk.first()
+        self._block = self._request.upstream(about, self._carrier.new_stream_id(), identity=self.marked)
+        self._try(target)
+
+    def _go_to(self, target: Target) -> None:
+        assert self._request is not None
+        self._block = self._request.upstream(None, "", identity=False)
+        self._try(target)
+
+    def _next_node(self) -> None:
+        try:
+            if self._walk is None or self._target is None:
+                raise NodeUnreachable
+            self._try(self._walk.unreachable(self._target))
+        except AgentringError as error:
+            self._fail_politely(error)
+
+    def _try(self, target: Target) -> None:
+        self._leave_node()
+        self._target = target
+        connection = self._carrier.upstreams.connect(target, self)
+        if connection is not None:
+            self.connected(connection)

@@ -1,0 +1,103 @@
+"""What all calls of a router share."""
+
+from __future__ import annotations
+
+import secrets
+from collections import Counter
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from agentring import metadata
+from router.http2.budget import Budget
+from router.http2.headers import literal
+from router.http2.limits import Limits
+from router.owner import OwnerLookup, Target, View
+
+if TYPE_CHECKING:
+    from router.http2.call import Call
+    from router.http2.node_connection import NodeConnection
+
+
+class Connector(Protocol):
+    """Where calls get their connections to nodes (upstreams.py)."""
+
+    def connect(self, target: Target, call: Call) -> NodeConnection | None:
+        """A connection with room; None: the call will be told `connected` or `not_connected`."""
+
+
+class Clock(Protocol):
+    """What of the event loop is needed."""
+
+    def time(self) -> float:
+        """Seconds, monotonic."""
+
+    def call_later(self, delay: float, callback: Callable[[], Any]) -> Timer:
+        """Calls back after delay seconds."""
+
+
+class Timer(Protocol):
+    """A call-back to come."""
+
+    def cancel(self) -> None:
+        """It does not come."""
+
+
+class Stats:
+    """What is counted, for the metrics."""
+
+    def __init__(self) -> None:
+        """All 0."""
+        self.calls = 0
+        self.cancelled = 0
+        self.errors: Counter[str] = Counter()
+        """Calls that the router itself ended, by reason."""
+        self.client_connections = 0
+        """Open now."""
+        self.client_connections_opened = 0
+        self.client_connections_refused = 0
+        self.broken: Counter[tuple[str, str]] = Counter()
+        """Connections that were ended for a fault, by role and why."""
+        self.received_bytes: Counter[str] = Counter()
+        self.sent_bytes: Counter[str] = Counter()
+        """By role."""
+
+
+class Carrier:
+    """The calls, and what they need."""
+
+    def __init__(
+        self,
+        lookup: OwnerLookup,
+        view: View,
+        own_services: Target,
+        limits: Limits,
+        budget: Budget,
+        clock: Clock,
+    ) -> None:
+        """own_services: where the router's own services are; clock: the event loop. `upstreams` is to be set."""
+        self.lookup = lookup
+        self.upstreams: Connector
+        self.own_services = own_services
+        self.limits = limits
+        self.first_frame_timeout_s = limits.first_frame_timeout_s
+        self.budget = budget
+        self.now_s = clock.time
+        self.call_later = clock.call_later
+        self.stats = Stats()
+        self.calls: set[Call] = set()
+        self._view = view
+        self._ring_field = (-1, b"")
+        self._streams = 0
+        self._prefix = secrets.token_hex(8)
+
+    def new_stream_id(self) -> str:
+        """Names a client's stream, for the nodes: no two streams of any router have the same."""
+        self._streams += 1
+        return f"{self._prefix}{self._streams:016x}"
+
+    def ring_field(self) -> bytes:
+        """The header that tells the client the ring's revision."""
+        revision = self._view.ring.revision
+        if self._ring_field[0] != revision:
+            self._ring_field = (revision, literal(metadata.RING, str(revision)))
+        return self._ring_field[1]

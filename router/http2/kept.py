@@ -1,0 +1,69 @@
+"""A client's messages that a node may still have to be sent again.
+
+Numbered by their place on the stream, from 1. Until a node has accepted the call, all of them are kept; after that, on
+streams that can be re-attached, those that no node has acknowledged. Bounded: beyond KEPT_BYTES the client is granted
+nothing more (ClientStream), but for a message that has begun.
+"""
+
+from router.http2.budget import Budget, Holder
+
+KEPT_BYTES = 1 << 20
+_COUNTED_FROM_BYTES = 4 << 10
+"""Less than this is not worth counting in the budget."""
+
+
+class Kept:
+    """The kept messages of one call."""
+
+    __slots__ = ("_budget", "_counted_bytes", "_holder", "acked", "bytes", "messages", "received")
+
+    def __init__(self, budget: Budget, holder: Holder) -> None:
+        """budget: where they are counted, as the holder's."""
+        self._budget = budget
+        self._holder = holder
+        self._counted_bytes = 0
+        self.messages: list[bytes] = []
+        self.bytes = 0
+        self.received = 0
+        """The number of the last message."""
+        self.acked = 0
+        """The number of the last one that was dropped."""
+
+    def add(self, message: bytes) -> None:
+        """A whole message came."""
+        self.messages.append(message)
+        self.received += 1
+        self.bytes += len(message)
+        if self.bytes >= _COUNTED_FROM_BYTES:
+            self._count()
+
+    def drop(self, acked: int) -> None:
+        """The messages up to this number are safe."""
+        count = min(acked, self.received) - self.acked
+        if count <= 0:
+            return
+        if count == 1:
+            self.bytes -= len(self.messages.pop(0))
+        else:
+            self.bytes -= sum(map(len, self.messages[:count]))
+            del self.messages[:count]
+        self.acked += count
+        if self._counted_bytes:
+            self._count()
+
+    def clear(self) -> None:
+        """Nothing will be sent again."""
+        self.drop(self.received)
+
+    def shed(self) -> None:
+        """As Holder."""
+        self._holder.shed()
+
+    def _count(self) -> None:
+        counted_bytes = self.bytes if self.bytes >= _COUNTED_FROM_BYTES else 0
+        change, before, self._counted_bytes = counted_bytes - self._counted_bytes, self._counted_bytes, counted_bytes
+        if not before:
+            self._budget.stalled(self)
+        elif not counted_bytes:
+            self._budget.flows(self)
+        self._budget.add(change)

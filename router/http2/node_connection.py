@@ -1,0 +1,137 @@
+"""A connection to a node: calls go out on it, multiplexed.
+
+Guarantees, beside Connection's: no stream is opened before the node has acknowledged our SETTINGS, so every header
+block it sends stands for itself; none beyond the node's MAX_CONCURRENT_STREAMS or after its GOAWAY; streams that a
+GOAWAY leaves out are told that they were not processed, the others go on. A node that is silent is asked by PING and
+given up if it does not answer. Used by Upstreams, which opens another connection where this one takes no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ClassVar
+
+from router.http2 import frames
+from router.http2.budget import Budget
+from router.http2.client_stream import ClientStream
+from router.http2.connection import Connection
+from router.http2.frames import Code, Setting, StreamBroken
+from router.http2.headers import FieldReader
+from router.http2.limits import Limits
+from router.http2.node_stream import NodeStream
+
+if TYPE_CHECKING:
+    from router.http2.call import Call
+
+_LAST_STREAM_ID = frames.MAX_STREAM_ID - 1_000
+
+
+class NodeConnection(Connection):
+    """A connection that the router has made."""
+
+    role: ClassVar[str] = "node"
+
+    def __init__(
+        self,
+        authority: str,
+        limits: Limits,
+        budget: Budget,
+        now_s: float,
+        wake: Callable[[], None],
+        ready: Callable[[], None],
+    ) -> None:
+        """authority: of the node, for the log; ready: called once streams can be opened."""
+        super().__init__(limits, now_s, wake)
+        self.authority = authority
+        self.ready = False
+        """Streams can be opened, as long as `has_room`."""
+        self.retired = False
+        """It takes no new streams."""
+        self._budget = budget
+        self._tell_ready = ready
+        self._next_stream_id = 1
+        self._max_streams = frames.MAX_STREAM_ID
+        self._header_fields = FieldReader(max_list_bytes=limits.max_header_block_bytes, dynamic=False)
+        self._trailer_fields = FieldReader(max_list_bytes=limits.max_header_block_bytes, dynamic=False)
+        self._acknowledged = False
+        self.write(frames.PREFACE)
+        self.open({Setting.HEADER_TABLE_SIZE: 0, Setting.ENABLE_PUSH: 0})
+
+    @property
+    def has_room(self) -> bool:
+        """Whether another stream can be opened."""
+        return (
+            self.ended is None
+            and not self.retired
+            and len(self.streams) < self._max_streams
+            and self._next_stream_id < _LAST_STREAM_ID
+        )
+
+    def open_stream(self, block: bytes, call: Call, client: ClientStream) -> NodeStream:
+        """Sends the request's headers. Only while `has_room`."""
+        stream_id = self._next_stream_id
+        self._next_stream_id += 2
+        stream = NodeStream(self, stream_id, self._budget, call, client, marked=call.marked)
+        self.streams[stream_id] = stream
+        stream.send_headers(block)
+        return stream
+
+    def tick(self, now_s: float) -> None:
+        """Gives a silent node up; a retired connection ends with its last stream."""
+        if self.ended is not None:
+            return
+        if self.retired and not self.streams:
+            self.end(Code.NO_ERROR)
+        elif self.ping_sent_s is not None:
+            if self.heard_s > self.ping_sent_s:
+                self.ping_sent_s = None
+            elif now_s - self.ping_sent_s > self.limits.keepalive_timeout_s:
+                self.broken_for = "keepalive timeout"
+                self.end(Code.NO_ERROR)
+        elif now_s - self.heard_s > self.limits.keepalive_s:
+            self.send_ping(now_s)
+
+    def retire(self) -> None:
+        """Takes no new streams; ends with the last one."""
+        self.retired = True
+        if not self.streams:
+            self.end(Code.NO_ERROR)
+
+    def _settings_acknowledged(self) -> None:
+        self._acknowledged = True
+        self._check_ready()
+
+    def _peer_settings_changed(self) -> None:
+        self._check_ready()
+
+    def _check_ready(self) -> None:
+        if self._acknowledged and self._settings_seen and not self.ready:
+            self.ready = True
+            self._tell_ready()
+
+    def _setting(self, name: int, value: int) -> None:
+        if name == Setting.MAX_CONCURRENT_STREAMS:
+            self._max_streams = value
+
+    def _is_idle(self, stream_id: int) -> bool:
+        return stream_id >= self._next_stream_id or not stream_id & 1
+
+    def _goaway(self, last_stream_id: int) -> None:
+        self.retired = True
+        for stream_id in [stream_id for stream_id in self.streams if stream_id > last_stream_id]:
+            stream = self.streams[stream_id]
+            self.forget(stream, peer_may_send=True)
+            stream.connection_lost()
+        if not self.streams:
+            self.end(Code.NO_ERROR)
+
+    def _headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        stream = self.streams.get(stream_id)
+        reader = self._trailer_fields if end_stream else self._header_fields
+        fields = reader.read(block)
+        if stream is None:
+            if not self._closed.get(stream_id, not self._is_idle(stream_id)):
+                raise StreamBroken(Code.STREAM_CLOSED, "HEADERS of a stream that has ended")
+            return
+        assert isinstance(stream, NodeStream)
+        stream.receive_headers(fields, end_stream=end_stream)

@@ -1,0 +1,95 @@
+"""The relay as a whole (router/relay.py): a listener, the calls, the connections to nodes, and their clock."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+
+from agentring.errors import RouterStopping
+from router.http2.budget import Budget
+from router.http2.carrier import Carrier
+from router.http2.limits import Limits
+from router.http2.listener import Listener
+from router.http2.transport import Flusher
+from router.http2.upstreams import Upstreams
+from router.owner import OwnerLookup, Target
+from router.ring_view import RingView
+
+_TICK_S = 1.0
+
+
+class Http2Relay:
+    """A Relay."""
+
+    def __init__(
+        self,
+        listen: str,
+        lookup: OwnerLookup,
+        view: RingView,
+        own_services: Target,
+        client_limits: Limits,
+        node_limits: Limits,
+        *,
+        shared_port: bool,
+        max_connections: int,
+        max_buffered_bytes: int,
+        connect_timeout_s: float,
+        client_tls: ssl.SSLContext | None,
+        node_tls: ssl.SSLContext | None,
+    ) -> None:
+        """own_services: the router's own services, on a unix socket; max_buffered_bytes: for all slow readers
+        together. Raises CannotListen."""
+        loop = asyncio.get_running_loop()
+        self._flusher = Flusher(loop)
+        self._budget = Budget(max_buffered_bytes)
+        self._loop = loop
+        self.carrier = Carrier(lookup, view, own_services, client_limits, self._budget, loop)
+        self.upstreams = Upstreams(
+            node_limits,
+            self._budget,
+            self.carrier.stats,
+            self._flusher,
+            connect_timeout_s=connect_timeout_s,
+            tls=node_tls,
+        )
+        self.carrier.upstreams = self.upstreams
+        self._listener = Listener(self.carrier, self._flusher, max_connections=max_connections, tls=client_tls)
+        self._bound, self._address = self._listener.bind(listen, shared=shared_port)
+        self._ticking: asyncio.Task[None] | None = None
+        view.on_change(self.upstreams.retain)
+
+    @property
+    def address(self) -> str:
+        """As Relay."""
+        return self._address
+
+    @property
+    def client_connections(self) -> int:
+        """How many there are."""
+        return len(self._listener.protocols)
+
+    async def start(self) -> None:
+        """As Relay."""
+        self._ticking = self._loop.create_task(self._tick())
+        await self._listener.open(self._bound)
+
+    async def stop(self, grace_s: float) -> None:
+        """As Relay."""
+        self._listener.stop_taking()
+        for call in list(self.carrier.calls):
+            call.go_away()
+        await self._listener.wait_closed(grace_s)
+        for call in list(self.carrier.calls):
+            call.fail(RouterStopping())
+        await self._listener.close(self.carrier.limits.linger_s)
+        await self.upstreams.close()
+        if self._ticking is not None:
+            self._ticking.cancel()
+        self._bound.close()
+
+    async def _tick(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_S)
+            now_s = self._loop.time()
+            self._listener.tick(now_s)
+            self.upstreams.tick(now_s)

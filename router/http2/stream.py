@@ -1,0 +1,223 @@
+"""One stream of one connection: its sending half, with flow control, and what its receiving half must answer to.
+
+Guarantees: what is sent keeps its order; nothing is sent beyond the stream's window, the connection's window or while
+the socket is full, but waits here in a queue; a queue that only the connection holds back gets its turn beside the
+other streams' (Connection.unblock). How long the queue may become is for the other half of the call to say, which
+grants its sender no more than may wait (client_stream.py, node_stream.py). Bytes that wait are counted in the process's
+Budget.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from router.http2 import frames
+from router.http2.budget import Budget
+from router.http2.frames import HEAD, Code, StreamBroken
+
+if TYPE_CHECKING:
+    from router.http2.connection import Connection
+
+
+class Stream:
+    """A stream; its roles are ClientStream and NodeStream."""
+
+    __slots__ = (
+        "budget",
+        "connection",
+        "cut",
+        "granted",
+        "id",
+        "low",
+        "queue",
+        "queued_bytes",
+        "receive_ended",
+        "send_ended",
+        "trailers",
+        "window",
+    )
+
+    def __init__(self, connection: Connection, stream_id: int, granted: int, budget: Budget) -> None:
+        """granted: how many bytes the peer may send."""
+        self.connection = connection
+        self.id = stream_id
+        self.budget = budget
+        self.window = connection.peer_initial_window
+        """How many bytes the peer takes."""
+        self.granted = granted
+        self.low = 0
+        """`replenish` is called when `granted` falls below."""
+        self.queue: list[bytes] | None = None
+        self.queued_bytes = 0
+        self.cut = False
+        """The first piece of the queue is what is left of one."""
+        self.trailers: bytes | None = None
+        """A header block that follows the queue; empty: END_STREAM alone does."""
+        self.send_ended = False
+        self.receive_ended = False
+
+    # The receiving half, called by the connection.
+
+    def receive_data(self, buffer: bytes, start: int, length: int) -> None:
+        """DATA came: length bytes of the buffer. Raises ConnectionBroken."""
+        raise NotImplementedError
+
+    def receive_end(self) -> None:
+        """The peer has ended its side."""
+        raise NotImplementedError
+
+    def receive_reset(self, code: int) -> None:
+        """The peer has ended the stream; the connection has forgotten it."""
+        raise NotImplementedError
+
+    def connection_lost(self) -> None:
+        """The connection has ended and has forgotten the stream."""
+        raise NotImplementedError
+
+    def broken(self) -> None:
+        """The peer broke the protocol on this stream, and was sent RST_STREAM."""
+        raise NotImplementedError
+
+    def replenish(self) -> None:
+        """Grants the peer what can be taken, and checks that it did not send more than was granted."""
+        raise NotImplementedError
+
+    def drained(self) -> None:
+        """Something that waited was sent."""
+        raise NotImplementedError
+
+    def shed(self) -> None:
+        """As Holder (budget.py): what waits here has waited too long."""
+        raise NotImplementedError
+
+    def receive_padding(self, length: int) -> None:
+        """Padding came, which counts on the window and is given back at once."""
+        self.granted -= length
+        self.grant(length)
+
+    def grant(self, increment: int) -> None:
+        """Lets the peer send more."""
+        if increment > 0 and not self.receive_ended:
+            self.granted += increment
+            self.connection.write(frames.window_update(self.id, increment))
+
+    def check_granted(self) -> None:
+        """Raises nothing: a peer that sent more than was granted loses the stream."""
+        if self.granted < 0:
+            self.connection.break_stream(self.id, StreamBroken(Code.FLOW_CONTROL_ERROR, "more DATA than was granted"))
+
+    # The sending half.
+
+    def send_headers(self, block: bytes) -> None:
+        """Headers that do not end the stream. They never wait."""
+        self.connection.write(
+            frames.headers(self.id, block, end_stream=False, max_frame_bytes=self.connection.peer_max_frame_bytes)
+        )
+
+    def send(self, payload: bytes) -> None:
+        """DATA, now or when the windows allow."""
+        connection = self.connection
+        length = len(payload)
+        if (
+            self.queue is None
+            and length <= self.window
+            and length <= connection.send_window
+            and length <= frames.MAX_FRAME_BYTES
+            and not connection.paused
+        ):
+            self.window -= length
+            connection.send_window -= length
+            connection.write(HEAD.pack(length << 8, 0, self.id) + payload)
+            return
+        if self.queue is None:
+            self.queue = []
+            self.budget.stalled(self)
+        self.queue.append(payload)
+        self.queued_bytes += length
+        self.budget.add(length)
+        self.send_queued()
+
+    def send_end(self, trailers: bytes) -> None:
+        """Ends our side, after what waits: with a header block, or with END_STREAM alone where that is empty."""
+        self.trailers = trailers
+        if self.queue is None:
+            self._send_trailers()
+
+    def send_queued(self, *, one_frame: bool = False) -> bool:
+        """Sends what the windows allow. True: only the connection holds the rest back."""
+        connection = self.connection
+        queue = self.queue
+        if queue is None or connection.ended is not None:
+            return False
+        sent_bytes = 0
+        index = 0
+        while index < len(queue) and not connection.paused:
+            payload = queue[index]
+            length = min(len(payload), self.window, connection.send_window, frames.MAX_FRAME_BYTES)
+            if length <= 0 and payload:
+                break
+            self.window -= length
+            connection.send_window -= length
+            sent_bytes += length
+            connection.write(HEAD.pack(length << 8, 0, self.id) + payload[:length])
+            self.cut = length < len(payload)
+            if self.cut:
+                queue[index] = payload[length:]
+            else:
+                index += 1
+            if one_frame:
+                break
+        del queue[:index]
+        self.queued_bytes -= sent_bytes
+        self.budget.add(-sent_bytes)
+        if not queue:
+            self.queue = None
+            self.budget.flows(self)
+            connection.blocked.pop(self, None)
+            if self.trailers is not None:
+                self._send_trailers()
+        if sent_bytes:
+            self.drained()
+        if self.queue is None or self.window <= 0:
+            return False
+        if not one_frame:
+            connection.blocked[self] = None
+        return True
+
+    def add_window(self, increment: int) -> None:
+        """The peer takes more; or less, where its INITIAL_WINDOW_SIZE has shrunk."""
+        self.window += increment
+        if self.queue is not None and self.window > 0:
+            self.send_queued()
+
+    def reset(self, code: Code) -> None:
+        """Ends the stream at once, both ways."""
+        self.drop_queue()
+        if self.connection.streams.get(self.id) is self:
+            self.connection.write(frames.rst_stream(self.id, code))
+            self.connection.forget(self, peer_may_send=True)
+
+    def drop_queue(self) -> None:
+        """What waits is not sent any more."""
+        if self.queue is not None:
+            self.budget.add(-self.queued_bytes)
+            self.budget.flows(self)
+            self.queue = None
+            self.queued_bytes = 0
+            self.connection.blocked.pop(self, None)
+
+    def _send_trailers(self) -> None:
+        assert self.trailers is not None
+        if self.trailers:
+            max_frame_bytes = self.connection.peer_max_frame_bytes
+            frame = frames.headers(self.id, self.trailers, end_stream=True, max_frame_bytes=max_frame_bytes)
+        else:
+            frame = frames.data(self.id, b"", end_stream=True)
+        self.connection.write(frame)
+        self.send_ended = True
+        self.trailers = None
+        self.sending_ended()
+
+    def sending_ended(self) -> None:
+        """Our side has ended; with the peer's ended too the stream is over."""
+        raise NotImplementedError

@@ -1,0 +1,130 @@
+"""Sockets: an asyncio Protocol around a Connection, and one write per connection and turn of the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+from router.http2.carrier import Stats
+from router.http2.connection import Connection
+
+_MAX_UNWRITTEN_BYTES = 256 << 10
+
+
+class Flusher:
+    """Writes what the connections have put out, once a turn."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Called by connections of this loop only."""
+        self._loop = loop
+        self._woken: list[ConnectionProtocol] = []
+
+    def wake(self, protocol: ConnectionProtocol) -> None:
+        """A connection has something to write."""
+        if not self._woken:
+            self._loop.call_soon(self._flush)
+        self._woken.append(protocol)
+
+    def _flush(self) -> None:
+        woken, self._woken = self._woken, []
+        for protocol in woken:
+            protocol.flush()
+
+
+class ConnectionProtocol(asyncio.Protocol):
+    """Feeds a connection and writes for it."""
+
+    def __init__(
+        self,
+        flusher: Flusher,
+        stats: Stats,
+        make: Callable[[Callable[[], None]], Connection],
+        closed: Callable[[ConnectionProtocol], None],
+    ) -> None:
+        """make: the connection, given its `wake`; closed: told when the socket is gone."""
+        self._flusher = flusher
+        self._stats = stats
+        self._make = make
+        self._closed = closed
+        self._now = asyncio.get_running_loop().time
+        self._transport: asyncio.Transport | None = None
+        self._ended_s: float | None = None
+        self.connection: Connection
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """As asyncio.Protocol."""
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_MAX_UNWRITTEN_BYTES)
+        self.connection = self._make(self._wake)
+
+    def data_received(self, data: bytes) -> None:
+        """As asyncio.Protocol."""
+        connection = self.connection
+        self._stats.received_bytes[connection.role] += len(data)
+        if connection.ended is None:
+            connection.receive(data, self._now())
+
+    def pause_writing(self) -> None:
+        """As asyncio.Protocol."""
+        self.connection.pause()
+
+    def resume_writing(self) -> None:
+        """As asyncio.Protocol."""
+        self.connection.resume()
+
+    def eof_received(self) -> bool:
+        """As asyncio.Protocol: the peer has closed, so nobody reads our answers."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """As asyncio.Protocol."""
+        self._transport = None
+        self.connection.socket_lost()
+        if not self.lost.done():
+            self.lost.set_result(None)
+        self._closed(self)
+
+    def flush(self) -> None:
+        """Writes what is there; closes what has ended."""
+        connection = self.connection
+        if self._transport is None:
+            connection.out.clear()
+            return
+        if out := connection.out:
+            data = out[0] if len(out) == 1 else b"".join(out)
+            out.clear()
+            self._stats.sent_bytes[connection.role] += len(data)
+            connection.sent()
+            self._transport.write(data)
+        if connection.ended is not None and self._ended_s is None:
+            self._end(self._transport)
+
+    def tick(self, now_s: float) -> None:
+        """Lets go of what has ended and lingered."""
+        if self._transport is None:
+            return
+        self.connection.tick(now_s)
+        if self.connection.ended is not None:
+            if self._ended_s is None:
+                self.flush()
+            elif now_s - self._ended_s > self.connection.limits.linger_s:
+                self._transport.abort()
+
+    def abort(self) -> None:
+        """Closes the socket at once."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _wake(self) -> None:
+        self._flusher.wake(self)
+
+    def _end(self, transport: asyncio.Transport) -> None:
+        """Closes our side, and the rest once the peer has closed its own or has had its time: a socket that is closed
+        with bytes unread takes the GOAWAY with it."""
+        self._ended_s = self._now()
+        if transport.can_write_eof() and not transport.is_closing():
+            transport.write_eof()
+        else:
+            transport.close()
