@@ -139,11 +139,14 @@ class ClientConnection(Connection):
             self._end_opening(stream_id, end_stream)
 
     def _oversized_headers(self, stream_id: int, end_stream: bool) -> None:
-        if self._fields.dynamic or stream_id in self.streams:
-            super()._oversized_headers(stream_id, end_stream)
-        elif self._opens(stream_id):
-            self._open_call(stream_id, Request.unread()).refuse(MetadataTooLarge())
-            self._end_opening(stream_id, end_stream)
+        if stream_id not in self.streams and self._opens(stream_id):
+            call = self._open_call(stream_id, Request.unread())
+            if not self._fields.dynamic:
+                call.refuse(MetadataTooLarge())
+                self._end_opening(stream_id, end_stream)
+                return
+            call.fail(MetadataTooLarge())
+        super()._oversized_headers(stream_id, end_stream)  # what follows could not be read without it
 
     def _opens(self, stream_id: int) -> bool:
         """Whether HEADERS open a stream; else they are to be ignored. Raises ConnectionBroken, StreamBroken."""
