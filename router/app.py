@@ -5,6 +5,7 @@ the first ring; 4. listen for clients; 5. healthy. Stop is the reverse.
 """
 
 import asyncio
+import gc
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -81,6 +82,9 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                     await _synced(view, settings.sync_timeout_s)
                     await relay.start()
                     own_services.set_serving(True)
+                    # What is there by now stays: the collector need not look at it again and again, between calls.
+                    gc.collect()
+                    gc.freeze()
                     ready(relay.address)
                     await stop.wait()
                     own_services.set_serving(False)

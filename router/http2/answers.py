@@ -1,7 +1,7 @@
 """What a client is sent as headers and trailers: a node's, without what is between routers and nodes, or an error's."""
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 
 from agentring import metadata
 from agentring.errors import AgentringError
@@ -16,19 +16,23 @@ NOT_GRPC = block(((":status", "415"), ("content-type", "text/plain"), ("content-
 STATUS = "grpc-status"
 
 
-def values(fields: Iterable[Field]) -> dict[str, str]:
-    """Header fields by name."""
-    return {field.name: field.value for field in fields}
+class Answer:
+    """A node's headers or trailers: what they say to us, and what goes on to the client."""
 
+    __slots__ = ("names_node", "passed_on", "told")
 
-def passed_on(fields: Sequence[Field]) -> bytes:
-    """A node's header block as the client is sent it."""
-    return b"".join([field.literal for field in fields if field.name not in _INTERNAL])
+    def __init__(self, fields: Sequence[Field]) -> None:
+        """fields: of one header block."""
+        self.told = {field.name: field.value for field in fields}
+        self.passed_on = b"".join([field.literal for field in fields if field.name not in _INTERNAL])
+        """The header block for the client: all but what is between routers and nodes."""
+        self.names_node = metadata.NODE in self.told
+        """By this a node's headers say that it has taken the call."""
 
-
-def is_broken_off(told: Mapping[str, str]) -> bool:
-    """Whether a status is no answer but what gRPC makes of a call that its process has dropped."""
-    return told.get(STATUS) in ("1", "14") and STATUS_DETAILS not in told
+    @property
+    def is_broken_off(self) -> bool:
+        """Whether the status is no answer but what gRPC makes of a call that its process has dropped."""
+        return self.told.get(STATUS) in ("1", "14") and STATUS_DETAILS not in self.told
 
 
 def error_trailers(error: AgentringError) -> bytes:

@@ -13,7 +13,6 @@ the client may be sending, because a status that overtakes a message is lost to 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import structlog
@@ -34,9 +33,9 @@ from agentring.ids import NodeId
 from agentring.v1 import session_pb2
 from router import route
 from router.http2 import answers, messages
+from router.http2.answers import Answer
 from router.http2.client_stream import ClientStream
 from router.http2.frames import Code
-from router.http2.headers import Field
 from router.http2.request import Request, deadline
 from router.owner import Target, Walk
 from router.route import Destination, Route
@@ -104,9 +103,9 @@ class Call:
                 self._deadline_s = self._carrier.now_s() + timeout_s
                 self._deadline_timer = self._carrier.call_later(timeout_s, self._deadline_met)
             request.check_size()
-            match route.destination(request.method, request.headers):
+            match route.destination(request.method, request.routing):
                 case Destination.OWNER:
-                    if (about := route.from_headers(request.method, request.headers)) is not None:
+                    if (about := route.from_headers(request.method, request.routing)) is not None:
                         self._go(about)
                     else:
                         self._wait_for_first()
@@ -154,9 +153,8 @@ class Call:
         node = self._node = connection.open_stream(block, self, client)
         node.replenish()
         client.node = node
-        if client.kept is not None:
-            for message in client.kept.messages:
-                node.send(message)
+        for message in client.kept.messages:
+            node.send(message)
         if client.assembler:
             node.send(client.assembler.part)
         if client.receive_ended:
@@ -169,14 +167,14 @@ class Call:
 
     # The node's answer.
 
-    def is_acceptance(self, fields: Sequence[Field]) -> bool:
+    def is_acceptance(self, headers: Answer) -> bool:
         """Whether these headers say that the node has taken the call."""
-        return self._walk is None or any(field.name == metadata.NODE for field in fields)
+        return self._walk is None or headers.names_node
 
-    def accepted(self, fields: Sequence[Field]) -> None:
+    def accepted(self, headers: Answer) -> None:
         """The node has taken the call; it is no other's any more."""
         client, walk, target = self._client, self._walk, self._target
-        block = answers.passed_on(fields)
+        block = headers.passed_on
         if walk is not None and target is not None:
             walk.accepted(target)
             block += self._carrier.ring_field()
@@ -184,14 +182,12 @@ class Call:
         self._walk = self._request = None
         if not self.marked:
             self._block = b""
-            if client.kept is not None:
-                client.kept.clear()
-                client.kept = None
+            client.kept.end()
         client.send_headers(block)
 
-    def declined(self, held: Sequence[Field], trailers: Sequence[Field]) -> None:
+    def declined(self, headers: Answer | None, trailers: Answer) -> None:
         """The node ended the stream before it had taken the call."""
-        told = answers.values(trailers)
+        told = trailers.told
         walk = self._walk
         if walk is not None:
             try:
@@ -205,19 +201,19 @@ class Call:
             except AgentringError as error:
                 self.fail(error)
                 return
-            if answers.is_broken_off(told):
+            if trailers.is_broken_off:
                 self._next_node()
                 return
-        if held:
-            self._client.send_headers(answers.passed_on(held))
-        self._end(answers.passed_on(trailers))
+        if headers is not None:
+            self._client.send_headers(headers.passed_on)
+        self._end(trailers.passed_on)
 
-    def finished(self, trailers: Sequence[Field]) -> None:
+    def finished(self, trailers: Answer) -> None:
         """The node ended the call."""
-        if self.marked and answers.is_broken_off(answers.values(trailers)):
+        if self.marked and trailers.is_broken_off:
             self.broken_off(processed=True)
         else:
-            self._end(answers.passed_on(trailers))
+            self._end(trailers.passed_on)
 
     def broken_off(self, *, processed: bool) -> None:
         """The stream is no more, without an answer. processed: the node had seen the call."""
@@ -256,8 +252,7 @@ class Call:
         cut = client.cut or self.ended
         client.drop_queue()
         if cut:  # nothing that follows half a message would be understood; gRPC reads this code as RESOURCE_EXHAUSTED
-            client.reset(Code.ENHANCE_YOUR_CALM)
-            self.client_gone()
+            client.abandon(Code.ENHANCE_YOUR_CALM)
         else:
             self.fail(RouterOverloaded())
 
@@ -269,10 +264,11 @@ class Call:
         """Tells the client that the router is about to stop, where the method has words for it."""
         if self.marked and self.taken and not self.ended:
             client = self._client
-            gone = session_pb2.GoAway(reason="ROUTER_STOPPING", resume_seq=client.through_seq)
+            through_seq, acked_frame = messages.MARKS.unpack_from(client.last)
+            gone = session_pb2.GoAway(reason="ROUTER_STOPPING", resume_seq=through_seq)
             said = session_pb2.ConverseResponse(
-                through_seq=client.through_seq,
-                acked_frame=client.acked_frame,
+                through_seq=through_seq,
+                acked_frame=acked_frame,
                 events=[session_pb2.Event(go_away=gone)],
             ).SerializeToString()
             client.send(messages.PREFIX.pack(0, len(said)) + said)
@@ -333,22 +329,20 @@ class Call:
     # Which node.
 
     def _route_of_first(self, request: Request) -> Route:
-        kept = self._client.kept
-        first = kept.messages[0] if kept is not None and kept.messages else None
-        encoding = request.headers.get("grpc-encoding", "")
-        raw = messages.body(first, encoding) if first is not None else b""
-        return route.from_message(request.method, request.headers, raw)
+        kept = self._client.kept.messages
+        raw = messages.body(kept[0], request.encoding) if kept else b""
+        return route.from_message(request.method, request.routing, raw)
 
     def _go(self, about: Route) -> None:
         assert self._request is not None
         self._walk = self._carrier.lookup.walk(about.ref, about.agent)
         target = self._walk.first()
-        self._block = self._request.upstream(about, self._carrier.new_stream_id(), identity=self.marked)
+        self._block = self._request.upstream(about, self._carrier.stream_id_field(), identity=self.marked)
         self._try(target)
 
     def _go_to(self, target: Target) -> None:
         assert self._request is not None
-        self._block = self._request.upstream(None, "", identity=False)
+        self._block = self._request.upstream(None, b"", identity=False)
         self._try(target)
 
     def _next_node(self) -> None:

@@ -88,12 +88,12 @@ class Carrier:
         self._view = view
         self._ring_field = (-1, b"")
         self._streams = 0
-        self._prefix = secrets.token_hex(8)
+        self._stream_prefix = literal(metadata.STREAM_ID, secrets.token_hex(8) + "0" * 16)[:-16]
 
-    def new_stream_id(self) -> str:
-        """Names a client's stream, for the nodes: no two streams of any router have the same."""
+    def stream_id_field(self) -> bytes:
+        """The header that names a client's stream to the nodes: no two streams of any router have the same."""
         self._streams += 1
-        return f"{self._prefix}{self._streams:016x}"
+        return self._stream_prefix + f"{self._streams:016x}".encode()
 
     def ring_field(self) -> bytes:
         """The header that tells the client the ring's revision."""

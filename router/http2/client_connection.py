@@ -22,6 +22,8 @@ from router.http2.headers import FieldReader
 from router.http2.other_stream import OtherStream
 from router.http2.request import Request
 
+_CLOSED_REMEMBERED = 256
+
 
 class ClientConnection(Connection):
     """A connection that a client has made."""
@@ -36,6 +38,9 @@ class ClientConnection(Connection):
         self._fields = FieldReader(max_list_bytes=limits.max_header_block_bytes, dynamic=True)
         self._settings_sent = 1
         self._settings_acks = 0
+        self._closed: dict[int, bool] = {}
+        """Streams that ended lately, and whether the client may still send on them without a fault."""
+        self._last_request: Request | None = None
         self._last_stream_id = 0
         self._preface_seen = False
         self._accepts_through = frames.MAX_STREAM_ID
@@ -113,6 +118,17 @@ class ClientConnection(Connection):
     def _goaway(self, last_stream_id: int) -> None:
         """The client opens no more streams; those that it has are served to their end."""
 
+    def _remember(self, stream_id: int, peer_may_send: bool) -> None:
+        closed = self._closed
+        closed[stream_id] = peer_may_send
+        if len(closed) > _CLOSED_REMEMBERED:
+            del closed[next(iter(closed))]
+
+    def _on_closed(self, stream_id: int) -> None:
+        super()._on_closed(stream_id)
+        if not self._closed.get(stream_id, True):
+            raise StreamBroken(Code.STREAM_CLOSED, "the stream has ended")
+
     def _reset_received(self) -> None:
         self.resets.take(self.now_s)
 
@@ -125,8 +141,8 @@ class ClientConnection(Connection):
                 raise StreamBroken(Code.PROTOCOL_ERROR, "these are no trailers")
             stream.receive_end()
         elif self._opens(stream_id):
-            request = Request(fields)
-            if request.is_grpc:
+            request = self._last_request = Request(fields, self._last_request)
+            if request.form.is_grpc:
                 if self._settings_sent == 1:
                     # Not before there are calls to gain by it: a client that has none may have read our SETTINGS, which
                     # is all that some wait for, without caring for a change of its tables.
@@ -134,7 +150,7 @@ class ClientConnection(Connection):
                     self.write(frames.settings({Setting.HEADER_TABLE_SIZE: 0}))
                 self._open_call(stream_id, request).begin()
             else:
-                other = OtherStream(self, stream_id, self._carrier.budget, request.content_length)
+                other = OtherStream(self, stream_id, self._carrier.budget, request.form)
                 self.streams[stream_id] = other
             self._end_opening(stream_id, end_stream)
 

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from agentring.errors import MessageTooLarge
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from router.http2.budget import Budget
-from router.http2.frames import Code, StreamBroken
+from router.http2.frames import DATA_HEADS, Code, StreamBroken
 from router.http2.kept import KEPT_BYTES, Kept
-from router.http2.messages import PREFIX, PREFIX_BYTES, Assembler
+from router.http2.messages import NO_MARKS, PREFIX_BYTES, PREFIXES, Assembler
 from router.http2.stream import Stream
 
 if TYPE_CHECKING:
@@ -26,13 +26,12 @@ if TYPE_CHECKING:
 WINDOW = 64 << 10
 _LOW = WINDOW * 3 // 4
 _MAX_SKIPPED_BYTES = 8 << 20
-_unpack_prefix = PREFIX.unpack_from
 
 
 class ClientStream(Stream):
     """The stream between the client and the router."""
 
-    __slots__ = ("acked_frame", "assembler", "call", "kept", "node", "skipping_bytes", "through_seq", "waiting")
+    __slots__ = ("assembler", "call", "kept", "last", "node", "skipping_bytes", "waiting")
 
     def __init__(self, connection: Connection, stream_id: int, budget: Budget) -> None:
         """Opened by the client; `call` is set before anything else comes."""
@@ -41,16 +40,13 @@ class ClientStream(Stream):
         self.call: Call
         self.node: NodeStream | None = None
         """Where its messages go."""
-        self.kept: Kept | None = Kept(budget, self)
-        """None: nothing needs to be sent again."""
+        self.kept = Kept(budget, self)
         self.assembler: Assembler | None = None
         self.waiting = True
         """The call has not been told yet that a message came."""
         self.skipping_bytes = 0
-        self.through_seq = 0
-        """The client has now been sent everything up to it."""
-        self.acked_frame = 0
-        """The client's messages up to this one are safe."""
+        self.last = NO_MARKS
+        """The last answer that the client was sent, or what it began with: its marks are there (messages.py)."""
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
         """As Stream."""
@@ -58,14 +54,30 @@ class ClientStream(Stream):
             self.connection.break_stream(self.id, StreamBroken(Code.STREAM_CLOSED, "DATA after END_STREAM"))
             return
         self.granted -= length
-        if length < PREFIX_BYTES or self.assembler or _unpack_prefix(buffer, start)[1] != length - PREFIX_BYTES:
-            self._receive_part(buffer[start : start + length])
+        message = buffer[start : start + length]
+        if self.assembler or not message.startswith(PREFIXES[length]):
+            self._receive_part(message)
         else:
-            message = buffer[start : start + length]
-            if self.kept is not None:
-                self.kept.add(message)
-            if self.node is not None:
-                self.node.send(message)
+            if (kept := self.kept).wanted:
+                kept.add(message)
+            if (node := self.node) is not None:
+                connection = node.connection
+                if (
+                    node.queue is None
+                    and length <= node.window
+                    and length <= connection.send_window
+                    and not connection.paused
+                ):
+                    # As Stream.send, written out.
+                    node.window -= length
+                    connection.send_window -= length
+                    out = connection.out
+                    if not out:
+                        connection.wake()
+                    out.append(DATA_HEADS[length] + node.id_bytes)
+                    out.append(message)
+                else:
+                    node.send(message)
             if self.waiting:
                 self.waiting = False
                 self.call.first_message_came()
@@ -85,6 +97,7 @@ class ClientStream(Stream):
             self.node.send_end(b"")
         elif self.send_ended:
             self.connection.forget(self, peer_may_send=False)
+            self._part_from_call()
 
     def receive_reset(self, code: int) -> None:
         """As Stream."""
@@ -109,7 +122,7 @@ class ClientStream(Stream):
             self.check_granted()
             return
         allowed = WINDOW - (self.node.queued_bytes if self.node is not None else 0)
-        if self.kept is not None:
+        if self.kept.wanted:
             begun = self.assembler
             part_bytes, missing_bytes = (begun.part_bytes, begun.missing_bytes) if begun else (0, 0)
             allowed = min(allowed, max(KEPT_BYTES - self.kept.bytes - part_bytes, missing_bytes))
@@ -132,15 +145,25 @@ class ClientStream(Stream):
         """As Stream."""
         if self.receive_ended:
             self.connection.forget(self, peer_may_send=False)
-        elif self.id in self.connection.streams:
+        else:
             self.reset(Code.NO_ERROR)  # RFC 9113 8.1: the answer is complete, the rest of the request is not needed
+        self._part_from_call()
+
+    def acknowledge(self, acked_frame: int) -> None:
+        """The client's messages up to this one are safe."""
+        self.kept.drop(acked_frame)
+        if self.granted < _LOW:
+            self.replenish()
+
+    def abandon(self, code: Code) -> None:
+        """Ends the stream and the call at once, without trailers."""
+        self.reset(code)
+        self._gone()
 
     def release(self) -> None:
         """The call is over: nothing is kept."""
         self.node = None
-        if self.kept is not None:
-            self.kept.clear()
-            self.kept = None
+        self.kept.end()
         if self.assembler is not None:
             self.assembler.clear()
             self.assembler = None
@@ -149,6 +172,12 @@ class ClientStream(Stream):
         self.receive_ended = self.send_ended = True
         self.drop_queue()
         self.call.client_gone()
+        self._part_from_call()
+
+    def _part_from_call(self) -> None:
+        """The stream is over. The call and it hold each other, and are to be gone at once, not when the garbage
+        collector comes by."""
+        del self.call
 
     def _receive_part(self, data: bytes) -> None:
         if self.skipping_bytes:
@@ -170,7 +199,7 @@ class ClientStream(Stream):
                 self.skipping_bytes = missing_bytes
             return
         for message in messages:
-            if self.kept is not None:
+            if self.kept.wanted:
                 self.kept.add(message)
         if self.node is not None:
             self.node.send(data)

@@ -25,7 +25,6 @@ _log = structlog.get_logger()
 
 _RECEIVE_WINDOW = 1 << 24
 _MAX_LENGTH = frames.MAX_FRAME_BYTES
-_CLOSED_REMEMBERED = 256
 _MAX_UNSENT_REPLIES = 1_000
 """Answers to PING and SETTINGS that a peer which does not read may make us hold."""
 
@@ -63,10 +62,10 @@ class Connection:
         self._block_oversized = False
         """It is longer than the limit, and what it says is dropped."""
         self._continuations = 0
-        self._closed: dict[int, bool] = {}
-        """Streams that ended lately, and whether the peer may still send on them without a fault."""
         self._settings_seen = False
         self._unsent_replies = 0
+        self._windows_granted = frames.DEFAULT_WINDOW
+        self._data_sent_at_ping = 0
         self._pings = Bucket("pings", limits.pings, now_s)
         self._settings = Bucket("settings", limits.settings, now_s)
         self._idle_frames = Bucket("idle frames", limits.idle_frames, now_s)
@@ -89,29 +88,35 @@ class Connection:
         self.now_s = self.heard_s = now_s
         if self._rest:
             data = self._rest + data
+            self._rest = b""
         received_bytes = 0
         streams = self.streams
         unpack = HEAD.unpack_from
         try:
             pos, end = self._begin(data), len(data)
             if pos < 0:
-                pos = end = 0
-            while end - pos >= 9 and self.ended is None:
+                self._rest = data
+                return
+            plain = self._block is None
+            while end - pos >= 9:
                 head, flags, stream_id = unpack(data, pos)
                 start = pos + 9
                 length = head >> 8
-                after = start + length
                 if length > _MAX_LENGTH:
                     raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "a frame is longer than was agreed")
+                after = start + length
                 if after > end:
                     break
                 pos = after
                 if not head & 0xFF:
                     received_bytes += length
-                    if not flags and length and stream_id in streams and self._block is None:
+                    if not flags and length and plain and stream_id in streams:
                         streams[stream_id].receive_data(data, start, length)
                         continue
                 self._frame(head & 0xFF, flags, stream_id & frames.MAX_STREAM_ID, data[start:after])
+                if self.ended is not None:
+                    return
+                plain = self._block is None
             self._rest = data[pos:]
             if received_bytes:
                 self._received(received_bytes)
@@ -175,13 +180,10 @@ class Connection:
 
     def forget(self, stream: Stream, *, peer_may_send: bool) -> None:
         """The stream has ended; peer_may_send: what still comes on it is no fault."""
-        if self.streams.pop(stream.id, None) is None:
-            return
-        self.blocked.pop(stream, None)
-        closed = self._closed
-        closed[stream.id] = peer_may_send
-        if len(closed) > _CLOSED_REMEMBERED:
-            del closed[next(iter(closed))]
+        if self.streams.pop(stream.id, None) is not None:
+            if self.blocked:
+                self.blocked.pop(stream, None)
+            self._remember(stream.id, peer_may_send)
 
     def send_ping(self, now_s: float) -> None:
         """Asks whether the peer is there; `heard_s` or `ping_sent_s` tells."""
@@ -196,6 +198,9 @@ class Connection:
 
     def _headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         raise NotImplementedError
+
+    def _remember(self, stream_id: int, peer_may_send: bool) -> None:
+        """A stream has ended."""
 
     def _oversized_headers(self, stream_id: int, end_stream: bool) -> None:
         """A header block came that is too long to be read."""
@@ -240,7 +245,7 @@ class Connection:
         self.write(frames.rst_stream(stream_id, broken.code))
         if (stream := self.streams.get(stream_id)) is not None:
             stream.broken()
-        self._closed[stream_id] = True
+        self._remember(stream_id, True)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id == 0:
@@ -263,12 +268,13 @@ class Connection:
         if self._is_idle(stream_id):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "a frame of a stream that was not opened")
         self._idle_frames.take(self.now_s)
-        if not self._closed.get(stream_id, True):
-            raise StreamBroken(Code.STREAM_CLOSED, "the stream has ended")
 
     def _on_headers(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id == 0:
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "HEADERS without a stream")
+        if flags == frames.END_HEADERS or flags == frames.END_HEADERS | frames.END_STREAM:
+            self._headers(stream_id, payload, bool(flags & frames.END_STREAM))
+            return
         if flags & frames.PADDED:
             payload = _unpadded(payload, len(payload))
         self_dependent = False
@@ -383,8 +389,14 @@ class Connection:
             self.ping_sent_s = None
             self._ping_answered(payload)
             return
-        self._pings.take(self.now_s)
+        if (data_sent := self._data_sent()) == self._data_sent_at_ping:
+            self._pings.take(self.now_s)
+        self._data_sent_at_ping = data_sent
         self._reply(frames.ping(payload, ack=True))
+
+    def _data_sent(self) -> int:
+        """How many bytes of DATA the peer was sent. Clients measure the network by a PING for what they receive."""
+        return self._windows_granted - self.send_window
 
     def _ping_answered(self, payload: bytes) -> None:
         """The peer has answered a PING of ours."""
@@ -411,6 +423,7 @@ class Connection:
             if increment == 0:
                 raise ConnectionBroken(Code.PROTOCOL_ERROR, "a window grows by at least 1")
             self.send_window += increment
+            self._windows_granted += increment
             if self.send_window > frames.MAX_WINDOW:
                 raise ConnectionBroken(Code.FLOW_CONTROL_ERROR, "the connection's window is out of bounds")
             self.unblock()

@@ -88,6 +88,9 @@ class StreamBroken(Exception):
         self.code = code
 
 
+DATA_HEADS = tuple(HEAD.pack(length << 8 | DATA, 0, 0)[:5] for length in range(MAX_FRAME_BYTES + 1))
+"""By a payload's length: what a DATA frame without flags begins with, up to the stream id."""
+
 SETTINGS_ACK = HEAD.pack(SETTINGS, ACK, 0)
 
 
@@ -119,7 +122,7 @@ def goaway(last_stream_id: int, code: Code, why: str = "") -> bytes:
 
 
 def data(stream_id: int, payload: bytes, *, end_stream: bool = False) -> bytes:
-    """A DATA frame."""
+    """A DATA frame. Those without flags are written out in Stream.send and its like."""
     return HEAD.pack(len(payload) << 8 | DATA, END_STREAM if end_stream else 0, stream_id) + payload
 
 

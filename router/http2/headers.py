@@ -34,6 +34,8 @@ _VALUE = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])", re.DOTALL)
 _INDEXED, _INCREMENTAL, _SIZE_UPDATE = 0x80, 0x40, 0x20
 _MAX_INTEGER = 1 << 28
 _HUFFMAN = 0x80
+_SHORT = tuple(bytes((length,)) for length in range(0x7F))
+"""Lengths that fit their prefix of 7 bits."""
 
 
 class Field(NamedTuple):
@@ -54,6 +56,7 @@ class FieldReader:
     def __init__(self, *, max_list_bytes: int, dynamic: bool) -> None:
         """dynamic: whether the peer may still use a dynamic table."""
         self._last: list[Field] = []
+        self._last_block = b""
         self._decoder = Decoder(max_header_list_size=max_list_bytes) if dynamic else None
 
     @property
@@ -66,9 +69,12 @@ class FieldReader:
         self._decoder = None
 
     def read(self, block: bytes) -> list[Field]:
-        """The block's fields. Raises ConnectionBroken, StreamBroken."""
+        """The block's fields; the same list where the same block came twice in a row. Raises ConnectionBroken,
+        StreamBroken."""
         if self._decoder is not None:
             return _decoded(self._decoder, block)
+        if block == self._last_block:
+            return self._last
         fields: list[Field] = []
         pos = 0
         for expected in self._last:
@@ -83,7 +89,7 @@ class FieldReader:
             field, pos = _read_field(block, pos)
             if field is not None:
                 fields.append(field)
-        self._last = fields
+        self._last, self._last_block = fields, block
         return fields
 
 
@@ -101,7 +107,7 @@ def name_literal(name: str) -> bytes:
 def value_literal(value: str) -> bytes:
     """The second part."""
     raw = value.encode("latin-1")
-    return _integer(len(raw)) + raw
+    return _integer(len(raw)) + raw if len(raw) >= len(_SHORT) else _SHORT[len(raw)] + raw
 
 
 def block(pairs: Iterable[tuple[str, str]]) -> bytes:

@@ -15,7 +15,7 @@ _COUNTED_FROM_BYTES = 4 << 10
 class Kept:
     """The kept messages of one call."""
 
-    __slots__ = ("_budget", "_counted_bytes", "_holder", "acked", "bytes", "messages", "received")
+    __slots__ = ("_budget", "_counted_bytes", "_holder", "acked", "bytes", "messages", "wanted")
 
     def __init__(self, budget: Budget, holder: Holder) -> None:
         """budget: where they are counted, as the holder's."""
@@ -24,36 +24,40 @@ class Kept:
         self._counted_bytes = 0
         self.messages: list[bytes] = []
         self.bytes = 0
-        self.received = 0
-        """The number of the last message."""
+        self.wanted = True
+        """Whether messages are to be kept at all."""
         self.acked = 0
         """The number of the last one that was dropped."""
 
     def add(self, message: bytes) -> None:
         """A whole message came."""
         self.messages.append(message)
-        self.received += 1
         self.bytes += len(message)
         if self.bytes >= _COUNTED_FROM_BYTES:
             self._count()
 
     def drop(self, acked: int) -> None:
         """The messages up to this number are safe."""
-        count = min(acked, self.received) - self.acked
+        messages = self.messages
+        count = min(acked - self.acked, len(messages))
         if count <= 0:
             return
-        if count == 1:
-            self.bytes -= len(self.messages.pop(0))
-        else:
-            self.bytes -= sum(map(len, self.messages[:count]))
-            del self.messages[:count]
         self.acked += count
+        if count == len(messages):
+            self.bytes = 0
+            messages.clear()
+        else:
+            self.bytes -= sum(map(len, messages[:count]))
+            del messages[:count]
         if self._counted_bytes:
             self._count()
 
-    def clear(self) -> None:
+    def end(self) -> None:
         """Nothing will be sent again."""
-        self.drop(self.received)
+        if self.wanted:
+            self.drop(self.acked + len(self.messages))
+            self.wanted = False
+            del self._holder  # they hold each other, and are to be gone when the call is
 
     def shed(self) -> None:
         """As Holder."""

@@ -11,12 +11,22 @@ from struct import Struct
 from agentring.errors import MalformedRequest, MessageTooLarge
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from router.http2.budget import Budget, Holder
+from router.http2.frames import MAX_FRAME_BYTES
 
 PREFIX_BYTES = 5
 PREFIX = Struct(">BI")
-MARKS = Struct("<BQBQ")
-"""through_seq and acked_frame, each after its tag, from the sixth byte of a message on."""
-MARKS_BYTES = PREFIX_BYTES + MARKS.size
+MARKS = Struct("<6xQxQ")
+"""through_seq and acked_frame at the beginning of a message, each after its tag."""
+
+NO_MARKS = bytes(MARKS.size)
+
+_NEVER = b"longer than any frame it is looked up for"
+PREFIXES = tuple(
+    PREFIX.pack(0, length - PREFIX_BYTES) if length >= PREFIX_BYTES else _NEVER for length in range(MAX_FRAME_BYTES + 1)
+)
+"""By a payload's length: what it begins with if it is one whole message, and not compressed."""
+MARKED_PREFIXES = (*(_NEVER,) * MARKS.size, *PREFIXES[MARKS.size :])
+"""Likewise, if it has room for its marks, too."""
 
 
 class Assembler:

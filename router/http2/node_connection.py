@@ -12,10 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from router.http2 import frames
+from router.http2.answers import Answer
 from router.http2.budget import Budget
 from router.http2.client_stream import ClientStream
 from router.http2.connection import Connection
-from router.http2.frames import Code, Setting, StreamBroken
+from router.http2.frames import Code, ConnectionBroken, Setting
 from router.http2.headers import FieldReader
 from router.http2.limits import Limits
 from router.http2.node_stream import NodeStream
@@ -51,8 +52,8 @@ class NodeConnection(Connection):
         self._tell_ready = ready
         self._next_stream_id = 1
         self._max_streams = frames.MAX_STREAM_ID
-        self._header_fields = FieldReader(max_list_bytes=limits.max_header_block_bytes, dynamic=False)
-        self._trailer_fields = FieldReader(max_list_bytes=limits.max_header_block_bytes, dynamic=False)
+        self._headers_reader = _AnswerReader(limits.max_header_block_bytes)
+        self._trailers_reader = _AnswerReader(limits.max_header_block_bytes)
         self._acknowledged = False
         self.write(frames.PREFACE)
         self.open({Setting.HEADER_TABLE_SIZE: 0, Setting.ENABLE_PUSH: 0})
@@ -127,11 +128,26 @@ class NodeConnection(Connection):
 
     def _headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
         stream = self.streams.get(stream_id)
-        reader = self._trailer_fields if end_stream else self._header_fields
-        fields = reader.read(block)
+        answer = (self._trailers_reader if end_stream else self._headers_reader).read(block)
         if stream is None:
-            if not self._closed.get(stream_id, not self._is_idle(stream_id)):
-                raise StreamBroken(Code.STREAM_CLOSED, "HEADERS of a stream that has ended")
+            if self._is_idle(stream_id):
+                raise ConnectionBroken(Code.PROTOCOL_ERROR, "HEADERS of a stream that was not opened")
             return
         assert isinstance(stream, NodeStream)
-        stream.receive_headers(fields, end_stream=end_stream)
+        stream.receive_answer(answer, end_stream)
+
+
+class _AnswerReader:
+    """Headers and trailers of calls are mostly those of the call before: looked at once."""
+
+    def __init__(self, max_list_bytes: int) -> None:
+        self._reader = FieldReader(max_list_bytes=max_list_bytes, dynamic=False)
+        self._last_block = b""
+        self._last = Answer(())
+
+    def read(self, block: bytes) -> Answer:
+        """The answer. Raises as FieldReader.read."""
+        if block != self._last_block:
+            self._last = Answer(self._reader.read(block))
+            self._last_block = block
+        return self._last

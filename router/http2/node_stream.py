@@ -7,14 +7,13 @@ remembered; a message that has begun is granted in full, or one larger than the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from router.http2.answers import Answer
 from router.http2.budget import Budget
 from router.http2.client_stream import ClientStream
-from router.http2.frames import DEFAULT_WINDOW, HEAD, Code
-from router.http2.headers import Field
-from router.http2.messages import MARKS, MARKS_BYTES, PREFIX, PREFIX_BYTES, Assembler
+from router.http2.frames import DATA_HEADS, DEFAULT_WINDOW, Code
+from router.http2.messages import MARKED_PREFIXES, MARKS, Assembler
 from router.http2.stream import Stream
 
 if TYPE_CHECKING:
@@ -23,15 +22,14 @@ if TYPE_CHECKING:
 
 MAX_BUFFERED_BYTES = 256 << 10
 MAX_ANSWER_BYTES = 8 << 20
-_unpack_prefix = PREFIX.unpack_from
+_LAST_KEPT_BYTES = 256
 _unpack_marks = MARKS.unpack_from
-_pack_head = HEAD.pack
 
 
 class NodeStream(Stream):
     """The stream between the router and a node."""
 
-    __slots__ = ("assembler", "call", "client", "held", "marked")
+    __slots__ = ("assembler", "call", "client", "held", "marked", "taken")
 
     def __init__(
         self, connection: Connection, stream_id: int, budget: Budget, call: Call, client: ClientStream, *, marked: bool
@@ -41,27 +39,25 @@ class NodeStream(Stream):
         self.call = call
         self.client = client
         self.marked = marked
-        self.held: Sequence[Field] | None = ()
-        """Its headers, as long as they do not say whether it takes the call; None: it has taken it."""
+        self.taken = False
+        """The node has taken the call."""
+        self.held: Answer | None = None
+        """Its headers, as long as they do not say whether it does."""
         self.assembler: Assembler | None = None
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
         """As Stream."""
         self.granted -= length
         client = self.client
+        payload = buffer[start : start + length]
         if self.marked:
-            if (
-                self.assembler
-                or length < MARKS_BYTES
-                or _unpack_prefix(buffer, start)[1] != length - PREFIX_BYTES
-                or self.held is not None
-            ):
-                self._receive_part(buffer[start : start + length])
+            if self.assembler or not self.taken or not payload.startswith(MARKED_PREFIXES[length]):
+                self._receive_part(payload)
                 return
-            _, client.through_seq, _, acked = _unpack_marks(buffer, start + PREFIX_BYTES)
-            if acked > client.acked_frame:
-                self._acked(acked)
-        elif self.held is not None:
+            client.last = payload if length <= _LAST_KEPT_BYTES else payload[: MARKS.size]
+            if client.kept.messages:
+                client.acknowledge(_unpack_marks(payload)[1])
+        elif not self.taken:
             self._accept()
             if self.call.ended:
                 return
@@ -72,31 +68,32 @@ class NodeStream(Stream):
             and length <= connection.send_window
             and not connection.paused
         ):
+            # As Stream.send, written out: this is the way of nearly every byte.
             client.window -= length
             connection.send_window -= length
             out = connection.out
             if not out:
                 connection.wake()
-            out.append(_pack_head(length << 8, 0, client.id))
-            out.append(buffer[start : start + length])
+            out.append(DATA_HEADS[length] + client.id_bytes)
+            out.append(payload)
         else:
-            client.send(buffer[start : start + length])
+            client.send(payload)
         if self.granted < self.low:
             self.replenish()
 
-    def receive_headers(self, fields: Sequence[Field], *, end_stream: bool) -> None:
-        """The node's answer begins, or ends."""
+    def receive_answer(self, answer: Answer, end_stream: bool) -> None:
+        """The node's headers, or with end_stream its trailers."""
         if end_stream:
             self.receive_ended = True
-            if self.held is not None:
-                self.call.declined(self.held, fields)
+            if self.taken:
+                self.call.finished(answer)
             else:
-                self.call.finished(fields)
-        elif self.held != ():
+                self.call.declined(self.held, answer)
+        elif self.held is not None or self.taken:
             self._break()
         else:
-            self.held = fields
-            if self.call.is_acceptance(fields):
+            self.held = answer
+            if self.call.is_acceptance(answer):
                 self._accept()
 
     def receive_end(self) -> None:
@@ -159,14 +156,15 @@ class NodeStream(Stream):
         self.call.broken_off(processed=True)
 
     def _accept(self) -> None:
-        if not self.held:
-            self._break()
-            return
         held, self.held = self.held, None
-        self.call.accepted(held)
+        if held is None:
+            self._break()
+        else:
+            self.taken = True
+            self.call.accepted(held)
 
     def _receive_part(self, data: bytes) -> None:
-        if self.held is not None:
+        if not self.taken:
             self._accept()
             if self.call.ended:
                 return
@@ -181,15 +179,7 @@ class NodeStream(Stream):
 
     def _forward(self, message: bytes) -> None:
         client = self.client
-        if len(message) >= MARKS_BYTES:
-            _, client.through_seq, _, acked = _unpack_marks(message, PREFIX_BYTES)
-            self._acked(acked)
+        if len(message) >= MARKS.size:
+            client.last = message[: MARKS.size]
+            client.acknowledge(_unpack_marks(message)[1])
         client.send(message)
-
-    def _acked(self, acked: int) -> None:
-        client = self.client
-        client.acked_frame = acked
-        if client.kept is not None:
-            client.kept.drop(acked)
-            if client.granted < client.low:
-                client.replenish()

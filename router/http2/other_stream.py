@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from router.http2 import answers
 from router.http2.budget import Budget
 from router.http2.frames import DEFAULT_WINDOW, Code, StreamBroken
+from router.http2.request import Form
 from router.http2.stream import Stream
 
 if TYPE_CHECKING:
@@ -18,13 +19,14 @@ _MAX_BODY_BYTES = 1 << 20
 class OtherStream(Stream):
     """The stream of such a request."""
 
-    __slots__ = ("_body_bytes", "_content_length")
+    __slots__ = ("_body_bytes", "_content_length", "_is_head")
 
-    def __init__(self, connection: Connection, stream_id: int, budget: Budget, content_length: int | None) -> None:
-        """content_length: what the request says of itself."""
+    def __init__(self, connection: Connection, stream_id: int, budget: Budget, form: Form) -> None:
+        """form: the request's."""
         super().__init__(connection, stream_id, DEFAULT_WINDOW, budget)
         self.low = DEFAULT_WINDOW // 2
-        self._content_length = content_length
+        self._content_length = form.content_length
+        self._is_head = form.values[":method"] == "HEAD"
         self._body_bytes = 0
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
@@ -81,9 +83,12 @@ class OtherStream(Stream):
             self.reset(Code.NO_ERROR)
 
     def _answer(self) -> None:
-        self.send_headers(answers.NOT_GRPC)
-        self.send(answers.NOT_GRPC_BODY)
-        self.send_end(b"")
+        if self._is_head:
+            self.send_end(answers.NOT_GRPC)
+        else:
+            self.send_headers(answers.NOT_GRPC)
+            self.send(answers.NOT_GRPC_BODY)
+            self.send_end(b"")
 
     def _wrong_length(self) -> None:
         broken = StreamBroken(Code.PROTOCOL_ERROR, "content-length is not the body's length")

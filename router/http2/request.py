@@ -1,4 +1,8 @@
-"""A request's headers: whether HTTP/2 and gRPC allow them, what routes, and what the node is sent of them."""
+"""A request's headers: whether HTTP/2 and gRPC allow them, what routes, and what the node is sent of them.
+
+The requests of one client mostly differ in what routes alone. The rest of their fields, a `Form`, is looked at once and
+used again as long as the same fields come.
+"""
 
 import re
 from collections.abc import Sequence
@@ -16,96 +20,134 @@ _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
 _UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _MAX_TIMEOUT_MS = 99_999_999
 
-_SESSION = name_literal(metadata.SESSION_ID)
-_TASK = name_literal(metadata.TASK_KEY)
-_AGENT = name_literal(metadata.AGENT)
-_STREAM = name_literal(metadata.STREAM_ID)
 _TIMEOUT_NAME = name_literal("grpc-timeout")
 _DEFAULT_TENANT = literal(metadata.TENANT_ID, DEFAULT_TENANT)
 
 
-class Request:
-    """A request's header fields, well formed. Holds what routes until the call has its node."""
+class Form:
+    """All of a request's fields but those that route."""
 
-    __slots__ = ("content_length", "fields", "headers", "method")
+    __slots__ = (
+        "content_length",
+        "fields",
+        "identity_upstream",
+        "is_grpc",
+        "last_pseudo",
+        "method",
+        "size_bytes",
+        "upstream",
+        "values",
+    )
 
-    def __init__(self, fields: Sequence[Field]) -> None:
+    def __init__(self, fields: list[Field]) -> None:
         """Raises StreamBroken where RFC 9113 8.3 forbids them."""
         self.fields = fields
-        headers: dict[str, str] = {}
-        regular = False
-        for field in fields:
-            kind = field.kind
-            if kind == "pseudo":
-                if regular or field.name in headers or field.name not in _PSEUDO:
+        values: dict[str, str] = {}
+        pseudo = 0
+        for index, field in enumerate(fields):
+            if field.kind == "pseudo":
+                if index > pseudo or field.name in values or field.name not in _PSEUDO:
                     raise StreamBroken(Code.PROTOCOL_ERROR, "the request line is not well formed")
-            else:
-                regular = True
-                if kind == "forbidden":
-                    raise StreamBroken(Code.PROTOCOL_ERROR, "a field of HTTP/1")
-            headers[field.name] = field.value
-        if not (headers.get(":path") and headers.get(":method") and headers.get(":scheme")):
+                pseudo += 1
+            elif field.kind == "forbidden":
+                raise StreamBroken(Code.PROTOCOL_ERROR, "a field of HTTP/1")
+            values[field.name] = field.value
+        if not (values.get(":path") and values.get(":method") and values.get(":scheme")):
             raise StreamBroken(Code.PROTOCOL_ERROR, "the request line is not complete")
-        self.headers = headers
-        self.method = headers[":path"]
-        """The RPC's full name, `/package.Service/Method`."""
-        length = headers.get("content-length")
+        self.last_pseudo = pseudo - 1
+        """Its place."""
+        self.values = values
+        self.method = values[":path"]
+        length = values.get("content-length")
         if length is not None and not (length.isascii() and length.isdigit()):
             raise StreamBroken(Code.PROTOCOL_ERROR, "content-length is no number")
         self.content_length = int(length) if length is not None else None
+        content_type = values.get("content-type", "")
+        self.is_grpc = values[":method"] == "POST" and content_type.startswith("application/grpc")
+        self.size_bytes = sum(len(f.name) + len(f.value) + 32 for f in fields if f.kind != "pseudo")
+        passed = [field for field in fields if field.kind in ("plain", "pseudo")]
+        self.upstream = b"".join([field.literal for field in passed])
+        self.identity_upstream = b"".join([f.literal for f in passed if f.name != "grpc-accept-encoding"])
+
+
+class Request:
+    """A request's header fields, well formed."""
+
+    __slots__ = ("_routing_fields", "form", "routing")
+
+    def __init__(self, fields: Sequence[Field], last: "Request | None") -> None:
+        """last: of the same client. Raises StreamBroken where RFC 9113 8.3 forbids the fields."""
+        others = [field for field in fields if field.kind != "routing"]
+        form: Form = last.form if last is not None and others == last.form.fields else Form(others)
+        if fields[form.last_pseudo] is not others[form.last_pseudo]:
+            raise StreamBroken(Code.PROTOCOL_ERROR, "the request line is not well formed")
+        self.form: Form = form
+        self._routing_fields = [field for field in fields if field.kind == "routing"]
+        self.routing = {field.name: field.value for field in self._routing_fields}
+        """What of the metadata routes."""
 
     @classmethod
     def unread(cls) -> "Request":
         """Stands for one whose headers are too long to be read."""
         names = ((":method", "POST"), (":scheme", "http"), (":path", "/"))
-        return cls([Field(b"", name, value, b"", "pseudo") for name, value in names])
+        return cls([Field(b"", name, value, b"", "pseudo") for name, value in names], None)
 
     @property
-    def is_grpc(self) -> bool:
-        """Whether a gRPC client sent it."""
-        return self.headers[":method"] == "POST" and self.headers.get("content-type", "").startswith("application/grpc")
+    def method(self) -> str:
+        """The RPC's full name, `/package.Service/Method`."""
+        return self.form.method
+
+    @property
+    def encoding(self) -> str:
+        """How its messages are compressed, where they are."""
+        return self.form.values.get("grpc-encoding", "")
 
     def check_size(self) -> None:
         """As check_metadata in agentring/rpc/limits.py. Raises MetadataTooLarge."""
-        size_bytes = sum(len(f.name) + len(f.value) + 32 for f in self.fields if f.kind in ("plain", "dropped"))
-        if size_bytes > MAX_METADATA_BYTES:
+        if self.form.size_bytes > MAX_METADATA_BYTES:
             raise MetadataTooLarge
 
     def timeout_s(self) -> float | None:
         """The client's deadline. Raises MalformedRequest."""
-        word = self.headers.get("grpc-timeout")
+        word = self.form.values.get("grpc-timeout")
         if word is None:
             return None
         if (found := _TIMEOUT.fullmatch(word)) is None:
             raise MalformedRequest
         return int(found[1]) * _UNIT_S[found[2]]
 
-    def upstream(self, route: Route | None, stream_id: str, *, identity: bool) -> bytes:
-        """The header block for a node, but for the deadline. identity: the answer must not be compressed."""
-        kinds = ("plain", "pseudo") if route else ("plain", "pseudo", "routing")
-        fields = self.fields
-        if identity:
-            fields = [field for field in fields if field.name != "grpc-accept-encoding"]
-        parts = [field.literal for field in fields if field.kind in kinds]
-        if route is not None:
-            parts += _routing(route, stream_id)
-        return b"".join(parts)
+    def upstream(self, route: Route | None, stream_id: bytes, *, identity: bool) -> bytes:
+        """The header block for a node, but for the deadline. stream_id: the field; identity: the answer must not be
+        compressed."""
+        block = self.form.identity_upstream if identity else self.form.upstream
+        routing = self._routing_fields
+        if route is None:
+            return block + b"".join([field.literal for field in routing])
+        ref = route.ref
+        if isinstance(ref, SessionRef) and self._names_session and metadata.SESSION_ID in self.routing:
+            # As it came; a tenant is always said.
+            parts = [block, stream_id, *[field.literal for field in routing]]
+            if metadata.TENANT_ID not in self.routing:
+                parts.append(_DEFAULT_TENANT)
+            return b"".join(parts)
+        return b"".join([block, stream_id, *_literals(route)])
+
+    @property
+    def _names_session(self) -> bool:
+        """Whether what routes is said once each, and of a session."""
+        return len(self.routing) == len(self._routing_fields) and metadata.TASK_KEY not in self.routing
+
+
+def _literals(route: Route) -> list[bytes]:
+    ref = route.ref
+    name = (metadata.SESSION_ID, ref.session_id) if isinstance(ref, SessionRef) else (metadata.TASK_KEY, ref.task_key)
+    literals = [literal(*name), literal(metadata.TENANT_ID, ref.tenant)]
+    if route.agent and route.agent.isascii() and route.agent.isprintable():
+        literals.append(literal(metadata.AGENT, route.agent))
+    return literals
 
 
 def deadline(remaining_s: float) -> bytes:
     """The field that tells a node the time that is left."""
     ms = max(1, int(remaining_s * 1e3))
     return _TIMEOUT_NAME + value_literal(f"{ms}m" if ms <= _MAX_TIMEOUT_MS else f"{min(ms // 1000, _MAX_TIMEOUT_MS)}S")
-
-
-def _routing(route: Route, stream_id: str) -> list[bytes]:
-    ref = route.ref
-    parts = [_STREAM, value_literal(stream_id)]
-    if isinstance(ref, SessionRef):
-        parts += (_SESSION, value_literal(ref.session_id))
-    else:
-        parts += (_TASK, value_literal(ref.task_key))
-    parts.append(_DEFAULT_TENANT if ref.tenant == DEFAULT_TENANT else literal(metadata.TENANT_ID, ref.tenant))
-    if route.agent.isascii() and route.agent.isprintable() and route.agent:
-        parts += (_AGENT, value_literal(route.agent))
-    return parts

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from router.http2 import frames
 from router.http2.budget import Budget
-from router.http2.frames import HEAD, Code, StreamBroken
+from router.http2.frames import DATA_HEADS, WORD, Code, StreamBroken
 
 if TYPE_CHECKING:
     from router.http2.connection import Connection
@@ -28,6 +28,7 @@ class Stream:
         "cut",
         "granted",
         "id",
+        "id_bytes",
         "low",
         "queue",
         "queued_bytes",
@@ -41,6 +42,7 @@ class Stream:
         """granted: how many bytes the peer may send."""
         self.connection = connection
         self.id = stream_id
+        self.id_bytes = WORD.pack(stream_id)
         self.budget = budget
         self.window = connection.peer_initial_window
         """How many bytes the peer takes."""
@@ -127,7 +129,7 @@ class Stream:
         ):
             self.window -= length
             connection.send_window -= length
-            connection.write(HEAD.pack(length << 8, 0, self.id) + payload)
+            connection.write(DATA_HEADS[length] + self.id_bytes + payload)
             return
         if self.queue is None:
             self.queue = []
@@ -159,7 +161,7 @@ class Stream:
             self.window -= length
             connection.send_window -= length
             sent_bytes += length
-            connection.write(HEAD.pack(length << 8, 0, self.id) + payload[:length])
+            connection.write(DATA_HEADS[length] + self.id_bytes + payload[:length])
             self.cut = length < len(payload)
             if self.cut:
                 queue[index] = payload[length:]

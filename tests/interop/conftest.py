@@ -1,0 +1,22 @@
+"""A user's service behind a router, and the clients that call it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from harness.hosted import HostedService
+
+FAULTS = ("relay_failed", "call_failed", "Traceback", "never retrieved", "never awaited")
+"""What must not stand in the router's log, whatever a client does."""
+
+
+@pytest.fixture(scope="session")
+def hosted(etcd_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostedService]:
+    """The backend of backend.py and a router with everything as it is by default."""
+    service = HostedService(etcd_url, tmp_path_factory.mktemp("hosted"), "interop.backend")
+    try:
+        yield service
+    finally:
+        service.stop()
+    logged = service.router_log.read_text()
+    assert [fault for fault in FAULTS if fault in logged] == [], logged[-10_000:]
