@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from agentring import metadata
 from agentring.errors import AgentringError
 from agentring.rpc.status import STATUS_DETAILS, to_status
+from agentring.v1 import session_pb2
 from router.http2.headers import Field, block
+from router.http2.messages import MARKS, PREFIX
 
 _INTERNAL = frozenset({metadata.REDIRECT, metadata.REFUSED, metadata.STREAM_ID})
 _HEAD = block(((":status", "200"), ("content-type", "application/grpc")))
@@ -50,3 +52,15 @@ def error_trailers(error: AgentringError) -> bytes:
 def error_answer(error: AgentringError) -> bytes:
     """The same for a call that was not answered yet: headers and trailers in one block."""
     return _HEAD + error_trailers(error)
+
+
+def go_away(last: bytes) -> bytes:
+    """The message that tells a client to open its stream anew elsewhere. last: what it was sent before, or the marks
+    of that."""
+    through_seq, acked_frame = MARKS.unpack_from(last)
+    said = session_pb2.ConverseResponse(
+        through_seq=through_seq,
+        acked_frame=acked_frame,
+        events=[session_pb2.Event(go_away=session_pb2.GoAway(reason="ROUTER_STOPPING", resume_seq=through_seq))],
+    ).SerializeToString()
+    return PREFIX.pack(0, len(said)) + said

@@ -21,7 +21,6 @@ from agentring import metadata
 from agentring.errors import (
     AgentringError,
     DeadlineExceeded,
-    FirstFrameTimeout,
     InternalError,
     MessageTooLarge,
     MethodNotImplemented,
@@ -30,25 +29,22 @@ from agentring.errors import (
     RouterOverloaded,
 )
 from agentring.ids import NodeId
-from agentring.v1 import session_pb2
 from router import route
 from router.http2 import answers, messages
 from router.http2.answers import Answer
 from router.http2.client_stream import ClientStream
 from router.http2.frames import Code
+from router.http2.patience import Patience
 from router.http2.request import Request, deadline
 from router.owner import Target, Walk
 from router.route import Destination, Route
 
 if TYPE_CHECKING:
-    from router.http2.carrier import Carrier, Timer
+    from router.http2.carrier import Carrier
     from router.http2.node_connection import NodeConnection
     from router.http2.node_stream import NodeStream
 
 _log = structlog.get_logger()
-
-_DEADLINE_SLACK_S = 0.05
-"""A node whose clock runs this much ahead of ours ends a call for the same reason as we would."""
 
 
 class Call:
@@ -58,11 +54,9 @@ class Call:
         "_block",
         "_carrier",
         "_client",
-        "_deadline_s",
-        "_deadline_timer",
         "_error",
-        "_first_timer",
         "_node",
+        "_patience",
         "_request",
         "_retried",
         "_target",
@@ -84,9 +78,7 @@ class Call:
         self._node: NodeStream | None = None
         self._error: AgentringError | None = None
         self._retried = False
-        self._deadline_s: float | None = None
-        self._deadline_timer: Timer | None = None
-        self._first_timer: Timer | None = None
+        self._patience: Patience | None = None
         self.marked = request.method in route.REATTACHABLE
         """Its answers begin with through_seq and acked_frame."""
         self.taken = False
@@ -100,15 +92,14 @@ class Call:
         assert request is not None
         try:
             if (timeout_s := request.timeout_s()) is not None:
-                self._deadline_s = self._carrier.now_s() + timeout_s
-                self._deadline_timer = self._carrier.call_later(timeout_s, self._deadline_met)
+                self._patient().set_deadline(timeout_s)
             request.check_size()
             match route.destination(request.method, request.routing):
                 case Destination.OWNER:
                     if (about := route.from_headers(request.method, request.routing)) is not None:
                         self._go(about)
                     else:
-                        self._wait_for_first()
+                        self._patient().wait_for_first()
                 case Destination.ROUTER:
                     self._go_to(self._carrier.own_services)
                 case Destination.ANY_NODE:
@@ -126,9 +117,8 @@ class Call:
 
     def first_message_came(self) -> None:
         """The client's first message is whole, or the client has ended its side without one."""
-        if self._first_timer is not None:
-            self._first_timer.cancel()
-            self._first_timer = None
+        if self._patience is not None:
+            self._patience.first_came()
         if self._error is not None:
             self.fail(self._error)
         elif self._request is not None and self._target is None:
@@ -147,8 +137,8 @@ class Call:
             return
         assert self._target is not None
         block = self._block
-        if self._deadline_s is not None:
-            block += deadline(self._deadline_s - self._carrier.now_s())
+        if self._patience is not None and (remaining_s := self._patience.remaining_s) is not None:
+            block += deadline(remaining_s)
         client = self._client
         node = self._node = connection.open_stream(block, self, client)
         node.replenish()
@@ -219,7 +209,7 @@ class Call:
         """The stream is no more, without an answer. processed: the node had seen the call."""
         if self.ended:
             return
-        if self._deadline_s is not None and self._deadline_s - self._carrier.now_s() < _DEADLINE_SLACK_S:
+        if self._patience is not None and self._patience.is_over:
             self.fail(DeadlineExceeded())
         elif self.taken:
             self.fail(NodeUnreachable())
@@ -264,14 +254,7 @@ class Call:
         """Tells the client that the router is about to stop, where the method has words for it."""
         if self.marked and self.taken and not self.ended:
             client = self._client
-            through_seq, acked_frame = messages.MARKS.unpack_from(client.last)
-            gone = session_pb2.GoAway(reason="ROUTER_STOPPING", resume_seq=through_seq)
-            said = session_pb2.ConverseResponse(
-                through_seq=through_seq,
-                acked_frame=acked_frame,
-                events=[session_pb2.Event(go_away=gone)],
-            ).SerializeToString()
-            client.send(messages.PREFIX.pack(0, len(said)) + said)
+            client.send(answers.go_away(client.last))
 
     def client_gone(self) -> None:
         """The client has left, or its connection has."""
@@ -289,10 +272,9 @@ class Call:
     def _release(self) -> None:
         self.ended = True
         self._carrier.calls.discard(self)
-        for timer in (self._deadline_timer, self._first_timer):
-            if timer is not None:
-                timer.cancel()
-        self._deadline_timer = self._first_timer = None
+        if self._patience is not None:
+            self._patience.end()
+            self._patience = None
         self._walk = self._request = None
         self._leave_node()
         self._client.release()
@@ -306,7 +288,7 @@ class Call:
     def _fail_politely(self, error: AgentringError) -> None:
         if self._client.waiting:
             self._error = error
-            self._wait_for_first()
+            self._patient().wait_for_first()
         else:
             self.fail(error)
 
@@ -315,16 +297,10 @@ class Call:
         _log.exception("call_failed", error_id=error_id)
         self.fail(InternalError(error_id))
 
-    def _wait_for_first(self) -> None:
-        self._first_timer = self._carrier.call_later(self._carrier.first_frame_timeout_s, self._first_timed_out)
-
-    def _first_timed_out(self) -> None:
-        self._first_timer = None
-        self.fail(FirstFrameTimeout())
-
-    def _deadline_met(self) -> None:
-        self._deadline_timer = None
-        self.fail(DeadlineExceeded())
+    def _patient(self) -> Patience:
+        if self._patience is None:
+            self._patience = Patience(self._carrier, self.fail)
+        return self._patience
 
     # Which node.
 

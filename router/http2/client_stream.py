@@ -31,6 +31,7 @@ _MAX_SKIPPED_BYTES = 8 << 20
 class ClientStream(Stream):
     """The stream between the client and the router."""
 
+    __deletable__ = ("call",)
     __slots__ = ("assembler", "call", "kept", "last", "node", "skipping_bytes", "waiting")
 
     def __init__(self, connection: Connection, stream_id: int, budget: Budget) -> None:

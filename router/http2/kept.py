@@ -20,7 +20,7 @@ class Kept:
     def __init__(self, budget: Budget, holder: Holder) -> None:
         """budget: where they are counted, as the holder's."""
         self._budget = budget
-        self._holder = holder
+        self._holder: Holder | None = holder
         self._counted_bytes = 0
         self.messages: list[bytes] = []
         self.bytes = 0
@@ -57,11 +57,12 @@ class Kept:
         if self.wanted:
             self.drop(self.acked + len(self.messages))
             self.wanted = False
-            del self._holder  # they hold each other, and are to be gone when the call is
+            self._holder = None  # they hold each other, and are to be gone when the call is
 
     def shed(self) -> None:
         """As Holder."""
-        self._holder.shed()
+        if self._holder is not None:
+            self._holder.shed()
 
     def _count(self) -> None:
         counted_bytes = self.bytes if self.bytes >= _COUNTED_FROM_BYTES else 0

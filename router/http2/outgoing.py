@@ -1,0 +1,124 @@
+"""One HTTP/2 connection as its streams see it: what is written, the windows that hold it back, and its end.
+
+A state machine without a socket: `out` is what to write, and `wake` asks for that. Guarantees: streams that only the
+connection holds back (its window is shut, or the socket is full) go on one frame each in turn; once it has ended, every
+stream has been told, and nothing is written any more but what `out` has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import structlog
+
+from router.http2 import frames
+from router.http2.frames import Code, ConnectionBroken
+from router.http2.limits import Limits, TooMany
+from router.http2.stream import Stream
+
+_log = structlog.get_logger()
+
+
+class Outgoing:
+    """The sending half of a connection."""
+
+    role: ClassVar[str]
+
+    def __init__(self, limits: Limits, now_s: float, wake: Callable[[], None]) -> None:
+        """wake: called when `out` was empty and no longer is."""
+        self.limits = limits
+        self.wake = wake
+        self.out: list[bytes] = []
+        self.streams: dict[int, Stream] = {}
+        self.blocked: dict[Stream, None] = {}
+        """Streams with something to send that only this connection holds back; in the order of their turns."""
+        self.send_window = frames.DEFAULT_WINDOW
+        self.paused = False
+        """The socket takes no more for now."""
+        self.peer_initial_window = frames.DEFAULT_WINDOW
+        self.peer_max_frame_bytes = frames.MAX_FRAME_BYTES
+        self.ended: Code | None = None
+        """We have said GOAWAY for a fault, or the socket is gone: nothing is read or written any more."""
+        self.broken_for = ""
+        """Why it was ended, for metric and log."""
+        self.now_s = now_s
+        self.ping_sent_s: float | None = None
+        self.unsent_replies = 0
+        """Answers to PING and SETTINGS that were not written yet."""
+
+    def write(self, frame: bytes) -> None:
+        """Puts a frame into `out`."""
+        if self.ended is None:
+            if not self.out:
+                self.wake()
+            self.out.append(frame)
+
+    def fail(self, broken: ConnectionBroken) -> None:
+        """Ends the connection with GOAWAY."""
+        if self.ended is not None:
+            return
+        self.broken_for = broken.what if isinstance(broken, TooMany) else broken.code.name.lower()
+        _log.info("connection_broken", role=self.role, code=broken.code.name, why=broken.why)
+        self.write(frames.goaway(self.last_peer_stream_id(), broken.code, broken.why))
+        self.end(broken.code)
+
+    def end(self, code: Code) -> None:
+        """Nothing is read or written after this but what `out` has; every stream is told that it is lost."""
+        if self.ended is not None:
+            return
+        self.ended = code
+        self.blocked.clear()
+        while self.streams:
+            _, stream = self.streams.popitem()
+            stream.connection_lost()
+
+    def socket_lost(self) -> None:
+        """The socket is gone."""
+        self.out.clear()
+        self.end(Code.NO_ERROR)
+
+    def tick(self, now_s: float) -> None:
+        """Once a second: what has taken too long ends."""
+        raise NotImplementedError
+
+    def sent(self) -> None:
+        """`out` was written."""
+        self.unsent_replies = 0
+
+    def pause(self) -> None:
+        """The socket's buffer is full."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """It is not any more."""
+        self.paused = False
+        self.unblock()
+
+    def unblock(self) -> None:
+        """Streams that this connection held back go on, each in its turn with a frame."""
+        blocked = self.blocked
+        while blocked and self.send_window > 0 and not self.paused:
+            stream = next(iter(blocked))
+            del blocked[stream]
+            if stream.send_queued(one_frame=True):
+                blocked[stream] = None
+
+    def forget(self, stream: Stream, *, peer_may_send: bool) -> None:
+        """The stream has ended; peer_may_send: what still comes on it is no fault."""
+        if self.streams.pop(stream.id, None) is not None:
+            if self.blocked:
+                self.blocked.pop(stream, None)
+            self._remember(stream.id, peer_may_send)
+
+    def send_ping(self, now_s: float) -> None:
+        """Asks whether the peer is there; `heard_s` or `ping_sent_s` tells."""
+        self.ping_sent_s = now_s
+        self.write(frames.ping(b"alive?!\0", ack=False))
+
+    def last_peer_stream_id(self) -> int:
+        """The highest id of a stream that the peer has opened."""
+        return 0
+
+    def _remember(self, stream_id: int, peer_may_send: bool) -> None:
+        """A stream has ended."""

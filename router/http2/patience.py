@@ -1,0 +1,65 @@
+"""How long a call may take: the caller's own deadline, and the time until its first message."""
+
+from collections.abc import Callable
+
+from agentring.errors import AgentringError, DeadlineExceeded, FirstFrameTimeout
+from router.http2.carrier import Carrier, Timer
+
+_SLACK_S = 0.05
+"""A node whose clock runs this much ahead of ours ends a call for the same reason as we would."""
+
+
+class Patience:
+    """The timers of one call."""
+
+    __slots__ = ("_carrier", "_deadline", "_deadline_s", "_fail", "_first")
+
+    def __init__(self, carrier: Carrier, fail: Callable[[AgentringError], None]) -> None:
+        """fail: ends the call."""
+        self._carrier = carrier
+        self._fail = fail
+        self._deadline_s: float | None = None
+        self._deadline: Timer | None = None
+        self._first: Timer | None = None
+
+    def set_deadline(self, timeout_s: float) -> None:
+        """The call ends then."""
+        self._deadline_s = self._carrier.now_s() + timeout_s
+        self._deadline = self._carrier.call_later(timeout_s, self._deadline_met)
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Until the deadline; None: there is none."""
+        return None if self._deadline_s is None else self._deadline_s - self._carrier.now_s()
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the deadline is met, or as good as met."""
+        remaining_s = self.remaining_s
+        return remaining_s is not None and remaining_s < _SLACK_S
+
+    def wait_for_first(self) -> None:
+        """The call ends unless its first message comes in time."""
+        if self._first is None:
+            self._first = self._carrier.call_later(self._carrier.first_frame_timeout_s, self._first_timed_out)
+
+    def first_came(self) -> None:
+        """It has come."""
+        if self._first is not None:
+            self._first.cancel()
+            self._first = None
+
+    def end(self) -> None:
+        """The call is over."""
+        self.first_came()
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _deadline_met(self) -> None:
+        self._deadline = None
+        self._fail(DeadlineExceeded())
+
+    def _first_timed_out(self) -> None:
+        self._first = None
+        self._fail(FirstFrameTimeout())
