@@ -54,6 +54,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations),
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
+                tls=settings.server_credentials(),
             )
             identity = NodeIdentity(
                 node_id=NodeId(settings.node_id),

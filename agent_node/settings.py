@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Self
 
+import grpc
 from pydantic import Field, model_validator
 
 from agentring.settings import HostPort, ProcessSettings, Words
@@ -44,6 +45,16 @@ class NodeSettings(ProcessSettings):
                 if "=" not in pair:
                     raise ValueError(f"{flag} {pair!r} is not key=value")
         return self
+
+    def server_credentials(self) -> grpc.ServerCredentials | None:
+        """For the server; None: plaintext. Raises OSError."""
+        if self.tls_cert is None or self.tls_key is None:
+            return None
+        return grpc.ssl_server_credentials(
+            [(self.tls_key.read_bytes(), self.tls_cert.read_bytes())],
+            root_certificates=self.tls_client_ca.read_bytes() if self.tls_client_ca else None,
+            require_client_auth=self.tls_client_ca is not None,
+        )
 
     @property
     def labels(self) -> dict[str, str]:

@@ -73,6 +73,9 @@ class ProcessSettings(BaseSettings):
     etcd_ca: Path | None = Field(None, description="PEM file: the authority of etcd's certificates; turns TLS on")
     etcd_cert: Path | None = Field(None, description="PEM file: our certificate for etcd")
     etcd_key: Path | None = Field(None, description="PEM file: the key of etcd_cert")
+    tls_cert: Path | None = Field(None, description="PEM file: our certificate for those who call us; turns TLS on")
+    tls_key: Path | None = Field(None, description="PEM file: the key of tls_cert")
+    tls_client_ca: Path | None = Field(None, description="PEM file: callers must have a certificate of this authority")
     cluster: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the cluster's name in etcd")
     first_frame_timeout_s: float = Field(10.0, gt=0, description="how long a stream may be opened and silent")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
@@ -86,6 +89,14 @@ class ProcessSettings(BaseSettings):
         for endpoint in self.etcd:
             if endpoint.startswith("http://" if self.etcd_ca else "https://"):
                 raise ValueError(f"--etcd {endpoint} does not go with{'' if self.etcd_ca else 'out'} --etcd-ca")
+        return self
+
+    @model_validator(mode="after")
+    def _tls_fits_together(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("--tls-cert and --tls-key are given together or not at all")
+        if self.tls_client_ca and not self.tls_cert:
+            raise ValueError("--tls-client-ca needs --tls-cert, which turns TLS on")
         return self
 
     @classmethod

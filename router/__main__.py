@@ -5,17 +5,21 @@ import sys
 from agentring import process, settings
 from agentring.rpc.server import CannotListen
 from router.app import run_router
+from router.http2 import connection
 from router.settings import RouterSettings
+from router.workers import WorkerFailed, run_workers
 
 
 def main() -> None:
     """Runs the router until it is told to stop."""
     router = settings.load(RouterSettings, sys.argv[1:], program="router")
+    run = run_workers if router.workers > 1 else run_router
     process.run(
-        lambda stop, ready: run_router(router, stop, ready),
+        lambda stop, ready: run(router, stop, ready),
         program="router",
         log_level=router.log_level,
-        cannot_start=(CannotListen,),
+        data_plane="interpreted" if connection.__file__.endswith(".py") else "compiled",
+        cannot_start=(CannotListen, WorkerFailed),
     )
 
 

@@ -21,9 +21,9 @@ from agentring.cluster.registration import ensure_meta
 from agentring.ids import NodeId
 from agentring.rpc.server import Server
 from agentring.v1 import cluster_pb2, session_pb2, task_pb2
+from router import metrics
 from router.http2.relay import Http2Relay
 from router.owner import OwnerLookup, Target
-from router.relay import Relay
 from router.ring_view import RingView
 from router.services.cluster import ClusterService
 from router.settings import RouterSettings
@@ -58,7 +58,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 reflected=_NODE_SERVICES,
             )
-            relay: Relay = Http2Relay(
+            relay = Http2Relay(
                 settings.listen,
                 OwnerLookup(view, settings.owner_cache_size),
                 view,
@@ -72,6 +72,8 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 client_tls=settings.client_tls(),
                 node_tls=settings.node_tls(),
             )
+            if settings.metrics_listen is not None:
+                metrics.serve(metrics.RouterMetrics(relay, view), settings.metrics_listen)
             await own_services.start()
             try:
                 async with asyncio.TaskGroup() as group:

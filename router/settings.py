@@ -15,6 +15,10 @@ class RouterSettings(ProcessSettings):
 
     listen: HostPort = Field("127.0.0.1:7700", description="host:port to serve on; port 0: a free one")
     shared_port: bool = Field(False, description="other routers on this machine listen on the same port")
+    workers: int = Field(1, ge=1, le=256, description="processes that share the port")
+    metrics_listen: HostPort | None = Field(
+        None, description="host:port for Prometheus; worker n of several has the port n higher"
+    )
     owner_cache_size: int = Field(100_000, ge=1, description="owners learnt from redirects that are kept")
     sync_timeout_s: float = Field(30.0, gt=0, description="how long a starting router waits for etcd")
     stop_grace_s: float = Field(5.0, ge=0, description="how long calls may go on when the router stops")
@@ -44,19 +48,12 @@ class RouterSettings(ProcessSettings):
     node_keepalive_s: float = Field(10.0, gt=0, description="likewise a node")
     keepalive_timeout_s: float = Field(5.0, gt=0, description="how long the answer to that PING may take")
 
-    tls_cert: Path | None = Field(None, description="PEM file: our certificate for clients; turns TLS on")
-    tls_key: Path | None = Field(None, description="PEM file: the key of tls_cert")
-    tls_client_ca: Path | None = Field(None, description="PEM file: clients must have a certificate of this authority")
     node_ca: Path | None = Field(None, description="PEM file: the authority of the nodes' certificates; turns TLS on")
     node_cert: Path | None = Field(None, description="PEM file: our certificate for nodes")
     node_key: Path | None = Field(None, description="PEM file: the key of node_cert")
 
     @model_validator(mode="after")
-    def _tls_fits_together(self) -> Self:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("--tls-cert and --tls-key are given together or not at all")
-        if self.tls_client_ca and not self.tls_cert:
-            raise ValueError("--tls-client-ca needs --tls-cert, which turns TLS on")
+    def _node_tls_fits_together(self) -> Self:
         if (self.node_cert is None) != (self.node_key is None):
             raise ValueError("--node-cert and --node-key are given together or not at all")
         if self.node_cert and not self.node_ca:

@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import grpc
 import hypothesis
 import pytest
 
@@ -43,12 +44,20 @@ def make_cluster(etcd_url: str, tmp_path: Path) -> Iterator[Callable[..., Cluste
     """Starts clusters of real processes; ends them with the test."""
     clusters: list[Cluster] = []
 
-    def make(*, nodes: int, routers: int = 1, flags: tuple[str, ...] = (), lease_ttl_s: int = 3) -> Cluster:
+    def make(
+        *,
+        nodes: int,
+        routers: int = 1,
+        flags: tuple[str, ...] = (),
+        router_flags: tuple[str, ...] = (),
+        lease_ttl_s: int = 3,
+        sees_by: grpc.ChannelCredentials | None = None,
+    ) -> Cluster:
         directory = tmp_path / f"cluster{len(clusters)}"
         directory.mkdir()
         cluster = Cluster(etcd_url, directory, lease_ttl_s=lease_ttl_s)
         clusters.append(cluster)
-        cluster.start(nodes=nodes, routers=routers, flags=flags)
+        cluster.start(nodes=nodes, routers=routers, flags=flags, router_flags=router_flags, sees_by=sees_by)
         return cluster
 
     try:

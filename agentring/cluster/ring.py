@@ -45,14 +45,13 @@ class Ring:
 
     def candidates(self, key: str) -> Iterator[Node]:
         """Every node once, in the ring's order from the key's position on; the first is the proposed owner."""
-        if not self._nodes:
+        points = self._points
+        if not points:
             return
-        first: NodeId = self._ring.get_node(key)
-        yield self._nodes[first]
-        seen = {first}
         start = bisect(self._positions, _hash(key))
-        for i in range(len(self._points)):
-            node_id = self._points[(start + i) % len(self._points)][1]
+        seen: set[NodeId] = set()
+        for i in range(len(points)):
+            node_id = points[(start + i) % len(points)][1]
             if node_id not in seen:
                 seen.add(node_id)
                 yield self._nodes[node_id]

@@ -3,6 +3,7 @@ ErrorInfo for everything else. Called by the router's and the node's app."""
 
 from collections.abc import Mapping, Sequence
 
+import grpc
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc import aio
 from grpc_health.v1 import health_pb2
@@ -35,9 +36,10 @@ class Server:
         *,
         first_frame_timeout_s: float,
         reflected: Sequence[str] = (),
+        tls: grpc.ServerCredentials | None = None,
     ) -> None:
         """address: `host:port` or `unix:path`; services: objects by what they implement; reflected: further services'
-        full names that reflection lists. Raises CannotListen."""
+        full names that reflection lists; tls: None: plaintext. Raises CannotListen."""
         self._server = aio.server(options=SERVER_OPTIONS)
         self._health = Health(service.full_name for service in services)
         names = {HEALTH.full_name, REFLECTION.full_name, *reflected, *(service.full_name for service in services)}
@@ -47,7 +49,10 @@ class Server:
         ]
         self._server.add_generic_rpc_handlers((*handlers, Unimplemented(first_frame_timeout_s=first_frame_timeout_s)))
         try:
-            port = self._server.add_insecure_port(address)
+            if tls is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, tls)
         except RuntimeError:
             raise CannotListen(address) from None
         host, colon, _ = address.rpartition(":")

@@ -51,8 +51,7 @@ class Stats:
         self.cancelled = 0
         self.errors: Counter[str] = Counter()
         """Calls that the router itself ended, by reason."""
-        self.client_connections = 0
-        """Open now."""
+        self.streams_refused = 0
         self.client_connections_opened = 0
         self.client_connections_refused = 0
         self.broken: Counter[tuple[str, str]] = Counter()

@@ -74,7 +74,8 @@ class ClientConnection(Connection):
         if self.streams:
             self._idle_since_s = now_s
         elif now_s - self._idle_since_s > limits.idle_timeout_s or self._drain_ping_sent:
-            self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, "idle"))
+            self.broken_for = "draining" if self._drain_ping_sent else "idle"
+            self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, self.broken_for))
             self.end(Code.NO_ERROR)
             return
         if self.ping_sent_s is not None:
@@ -177,6 +178,7 @@ class ClientConnection(Connection):
             return False
         self._last_stream_id = stream_id
         if len(self.streams) >= self.limits.max_streams or stream_id > self._accepts_through:
+            self._carrier.stats.streams_refused += 1
             raise StreamBroken(Code.REFUSED_STREAM, "too many streams")
         return True
 

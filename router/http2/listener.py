@@ -35,23 +35,6 @@ class Listener:
         self._server: asyncio.Server | None = None
         self.protocols: set[ConnectionProtocol] = set()
 
-    def bind(self, address: str, *, shared: bool) -> tuple[socket.socket, str]:
-        """A socket that listens later, and its address with the port that it got. shared: other processes listen on
-        the same port (SO_REUSEPORT). Raises CannotListen."""
-        host, _, port = address.rpartition(":")
-        try:
-            family, kind, proto, _, place = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-            )[0]
-            bound = socket.socket(family, kind, proto)
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if shared:
-                bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            bound.bind(place)
-        except OSError:
-            raise CannotListen(address) from None
-        return bound, f"{host}:{bound.getsockname()[1]}"
-
     async def open(self, bound: socket.socket) -> None:
         """Takes connections from now on. Raises OSError."""
         loop = asyncio.get_running_loop()
@@ -108,6 +91,24 @@ class Listener:
         self.protocols.discard(protocol)
         if protocol.connection.broken_for:
             self._carrier.stats.broken[protocol.connection.role, protocol.connection.broken_for] += 1
+
+
+def bind(address: str, *, shared: bool) -> tuple[socket.socket, str]:
+    """A socket that may listen later, and its address with the port that it got. shared: other processes listen on the
+    same port (SO_REUSEPORT). Raises CannotListen."""
+    host, _, port = address.rpartition(":")
+    try:
+        family, kind, proto, _, place = socket.getaddrinfo(
+            host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        bound = socket.socket(family, kind, proto)
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        bound.bind(place)
+    except OSError:
+        raise CannotListen(address) from None
+    return bound, f"{host}:{bound.getsockname()[1]}"
 
 
 class _Refusal(asyncio.Protocol):

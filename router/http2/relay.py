@@ -1,4 +1,4 @@
-"""The relay as a whole (router/relay.py): a listener, the calls, the connections to nodes, and their clock."""
+"""The relay as a whole, which is all that the app knows of it: a listener, the calls, the connections to nodes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from agentring.errors import RouterStopping
 from router.http2.budget import Budget
 from router.http2.carrier import Carrier
 from router.http2.limits import Limits
-from router.http2.listener import Listener
+from router.http2.listener import Listener, bind
 from router.http2.transport import Flusher
 from router.http2.upstreams import Upstreams
 from router.owner import OwnerLookup, Target
@@ -19,7 +19,7 @@ _TICK_S = 1.0
 
 
 class Http2Relay:
-    """A Relay."""
+    """Serves the clients' port. Resource handling: `start`, then `stop`."""
 
     def __init__(
         self,
@@ -41,40 +41,51 @@ class Http2Relay:
         together. Raises CannotListen."""
         loop = asyncio.get_running_loop()
         self._flusher = Flusher(loop)
-        self._budget = Budget(max_buffered_bytes)
+        self.budget = Budget(max_buffered_bytes)
         self._loop = loop
-        self.carrier = Carrier(lookup, view, own_services, client_limits, self._budget, loop)
+        self.carrier = Carrier(lookup, view, own_services, client_limits, self.budget, loop)
         self.upstreams = Upstreams(
             node_limits,
-            self._budget,
+            self.budget,
             self.carrier.stats,
             self._flusher,
             connect_timeout_s=connect_timeout_s,
             tls=node_tls,
         )
         self.carrier.upstreams = self.upstreams
+        self.stats = self.carrier.stats
         self._listener = Listener(self.carrier, self._flusher, max_connections=max_connections, tls=client_tls)
-        self._bound, self._address = self._listener.bind(listen, shared=shared_port)
+        self._bound, self._address = bind(listen, shared=shared_port)
         self._ticking: asyncio.Task[None] | None = None
         view.on_change(self.upstreams.retain)
 
     @property
     def address(self) -> str:
-        """As Relay."""
+        """Where it listens, `host:port`."""
         return self._address
 
     @property
+    def calls_in_flight(self) -> int:
+        """Calls that have not ended."""
+        return len(self.carrier.calls)
+
+    @property
     def client_connections(self) -> int:
-        """How many there are."""
+        """Open now."""
         return len(self._listener.protocols)
 
+    @property
+    def node_connections(self) -> int:
+        """Open now, the one to our own services among them."""
+        return self.upstreams.count
+
     async def start(self) -> None:
-        """As Relay."""
+        """Takes calls. Raises OSError."""
         self._ticking = self._loop.create_task(self._tick())
         await self._listener.open(self._bound)
 
     async def stop(self, grace_s: float) -> None:
-        """As Relay."""
+        """Takes no more calls; those under way may end within grace_s, the others end with ROUTER_STOPPING."""
         self._listener.stop_taking()
         for call in list(self.carrier.calls):
             call.go_away()

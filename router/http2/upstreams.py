@@ -86,11 +86,6 @@ class Upstreams:
         """How many connections there are."""
         return len(self._protocols)
 
-    @property
-    def streams(self) -> int:
-        """How many streams are open on them."""
-        return sum(len(protocol.connection.streams) for protocol in self._protocols)
-
     async def close(self) -> None:
         """Closes every connection."""
         for task in self._dialling:

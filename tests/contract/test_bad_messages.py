@@ -199,8 +199,8 @@ async def test_a_compressed_message_is_served_by_its_size_when_unpacked(channel:
     await assert_refused(bomb, MessageTooLarge())
 
 
-# What follows is so large that gRPC's core refuses it at a node before it reaches any code of ours: the status is right,
-# but it is core's own, without an ErrorInfo and in core's words. A router explains it.
+# What follows is so large that gRPC's core refuses it at a node before it reaches any code of ours: the status is
+# right, but it is core's own, without an ErrorInfo and in core's words. A router explains it.
 
 
 async def _assert_refused(call: object, door: str, error: AgentringError) -> None:

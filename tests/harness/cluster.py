@@ -39,10 +39,19 @@ class Cluster:
         self.routers: dict[str, Member] = {}
 
     def start(
-        self, *, nodes: int, routers: int = 1, flags: tuple[str, ...] = (), router_flags: tuple[str, ...] = ()
+        self,
+        *,
+        nodes: int,
+        routers: int = 1,
+        flags: tuple[str, ...] = (),
+        router_flags: tuple[str, ...] = (),
+        sees_by: grpc.ChannelCredentials | None = None,
     ) -> None:
         """Starts n1.. and then r1..; returns when all are ready. A router is ready with the ring that it finds, so the
-        nodes must have joined before it starts: otherwise its first calls may find none."""
+        nodes must have joined before it starts: otherwise its first calls may find none.
+
+        sees_by: how the routers are asked, where they serve TLS.
+        """
         spawned = [(f"n{i + 1}", self.spawn_node(f"n{i + 1}", *flags)) for i in range(nodes)]
         for name, process in spawned:
             self.nodes[name] = Member(name, process, process.ready_line()["address"])
@@ -50,7 +59,7 @@ class Cluster:
         for name, process in spawned_routers:
             self.routers[name] = Member(name, process, process.ready_line()["address"])
         for router in self.routers.values():
-            until_sees(router.address, nodes)
+            until_sees(router.address, nodes, sees_by)
 
     def start_node(self, name: str, *flags: str) -> Member:
         process = self.spawn_node(name, *flags)
@@ -101,10 +110,13 @@ class Cluster:
             member.process.stop(signal.SIGTERM)
 
 
-def until_sees(router: str, nodes: int) -> None:
+def until_sees(router: str, nodes: int, credentials: grpc.ChannelCredentials | None = None) -> None:
     """Returns once the router's ring holds so many nodes: it may have been ready before they had joined."""
     deadline_s = time.monotonic() + 20
-    with grpc.insecure_channel(router, options=(("grpc.use_local_subchannel_pool", 1),)) as channel:
+    options = (("grpc.use_local_subchannel_pool", 1),)
+    with (
+        grpc.secure_channel(router, credentials, options) if credentials else grpc.insecure_channel(router, options)
+    ) as channel:
         stub = cluster_pb2_grpc.ClusterServiceStub(channel)
         while len(stub.GetRing(cluster_pb2.GetRingRequest(), timeout=5).members) < nodes:
             assert time.monotonic() < deadline_s, f"the router at {router} does not see {nodes} nodes"

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -97,3 +98,11 @@ def wait_for_port(port: int, process: Process, timeout_s: float = READY_S) -> No
                 return
         time.sleep(0.02)
     raise AssertionError(f"nobody listens on port {port}:\n{process.log.read_text()[-4000:]}")
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = READY_S) -> None:
+    """Returns once it holds, of something that no event tells."""
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, what
+        time.sleep(0.02)

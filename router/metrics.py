@@ -1,0 +1,102 @@
+"""What a router counts, for Prometheus.
+
+The counters are plain numbers of the relay (router/http2/carrier.py), so that counting costs the data plane next to
+nothing; they are read when somebody asks. Served over HTTP on an address of its own, by a thread.
+"""
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agentring.errors import CoordinatorUnavailable
+from agentring.rpc.server import CannotListen
+from router.http2.budget import Budget
+from router.http2.carrier import Stats
+from router.owner import View
+
+
+class Counted(Protocol):
+    """The relay, as far as it is counted."""
+
+    stats: Stats
+    budget: Budget
+
+    @property
+    def calls_in_flight(self) -> int:
+        """Calls that have not ended."""
+
+    @property
+    def client_connections(self) -> int:
+        """Open now."""
+
+    @property
+    def node_connections(self) -> int:
+        """Open now."""
+
+
+class RouterMetrics(Collector):
+    """Reads the numbers."""
+
+    def __init__(self, relay: Counted, view: View) -> None:
+        """view: whose ring is told."""
+        self._relay = relay
+        self._view = view
+
+    def collect(self) -> Iterator[Metric]:
+        """As Collector."""
+        relay, stats, budget = self._relay, self._relay.stats, self._relay.budget
+        yield _counter("calls", "Calls that clients have begun.", stats.calls)
+        yield _counter("calls_cancelled", "Calls that clients have left.", stats.cancelled)
+        yield _gauge("calls_in_flight", "Calls that have not ended.", relay.calls_in_flight)
+        yield _by("errors", "Calls that the router itself has ended, by the error's reason.", ("reason",), stats.errors)
+        yield _gauge("client_connections", "Clients' connections.", relay.client_connections)
+        yield _gauge("node_connections", "Connections to nodes.", relay.node_connections)
+        yield _counter("client_connections_opened", "Clients' connections so far.", stats.client_connections_opened)
+        yield _counter("client_connections_refused", "Connections beyond the limit.", stats.client_connections_refused)
+        yield _counter("streams_refused", "Streams beyond the limit of their connection.", stats.streams_refused)
+        yield _by(
+            "connections_ended",
+            "Connections that the router has ended, by whose they were and why.",
+            ("role", "why"),
+            stats.broken,
+        )
+        yield _by("received_bytes", "Bytes read, by whose connection.", ("role",), stats.received_bytes)
+        yield _by("sent_bytes", "Bytes written, by whose connection.", ("role",), stats.sent_bytes)
+        yield _gauge("buffered_bytes", "Bytes held for those who do not read, or not yet.", budget.used_bytes)
+        yield _gauge("buffered_streams", "Streams that hold such bytes.", len(budget))
+        yield _counter("shed", "Calls that were ended because too many bytes were held.", budget.shed_count)
+        try:
+            ring = self._view.ring
+        except CoordinatorUnavailable:
+            return
+        yield _gauge("ring_nodes", "Nodes on the ring.", len(ring.nodes))
+        yield _gauge("ring_revision", "The membership's revision that the ring was built from.", ring.revision)
+
+
+def serve(metrics: RouterMetrics, address: str) -> None:
+    """Serves them on host:port until the process ends. Raises CannotListen."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    host, _, port = address.rpartition(":")
+    try:
+        start_http_server(int(port), host.strip("[]"), registry)
+    except OSError:
+        raise CannotListen(address) from None
+
+
+def _gauge(name: str, about: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"agentring_router_{name}", about, value=value)
+
+
+def _counter(name: str, about: str, value: float) -> Metric:
+    return CounterMetricFamily(f"agentring_router_{name}", about, value=value)
+
+
+def _by(name: str, about: str, labels: tuple[str, ...], counts: dict[str, int] | dict[tuple[str, str], int]) -> Metric:
+    family = CounterMetricFamily(f"agentring_router_{name}", about, labels=labels)
+    for key, count in list(counts.items()):
+        family.add_metric((key,) if isinstance(key, str) else key, count)
+    return family

@@ -1,0 +1,112 @@
+"""Several router processes on one port (`--workers`), and the process that starts and stops them.
+
+Each worker is a whole router; the kernel gives each new connection to one of them (SO_REUSEPORT). Guarantees: the port
+is held from the start on, so port 0 is the same for all; a worker that ends is started again after RESTART_S; on stop
+every worker is asked to end and, where it does not, killed; if this process is killed, its workers end by themselves.
+"""
+
+import asyncio
+import ctypes
+import json
+import signal
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable
+
+import structlog
+
+from router.http2.listener import bind
+from router.settings import RouterSettings
+
+_log = structlog.get_logger()
+
+RESTART_S = 1.0
+_READY_S = 60.0
+_PATIENCE_S = 10.0
+"""How long a worker may take to stop beyond its grace."""
+_PR_SET_PDEATHSIG = 1
+
+
+class WorkerFailed(Exception):
+    """A worker did not come up."""
+
+    def __str__(self) -> str:
+        """For people."""
+        return "a worker did not come up; its own message stands above"
+
+
+async def run_workers(settings: RouterSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
+    """Runs until `stop` is set. Raises CannotListen, WorkerFailed."""
+    held, address = bind(settings.listen, shared=True)
+    with held:
+        commands = [_command(settings, address, number) for number in range(settings.workers)]
+        workers = await asyncio.gather(*(_start(command) for command in commands))
+        try:
+            async with asyncio.TaskGroup() as group:
+                keepers = [group.create_task(_keep(command, workers, i)) for i, command in enumerate(commands)]
+                ready(address)
+                await stop.wait()
+                for keeper in keepers:
+                    keeper.cancel()
+        finally:
+            await asyncio.gather(*(_stop(worker, settings.stop_grace_s + _PATIENCE_S) for worker in workers))
+
+
+async def _start(command: list[str]) -> Process:
+    worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, preexec_fn=_end_with_parent)
+    assert worker.stdout is not None
+    try:
+        async with asyncio.timeout(_READY_S):
+            line = await worker.stdout.readline()
+        if not line or not json.loads(line)["ready"]:
+            raise WorkerFailed
+    except (TimeoutError, WorkerFailed):
+        await _stop(worker, 0)
+        raise WorkerFailed from None
+    except asyncio.CancelledError:
+        worker.kill()
+        raise
+    return worker
+
+
+async def _keep(command: list[str], workers: list[Process], place: int) -> None:
+    """Starts the worker of this place again whenever it has ended."""
+    while True:
+        status = await workers[place].wait()
+        _log.error("worker_ended", pid=workers[place].pid, status=status)
+        await asyncio.sleep(RESTART_S)
+        try:
+            workers[place] = await _start(command)
+        except WorkerFailed:
+            _log.exception("worker_not_restarted")
+
+
+async def _stop(worker: Process, patience_s: float) -> None:
+    if worker.returncode is not None:
+        return
+    worker.send_signal(signal.SIGTERM)
+    try:
+        async with asyncio.timeout(patience_s):
+            await worker.wait()
+    except TimeoutError:
+        worker.kill()
+        await worker.wait()
+
+
+def _command(settings: RouterSettings, address: str, number: int) -> list[str]:
+    """The worker's command: the same settings, but for what is its own."""
+    values = settings.model_dump(mode="json")
+    values |= {"workers": 1, "shared_port": True, "listen": address}
+    if settings.metrics_listen is not None:
+        host, _, port = settings.metrics_listen.rpartition(":")
+        values["metrics_listen"] = f"{host}:{int(port) + number if int(port) else 0}"
+    command = [sys.executable, "-m", "router"]
+    for name, value in values.items():
+        if value is not None:
+            word = ",".join(value) if isinstance(value, list) else str(value)
+            command += [f"--{name.replace('_', '-')}", word.lower() if isinstance(value, bool) else word]
+    return command
+
+
+def _end_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
