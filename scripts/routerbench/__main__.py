@@ -8,6 +8,8 @@ How to run it (Linux, two cores, g++; haproxy and nginx take part where they are
     scripts/bench_router --router-command 'other=env PYTHONPATH=/path/to/checkout .venv/bin/python -P -m router'
     scripts/bench_router --profile router.prof --loads calls-1    # then: python -m pstats router.prof
 
+`router` is what a user installs, the wheel with its data plane compiled; `interpreted` is the same from the sources.
+
 What it does: starts two made-up nodes (native/node.cc) and an etcd in which they are registered, then one proxy at a
 time, alone on one core. A client (native/client.cc), which shares the other core with the nodes, speaks Converse with
 them through the proxy. Neither is the bottleneck: `direct` shows what they do without a proxy. Every answer is checked;
@@ -71,7 +73,9 @@ def bench(
             help="How the router is started (--listen, --etcd and --cluster are added); NAME=COMMAND: a further one."
         ),
     ] = None,
-    profile: Annotated[Path | None, typer.Option(help="Run the router alone, once, and cProfile it into FILE.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Run the interpreted router alone, once, and cProfile it.")
+    ] = None,
     json_path: Annotated[
         Path | None, typer.Option("--json", help="Also write the results there; - for stdout.")
     ] = None,
@@ -82,7 +86,7 @@ def bench(
     if quick:
         runs, seconds, warm_s = 1, 1.0, 0.5
     if profile is not None:
-        runs, proxy_names = 1, proxies.ROUTER
+        runs, proxy_names = 1, proxies.INTERPRETED
     if proxy_core == load_core:
         raise typer.BadParameter("the proxy needs a core of its own: --proxy-core and --load-core are the same")
     loads = _chosen_loads(load_names)
@@ -99,7 +103,7 @@ def bench(
     except (KeyboardInterrupt, asyncio.CancelledError):
         raise typer.Exit(130) from None
     rows = rows_of(samples)
-    targets = targets_of(rows, [proxy.name for proxy in chosen if proxy.is_router])
+    targets = targets_of(rows, [p.name for p in chosen if p.is_router and p.name != proxies.INTERPRETED])
     about = {**machine.describe(chosen), "runs": runs, "seconds": seconds}
     to_stdout = str(json_path) == "-"
     console = Console(stderr=to_stdout)

@@ -21,7 +21,10 @@ from scripts.routerbench.errors import BenchError
 DIRECT = "direct"
 ROUTER = "router"
 ENVOY = "envoy"
-KNOWN = (DIRECT, ROUTER, ENVOY, "haproxy", "nginx")
+INTERPRETED = "interpreted"
+KNOWN = (DIRECT, ROUTER, INTERPRETED, ENVOY, "haproxy", "nginx")
+_COMPILED = Path(__file__).resolve().parents[2] / ".tools" / "compiled"
+"""The unpacked wheel (scripts/compile)."""
 
 _CONF = Path(__file__).resolve().parent / "conf"
 _READY_DEADLINE_S = 30.0
@@ -103,6 +106,11 @@ def find(name: str) -> Proxy | None:
         case "direct":
             return Proxy(name, ())
         case "router":
+            if not _COMPILED.is_dir():
+                raise BenchError("the router was not compiled: scripts/compile")
+            path = f"PYTHONPATH={_COMPILED}"
+            return Proxy(name, ("env", path, sys.executable, "-P", "-m", "router"), is_router=True)
+        case "interpreted":
             return Proxy(name, (sys.executable, "-m", "router"), is_router=True)
         case "envoy":
             return Proxy(name, (str(find_envoy()),))

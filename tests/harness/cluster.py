@@ -20,10 +20,12 @@ TESTS = Path(__file__).parents[1]
 class Member:
     """A node or a router."""
 
-    def __init__(self, name: str, process: Process, address: str) -> None:
+    def __init__(self, name: str, process: Process) -> None:
+        """Returns once it is ready."""
         self.name = name
         self.process = process
-        self.address = address
+        self.ready_line = process.ready_line()
+        self.address: str = self.ready_line["address"]
 
 
 class Cluster:
@@ -54,16 +56,16 @@ class Cluster:
         """
         spawned = [(f"n{i + 1}", self.spawn_node(f"n{i + 1}", *flags)) for i in range(nodes)]
         for name, process in spawned:
-            self.nodes[name] = Member(name, process, process.ready_line()["address"])
+            self.nodes[name] = Member(name, process)
         spawned_routers = [(f"r{i + 1}", self._spawn_router(f"r{i + 1}", *router_flags)) for i in range(routers)]
         for name, process in spawned_routers:
-            self.routers[name] = Member(name, process, process.ready_line()["address"])
+            self.routers[name] = Member(name, process)
         for router in self.routers.values():
             until_sees(router.address, nodes, sees_by)
 
     def start_node(self, name: str, *flags: str) -> Member:
         process = self.spawn_node(name, *flags)
-        member = self.nodes[name] = Member(name, process, process.ready_line()["address"])
+        member = self.nodes[name] = Member(name, process)
         return member
 
     def spawn_node(self, name: str, *flags: str) -> Process:

@@ -1,6 +1,7 @@
 """The processes themselves: how they start, refuse to start, and stop."""
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -97,6 +98,13 @@ async def test_health_tells_that_node_and_router_serve(make_cluster: Callable[..
             request = health_pb2.HealthCheckRequest(service=service)
             response = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)  # type: ignore[attr-defined]
         assert response.status == health_pb2.HealthCheckResponse.SERVING, (address, service)
+
+
+async def test_a_router_tells_how_its_data_plane_runs(make_cluster: Callable[..., Cluster]) -> None:
+    """Compiled where scripts/test puts the wheel before the sources, else interpreted."""
+    compiled = os.environ.get("PYTHONPATH", "").endswith("/compiled")
+    ready_line = make_cluster(nodes=0).routers["r1"].ready_line
+    assert ready_line["data_plane"] == ("compiled" if compiled else "interpreted")
 
 
 async def test_two_routers_agree_on_the_ring(make_cluster: Callable[..., Cluster]) -> None:
