@@ -23,6 +23,7 @@ from router.http2.other_stream import OtherStream
 from router.http2.request import Request
 
 _CLOSED_REMEMBERED = 256
+_DRAIN_PING = b"draining"
 
 
 class ClientConnection(Connection):
@@ -44,7 +45,7 @@ class ClientConnection(Connection):
         self._last_stream_id = 0
         self._preface_seen = False
         self._accepts_through = frames.MAX_STREAM_ID
-        self._drain_ping_sent = False
+        self._draining = False
         self._opened_s = self._idle_since_s = now_s
         self.open(
             {
@@ -56,9 +57,9 @@ class ClientConnection(Connection):
 
     def drain(self) -> None:
         """Asks the client to open no more streams here; what it opens until it has read that is still served."""
-        self._drain_ping_sent = True
+        self._draining = True
         self.write(frames.goaway(frames.MAX_STREAM_ID, Code.NO_ERROR, "the router is stopping"))
-        self.write(frames.ping(b"draining", ack=False))
+        self.write(frames.ping(_DRAIN_PING, ack=False))
 
     def tick(self, now_s: float) -> None:
         """Ends the connection if it has been silent or without a call for too long; now and then asks for a sign."""
@@ -73,9 +74,9 @@ class ClientConnection(Connection):
             return
         if self.streams:
             self._idle_since_s = now_s
-        elif now_s - self._idle_since_s > limits.idle_timeout_s or self._drain_ping_sent:
-            self.broken_for = "draining" if self._drain_ping_sent else "idle"
-            self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, self.broken_for))
+        elif now_s - self._idle_since_s > limits.idle_timeout_s:
+            self.broken_for = "idle"
+            self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, "idle"))
             self.end(Code.NO_ERROR)
             return
         if self.ping_sent_s is not None:
@@ -106,9 +107,15 @@ class ClientConnection(Connection):
             self._fields.end_dynamic()
 
     def _ping_answered(self, payload: bytes) -> None:
-        if self._drain_ping_sent:
+        """The client has read that the router is stopping: what it opens from now on is refused."""
+        if payload == _DRAIN_PING and self._draining:
             self._accepts_through = self._last_stream_id
             self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, "the router is stopping"))
+            self._end_if_drained()
+
+    def _end_if_drained(self) -> None:
+        if not self.streams and self._accepts_through <= self._last_stream_id:
+            self.end(Code.NO_ERROR)
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self._last_stream_id or not stream_id & 1
@@ -124,6 +131,8 @@ class ClientConnection(Connection):
         closed[stream_id] = peer_may_send
         if len(closed) > _CLOSED_REMEMBERED:
             del closed[next(iter(closed))]
+        if self._draining:
+            self._end_if_drained()
 
     def _on_closed(self, stream_id: int) -> None:
         super()._on_closed(stream_id)

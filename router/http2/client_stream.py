@@ -94,11 +94,10 @@ class ClientStream(Stream):
         if self.waiting:
             self.waiting = False
             self.call.first_message_came()
+            if self.send_ended:
+                return  # it was refused, and so the stream is over
         if self.node is not None:
             self.node.send_end(b"")
-        elif self.send_ended:
-            self.connection.forget(self, peer_may_send=False)
-            self._part_from_call()
 
     def receive_reset(self, code: int) -> None:
         """As Stream."""
