@@ -28,6 +28,8 @@ class Control(Outgoing):
         self._receive_window = frames.DEFAULT_WINDOW
         self._windows_granted = frames.DEFAULT_WINDOW
         self._data_sent_at_ping = 0
+        self._updates = 0
+        """WINDOW_UPDATEs so far: as many as bytes of DATA that were sent have a purpose."""
         self._pings = Bucket("pings", limits.pings, now_s)
         self._settings = Bucket("settings", limits.settings, now_s)
         self._idle_frames = Bucket("idle frames", limits.idle_frames, now_s)
@@ -105,6 +107,8 @@ class Control(Outgoing):
         if stream_id != 0:
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "PING on a stream")
         if flags & frames.ACK:
+            if self.ping_sent_s is None:
+                self._idle_frames.take(self.now_s)
             self.ping_sent_s = None
             self._ping_answered(payload)
             return
@@ -138,6 +142,9 @@ class Control(Outgoing):
         if len(payload) != 4:
             raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
         increment = frames.WORD.unpack(payload)[0] & frames.MAX_WINDOW
+        self._updates += 1
+        if self._updates > self._data_sent():
+            self._idle_frames.take(self.now_s)
         if stream_id == 0:
             if increment == 0:
                 raise ConnectionBroken(Code.PROTOCOL_ERROR, "a window grows by at least 1")

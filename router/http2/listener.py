@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from collections.abc import Callable
 
 from agentring.rpc.server import CannotListen
 from router.http2 import frames
@@ -77,14 +78,13 @@ class Listener:
         if len(self.protocols) >= self._max_connections:
             stats.client_connections_refused += 1
             return _Refusal()
-        protocol = ConnectionProtocol(
-            self._flusher,
-            stats,
-            lambda wake: ClientConnection(self._carrier, self._carrier.now_s(), wake),
-            self._closed,
-        )
-        stats.client_connections_opened += 1
-        self.protocols.add(protocol)
+
+        def make(wake: Callable[[], None]) -> ClientConnection:
+            self.protocols.add(protocol)
+            stats.client_connections_opened += 1
+            return ClientConnection(self._carrier, self._carrier.now_s(), wake)
+
+        protocol = ConnectionProtocol(self._flusher, stats, make, self._closed)
         return protocol
 
     def _closed(self, protocol: ConnectionProtocol) -> None:

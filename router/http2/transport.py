@@ -8,8 +8,11 @@ from typing import cast
 
 from router.http2.carrier import Stats
 from router.http2.connection import Connection
+from router.http2.limits import TooMany
 
 _MAX_UNWRITTEN_BYTES = 256 << 10
+"""Streams wait beyond this."""
+_MAX_UNREAD_BYTES = 4 << 20
 
 
 class Flusher:
@@ -96,8 +99,14 @@ class ConnectionProtocol(asyncio.Protocol):
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
             self._stats.sent_bytes[connection.role] += len(data)
-            connection.sent()
             self._transport.write(data)
+            if not connection.paused:
+                connection.sent()
+            elif self._transport.get_write_buffer_size() > _MAX_UNREAD_BYTES:
+                # Streams wait while the socket is full, so all this is answers that the peer has caused and not read.
+                connection.fail(TooMany("unread answers"))
+                self._transport.abort()
+                return
         if connection.ended is not None and self._ended_s is None:
             self._end(self._transport)
 
