@@ -32,6 +32,9 @@ class RouterSettings(ProcessSettings):
     max_header_block_bytes: int = Field(
         64 << 10, ge=16 << 10, description="a request's headers on the wire; a longer block is not read"
     )
+    max_header_list_bytes: int = Field(
+        8 << 10, ge=1 << 10, description="a request's header fields together; nodes take 8 KiB"
+    )
     max_continuations: int = Field(
         32, ge=0, description="CONTINUATION frames of one header block; more end the connection"
     )
@@ -64,6 +67,7 @@ class RouterSettings(ProcessSettings):
         """What a client may do."""
         return Limits(
             max_header_block_bytes=self.max_header_block_bytes,
+            max_header_list_bytes=self.max_header_list_bytes,
             max_continuations=self.max_continuations,
             max_streams=self.max_streams,
             pings=Rate(self.ping_burst, self.pings_per_s),

@@ -158,7 +158,7 @@ class ClientConnection(Connection):
                     # is all that some wait for, without caring for a change of its tables.
                     self._settings_sent = 2
                     self.write(frames.settings({Setting.HEADER_TABLE_SIZE: 0}))
-                self._open_call(stream_id, request).begin()
+                self._open_call(stream_id, request).begin(request)
             else:
                 other = OtherStream(self, stream_id, self._carrier.budget, request.form)
                 self.streams[stream_id] = other

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agentring.rpc.limits import MAX_METADATA_BYTES
 from router.http2.frames import Code, ConnectionBroken
 
 
@@ -18,8 +19,9 @@ class Limits:
     """Limits of one client's connection; RouterSettings has each as a setting."""
 
     max_header_block_bytes: int = 64 << 10
-    """As it is on the wire. A longer one is not read, and refused as METADATA_TOO_LARGE, as are fields of more than 8
-    KiB together."""
+    """As it is on the wire. A longer one is not read, and refused as METADATA_TOO_LARGE."""
+    max_header_list_bytes: int = MAX_METADATA_BYTES
+    """Of a request's fields together, but for those that route, counted as HTTP/2 does. Beyond: METADATA_TOO_LARGE."""
     max_continuations: int = 32
     """Of one block; more end the connection."""
     max_streams: int = 10_000

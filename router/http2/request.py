@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from agentring import metadata
 from agentring.errors import MalformedRequest, MetadataTooLarge
 from agentring.ids import DEFAULT_TENANT, SessionRef
-from agentring.rpc.limits import MAX_METADATA_BYTES
 from router.http2.frames import Code, StreamBroken
 from router.http2.headers import Field, literal, name_literal, value_literal
 from router.route import Route
@@ -102,9 +101,9 @@ class Request:
         """How its messages are compressed, where they are."""
         return self.form.values.get("grpc-encoding", "")
 
-    def check_size(self) -> None:
+    def check_size(self, max_list_bytes: int) -> None:
         """As check_metadata in agentring/rpc/limits.py. Raises MetadataTooLarge."""
-        if self.form.size_bytes > MAX_METADATA_BYTES:
+        if self.form.size_bytes > max_list_bytes:
             raise MetadataTooLarge
 
     def timeout_s(self) -> float | None:

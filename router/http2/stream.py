@@ -99,7 +99,7 @@ class Stream:
 
     def grant(self, increment: int) -> None:
         """Lets the peer send more."""
-        if increment > 0 and not self.receive_ended:
+        if increment > 0 and not self.receive_ended and self.connection.streams.get(self.id) is self:
             self.granted += increment
             self.connection.write(frames.window_update(self.id, increment))
 

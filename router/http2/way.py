@@ -1,0 +1,107 @@
+"""Where a call goes, one node after another, and the header block that each is sent.
+
+Guarantees that a node is tried again only where a connection had merely grown old, and that once. The walk over the
+nodes itself is owner.py's. Called by Call.
+"""
+
+from __future__ import annotations
+
+from agentring import metadata
+from agentring.errors import MethodNotImplemented, NodeUnreachable
+from agentring.ids import NodeId
+from router import route
+from router.http2 import messages
+from router.http2.answers import Answer
+from router.http2.carrier import Carrier
+from router.http2.request import Request
+from router.owner import Target, Walk
+from router.route import Destination, Route
+
+
+class Way:
+    """The way of one call."""
+
+    __slots__ = ("_carrier", "_request", "_retried", "_walk", "block", "marked", "target")
+
+    def __init__(self, carrier: Carrier, request: Request) -> None:
+        """Goes nowhere yet."""
+        self._carrier = carrier
+        self._request: Request | None = request
+        self._walk: Walk | None = None
+        self._retried = False
+        self.target: Target | None = None
+        """The node that it goes to now; None: not known before the first message."""
+        self.block = b""
+        """The request's headers for it, but for the deadline."""
+        self.marked = request.method in route.REATTACHABLE
+        """The call's answers begin with through_seq and acked_frame."""
+
+    @property
+    def is_walk(self) -> bool:
+        """Whether a node has to take the call before it is that node's, and others may be tried."""
+        return self._walk is not None
+
+    def by_headers(self, request: Request) -> None:
+        """Finds the first node, if the headers say enough. Raises AgentringError."""
+        match route.destination(request.method, request.routing):
+            case Destination.OWNER:
+                if (about := route.from_headers(request.method, request.routing)) is not None:
+                    self._walk_to(request, about)
+            case Destination.ROUTER:
+                self._go_to(request, self._carrier.own_services)
+            case Destination.ANY_NODE:
+                self._go_to(request, self._carrier.lookup.any_node())
+            case Destination.NOBODY:
+                raise MethodNotImplemented
+
+    def by_first_message(self, first: bytes | None) -> None:
+        """Finds the first node by the client's first message; None: there is none. Raises AgentringError."""
+        request = self._request
+        assert request is not None
+        raw = messages.body(first, request.encoding) if first is not None else b""
+        self._walk_to(request, route.from_message(request.method, request.routing, raw))
+
+    def again(self) -> bool:
+        """Whether the same node should be tried once more: the connection to it broke before it had seen the call."""
+        first, self._retried = not self._retried, True
+        return first and self.target is not None
+
+    def past(self) -> None:
+        """The node cannot be reached: on to the next. Raises AgentringError."""
+        if self._walk is None or self.target is None:
+            raise NodeUnreachable
+        self.target = self._walk.unreachable(self.target)
+
+    def follow(self, trailers: Answer) -> bool:
+        """Whether the node's trailers lead to another one, which is the target then. Raises AgentringError."""
+        if self._walk is None:
+            return False
+        if (redirect := trailers.told.get(metadata.REDIRECT)) is not None:
+            node_id, _, address = redirect.partition(" ")
+            self.target = self._walk.redirected(Target(NodeId(node_id), address))
+        elif (refusal := trailers.told.get(metadata.REFUSED)) is not None:
+            self.target = self._walk.refused(refusal)
+        elif trailers.is_broken_off:
+            self.past()
+        else:
+            return False
+        return True
+
+    def taken(self) -> bytes:
+        """The node has taken the call; what the client's headers say of the way."""
+        walk, self._walk, self._request = self._walk, None, None
+        if not self.marked:
+            self.block = b""
+        if walk is None or self.target is None:
+            return b""
+        walk.accepted(self.target)
+        return self._carrier.ring_field()
+
+    def _walk_to(self, request: Request, about: Route) -> None:
+        self._walk = self._carrier.lookup.walk(about.ref, about.agent)
+        self.target = self._walk.first()
+        self.block = request.upstream(about, self._carrier.stream_id_field(), identity=self.marked)
+
+    def _go_to(self, request: Request, target: Target) -> None:
+        self.target = target
+        self.block = request.upstream(None, b"", identity=False)
