@@ -2,8 +2,8 @@
 
 A call's way: `begin` finds out where it goes (way.py), if need be from its first message; `_try` opens a stream to the
 node; the node takes the call by its response headers (`accepted`), where x-agentring-node stands, or declines it
-(`declined`: it is redirected, refused, or answered), or the stream breaks off. Until it is taken nothing has reached the
-client and the client's messages are kept, so another node can be tried.
+(`declined`: it is redirected, refused, or answered), or the stream breaks off. Until it is taken nothing has reached
+the client and the client's messages are kept, so another node can be tried.
 
 Guarantees: every call ends once, by the node's trailers, by an error with an ErrorInfo or by the client's leaving; a
 client never sees another process's transport error; a refusal that could be told at once waits for the message that

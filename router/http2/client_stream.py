@@ -185,7 +185,10 @@ class ClientStream(Stream):
             return
         if self.assembler is None:
             self.assembler = Assembler(self.budget, self)
-        messages = self.assembler.feed(data)
+        assembler = self.assembler
+        messages = assembler.feed(data)
+        if self.assembler is not assembler:
+            return  # the process held too much, and this call had to go
         if any(len(message) > MAX_MESSAGE_BYTES + PREFIX_BYTES for message in messages):
             self._refuse_message()
             return

@@ -6,6 +6,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from agentring.rpc.server import CannotListen
 from router.http2 import frames
@@ -115,6 +116,6 @@ class _Refusal(asyncio.Protocol):
     """One connection too many: told so and closed."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(frames.settings({}) + frames.goaway(0, Code.ENHANCE_YOUR_CALM, "too many connections"))
-        transport.close()
+        refused = cast(asyncio.WriteTransport, transport)  # uvloop's is one, but does not say so
+        refused.write(frames.settings({}) + frames.goaway(0, Code.ENHANCE_YOUR_CALM, "too many connections"))
+        refused.close()

@@ -172,6 +172,10 @@ class NodeStream(Stream):
             self.assembler = Assembler(self.budget, self)
         for message in self.assembler.feed(data):
             self._forward(message)
+            if self.call.ended:
+                return  # the process held too much, and this call had to go
+        if self.call.ended:
+            return
         if self.assembler.body_bytes > MAX_ANSWER_BYTES:
             self.call.answer_too_large()
         else:
