@@ -21,13 +21,17 @@ STATUS = "grpc-status"
 class Answer:
     """A node's headers or trailers: what they say to us, and what goes on to the client."""
 
-    __slots__ = ("names_node", "passed_on", "told")
+    __slots__ = ("http_status", "is_trailers", "names_node", "passed_on", "told")
 
     def __init__(self, fields: Sequence[Field]) -> None:
         """fields: of one header block."""
         self.told = {field.name: field.value for field in fields}
         self.passed_on = b"".join([field.literal for field in fields if field.name not in _INTERNAL])
         """The header block for the client: all but what is between routers and nodes."""
+        pseudo = [field.value for field in fields if field.kind == "pseudo"]
+        self.is_trailers = not pseudo
+        self.http_status = pseudo[0] if len(pseudo) == 1 and fields[0].name == ":status" else ""
+        """Empty: these are no response's headers."""
         self.names_node = metadata.NODE in self.told
         """By this a node's headers say that it has taken the call."""
 

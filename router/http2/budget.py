@@ -35,6 +35,8 @@ class Budget:
     def add(self, change_bytes: int) -> None:
         """Counts bytes that began (or, below 0, ceased) to wait. Beyond the limit the longest-stalled streams end."""
         self.used_bytes += change_bytes
+        if change_bytes <= 0:
+            return  # whoever gives bytes back may be in the middle of its end
         while self.used_bytes > self.max_bytes and self._stalled:
             longest = next(iter(self._stalled))
             del self._stalled[longest]

@@ -86,7 +86,7 @@ class Call:
     def refuse(self, error: AgentringError) -> None:
         """Ends the call with an error, after the message that the client may be sending."""
         if self._client.waiting:
-            self._error = error
+            self.will_fail(error)
             self._patient().wait_for_first()
         else:
             self.fail(error)
@@ -149,6 +149,7 @@ class Call:
         block = headers.passed_on + self._way.taken()
         if not self.marked:
             self._client.kept.end()
+            self._client.replenish()
         self._client.send_headers(block)
 
     def declined(self, headers: Answer | None, trailers: Answer) -> None:

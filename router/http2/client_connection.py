@@ -2,8 +2,8 @@
 
 Guarantees, beside Connection's: at most max_streams calls at once, others get REFUSED_STREAM; a client that resets
 streams, sends PING, SETTINGS or frames without purpose faster than the limits loses the connection with
-ENHANCE_YOUR_CALM; one that does not begin with the preface and SETTINGS in time, does not answer a PING, or has had no
-call for idle_timeout_s is let go.
+ENHANCE_YOUR_CALM; one that does not begin with the preface and SETTINGS in time, does not come to the end of a header
+block, does not answer a PING, or has had no call for idle_timeout_s is let go.
 """
 
 from __future__ import annotations
@@ -19,11 +19,13 @@ from router.http2.client_stream import WINDOW, ClientStream
 from router.http2.connection import Connection
 from router.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
 from router.http2.headers import FieldReader
+from router.http2.limits import TooMany
 from router.http2.other_stream import OtherStream
 from router.http2.request import Request
 
 _CLOSED_REMEMBERED = 256
 _DRAIN_PING = b"draining"
+_HEADERS_KIND = bytes([frames.HEADERS])
 
 
 class ClientConnection(Connection):
@@ -46,7 +48,8 @@ class ClientConnection(Connection):
         self._preface_seen = False
         self._accepts_through = frames.MAX_STREAM_ID
         self._draining = False
-        self._opened_s = self._idle_since_s = now_s
+        self._opened_s = self._idle_since_s = self._block_since_s = now_s
+        self._block_after = 0
         self.open(
             {
                 Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
@@ -71,6 +74,11 @@ class ClientConnection(Connection):
                 self.broken_for = "preface timeout"
                 self.write(frames.goaway(0, Code.SETTINGS_TIMEOUT, "no preface or SETTINGS came"))
                 self.end(Code.SETTINGS_TIMEOUT)
+            return
+        if not (self._block_begun() and self._block_after == self._last_stream_id):
+            self._block_since_s, self._block_after = now_s, self._last_stream_id
+        elif now_s - self._block_since_s > limits.first_frame_timeout_s:
+            self.fail(TooMany("seconds for a header block"))
             return
         if self.streams:
             self._idle_since_s = now_s
@@ -117,11 +125,15 @@ class ClientConnection(Connection):
         if not self.streams and self._accepts_through <= self._last_stream_id:
             self.end(Code.NO_ERROR)
 
+    def _block_begun(self) -> bool:
+        """A part of a header block has come, or of its frame."""
+        return self._block is not None or self._rest[3:4] == _HEADERS_KIND
+
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id > self._last_stream_id or not stream_id & 1
 
     def last_peer_stream_id(self) -> int:
-        return self._last_stream_id
+        return min(self._last_stream_id, self._accepts_through)
 
     def _goaway(self, last_stream_id: int) -> None:
         """The client opens no more streams; those that it has are served to their end."""
@@ -143,7 +155,12 @@ class ClientConnection(Connection):
         self.resets.take(self.now_s)
 
     def _headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        fields = self._fields.read(block)
+        try:
+            fields = self._fields.read(block)
+        except StreamBroken:
+            if stream_id not in self.streams:
+                self._opens(stream_id)  # what follows on it is no fault
+            raise
         if (stream := self.streams.get(stream_id)) is not None:
             if stream.receive_ended:
                 raise StreamBroken(Code.STREAM_CLOSED, "HEADERS after END_STREAM")

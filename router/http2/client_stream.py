@@ -96,6 +96,9 @@ class ClientStream(Stream):
             self.call.first_message_came()
             if self.send_ended:
                 return  # it was refused, and so the stream is over
+        if self.skipping_bytes:
+            self._refuse_message()
+            return
         if self.node is not None:
             self.node.send_end(b"")
 
@@ -163,6 +166,7 @@ class ClientStream(Stream):
     def release(self) -> None:
         """The call is over: nothing is kept."""
         self.node = None
+        self.waiting = False
         self.kept.end()
         if self.assembler is not None:
             self.assembler.clear()
@@ -180,6 +184,8 @@ class ClientStream(Stream):
         del self.call
 
     def _receive_part(self, data: bytes) -> None:
+        if self.call.ended:
+            return  # only its trailers wait
         if self.skipping_bytes:
             self._skip(len(data))
             return

@@ -6,7 +6,8 @@ more. What stays in memory is bounded: an incomplete frame (16 KiB), an incomple
 and what streams keep (stream.py). Connection windows are hop by hop and always topped up; it is the streams' windows
 that hold a sender back.
 
-DATA frames, nearly all that comes, are handled in the loop of `receive` itself; the rest goes through `_frame`.
+DATA frames, nearly all that comes, are handled in the loop of `receive` itself; the rest goes through `_frame`. So that
+one peer's frames do not hold up all others, `receive` stops after some work, and is `behind` until it is called again.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from router.http2.limits import Bucket, Limits, TooMany
 _log = structlog.get_logger()
 
 _MAX_LENGTH = frames.MAX_FRAME_BYTES
+_MAX_WORK = 256
+_HEADERS_WORK = 8
+"""Opening a call costs about so many times what another frame does."""
 
 
 class Connection(Control):
@@ -33,6 +37,8 @@ class Connection(Control):
         """As Control."""
         super().__init__(limits, now_s, wake)
         self.heard_s = now_s
+        self.behind = False
+        """More has come than was handled: `receive` is to be called again, with nothing if nothing came."""
         self._rest = b""
         self._block: HeaderBlock | None = None
         self.resets = Bucket("resets", limits.resets, now_s)
@@ -43,7 +49,8 @@ class Connection(Control):
         if self._rest:
             data = self._rest + data
             self._rest = b""
-        received_bytes = 0
+        received_bytes = work = 0
+        self.behind = False
         streams = self.streams
         unpack = HEAD.unpack_from
         try:
@@ -71,6 +78,10 @@ class Connection(Control):
                 if self.ended is not None:
                     return
                 plain = self._block is None
+                work += _HEADERS_WORK if head & 0xFF == frames.HEADERS else 1
+                if work >= _MAX_WORK:
+                    self.behind = pos < end
+                    break
             self._rest = data[pos:]
             if received_bytes:
                 self._received(received_bytes)
@@ -122,6 +133,8 @@ class Connection(Control):
         if stream is None:
             self._on_closed(stream_id)
             return
+        if stream.receive_ended:
+            raise StreamBroken(Code.STREAM_CLOSED, "DATA after END_STREAM")
         if flags & frames.PADDED:
             payload = _unpadded(payload, padding_counts := len(payload))
             stream.receive_padding(padding_counts - len(payload))
@@ -152,12 +165,11 @@ class Connection(Control):
             self_dependent = frames.WORD.unpack_from(payload)[0] & frames.MAX_STREAM_ID == stream_id
             payload = payload[5:]
         block = HeaderBlock(self.limits, stream_id, flags, payload)
+        block.self_dependent = self_dependent
         if flags & frames.END_HEADERS:
             self._end_headers(block)
         else:
             self._block = block
-        if self_dependent:
-            raise StreamBroken(Code.PROTOCOL_ERROR, "a stream depends on itself")
 
     def _on_continuation(self, flags: int, stream_id: int, payload: bytes) -> None:
         if self._block is None:
@@ -173,6 +185,8 @@ class Connection(Control):
             self._oversized_headers(block.stream_id, block.end_stream)
         else:
             self._headers(block.stream_id, bytes(block.bytes), block.end_stream)
+        if block.self_dependent:
+            raise StreamBroken(Code.PROTOCOL_ERROR, "a stream depends on itself")
 
     def _on_rst_stream(self, flags: int, stream_id: int, payload: bytes) -> None:
         if len(payload) != 4:

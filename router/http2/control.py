@@ -18,6 +18,11 @@ _MAX_UNSENT_REPLIES = 1_000
 """Answers to PING and SETTINGS that a peer which does not read may make us hold."""
 
 
+_DEFAULT_TABLE_BYTES = 4096
+FREE_UPDATES = 100
+"""Most peers open the connection's window at once, and some a stream's when they open it."""
+
+
 class Control(Outgoing):
     """The part of a connection that is about itself."""
 
@@ -95,6 +100,9 @@ class Control(Outgoing):
             if not frames.MAX_FRAME_BYTES <= value <= frames.LARGEST_MAX_FRAME_BYTES:
                 raise ConnectionBroken(Code.PROTOCOL_ERROR, "MAX_FRAME_SIZE is out of bounds")
             self.peer_max_frame_bytes = value
+        elif name == Setting.HEADER_TABLE_SIZE:
+            if value < _DEFAULT_TABLE_BYTES:
+                self._table_shrunk = True
         else:
             self._setting(name, value)
 
@@ -143,7 +151,7 @@ class Control(Outgoing):
             raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "WINDOW_UPDATE has 4 bytes")
         increment = frames.WORD.unpack(payload)[0] & frames.MAX_WINDOW
         self._updates += 1
-        if self._updates > self._data_sent():
+        if self._updates > self._data_sent() + FREE_UPDATES:
             self._idle_frames.take(self.now_s)
         if stream_id == 0:
             if increment == 0:

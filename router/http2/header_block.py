@@ -7,7 +7,7 @@ from router.http2.limits import Limits, TooMany
 class HeaderBlock:
     """What has come of it: no more of it is kept than the limit allows."""
 
-    __slots__ = ("_continuations", "_limits", "bytes", "end_stream", "oversized", "stream_id")
+    __slots__ = ("_continuations", "_limits", "bytes", "end_stream", "oversized", "self_dependent", "stream_id")
 
     def __init__(self, limits: Limits, stream_id: int, flags: int, payload: bytes) -> None:
         """flags: of HEADERS, which say whether they end the stream."""
@@ -16,6 +16,7 @@ class HeaderBlock:
         self.stream_id = stream_id
         self.end_stream = bool(flags & END_STREAM)
         self.bytes = bytearray(payload)
+        self.self_dependent = False
         self.oversized = False
         """It is longer than the limit; the rest is dropped."""
 

@@ -120,7 +120,8 @@ class NodeConnection(Connection):
     def _goaway(self, last_stream_id: int) -> None:
         self.retired = True
         for stream_id in [stream_id for stream_id in self.streams if stream_id > last_stream_id]:
-            stream = self.streams[stream_id]
+            if (stream := self.streams.get(stream_id)) is None:
+                continue  # another one's messages, sent again elsewhere, were too much for the process
             self.forget(stream, peer_may_send=True)
             stream.connection_lost()
         if not self.streams:

@@ -59,8 +59,8 @@ class NodeStream(Stream):
                 client.acknowledge(_unpack_marks(payload)[1])
         elif not self.taken:
             self._accept()
-            if self.call.ended:
-                return
+            if client.node is not self:
+                return  # the call is over, or goes to another node
         connection = client.connection
         if (
             client.queue is None
@@ -83,7 +83,16 @@ class NodeStream(Stream):
 
     def receive_answer(self, answer: Answer, end_stream: bool) -> None:
         """The node's headers, or with end_stream its trailers."""
-        if end_stream:
+        if self.held is not None or self.taken:
+            well_formed = answer.is_trailers
+        else:
+            informational = answer.http_status.startswith("1")
+            if informational and not end_stream:
+                return
+            well_formed = bool(answer.http_status) and not informational
+        if not well_formed:
+            self._break()
+        elif end_stream:
             self.receive_ended = True
             if self.taken:
                 self.call.finished(answer)
@@ -166,14 +175,14 @@ class NodeStream(Stream):
     def _receive_part(self, data: bytes) -> None:
         if not self.taken:
             self._accept()
-            if self.call.ended:
-                return
+            if self.client.node is not self:
+                return  # the call is over, or goes to another node
         if self.assembler is None:
             self.assembler = Assembler(self.budget, self)
         for message in self.assembler.feed(data):
-            self._forward(message)
             if self.call.ended:
                 return  # the process held too much, and this call had to go
+            self._forward(message)
         if self.call.ended:
             return
         if self.assembler.body_bytes > MAX_ANSWER_BYTES:

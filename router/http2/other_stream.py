@@ -19,7 +19,7 @@ _MAX_BODY_BYTES = 1 << 20
 class OtherStream(Stream):
     """The stream of such a request."""
 
-    __slots__ = ("_body_bytes", "_content_length", "_is_head")
+    __slots__ = ("_answered", "_body_bytes", "_content_length", "_is_head")
 
     def __init__(self, connection: Connection, stream_id: int, budget: Budget, form: Form) -> None:
         """form: the request's."""
@@ -28,6 +28,7 @@ class OtherStream(Stream):
         self._content_length = form.content_length
         self._is_head = form.values[":method"] == "HEAD"
         self._body_bytes = 0
+        self._answered = False
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
         """As Stream."""
@@ -45,7 +46,12 @@ class OtherStream(Stream):
 
     def receive_end(self) -> None:
         """As Stream."""
+        if self.receive_ended:
+            self.connection.break_stream(self.id, StreamBroken(Code.STREAM_CLOSED, "END_STREAM came twice"))
+            return
         self.receive_ended = True
+        if self._answered:
+            return
         if self._content_length is not None and self._body_bytes != self._content_length:
             self._wrong_length()
         else:
@@ -53,13 +59,16 @@ class OtherStream(Stream):
 
     def receive_reset(self, code: int) -> None:
         """As Stream."""
+        self.drop_queue()
 
     def connection_lost(self) -> None:
         """As Stream."""
+        self.drop_queue()
 
     def broken(self) -> None:
         """As Stream."""
         self.connection.forget(self, peer_may_send=True)
+        self.drop_queue()
 
     def shed(self) -> None:
         """As Stream."""
@@ -83,6 +92,9 @@ class OtherStream(Stream):
             self.reset(Code.NO_ERROR)
 
     def _answer(self) -> None:
+        if self._answered:
+            return
+        self._answered = True
         if self._is_head:
             self.send_end(answers.NOT_GRPC)
         else:

@@ -1,8 +1,9 @@
 """One HTTP/2 connection as its streams see it: what is written, the windows that hold it back, and its end.
 
 A state machine without a socket: `out` is what to write, and `wake` asks for that. Guarantees: streams that only the
-connection holds back (its window is shut, or the socket is full) go on one frame each in turn; once it has ended, every
-stream has been told, and nothing is written any more but what `out` has.
+connection holds back (its window is shut, or the socket is full) go on one frame each in turn, and no more of it in one
+turn of the event loop than a socket takes; once it has ended, every stream has been told, and nothing is written any
+more but what `out` has.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from router.http2.limits import Limits, TooMany
 from router.http2.stream import Stream
 
 _log = structlog.get_logger()
+
+_MAX_UNQUEUED_BYTES = 256 << 10
+_EMPTY_TABLE = b"\x20"
+"""A header table of 0 bytes, RFC 7541 6.3: a peer that wants a smaller one is to be told, once, how small it is."""
 
 
 class Outgoing:
@@ -36,6 +41,9 @@ class Outgoing:
         self.send_window = frames.DEFAULT_WINDOW
         self.paused = False
         """The socket takes no more for now."""
+        self._unqueued_bytes = 0
+        """How much in `out` had waited in streams' queues."""
+        self._table_shrunk = False
         self.peer_initial_window = frames.DEFAULT_WINDOW
         self.peer_max_frame_bytes = frames.MAX_FRAME_BYTES
         self.ended: Code | None = None
@@ -53,6 +61,22 @@ class Outgoing:
             if not self.out:
                 self.wake()
             self.out.append(frame)
+
+    def write_headers(self, stream_id: int, block: bytes, *, end_stream: bool) -> None:
+        """Puts a header block into `out`."""
+        if self._table_shrunk:
+            self._table_shrunk = False
+            block = _EMPTY_TABLE + block
+        self.write(frames.headers(stream_id, block, end_stream=end_stream, max_frame_bytes=self.peer_max_frame_bytes))
+
+    @property
+    def takes_queued(self) -> bool:
+        """What waits in streams' queues can be written now."""
+        return not self.paused and self._unqueued_bytes < _MAX_UNQUEUED_BYTES
+
+    def unqueued(self, sent_bytes: int) -> None:
+        """A stream has written so much of its queue."""
+        self._unqueued_bytes += sent_bytes
 
     def fail(self, broken: ConnectionBroken) -> None:
         """Ends the connection with GOAWAY."""
@@ -83,8 +107,11 @@ class Outgoing:
         raise NotImplementedError
 
     def sent(self) -> None:
-        """`out` was written."""
+        """`out` was written, and the socket takes more."""
         self.unsent_replies = 0
+        self._unqueued_bytes = 0
+        if self.blocked:
+            self.unblock()
 
     def pause(self) -> None:
         """The socket's buffer is full."""
@@ -93,12 +120,13 @@ class Outgoing:
     def resume(self) -> None:
         """It is not any more."""
         self.paused = False
+        self._unqueued_bytes = 0
         self.unblock()
 
     def unblock(self) -> None:
         """Streams that this connection held back go on, each in its turn with a frame."""
         blocked = self.blocked
-        while blocked and self.send_window > 0 and not self.paused:
+        while blocked and self.send_window > 0 and self.takes_queued:
             stream = next(iter(blocked))
             del blocked[stream]
             if stream.send_queued(one_frame=True):

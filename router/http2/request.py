@@ -58,7 +58,7 @@ class Form:
         self.values = values
         self.method = values[":path"]
         length = values.get("content-length")
-        if length is not None and not (length.isascii() and length.isdigit()):
+        if length is not None and not (length.isascii() and length.isdigit() and len(length) < 19):
             raise StreamBroken(Code.PROTOCOL_ERROR, "content-length is no number")
         self.content_length = int(length) if length is not None else None
         content_type = values.get("content-type", "")

@@ -112,9 +112,7 @@ class Stream:
 
     def send_headers(self, block: bytes) -> None:
         """Headers that do not end the stream. They never wait."""
-        self.connection.write(
-            frames.headers(self.id, block, end_stream=False, max_frame_bytes=self.connection.peer_max_frame_bytes)
-        )
+        self.connection.write_headers(self.id, block, end_stream=False)
 
     def send(self, payload: bytes) -> None:
         """DATA, now or when the windows allow."""
@@ -153,7 +151,7 @@ class Stream:
             return False
         sent_bytes = 0
         index = 0
-        while index < len(queue) and not connection.paused:
+        while index < len(queue) and connection.takes_queued:
             payload = queue[index]
             length = min(len(payload), self.window, connection.send_window, frames.MAX_FRAME_BYTES)
             if length <= 0 and payload:
@@ -161,6 +159,7 @@ class Stream:
             self.window -= length
             connection.send_window -= length
             sent_bytes += length
+            connection.unqueued(length)
             connection.write(DATA_HEADS[length] + self.id_bytes + payload[:length])
             self.cut = length < len(payload)
             if self.cut:
@@ -211,11 +210,9 @@ class Stream:
     def _send_trailers(self) -> None:
         assert self.trailers is not None
         if self.trailers:
-            max_frame_bytes = self.connection.peer_max_frame_bytes
-            frame = frames.headers(self.id, self.trailers, end_stream=True, max_frame_bytes=max_frame_bytes)
+            self.connection.write_headers(self.id, self.trailers, end_stream=True)
         else:
-            frame = frames.data(self.id, b"", end_stream=True)
-        self.connection.write(frame)
+            self.connection.write(frames.data(self.id, b"", end_stream=True))
         self.send_ended = True
         self.trailers = None
         self.sending_ended()

@@ -13,7 +13,6 @@ from router.http2.limits import TooMany
 _MAX_UNWRITTEN_BYTES = 256 << 10
 """Streams wait beyond this."""
 _MAX_UNREAD_BYTES = 4 << 20
-_MAX_BYTES_A_TURN = 32 << 10
 
 
 class Flusher:
@@ -54,7 +53,7 @@ class ConnectionProtocol(asyncio.Protocol):
         self._now = asyncio.get_running_loop().time
         self._transport: asyncio.Transport | None = None
         self._ended_s: float | None = None
-        self._unread = b""
+        self._read_paused = False
         self.connection: Connection
         self.lost = asyncio.get_running_loop().create_future()
 
@@ -70,28 +69,23 @@ class ConnectionProtocol(asyncio.Protocol):
         self._stats.received_bytes[connection.role] += len(data)
         if connection.ended is not None:
             return
-        if self._unread:
-            self._unread += data
-        elif len(data) <= _MAX_BYTES_A_TURN or connection.role != "client":
-            connection.receive(data, self._now())
-        else:
+        connection.receive(data, self._now())
+        if connection.behind and self._transport is not None and not self._read_paused:
             # So many calls may stand in one read that all others would wait for them: a part for each turn of the loop.
-            self._unread = data
-            if self._transport is not None:
-                self._transport.pause_reading()
-            self._read_on()
+            self._read_paused = True
+            self._transport.pause_reading()
+            asyncio.get_running_loop().call_soon(self._read_on)
 
     def _read_on(self) -> None:
-        part, self._unread = self._unread[:_MAX_BYTES_A_TURN], self._unread[_MAX_BYTES_A_TURN:]
-        transport = self._transport
+        transport, connection = self._transport, self.connection
         if transport is None or transport.is_closing():
-            self._unread = b""
             return
-        if self.connection.ended is None:
-            self.connection.receive(part, self._now())
-        if self._unread:
+        if connection.ended is None and connection.behind:
+            connection.receive(b"", self._now())
+        if connection.ended is None and connection.behind:
             asyncio.get_running_loop().call_soon(self._read_on)
         elif not transport.is_closing():
+            self._read_paused = False
             transport.resume_reading()
 
     def pause_writing(self) -> None:

@@ -121,7 +121,7 @@ class Upstreams:
                     waiter.cancel()
                     if not connection.ready:
                         protocol.abort()
-        except (OSError, TimeoutError, ssl.SSLError) as error:
+        except (OSError, TimeoutError, ValueError, ssl.SSLError) as error:  # ValueError: no address with a port
             _log.info("node_unreachable", node=link.target.node_id, why=type(error).__name__)
             connection = None
         link.dialling = False

@@ -1,0 +1,1 @@
+"""Fuzzing of router/http2 at length."""

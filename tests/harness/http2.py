@@ -1,0 +1,193 @@
+"""A router's data plane without sockets: clients and nodes played by h2, an independent implementation of HTTP/2.
+
+`Wire` couples them with the real calls, ring and budget; nothing moves but by `settle`, which carries bytes in both
+directions until nobody has any. An h2 peer raises where what it is sent breaks the protocol or overruns its windows.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from itertools import count
+
+from harness.http2_peers import ClientPeer, NodePeer
+from harness.http2_raw import RawClient, RawNode
+from harness.memberships import FixedView, node
+from router.http2.budget import Budget
+from router.http2.call import Call
+from router.http2.carrier import Carrier
+from router.http2.limits import Limits
+from router.http2.node_connection import NodeConnection
+from router.owner import OwnerLookup, Target
+
+OWN_SERVICES = Target("own", "unix:own")  # type: ignore[arg-type]
+
+
+class FiredClock:
+    """A clock that stands still until a test moves it, and calls back what is due then."""
+
+    def __init__(self) -> None:
+        self._now_s = 1_000.0
+        self._order = count()
+        self._timers: list[tuple[float, int, FiredTimer]] = []
+
+    def time(self) -> float:
+        return self._now_s
+
+    def call_later(self, delay: float, callback: Callable[[], object]) -> FiredTimer:
+        timer = FiredTimer(callback)
+        heapq.heappush(self._timers, (self._now_s + delay, next(self._order), timer))
+        return timer
+
+    @property
+    def waiting(self) -> int:
+        """Timers that are neither due nor cancelled."""
+        return sum(timer.callback is not None for _, _, timer in self._timers)
+
+    def advance(self, duration_s: float) -> None:
+        """Moves on, and fires what is due."""
+        self._now_s += duration_s
+        while self._timers and self._timers[0][0] <= self._now_s:
+            callback, timer = None, heapq.heappop(self._timers)[2]
+            callback, timer.callback = timer.callback, None
+            if callback is not None:
+                callback()
+
+
+class FiredTimer:
+    """A call-back to come."""
+
+    def __init__(self, callback: Callable[[], object]) -> None:
+        self.callback: Callable[[], object] | None = callback
+
+    def cancel(self) -> None:
+        self.callback = None
+
+
+class FakeUpstreams:
+    """As Upstreams; connections to nodes are there at once, but for those that a test holds back."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self.held: set[str] = set()
+        """Nodes that calls must wait for."""
+        self.waiting: list[tuple[str, Call]] = []
+        self.asked: list[str] = []
+        """Every node that a call went to, in order."""
+
+    def connect(self, target: Target, call: Call) -> NodeConnection | None:
+        self.asked.append(target.node_id)
+        if target.node_id in self.held:
+            self.waiting.append((target.node_id, call))
+            return None
+        for peer in self._wire.nodes.get(target.node_id, []):
+            if peer.connection.has_room:
+                return peer.connection
+        return self._wire.add_node(target.node_id).connection
+
+    def let_go(self, node_id: str, *, connected: bool) -> None:
+        """Tells the calls that wait for a node what became of it."""
+        self.held.discard(node_id)
+        waiting, self.waiting = self.waiting, []
+        for name, call in waiting:
+            if name != node_id:
+                self.waiting.append((name, call))
+            elif connected:
+                connection = self.connect(Target(node_id, f"{node_id}:1"), call)  # type: ignore[arg-type]
+                assert connection is not None
+                call.connected(connection)
+            else:
+                call.not_connected()
+
+
+class Wire:
+    """One router's calls, its clients and its nodes."""
+
+    def __init__(
+        self,
+        *nodes: str,
+        limits: Limits | None = None,
+        max_buffered_bytes: int = 1 << 30,
+        node_settings: dict[int, int] | None = None,
+    ) -> None:
+        """nodes: the members, `a` alone if none is named; node_settings: SETTINGS of all nodes."""
+        self.limits = limits or Limits()
+        self.clock = FiredClock()
+        self.budget = Budget(max_buffered_bytes)
+        self.view = FixedView(*map(node, nodes or ("a",)))
+        self.lookup = OwnerLookup(self.view, 100)
+        self.carrier = Carrier(self.lookup, self.view, OWN_SERVICES, self.limits, self.budget, self.clock)
+        self.upstreams = FakeUpstreams(self)
+        self.carrier.upstreams = self.upstreams
+        self.node_settings = node_settings or {}
+        self.clients: list[ClientPeer] = []
+        self.nodes: dict[str, list[NodePeer]] = {}
+
+    def client(self, settings: dict[int, int] | None = None) -> ClientPeer:
+        """A client that has connected and agreed on settings."""
+        peer = ClientPeer(self.carrier, self.clock, settings or {})
+        self.clients.append(peer)
+        self.settle()
+        return peer
+
+    def raw_client(self, opening: bytes | None = None) -> RawClient:
+        """A client that sends what the test likes; opening: None: what is due."""
+        return RawClient(self.carrier, self.clock, opening)
+
+    def raw_node(self, settings: bytes | None = None) -> RawNode:
+        """A node's connection that has no call yet; settings: None: what is due."""
+        return RawNode(self.limits, self.budget, self.clock, settings)
+
+    def add_node(self, name: str, settings: dict[int, int] | None = None) -> NodePeer:
+        """One more connection to a node, ready."""
+        given = self.node_settings if settings is None else settings
+        peer = NodePeer(name, self.limits, self.budget, self.clock, given)
+        self.nodes.setdefault(name, []).append(peer)
+        while peer.exchange():
+            pass
+        assert peer.connection.ready
+        return peer
+
+    def node(self, name: str = "a") -> NodePeer:
+        """The latest connection to a node."""
+        return self.nodes[name][-1]
+
+    @property
+    def peers(self) -> list[ClientPeer | NodePeer]:
+        return [*self.clients, *(peer for peers in self.nodes.values() for peer in peers)]
+
+    def settle(self) -> None:
+        """Carries bytes until nobody has any."""
+        moved = True
+        while moved:
+            moved = False
+            for peer in self.peers:
+                moved = peer.exchange() or moved
+
+    def close(self) -> None:
+        """Every socket is lost."""
+        for peer in self.peers:
+            peer.lose()
+        assert not self.carrier.calls
+        assert self.budget.used_bytes == 0
+        assert len(self.budget) == 0
+        assert self.clock.waiting == 0
+
+    def order(self, session: str = "s") -> list[str]:
+        """The nodes in the order in which a new session's call tries them."""
+        from agentring.ids import parse_session
+
+        key = parse_session("", session).ring_key
+        return [each.node_id for each in self.view.ring.candidates(key)]
+
+
+def cut(data: bytes, sizes: Iterable[int]) -> Iterable[bytes]:
+    """The bytes in pieces of these sizes, then the rest."""
+    pos = 0
+    for size in sizes:
+        if pos >= len(data):
+            return
+        yield data[pos : pos + max(1, size)]
+        pos += max(1, size)
+    if pos < len(data):
+        yield data[pos:]

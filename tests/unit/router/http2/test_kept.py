@@ -1,0 +1,70 @@
+"""Kept messages: numbered, dropped when acknowledged, counted when they are many."""
+
+import weakref
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from router.http2.budget import Budget
+from router.http2.kept import Kept
+
+
+class Holder:
+    def __init__(self) -> None:
+        self.shed_count = 0
+
+    def shed(self) -> None:
+        self.shed_count += 1
+
+
+STEPS = st.lists(st.tuples(st.just("add"), st.integers(0, 6_000)) | st.tuples(st.just("drop"), st.integers(0, 30)))
+
+
+@given(STEPS)
+def test_what_is_kept_is_what_was_added_and_not_acknowledged(steps: list[tuple[str, int]]) -> None:
+    budget = Budget(1 << 30)
+    kept = Kept(budget, Holder())
+    added: list[bytes] = []
+    acked = 0
+    for step, number in steps:
+        if step == "add":
+            added.append(len(added).to_bytes(4, "big") + bytes(number))
+            kept.add(added[-1])
+        else:
+            kept.drop(number)
+            acked = max(acked, min(number, len(added)))
+        assert kept.messages == added[acked:]
+        assert kept.bytes == sum(map(len, kept.messages))
+        assert kept.acked == acked
+        assert budget.used_bytes == (kept.bytes if kept.bytes >= 4 << 10 else 0)
+        assert len(budget) == (budget.used_bytes > 0)
+    kept.end()
+    assert (kept.messages, kept.bytes, kept.wanted, budget.used_bytes, len(budget)) == ([], 0, False, 0, 0)
+
+
+def test_less_than_4_kib_is_not_counted() -> None:
+    budget = Budget(1 << 30)
+    kept = Kept(budget, Holder())
+    kept.add(bytes(4095))
+    assert budget.used_bytes == 0
+    kept.add(b"1")
+    assert budget.used_bytes == 4096
+
+
+def test_over_the_budget_the_holder_is_told() -> None:
+    holder = Holder()
+    kept = Kept(Budget(5_000), holder)
+    kept.add(bytes(5_000))
+    assert holder.shed_count == 0
+    kept.add(b"1")
+    assert holder.shed_count == 1
+
+
+def test_the_holder_is_let_go_at_the_end() -> None:
+    holder = Holder()
+    kept = Kept(Budget(5_000), holder)
+    gone = weakref.ref(holder)
+    kept.end()
+    del holder
+    assert gone() is None
+    kept.shed()
