@@ -1,10 +1,11 @@
 """One stream's place in an event log: what it has been sent, what it is owed, and when it ends.
 
 Guarantees: `next` returns events in the order of seq, each once, and beside them what only this stream is told
-(`opened`, `turn_rejected`, replays of an ended turn); while the stream is not read, nothing piles up here but the place
-in the log: events merge in the log, and whoever adds to the aside waits until it was taken. However busy the log is, an
-acknowledgement, a heartbeat and the stream's end come when they are due. Owned by the service's method that serves the
-stream.
+(`opened`, `turn_rejected`, replays of an ended turn). An event goes at once where no write is pending: `next` does not
+wait for a second one. While a response is being written, nothing piles up here but the place in the log: what came
+meanwhile goes together in the next response, up to `merge_bytes` and adjacent words as one event, a larger event alone;
+and whoever adds to the aside waits until it was taken. However busy the log is, an acknowledgement, a heartbeat and the
+stream's end come when they are due. Owned by the service's method that serves the stream.
 """
 
 import asyncio
@@ -23,8 +24,17 @@ ACK_WITHIN_S = 0.1
 class Attachment:
     """A reader of an event log. Resource handling: `with`."""
 
-    def __init__(self, log: EventLog, after_seq: int, *, turn_id: str | None = None, heartbeat_s: float) -> None:
-        """turn_id: only this turn's events; heartbeat_s: how long the stream may be silent."""
+    def __init__(
+        self,
+        log: EventLog,
+        after_seq: int,
+        *,
+        turn_id: str | None = None,
+        heartbeat_s: float,
+        merge_bytes: int = READ_BYTES,
+    ) -> None:
+        """turn_id: only this turn's events; heartbeat_s: how long the stream may be silent; merge_bytes: the most that
+        events have together which go in one response, 0: every event goes alone."""
         self._log = log
         self._turn_id = turn_id
         self._heartbeat_s = heartbeat_s
@@ -37,6 +47,7 @@ class Attachment:
         self._acked_sent = 0
         self._ack_due_s = 0.0
         """When the acknowledgement goes alone, on the event loop's clock."""
+        self.merge_bytes = merge_bytes
         self.through_seq = after_seq
         self.acked_frame = 0
 
@@ -104,10 +115,11 @@ class Attachment:
                 return []
 
     def _take_aside(self) -> list[session_pb2.Event]:
-        events, size_bytes = [], 0
-        while self._aside and size_bytes < READ_BYTES:
+        events: list[session_pb2.Event] = []
+        room_bytes = self.merge_bytes
+        while self._aside and ((size_bytes := self._aside[0].ByteSize()) <= room_bytes or not events):
             events.append(self._aside.popleft())
-            size_bytes += events[-1].ByteSize()
+            room_bytes -= size_bytes
         if events and not self._aside:
             self._aside_taken.set()
         return events
@@ -115,7 +127,7 @@ class Attachment:
     def _take_from_log(self, end_seq: int | None) -> list[session_pb2.Event]:
         while True:
             before = self.through_seq
-            self.through_seq, events = self._log.read(before, end_seq)
+            self.through_seq, events = self._log.read(before, end_seq, merge_bytes=self.merge_bytes)
             if self._turn_id is not None:
                 events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn
             if events or self.through_seq == before:

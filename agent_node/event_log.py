@@ -1,9 +1,9 @@
 """A session's or a task run's events, in order, in memory, bounded.
 
 Guarantees: events are numbered without a gap and no number is used twice; a reader that asks for what comes after a
-seq gets exactly that, whatever was merged (adjacent words are stored together but can be cut at any seq); memory
-stays under the bound, the oldest events going first, and a reader that fell behind is told by a `gap`. Does not
-guarantee durability.
+seq gets exactly that, whatever was merged (adjacent words are stored together but can be cut at any seq); what one read
+returns is within its bound, or a single event that was made larger; memory stays under the bound, the oldest events
+going first, and a reader that fell behind is told by a `gap`. Does not guarantee durability.
 
 Words are stored as runs of text, with the place where each piece ends, rather than as one message a piece: appending
 one is what a token costs, and costs little more memory than its letters. Written by
@@ -21,7 +21,11 @@ from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
 READ_BYTES = 16 << 10
-"""About how much one read returns, and the most that is merged into one event."""
+"""How much one read returns unless it is told otherwise, and the most words that one event may be made of."""
+_WORDS_HEAD_BYTES = 80
+"""The most that an event of words takes beside the words and the turn's id."""
+_RUN_BYTES = READ_BYTES - 256
+"""The most words that are stored together: with their head and any turn's id they fit in one read."""
 _EVENT_OVERHEAD_BYTES = 160
 
 
@@ -47,6 +51,24 @@ class _Words:
     ends: "array[int]" = field(default_factory=lambda: array("I"))
     """Where each piece ends in `text`."""
     size_bytes: int = _EVENT_OVERHEAD_BYTES
+
+    def pieces(self, after_seq: int, last_seq: int) -> tuple[int, int]:
+        """Where the pieces after a seq begin and those through another end."""
+        return max(0, after_seq + 1 - self.first_seq), min(len(self.ends), last_seq + 1 - self.first_seq)
+
+    def fitting(self, after_seq: int, limit: int, room_bytes: int) -> tuple[int, int]:
+        """The last number, and about the size, of an event of the words after a seq that goes in the room.
+
+        Where they do not all go in, the size is that of all: a read that has something else leaves them to the next.
+        One piece is taken in any case.
+        """
+        start, stop = self.pieces(after_seq, limit)
+        begin = self.ends[start - 1] if start else 0
+        head_bytes = _WORDS_HEAD_BYTES + len(self.turn_id)
+        size_bytes = head_bytes + self.ends[stop - 1] - begin
+        if size_bytes > room_bytes:
+            stop = max(start + 1, bisect_right(self.ends, begin + room_bytes - head_bytes, start, stop))
+        return self.first_seq + stop - 1, size_bytes
 
 
 class EventLog:
@@ -90,7 +112,7 @@ class EventLog:
             not isinstance(last, _Words)
             or last.turn_id != turn_id
             or last.attempt != attempt
-            or len(last.text) + len(piece) > READ_BYTES
+            or len(last.text) + len(piece) > _RUN_BYTES
         ):
             last = _Words(self.head_seq, turn_id, attempt, time.time_ns(), offset)
             self._add(last)
@@ -122,9 +144,11 @@ class EventLog:
             raise ResumeOffsetExpired(self.oldest_seq, self.head_seq)
         return after_seq
 
-    def read(self, after_seq: int, through_seq: int | None = None) -> tuple[int, list[session_pb2.Event]]:
-        """Events after a seq, about READ_BYTES of them, and the number they reach; stops at through_seq. A larger
-        event comes alone: with others it might be more than one message holds."""
+    def read(
+        self, after_seq: int, through_seq: int | None = None, *, merge_bytes: int = READ_BYTES
+    ) -> tuple[int, list[session_pb2.Event]]:
+        """Events after a seq, at most merge_bytes of them, and the number they reach; stops at through_seq. A larger
+        event comes alone: with others it might be more than one message holds. merge_bytes 0: one event, unmerged."""
         limit = self.head_seq if through_seq is None else min(through_seq, self.head_seq)
         if after_seq >= limit:
             return after_seq, []
@@ -133,16 +157,19 @@ class EventLog:
             gap_end = min(self.oldest_seq - 1, limit)
             events.append(self.gap(after_seq + 1, gap_end))
             after_seq = gap_end
-        size_bytes = 0
+        room_bytes = merge_bytes - sum(event.ByteSize() for event in events)
         index = bisect_right(self._entries, after_seq + 1, key=lambda entry: entry.first_seq) - 1
-        while after_seq < limit and size_bytes < READ_BYTES:
+        while after_seq < limit and (room_bytes > 0 or not events):
             entry = self._entries[index]
-            if events and size_bytes + entry.size_bytes > READ_BYTES:
-                break
-            event = entry.event if isinstance(entry, _Single) else self._merged(entry, after_seq, limit)
-            events.append(event)
-            after_seq = event.seq
-            size_bytes += event.ByteSize()
+            if isinstance(entry, _Single):
+                last_seq, size_bytes = entry.first_seq, entry.size_bytes - _EVENT_OVERHEAD_BYTES
+            else:
+                last_seq, size_bytes = entry.fitting(after_seq, limit, room_bytes)
+            if events and size_bytes > room_bytes:
+                break  # words too are cut only where a read begins with them: the others would be crumbs
+            events.append(entry.event if isinstance(entry, _Single) else self._merged(entry, after_seq, last_seq))
+            after_seq = last_seq
+            room_bytes -= size_bytes  # below 0 where words were cut, so that nothing follows them
             index += 1
         return after_seq, events
 
@@ -159,9 +186,8 @@ class EventLog:
         """How many streams are attached."""
         return len(self._readers)
 
-    def _merged(self, words: _Words, after_seq: int, limit: int) -> session_pb2.Event:
-        start = max(0, after_seq + 1 - words.first_seq)
-        stop = min(len(words.ends), limit + 1 - words.first_seq)
+    def _merged(self, words: _Words, after_seq: int, last_seq: int) -> session_pb2.Event:
+        start, stop = words.pieces(after_seq, last_seq)
         event = session_pb2.Event(
             seq=words.first_seq + stop - 1, epoch=self._epoch, turn_id=words.turn_id, attempt=words.attempt
         )

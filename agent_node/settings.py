@@ -28,6 +28,13 @@ class NodeSettings(ProcessSettings):
 
     turn_timeout_s: float = Field(300.0, gt=0, description="deadline of a turn or a task's run")
     heartbeat_s: float = Field(30.0, gt=0, description="how long a stream may be silent before a heartbeat")
+    merge_bytes: int = Field(
+        16 << 10,
+        ge=0,
+        le=256 << 10,
+        description="how much of what came while a response was being written goes in the next one, words that follow "
+        "each other as one event; 0: every event and every word alone, which costs many times the CPU under load",
+    )
     tombstone_s: float = Field(3_600.0, ge=0, description="how long a closed session's id rests")
     max_sessions: int = Field(100_000, ge=1, description="sessions on this node")
     max_running_turns: int = Field(1_000, ge=1, description="turns and task runs at the same time")

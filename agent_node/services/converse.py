@@ -48,7 +48,9 @@ async def converse(
     session = await incarnation.host.open(ref, agent)
     after_seq = session.log.start_after(opening.after_seq if opening.HasField("after_seq") else None)
     await accept(call, incarnation, session.claim.epoch)
-    with Attachment(session.log, after_seq, heartbeat_s=settings.heartbeat_s) as attachment:
+    with Attachment(
+        session.log, after_seq, heartbeat_s=settings.heartbeat_s, merge_bytes=settings.merge_bytes
+    ) as attachment:
         node_id = incarnation.registration.identity.node_id
         await attachment.tell([_opened(session, node_id)])
         attachment.ack(1)
@@ -132,7 +134,7 @@ class _Frames:
         if turn.end_seq is not None:
             through_seq = min(through_seq, turn.end_seq)
         while seq < through_seq:
-            seq, events = self._session.log.read(seq, through_seq)
+            seq, events = self._session.log.read(seq, through_seq, merge_bytes=self._attachment.merge_bytes)
             await self._attachment.tell([event for event in events if event.turn_id in ("", turn.turn_id)])
 
     def _ends_after(self) -> int | None:

@@ -37,11 +37,10 @@ class SessionService:
         session, turn, _ = await self._submit(request, call)
         await accept(call, self._incarnations.current, session.claim.epoch)
         if lost := session.lost_story(turn):
-            await call.send(session_pb2.RunTurnResponse(through_seq=lost[-1].seq, acked_frame=1, events=lost))
+            for event in lost:  # the outcome may be as large as a response may be
+                await call.send(session_pb2.RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event]))
             return
-        with Attachment(
-            session.log, turn.accepted_seq - 1, turn_id=turn.turn_id, heartbeat_s=self._settings.heartbeat_s
-        ) as attachment:
+        with self._attachment(session, turn.accepted_seq - 1, turn.turn_id) as attachment:
             attachment.ack(1)
             attachment.end_after(lambda: session.turn(turn.turn_id).end_seq)
             await stream(
@@ -70,7 +69,7 @@ class SessionService:
         """Streams the session's events until it ends."""
         session = await self._find(request, call)
         after_seq = session.log.start_after(request.after_seq if request.HasField("after_seq") else None)
-        with Attachment(session.log, after_seq, heartbeat_s=self._settings.heartbeat_s) as attachment:
+        with self._attachment(session, after_seq) as attachment:
             attachment.ack(1)
             await stream(
                 attachment,
@@ -107,6 +106,16 @@ class SessionService:
         session = await self._find(request, call)
         await self._incarnations.current.host.close(session)
         return session_pb2.CloseSessionResponse()
+
+    def _attachment(self, session: Session, after_seq: int, turn_id: str | None = None) -> Attachment:
+        settings = self._settings
+        return Attachment(
+            session.log,
+            after_seq,
+            turn_id=turn_id,
+            heartbeat_s=settings.heartbeat_s,
+            merge_bytes=settings.merge_bytes,
+        )
 
     async def _submit(
         self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call

@@ -65,7 +65,8 @@ class TaskService:
         return task_pb2.CancelTaskResponse(state=run.state)
 
     def _attach(self, run: TaskRun, after_seq: int) -> Attachment:
-        attachment = Attachment(run.log, after_seq, heartbeat_s=self._settings.heartbeat_s)
+        settings = self._settings
+        attachment = Attachment(run.log, after_seq, heartbeat_s=settings.heartbeat_s, merge_bytes=settings.merge_bytes)
         attachment.ack(1)
         attachment.end_after(lambda: run.end_seq)
         return attachment

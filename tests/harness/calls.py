@@ -18,7 +18,8 @@ from agentring.v1.session_pb2 import ConverseRequest, ConverseResponse, Event
 class FakeConversation:
     """One stream with a session, served by a task of its own."""
 
-    def __init__(self, session: Session, metadata: dict[str, str] | None = None) -> None:
+    def __init__(self, session: Session, metadata: dict[str, str] | None = None, **settings: int) -> None:
+        """settings: the node's, where they are not the defaults."""
         self.metadata = metadata or {}
         self.accepted = False
         self.responses: list[ConverseResponse] = []
@@ -31,11 +32,11 @@ class FakeConversation:
         self._told = asyncio.Event()
         self._frames: asyncio.Queue[ConverseRequest | Exception | None] = asyncio.Queue()
         self._session = session
-        settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": Path("unused")})
+        node_settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": Path("unused"), **settings})
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"))
         current = SimpleNamespace(host=SimpleNamespace(open=self._open), registration=identity)
         incarnations = cast(Incarnations, SimpleNamespace(current=current))
-        self.served = asyncio.ensure_future(converse(incarnations, settings, self._requests(), cast(Call, self)))
+        self.served = asyncio.ensure_future(converse(incarnations, node_settings, self._requests(), cast(Call, self)))
 
     async def _open(self, _ref: object, agent: str) -> Session:
         self._session.check_agent(agent)

@@ -330,6 +330,21 @@ async def test_a_client_that_does_not_read_is_slowed_down_and_harms_nobody(actor
     assert_gapless(slow.events, 0)
 
 
+async def test_a_node_that_must_not_merge_sends_every_event_alone_live_and_again(actor: Actor) -> None:
+    for _ in range(2):
+        conversation = FakeConversation(actor.session, merge_bytes=0)
+        conversation.reads.clear()
+        conversation.open()
+        conversation.turn("a", "hello")
+        conversation.close()
+        await actor.until_told(lambda: "turn_completed a" in actor.kinds)
+        conversation.reads.set()
+        await conversation.served
+        assert all(len(response.events) <= 1 for response in conversation.responses)
+        texts = [event.text_delta.text for event in conversation.of("text_delta")]
+        assert texts == list("hello")
+
+
 async def test_a_cancel_and_an_interrupt_are_told_on_the_stream(held: Actor, stage: Stage) -> None:
     conversation = FakeConversation(held.session)
     conversation.open()

@@ -225,6 +225,47 @@ def test_one_read_returns_at_most_so_many_bytes_and_a_larger_event_alone() -> No
     assert reads[-2:] == [["turn_completed"], ["turn_started"]]
 
 
+@given(writes, st.one_of(st.just(0), st.integers(1, 40_000)), st.data())
+def test_a_read_is_within_any_bound_or_one_event_that_was_made_larger(
+    given_writes: Writes, merge_bytes: int, data: st.DataObject
+) -> None:
+    log = EventLog(Epoch(1), ROOM)
+    written = write(log, given_writes)
+    start = reached = data.draw(st.integers(0, len(written)))
+    events: list[Event] = []
+    while reached < log.head_seq:
+        reached, more = log.read(reached, merge_bytes=merge_bytes)
+        assert reached == more[-1].seq
+        if sum(event.ByteSize() for event in more) > merge_bytes:
+            (event,) = more
+            assert event.seq == first_seq(event)
+        events += more
+    assert_covers(events, written, start + 1, len(written))
+
+
+def test_with_no_room_for_merging_a_read_is_one_event_as_it_was_made() -> None:
+    log = EventLog(Epoch(1), ROOM)
+    log.append(started("t"))
+    for i in range(3):
+        log.append_text("t", 1, i, str(i))
+    reads = [log.read(after_seq, merge_bytes=0) for after_seq in range(4)]
+    assert [reached for reached, _ in reads] == [1, 2, 3, 4]
+    assert [[event.text_delta.text for event in events] for _, events in reads] == [[""], ["0"], ["1"], ["2"]]
+    assert not any(event.HasField("first_seq") for _, events in reads for event in events)
+
+
+def test_a_backlog_of_words_fills_every_read_with_one_event() -> None:
+    log = EventLog(Epoch(1), ROOM)
+    for i in range(10_000):
+        log.append_text("t" * 128, 1, i * 6, "token ")
+    reads, reached = [], 0
+    while reached < log.head_seq:
+        reached, events = log.read(reached)
+        reads.append([event.ByteSize() for event in events])
+    assert [len(sizes) for sizes in reads] == [1] * 4
+    assert all(0.98 * READ_BYTES < sizes[0] <= READ_BYTES for sizes in reads[:-1])
+
+
 def test_memory_is_bounded_the_oldest_go_first_and_a_gap_says_so() -> None:
     log = EventLog(Epoch(1), 64 << 10)
     for i in range(400):
