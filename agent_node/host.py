@@ -66,6 +66,10 @@ class Host:
         """How many sessions this node owns."""
         return len(self._sessions)
 
+    def __contains__(self, ref: object) -> bool:
+        """Whether this node has the session, or is about to."""
+        return ref in self._sessions or (isinstance(ref, SessionRef) and ref in self._activations)
+
     @property
     def running_turns(self) -> int:
         """How many sessions run a turn."""
@@ -83,7 +87,7 @@ class Host:
             # Refused before the activation, which others may share who ask for another agent.
             if ref not in self._activations and (refusal := self._refusal(agent)) is not None:
                 # Only a session that nobody holds may be refused; another node's is answered with where it is.
-                await self._claims.raise_if_held_elsewhere(ref)
+                await self._claims.disclaim(ref)
                 raise refusal
             session = await self._activations.get(ref, lambda: self._activate(ref, agent))
         session.check_agent(agent)

@@ -25,9 +25,10 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
-from agentring.errors import NodeFenced
+from agentring.errors import CoordinatorUnavailable, NodeFenced
 
 _SWEEP_S = 1.0
+_CLAIMS_SWEEP_S = 30.0
 
 _log = structlog.get_logger()
 
@@ -53,6 +54,7 @@ class Incarnation:
         store = MemoryStore(max_history_turns=settings.max_history_turns)
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks)
         self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
+        self._claims = claims
         self._clock = clock
         self._audit = audit
 
@@ -62,6 +64,15 @@ class Incarnation:
             await self._clock.sleep(_SWEEP_S)
             await self.host.bury_tombstones()
             await self.task_runs.forget_ended()
+
+    async def sweep_claims(self) -> None:
+        """Gives up what was claimed unnoticed, until cancelled."""
+        while True:
+            await self._clock.sleep(_CLAIMS_SWEEP_S)
+            try:
+                await self._claims.sweep(lambda ref: ref in self.host or ref in self.task_runs)
+            except CoordinatorUnavailable:
+                _log.info("claims_not_swept")  # the next one will
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, ends the streams, and gives the lease up."""
@@ -146,7 +157,7 @@ class Incarnations:
     async def _live(self, registration: Registration, joined: asyncio.Event) -> None:
         """From the registration to its end."""
         async with asyncio.TaskGroup() as tasks:
-            claims = Claims(self._etcd, self._keys, registration)
+            claims = Claims(self._etcd, self._keys, registration, tasks, timeout_s=self._settings.etcd_timeout_s)
             incarnation = Incarnation(
                 registration, claims, self._agents, self._clock, self._audit, self._settings, tasks
             )
@@ -154,6 +165,7 @@ class Incarnations:
                 tasks.create_task(registration.lease.keep()),
                 tasks.create_task(self._watch_own_key(registration)),
                 tasks.create_task(incarnation.sweep()),
+                tasks.create_task(incarnation.sweep_claims()),
             ]
             self._audit.incarnation = registration.incarnation
             self._audit.write("joined")
