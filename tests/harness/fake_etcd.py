@@ -120,7 +120,7 @@ class FakeEtcd:
             for op in txn.success if holds else txn.failure:
                 match op:
                     case Put():
-                        if op.lease_id not in self.leases:
+                        if op.lease_id and op.lease_id not in self.leases:
                             raise EtcdLeaseNotFound
                         before = self.kvs.get(op.key)
                         created = before.create_revision if before is not None else next_revision
@@ -159,7 +159,8 @@ class _Client(EtcdClient):
         return result  # type: ignore[no-any-return]
 
     async def txns(self, txns: Sequence[Txn], *, timeout_s: float | None = None) -> list[TxnResult]:
-        return await self._fake.ask("txns", lambda: self._fake.txns(txns))  # type: ignore[no-any-return]
+        name = "txn" if len(txns) == 1 else "txns"
+        return await self._fake.ask(name, lambda: self._fake.txns(txns))  # type: ignore[no-any-return]
 
     async def get(self, key: str) -> KeyValue | None:
         return await self._fake.ask("get", lambda: self._fake.kvs.get(key))  # type: ignore[no-any-return]
