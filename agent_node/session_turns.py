@@ -12,6 +12,7 @@ words may be told meanwhile; the number that it got then goes to the store with 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -223,6 +224,7 @@ class SessionTurns:
     ) -> tuple[StoredTurn, int]:
         turn = self._turns[turn_id]
         event.turn_id, event.attempt, event.epoch = turn_id, turn.attempt, self._ownership.epoch
+        event.time.FromNanoseconds(time.time_ns())
 
         async def write() -> int:
             nonlocal turn
