@@ -113,11 +113,10 @@ class Host:
         return stored
 
     async def close(self, session: Session) -> None:
-        """Closes a session. In a volatile store its claim stays as its tombstone, so that no other node can make it
-        anew meanwhile; a durable one keeps the tombstone itself."""
+        """Closes a session. Its story can be read as long as it stays here: in a durable store, which keeps its
+        tombstone, until it is passivated; in a volatile one its claim is its tombstone, so that no other node can make
+        it anew meanwhile."""
         await session.close(self._clock.now_s())
-        if self._store.durable:
-            await self._give_up(session)
 
     async def passivate(self, session: Session) -> None:
         """Checkpoints an idle session and gives it up; one that is not idle any more stays."""
@@ -147,6 +146,8 @@ class Host:
 
     async def bury_tombstones(self) -> None:
         """Gives up the closed sessions whose ids have rested long enough."""
+        if self._store.durable:
+            return  # passivation comes sooner
         due_s = self._clock.now_s() - self._settings.tombstone_s
         closed = [session for session in self._sessions.values() if session.closed_at_s is not None]
         for session in closed:
@@ -240,7 +241,7 @@ class Host:
         return stored.agent if stored is not None else ""
 
     async def _depart(self, session: Session) -> None:
-        if await session.passivate():
+        if session.closed_at_s is not None or await session.passivate():
             await self._give_up(session)
             self._env.audit.write("passivated", session.ref, epoch=session.claim.epoch)
 

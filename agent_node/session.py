@@ -114,7 +114,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether all its turns have ended and no stream is attached."""
-        return self._idle.is_set() and not self.log.readers and not self.closed
+        return self._idle.is_set() and not self.log.readers
 
     def check_agent(self, agent: str) -> None:
         """Raises AgentMismatch unless `agent` is empty or the one it is bound to."""
