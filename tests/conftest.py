@@ -1,8 +1,10 @@
 """Fixtures of all tests: one etcd for each test process, and clusters on it."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -11,6 +13,7 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.etcd import EtcdProcess
+from harness.postgres import PostgresProcess, find_programs
 
 # How long one example takes depends on what else runs on the machine.
 hypothesis.settings.register_profile("agentring", deadline=None)
@@ -65,3 +68,31 @@ def make_cluster(etcd_url: str, tmp_path: Path) -> Iterator[Callable[..., Cluste
     finally:
         for cluster in clusters:
             cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresProcess]:
+    """A real PostgreSQL, shared; each test has a database of its own in it."""
+    with _postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresProcess]:
+    """A real PostgreSQL of the test's own, to stop and start."""
+    with _postgres() as server:
+        yield server
+
+
+@contextmanager
+def _postgres() -> Iterator[PostgresProcess]:
+    if find_programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    directory = Path(tempfile.mkdtemp(prefix="agentring-postgres-"))
+    directory.chmod(0o755)  # its server is another user's
+    server = PostgresProcess(directory / "server")
+    try:
+        yield server
+    finally:
+        server.stop(signal.SIGQUIT)  # at once: nothing of it is needed any more
+        shutil.rmtree(directory)

@@ -68,7 +68,7 @@ async def test_a_turn_is_stored_before_it_is_told() -> None:
         ("commit_turn", ["turn_accepted a", "turn_started a", "text_delta a", "state_changed a"]),
     ]
     assert_gapless(actor.events(), 0)
-    assert [turn.state for turn in store.turns] == [TURN_STATE_ACCEPTED, TURN_STATE_COMPLETED]
+    assert [turn.state for turn in store.turns] == [TURN_STATE_RUNNING, TURN_STATE_COMPLETED]
     assert [turn.accepted_seq for turn in store.turns] == [1, 1]
     assert [turn.end_seq for turn in store.turns] == [None, 5]
     assert actor.audit.lines == [("turn_accepted", "a"), ("turn_started", "a"), ("turn_committed", "a")]
@@ -392,8 +392,7 @@ async def test_a_session_whose_store_fails_fails_and_nobody_is_told_what_is_not_
                 with pytest.raises(type(error)):
                     await actor.session.close(0.0)
         await asyncio.wait([actor.runner])
-        assert isinstance(actor.failure, ExceptionGroup)
-        assert actor.failure.exceptions == (error,)
+        assert actor.failure is error
         assert store.calls[-1] == method  # nothing is written after it
         assert not any("completed" in line or "accepted c" in line for line in actor.kinds)
         with pytest.raises(type(error)):
@@ -531,8 +530,7 @@ async def test_past_the_fence_nothing_is_started_stored_or_told(stage: Stage) ->
                 await call
         stage.go.set()
         await asyncio.wait([actor.runner])
-        assert isinstance(actor.failure, ExceptionGroup)
-        assert [type(error) for error in actor.failure.exceptions] == [NodeFenced]
+        assert isinstance(actor.failure, NodeFenced)
         assert (actor.store.calls, actor.kinds, stage.runs) == (calls, kinds, 1)
 
 
