@@ -6,7 +6,8 @@ again as a new incarnation, with nothing of the old one; `Incarnations` is what 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
+from typing import Any, TypeVar
 
 import structlog
 
@@ -28,6 +29,11 @@ from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registrati
 from agentring.errors import NodeFenced
 
 _SWEEP_S = 1.0
+_FIRST_REJOIN_S = 0.25
+_LONGEST_REJOIN_S = 2.0
+"""Between tries to join again: twice as long after each that failed."""
+
+T = TypeVar("T")
 
 _log = structlog.get_logger()
 
@@ -122,16 +128,20 @@ class Incarnations:
 
         Raises EtcdError and NodeIdTaken if the first join fails; later ones are tried again until they succeed.
         """
+        wait_s = _FIRST_REJOIN_S
         while not self._stopping.is_set():
             try:
-                registration = await self._join(identity)
+                registration = await self._unless_stopping(self._join(identity))
             except (EtcdError, NodeIdTaken) as error:
                 if not joined.is_set():
                     raise
-                _log.warning("join_failed", error=str(error))
-                await self._clock.sleep(1.0)
+                _log.warning("join_failed", error=str(error), again_in_s=wait_s)
+                await self._unless_stopping(self._clock.sleep(wait_s))
+                wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
                 continue
-            await self._live(registration, joined)
+            if registration is not None:
+                wait_s = _FIRST_REJOIN_S
+                await self._live(registration, joined)
 
     async def _join(self, identity: NodeIdentity) -> Registration:
         return await join(
@@ -141,7 +151,22 @@ class Incarnations:
             identity,
             ttl_s=self._settings.lease_ttl_s,
             timeout_s=self._settings.join_timeout_s,
+            history=self._membership.history,
         )
+
+    async def _unless_stopping(self, step: Coroutine[Any, Any, T]) -> T | None:
+        """The step's result; None: the node stops, and the step was cancelled."""
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(self._stopping.wait())
+            taking = asyncio.ensure_future(step)  # its error is the caller's, not the group's
+            try:
+                await asyncio.wait([taking, stopping], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                if not taking.done():
+                    taking.cancel()
+                    await asyncio.wait([taking])
+        return None if taking.cancelled() else taking.result()
 
     async def _live(self, registration: Registration, joined: asyncio.Event) -> None:
         """From the registration to its end."""
@@ -153,6 +178,7 @@ class Incarnations:
             background = [
                 tasks.create_task(registration.lease.keep()),
                 tasks.create_task(self._watch_own_key(registration)),
+                tasks.create_task(self._watch_history(registration)),
                 tasks.create_task(incarnation.sweep()),
             ]
             self._audit.incarnation = registration.incarnation
@@ -200,3 +226,7 @@ class Incarnations:
         while True:
             snapshot = await self._membership.next(snapshot)
             registration.compare_with(snapshot)
+
+    async def _watch_history(self, registration: Registration) -> None:
+        await self._membership.closed.wait()
+        registration.lease.fence(FenceReason.HISTORY_BROKEN)

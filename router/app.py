@@ -17,7 +17,6 @@ from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
-from agentring.cluster.registration import ensure_meta
 from agentring.ids import NodeId
 from agentring.rpc.server import Server
 from agentring.v1 import cluster_pb2, session_pb2, task_pb2
@@ -44,15 +43,15 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
     clock, keys = BootClock(), Keys(settings.cluster)
     with tempfile.TemporaryDirectory(prefix="agentring-router-") as socket_dir:
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
-            meta = await ensure_meta(etcd, keys)
             membership = Membership(etcd, keys, clock)
+            await membership.history.begin()
             view = RingView(membership)
             own_address = f"unix:{Path(socket_dir) / 'services.sock'}"
             own_services = Server(
                 own_address,
                 {
                     cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]: ClusterService(
-                        view, membership, etcd, keys, meta.generation
+                        view, membership, etcd, keys
                     )
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
