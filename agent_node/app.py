@@ -12,17 +12,23 @@ from contextlib import ExitStack
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
 from agent_node.data_dir import DataDir, boot_id
 from agent_node.incarnation import Incarnations
+from agent_node.metrics import NodeMetrics
+from agent_node.observed_audit import ObservedAudit
 from agent_node.registry import load_agents
 from agent_node.services.node import NodeService
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
+from agent_node.watchdog import Watchdog, end_process
 from agentring.cluster.clock import BootClock
+from agentring.cluster.condition import Condition, ConditionBoard
+from agentring.cluster.coordinator import CoordinatorProbe
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
+from agentring.rpc import metrics
 from agentring.rpc.server import Server
 from agentring.v1 import node_pb2, session_pb2, task_pb2
 
@@ -45,7 +51,9 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
             stack.callback(file_audit.close)
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
-            incarnations = Incarnations(etcd, keys, membership, agents, clock, audit, settings)
+            board = ConditionBoard()
+            observed = ObservedAudit(audit, board)
+            incarnations = Incarnations(etcd, keys, membership, agents, clock, observed, settings)
             server = Server(
                 settings.listen,
                 {
@@ -65,22 +73,27 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 boot_id=boot_id(),
                 data_uuid=data_dir.uuid,
             )
+            board.on_change(lambda: server.set_condition(board.condition.serves, board.trouble is None))
+            if settings.metrics_listen is not None:
+                metrics.serve(NodeMetrics(board, observed, incarnations), settings.metrics_listen)
+            stack.enter_context(Watchdog(lambda: incarnations.lease, clock, end_process))
             await server.start()
             try:
                 async with asyncio.TaskGroup() as group:
                     watching = group.create_task(membership.run())
+                    probing = group.create_task(CoordinatorProbe(etcd, keys, clock, board).run())
                     joined = asyncio.Event()
                     living = group.create_task(incarnations.run(identity, joined))
                     await _first_of(group, joined, stop)
                     if joined.is_set():
-                        server.set_serving(True)
                         ready(server.address)
                         await stop.wait()
-                        server.set_serving(False)
+                        board.enter(Condition.DRAINING)
                         incarnations.stop()
                         await asyncio.wait([living])
                     living.cancel()
                     watching.cancel()
+                    probing.cancel()
             finally:
                 await server.stop(_STOP_GRACE_S)
 

@@ -69,7 +69,7 @@ class Host:
     @property
     def running_turns(self) -> int:
         """How many sessions run a turn."""
-        return sum(session.running_turn_id is not None for session in self._sessions.values())
+        return sum(session.running_turn_id is not None for session in tuple(self._sessions.values()))
 
     async def open(self, ref: SessionRef, agent: str) -> Session:
         """The session, claimed and activated if need be.

@@ -23,7 +23,7 @@ from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.keys import Keys
-from agentring.cluster.lease import FenceReason
+from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
 from agentring.errors import NodeFenced
@@ -111,6 +111,8 @@ class Incarnations:
         self._settings = settings
         self._current: Incarnation | None = None
         self._stopping = asyncio.Event()
+        self._renewals_failed = 0
+        """Of the incarnations that are over."""
 
     @property
     def current(self) -> Incarnation:
@@ -118,6 +120,18 @@ class Incarnations:
         if self._current is None:
             raise NodeFenced
         return self._current
+
+    @property
+    def lease(self) -> Lease | None:
+        """Of the incarnation at work; None: there is none. Read by the watchdog's thread too."""
+        current = self._current
+        return current.registration.lease if current is not None else None
+
+    @property
+    def renewals_failed(self) -> int:
+        """Renewals that were not acknowledged, of all incarnations."""
+        lease = self.lease
+        return self._renewals_failed + (lease.renewals_failed if lease is not None else 0)
 
     def stop(self) -> None:
         """Lets `run` drain the node and return."""
@@ -193,6 +207,7 @@ class Incarnations:
                 _log.error("fenced", reason=reason)
                 self._audit.write("fenced", reason=reason)
             self._current = None
+            self._renewals_failed += registration.lease.renewals_failed
             incarnation.drop_all()
             if reason is not None:
                 # What is left of the lease would keep our sessions from their next owners until it runs out.

@@ -20,6 +20,7 @@ class NodeSettings(ProcessSettings):
     agent: Words = Field((), description="name=package.module:attribute of an agent to host beside the installed ones")
     weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
     label: Words = Field((), description="key=value, free for operators")
+    metrics_listen: HostPort | None = Field(None, description="host:port for Prometheus")
     audit_log: Path | None = Field(None, description="file that every state transition is appended to")
 
     lease_ttl_s: int = Field(10, ge=2, le=600, description="how long a silent node keeps its sessions")
