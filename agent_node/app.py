@@ -19,6 +19,7 @@ from agent_node.services.node import NodeService
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
+from agent_node.store import opening
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql import SqlStore
 from agent_node.watchdog import Watchdog, end_process
@@ -58,7 +59,14 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
             durable = await _open_store(settings, membership.history)
             board = ConditionBoard()
             observed = ObservedAudit(audit, board)
-            incarnations = Incarnations(etcd, keys, membership, agents, clock, observed, settings, durable)
+
+            async def enter_generation() -> None:
+                if durable is not None:
+                    await opening.enter_generation(durable, _identity(membership.history))
+
+            incarnations = Incarnations(
+                etcd, keys, membership, agents, clock, observed, settings, durable, enter_generation
+            )
             server = Server(
                 settings.listen,
                 {
@@ -105,11 +113,14 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     await durable.close()
 
 
+def _identity(history: ClusterHistory) -> ClusterIdentity:
+    return ClusterIdentity(history.generation, history.cluster_uuid, machine_id(), boot_id())
+
+
 async def _open_store(settings: NodeSettings, history: ClusterHistory) -> SqlStore | None:
-    identity = ClusterIdentity(history.generation, history.cluster_uuid, machine_id(), boot_id())
     return await open_store(
         settings.store_url,
-        identity,
+        _identity(history),
         timeout_s=settings.store_timeout_s,
         max_history_turns=settings.max_history_turns,
     )

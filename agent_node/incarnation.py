@@ -6,7 +6,7 @@ again as a new incarnation, with nothing of the old one; `Incarnations` is what 
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import structlog
@@ -18,6 +18,7 @@ from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryStore, Store
+from agent_node.store.opening import StoreRefused
 from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
@@ -27,7 +28,7 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
-from agentring.errors import NodeFenced
+from agentring.errors import NodeFenced, StoreUnavailable
 
 _SWEEP_S = 1.0
 _FIRST_REJOIN_S = 0.25
@@ -115,9 +116,11 @@ class Incarnations:
         audit: AuditLog,
         settings: NodeSettings,
         durable: Store | None,
+        enter_generation: Callable[[], Awaitable[None]],
     ) -> None:
-        """One for a process. durable: as Incarnation's."""
+        """One for a process. durable: as Incarnation's; enter_generation: lets it follow the cluster's generation."""
         self._durable = durable
+        self._enter_generation = enter_generation
         self._etcd = etcd
         self._keys = keys
         self._membership = membership
@@ -156,13 +159,14 @@ class Incarnations:
     async def run(self, identity: NodeIdentity, joined: asyncio.Event) -> None:
         """Joins as `identity`, serves, and joins again after each fence, until `stop`. Sets `joined` the first time.
 
-        Raises EtcdError and NodeIdTaken if the first join fails; later ones are tried again until they succeed.
+        Raises EtcdError, NodeIdTaken, StoreRefused and StoreUnavailable if the first join fails; later ones are tried
+        again until they succeed.
         """
         wait_s = _FIRST_REJOIN_S
         while not self._stopping.is_set():
             try:
                 registration = await self._unless_stopping(self._join(identity))
-            except (EtcdError, NodeIdTaken) as error:
+            except (EtcdError, NodeIdTaken, StoreRefused, StoreUnavailable) as error:
                 if not joined.is_set():
                     raise
                 _log.warning("join_failed", error=str(error), again_in_s=wait_s)
@@ -174,6 +178,8 @@ class Incarnations:
                 await self._live(registration, joined)
 
     async def _join(self, identity: NodeIdentity) -> Registration:
+        await self._membership.history.begin()
+        await self._enter_generation()
         return await join(
             self._etcd,
             self._keys,

@@ -103,6 +103,12 @@ class Lease:
         if self._reason is not None:
             raise NodeFenced
 
+    def check_delivery(self) -> None:
+        """As `check`, for delivering what was written while the lease stood: passes once the holder has given it up by
+        itself, as a drained node does, which still owes its readers their last events."""
+        if self._reason is not FenceReason.REVOKED:
+            self.check()
+
     def fence(self, reason: FenceReason) -> None:
         """Stops the holder now; the first reason stays."""
         if self._reason is None:
