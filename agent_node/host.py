@@ -75,7 +75,7 @@ class Host:
     @property
     def running_turns(self) -> int:
         """How many sessions run a turn."""
-        return sum(session.running_turn_id is not None for session in self._sessions.values())
+        return sum(session.running_turn_id is not None for session in tuple(self._sessions.values()))
 
     async def open(self, ref: SessionRef, agent: str) -> Session:
         """The session, claimed and activated if need be.
@@ -180,6 +180,7 @@ class Host:
             claim = await self._claims.claim(ref)
             self._env.audit.write("claimed", ref, epoch=claim.epoch)
             try:
+                self._env.lease.check()  # before the store is written to, however long the claim took
                 return claim, await self._store.activate(self._env.ownership(ref, claim.epoch), agent_name)
             except Exception as error:
                 # Whether the epoch was raised is unknown, and none is raised twice: the claim is put again first.

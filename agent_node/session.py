@@ -121,6 +121,10 @@ class Session:
         if agent not in ("", self.stored.agent):
             raise AgentMismatch(self.stored.agent)
 
+    def check_delivery(self) -> None:
+        """Raises NodeFenced from the fence on: a node that was frozen tells nobody anything more."""
+        self._env.lease.check_delivery()
+
     def turn(self, turn_id: str) -> StoredTurn:
         """Raises TurnNotFound."""
         return self._turns.get(turn_id)

@@ -79,7 +79,7 @@ class TaskRuns:
     @property
     def running(self) -> int:
         """How many runs are under way."""
-        return sum(not run.has_ended for run in self._runs.values())
+        return sum(not run.has_ended for run in tuple(self._runs.values()))
 
     async def run(
         self,

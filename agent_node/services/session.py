@@ -128,6 +128,7 @@ class SessionService:
             turn_id=turn_id,
             heartbeat_s=settings.heartbeat_s,
             merge_bytes=settings.merge_bytes,
+            check=session.check_delivery,
         )
 
     async def _submit(

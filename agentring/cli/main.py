@@ -4,6 +4,7 @@ import sys
 
 import typer
 
+from agentring.cli import admin
 from agentring.cli.chat import chat
 from agentring.cli.errors import CommandError
 from agentring.cli.locate import locate
@@ -20,6 +21,7 @@ app = typer.Typer(
 )
 for command in (up, chat, status, locate, ring):
     app.command()(command)
+app.add_typer(admin.app, name="admin")
 
 
 def main() -> None:

@@ -35,6 +35,14 @@ class EtcdCompacted(EtcdError):
     """The revision to watch from is no longer kept."""
 
 
+class EtcdSilent(EtcdError):
+    """A watch said nothing for too long, not even when it was asked to."""
+
+
+class EtcdHistoryBroken(EtcdError):
+    """etcd's data went back in time, or are another cluster's: nothing that it says counts until an operator acts."""
+
+
 def from_rpc_error(error: Exception) -> EtcdError:
     """The typed error of a failed call; etcd tells some of them apart only by the text of the status."""
     if not isinstance(error, grpc.RpcError):

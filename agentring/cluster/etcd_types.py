@@ -24,6 +24,8 @@ class Compare:
     key: str
     field: Literal["create", "mod"]
     revision: int
+    prefix: bool = False
+    """It must hold of every key that begins with `key`; with revision 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,12 @@ from router.ring_view import RingView
 class ClusterService:
     """The service's methods; see protos/agentring/v1/cluster.proto. DrainNode is not served yet."""
 
-    def __init__(self, view: RingView, membership: Membership, etcd: EtcdClient, keys: Keys, generation: int) -> None:
-        """generation: of the cluster's meta record."""
+    def __init__(self, view: RingView, membership: Membership, etcd: EtcdClient, keys: Keys) -> None:
+        """view: the ring that is told; membership: what it is built from."""
         self._view = view
         self._membership = membership
         self._etcd = etcd
         self._keys = keys
-        self._generation = generation
 
     async def ListNodes(self, _request: cluster_pb2.ListNodesRequest, _call: Call) -> cluster_pb2.ListNodesResponse:
         """The nodes of the snapshot that the current ring was built from."""
@@ -54,7 +53,7 @@ class ClusterService:
         """What the ring proposes and what the claim says."""
         tenant = request.tenant_id or call.metadata.get(metadata.TENANT_ID, "")
         ref = parse_session(tenant, request.session_id)
-        owner = await read_owner(self._etcd, self._keys, self._generation, ref)
+        owner = await read_owner(self._etcd, self._keys, self._membership.history.generation, ref)
         return self._explain(ref, request.agent, owner)
 
     async def WatchCluster(self, _request: cluster_pb2.WatchClusterRequest, call: Call) -> None:
