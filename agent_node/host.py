@@ -133,11 +133,14 @@ class Host:
         return list(self._sessions.values())
 
     async def drain(self, timeout_s: float) -> None:
-        """Activates nothing more and drains every session at the same time."""
+        """Activates nothing more, and gives each session up as soon as it has drained, so that its next owner need not
+        wait for the others. Returns once nothing is claimed or being claimed."""
         self._draining = True
         async with asyncio.TaskGroup() as group:
-            for session in self._sessions.values():
+            for session in self.sessions:
                 group.create_task(self._drain(session, timeout_s))
+        await self._activations.all_ended()
+        await self._departures.all_ended()
 
     def drop_all(self, error: AgentringError) -> None:
         """Ends every session at once: its streams end with the error, its turns are cancelled, nothing is stored."""
@@ -234,6 +237,7 @@ class Host:
         except Exception:  # it has failed meanwhile; the others' drains go on
             _log.warning("session_drain_failed", exc_info=True)
             session.drop(NodeDraining())
+        await self._give_up(session)
 
     async def _owned(self, ref: SessionRef) -> Session | None:
         if ref in self._departures:
