@@ -4,11 +4,11 @@ Guarantees that what `start` started has ended after `stop`. Also what an operat
 fill it up and make room again.
 """
 
-import asyncio
 import json
 import os
 import shutil
 import signal
+import subprocess
 import time
 import urllib.request
 from contextlib import suppress
@@ -17,7 +17,7 @@ from pathlib import Path
 from aetcd import rpc
 from grpc import aio
 
-from agentring.cli.embedded_etcd import Version, ask_version, find_program
+from agentring.cli.embedded_etcd import Version, find_program, parse_version
 from harness.processes import READY_S, Process, free_port
 
 SAFE: Version = (3, 5, 21)
@@ -52,7 +52,8 @@ class Etcd:
     def __init__(self, program: Path, directory: Path, members: int, *, quota_bytes: int | None = None) -> None:
         """program: the binary; directory: of data and logs."""
         self.program = program
-        self.version = asyncio.run(ask_version(program))
+        printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
+        self.version = parse_version(printed) or (0, 0, 0)
         self._quota_bytes = quota_bytes
         self.members = [Member(f"etcd{number + 1}", directory) for number in range(members)]
 
@@ -97,8 +98,6 @@ class Etcd:
         """Ends every member."""
         for member in self.members:
             if member.process is not None:
-                with suppress(ProcessLookupError):
-                    os.kill(member.process.pid, signal.SIGCONT)
                 member.process.stop(signal.SIGKILL)
             shutil.rmtree(member.directory, ignore_errors=True)
 
@@ -116,9 +115,7 @@ class Etcd:
         async with _channel(self.urls[0]) as channel:
             stub = rpc.KVStub(channel)
             now = await stub.Range(rpc.RangeRequest(key=b"/"), timeout=_CALL_S)
-            await stub.Compact(
-                rpc.CompactionRequest(revision=now.header.revision, physical=True), timeout=_CALL_S
-            )
+            await stub.Compact(rpc.CompactionRequest(revision=now.header.revision, physical=True), timeout=_CALL_S)
 
     async def lease_of(self, key: str) -> int:
         """The lease that a key hangs on; 0: there is no such key."""

@@ -6,7 +6,6 @@ was cut comes through when it is mended, as TCP would send it again. Runs on the
 """
 
 import asyncio
-from collections.abc import Callable
 from contextlib import suppress
 
 _READ_BYTES = 64 << 10
@@ -17,14 +16,15 @@ _LANDS_S = 0.1
 class Link:
     """One way to one address. Resource handling: `start`, `stop`."""
 
-    def __init__(self, to: Callable[[], str]) -> None:
-        """to: where it leads, as host:port, asked at each connection."""
+    def __init__(self, to: str) -> None:
+        """to: where it leads, as host:port."""
         self._to = to
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._forth, self._back = asyncio.Event(), asyncio.Event()
         self._lose: bytes | None = None
+        self._losses_left = 0
         self.lost = 0
         """How many replies were lost."""
         self.address = ""
@@ -33,7 +33,7 @@ class Link:
     async def start(self) -> None:
         """Listens on a free port of loopback; `address` says which."""
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = "127.0.0.1:{}".format(self._server.sockets[0].getsockname()[1])
+        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Closes everything."""
@@ -61,9 +61,9 @@ class Link:
         for writer in self._writers:
             writer.transport.abort()
 
-    def lose_replies(self, marker: bytes | None) -> None:
-        """From now on a request that contains these bytes goes forth, but its connection breaks before any reply."""
-        self._lose = marker
+    def lose_reply(self, marker: bytes) -> None:
+        """The next request that contains these bytes goes forth, but its connection breaks before the reply comes."""
+        self._lose, self._losses_left = marker, 1
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -73,7 +73,7 @@ class Link:
         other: asyncio.StreamWriter | None = None
         try:
             await self._forth.wait()
-            host, _, port = self._to().rpartition(":")
+            host, _, port = self._to.rpartition(":")
             answers, other = await asyncio.open_connection(host, int(port))
             self._writers.add(other)
             silent = asyncio.Event()
@@ -102,7 +102,8 @@ class Link:
             await passable.wait()
             if silent.is_set() and not watched:
                 continue
-            if watched and self._lose is not None and self._lose in data:
+            if watched and self._losses_left and self._lose is not None and self._lose in data:
+                self._losses_left -= 1
                 silent.set()
             writer.write(data)
             await writer.drain()

@@ -1,0 +1,236 @@
+"""The cluster under test: etcd, nodes and routers as processes, every way between them a link that can fail.
+
+Guarantees that everything has ended after `stop`. A node is reached by routers through a link, and reaches each member
+of etcd through a link; so does a router. Starting and stopping block and are done on threads, because the links live on
+the event loop.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.cluster import until_sees
+from harness.processes import Process, free_port
+from scripts.chaosing.audit_files import AuditFiles, until
+from scripts.chaosing.etcd import Etcd
+from scripts.chaosing.evidence import Mark, now_ns
+from scripts.chaosing.links import Link
+
+ROOT = Path(__file__).parents[2]
+AGENT = "counting"
+EXIT_S = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a world is made of."""
+
+    etcd: Path
+    """The binary."""
+    ttl_s: int = 3
+    nodes: int = 3
+    routers: int = 2
+    members: int = 1
+    quota_bytes: int | None = None
+    alter: tuple[str, ...] = ()
+    """Names of alterations.py, for every node."""
+    node_flags: tuple[str, ...] = ()
+    router_flags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Host:
+    """A node or a router and its links."""
+
+    name: str
+    port: int
+    etcd_links: list[Link]
+    """One to each member."""
+    link: Link
+    """How others reach it."""
+    process: Process | None = None
+    flags: tuple[str, ...] = field(default=())
+
+    @property
+    def running(self) -> Process:
+        """Its process, which may have ended."""
+        assert self.process is not None
+        return self.process
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal; one that has ended does not mind."""
+        if self.running.returncode is None:
+            self.running.send(number)
+
+    def cut_etcd(self, *, forth: bool = True, back: bool = True) -> None:
+        """Cuts it off from every member."""
+        for link in self.etcd_links:
+            link.cut(forth=forth, back=back)
+
+    def mend(self) -> None:
+        """Mends all its links."""
+        for link in (*self.etcd_links, self.link):
+            link.mend()
+
+
+class World:
+    """Resource handling: `start`, `stop`."""
+
+    def __init__(self, plan: Plan, directory: Path) -> None:
+        """directory: of data and logs."""
+        self.plan = plan
+        self.directory = directory
+        self.cluster = f"chaos-{uuid.uuid4().hex[:8]}"
+        self.etcd = Etcd(plan.etcd, directory, plan.members, quota_bytes=plan.quota_bytes)
+        self.audit = AuditFiles(directory)
+        self.nodes: dict[str, Host] = {}
+        self.routers: dict[str, Host] = {}
+        self.marks: list[Mark] = []
+        self._extra: list[Process] = []
+
+    async def start(self) -> None:
+        """Starts everything, and returns when every router sees every node."""
+        await asyncio.to_thread(self.etcd.start)
+        for number in range(self.plan.nodes):
+            self.nodes[f"n{number + 1}"] = await self._host(f"n{number + 1}")
+        await asyncio.gather(*(self.start_node(name) for name in self.nodes))
+        for number in range(self.plan.routers):
+            self.routers[f"r{number + 1}"] = await self._host(f"r{number + 1}")
+        await asyncio.gather(*(self._start_router(router) for router in self.routers.values()))
+
+    async def stop(self) -> None:
+        """Ends everything; nodes drain first, so that their logs tell why they ended."""
+        hosts = [*self.nodes.values(), *self.routers.values()]
+        for host in hosts:
+            host.mend()
+            if host.process is not None:
+                host.signal(signal.SIGTERM)
+                host.signal(signal.SIGCONT)
+        processes = [*(host.process for host in hosts if host.process is not None), *self._extra]
+        await asyncio.gather(*(asyncio.to_thread(process.stop) for process in processes))
+        for host in hosts:
+            for link in (*host.etcd_links, host.link):
+                await link.stop()
+        await asyncio.to_thread(self.etcd.stop)
+
+    def mark(self, what: str, node: str = "") -> int:
+        """Notes that something is being done; when."""
+        mark = Mark(now_ns(), what, node)
+        self.marks.append(mark)
+        return mark.t_ns
+
+    async def start_node(self, name: str) -> None:
+        """Starts a node, also one that has ended, and returns when it has joined."""
+        node = self.nodes[name]
+        node.process = self.spawn_node(name)
+        await asyncio.to_thread(node.process.ready_line)
+
+    async def add_node(self, name: str) -> None:
+        """As start_node, for one that is not there yet."""
+        self.nodes[name] = await self._host(name)
+        await self.start_node(name)
+
+    async def end_node(self, name: str, number: signal.Signals) -> int:
+        """Ends a node with a signal; its exit status, once it has."""
+        node = self.nodes[name]
+        node.signal(number)
+        return await asyncio.to_thread(node.running.wait, EXIT_S)
+
+    async def restart_if_ended(self, name: str) -> None:
+        """Starts a node that has ended itself."""
+        if self.nodes[name].running.returncode is not None:
+            self.mark("killed", name)
+            await self.start_node(name)
+
+    async def freeze(self, name: str, duration_s: float) -> int:
+        """Stops a node's process for so long; when it was let go on."""
+        node = self.nodes[name]
+        self.mark("frozen", name)
+        await asyncio.to_thread(node.running.freeze)
+        await asyncio.sleep(duration_s)
+        thawed_ns = self.mark("thawed", name)
+        node.signal(signal.SIGCONT)
+        return thawed_ns
+
+    async def trigger(self, name: str, within_s: float) -> bool:
+        """Arms a node's failpoint, and returns when the process has stopped there; False: it did not get there."""
+        self.trigger_file(name).touch()
+        try:
+            async with asyncio.timeout(within_s):
+                await until(lambda: self.is_stopped(name))
+        except TimeoutError:
+            self.trigger_file(name).unlink(missing_ok=True)
+            return False
+        return True
+
+    def trigger_file(self, name: str) -> Path:
+        """What arms the node's failpoint, as altered_node.py looks for it."""
+        return self.directory / f"{name}.trigger"
+
+    def is_stopped(self, name: str) -> bool:
+        """Whether the node's process stands still."""
+        stat = Path(f"/proc/{self.nodes[name].running.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
+
+    def spawn_node(self, name: str, *flags: str) -> Process:
+        """Starts a process that is to be the node, without waiting for it."""
+        node = self.nodes[name]
+        module = "scripts.chaosing.altered_node" if self.plan.alter else "agent_node"
+        command = [
+            *(sys.executable, "-P", "-m", module),
+            f"--node-id={name}",
+            f"--cluster={self.cluster}",
+            f"--listen=127.0.0.1:{node.port}",
+            f"--advertise={node.link.address}",
+            f"--data-dir={self.directory / name}",
+            f"--lease-ttl-s={self.plan.ttl_s}",
+            f"--audit-log={self.audit.path(name)}",
+            f"--agent={AGENT}=scripts.chaosing.agents:counting",
+            f"--etcd={_endpoints(node)}",
+            *self.plan.node_flags,
+            *flags,
+        ]
+        env = {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            "CHAOS_ALTER": ",".join(self.plan.alter),
+            "CHAOS_TRIGGER": str(self.trigger_file(name)),
+        }
+        return Process(command, self.directory / f"{name}.log", env)
+
+    def rival(self, name: str, *flags: str) -> Process:
+        """A second process under a node's name. It is ended with the world at the latest."""
+        process = self.spawn_node(name, f"--listen=127.0.0.1:{free_port()}", *flags)
+        self._extra.append(process)
+        return process
+
+    async def _start_router(self, router: Host) -> None:
+        command = [
+            *(sys.executable, "-P", "-m", "router"),
+            f"--listen=127.0.0.1:{router.port}",
+            f"--cluster={self.cluster}",
+            f"--etcd={_endpoints(router)}",
+            *self.plan.router_flags,
+        ]
+        router.process = Process(command, self.directory / f"{router.name}.log", {"PYTHONPATH": str(ROOT)})
+        await asyncio.to_thread(router.process.ready_line)
+        await asyncio.to_thread(until_sees, f"127.0.0.1:{router.port}", self.plan.nodes)
+
+    async def _host(self, name: str) -> Host:
+        port = free_port()
+        host = Host(
+            name,
+            port,
+            [Link(url.removeprefix("http://")) for url in self.etcd.urls],
+            Link(f"127.0.0.1:{port}"),
+        )
+        for link in (*host.etcd_links, host.link):
+            await link.start()
+        return host
+
+
+def _endpoints(host: Host) -> str:
+    return ",".join(f"http://{link.address}" for link in host.etcd_links)
