@@ -31,8 +31,8 @@ def stop_before_write(trigger: Path) -> None:
 
     def stopping(self: Lease) -> None:
         check(self)
-        if trigger.exists() and _called_by(_WRITERS):
-            _stop(trigger)
+        if _called_by(_WRITERS):
+            _stop_if_armed(trigger)
 
     _replace(Lease, "check", stopping)
 
@@ -43,8 +43,7 @@ def stop_in_renewal(trigger: Path) -> None:
 
     async def stopping(self: EtcdClient, lease_id: int, *, timeout_s: float) -> int:
         ttl_s = await keep_alive(self, lease_id, timeout_s=timeout_s)
-        if trigger.exists():
-            _stop(trigger)
+        _stop_if_armed(trigger)
         return ttl_s
 
     _replace(EtcdClient, "keep_alive", stopping)
@@ -108,9 +107,10 @@ ALTERATIONS: dict[str, Alteration] = {
 }
 
 
-def _stop(trigger: Path) -> None:
-    trigger.unlink()
-    os.kill(os.getpid(), signal.SIGSTOP)
+def _stop_if_armed(trigger: Path) -> None:
+    if trigger.exists():
+        trigger.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
 
 
 def _called_by(names: tuple[str, ...]) -> bool:

@@ -50,5 +50,5 @@ class AuditFiles:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Returns once it holds, of something that other processes do. Cancellation: changes nothing."""
-    while not condition():
+    while not condition():  # noqa: ASYNC110  what it waits for is in other processes
         await asyncio.sleep(_POLL_S)

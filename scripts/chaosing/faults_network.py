@@ -82,7 +82,7 @@ async def compaction(scene: Scene) -> None:
     router.mend()
     try:
         async with asyncio.timeout(RING_S):
-            while await _ring_of(world, router.port) != set(world.nodes):
+            while await _ring_of(world, router.port) != set(world.nodes):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     except TimeoutError:
         scene.complaints.append(f"{router.name} has the ring {await _ring_of(world, router.port)} after {RING_S} s")

@@ -100,11 +100,10 @@ def write(outcomes: Sequence[Outcome], directory: Path, about: str) -> Path:
 
 
 def _write_history(evidence: Evidence, path: Path) -> None:
-    told = [("line", evidence.lines), ("call", evidence.calls), ("mark", evidence.marks)]
-    with path.open("w") as file:
-        for kind, records in told:
-            for record in records:
-                file.write(json.dumps({kind: asdict(record)}) + "\n")
+    told = [{"line": asdict(line)} for line in evidence.lines]
+    told += [{"call": asdict(call)} for call in evidence.calls]
+    told += [{"mark": asdict(mark)} for mark in evidence.marks]
+    path.write_text("".join(json.dumps(each) + "\n" for each in told))
 
 
 def _seconds(value: float | None) -> str:

@@ -1,0 +1,41 @@
+"""The mutation controls: each takes one protection away and goes through a fault that it protects from.
+
+The checker must then find what the control says it breaks. Without the mutation the same fault must leave nothing to
+find: that is what tests/chaos/test_faults.py and scripts/chaos run.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scripts.chaosing.checker import Violation
+from scripts.chaosing.run import FAULTS, run_fault
+from scripts.chaosing.world import Plan
+
+_LONG_STEPS = 60
+"""Turns that are still under way when their node goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One protection."""
+
+    mutation: str
+    """Name of alterations.py."""
+    fault: str
+    breaks: frozenset[str]
+    """Rules that it must be caught by."""
+
+
+CONTROLS = {
+    "the fence": Control("no-fence", "pause-long", frozenset({"I1", "stickiness"})),
+    "never extended late": Control("extend-late", "pause-in-renewal", frozenset({"I1"})),
+}
+
+
+async def run_control(control: Control, etcd: Path) -> list[Violation]:
+    """The violations that the checker found."""
+    # The fault's own failpoint is part of the mutation.
+    fault = replace(FAULTS[control.fault], alter=(), steps=_LONG_STEPS)
+    plan = Plan(etcd, alter=(control.mutation,))
+    outcome = await run_fault(fault, plan, seed=1, seconds=1, sessions=8, tasks=0, cycles=1)
+    return outcome.violations
