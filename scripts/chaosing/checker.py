@@ -167,7 +167,8 @@ def _numbers(subject: str, calls: list[Call], *, durable: bool) -> Iterator[Viol
 
 
 def at_most_one_run(evidence: Evidence) -> Iterator[Violation]:
-    """I4: one run of a task key at a time, one result. (That no run works on after a later one began is I1.)
+    """I4: one run of a task key (and of a session's turn) at a time, one result. (That no run works on after a later
+    one began is I1.)
 
     A second run, or a second result, needs a reason: the first run's node had to give its claim up, or was killed.
     With a durable store there is no reason for a second result.
@@ -178,10 +179,10 @@ def at_most_one_run(evidence: Evidence) -> Iterator[Violation]:
             if evidence.durable or first.epoch == second.epoch:
                 yield Violation("I4", subject, f"results of epoch {first.epoch} and of {second.epoch}")
     for subject, calls in evidence.calls_by_subject().items():
-        told: dict[int, set[str]] = defaultdict(set)
+        told: dict[tuple[str, int], set[str]] = defaultdict(set)
         for call in calls:
             if call.ok and call.result:
-                told[0 if evidence.durable else call.epoch].add(call.result)
+                told[call.turn, 0 if evidence.durable else call.epoch].add(call.result)
         for results_told in told.values():
             if len(results_told) > 1:
                 yield Violation("I4", subject, f"callers were told {' and '.join(sorted(results_told))}")

@@ -56,6 +56,10 @@ class Traffic:
         """No client begins another turn, or tries again."""
         self._stopped.set()
 
+    def expect_client(self, number: int) -> None:
+        """There will be this one."""
+        self._last_ok_ns[f"c{number}"] = 0
+
     async def close(self) -> None:
         """Ends the connections."""
         for channel in self._channels.values():
@@ -76,7 +80,6 @@ class Traffic:
         client = f"c{number}"
         drawn = random.Random(f"{self._seed}/{client}")
         sessions = 0
-        self._last_ok_ns[client] = 0
         while not self._stopped.is_set():
             sessions += 1
             session_id = f"s-{self._seed}-{number}-{sessions}"
@@ -190,6 +193,7 @@ async def running(
     try:
         async with asyncio.TaskGroup() as group:
             for number in range(sessions):
+                traffic.expect_client(number)
                 group.create_task(traffic.session_client(number, steps=steps, pace_s=pace_s))
             for number in range(tasks):
                 group.create_task(traffic.task_clients(number))

@@ -172,7 +172,7 @@ def test_a_run_that_works_on_after_a_later_one_began_breaks_i1() -> None:
 
 
 def test_callers_of_one_run_who_were_told_different_results_break_i4() -> None:
-    one, other = (call(0, 1, 10, subject=T, result=result) for result in ("x", "y"))
+    one, other = (call(0, 1, 10, subject=T, result=result, turn="-") for result in ("x", "y"))
     assert rules(calls=(one, one)) == []
     assert rules(calls=(one, other)) == ["I4"]
 
