@@ -148,8 +148,10 @@ class Etcd:
             await self.compact()
             stub = rpc.MaintenanceStub(channel)
             await stub.Defragment(rpc.DefragmentRequest(), timeout=_CALL_S)
-            alarm = rpc.AlarmRequest(action=rpc.AlarmRequest.DEACTIVATE, memberID=0, alarm=rpc.NOSPACE)
-            await stub.Alarm(alarm, timeout=_CALL_S)
+            raised = await stub.Alarm(rpc.AlarmRequest(action=rpc.AlarmRequest.GET), timeout=_CALL_S)
+            for alarm in raised.alarms:
+                off = rpc.AlarmRequest(action=rpc.AlarmRequest.DEACTIVATE, memberID=alarm.memberID, alarm=alarm.alarm)
+                await stub.Alarm(off, timeout=_CALL_S)
 
 
 def _channel(url: str) -> aio.Channel:
