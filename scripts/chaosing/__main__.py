@@ -30,6 +30,7 @@ from agentring.cli.errors import CommandError
 from scripts.chaosing import report
 from scripts.chaosing.etcd import SAFE, Etcd, find_etcd
 from scripts.chaosing.fault import Fault
+from scripts.chaosing.namespaces import can_be_made
 from scripts.chaosing.run import FAULTS, Outcome, run_fault
 from scripts.chaosing.world import Plan
 
@@ -46,6 +47,9 @@ def chaos(
     sessions: Annotated[int, typer.Option(min=1, help="Clients with a session each.")] = 12,
     tasks: Annotated[int, typer.Option(min=0, help="Pairs of clients with a task each.")] = 2,
     etcd: Annotated[Path | None, typer.Option(help="The etcd to use.")] = None,
+    namespaces: Annotated[
+        bool | None, typer.Option(help="Cut wires of network namespaces, not proxied links; default: if that can be.")
+    ] = None,
     report_dir: Annotated[Path | None, typer.Option(help="Where the report goes; default: a new one in /tmp.")] = None,
     to_json: Annotated[bool, typer.Option("--json", help="JSON instead of the lines.")] = False,
 ) -> None:
@@ -56,7 +60,7 @@ def chaos(
     directory = report_dir or Path(tempfile.mkdtemp(prefix="agentring-chaos-report-"))
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        plan = Plan(etcd or find_etcd(), ttl_s=ttl)
+        plan = Plan(etcd or find_etcd(), ttl_s=ttl, namespaces=can_be_made() if namespaces is None else namespaces)
         version = ".".join(map(str, _version(plan.etcd, directory)))
         runs = [(FAULTS[name], number) for name in names for number in range(seed, seed + seeds)]
         outcomes = asyncio.run(_run_until_signal(runs, plan, seconds, sessions, tasks, quiet=to_json))

@@ -89,5 +89,7 @@ class Fault:
     members: int = 1
     alter: tuple[str, ...] = ()
     quota: bool = False
+    wires: bool = False
+    """It cuts nodes off: in namespaces of their own where that can be."""
     steps: int = 4
     """How long a turn may be, in steps."""

@@ -7,7 +7,7 @@ from grpc import aio
 
 from agentring.v1 import cluster_pb2, cluster_pb2_grpc
 from scripts.chaosing.fault import Fault, Scene
-from scripts.chaosing.world import World
+from scripts.chaosing.world import Host
 
 CLAIM = b"/sessions/"
 """Stands in every claim of a session and in nothing else that a node sends."""
@@ -44,7 +44,7 @@ async def cut_router(scene: Scene) -> None:
     """No router reaches the node, which is otherwise well: its sessions wait for it."""
     victim = scene.victim()
     cut_ns = scene.world.mark("cut from routers", victim.name)
-    victim.link.cut()
+    victim.cut_routers()
     await asyncio.sleep(2 * scene.ttl_s)
     scene.expect_no_fence(victim.name, cut_ns)
     scene.world.mark("mended", victim.name)
@@ -82,10 +82,10 @@ async def compaction(scene: Scene) -> None:
     router.mend()
     try:
         async with asyncio.timeout(RING_S):
-            while await _ring_of(world, router.port) != set(world.nodes):  # noqa: ASYNC110
+            while await _ring_of(router) != set(world.nodes):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        scene.complaints.append(f"{router.name} has the ring {await _ring_of(world, router.port)} after {RING_S} s")
+        scene.complaints.append(f"{router.name} has the ring {await _ring_of(router)} after {RING_S} s")
     await _remove_newcomer(scene)
     await scene.expect_recovery()
 
@@ -118,22 +118,20 @@ async def _come_and_go(scene: Scene) -> None:
 
 async def _remove_newcomer(scene: Scene) -> None:
     await scene.world.end_node("newcomer", signal.SIGTERM)
-    newcomer = scene.world.nodes.pop("newcomer")
-    for link in (*newcomer.etcd_links, newcomer.link):
-        await link.stop()
+    await scene.world.nodes.pop("newcomer").close()
 
 
-async def _ring_of(world: World, port: int) -> set[str]:
-    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+async def _ring_of(router: Host) -> set[str]:
+    async with aio.insecure_channel(router.address) as channel:
         ring = await cluster_pb2_grpc.ClusterServiceStub(channel).GetRing(cluster_pb2.GetRingRequest(), timeout=5)
     return {member.node_id for member in ring.members}
 
 
 FAULTS = (
-    Fault(7, "cut-etcd", "stops by F", cut_etcd, "cut from etcd"),
-    Fault(7, "cut-etcd-forth", "stops by F", cut_etcd_forth, "cut from etcd"),
-    Fault(7, "cut-etcd-back", "stops by F", cut_etcd_back, "cut from etcd"),
-    Fault(8, "cut-router", "sessions stay", cut_router),
+    Fault(7, "cut-etcd", "stops by F", cut_etcd, "cut from etcd", wires=True),
+    Fault(7, "cut-etcd-forth", "stops by F", cut_etcd_forth, "cut from etcd", wires=True),
+    Fault(7, "cut-etcd-back", "stops by F", cut_etcd_back, "cut from etcd", wires=True),
+    Fault(8, "cut-router", "sessions stay", cut_router, wires=True),
     Fault(10, "lose-claims", "put again, fresh epoch", lose_claims),
     Fault(13, "compaction", f"the ring is right within {RING_S:g} s", compaction),
     Fault(18, "frozen-view", "led on, at most 2 hops", frozen_view),

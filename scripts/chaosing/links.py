@@ -30,10 +30,10 @@ class Link:
         self.address = ""
         self.mend()
 
-    async def start(self) -> None:
-        """Listens on a free port of loopback; `address` says which."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.address = f"127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+    async def start(self, host: str) -> None:
+        """Listens on a free port of an address of this machine's; `address` says which."""
+        self._server = await asyncio.start_server(self._accept, host, 0)
+        self.address = f"{host}:{self._server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
         """Closes everything."""
@@ -65,10 +65,12 @@ class Link:
         """The next request that contains these bytes goes forth, but its connection breaks before the reply comes."""
         self._lose, self._losses_left = marker, 1
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
         self._pipes.add(task)
+        task.add_done_callback(self._pipes.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
         other: asyncio.StreamWriter | None = None
         try:
@@ -87,7 +89,6 @@ class Link:
                 if each is not None:
                     self._writers.discard(each)
                     each.transport.abort()
-            self._pipes.discard(task)
 
     async def _pump(
         self,

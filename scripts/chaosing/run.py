@@ -81,6 +81,7 @@ async def run_fault(
     plan = replace(
         plan,
         members=fault.members,
+        namespaces=plan.namespaces and fault.wires,
         quota_bytes=QUOTA_BYTES if fault.quota else None,
         alter=(*fault.alter, *plan.alter),
     )
@@ -98,7 +99,7 @@ async def _run(
 ) -> Outcome:
     begun_ns = now_ns()
     done = 0
-    routers = {name: f"127.0.0.1:{router.port}" for name, router in world.routers.items()}
+    routers = {name: router.address for name, router in world.routers.items()}
     async with running(routers, seed, sessions=sessions, tasks=tasks, steps=fault.steps) as traffic:
         scene = Scene(world, traffic, random.Random(f"{seed}/{fault.name}"))
         await scene.expect_recovery(WARM_S)

@@ -19,10 +19,12 @@ from scripts.chaosing.audit_files import AuditFiles, until
 from scripts.chaosing.etcd import Etcd
 from scripts.chaosing.evidence import Mark, now_ns
 from scripts.chaosing.links import Link
+from scripts.chaosing.namespaces import Namespace
 
 ROOT = Path(__file__).parents[2]
 AGENT = "counting"
 EXIT_S = 20.0
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,8 @@ class Plan:
     quota_bytes: int | None = None
     alter: tuple[str, ...] = ()
     """Names of alterations.py, for every node."""
+    namespaces: bool = False
+    """Each node in a network namespace of its own; else its links are cut instead of its wires."""
     node_flags: tuple[str, ...] = ()
     router_flags: tuple[str, ...] = ()
 
@@ -50,10 +54,15 @@ class Host:
     port: int
     etcd_links: list[Link]
     """One to each member."""
-    link: Link
-    """How others reach it."""
+    namespace: Namespace | None
     process: Process | None = None
-    flags: tuple[str, ...] = field(default=())
+    link: Link = field(init=False)
+    """How others reach it."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens itself."""
+        return f"{self.namespace.to_routers.their_address if self.namespace else LOOPBACK}:{self.port}"
 
     @property
     def running(self) -> Process:
@@ -61,18 +70,38 @@ class Host:
         assert self.process is not None
         return self.process
 
+    async def close(self) -> None:
+        """Ends its links, once its process has ended."""
+        for link in (*self.etcd_links, self.link):
+            await link.stop()
+        if self.namespace is not None:
+            self.namespace.close()
+
     def signal(self, number: signal.Signals) -> None:
         """Sends it a signal; one that has ended does not mind."""
         if self.running.returncode is None:
             self.running.send(number)
 
     def cut_etcd(self, *, forth: bool = True, back: bool = True) -> None:
-        """Cuts it off from every member."""
+        """Cuts it off from every member of etcd."""
+        if self.namespace is not None:
+            self.namespace.to_etcd.cut(forth=forth, back=back)
+            return
         for link in self.etcd_links:
             link.cut(forth=forth, back=back)
 
+    def cut_routers(self) -> None:
+        """Cuts it off from whoever calls it."""
+        if self.namespace is not None:
+            self.namespace.to_routers.cut(forth=True, back=True)
+        else:
+            self.link.cut()
+
     def mend(self) -> None:
-        """Mends all its links."""
+        """Mends all its links and wires."""
+        if self.namespace is not None:
+            self.namespace.to_etcd.mend()
+            self.namespace.to_routers.mend()
         for link in (*self.etcd_links, self.link):
             link.mend()
 
@@ -96,7 +125,7 @@ class World:
         """Starts everything, and returns when every router sees every node."""
         await asyncio.to_thread(self.etcd.start)
         for number in range(self.plan.nodes):
-            self.nodes[f"n{number + 1}"] = await self._host(f"n{number + 1}")
+            self.nodes[f"n{number + 1}"] = await self._host(f"n{number + 1}", apart=self.plan.namespaces)
         await asyncio.gather(*(self.start_node(name) for name in self.nodes))
         for number in range(self.plan.routers):
             self.routers[f"r{number + 1}"] = await self._host(f"r{number + 1}")
@@ -113,8 +142,7 @@ class World:
         processes = [*(host.process for host in hosts if host.process is not None), *self._extra]
         await asyncio.gather(*(asyncio.to_thread(process.stop) for process in processes))
         for host in hosts:
-            for link in (*host.etcd_links, host.link):
-                await link.stop()
+            await host.close()
         await asyncio.to_thread(self.etcd.stop)
 
     def mark(self, what: str, node: str = "") -> int:
@@ -131,7 +159,7 @@ class World:
 
     async def add_node(self, name: str) -> None:
         """As start_node, for one that is not there yet."""
-        self.nodes[name] = await self._host(name)
+        self.nodes[name] = await self._host(name, apart=self.plan.namespaces)
         await self.start_node(name)
 
     async def end_node(self, name: str, number: signal.Signals) -> int:
@@ -181,10 +209,11 @@ class World:
         node = self.nodes[name]
         module = "scripts.chaosing.altered_node" if self.plan.alter else "agent_node"
         command = [
+            *(node.namespace.enter if node.namespace is not None else ()),
             *(sys.executable, "-P", "-m", module),
             f"--node-id={name}",
             f"--cluster={self.cluster}",
-            f"--listen=127.0.0.1:{node.port}",
+            f"--listen={node.address}",
             f"--advertise={node.link.address}",
             f"--data-dir={self.directory / name}",
             f"--lease-ttl-s={self.plan.ttl_s}",
@@ -203,32 +232,36 @@ class World:
 
     def rival(self, name: str, *flags: str) -> Process:
         """A second process under a node's name. It is ended with the world at the latest."""
-        process = self.spawn_node(name, f"--listen=127.0.0.1:{free_port()}", *flags)
+        process = self.spawn_node(name, f"--listen={LOOPBACK}:0", *flags)
         self._extra.append(process)
         return process
 
     async def _start_router(self, router: Host) -> None:
         command = [
             *(sys.executable, "-P", "-m", "router"),
-            f"--listen=127.0.0.1:{router.port}",
+            f"--listen={router.address}",
             f"--cluster={self.cluster}",
             f"--etcd={_endpoints(router)}",
             *self.plan.router_flags,
         ]
         router.process = Process(command, self.directory / f"{router.name}.log", {"PYTHONPATH": str(ROOT)})
         await asyncio.to_thread(router.process.ready_line)
-        await asyncio.to_thread(until_sees, f"127.0.0.1:{router.port}", self.plan.nodes)
+        await asyncio.to_thread(until_sees, router.address, self.plan.nodes)
 
-    async def _host(self, name: str) -> Host:
-        port = free_port()
-        host = Host(
-            name,
-            port,
-            [Link(url.removeprefix("http://")) for url in self.etcd.urls],
-            Link(f"127.0.0.1:{port}"),
-        )
-        for link in (*host.etcd_links, host.link):
-            await link.start()
+    async def _host(self, name: str, *, apart: bool = False) -> Host:
+        """apart: in a namespace of its own."""
+        namespace = Namespace() if apart else None
+        if namespace is not None:
+            await asyncio.to_thread(namespace.open)
+        host = Host(name, free_port(), [Link(url.removeprefix("http://")) for url in self.etcd.urls], namespace)
+        host.link = Link(host.address)
+        try:
+            for link in host.etcd_links:
+                await link.start(namespace.to_etcd.our_address if namespace is not None else LOOPBACK)
+            await host.link.start(LOOPBACK)
+        except BaseException:
+            await host.close()
+            raise
         return host
 
 
