@@ -6,6 +6,7 @@ from agent_node.app import run_node
 from agent_node.data_dir import DataDirInUse
 from agent_node.registry import AgentNotLoadable
 from agent_node.settings import NodeSettings
+from agent_node.store.opening import StoreRefused
 from agentring import process, settings
 from agentring.cluster.registration import NodeIdTaken
 from agentring.rpc.server import CannotListen
@@ -18,7 +19,7 @@ def main() -> None:
         lambda stop, ready: run_node(node, stop, ready),
         program="agent_node",
         log_level=node.log_level,
-        cannot_start=(AgentNotLoadable, CannotListen, DataDirInUse, NodeIdTaken),
+        cannot_start=(AgentNotLoadable, CannotListen, DataDirInUse, NodeIdTaken, StoreRefused),
         node_id=node.node_id,
     )
 

@@ -1,8 +1,8 @@
 """A node, from start to stop.
 
-Start: 1. lock the data directory; 2. bind and serve (every call answers NODE_FENCED until joined); 3. watch the
-membership; 4. join; 5. healthy. Stop is the reverse: drain (unhealthy, streams told, lease revoked), then the server,
-then the rest.
+Start: 1. lock the data directory; 2. open the store, which must be this cluster's; 3. bind and serve (every call
+answers NODE_FENCED until joined); 4. watch the membership; 5. join; 6. healthy. Stop is the reverse: drain (unhealthy,
+streams told, lease revoked), then the server, then the rest.
 """
 
 import asyncio
@@ -17,14 +17,16 @@ from agent_node.services.node import NodeService
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
+from agent_node.store.opening import ClusterIdentity, machine_id, open_store
+from agent_node.store.sql import SqlStore
 from agentring.cluster.clock import BootClock
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
-from agentring.cluster.registration import NodeIdentity
+from agentring.cluster.registration import NodeIdentity, ensure_meta
 from agentring.ids import NodeId
 from agentring.rpc.server import Server
-from agentring.v1 import node_pb2, session_pb2, task_pb2
+from agentring.v1 import cluster_pb2, node_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0
 
@@ -32,7 +34,7 @@ _STOP_GRACE_S = 1.0
 async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined.
 
-    Raises AgentNotLoadable, DataDirInUse, CannotListen, NodeIdTaken, EtcdError, OSError.
+    Raises AgentNotLoadable, DataDirInUse, CannotListen, NodeIdTaken, StoreRefused, EtcdError, OSError.
     """
     agents = load_agents(settings.agent)
     clock = BootClock()
@@ -45,7 +47,8 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
             stack.callback(file_audit.close)
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
-            incarnations = Incarnations(etcd, keys, membership, agents, clock, audit, settings)
+            durable = await _open_store(settings, await ensure_meta(etcd, keys))
+            incarnations = Incarnations(etcd, keys, membership, agents, clock, audit, settings, durable)
             server = Server(
                 settings.listen,
                 {
@@ -83,6 +86,18 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     watching.cancel()
             finally:
                 await server.stop(_STOP_GRACE_S)
+                if durable is not None:
+                    await durable.close()
+
+
+async def _open_store(settings: NodeSettings, meta: cluster_pb2.ClusterMeta) -> SqlStore | None:
+    identity = ClusterIdentity(meta.generation, meta.cluster_uuid, machine_id(), boot_id())
+    return await open_store(
+        settings.store_url,
+        identity,
+        timeout_s=settings.store_timeout_s,
+        max_history_turns=settings.max_history_turns,
+    )
 
 
 async def _first_of(group: asyncio.TaskGroup, *events: asyncio.Event) -> None:

@@ -14,9 +14,10 @@ import asyncio
 import time
 from array import array
 from bisect import bisect_right
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agentring.errors import AgentringError, ResumeOffsetExpired
+from agentring.errors import AgentringError, ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
@@ -27,13 +28,15 @@ _WORDS_HEAD_BYTES = 80
 _RUN_BYTES = READ_BYTES - 256
 """The most words that are stored together: with their head and any turn's id they fit in one read."""
 _EVENT_OVERHEAD_BYTES = 160
+_NO_END = 1 << 63
 
 
 @dataclass(slots=True)
 class _Single:
-    """One event with one number."""
+    """One event, nearly always with one number."""
 
     first_seq: int
+    seq: int
     event: session_pb2.Event
     size_bytes: int
 
@@ -71,18 +74,34 @@ class _Words:
         return self.first_seq + stop - 1, size_bytes
 
 
+class NumberRange:
+    """The numbers that a log may use: those after log_seq up to reserved_seq."""
+
+    def __init__(self, log_seq: int, reserved_seq: int, runs_low: Callable[[], None]) -> None:
+        """runs_low: called with every event of the range's second half; it sees to it that `extend` is called."""
+        self.log_seq = log_seq
+        self.runs_low = runs_low
+        self.extend(reserved_seq)
+
+    def extend(self, reserved_seq: int) -> None:
+        """From now on numbers up to reserved_seq may be used."""
+        self.low_seq = reserved_seq - (reserved_seq - self.log_seq) // 2
+        self.reserved_seq = reserved_seq
+
+
 class EventLog:
     """The events of one activation."""
 
-    def __init__(self, epoch: Epoch, max_bytes: int) -> None:
-        """max_bytes: about how much memory the events may take."""
+    def __init__(self, epoch: Epoch, max_bytes: int, numbers: NumberRange | None = None) -> None:
+        """max_bytes: about how much memory the events may take. numbers: None: from 1, without end."""
+        self._numbers = numbers or NumberRange(0, _NO_END, lambda: None)
         self._epoch = epoch
         self._max_bytes = max_bytes
         self._bytes = 0
         self._entries: list[_Single | _Words] = []
         self._readers: set[asyncio.Event] = set()
         self._end: AgentringError | None = None
-        self.head_seq = 0
+        self.head_seq = self._numbers.log_seq
 
     @property
     def oldest_seq(self) -> int:
@@ -94,19 +113,27 @@ class EventLog:
         """Why no more events will come, and every attached stream ends; None: the log lives."""
         return self._end
 
-    def append(self, event: session_pb2.Event) -> int:
-        """Numbers an event (of which the caller sets turn_id, attempt and body) and stores it; returns its seq."""
-        self.head_seq += 1
+    def append(self, event: session_pb2.Event, *, first_seq: int | None = None) -> int:
+        """Numbers an event (of which the caller sets turn_id, attempt and body) and stores it; returns its seq.
+
+        first_seq: the first number that it covers, of those that an earlier owner may have used. Raises
+        StoreUnavailable: the reserved numbers have run out.
+        """
+        self._count()
         event.seq = self.head_seq
+        if first_seq is not None and first_seq < event.seq:
+            event.first_seq = first_seq
         event.epoch = self._epoch
         event.time.FromNanoseconds(time.time_ns())
-        self._add(_Single(self.head_seq, event, event.ByteSize() + _EVENT_OVERHEAD_BYTES))
+        size_bytes = event.ByteSize() + _EVENT_OVERHEAD_BYTES
+        self._add(_Single(event.first_seq or self.head_seq, self.head_seq, event, size_bytes))
         return self.head_seq
 
     def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
-        """Stores words that begin `offset` bytes into the turn's text; returns how many bytes they are."""
+        """Stores words that begin `offset` bytes into the turn's text; returns how many bytes they are. Raises as
+        `append`."""
         piece = text.encode()
-        self.head_seq += 1
+        self._count()
         last = self._entries[-1] if self._entries else None
         if (
             not isinstance(last, _Words)
@@ -162,7 +189,7 @@ class EventLog:
         while after_seq < limit and (room_bytes > 0 or not events):
             entry = self._entries[index]
             if isinstance(entry, _Single):
-                last_seq, size_bytes = entry.first_seq, entry.size_bytes - _EVENT_OVERHEAD_BYTES
+                last_seq, size_bytes = entry.seq, entry.size_bytes - _EVENT_OVERHEAD_BYTES
             else:
                 last_seq, size_bytes = entry.fitting(after_seq, limit, room_bytes)
             if events and size_bytes > room_bytes:
@@ -202,6 +229,13 @@ class EventLog:
     def gap(self, first_seq: int, seq: int) -> session_pb2.Event:
         """Says that these numbers are no longer kept."""
         return session_pb2.Event(seq=seq, first_seq=first_seq, epoch=self._epoch, gap=session_pb2.Gap())
+
+    def _count(self) -> None:
+        if self.head_seq >= self._numbers.low_seq:
+            self._numbers.runs_low()
+            if self.head_seq >= self._numbers.reserved_seq:
+                raise StoreUnavailable
+        self.head_seq += 1
 
     def _add(self, entry: _Single | _Words) -> None:
         self._entries.append(entry)

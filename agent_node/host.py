@@ -5,7 +5,6 @@ NotOwner, also where this node would refuse a new one; after `drop_all` no sessi
 anything. Called by the session service; owned by the incarnation."""
 
 import asyncio
-import time
 from collections.abc import Mapping
 
 import structlog
@@ -28,8 +27,10 @@ from agentring.errors import (
     NodeOverloaded,
     SessionClosed,
     SessionNotFound,
+    StaleEpoch,
+    StoreUnavailable,
 )
-from agentring.ids import Epoch, SessionRef
+from agentring.ids import SessionRef
 
 _log = structlog.get_logger()
 
@@ -58,6 +59,7 @@ class Host:
         self._slots = slots
         self._tasks = tasks
         self._sessions: dict[SessionRef, Session] = {}
+        self._departures: SharedCalls[SessionRef, None] = SharedCalls(tasks)
         self._runners: dict[SessionRef, asyncio.Task[None]] = {}
         self._activations: SharedCalls[SessionRef, Session] = SharedCalls(tasks)
         self._draining = False
@@ -78,8 +80,10 @@ class Host:
         NodeOverloaded, NodeFenced, CoordinatorUnavailable.
         """
         self._env.lease.check()
-        session = self._sessions.get(ref)
+        session = await self._owned(ref)
         if session is None:
+            if not agent and ref not in self._activations:
+                agent = await self._stored_agent(ref)
             # Refused before the activation, which others may share who ask for another agent.
             if ref not in self._activations and (refusal := self._refusal(agent)) is not None:
                 # Only a session that nobody holds may be refused; another node's is answered with where it is.
@@ -92,17 +96,38 @@ class Host:
         return session
 
     async def find(self, ref: SessionRef) -> Session:
-        """The session if this node owns it; never claims. Raises NotOwner, SessionMoving, SessionNotFound, NodeFenced,
-        CoordinatorUnavailable."""
+        """The session if it exists, activated if nobody owns it; never makes one. Raises SessionNotFound, and as
+        `open`."""
+        found = await self.look_up(ref)
+        return found if isinstance(found, Session) else await self.open(ref, found.agent)
+
+    async def look_up(self, ref: SessionRef) -> Session | StoredSession:
+        """The session if this node owns it; what the store has of it if nobody does; never claims. Raises NotOwner,
+        SessionMoving, SessionNotFound, NodeFenced, CoordinatorUnavailable, StoreUnavailable."""
         self._env.lease.check()
-        if (session := self._sessions.get(ref)) is not None:
+        if (session := await self._owned(ref)) is not None:
             return session
         await self._claims.raise_if_held_elsewhere(ref)
-        raise SessionNotFound
+        if (stored := await self._store.read(ref)) is None:
+            raise SessionNotFound
+        return stored
 
     async def close(self, session: Session) -> None:
-        """Closes a session; its claim stays as its tombstone, so that no other node can make it anew meanwhile."""
+        """Closes a session. In a volatile store its claim stays as its tombstone, so that no other node can make it
+        anew meanwhile; a durable one keeps the tombstone itself."""
         await session.close(self._clock.now_s())
+        if self._store.durable:
+            await self._give_up(session)
+
+    async def passivate(self, session: Session) -> None:
+        """Checkpoints an idle session and gives it up; one that is not idle any more stays."""
+        if self._sessions.get(session.ref) is session:
+            await self._departures.get(session.ref, lambda: self._depart(session))
+
+    @property
+    def sessions(self) -> list[Session]:
+        """Those that this node owns now."""
+        return list(self._sessions.values())
 
     async def drain(self, timeout_s: float) -> None:
         """Activates nothing more and drains every session at the same time."""
@@ -129,11 +154,11 @@ class Host:
                 await self._give_up(session)
 
     async def _activate(self, ref: SessionRef, agent_name: str) -> Session:
-        claim = await self._claims.claim(ref)
-        self._env.audit.write("claimed", ref, epoch=claim.epoch)
+        claim, stored = await self._claim_and_raise(ref, agent_name)
         try:
-            fresh = StoredSession(ref, agent_name, Epoch(0), time.time_ns())
-            session = self._made(await self._store.activate(fresh, claim.epoch), claim)
+            if stored.closed and self._store.durable:
+                raise SessionClosed  # the store keeps its tombstone
+            session = self._made(stored, claim)
             self._env.lease.check()
             if self._draining:
                 raise NodeDraining  # the drain has begun since and does not know of this session
@@ -142,8 +167,21 @@ class Host:
             raise
         self._sessions[ref] = session
         self._runners[ref] = self._tasks.create_task(self._run(session))
-        self._env.audit.write("activated", ref, epoch=claim.epoch)
+        self._env.audit.write("activated", ref, epoch=claim.epoch, commit=stored.commit)
         return session
+
+    async def _claim_and_raise(self, ref: SessionRef, agent_name: str) -> tuple[Claim, StoredSession]:
+        for is_last in (False, True):
+            claim = await self._claims.claim(ref)
+            self._env.audit.write("claimed", ref, epoch=claim.epoch)
+            try:
+                return claim, await self._store.activate(self._env.ownership(ref, claim.epoch), agent_name)
+            except Exception as error:
+                # Whether the epoch was raised is unknown, and none is raised twice: the claim is put again first.
+                if is_last or not isinstance(error, StoreUnavailable):
+                    await self._release(claim)
+                    raise
+        raise AssertionError
 
     def _made(self, stored: StoredSession, claim: Claim) -> Session:
         if (agent := self._agents.get(stored.agent)) is None:
@@ -174,14 +212,14 @@ class Host:
     async def _run(self, session: Session) -> None:
         try:
             await session.run()
-        except Exception:
+        except Exception as error:
             # The session's own turns never raise; this is the fence, or a fault of the store's. Others go on.
             if self._env.lease.reason is not None:
                 session.drop(NodeFenced())
                 return
             error_id = f"{session.claim.epoch:x}"
             _log.exception("session_failed", error_id=error_id)
-            session.drop(InternalError(error_id))
+            session.drop(_told_of(error, error_id))
             await self._give_up(session)
 
     async def _drain(self, session: Session, timeout_s: float) -> None:
@@ -191,16 +229,33 @@ class Host:
             _log.warning("session_drain_failed", exc_info=True)
             session.drop(NodeDraining())
 
+    async def _owned(self, ref: SessionRef) -> Session | None:
+        if ref in self._departures:
+            await self._departures.wait(ref)
+        return self._sessions.get(ref)
+
+    async def _stored_agent(self, ref: SessionRef) -> str:
+        """The agent that an existing session is bound to; empty: there is none, or it is not in this store."""
+        stored = await self._store.read(ref)
+        return stored.agent if stored is not None else ""
+
+    async def _depart(self, session: Session) -> None:
+        if await session.passivate():
+            await self._give_up(session)
+            self._env.audit.write("passivated", session.ref, epoch=session.claim.epoch)
+
     async def _give_up(self, session: Session) -> None:
         if self._sessions.get(session.ref) is not session:
             return
         del self._sessions[session.ref]
         if (runner := self._runners.pop(session.ref)) is not asyncio.current_task():
             runner.cancel()
-        try:
-            await self._store.forget_session(session.ref, session.claim.epoch)
-        except Exception:
-            _log.warning("forget_failed", exc_info=True)
+        if not self._store.durable:
+            # Another node may own it from now on, so what is here must never be found again.
+            try:
+                await self._store.release(self._env.ownership(session.ref, session.claim.epoch), None, 0)
+            except StaleEpoch:
+                _log.warning("forget_failed")
         await self._release(session.claim)
 
     async def _release(self, claim: Claim) -> None:
@@ -213,3 +268,8 @@ class Host:
         else:
             if released:
                 self._env.audit.write("released", claim.ref, epoch=claim.epoch)
+
+
+def _told_of(error: Exception, error_id: str) -> AgentringError:
+    """What the streams of a session that failed are told."""
+    return error if isinstance(error, AgentringError) else InternalError(error_id)

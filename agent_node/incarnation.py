@@ -13,9 +13,10 @@ import structlog
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.host import Host
+from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
-from agent_node.store import MemoryStore
+from agent_node.store import MemoryStore, Store
 from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
@@ -43,14 +44,20 @@ class Incarnation:
         clock: Clock,
         audit: AuditLog,
         settings: NodeSettings,
+        durable: Store | None,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """tasks: owns whatever runs here; it must end with the incarnation."""
+        """durable: where sessions are kept; None: in this incarnation's memory. tasks: owns whatever runs here; it must
+        end with the incarnation."""
         self.registration = registration
-        limits = TurnLimits(settings.turn_timeout_s, settings.max_text_bytes, settings.max_state_bytes)
-        env = RunEnvironment(registration.identity.node_id, registration.lease, audit, limits)
+        limits = TurnLimits(
+            settings.turn_timeout_s, settings.max_text_bytes, settings.max_state_bytes, settings.max_history_turns
+        )
+        env = RunEnvironment(registration.identity.node_id, registration.lease, audit, limits, registration.incarnation)
         slots = asyncio.Semaphore(settings.max_running_turns)
-        store = MemoryStore(max_history_turns=settings.max_history_turns)
+        store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
+        self._durable = durable
+        self._settings = settings
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks)
         self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
         self._clock = clock
@@ -62,6 +69,13 @@ class Incarnation:
             await self._clock.sleep(_SWEEP_S)
             await self.host.bury_tombstones()
             await self.task_runs.forget_ended()
+
+    async def tend_store(self) -> None:
+        """Passivates and buries, until cancelled."""
+        if self._durable is not None:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(passivate_idle(self.host, self._clock, self._settings.idle_timeout_s))
+                group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, ends the streams, and gives the lease up."""
@@ -94,8 +108,10 @@ class Incarnations:
         clock: Clock,
         audit: AuditLog,
         settings: NodeSettings,
+        durable: Store | None,
     ) -> None:
-        """One for a process."""
+        """One for a process. durable: as Incarnation's."""
+        self._durable = durable
         self._etcd = etcd
         self._keys = keys
         self._membership = membership
@@ -148,12 +164,13 @@ class Incarnations:
         async with asyncio.TaskGroup() as tasks:
             claims = Claims(self._etcd, self._keys, registration)
             incarnation = Incarnation(
-                registration, claims, self._agents, self._clock, self._audit, self._settings, tasks
+                registration, claims, self._agents, self._clock, self._audit, self._settings, self._durable, tasks
             )
             background = [
                 tasks.create_task(registration.lease.keep()),
                 tasks.create_task(self._watch_own_key(registration)),
                 tasks.create_task(incarnation.sweep()),
+                tasks.create_task(incarnation.tend_store()),
             ]
             self._audit.incarnation = registration.incarnation
             self._audit.write("joined")

@@ -38,11 +38,15 @@ class Mailbox:
         if len(self._turns) >= self._size:
             raise MailboxFull
 
+    def put_back(self, turn: WaitingTurn) -> None:
+        """Appends a turn that had room once, under an earlier owner."""
+        self._turns.append(turn)
+        self._filled.set()
+
     def put(self, turn: WaitingTurn) -> None:
         """Appends a turn. Raises MailboxFull."""
         self.check_room()
-        self._turns.append(turn)
-        self._filled.set()
+        self.put_back(turn)
 
     async def get(self) -> WaitingTurn:
         """Takes the oldest turn, once there is one. Raises what `fail` was given. Cancellation: no turn is lost."""

@@ -16,7 +16,6 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent_node.agent import Agent
-from agent_node.event_log import EventLog
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.mailbox import Mailbox, WaitingTurn
@@ -31,6 +30,7 @@ from agentring.errors import (
     NodeDraining,
     NodeFenced,
     SessionClosed,
+    SessionMoving,
     TurnIdReused,
     TurnInProgress,
 )
@@ -47,7 +47,8 @@ class _Running:
 
     turn_id: str
     task: asyncio.Task[Completed | Failed | None]
-    cancel_reason: str = "CLIENT"
+    cancel_reason: str | None = "CLIENT"
+    """None: it is cut off, and left to the session's next owner."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -76,12 +77,17 @@ class Session:
         self._accepting = asyncio.Lock()
         self._changes: SharedCalls[Hashable, Any] = SharedCalls(tasks)
         self._draining = False
+        self._durable = store.durable
         self._idle = asyncio.Event()
         """Set while every accepted turn has ended, and once the session is dropped."""
         self._idle.set()
         self.claim = claim
-        self.log = EventLog(claim.epoch, max_log_bytes)
-        self._turns = SessionTurns(env, store, stored, claim.epoch, self.log, self._fail)
+        owned = env.ownership(stored.ref, claim.epoch)
+        self._turns = SessionTurns(env, store, stored, owned, self._changes, self._fail, max_log_bytes=max_log_bytes)
+        self.log = self._turns.log
+        for turn_id in self._turns.open_ids:
+            self._idle.clear()
+            self._mailbox.put_back(WaitingTurn(turn_id, self._turns.get(turn_id).input_message()))
         self.closed = stored.closed
         self.closed_at_s: float | None = None
 
@@ -104,6 +110,11 @@ class Session:
     def waiting_turns(self) -> int:
         """How many turns wait in the mailbox."""
         return len(self._mailbox)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether all its turns have ended and no stream is attached."""
+        return self._idle.is_set() and not self.log.readers and not self.closed
 
     def check_agent(self, agent: str) -> None:
         """Raises AgentMismatch unless `agent` is empty or the one it is bound to."""
@@ -133,7 +144,7 @@ class Session:
     async def cancel(self, turn_id: str, reason: str = "CLIENT") -> StoredTurn:
         """Cancels a turn that waits or runs, and returns it once it has ended. Raises TurnNotFound, what the session
         was dropped with, and what the store raises. Cancellation: the turn is cancelled all the same."""
-        turn = self._turns.get(turn_id)
+        turn = await self._turns.look_up(turn_id)
         if turn.state not in ENDED:
             turn = await self._change(turn_id, partial(self._cancel, turn_id, reason))
         return turn
@@ -147,7 +158,8 @@ class Session:
             await self._change(Session.close, partial(self._close, now_s))
 
     async def drain(self, timeout_s: float) -> None:
-        """Takes no more turns, lets the accepted ones end until timeout_s, cancels the rest and ends the streams."""
+        """Takes no more turns, lets the accepted ones end until timeout_s, and ends the streams. In a volatile store
+        what has not ended then is cancelled; in a durable one it is left to the next owner, which runs it again."""
         self._draining = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -155,8 +167,15 @@ class Session:
                     pass
                 await self._idle.wait()
         except TimeoutError:
-            await self._cancel_all("NODE_DRAINING")
+            await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
+        if self._durable and not self.closed:
+            await self._turns.release()
         self.log.end(NodeDraining())
+
+    async def passivate(self) -> bool:
+        """Stores the last checkpoint and ends, unless a turn has not ended or a stream is attached: False. Raises what
+        the session was dropped with, and what the store raises. Cancellation: it is carried out all the same."""
+        return await self._change(Session.passivate, self._passivate)
 
     def drop(self, error: AgentringError) -> None:
         """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is told or stored."""
@@ -198,12 +217,15 @@ class Session:
             if on_busy == session_pb2.ON_BUSY_INTERRUPT:
                 await self._cancel_all("INTERRUPTED")
                 self._check_accepts(on_busy)
-            turn = await self._turns.accept(
-                turn_id, fingerprint, lambda: len(self._mailbox) + (self._running is not None)
+            turn, fresh = await self._turns.accept(
+                turn_id, fingerprint, given, lambda: len(self._mailbox) + (self._running is not None)
             )
-            self._idle.clear()
-            self._mailbox.put(WaitingTurn(turn_id, given))
-            return turn, True
+            if turn.fingerprint != fingerprint:
+                raise TurnIdReused
+            if fresh:
+                self._idle.clear()
+                self._mailbox.put(WaitingTurn(turn_id, given))
+            return turn, fresh
 
     async def _cancel(self, turn_id: str, reason: str) -> StoredTurn:
         if self._mailbox.take_back(turn_id):
@@ -226,6 +248,14 @@ class Session:
             await asyncio.shield(change)
         self._set_idle()
 
+    async def _cut_off(self) -> None:
+        """Stops the turns that run and wait, and neither stores nor tells anything of it."""
+        self._mailbox.take_back_all()
+        if (running := self._running) is not None:
+            running.cancel_reason = None
+            running.task.cancel()
+            await running.ended.wait()
+
     async def _close(self, now_s: float) -> None:
         async with self._accepting:
             self.closed = True
@@ -233,6 +263,14 @@ class Session:
         await self._turns.close()
         self.closed_at_s = now_s
         self.log.end(SessionClosed())
+
+    async def _passivate(self) -> bool:
+        async with self._accepting:
+            if not self.is_idle:
+                return False
+            await self._turns.release()
+            self.log.end(SessionMoving())  # whoever still holds this actor asks again, and finds the next one
+            return True
 
     async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
         """None: the lease may be gone."""
@@ -243,22 +281,25 @@ class Session:
                 return None
 
     async def _run_agent(self, waiting: WaitingTurn) -> Completed | Failed:
-        self._turns.start(waiting.turn_id)
+        turn = await self._turns.start(waiting.turn_id)
         given = TurnInput(
             ref=self.ref,
             turn_id=waiting.turn_id,
-            attempt=1,
+            attempt=turn.attempt,
             text=waiting.input.text,
             data=from_struct(waiting.input.data),
             state_json=self.stored.state_json,
             history=self.stored.history,
             turn_number=self.stored.turns_completed + 1,
+            tool_starts=self._turns.start_tool,
         )
         return await run_agent(self._env, self._agent, given, self.log, self.claim.epoch)
 
     async def _finish(self, waiting: WaitingTurn, running: _Running) -> None:
         self._turns.check()
         if running.task.cancelled():
+            if running.cancel_reason is None:
+                return
             await self._turns.cancel(waiting.turn_id, running.cancel_reason)
             return
         match running.task.result():

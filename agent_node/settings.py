@@ -1,14 +1,19 @@
 """A node's settings (see agentring/settings.py for where they come from)."""
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import grpc
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
+from agent_node.store.opening import check_url
 from agentring.settings import HostPort, ProcessSettings, Words
 
 MiB = 1 << 20
+
+
+def _store(url: str | None) -> str | None:
+    return url if url is None else check_url(url)
 
 
 class NodeSettings(ProcessSettings):
@@ -18,6 +23,12 @@ class NodeSettings(ProcessSettings):
     advertise: HostPort | None = Field(None, description="host:port that others reach it at; default: where it listens")
     data_dir: Path = Field(description="the node's own directory; locked while it runs")
     agent: Words = Field((), description="name=package.module:attribute of an agent to host beside the installed ones")
+    store: Annotated[str | None, AfterValidator(_store)] = Field(
+        None,
+        description="where sessions are kept: memory:, sqlite:///PATH (nodes of one machine share it) or "
+        "postgresql://USER@HOST/DATABASE; default: store.db beside data_dir",
+    )
+    store_timeout_s: float = Field(5.0, gt=0, le=60, description="deadline of one transaction of the store")
     weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
     label: Words = Field((), description="key=value, free for operators")
     audit_log: Path | None = Field(None, description="file that every state transition is appended to")
@@ -35,6 +46,7 @@ class NodeSettings(ProcessSettings):
         description="how much of what came while a response was being written goes in the next one, words that follow "
         "each other as one event; 0: every event and every word alone, which costs many times the CPU under load",
     )
+    idle_timeout_s: float = Field(900.0, gt=0, description="how long a session is idle before it is passivated")
     tombstone_s: float = Field(3_600.0, ge=0, description="how long a closed session's id rests")
     max_sessions: int = Field(100_000, ge=1, description="sessions on this node")
     max_running_turns: int = Field(1_000, ge=1, description="turns and task runs at the same time")
@@ -62,6 +74,11 @@ class NodeSettings(ProcessSettings):
             root_certificates=self.tls_client_ca.read_bytes() if self.tls_client_ca else None,
             require_client_auth=self.tls_client_ca is not None,
         )
+
+    @property
+    def store_url(self) -> str:
+        """Where sessions are kept."""
+        return self.store or f"sqlite:///{self.data_dir.absolute().parent / 'store.db'}"
 
     @property
     def labels(self) -> dict[str, str]:

@@ -37,6 +37,11 @@ class SharedCalls(Generic[K, V]):
         """
         return await asyncio.shield(self.begin(name, call))
 
+    async def wait(self, name: K) -> None:
+        """Returns once no call of this name is under way, however it went. Cancellation: the call goes on."""
+        while (future := self._under_way.get(name)) is not None:
+            await asyncio.wait([future])
+
     def begin(self, name: K, call: Callable[[], Coroutine[Any, Any, V]]) -> "asyncio.Future[V]":
         """As `get`, to be awaited under a shield."""
         future = self._under_way.get(name)

@@ -21,8 +21,9 @@ from agent_node.audit import AuditLog
 from agent_node.bounded import DeadlineMet, run_bounded
 from agent_node.event_log import READ_BYTES, EventLog
 from agent_node.json_values import NotJson, to_struct, to_value
+from agent_node.store import Ownership, ToolStart
 from agentring.cluster.lease import Lease
-from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
+from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef
 from agentring.v1 import session_pb2
 
 _BREATHE_EVERY = 32
@@ -38,6 +39,8 @@ class TurnLimits:
     timeout_s: float
     max_text_bytes: int
     max_state_bytes: int
+    max_history_turns: int = 100
+    """Completed turns of a session that its agent sees."""
     cancel_grace_s: float = _CANCEL_GRACE_S
     """How long an agent may take to end once it is cancelled or its time is over; then it is let go."""
 
@@ -55,6 +58,8 @@ class TurnInput:
     state_json: str
     history: Sequence[PastTurn]
     turn_number: int
+    tool_starts: Callable[[ToolStart], Awaitable[None]] | None = None
+    """Keeps a tool's start before the call; None: nothing does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,11 @@ class RunEnvironment:
     lease: Lease
     audit: AuditLog
     limits: TurnLimits
+    incarnation: Incarnation
+
+    def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
+        """What the store compares with the writes of a session that this incarnation has claimed."""
+        return Ownership(ref, epoch, f"{self.node_id}/{self.incarnation}")
 
 
 class _OutputLimit(Exception):
@@ -162,8 +172,8 @@ class Run:
         self._calls += 1
         call_id = f"{self._given.turn_id or 'task'}.{self._given.attempt}.{self._calls}"
         call = session_pb2.ToolCall(call_id=call_id, name=name, arguments=to_struct(arguments))
+        await self._keep_start(call_id, name)
         self._append(session_pb2.Event(tool_call=call))
-        self._env.audit.write("tool_started", self._given.ref, epoch=self._epoch, turn=self._given.turn_id, tool=name)
         answer = session_pb2.ToolResult(call_id=call_id, name=name)
         try:
             result = await function(**arguments)
@@ -200,6 +210,14 @@ class Run:
         if changed and self._given.turn_id:
             self._append(session_pb2.Event(state_changed=session_pb2.StateChanged(keys=changed)))
         return Completed("".join(self._texts), self.text_bytes, state_json, self.result)
+
+    async def _keep_start(self, call_id: str, name: str) -> None:
+        self._check()
+        given = self._given
+        if given.tool_starts is not None:
+            await given.tool_starts(ToolStart(given.turn_id, given.attempt, call_id, name))
+        else:
+            self._env.audit.write("tool_started", given.ref, epoch=self._epoch, turn=given.turn_id, tool=name)
 
     def _take_words(self, text: str) -> None:
         self._check()

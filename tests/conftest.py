@@ -11,6 +11,7 @@ import pytest
 
 from harness.cluster import Cluster
 from harness.etcd import EtcdProcess
+from harness.postgres import PostgresProcess, find_programs
 
 # How long one example takes depends on what else runs on the machine.
 hypothesis.settings.register_profile("agentring", deadline=None)
@@ -65,3 +66,18 @@ def make_cluster(etcd_url: str, tmp_path: Path) -> Iterator[Callable[..., Cluste
     finally:
         for cluster in clusters:
             cluster.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresProcess]:
+    """A real PostgreSQL, shared; each test has a database of its own in it."""
+    if find_programs() is None:
+        pytest.skip("PostgreSQL is not installed")
+    directory = Path(tempfile.mkdtemp(prefix="agentring-postgres-"))
+    directory.chmod(0o755)  # its server is another user's
+    server = PostgresProcess(directory / "server")
+    try:
+        yield server
+    finally:
+        server.stop()
+        shutil.rmtree(directory)

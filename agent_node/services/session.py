@@ -14,7 +14,7 @@ from agent_node.services.route import accept, session_of
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTurn
-from agentring.errors import MalformedRequest
+from agentring.errors import AgentMismatch, MalformedRequest
 from agentring.ids import parse_turn_id
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
@@ -81,22 +81,30 @@ class SessionService:
             )
 
     async def GetSession(self, request: session_pb2.GetSessionRequest, call: Call) -> session_pb2.GetSessionResponse:
-        """Describes the session."""
-        session = await self._find(request, call)
-        stored = session.stored
+        """Describes the session, which need not have an owner."""
+        ref, agent = session_of(call, request.session_id, request.agent)
+        incarnation = self._incarnations.current
+        found = await incarnation.host.look_up(ref)
+        stored = found.stored if isinstance(found, Session) else found
+        if agent not in ("", stored.agent):
+            raise AgentMismatch(stored.agent)
+        await accept(call, incarnation, stored.epoch)
         described = session_pb2.Session(
-            session_id=session.ref.session_id,
+            session_id=ref.session_id,
             agent=stored.agent,
-            closed=session.closed,
-            node_id=self._incarnations.current.registration.identity.node_id,
-            epoch=session.claim.epoch,
-            head_seq=session.log.head_seq,
-            oldest_seq=session.log.oldest_seq,
+            closed=stored.closed,
+            epoch=stored.epoch,
+            head_seq=stored.head_seq,
+            oldest_seq=stored.head_seq + 1,
             turns_completed=stored.turns_completed,
-            running_turn_id=session.running_turn_id or "",
-            waiting_turns=session.waiting_turns,
         )
         described.create_time.FromNanoseconds(stored.created_ns)
+        if isinstance(found, Session):
+            described.closed = found.closed
+            described.node_id = incarnation.registration.identity.node_id
+            described.head_seq, described.oldest_seq = found.log.head_seq, found.log.oldest_seq
+            described.running_turn_id = found.running_turn_id or ""
+            described.waiting_turns = found.waiting_turns
         return session_pb2.GetSessionResponse(session=described)
 
     async def CloseSession(
@@ -130,10 +138,7 @@ class SessionService:
 
     async def _find(
         self,
-        request: session_pb2.CancelTurnRequest
-        | session_pb2.WatchSessionRequest
-        | session_pb2.GetSessionRequest
-        | session_pb2.CloseSessionRequest,
+        request: session_pb2.CancelTurnRequest | session_pb2.WatchSessionRequest | session_pb2.CloseSessionRequest,
         call: Call,
     ) -> Session:
         ref, agent = session_of(call, request.session_id, request.agent)

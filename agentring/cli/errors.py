@@ -25,7 +25,7 @@ class StoreUnknown(CommandError):
 
     def __str__(self) -> str:
         """One line."""
-        return f"--store {self.store}: there is only `memory:`"
+        return f"--store {self.store}: it is neither memory: nor sqlite:///PATH nor postgresql://…"
 
 
 @dataclass(eq=False)

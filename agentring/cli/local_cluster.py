@@ -115,6 +115,7 @@ class LocalCluster:
             *("--etcd", ",".join(etcd_urls)),
             *("--cluster", "default"),
             *("--data-dir", str(plan.data_dir.node(node_id))),
+            *("--store", plan.store),
             *("--lease-ttl-s", str(plan.lease_ttl_s)),
         )
         child = await _start_into(

@@ -22,7 +22,7 @@ from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption
 from agentring.cli.ports import LOOPBACK, check_listenable
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-MEMORY_STORE = "memory:"
+_STORES = ("memory:", "sqlite:///", "postgresql://")
 
 
 def up(
@@ -36,13 +36,16 @@ def up(
     etcd: Annotated[
         str | None, typer.Option(help="An etcd that runs already, e.g. http://127.0.0.1:2379; several with commas.")
     ] = None,
-    store: Annotated[str, typer.Option(help="Where sessions are kept.")] = MEMORY_STORE,
+    store: Annotated[
+        str | None,
+        typer.Option(help="Where sessions are kept: memory:, sqlite:///PATH or postgresql://…; store.db in data-dir."),
+    ] = None,
     lease_ttl_s: Annotated[
         int, typer.Option(min=2, max=600, help="A dead node's sessions may go to others after so many seconds.")
     ] = 10,
 ) -> None:
     """Run a cluster on this machine: etcd, nodes and routers, until Ctrl-C."""
-    if store != MEMORY_STORE:
+    if store is not None and not store.startswith(_STORES):
         raise StoreUnknown(store)
     plan = ClusterPlan(
         nodes=nodes,
@@ -51,7 +54,7 @@ def up(
         port=port,
         data_dir=DataDir(data_dir),
         etcd=tuple(url.strip() for url in etcd.split(",")) if etcd else (),
-        store=store,
+        store=store or f"sqlite:///{data_dir.absolute() / 'store.db'}",
         lease_ttl_s=lease_ttl_s,
     )
     with plan.data_dir.locked():

@@ -18,6 +18,7 @@ from agentring.errors.availability import (
     RouterStopping,
     SessionMoving,
     StaleEpoch,
+    StoreUnavailable,
     Unavailable,
 )
 from agentring.errors.base import (
@@ -98,6 +99,7 @@ __all__ = [
     "SessionMoving",
     "SessionNotFound",
     "StaleEpoch",
+    "StoreUnavailable",
     "TaskInputMismatch",
     "TaskKeyActive",
     "TaskNotFound",

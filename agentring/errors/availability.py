@@ -65,6 +65,13 @@ class CoordinatorUnavailable(Unavailable):
     sentence = "the coordinator does not answer"
 
 
+class StoreUnavailable(Unavailable):
+    """The store does not answer. Whether what it was asked to keep is kept is unknown, so nothing was acknowledged."""
+
+    reason = "STORE_UNAVAILABLE"
+    sentence = "the store does not answer"
+
+
 class MailboxFull(AgentringError):
     """Too many turns wait in this session."""
 

@@ -10,7 +10,7 @@ from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.lease import Lease
 from agentring.errors import AgentringError
-from agentring.ids import Epoch, NodeId, Revision, SessionRef, TaskRef
+from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef
 from harness.clock import FakeClock
 
 TTL_S = 10
@@ -23,7 +23,9 @@ def lease_on(clock: FakeClock) -> Lease:
 
 def environment(clock: FakeClock, *, timeout_s: float = 20.0) -> RunEnvironment:
     """Of a node `n1`."""
-    return RunEnvironment(NodeId("n1"), lease_on(clock), NoAuditLog(), TurnLimits(timeout_s, 1 << 20, 1 << 16))
+    return RunEnvironment(
+        NodeId("n1"), lease_on(clock), NoAuditLog(), TurnLimits(timeout_s, 1 << 20, 1 << 16), Incarnation(1)
+    )
 
 
 class FakeClaims:

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from agent_node.agent import Agent
 from agent_node.audit import Transition
 from agent_node.session import Session
-from agent_node.store import StoredSession
+from agent_node.store import Ownership, StoredSession
 from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claim
 from agentring.errors import NodeFenced
@@ -45,7 +45,7 @@ class Actor:
         self.audit = ListedAudit()
         self.store = store
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
-        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits)
+        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
         self.session = Session(
             self.env,
             store,
@@ -114,7 +114,7 @@ async def acting(agent: Agent, *, store: RecordingStore | None = None, mailbox_s
     """A session of `agent` at work; it is dropped at the end."""
     store = store or RecordingStore()
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
-        stored = await store.memory.activate(StoredSession(REF, "agent", Epoch(0), 0), EPOCH)
+        stored = await store.memory.activate(Ownership(REF, EPOCH, "n1/1"), "agent")
         actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size)
         try:
             yield actor

@@ -2,17 +2,19 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from agent_node.store import MemoryStore, StoredSession, StoredTurn, TurnCommit
-from agentring.ids import Epoch, SessionRef
+from agent_node.store import Acceptance, MemoryStore, Ownership, StoredSession, StoredTurn, ToolStart, TurnCommit
+from agentring.ids import SessionRef
 
 T = TypeVar("T")
 
 
 class RecordingStore:
     """The volatile store, which keeps what it was asked in `calls`, and tells `watch` of it once it is done."""
+
+    durable = False
 
     def __init__(self) -> None:
         self.memory = MemoryStore(max_history_turns=10)
@@ -34,26 +36,47 @@ class RecordingStore:
         self.held[method] = asyncio.Event()
         return self.held[method]
 
-    async def activate(self, fresh: StoredSession, epoch: Epoch) -> StoredSession:
-        return await self._call("activate", lambda: self.memory.activate(fresh, epoch))
+    async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
+        return await self._call("activate", lambda: self.memory.activate(ownership, agent))
 
-    async def accept_turn(self, ref: SessionRef, epoch: Epoch, turn: StoredTurn) -> None:
+    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
         self.turns.append(turn)
-        await self._call("accept_turn", lambda: self.memory.accept_turn(ref, epoch, turn))
+        return await self._call("accept_turn", lambda: self.memory.accept_turn(ownership, turn, head_seq))
 
-    async def end_turn(self, ref: SessionRef, epoch: Epoch, turn: StoredTurn) -> None:
+    async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
         self.turns.append(turn)
-        await self._call("end_turn", lambda: self.memory.end_turn(ref, epoch, turn))
+        return await self._call("start_turn", lambda: self.memory.start_turn(ownership, turn))
 
-    async def commit_turn(self, ref: SessionRef, epoch: Epoch, commit: TurnCommit) -> StoredSession:
-        self.turns.append(commit.turn)
-        return await self._call("commit_turn", lambda: self.memory.commit_turn(ref, epoch, commit))
+    async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
+        return await self._call("start_tool", lambda: self.memory.start_tool(ownership, start))
 
-    async def close_session(self, ref: SessionRef, epoch: Epoch) -> None:
-        await self._call("close_session", lambda: self.memory.close_session(ref, epoch))
+    async def end_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+    ) -> int:
+        self.turns += [*moved, turn]
+        return await self._call("end_turn", lambda: self.memory.end_turn(ownership, turn, head_seq, moved))
 
-    async def forget_session(self, ref: SessionRef, epoch: Epoch) -> None:
-        await self._call("forget_session", lambda: self.memory.forget_session(ref, epoch))
+    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+        self.turns += [*moved, commit.turn]
+        return await self._call("commit_turn", lambda: self.memory.commit_turn(ownership, commit, moved))
+
+    async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
+        return await self._call("extend_range", lambda: self.memory.extend_range(ownership, reserved_seq))
+
+    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
+        return await self._call("close_session", lambda: self.memory.close_session(ownership, head_seq))
+
+    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
+        return await self._call("release", lambda: self.memory.release(ownership, head_seq, reserved_seq))
+
+    async def read(self, ref: SessionRef) -> StoredSession | None:
+        return await self.memory.read(ref)
+
+    async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
+        return await self.memory.read_turn(ref, turn_id)
+
+    async def bury(self, closed_before_ns: int) -> int:
+        return await self.memory.bury(closed_before_ns)
 
     async def _call(self, method: str, write: Callable[[], Awaitable[T]]) -> T:
         self.calls.append(method)

@@ -11,7 +11,7 @@ from agent_node.agent import AgentEvent, TurnContext
 from agent_node.host import Host
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
-from agent_node.store import StoredSession
+from agent_node.store import Ownership
 from agentring.errors import (
     AgentMismatch,
     AgentNotFound,
@@ -323,7 +323,7 @@ async def test_an_activation_that_fails_gives_its_claim_back(tmp_path: Path, fau
             case "refuses":
                 node.store.errors["activate"] = StaleEpoch()
             case "agent gone":
-                await node.store.memory.activate(StoredSession(REF, "removed", Epoch(-1), 0), Epoch(0))
+                await node.store.memory.activate(Ownership(REF, Epoch(0), "n1/1"), "removed")
         with pytest.raises((OSError, StaleEpoch, AgentNotFound)):
             await node.host.open(REF, "held")
         assert [claim.ref for claim in node.claims.released] == [REF]

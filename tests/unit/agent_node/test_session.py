@@ -68,7 +68,7 @@ async def test_a_turn_is_stored_before_it_is_told() -> None:
         ("commit_turn", ["turn_accepted a", "turn_started a", "text_delta a", "state_changed a"]),
     ]
     assert_gapless(actor.events(), 0)
-    assert [turn.state for turn in store.turns] == [TURN_STATE_ACCEPTED, TURN_STATE_COMPLETED]
+    assert [turn.state for turn in store.turns] == [TURN_STATE_RUNNING, TURN_STATE_COMPLETED]
     assert [turn.accepted_seq for turn in store.turns] == [1, 1]
     assert [turn.end_seq for turn in store.turns] == [None, 5]
     assert actor.audit.lines == [("turn_accepted", "a"), ("turn_started", "a"), ("turn_committed", "a")]

@@ -12,7 +12,7 @@ from agent_node.agent import Agent, AgentEvent, PastTurn, Result, TurnContext
 from agent_node.event_log import READ_BYTES, EventLog
 from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, TurnLimits, run_agent
 from agentring.errors import NodeFenced
-from agentring.ids import Epoch, NodeId, SessionRef, TaskRef, parse_session, parse_task
+from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1.session_pb2 import Event
 from harness.agents import nested
@@ -35,7 +35,7 @@ class Bench:
         self.clock = FakeClock()
         self.audit = ListedAudit()
         limits = TurnLimits(timeout_s, MAX_TEXT_BYTES, MAX_STATE_BYTES, cancel_grace_s=grace_s)
-        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits)
+        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
         self.log = EventLog(EPOCH, 1 << 22)
 
     async def run(

@@ -28,7 +28,7 @@ PROTOS = Path(__file__).parents[3] / "protos" / "agentring" / "v1"
 
 STATUSES = {
     "UNAVAILABLE": "CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable RouterStopping"
-    " SessionMoving",
+    " SessionMoving StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded",
     "FAILED_PRECONDITION": "AgentMismatch SessionClosed TaskInputMismatch TurnInProgress",

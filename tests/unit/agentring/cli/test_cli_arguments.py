@@ -24,7 +24,10 @@ def test_a_store_that_does_not_exist(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert run(monkeypatch, "up", "--store", "sqlite:x", "--data-dir", str(tmp_path / "d")) == 2
-    assert capsys.readouterr().err == "agentring: --store sqlite:x: there is only `memory:`\n"
+    assert (
+        capsys.readouterr().err
+        == "agentring: --store sqlite:x: it is neither memory: nor sqlite:///PATH nor postgresql://…\n"
+    )
     assert not (tmp_path / "d").exists()
 
 

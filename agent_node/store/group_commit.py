@@ -1,0 +1,107 @@
+"""Group commit: transactions that come while one is being committed share the next one, and so one write to the disk.
+
+Guarantees: works are carried out one at a time, in the order of their coming; each is told its own outcome, and only
+after the commit; one that is refused (an AgentringError, raised before it has written anything) fails alone; where one
+breaks the group in any other way, the group is undone and each is tried by itself. Whoever has gone away before its
+work began does not hold the others up. Waits are bounded, in number and in time. Does not wait for a group to fill: an
+idle store commits at once.
+
+One thread carries out the groups, so the event loop never waits for the disk, and a group costs two changes of thread,
+however many statements it has. Used by sqlite.py, where one transaction writes at a time in any case.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Generic, TypeVar
+
+from agentring.errors import AgentringError, StoreUnavailable
+
+_MOST_IN_GROUP = 256
+_MOST_WAITING = 20_000
+
+C = TypeVar("C")
+T = TypeVar("T")
+
+Work = Callable[[C], Any]
+Outcome = tuple[Any, BaseException | None]
+"""What a work returned, or what it raised."""
+
+
+def work_off(connection: C, works: Sequence[Work[C]]) -> list[Outcome]:
+    """Carries out the works of one transaction. Raises what breaks it."""
+    outcomes: list[Outcome] = []
+    for work in works:
+        try:
+            outcomes.append((work(connection), None))
+        except AgentringError as refusal:
+            outcomes.append((None, refusal))
+    return outcomes
+
+
+class GroupCommit(Generic[C]):
+    """The one writer. Resource handling: `close()`."""
+
+    def __init__(self, commit: Callable[[Sequence[Work[C]]], list[Outcome]], timeout_s: float) -> None:
+        """commit: runs in the writer's thread; a transaction of these works, committed when it returns; raises what
+        broke it, and StoreUnavailable where trying each work by itself would not help."""
+        self._commit = commit
+        self._timeout_s = timeout_s
+        self._thread = ThreadPoolExecutor(1, "store-writer")
+        self._waiting: deque[tuple[Work[C], asyncio.Future[Any]]] = deque()
+        self._writer: asyncio.Task[None] | None = None
+
+    async def transact(self, work: Callable[[C], T]) -> T:
+        """Carries out a work in some transaction. Raises what it raises, and StoreUnavailable.
+
+        Cancellation: the work may be carried out all the same.
+        """
+        if len(self._waiting) >= _MOST_WAITING:
+            raise StoreUnavailable
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, done))
+        if self._writer is None:
+            # It ends when nothing waits, and never raises; whoever waits for `done` has a deadline of their own.
+            self._writer = asyncio.create_task(self._write())
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await done
+        except TimeoutError:
+            raise StoreUnavailable from None
+
+    async def close(self) -> None:
+        """Returns once nothing is under way."""
+        if self._writer is not None:
+            await asyncio.wait([self._writer])
+        await asyncio.to_thread(self._thread.shutdown)
+
+    async def _write(self) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            while self._waiting:
+                group: list[tuple[Work[C], asyncio.Future[Any]]] = []
+                while self._waiting and len(group) < _MOST_IN_GROUP:
+                    work, done = self._waiting.popleft()
+                    if not done.done():
+                        group.append((work, done))
+                outcomes = await loop.run_in_executor(self._thread, self._commit_all, [work for work, _ in group])
+                for (_, done), (value, error) in zip(group, outcomes, strict=True):
+                    if done.done():
+                        continue
+                    if error is None:
+                        done.set_result(value)
+                    else:
+                        done.set_exception(error)
+        finally:
+            self._writer = None
+
+    def _commit_all(self, works: Sequence[Work[C]]) -> list[Outcome]:
+        try:
+            return self._commit(works)
+        except StoreUnavailable as error:
+            return [(None, error)] * len(works)
+        except Exception as error:
+            if len(works) == 1:
+                return [(None, error)]
+            return [outcome for work in works for outcome in self._commit_all([work])]

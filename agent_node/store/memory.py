@@ -1,0 +1,126 @@
+"""The volatile store: in the process, and only as long as this node holds the claim. It is for trying out, and for
+agents whose state may be lost."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+from agent_node.store.records import (
+    SEQ_RANGE,
+    Acceptance,
+    Ownership,
+    StoredSession,
+    StoredTurn,
+    ToolStart,
+    TurnCommit,
+)
+from agentring.errors import StaleEpoch
+from agentring.ids import Epoch, SessionRef
+
+
+class MemoryStore:
+    """A Store of one node alone."""
+
+    durable = False
+
+    def __init__(self, *, max_history_turns: int, seq_range: int = SEQ_RANGE) -> None:
+        """max_history_turns: completed turns that an activation reads."""
+        self._sessions: dict[SessionRef, StoredSession] = {}
+        self._owners: dict[SessionRef, str] = {}
+        self._max_history_turns = max_history_turns
+        self._seq_range = seq_range
+
+    async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
+        """As Store."""
+        ref = ownership.ref
+        fresh = StoredSession(ref, agent, Epoch(-1), time.time_ns(), reserved_seq=0)
+        session = self._sessions.get(ref, fresh)
+        if session.epoch >= ownership.epoch:
+            raise StaleEpoch
+        self._owners[ref] = ownership.owner
+        # Each activation has a mapping of its own, which its writes then change in place.
+        session = self._sessions[ref] = replace(
+            session,
+            epoch=ownership.epoch,
+            turns=dict(session.turns),
+            log_seq=session.reserved_seq,
+            reserved_seq=session.reserved_seq + self._seq_range,
+            commit=session.commit + 1,
+        )
+        return session
+
+    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
+        """As Store."""
+        session = self._fenced(ownership)
+        if (known := session.turns.get(turn.turn_id)) is not None:
+            return Acceptance(session.commit, known)
+        return Acceptance(self._keep(replace(session, turns_accepted=turn.number), head_seq, turn), None)
+
+    async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
+        """As Store."""
+        return self._keep(self._fenced(ownership), None, turn)
+
+    async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
+        """As Store."""
+        return self._keep(self._fenced(ownership), None)
+
+    async def end_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+    ) -> int:
+        """As Store."""
+        return self._keep(self._fenced(ownership), head_seq, turn, *moved)
+
+    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+        """As Store."""
+        session = self._fenced(ownership)
+        history = (*session.history, commit.past)
+        session = replace(
+            session,
+            state_json=session.state_json if commit.state_json is None else commit.state_json,
+            turns_completed=session.turns_completed + 1,
+            history=history[max(0, len(history) - self._max_history_turns) :],
+        )
+        return self._keep(session, commit.turn.end_seq, commit.turn, *moved)
+
+    async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
+        """As Store."""
+        return self._keep(replace(self._fenced(ownership), reserved_seq=reserved_seq), None)
+
+    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
+        """As Store."""
+        return self._keep(replace(self._fenced(ownership), closed=True), head_seq)
+
+    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
+        """As Store: what another node may own from now on must not be found here again."""
+        session = self._fenced(ownership)
+        del self._sessions[ownership.ref], self._owners[ownership.ref]
+        return session.commit + 1
+
+    async def read(self, ref: SessionRef) -> StoredSession | None:
+        """As Store: what is here is of use to the session's owner alone."""
+        return None
+
+    async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
+        """As Store."""
+        session = self._sessions.get(ref)
+        return session.turns.get(turn_id) if session is not None else None
+
+    async def bury(self, closed_before_ns: int) -> int:
+        """As Store: here a closed session rests in the hands of its owner, who then releases it."""
+        return 0
+
+    def _fenced(self, ownership: Ownership) -> StoredSession:
+        session = self._sessions.get(ownership.ref)
+        if session is None or (session.epoch, self._owners[ownership.ref]) != (ownership.epoch, ownership.owner):
+            raise StaleEpoch
+        return session
+
+    def _keep(self, session: StoredSession, head_seq: int | None, *turns: StoredTurn) -> int:
+        # The mapping is shared by the session's successive versions: only the owner of the epoch sees it.
+        assert isinstance(session.turns, dict)
+        for turn in turns:
+            session.turns[turn.turn_id] = turn
+        commit = session.commit + 1
+        head_seq = session.head_seq if head_seq is None else head_seq
+        self._sessions[session.ref] = replace(session, head_seq=head_seq, commit=commit)
+        return commit

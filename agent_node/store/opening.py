@@ -1,0 +1,129 @@
+"""Opens the store that a URL names, and makes sure that it is this cluster's.
+
+Guarantees: the tables are there and are of our version; a database that belongs to another cluster, or to a later
+generation of this one, is refused, so that epochs which do not compare never meet in it; a generation that has grown
+(`agentring admin new-generation`) is written down, and nodes of the old one can raise nothing any more. An SQLite file
+is refused on a second machine. Called by the node's app, at its start.
+"""
+
+import asyncio
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from agent_node.store.schema import SCHEMA_VERSION, cluster, metadata
+from agent_node.store.sql import Carrier, SqlStore
+from agent_node.store.sqlite import SqliteCarrier
+from agentring.errors import StoreUnavailable
+
+MEMORY = "memory:"
+_SQLITE = "sqlite:///"
+_POSTGRESQL = "postgresql://"
+_LOCK = 0x6167656E7472696E  # "agentrin": nobody else's advisory lock
+
+
+class StoreRefused(Exception):
+    """The store cannot or must not be used; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterIdentity:
+    """Whose store it must be, and where it is opened."""
+
+    generation: int
+    cluster_uuid: str
+    machine_id: str
+    boot_id: str
+
+
+def check_url(url: str) -> str:
+    """The URL. Raises ValueError where there is no such store."""
+    if url != MEMORY and not any(url.startswith(kind) and url != kind for kind in (_SQLITE, _POSTGRESQL)):
+        raise ValueError(f"{url!r} is neither {MEMORY} nor {_SQLITE}PATH nor {_POSTGRESQL}…")
+    return url
+
+
+async def open_store(
+    url: str, identity: ClusterIdentity, *, timeout_s: float, max_history_turns: int
+) -> SqlStore | None:
+    """The durable store; None: the URL says that sessions are kept in memory. Raises StoreRefused."""
+    if url == MEMORY:
+        return None
+    carrier = await _carrier(url, timeout_s)
+    try:
+        await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
+    except (StoreUnavailable, SQLAlchemyError) as error:
+        await carrier.close()
+        raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
+    except BaseException:
+        await carrier.close()
+        raise
+    return SqlStore(carrier, identity.generation, max_history_turns=max_history_turns)
+
+
+def machine_id() -> str:
+    """Names this machine, also after it was booted anew; empty where nothing does."""
+    path = Path("/etc/machine-id")
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return os.uname().nodename
+
+
+async def _carrier(url: str, timeout_s: float) -> Carrier:
+    if url.startswith(_SQLITE):
+        path = Path(url.removeprefix(_SQLITE))
+        try:
+            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreRefused(f"the store {url} cannot be made: {error.strerror}") from error
+        return SqliteCarrier(path, timeout_s)
+    try:
+        from agent_node.store.postgres import PostgresCarrier
+
+        return PostgresCarrier(url.replace(_POSTGRESQL, "postgresql+asyncpg://", 1), timeout_s)
+    except ModuleNotFoundError as error:
+        raise StoreRefused("a store on PostgreSQL needs asyncpg: pip install agentring[postgres]") from error
+    except SQLAlchemyError as error:
+        raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
+
+
+def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
+    on_sqlite = connection.dialect.name == "sqlite"
+    if not on_sqlite:
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+    metadata.create_all(connection)
+    row = connection.execute(select(cluster)).mappings().first()
+    here = {"machine_id": identity.machine_id, "boot_id": identity.boot_id}
+    if row is None:
+        connection.execute(
+            insert(cluster),
+            {
+                "one": 1,
+                "schema_version": SCHEMA_VERSION,
+                "generation": identity.generation,
+                "cluster_uuid": identity.cluster_uuid,
+                **here,
+            },
+        )
+        return
+    if row["schema_version"] != SCHEMA_VERSION:
+        raise StoreRefused(f"the store has version {row['schema_version']} of the tables, not {SCHEMA_VERSION}")
+    if row["cluster_uuid"] != identity.cluster_uuid:
+        raise StoreRefused("the store belongs to another cluster: etcd's data are not those it was made with")
+    if row["generation"] > identity.generation:
+        raise StoreRefused(
+            f"the store is of generation {row['generation']}, the cluster of {identity.generation}: etcd was restored"
+        )
+    # A boot is of one machine alone; a machine that was booted anew is known by its id.
+    if on_sqlite and row["boot_id"] != identity.boot_id and row["machine_id"] != identity.machine_id:
+        raise StoreRefused("the store is an SQLite file of another machine; several machines need PostgreSQL")
+    connection.execute(update(cluster).values(generation=identity.generation, **here))
+
+
+def _told(url: str) -> str:
+    """The URL without what may be secret."""
+    return url if url.startswith(_SQLITE) else _POSTGRESQL + url.rpartition("@")[2]

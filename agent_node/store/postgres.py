@@ -1,0 +1,91 @@
+"""PostgreSQL as the store: for nodes on several machines.
+
+Guarantees: what was committed is kept as the server is set up to keep it; a node that is frozen or cut off inside a
+transaction holds nobody up for longer than the server's time-outs, which every connection asks for; a write whose
+connection broke is tried again until its deadline, and is not carried out twice (its commit_id is compared). Each
+session's writes are transactions of their own: the server groups their commits by itself.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import create_async_engine
+
+from agentring.errors import StoreUnavailable
+
+_CONNECTIONS = 16
+_RETRY_S = 0.05
+_SERVER_SETTINGS = {
+    "application_name": "agentring",
+    "idle_in_transaction_session_timeout": "1000",
+    "lock_timeout": "2000",
+    "statement_timeout": "3000",
+    "synchronous_commit": "on",
+}
+"""Times in ms. The first bounds how long a node frozen inside a transaction holds the session's row."""
+_PASSING = ("08", "40", "53", "55", "57")
+"""Classes of SQLSTATE that say nothing about the statement: connection, conflict, resources, locks, operator."""
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+class PostgresCarrier:
+    """Transactions on a PostgreSQL server. Resource handling: `close()`."""
+
+    def __init__(self, url: str, timeout_s: float) -> None:
+        """url: postgresql+asyncpg://…; timeout_s: the deadline of one transaction."""
+        self._timeout_s = timeout_s
+        self._engine = create_async_engine(
+            url,
+            pool_size=_CONNECTIONS,
+            max_overflow=0,
+            pool_timeout=timeout_s,
+            connect_args={"timeout": timeout_s, "command_timeout": timeout_s, "server_settings": _SERVER_SETTINGS},
+        )
+
+    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+        """As Carrier."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    try:
+                        async with self._engine.begin() as connection:
+                            return await connection.run_sync(work)
+                    except (DBAPIError, OSError, PoolTimeout) as error:
+                        if not _is_passing(error):
+                            raise
+                        _log.warning("store_failed", error=type(error).__name__, sqlstate=_sqlstate(error))
+                        if not again:
+                            raise StoreUnavailable from None
+                    await asyncio.sleep(_RETRY_S)
+        except TimeoutError:
+            raise StoreUnavailable from None
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """As Carrier."""
+        return await self.transact(work, again=True)
+
+    async def close(self) -> None:
+        """As Carrier."""
+        await self._engine.dispose()
+
+
+def _is_passing(error: Exception) -> bool:
+    if not isinstance(error, DBAPIError):
+        return True
+    return (
+        error.connection_invalidated
+        or isinstance(error, InterfaceError | OperationalError)
+        or _sqlstate(error).startswith(_PASSING)
+    )
+
+
+def _sqlstate(error: Exception) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""

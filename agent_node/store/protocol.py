@@ -1,0 +1,71 @@
+"""The store as the host and its sessions see it.
+
+Every implementation guarantees: an activation first raises the session's epoch and only then reads, in one step; every
+later write is one step that first compares epoch and owner, so that no write of an epoch lands after one of a later
+epoch; what was acknowledged is there for the next activation, in a durable store also after a crash. Each write returns
+the row's commit number, by which the order of a session's writes is known afterwards.
+
+Every method may raise StaleEpoch (the caller no longer owns the session) and StoreUnavailable (nobody knows whether
+the write landed), the latter within the store's deadline. Cancellation: as StoreUnavailable. A session has one write
+under way at a time."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from agent_node.store.records import Acceptance, Ownership, StoredSession, StoredTurn, ToolStart, TurnCommit
+from agentring.ids import SessionRef
+
+
+class Store(Protocol):
+    """Where sessions are kept."""
+
+    @property
+    def durable(self) -> bool:
+        """Whether a session outlives its owner."""
+
+    async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
+        """Raises the session's epoch, reserves event numbers, and reads; makes the session, bound to `agent`, if it
+        does not exist."""
+
+    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
+        """Keeps a turn before anybody is told that it is accepted; one that is known already changes nothing.
+
+        head_seq, here and below: the new StoredSession.head_seq; None: as it was.
+        """
+
+    async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
+        """Keeps that a run of a turn begins, and which one."""
+
+    async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
+        """Keeps that a tool is about to be called."""
+
+    async def end_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+    ) -> int:
+        """Keeps how a turn ended that changes nothing else, failed or cancelled.
+
+        moved: turns whose ends were told under later numbers than were stored.
+        """
+
+    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+        """Keeps a completed turn, its state and its place in the history, in one step; its end is the new head_seq.
+        moved: as in end_turn."""
+
+    async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
+        """Reserves event numbers up to reserved_seq."""
+
+    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
+        """Marks the session as closed. Its id rests until it is buried."""
+
+    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
+        """The last checkpoint: gives back the event numbers beyond reserved_seq, and the ownership: no later write of
+        its epoch is taken. A volatile store forgets the session."""
+
+    async def read(self, ref: SessionRef) -> StoredSession | None:
+        """The session without its turns and history, for whoever does not own it; None: there is none."""
+
+    async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
+        """One turn; None: there is none."""
+
+    async def bury(self, closed_before_ns: int) -> int:
+        """Removes sessions that were closed before this wall clock time, some at a time; how many."""

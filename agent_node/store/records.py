@@ -1,0 +1,110 @@
+"""What a store keeps of sessions, as records; and what every write of them is compared with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from agent_node.agent import PastTurn
+from agentring.ids import Epoch, SessionRef
+from agentring.v1 import session_pb2
+
+SEQ_RANGE = 1 << 20
+"""How many event numbers an activation reserves at a time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ownership:
+    """A session in the hands of one incarnation of a node: every write is compared with it."""
+
+    ref: SessionRef
+    epoch: Epoch
+    owner: str
+    """Names the incarnation, as `node_id/incarnation`; never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredTurn:
+    """One turn of a session."""
+
+    turn_id: str
+    fingerprint: bytes
+    """Of its input, to tell the same turn sent again from another under its name."""
+    number: int
+    """Its place among the session's accepted turns, from 1, without a gap."""
+    input: bytes
+    """A session_pb2.Input; empty where it is not needed any more, the turn having ended."""
+    state: session_pb2.TurnState.ValueType
+    attempt: int
+    """The run that it is in or was in last, from 1; where it has not run: the first one to come."""
+    accepted_seq: int
+    """Its story begins here, or a little later."""
+    end_seq: int | None = None
+    """The seq of its last event; None: it has not ended."""
+    outcome: bytes = b""
+    """The last event, a session_pb2.Event; empty: it has not ended."""
+
+    def input_message(self) -> session_pb2.Input:
+        """What the agent is given."""
+        return session_pb2.Input.FromString(self.input)
+
+    def outcome_event(self) -> session_pb2.Event | None:
+        """The last event; None: it has not ended."""
+        return session_pb2.Event.FromString(self.outcome) if self.outcome else None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """One session, as it was read."""
+
+    ref: SessionRef
+    agent: str
+    epoch: Epoch
+    created_ns: int
+    """Wall clock, for people."""
+    was_released: bool = True
+    """Its last owner gave it up; False: that owner was lost."""
+    closed: bool = False
+    state_json: str = "{}"
+    turns_completed: int = 0
+    history: tuple[PastTurn, ...] = ()
+    turns: Mapping[str, StoredTurn] = field(default_factory=dict)
+    """Those that have not ended, in the order of their numbers, and the latest that have; a store may know more."""
+    turns_accepted: int = 0
+    """The highest turn number."""
+    head_seq: int = 0
+    """Here the story of what has ended ends: what comes later belongs to a turn that has not, or was never told."""
+    log_seq: int = 0
+    """This activation's events are numbered from here, exclusively. Beyond head_seq: an earlier owner ended without a
+    checkpoint, and may have told what lies between."""
+    reserved_seq: int = SEQ_RANGE
+    """The last number that this activation may use."""
+    commit: int = 0
+    """The number of the row's last transaction; it grows with each."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnCommit:
+    """What a completed turn leaves behind."""
+
+    turn: StoredTurn
+    state_json: str | None
+    """None: it is as it was."""
+    past: PastTurn
+
+
+@dataclass(frozen=True, slots=True)
+class ToolStart:
+    """A tool that is about to be called."""
+
+    turn_id: str
+    attempt: int
+    call_id: str
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Acceptance:
+    """How the acceptance of a turn went."""
+
+    commit: int
+    known: StoredTurn | None
+    """The turn that has the turn_id already; None: it was accepted."""

@@ -1,0 +1,160 @@
+"""The durable store, on whatever carries out its transactions: SQLite (sqlite.py) or PostgreSQL (postgres.py).
+
+Guarantees what Store promises (protocol.py); how is said in transactions.py. Each write has an id of its own, the same
+when its carrier tries it again.
+"""
+
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+from agent_node.store import transactions
+from agent_node.store.records import (
+    SEQ_RANGE,
+    Acceptance,
+    Ownership,
+    StoredSession,
+    StoredTurn,
+    ToolStart,
+    TurnCommit,
+)
+from agentring.ids import SessionRef
+
+T = TypeVar("T")
+
+
+class Carrier(Protocol):
+    """A database's way of carrying out transactions."""
+
+    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+        """Carries out a transaction, durably. Raises what the work raises, and StoreUnavailable within a deadline:
+        whether it landed is then unknown. again: it may be tried again by itself."""
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Carries out what only reads. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Lets go of the database, once what is under way has ended."""
+
+
+class SqlStore:
+    """A Store in an SQL database. Resource handling: `close()`."""
+
+    durable = True
+
+    def __init__(
+        self, carrier: Carrier, generation: int, *, max_history_turns: int, seq_range: int = SEQ_RANGE
+    ) -> None:
+        """generation: the cluster's; the database must not go on to another one meanwhile."""
+        self._carrier = carrier
+        self._generation = generation
+        self._max_history_turns = max_history_turns
+        self._seq_range = seq_range
+
+    async def close(self) -> None:
+        """Lets go of the database."""
+        await self._carrier.close()
+
+    async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
+        """As Store. Never tried again by itself: an epoch that was raised cannot be raised again, so after an unknown
+        outcome the claim must be put again first."""
+        raise_and_read = partial(
+            transactions.raise_and_read,
+            ownership=ownership,
+            agent=agent,
+            generation=self._generation,
+            seq_range=self._seq_range,
+            max_history_turns=self._max_history_turns,
+        )
+        return await self._carrier.transact(raise_and_read, again=False)
+
+    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
+        """As Store."""
+        return await self._write(
+            partial(transactions.accept_turn, ownership=ownership, commit_id=_commit_id(), turn=turn, head_seq=head_seq)
+        )
+
+    async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
+        """As Store."""
+        return await self._move(ownership, None, [turn])
+
+    async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
+        """As Store."""
+        return await self._write(
+            partial(transactions.start_tool, ownership=ownership, commit_id=_commit_id(), start=start)
+        )
+
+    async def end_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+    ) -> int:
+        """As Store."""
+        return await self._move(ownership, head_seq, [*moved, turn])
+
+    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+        """As Store."""
+        return await self._write(
+            partial(
+                transactions.move_turns,
+                ownership=ownership,
+                commit_id=_commit_id(),
+                head_seq=commit.turn.end_seq,
+                moved=[*moved, commit.turn],
+                completed=commit.turn,
+                output_text=commit.past.output_text,
+                state_json=commit.state_json,
+            )
+        )
+
+    async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
+        """As Store."""
+        return await self._hold(ownership, None, reserved_seq=reserved_seq)
+
+    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
+        """As Store."""
+        return await self._hold(ownership, head_seq, closed_ns=time.time_ns())
+
+    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
+        """As Store."""
+        return await self._hold(ownership, head_seq, reserved_seq=reserved_seq, owner="")
+
+    async def read(self, ref: SessionRef) -> StoredSession | None:
+        """As Store."""
+        return await self._carrier.read(partial(transactions.read_session, ref=ref))
+
+    async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
+        """As Store."""
+        return await self._carrier.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
+
+    async def bury(self, closed_before_ns: int) -> int:
+        """As Store."""
+        return await self._write(partial(transactions.bury, closed_before_ns=closed_before_ns))
+
+    async def _move(self, ownership: Ownership, head_seq: int | None, moved: Sequence[StoredTurn]) -> int:
+        return await self._write(
+            partial(
+                transactions.move_turns,
+                ownership=ownership,
+                commit_id=_commit_id(),
+                head_seq=head_seq,
+                moved=moved,
+            )
+        )
+
+    async def _hold(self, ownership: Ownership, head_seq: int | None, **changes: object) -> int:
+        commit_id = _commit_id()
+
+        def hold(connection: Connection) -> int:
+            return transactions.hold(connection, ownership, commit_id, head_seq, changes)[0]
+
+        return await self._write(hold)
+
+    async def _write(self, work: Callable[[Connection], T]) -> T:
+        return await self._carrier.transact(work, again=True)
+
+
+def _commit_id() -> str:
+    return uuid.uuid4().hex

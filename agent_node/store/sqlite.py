@@ -1,0 +1,127 @@
+"""SQLite as the store: one file, shared by the nodes of one machine.
+
+Guarantees: what was committed is on the disk (WAL, synchronous=FULL); a node's transactions are grouped; a wait for
+another node's lock ends. One process writes at a time, so a node that is frozen inside a transaction holds the others
+up until it goes on or is killed; its transaction is then older than theirs, so it harms nothing else. The file must not
+be on a network's file system: locks do not work there, and the cluster's row (opening.py) refuses a second machine.
+
+The write lock is asked for at intervals of our own: SQLite's grow to 100 ms, an age beside transactions of 1 ms. The
+standard library's driver, on a thread: an asyncio driver would change threads for every statement.
+"""
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy.exc import OperationalError
+
+from agent_node.store.group_commit import GroupCommit, Outcome, Work, work_off
+from agentring.errors import StoreUnavailable
+
+_LOCK_POLL_S = 0.0005
+_LOCK_SHARE = 0.8
+"""Of the deadline: how long others may hold the lock, so that whoever waits is told the cause, not only the time."""
+_WRITES = "agentring_writes"
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+class SqliteCarrier:
+    """Transactions on one SQLite file. Resource handling: `close()`."""
+
+    def __init__(self, path: Path, timeout_s: float) -> None:
+        """timeout_s: the deadline of one transaction."""
+        self._timeout_s = timeout_s
+        self._engine = _open(path, _LOCK_SHARE * timeout_s)
+        self._writes: GroupCommit[Connection] = GroupCommit(self._commit, timeout_s)
+        self._writer: Connection | None = None
+        self._reads = ThreadPoolExecutor(1, "store-reader")
+        self._reader: Connection | None = None
+
+    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+        """As Carrier. There is nothing to try again: a commit that fails is undone."""
+        return await self._writes.transact(work)
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """As Carrier."""
+        reading = asyncio.get_running_loop().run_in_executor(self._reads, self._read, work)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await reading
+        except (TimeoutError, OperationalError):
+            raise StoreUnavailable from None
+
+    async def close(self) -> None:
+        """As Carrier."""
+        await self._writes.close()
+        await asyncio.to_thread(self._reads.shutdown)
+        for connection in (self._writer, self._reader):
+            if connection is not None:
+                connection.close()
+        self._engine.dispose()
+
+    def _commit(self, works: Sequence[Work[Connection]]) -> list[Outcome]:
+        try:
+            if self._writer is None:
+                self._writer = self._engine.connect().execution_options(**{_WRITES: True})
+            with self._writer.begin():
+                return work_off(self._writer, works)
+        except (OperationalError, sqlite3.OperationalError) as error:
+            cause = error.orig if isinstance(error, OperationalError) else error
+            _log.warning("store_failed", sqlite=getattr(cause, "sqlite_errorname", ""))
+            raise StoreUnavailable from None
+
+    def _read(self, work: Callable[[Connection], T]) -> T:
+        if self._reader is None:
+            self._reader = self._engine.connect()
+        with self._reader.begin():
+            return work(self._reader)
+
+
+def _open(path: Path, timeout_s: float) -> Engine:
+    """An engine whose connections begin as they are told to: the driver would begin late, without the lock."""
+    engine = create_engine(
+        f"sqlite:///{path}",
+        poolclass=NullPool,
+        connect_args={"isolation_level": None, "timeout": 0, "check_same_thread": False},
+    )
+
+    @event.listens_for(engine, "connect")
+    def _set_up(driver: sqlite3.Connection, _record: object) -> None:
+        driver.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")  # for what follows and for reads
+        driver.execute("PRAGMA journal_mode = WAL")
+        driver.execute("PRAGMA synchronous = FULL")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        driver = connection.connection.driver_connection
+        assert isinstance(driver, sqlite3.Connection)
+        if connection.get_execution_options().get(_WRITES):
+            _lock(driver, timeout_s)
+        else:
+            driver.execute("BEGIN")
+
+    return engine
+
+
+def _lock(driver: sqlite3.Connection, timeout_s: float) -> None:
+    """Begins a transaction with the write lock. Raises sqlite3.OperationalError if others hold it for so long."""
+    driver.execute("PRAGMA busy_timeout = 0")
+    deadline_s = time.monotonic() + timeout_s
+    while True:
+        try:
+            driver.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline_s:
+                raise
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return

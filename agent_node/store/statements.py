@@ -1,0 +1,101 @@
+"""The SQL store's statements, made once: those that a transaction begins with, then what it reads and changes.
+
+Parameters that begin with `k_` pick rows, those with `new_` are what is written. Used by transactions.py alone, which
+says in what order they are safe.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from agent_node.store.schema import cluster, sessions, states, tool_starts, turns
+from agentring.v1 import session_pb2
+
+
+def of_session(table: Any) -> Any:
+    """Picks the rows of one session."""
+    return (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id == bindparam("k_session_id"))
+
+
+OWNED = of_session(sessions) & (sessions.c.epoch == bindparam("k_epoch")) & (sessions.c.owner == bindparam("k_owner"))
+HOLD = (
+    update(sessions)
+    .where(OWNED, sessions.c.commit_id != bindparam("new_commit_id"))
+    .values(
+        commit_id=bindparam("new_commit_id"),
+        commit_number=sessions.c.commit_number + 1,
+        head_seq=func.coalesce(bindparam("new_head_seq"), sessions.c.head_seq),
+        changed_ns=bindparam("new_changed_ns"),
+        turns_completed=sessions.c.turns_completed + bindparam("completed"),
+    )
+    .returning(sessions.c.commit_number)
+)
+LANDED = select(sessions.c.commit_number).where(
+    # Without the owner: the write that gave the ownership up has landed, too.
+    of_session(sessions),
+    sessions.c.epoch == bindparam("k_epoch"),
+    sessions.c.commit_id == bindparam("new_commit_id"),
+)
+CLUSTER = select(cluster.c.generation)
+READ = select(sessions).where(of_session(sessions))
+READ_STATE = select(states.c.state_json).where(of_session(states))
+READ_TURN = select(turns).where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id"))
+READ_OPEN = select(turns).where(of_session(turns), turns.c.end_seq.is_(None)).order_by(turns.c.number)
+READ_LAST = select(func.max(turns.c.number)).where(of_session(turns))
+READ_COMPLETED = (
+    select(turns)
+    .where(of_session(turns), turns.c.state == session_pb2.TURN_STATE_COMPLETED)
+    .order_by(turns.c.number.desc())
+    .limit(bindparam("at_most"))
+)
+MOVE_TURN = (
+    update(turns)
+    .where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id"))
+    .values(
+        state=bindparam("new_state"),
+        attempt=bindparam("new_attempt"),
+        epoch=bindparam("k_epoch"),
+        accepted_seq=bindparam("new_accepted_seq"),
+        end_seq=bindparam("new_end_seq"),
+        outcome=bindparam("new_outcome"),
+        output_text=func.coalesce(bindparam("new_output_text"), turns.c.output_text),
+    )
+)
+
+
+def _raising(insert: Callable[..., Any]) -> Any:
+    upsert = insert(sessions)
+    return upsert.on_conflict_do_update(
+        index_elements=[sessions.c.tenant, sessions.c.session_id],
+        set_={
+            "epoch": upsert.excluded.epoch,
+            "owner": upsert.excluded.owner,
+            "was_released": case((sessions.c.owner == "", 1), else_=0),
+            "reserved_seq": sessions.c.reserved_seq + upsert.excluded.reserved_seq,
+            "commit_id": "",
+            "commit_number": sessions.c.commit_number + 1,
+            "changed_ns": upsert.excluded.changed_ns,
+        },
+        where=sessions.c.epoch < upsert.excluded.epoch,
+    )
+
+
+def _keeping_state(insert: Callable[..., Any]) -> Any:
+    upsert = insert(states)
+    return upsert.on_conflict_do_update(
+        index_elements=[states.c.tenant, states.c.session_id], set_={"state_json": upsert.excluded.state_json}
+    )
+
+
+def _adding_turn(insert: Callable[..., Any]) -> Any:
+    return insert(turns).on_conflict_do_nothing(index_elements=[turns.c.tenant, turns.c.session_id, turns.c.turn_id])
+
+
+# What the two say in words of their own.
+_INSERTS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+RAISE = {dialect: _raising(insert) for dialect, insert in _INSERTS.items()}
+KEEP_STATE = {dialect: _keeping_state(insert) for dialect, insert in _INSERTS.items()}
+ADD_TURN = {dialect: _adding_turn(insert) for dialect, insert in _INSERTS.items()}
+ADD_TOOL_START = insert(tool_starts)
