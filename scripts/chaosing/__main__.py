@@ -46,6 +46,7 @@ def chaos(
     ttl: Annotated[int, typer.Option(min=2, help="The nodes' lease TTL in seconds.")] = 3,
     sessions: Annotated[int, typer.Option(min=1, help="Clients with a session each.")] = 12,
     tasks: Annotated[int, typer.Option(min=0, help="Pairs of clients with a task each.")] = 2,
+    store: Annotated[str, typer.Option(help="The nodes' --store; default: an SQLite file of each run's own.")] = "",
     etcd: Annotated[Path | None, typer.Option(help="The etcd to use.")] = None,
     namespaces: Annotated[
         bool | None, typer.Option(help="Cut wires of network namespaces, not proxied links; default: if that can be.")
@@ -60,7 +61,9 @@ def chaos(
     directory = report_dir or Path(tempfile.mkdtemp(prefix="agentring-chaos-report-"))
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        plan = Plan(etcd or find_etcd(), ttl_s=ttl, namespaces=can_be_made() if namespaces is None else namespaces)
+        plan = Plan(
+            etcd or find_etcd(), ttl_s=ttl, store=store, namespaces=can_be_made() if namespaces is None else namespaces
+        )
         version = ".".join(map(str, _version(plan.etcd, directory)))
         runs = [(FAULTS[name], number) for name in names for number in range(seed, seed + seeds)]
         outcomes = asyncio.run(_run_until_signal(runs, plan, seconds, sessions, tasks, quiet=to_json))

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from scripts.chaosing.evidence import Call, Evidence, Line
+from scripts.chaosing.evidence import Call, Evidence, Line, StoredRow
 
 WORK = frozenset(
     {
@@ -54,17 +54,27 @@ def check(evidence: Evidence) -> list[Violation]:
 def no_work_after_a_later_epoch(evidence: Evidence) -> Iterator[Violation]:
     """I1: nothing of an epoch after something of a later epoch of the same session or task."""
     for subject, lines in evidence.lines_by_subject().items():
-        committed = sorted((line for line in lines if line.commit is not None), key=lambda line: line.commit or 0)
-        yield from _stale(subject, committed, by_commit=True)
-        yield from _stale(subject, lines, by_commit=False)
+        # A volatile store counts, too, but each node for itself.
+        numbered = [line for line in lines if line.commit is not None and evidence.is_durable(subject)]
+        yield from _stale(subject, sorted(numbered, key=lambda line: line.commit or 0), numbered, by_commit=True)
+        known = {id(line) for line in numbered}
+        others = [line for line in lines if id(line) not in known]
+        yield from _stale(subject, lines, others, by_commit=False)
+    for subject, rows in _rows(evidence.tool_starts).items():
+        for before, after in pairwise(rows):
+            if after.epoch < before.epoch:
+                yield Violation(
+                    "I1", subject, f"the store has a tool start of epoch {after.epoch} after {before.epoch}"
+                )
 
 
-def _stale(subject: str, ordered: list[Line], *, by_commit: bool) -> Iterator[Violation]:
+def _stale(subject: str, ordered: list[Line], judged: list[Line], *, by_commit: bool) -> Iterator[Violation]:
     latest: Line | None = None
+    suspects = {id(line) for line in judged if line.event in WORK}
     for line in ordered:
         if latest is None or line.epoch > latest.epoch:
             latest = line
-        elif line.epoch < latest.epoch and line.event in WORK and (line.commit is not None) == by_commit:
+        elif line.epoch < latest.epoch and id(line) in suspects:
             yield Violation(
                 "I1",
                 subject,
@@ -122,32 +132,35 @@ def epochs_only_grow(evidence: Evidence) -> Iterator[Violation]:
 
 
 def turns_have_no_gap(evidence: Evidence) -> Iterator[Violation]:
-    """I2: the store's turns of a session are numbered without a gap and in the order of their epochs; no turn is
-    committed twice; the numbers that a client is told follow each other, but for turns whose end it was not told.
+    """I2: the store's turns of a session are numbered without a gap and in the order of their epochs, and are as many
+    as it has counted; no turn is committed twice; the numbers that a client is told follow each other, but for turns
+    whose end it was not told.
 
     Without a durable store a session's turns count from its activation.
     """
     for subject, lines in evidence.lines_by_subject().items():
         seen: dict[tuple[str, int], Line] = {}
         for line in (line for line in lines if line.event == "turn_committed"):
-            key = (line.turn, 0 if evidence.durable else line.epoch)
+            key = (line.turn, 0 if evidence.is_durable(subject) else line.epoch)
             if key in seen:
                 yield Violation("I2", subject, f"turn {line.turn} committed in {seen[key].epoch} and in {line.epoch}")
             seen[key] = line
-    for subject, commits in _grouped(evidence).items():
-        for before, after in pairwise(commits):
-            if after[0] != before[0] + 1:
-                yield Violation("I2", subject, f"the store's turn {before[0]} is followed by {after[0]}")
-            if after[1] < before[1]:
-                yield Violation("I2", subject, f"the store has epoch {after[1]} after {before[1]}")
+    for subject, rows in _rows(evidence.completed).items():
+        for before, after in pairwise(rows):
+            if after.number != before.number + 1:
+                yield Violation("I2", subject, f"the store's turn {before.number} is followed by {after.number}")
+            if after.epoch < before.epoch:
+                yield Violation("I2", subject, f"the store has epoch {after.epoch} after {before.epoch}")
+        if evidence.counted.get(subject, len(rows)) != len(rows):
+            yield Violation("I2", subject, f"the store has counted {evidence.counted[subject]} turns, not {len(rows)}")
     for subject, calls in evidence.calls_by_subject().items():
-        yield from _numbers(subject, calls, durable=evidence.durable)
+        yield from _numbers(subject, calls, durable=evidence.is_durable(subject))
 
 
-def _grouped(evidence: Evidence) -> dict[str, list[tuple[int, int]]]:
-    found: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    for commit in sorted(evidence.commits, key=lambda commit: commit.number):
-        found[commit.subject].append((commit.number, commit.epoch))
+def _rows(rows: list[StoredRow]) -> dict[str, list[StoredRow]]:
+    found: dict[str, list[StoredRow]] = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row.number):
+        found[row.subject].append(row)
     return found
 
 
@@ -176,13 +189,13 @@ def at_most_one_run(evidence: Evidence) -> Iterator[Violation]:
     for subject, lines in evidence.lines_by_subject().items():
         results = [line for line in lines if line.event == "task_committed"]
         for first, second in pairwise(results):
-            if evidence.durable or first.epoch == second.epoch:
+            if evidence.is_durable(subject) or first.epoch == second.epoch:
                 yield Violation("I4", subject, f"results of epoch {first.epoch} and of {second.epoch}")
     for subject, calls in evidence.calls_by_subject().items():
         told: dict[tuple[str, int], set[str]] = defaultdict(set)
         for call in calls:
             if call.ok and call.result:
-                told[call.turn, 0 if evidence.durable else call.epoch].add(call.result)
+                told[call.turn, 0 if evidence.is_durable(subject) else call.epoch].add(call.result)
         for results_told in told.values():
             if len(results_told) > 1:
                 yield Violation("I4", subject, f"callers were told {' and '.join(sorted(results_told))}")

@@ -89,14 +89,14 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class StoreCommit:
-    """A turn as the store has it."""
+class StoredRow:
+    """A turn or a tool's start as the store has it."""
 
     subject: str
     number: int
-    """Its place in the order of the session's commits."""
+    """A turn's own; a tool start's place in the order of the session's commits."""
     epoch: int
-    turn: str
+    """Under which it was written last."""
 
 
 @dataclass(slots=True)
@@ -106,9 +106,19 @@ class Evidence:
     lines: list[Line]
     calls: list[Call] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
-    commits: list[StoreCommit] = field(default_factory=list)
+    completed: list[StoredRow] = field(default_factory=list)
+    """The completed turns that the store has at the end."""
+    tool_starts: list[StoredRow] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
+    """How many completed turns the store has counted, by session."""
     durable: bool = False
-    """Sessions and results outlive their node (a store of its own, not the process's memory)."""
+    """Sessions outlive their node: they are in a store, not in the process's memory."""
+    durable_tasks: bool = False
+    """Tasks' results do."""
+
+    def is_durable(self, subject: str) -> bool:
+        """Whether what was committed of it outlives its node."""
+        return self.durable if subject.startswith("session/") else self.durable_tasks
 
     def lines_by_subject(self) -> dict[str, list[Line]]:
         """In the order of t_ns, those of the nodes themselves left out."""

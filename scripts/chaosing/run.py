@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts.chaosing import faults_etcd, faults_network, faults_process
+from scripts.chaosing import faults_etcd, faults_network, faults_process, stored
 from scripts.chaosing.checker import Violation, check
 from scripts.chaosing.etcd import QUOTA_BYTES
 from scripts.chaosing.evidence import Evidence, now_ns
@@ -23,6 +23,7 @@ FAULTS = {
 }
 WARM_S = 15.0
 """How long every client may take to its first answer."""
+VOLATILE = "memory:"
 BROKEN = ("Traceback", "never retrieved", "never awaited")
 """What must not stand in any process's log, whatever is done to it."""
 
@@ -107,7 +108,9 @@ async def _run(
             await fault.cycle(scene)
             done += 1
     await world.stop()  # so that the logs are whole
-    evidence = Evidence(list(world.audit.lines()), traffic.calls, world.marks)
+    evidence = Evidence(list(world.audit.lines()), traffic.calls, world.marks, durable=world.plan.store != VOLATILE)
+    if not world.plan.store:
+        stored.read_into(evidence, world.store_file)
     outcome = Outcome(fault, seed, world.plan, evidence, begun_ns, now_ns(), done, errors=traffic.errors())
     outcome.complaints = scene.complaints + _broken(world)
     outcome.violations = check(evidence)

@@ -42,6 +42,8 @@ class Plan:
     """Names of alterations.py, for every node."""
     namespaces: bool = False
     """Each node in a network namespace of its own; else its links are cut instead of its wires."""
+    store: str = ""
+    """The nodes' store, as they take it; empty: an SQLite file of the world's own."""
     node_flags: tuple[str, ...] = ()
     router_flags: tuple[str, ...] = ()
 
@@ -120,6 +122,11 @@ class World:
         self.routers: dict[str, Host] = {}
         self.marks: list[Mark] = []
         self._extra: list[Process] = []
+
+    @property
+    def store_file(self) -> Path:
+        """The world's own store."""
+        return self.directory / "store.db"
 
     async def start(self) -> None:
         """Starts everything, and returns when every router sees every node."""
@@ -220,6 +227,7 @@ class World:
             f"--audit-log={self.audit.path(name)}",
             f"--agent={AGENT}=scripts.chaosing.agents:counting",
             f"--etcd={_endpoints(node)}",
+            f"--store={self.plan.store or f'sqlite:///{self.store_file}'}",
             *self.plan.node_flags,
             *flags,
         ]

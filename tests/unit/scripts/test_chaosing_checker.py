@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from scripts.chaosing.checker import check
-from scripts.chaosing.evidence import Call, Evidence, Line, Mark, StoreCommit, read_lines
+from scripts.chaosing.evidence import Call, Evidence, Line, Mark, StoredRow, read_lines
 from scripts.chaosing.failover import failovers, percentile, too_slow
 
 S = "session/default/s"
@@ -49,13 +49,24 @@ def rules(
     *lines: Line,
     calls: tuple[Call, ...] = (),
     marks: tuple[Mark, ...] = (),
-    commits: tuple[StoreCommit, ...] = (),
+    completed: tuple[StoredRow, ...] = (),
+    tool_starts: tuple[StoredRow, ...] = (),
+    counted: int | None = None,
     durable: bool = False,
+    durable_tasks: bool = False,
 ) -> list[str]:
     """Which rules are broken."""
-    return [
-        violation.rule for violation in check(Evidence(list(lines), list(calls), list(marks), list(commits), durable))
-    ]
+    evidence = Evidence(
+        list(lines),
+        list(calls),
+        list(marks),
+        list(completed),
+        list(tool_starts),
+        {} if counted is None else {S: counted},
+        durable,
+        durable_tasks,
+    )
+    return [violation.rule for violation in check(evidence)]
 
 
 FIRST = (line(0, "claimed", 10), line(1, "activated", 10), line(2, "turn_started", 10, turn="a"))
@@ -80,12 +91,15 @@ def test_a_late_line_of_a_claim_or_release_is_no_work() -> None:
 
 def test_the_stores_order_acquits_a_line_that_was_written_late() -> None:
     late = line(70, "turn_committed", 10, turn="a", commit=1)
-    assert rules(*FIRST, *HANDED_OVER, late, line(65, "turn_committed", 20, node="n2", commit=2, turn="b")) == []
+    later = line(65, "turn_committed", 20, node="n2", commit=2, turn="b")
+    assert rules(*FIRST, *HANDED_OVER, late, later, durable=True) == []
+    assert rules(*FIRST, *HANDED_OVER, late, later) == ["I1"], "each node's memory counts for itself"
 
 
 def test_the_stores_order_convicts_whatever_the_time_says() -> None:
     late = line(40, "turn_committed", 10, turn="a", commit=3)
-    assert rules(*FIRST, *HANDED_OVER, late, line(65, "turn_committed", 20, node="n2", commit=2, turn="b")) == ["I1"]
+    later = line(65, "turn_committed", 20, node="n2", commit=2, turn="b")
+    assert rules(*FIRST, *HANDED_OVER, late, later, durable=True) == ["I1"]
 
 
 def test_an_answer_of_an_earlier_epoch_after_a_later_one_was_seen_breaks_i1() -> None:
@@ -129,13 +143,24 @@ def test_a_turn_that_ran_again_after_its_node_died_breaks_i2_only_where_it_was_d
 
 
 def test_a_gap_in_the_stores_turns_breaks_i2() -> None:
-    first, second, third = (StoreCommit(S, number, 10, f"turn-{number}") for number in (1, 2, 3))
-    assert rules(commits=(first, second, third)) == []
-    assert rules(commits=(first, third)) == ["I2"]
+    first, second, third = (StoredRow(S, number, 10) for number in (1, 2, 3))
+    assert rules(completed=(first, second, third)) == []
+    assert rules(completed=(first, third)) == ["I2"]
+
+
+def test_a_turn_that_the_store_has_counted_twice_breaks_i2() -> None:
+    rows = (StoredRow(S, 1, 10), StoredRow(S, 2, 20))
+    assert rules(completed=rows, counted=2) == []
+    assert rules(completed=rows, counted=3) == ["I2"]
+
+
+def test_a_tool_start_that_the_store_took_from_an_earlier_epoch_breaks_i1() -> None:
+    assert rules(tool_starts=(StoredRow(S, 3, 10), StoredRow(S, 5, 20))) == []
+    assert rules(tool_starts=(StoredRow(S, 3, 20), StoredRow(S, 5, 10))) == ["I1"]
 
 
 def test_the_stores_epochs_must_not_go_back() -> None:
-    assert rules(commits=(StoreCommit(S, 1, 20, "a"), StoreCommit(S, 2, 10, "b"))) == ["I2"]
+    assert rules(completed=(StoredRow(S, 1, 20), StoredRow(S, 2, 10))) == ["I2"]
 
 
 def test_numbers_that_do_not_follow_each_other_break_i2() -> None:
@@ -161,8 +186,8 @@ def test_two_results_of_one_run_break_i4() -> None:
 
 def test_a_second_result_breaks_i4_where_the_first_was_durable() -> None:
     lines = (line(0, "task_committed", 10), line(9, "task_committed", 20, node="n2"))
-    assert rules(*lines) == []
-    assert rules(*lines, durable=True) == ["I4"]
+    assert rules(*lines, durable=True) == []
+    assert rules(*lines, durable_tasks=True) == ["I4"]
 
 
 def test_a_run_that_works_on_after_a_later_one_began_breaks_i1() -> None:
