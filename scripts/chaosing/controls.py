@@ -20,7 +20,7 @@ class Control:
     """One protection."""
 
     mutation: str
-    """Name of alterations.py."""
+    """Name of mutations.py."""
     fault: str
     breaks: frozenset[str]
     """Rules that it must be caught by."""
@@ -29,6 +29,8 @@ class Control:
 CONTROLS = {
     "the fence": Control("no-fence", "pause-long", frozenset({"I1", "stickiness"})),
     "never extended late": Control("extend-late", "pause-in-renewal", frozenset({"I1"})),
+    "the SQL compare": Control("no-compare", "pause-before-tool", frozenset({"I1"})),
+    "raise, then read": Control("read-before-raise", "raise-race", frozenset({"I2"})),
 }
 
 

@@ -75,7 +75,7 @@ class Call:
     result: str = ""
     """Of a task, to compare."""
     event_epochs: tuple[int, ...] = ()
-    """The epochs of its events, each once, in their order."""
+    """The epochs of what was told as it happened, each once, in their order; not of an outcome that is told again."""
 
 
 @dataclass(frozen=True, slots=True)

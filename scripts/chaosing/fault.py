@@ -91,5 +91,7 @@ class Fault:
     quota: bool = False
     wires: bool = False
     """It cuts nodes off: in namespaces of their own where that can be."""
+    clients: int | None = None
+    """How many clients with a session there must be; None: any number."""
     steps: int = 4
     """How long a turn may be, in steps."""

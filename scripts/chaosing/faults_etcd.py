@@ -10,6 +10,9 @@ from scripts.chaosing.etcd import Member
 from scripts.chaosing.evidence import now_ns
 from scripts.chaosing.fault import Fault, Scene
 
+ELECTION_S = 1.0
+"""etcd's own time-out, by default."""
+
 
 async def kill_etcd(scene: Scene) -> None:
     """kill -9 of all of etcd, and a restart on its data after a while."""
@@ -42,7 +45,8 @@ async def lose_quorum(scene: Scene) -> None:
     for member in paused:
         _signal(member, signal.SIGSTOP)
     for name in scene.world.nodes:
-        await scene.expect_fence(name, lost_ns, scene.fence_s)
+        # A leader goes on renewing leases until it has noticed that nobody follows it.
+        await scene.expect_fence(name, lost_ns, scene.fence_s + ELECTION_S)
     left_s = 3 * scene.ttl_s - (now_ns() - lost_ns) / 1e9
     await asyncio.sleep(max(0.0, left_s))
     scene.world.mark("quorum back")

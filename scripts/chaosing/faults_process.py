@@ -7,6 +7,10 @@ from scripts.chaosing.fault import Fault, Scene
 from scripts.chaosing.world import Host
 
 RIVAL_JOINS_S = 2.0
+REACHES_S = 5.0
+"""How long a node may take to come to a failpoint."""
+LANDS_S = 0.3
+"""How long a write that was under way takes to land."""
 
 
 async def kill(scene: Scene) -> None:
@@ -52,23 +56,57 @@ async def pause_long(scene: Scene) -> None:
 
 
 async def pause_before_write(scene: Scene) -> None:
-    """Stopped between the check of the fence and the write to the store, for two TTLs."""
-    await _pause_at_failpoint(scene)
+    """Stopped between the check of the fence and a write to the store, for two TTLs."""
+    await _pause_at(scene, scene.drawn.choice(("start_tool", "accept", "_end")))
+
+
+async def pause_before_tool(scene: Scene) -> None:
+    """The same, before a tool's start is written."""
+    await _pause_at(scene, "start_tool")
+
+
+async def pause_in_transaction(scene: Scene) -> None:
+    """Stopped inside a transaction of the store, for two TTLs. On SQLite nobody else writes meanwhile."""
+    await _pause_at(scene, "transaction")
 
 
 async def pause_in_renewal(scene: Scene) -> None:
     """Stopped between a renewal's answer and its being counted, for two TTLs: it extends nothing any more."""
-    await _pause_at_failpoint(scene)
+    await _pause_at(scene, "renewal")
 
 
-async def _pause_at_failpoint(scene: Scene) -> None:
-    victim = scene.victim()
-    scene.expect(await scene.world.trigger(victim.name, 5.0), f"{victim.name} did not come to its failpoint")
-    scene.world.mark("frozen", victim.name)
+async def _pause_at(scene: Scene, point: str) -> None:
+    name = await scene.world.until_stopped_at(point, scene.victim().name, within_s=REACHES_S)
+    if name is None:
+        scene.complaints.append(f"no node came to {point!r}")
+        return
+    scene.world.mark("frozen", name)
     await asyncio.sleep(2 * scene.ttl_s)
-    thawed_ns = scene.world.mark("thawed", victim.name)
-    victim.signal(signal.SIGCONT)
-    await scene.expect_fence(victim.name, thawed_ns, 0.5)
+    thawed_ns = scene.world.mark("thawed", name)
+    scene.world.nodes[name].signal(signal.SIGCONT)
+    await scene.expect_fence(name, thawed_ns, 0.5)
+    await scene.expect_recovery()
+
+
+async def raise_race(scene: Scene) -> None:
+    """The end of a turn is written just after the next owner's claim, and just before it raises the epoch: the next
+    owner must read it, or it would be run again."""
+    world = scene.world
+    first = await world.until_stopped_at("_end", *world.nodes, within_s=REACHES_S)
+    scene.expect(first, "no turn came to its end")
+    if first is None:
+        return
+    stopped_ns = world.mark("frozen", first)
+    others = [name for name in world.nodes if name != first]
+    second = await world.until_stopped_at("activate", *others, within_s=2 * scene.ttl_s + REACHES_S)
+    scene.expect(second, "nobody claimed the session")
+    world.mark("thawed", first)
+    world.nodes[first].signal(signal.SIGCONT)
+    await scene.expect_fence(first, stopped_ns, 3 * scene.ttl_s + REACHES_S)
+    await asyncio.sleep(LANDS_S)
+    if second is not None:
+        world.mark("goes on", second)
+        world.nodes[second].signal(signal.SIGCONT)
     await scene.expect_recovery()
 
 
@@ -130,9 +168,12 @@ FAULTS = (
     Fault(2, "stop", "hand-off < 1 s after the running turn", stop, "stopped", lambda _: 1.0),
     Fault(3, "pause-short", "no failover", pause_short),
     Fault(4, "pause-long", "fenced when it goes on; I1", pause_long, "frozen"),
-    Fault(5, "pause-before-write", "nothing of it counts", pause_before_write, "frozen", alter=("stop-before-write",)),
-    Fault(5, "pause-in-renewal", "never extended late", pause_in_renewal, "frozen", alter=("stop-in-renewal",)),
+    Fault(4, "pause-in-transaction", "fenced; I1", pause_in_transaction, "frozen", alter=("in-transaction",)),
+    Fault(5, "pause-before-write", "SQL rejects", pause_before_write, "frozen", alter=("before-write",)),
+    Fault(5, "pause-before-tool", "SQL rejects", pause_before_tool, "frozen", alter=("before-write",)),
+    Fault(5, "pause-in-renewal", "never extended late", pause_in_renewal, "frozen", alter=("in-renewal",)),
+    Fault(5, "raise-race", "what lands late is read", raise_race, alter=("before-write", "before-activate"), clients=1),
     Fault(6, "block", "fenced, or ended", block, "blocked"),
-    Fault(16, "wall-clock", "nothing", jump, alter=("jump-wall-clock",)),
+    Fault(16, "wall-clock", "nothing", jump, alter=("wall-clock",)),
     Fault(17, "same-id", "the second waits or refuses", same_id),
 )

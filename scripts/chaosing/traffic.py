@@ -26,6 +26,8 @@ AGENT = "counting"
 TENANT = "default"
 RETRY_S = 0.05
 PACE_S = 0.03
+_LIVE = ("turn_started", "text_delta", "tool_call", "tool_result")
+"""Events that come as they happen; an ended turn's outcome may be told again under its own epoch."""
 TRY_S = 2.0
 """Deadline of one try; a turn of so many steps takes a tenth of it."""
 
@@ -156,7 +158,7 @@ class Traffic:
                 call.node, call.epoch = told[metadata.NODE], int(told[metadata.EPOCH])
             async for response in answer:
                 for event in response.events:
-                    if event.epoch:
+                    if event.WhichOneof("body") in _LIVE:
                         epochs[event.epoch] = None
                     _take(call, event)
         except aio.AioRpcError as error:

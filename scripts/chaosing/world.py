@@ -39,7 +39,7 @@ class Plan:
     members: int = 1
     quota_bytes: int | None = None
     alter: tuple[str, ...] = ()
-    """Names of alterations.py, for every node."""
+    """Names of failpoints.py and mutations.py, for every node."""
     namespaces: bool = False
     """Each node in a network namespace of its own; else its links are cut instead of its wires."""
     store: str = ""
@@ -191,16 +191,19 @@ class World:
         node.signal(signal.SIGCONT)
         return thawed_ns
 
-    async def trigger(self, name: str, within_s: float) -> bool:
-        """Arms a node's failpoint, and returns when the process has stopped there; False: it did not get there."""
-        self.trigger_file(name).touch()
+    async def until_stopped_at(self, point: str, *names: str, within_s: float) -> str | None:
+        """Arms nodes' failpoints, and returns which one has stopped there first; None: none did. The others are
+        disarmed."""
+        for name in names:
+            self.trigger_file(name).write_text(point)
         try:
             async with asyncio.timeout(within_s):
-                await until(lambda: self.is_stopped(name))
+                await until(lambda: any(self.is_stopped(name) for name in names))
         except TimeoutError:
+            pass
+        for name in names:
             self.trigger_file(name).unlink(missing_ok=True)
-            return False
-        return True
+        return next((name for name in names if self.is_stopped(name)), None)
 
     def trigger_file(self, name: str) -> Path:
         """What arms the node's failpoint, as altered_node.py looks for it."""
