@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.chaosing.checker import Violation
-from scripts.chaosing.run import FAULTS, run_fault
+from scripts.chaosing.run import FAULTS, VOLATILE, run_fault
 from scripts.chaosing.world import Plan
 
+_TTL_S = 2
 _LONG_STEPS = 60
 """Turns that are still under way when their node goes on."""
 
@@ -24,11 +25,15 @@ class Control:
     fault: str
     breaks: frozenset[str]
     """Rules that it must be caught by."""
+    store: str = ""
+    """As Plan.store. An SQL store rejects what a missing fence lets through: there the fence protects the volatile one,
+    and what is told."""
 
 
 CONTROLS = {
-    "the fence": Control("no-fence", "pause-long", frozenset({"I1", "stickiness"})),
-    "never extended late": Control("extend-late", "pause-in-renewal", frozenset({"I1"})),
+    "the fence": Control("no-fence", "pause-long", frozenset({"I1", "stickiness"}), VOLATILE),
+    "the fence, on SQL": Control("no-fence", "pause-long", frozenset({"stickiness"})),
+    "never extended late": Control("extend-late", "pause-in-renewal", frozenset({"I1"}), VOLATILE),
     "the SQL compare": Control("no-compare", "pause-before-tool", frozenset({"I1"})),
     "raise, then read": Control("read-before-raise", "raise-race", frozenset({"I2"})),
 }
@@ -38,6 +43,6 @@ async def run_control(control: Control, etcd: Path) -> list[Violation]:
     """The violations that the checker found."""
     # The fault's own failpoint is part of the mutation.
     fault = replace(FAULTS[control.fault], alter=(), steps=_LONG_STEPS)
-    plan = Plan(etcd, alter=(control.mutation,))
+    plan = Plan(etcd, ttl_s=_TTL_S, nodes=2, routers=1, store=control.store, alter=(control.mutation,))
     outcome = await run_fault(fault, plan, seed=1, seconds=1, sessions=8, tasks=0, cycles=1)
     return outcome.violations

@@ -71,20 +71,26 @@ async def pause_in_transaction(scene: Scene) -> None:
 
 
 async def pause_in_renewal(scene: Scene) -> None:
-    """Stopped between a renewal's answer and its being counted, for two TTLs: it extends nothing any more."""
-    await _pause_at(scene, "renewal")
+    """Stopped between a renewal's answer and its being counted, for two TTLs: it extends nothing any more. Nothing else
+    tells the node either that it is too late."""
+    await _pause_at(scene, "renewal", cut=True)
 
 
-async def _pause_at(scene: Scene, point: str) -> None:
+async def _pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
+    """cut: what etcd says meanwhile comes only when the node has fenced itself."""
     name = await scene.world.until_stopped_at(point, scene.victim().name, within_s=REACHES_S)
     if name is None:
         scene.complaints.append(f"no node came to {point!r}")
         return
+    node = scene.world.nodes[name]
     scene.world.mark("frozen", name)
+    if cut:
+        node.cut_etcd()
     await asyncio.sleep(2 * scene.ttl_s)
     thawed_ns = scene.world.mark("thawed", name)
-    scene.world.nodes[name].signal(signal.SIGCONT)
+    node.signal(signal.SIGCONT)
     await scene.expect_fence(name, thawed_ns, 0.5)
+    node.mend()
     await scene.expect_recovery()
 
 

@@ -23,7 +23,6 @@ from scripts.chaosing.namespaces import Namespace
 
 ROOT = Path(__file__).parents[2]
 AGENT = "counting"
-EXIT_S = 20.0
 LOOPBACK = "127.0.0.1"
 
 
@@ -171,14 +170,13 @@ class World:
 
     async def end_node(self, name: str, number: signal.Signals) -> int:
         """Ends a node with a signal; its exit status, once it has."""
-        node = self.nodes[name]
-        node.signal(number)
-        return await asyncio.to_thread(node.running.wait, EXIT_S)
+        return await asyncio.to_thread(self.nodes[name].running.stop, number)
 
     async def restart_if_ended(self, name: str) -> None:
         """Starts a node that has ended itself."""
         if self.nodes[name].running.returncode is not None:
             self.mark("killed", name)
+            await self.end_node(name, signal.SIGKILL)
             await self.start_node(name)
 
     async def freeze(self, name: str, duration_s: float) -> int:
