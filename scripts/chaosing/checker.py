@@ -31,6 +31,10 @@ WORK = frozenset(
 """What an owner alone may do. (A claim's line may be late: its reply was. A release's too.)"""
 
 
+ANSWERS = "I1, answers"
+"""I1 as clients see it: what a router, too, protects from."""
+
+
 @dataclass(frozen=True, slots=True)
 class Violation:
     """Something that must not be."""
@@ -100,9 +104,9 @@ def no_answer_of_an_earlier_epoch(evidence: Evidence) -> Iterator[Violation]:
         for call in calls:
             before = [epoch for when_ns, epoch in seen if when_ns < call.invoked_ns]
             if call.accepted_ns and before and call.epoch < before[-1]:
-                yield Violation("I1", subject, f"{call.node} answered under epoch {call.epoch} after {before[-1]}")
+                yield Violation(ANSWERS, subject, f"{call.node} answered under epoch {call.epoch} after {before[-1]}")
             if list(call.event_epochs) != sorted(call.event_epochs):
-                yield Violation("I1", subject, f"a stream told of the epochs {call.event_epochs}")
+                yield Violation(ANSWERS, subject, f"a stream told of the epochs {call.event_epochs}")
 
 
 def epochs_only_grow(evidence: Evidence) -> Iterator[Violation]:

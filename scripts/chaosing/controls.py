@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scripts.chaosing.checker import Violation
-from scripts.chaosing.run import FAULTS, VOLATILE, run_fault
+from scripts.chaosing.fault import VOLATILE
+from scripts.chaosing.run import FAULTS, run_fault
 from scripts.chaosing.world import Plan
 
 _TTL_S = 2

@@ -123,6 +123,22 @@ class Etcd:
             found = await rpc.KVStub(channel).Range(rpc.RangeRequest(key=key.encode()), timeout=_CALL_S)
         return int(found.kvs[0].lease) if found.kvs else 0
 
+    async def value_of(self, key: str) -> bytes:
+        """What stands under a key that is there."""
+        async with _channel(self.urls[0]) as channel:
+            found = await rpc.KVStub(channel).Range(rpc.RangeRequest(key=key.encode()), timeout=_CALL_S)
+        return bytes(found.kvs[0].value)
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Writes a key without a lease."""
+        async with _channel(self.urls[0]) as channel:
+            await rpc.KVStub(channel).Put(rpc.PutRequest(key=key.encode(), value=value), timeout=_CALL_S)
+
+    async def delete(self, key: str) -> None:
+        """Removes a key."""
+        async with _channel(self.urls[0]) as channel:
+            await rpc.KVStub(channel).DeleteRange(rpc.DeleteRangeRequest(key=key.encode()), timeout=_CALL_S)
+
     async def revoke(self, lease_id: int) -> None:
         """Ends a lease."""
         async with _channel(self.urls[0]) as channel:

@@ -12,6 +12,8 @@ from scripts.chaosing.evidence import Line
 from scripts.chaosing.traffic import Traffic
 from scripts.chaosing.world import Host, World
 
+VOLATILE = "memory:"
+"""The store that is gone with its node."""
 RECOVERS_S = 15.0
 """After this long without an answer a client counts as lost; what must come sooner says so itself."""
 
@@ -91,6 +93,10 @@ class Fault:
     quota: bool = False
     wires: bool = False
     """It cuts nodes off: in namespaces of their own where that can be."""
+    judged: frozenset[str] | None = None
+    """Rules that count; None: all. (Where a mutation is part of the fault, the others are its own.)"""
+    store: str = ""
+    """The store that it is about, as Plan.store; empty: any."""
     clients: int | None = None
     """How many clients with a session there must be; None: any number."""
     steps: int = 4

@@ -5,8 +5,13 @@ import signal
 
 from grpc import aio
 
+from agentring.cluster.keys import Keys
+from agentring.ids import NodeId
 from agentring.v1 import cluster_pb2, cluster_pb2_grpc
-from scripts.chaosing.fault import Fault, Scene
+from scripts.chaosing.checker import ANSWERS
+from scripts.chaosing.evidence import Call
+from scripts.chaosing.fault import VOLATILE, Fault, Scene
+from scripts.chaosing.traffic import RETRY_S
 from scripts.chaosing.world import Host
 
 CLAIM = b"/sessions/"
@@ -106,6 +111,49 @@ async def frozen_view(scene: Scene) -> None:
     await scene.expect_recovery()
 
 
+async def stale_owner(scene: Scene) -> None:
+    """A node that lost its lease, and has no fence, is led to once more: by a record that somebody wrote by hand. The
+    router has seen a later epoch and must not pass the answer on."""
+    world = scene.world
+    router = sorted(world.routers)[0]
+    session_id = f"stale-{scene.drawn.getrandbits(32):x}"
+    first = await scene.traffic.turn("probe", session_id, "first", {}, router)
+    scene.expect(first.ok, f"the probe's first turn failed: {first.reason}")
+    stale = world.nodes[first.node]
+    key = Keys(world.cluster).node(NodeId(stale.name))
+    record = await world.etcd.value_of(key)
+    world.mark("cut from etcd", stale.name)
+    stale.cut_etcd()
+    second = await _answered_elsewhere(scene, session_id, router, stale.name)
+    scene.expect(second and second.epoch > first.epoch, "nobody took the session over")
+    world.mark("record written by hand", stale.name)
+    await world.etcd.put(key, record)
+    for name in sorted(world.nodes):
+        if name != stale.name:
+            world.mark("killed", name)
+            await world.end_node(name, signal.SIGKILL)
+    deadline_s = asyncio.get_running_loop().time() + scene.ttl_s
+    while asyncio.get_running_loop().time() < deadline_s:
+        await scene.traffic.turn("probe", session_id, "third", {}, router)
+        await asyncio.sleep(RETRY_S)
+    await world.etcd.delete(key)
+    world.mark("killed", stale.name)
+    await world.end_node(stale.name, signal.SIGKILL)
+    stale.mend()
+    await asyncio.gather(*(world.start_node(name) for name in world.nodes))
+    await scene.expect_recovery()
+
+
+async def _answered_elsewhere(scene: Scene, session_id: str, router: str, owner: str) -> Call | None:
+    """The first answer of another node."""
+    for number in range(int(3 * scene.ttl_s / RETRY_S)):
+        call = await scene.traffic.turn("probe", session_id, f"second-{number}", {}, router)
+        if call.ok and call.node != owner:
+            return call
+        await asyncio.sleep(RETRY_S)
+    return None
+
+
 async def _come_and_go(scene: Scene) -> None:
     """A node comes, another one goes and comes back as a new incarnation."""
     world = scene.world
@@ -134,5 +182,15 @@ FAULTS = (
     Fault(8, "cut-router", "sessions stay", cut_router, wires=True),
     Fault(10, "lose-claims", "put again, fresh epoch", lose_claims),
     Fault(13, "compaction", f"the ring is right within {RING_S:g} s", compaction),
+    Fault(
+        18,
+        "stale-owner",
+        "routers drop old epochs",
+        stale_owner,
+        alter=("no-fence",),
+        judged=frozenset({ANSWERS}),
+        store=VOLATILE,
+        clients=2,
+    ),
     Fault(18, "frozen-view", "led on, at most 2 hops", frozen_view),
 )

@@ -11,7 +11,7 @@ from scripts.chaosing.checker import Violation, check
 from scripts.chaosing.etcd import QUOTA_BYTES
 from scripts.chaosing.evidence import Evidence, now_ns
 from scripts.chaosing.failover import Failover, failovers, percentile, too_slow
-from scripts.chaosing.fault import Fault, Scene
+from scripts.chaosing.fault import VOLATILE, Fault, Scene
 from scripts.chaosing.traffic import running
 from scripts.chaosing.world import Plan, World
 
@@ -23,7 +23,6 @@ FAULTS = {
 }
 WARM_S = 15.0
 """How long every client may take to its first answer."""
-VOLATILE = "memory:"
 BROKEN = ("Traceback", "never retrieved", "never awaited")
 """What must not stand in any process's log, whatever is done to it."""
 
@@ -82,6 +81,7 @@ async def run_fault(
     plan = replace(
         plan,
         members=fault.members,
+        store=fault.store or plan.store,
         namespaces=plan.namespaces and fault.wires,
         quota_bytes=QUOTA_BYTES if fault.quota else None,
         alter=(*fault.alter, *plan.alter),
@@ -113,7 +113,7 @@ async def _run(
         stored.read_into(evidence, world.store_file)
     outcome = Outcome(fault, seed, world.plan, evidence, begun_ns, now_ns(), done, errors=traffic.errors())
     outcome.complaints = scene.complaints + _broken(world)
-    outcome.violations = check(evidence)
+    outcome.violations = [each for each in check(evidence) if fault.judged is None or each.rule in fault.judged]
     if fault.failover and fault.limit_s is not None:
         outcome.violations += too_slow(evidence, fault.failover, fault.limit_s(scene.ttl_s))
     return outcome
