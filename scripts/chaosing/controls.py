@@ -27,13 +27,11 @@ class Control:
     breaks: frozenset[str]
     """Rules that it must be caught by."""
     store: str = ""
-    """As Plan.store. An SQL store rejects what a missing fence lets through: there the fence protects the volatile one,
-    and what is told."""
+    """As Plan.store. (An SQL store rejects what a missing fence lets through, so that control needs the volatile one.)"""
 
 
 CONTROLS = {
     "the fence": Control("no-fence", "pause-long", frozenset({"I1", "stickiness"}), VOLATILE),
-    "the fence, on SQL": Control("no-fence", "pause-long", frozenset({"stickiness"})),
     "never extended late": Control("extend-late", "pause-in-renewal", frozenset({"I1"}), VOLATILE),
     "the SQL compare": Control("no-compare", "pause-before-tool", frozenset({"I1"})),
     "raise, then read": Control("read-before-raise", "raise-race", frozenset({"I2"})),
