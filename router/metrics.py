@@ -59,6 +59,8 @@ class RouterMetrics(Collector):
         yield _gauge("node_connections", "Connections to nodes.", relay.node_connections)
         yield _counter("client_connections_opened", "Clients' connections so far.", stats.client_connections_opened)
         yield _counter("client_connections_refused", "Connections beyond the limit.", stats.client_connections_refused)
+        yield _by("reattachments", "Calls that lost their node, by the outcome.", ("outcome",), stats.reattachments)
+        yield _counter("reattaching_seconds", "How long those that were resumed waited.", stats.reattaching_s)
         yield _counter("streams_refused", "Streams beyond the limit of their connection.", stats.streams_refused)
         yield _by(
             "connections_ended",

@@ -23,6 +23,7 @@ _REQUESTS: dict[str, type[Message]] = {
     for method in service.methods
 }
 _LISTS = frozenset({f"/{_SESSIONS.full_name}/ListSessions", f"/{_TASKS.full_name}/ListTasks"})
+CONVERSE = f"/{_SESSIONS.full_name}/Converse"
 REATTACHABLE = frozenset(
     {f"/{_SESSIONS.full_name}/{method}" for method in ("Converse", "RunTurn", "WatchSession")}
     | {f"/{_TASKS.full_name}/{method}" for method in ("RunTask", "WatchTask")}

@@ -52,6 +52,9 @@ class RouterSettings(ProcessSettings):
     node_keepalive_s: float = Field(10.0, gt=0, description="likewise a node")
     keepalive_timeout_s: float = Field(5.0, gt=0, description="how long the answer to that PING may take")
 
+    reattach_timeout_s: float = Field(
+        30.0, ge=0, description="how long a stream whose node is lost waits for the session's next owner"
+    )
     node_ca: Path | None = Field(None, description="PEM file: the authority of the nodes' certificates; turns TLS on")
     node_cert: Path | None = Field(None, description="PEM file: our certificate for nodes")
     node_key: Path | None = Field(None, description="PEM file: the key of node_cert")
@@ -76,6 +79,7 @@ class RouterSettings(ProcessSettings):
             resets=Rate(self.reset_burst, self.resets_per_s),
             idle_frames=Rate(self.idle_frame_burst, self.idle_frames_per_s),
             first_frame_timeout_s=self.first_frame_timeout_s,
+            reattach_timeout_s=self.reattach_timeout_s,
             idle_timeout_s=self.idle_timeout_s,
             keepalive_s=self.keepalive_s,
             keepalive_timeout_s=self.keepalive_timeout_s,

@@ -10,7 +10,7 @@ from agentring.v1 import session_pb2
 from router.http2.headers import Field, block
 from router.http2.messages import MARKS, PREFIX
 
-_INTERNAL = frozenset({metadata.REDIRECT, metadata.REFUSED, metadata.STREAM_ID})
+_INTERNAL = frozenset({metadata.REDIRECT, metadata.REFUSED, metadata.MOVED, metadata.STREAM_ID})
 _HEAD = block(((":status", "200"), ("content-type", "application/grpc")))
 NOT_GRPC_BODY = b"This is a gRPC service: POST with content-type application/grpc.\n"
 NOT_GRPC = block(((":status", "415"), ("content-type", "text/plain"), ("content-length", str(len(NOT_GRPC_BODY)))))
@@ -21,10 +21,11 @@ STATUS = "grpc-status"
 class Answer:
     """A node's headers or trailers: what they say to us, and what goes on to the client."""
 
-    __slots__ = ("http_status", "is_trailers", "names_node", "passed_on", "told")
+    __slots__ = ("fields", "http_status", "is_trailers", "names_node", "passed_on", "told")
 
     def __init__(self, fields: Sequence[Field]) -> None:
         """fields: of one header block."""
+        self.fields = fields
         self.told = {field.name: field.value for field in fields}
         self.passed_on = b"".join([field.literal for field in fields if field.name not in _INTERNAL])
         """The header block for the client: all but what is between routers and nodes."""
@@ -34,6 +35,22 @@ class Answer:
         """Empty: these are no response's headers."""
         self.names_node = metadata.NODE in self.told
         """By this a node's headers say that it has taken the call."""
+
+    @property
+    def as_trailers(self) -> bytes:
+        """The same for a client that has had its headers, where these are headers and trailers in one."""
+        return b"".join(
+            [
+                field.literal
+                for field in self.fields
+                if field.name not in _INTERNAL and field.kind != "pseudo" and field.name != "content-type"
+            ]
+        )
+
+    @property
+    def is_moved(self) -> bool:
+        """Whether the node says that the session goes on elsewhere, or will."""
+        return metadata.MOVED in self.told
 
     @property
     def is_broken_off(self) -> bool:

@@ -25,6 +25,7 @@ from agentring.errors import (
     NodeOverloaded,
     NodeUnreachable,
     RouterOverloaded,
+    SessionMoving,
 )
 from router.http2 import answers
 from router.http2.answers import Answer
@@ -32,8 +33,10 @@ from router.http2.carrier import Carrier
 from router.http2.client_stream import ClientStream
 from router.http2.frames import Code
 from router.http2.patience import Patience
+from router.http2.reattachment import Reattachment, place
 from router.http2.request import Request, deadline
 from router.http2.way import Way
+from router.route import CONVERSE
 
 if TYPE_CHECKING:
     from router.http2.node_connection import NodeConnection
@@ -45,7 +48,18 @@ _log = structlog.get_logger()
 class Call:
     """One call."""
 
-    __slots__ = ("_carrier", "_client", "_error", "_node", "_patience", "_way", "ended", "taken")
+    __slots__ = (
+        "_carrier",
+        "_client",
+        "_error",
+        "_has_frames",
+        "_node",
+        "_patience",
+        "_reattachment",
+        "_way",
+        "ended",
+        "taken",
+    )
 
     def __init__(self, carrier: Carrier, client: ClientStream, request: Request) -> None:
         """carrier: what all calls of the process share."""
@@ -56,6 +70,8 @@ class Call:
         self._error: AgentringError | None = None
         """What it will end with, once the client can be told."""
         self._patience: Patience | None = None
+        self._reattachment: Reattachment | None = None
+        self._has_frames = request.method == CONVERSE
         self.taken = False
         """A node has taken it."""
         self.ended = False
@@ -97,7 +113,7 @@ class Call:
             self._patience.first_came()
         if self._error is not None:
             self.fail(self._error)
-        elif self._way.target is None and not self.ended:
+        elif not self._way.is_known and not self.ended:
             kept = self._client.kept.messages
             try:
                 self._way.by_first_message(kept[0] if kept else None)
@@ -117,11 +133,13 @@ class Call:
         if self._patience is not None and (remaining_s := self._patience.remaining_s) is not None:
             block += deadline(remaining_s)
         client = self._client
+        if self.taken:
+            block += place(client)
         node = self._node = connection.open_stream(block, self, client)
         node.replenish()
         client.node = node
         begun = [client.assembler.part] if client.assembler else []
-        for message in [*client.kept.messages, *begun]:
+        for message in [*client.kept.again(), *begun]:
             node.send(message)
             if self._has_left(node):
                 return  # the process holds too much, and this call had to go
@@ -135,7 +153,8 @@ class Call:
 
     def node_full(self) -> None:
         """The node takes no more streams."""
-        self.fail(NodeOverloaded())
+        if not self.ended and self._error is None:
+            self._trouble(NodeOverloaded())
 
     # The node's answer.
 
@@ -145,11 +164,18 @@ class Call:
 
     def accepted(self, headers: Answer) -> None:
         """The node has taken the call; it is no other's any more."""
-        self.taken = True
         block = headers.passed_on + self._way.taken()
+        if self._reattachment is not None:
+            self._reattachment.succeeded()
+            self._reattachment = None
+        if self.taken:
+            return  # the client has had its headers, from the node before
+        self.taken = True
         if not self.marked:
             self._client.kept.end()
             self._client.replenish()
+        elif not self._has_frames:
+            self._client.kept.keep_request()
         self._client.send_headers(block)
 
     def declined(self, headers: Answer | None, trailers: Answer) -> None:
@@ -159,15 +185,20 @@ class Call:
                 self._try()
                 return
         except AgentringError as error:
-            self.refuse(error)
+            self._trouble(error)
             return
-        if headers is not None:
-            self._client.send_headers(headers.passed_on)
-        self._end(trailers.passed_on)
+        if self.marked and trailers.is_moved:
+            self._trouble(SessionMoving())
+        elif self.taken:
+            self._end(trailers.as_trailers)
+        else:
+            if headers is not None:
+                self._client.send_headers(headers.passed_on)
+            self._end(trailers.passed_on)
 
     def finished(self, trailers: Answer) -> None:
         """The node ended the call."""
-        if self.marked and trailers.is_broken_off:
+        if self.marked and (trailers.is_broken_off or trailers.is_moved):
             self.broken_off(processed=True)
         else:
             self._end(trailers.passed_on)
@@ -178,8 +209,9 @@ class Call:
             return
         if self._patience is not None and self._patience.is_over:
             self.fail(DeadlineExceeded())
-        elif self.taken:
-            self.fail(NodeUnreachable())
+        elif self.taken and self._reattachment is None:
+            self._way.lost()
+            self._trouble(NodeUnreachable())
         elif not processed and self._way.again():
             self._try()
         else:
@@ -235,6 +267,9 @@ class Call:
         if self._patience is not None:
             self._patience.end()
             self._patience = None
+        if self._reattachment is not None:
+            self._reattachment.end()
+            self._reattachment = None
         self._leave_node()
         self._client.release()
 
@@ -261,11 +296,35 @@ class Call:
     # Which node.
 
     def _past(self) -> None:
+        """The node that was asked cannot be reached."""
         try:
             self._way.past()
             self._try()
         except AgentringError as error:
+            self._trouble(error)
+
+    def _trouble(self, error: AgentringError) -> None:
+        """No node takes the call now. A client's stream that can be re-attached waits for its session's next owner,
+        also where it is opened while the session moves; any other call ends."""
+        waits = self.marked and (error.retry_after_s is not None if self.taken else isinstance(error, SessionMoving))
+        if not waits:
             self.refuse(error)
+            return
+        self._leave_node()
+        if self._reattachment is None:
+            self._reattachment = Reattachment(self._carrier, self._try_anew, self.fail)
+        self._reattachment.later(error)
+
+    def _try_anew(self) -> None:
+        if self._error is not None:
+            return
+        try:
+            self._way.anew()
+            self._try()
+        except AgentringError as error:
+            self._trouble(error)
+        except Exception:
+            self._fail_unexpectedly()
 
     def _try(self) -> None:
         self._leave_node()

@@ -51,6 +51,10 @@ class Stats:
         self.cancelled = 0
         self.errors: Counter[str] = Counter()
         """Calls that the router itself ended, by reason."""
+        self.reattachments: Counter[str] = Counter()
+        """Calls that have lost their node, by how that ended."""
+        self.reattaching_s = 0.0
+        """How long those that found another waited, together."""
         self.streams_refused = 0
         self.client_connections_opened = 0
         self.client_connections_refused = 0

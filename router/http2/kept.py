@@ -8,6 +8,7 @@ nothing more (ClientStream), but for a message that has begun.
 from router.http2.budget import Budget, Holder
 
 KEPT_BYTES = 1 << 20
+EMPTY_MESSAGE = bytes(5)
 _COUNTED_FROM_BYTES = 4 << 10
 """Less than this is not worth counting in the budget."""
 
@@ -15,7 +16,7 @@ _COUNTED_FROM_BYTES = 4 << 10
 class Kept:
     """The kept messages of one call."""
 
-    __slots__ = ("_budget", "_counted_bytes", "_holder", "acked", "bytes", "messages", "wanted")
+    __slots__ = ("_budget", "_counted_bytes", "_holder", "acked", "bytes", "messages", "request", "wanted")
 
     def __init__(self, budget: Budget, holder: Holder) -> None:
         """budget: where they are counted, as the holder's."""
@@ -24,6 +25,8 @@ class Kept:
         self._counted_bytes = 0
         self.messages: list[bytes] = []
         self.bytes = 0
+        self.request = b""
+        """The call's one message, once it is not to be acknowledged any more."""
         self.wanted = True
         """Whether messages are to be kept at all."""
         self.acked = 0
@@ -44,7 +47,7 @@ class Kept:
             return
         self.acked += count
         if count == len(messages):
-            self.bytes = 0
+            self.bytes = len(self.request)
             messages.clear()
         else:
             self.bytes -= sum(map(len, messages[:count]))
@@ -52,10 +55,26 @@ class Kept:
         if self._counted_bytes:
             self._count()
 
+    def keep_request(self) -> None:
+        """The call has but one message, which says what it is about, and is kept until the call's end."""
+        if self.messages:
+            self.request = self.messages.pop(0)
+
+    def again(self) -> list[bytes]:
+        """What a node is sent that takes the call over. The first message always goes first: where it is not kept any
+        more, an empty one in its place, which does not count."""
+        if self.request:
+            return [self.request, *self.messages]
+        return [EMPTY_MESSAGE, *self.messages] if self.acked else list(self.messages)
+
     def end(self) -> None:
         """Nothing will be sent again."""
         if self.wanted:
             self.drop(self.acked + len(self.messages))
+            self.request = b""
+            self.bytes = 0
+            if self._counted_bytes:
+                self._count()
             self.wanted = False
             self._holder = None  # they hold each other, and are to be gone when the call is
 

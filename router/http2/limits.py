@@ -33,6 +33,8 @@ class Limits:
     """Frames that carry nothing: empty DATA, PRIORITY, unknown ones, frames for streams that have ended."""
     first_frame_timeout_s: float = 10.0
     """For the connection's preface and SETTINGS, and for a call's first message."""
+    reattach_timeout_s: float = 30.0
+    """How long a call waits for its session's next owner."""
     idle_timeout_s: float = 900.0
     """Of a connection without a stream."""
     keepalive_s: float = 30.0

@@ -21,13 +21,14 @@ from router.route import Destination, Route
 class Way:
     """The way of one call."""
 
-    __slots__ = ("_carrier", "_request", "_retried", "_walk", "block", "marked", "target")
+    __slots__ = ("_about", "_carrier", "_request", "_retried", "_walk", "block", "marked", "target")
 
     def __init__(self, carrier: Carrier, request: Request) -> None:
         """Goes nowhere yet."""
         self._carrier = carrier
         self._request: Request | None = request
         self._walk: Walk | None = None
+        self._about: Route | None = None
         self._retried = False
         self.target: Target | None = None
         """The node that it goes to now; None: not known before the first message."""
@@ -40,6 +41,11 @@ class Way:
     def is_walk(self) -> bool:
         """Whether a node has to take the call before it is that node's, and others may be tried."""
         return self._walk is not None
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it was found out what the call is about."""
+        return self._about is not None or self.target is not None
 
     def by_headers(self, request: Request) -> None:
         """Finds the first node, if the headers say enough. Raises AgentringError."""
@@ -87,20 +93,32 @@ class Way:
             return False
         return True
 
+    def anew(self) -> None:
+        """Begins the walk from its start. Raises NoNodes, AgentNotFound, CoordinatorUnavailable."""
+        assert self._about is not None
+        self._walk = self._carrier.lookup.walk(self._about.ref, self._about.agent)
+        self.target = None
+        self.target = self._walk.first()
+
+    def lost(self) -> None:
+        """The node that took the call is gone: what was learnt of it holds no more."""
+        if self._about is not None:
+            self._carrier.lookup.forget(self._about.ref)
+
     def taken(self) -> bytes:
         """The node has taken the call; what the client's headers say of the way."""
         walk, self._walk, self._request = self._walk, None, None
         if not self.marked:
-            self.block = b""
+            self.block, self._about = b"", None
         if walk is None or self.target is None:
             return b""
         walk.accepted(self.target)
         return self._carrier.ring_field()
 
     def _walk_to(self, request: Request, about: Route) -> None:
-        self._walk = self._carrier.lookup.walk(about.ref, about.agent)
-        self.target = self._walk.first()
+        self._about = about
         self.block = request.upstream(about, self._carrier.stream_id_field(), identity=self.marked)
+        self.anew()
 
     def _go_to(self, request: Request, target: Target) -> None:
         self.target = target

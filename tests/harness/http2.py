@@ -110,8 +110,9 @@ class Wire:
         max_buffered_bytes: int = 1 << 30,
         node_settings: dict[int, int] | None = None,
     ) -> None:
-        """nodes: the members, `a` alone if none is named; node_settings: SETTINGS of all nodes."""
-        self.limits = limits or Limits()
+        """nodes: the members, `a` alone if none is named; limits: None: no call waits for its session's next owner;
+        node_settings: SETTINGS of all nodes."""
+        self.limits = limits or Limits(reattach_timeout_s=0)
         self.clock = FiredClock()
         self.budget = Budget(max_buffered_bytes)
         self.view = FixedView(*map(node, nodes or ("a",)))

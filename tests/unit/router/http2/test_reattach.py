@@ -1,0 +1,358 @@
+"""A call whose node is lost goes on with the session's next owner, and its client sees one stream."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from harness.http2 import Wire
+from harness.http2_frames import CONVERSE, RUN_TASK, marked, message, opening, request
+from harness.http2_peers import ClientPeer, NodePeer
+from router.http2 import frames
+from router.http2.frames import Code, Setting
+from router.http2.limits import Limits
+from router.http2.messages import MARKS, PREFIX, PREFIX_BYTES
+
+MOVED = ("x-agentring-moved", "1")
+DETAILS = ("grpc-status-details-bin", "CA4")
+OPEN, TURN, CANCEL = message(b"open"), message(b"turn"), message(b"cancel")
+EMPTY = message(b"")
+
+
+def attached(wire: Wire, *, path: str = CONVERSE, said: bytes = OPEN + TURN) -> tuple[ClientPeer, int, NodePeer]:
+    """A call that a node has taken and answered once: everything up to 5, the first message acknowledged."""
+    client = wire.client()
+    stream_id = client.open(path, *((("x-task-key", "k"),) if path == RUN_TASK else ()))
+    client.send(stream_id, said)
+    wire.settle()
+    node = wire.node(wire.upstreams.asked[-1])
+    node.accept(node.latest)
+    node.send(node.latest, marked(5, 1, b"first"))
+    wire.settle()
+    return client, stream_id, node
+
+
+def next_owner(wire: Wire, seconds: float = 0.0) -> tuple[NodePeer, int]:
+    """Where the call was opened again after so long, and its stream there."""
+    wire.clock.advance(seconds)
+    wire.settle()
+    node = wire.node(wire.upstreams.asked[-1])
+    return node, node.latest
+
+
+def lose(wire: Wire, node: NodePeer) -> None:
+    """Its process is gone, and with it the member."""
+    wire.nodes[node.name].remove(node)
+    node.lose()
+
+
+def drain(wire: Wire, node: NodePeer) -> None:
+    node.finish(node.latest, "14", MOVED, DETAILS)
+
+
+def drop(wire: Wire, node: NodePeer) -> None:
+    node.finish(node.latest, "1")
+
+
+def reset(wire: Wire, node: NodePeer) -> None:
+    node.reset(node.latest, Code.REFUSED_STREAM)
+
+
+def go_away(wire: Wire, node: NodePeer) -> None:
+    node.connection.receive(frames.goaway(0, Code.NO_ERROR), wire.clock.time())
+
+
+LOSSES = [lose, drain, drop, reset, go_away]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_stream_goes_on_where_it_was(loss: Callable[[Wire, NodePeer], None]) -> None:
+    wire = Wire("a", "b", limits=Limits())
+    client, stream_id, node = attached(wire)
+    node.send(node.latest, marked(7, 2, b"half")[:20])  # never whole
+    wire.settle()
+    stream = node.streams[node.latest].told["x-agentring-stream-id"]
+    loss(wire, node)
+    wire.settle()
+    assert not client.streams[stream_id].ended
+    again, at_node = next_owner(wire)
+    told = again.streams[at_node].told
+    assert told["x-agentring-after-seq"] == "5"
+    assert told["x-agentring-frames"] == "2 2"
+    assert told["x-agentring-stream-id"] == stream
+    assert again.streams[at_node].data == EMPTY + TURN
+    again.accept(at_node)
+    again.send(at_node, marked(6, 2, b"second"))
+    client.send(stream_id, CANCEL, end=True)
+    wire.settle()
+    assert again.streams[at_node].data == EMPTY + TURN + CANCEL
+    assert again.streams[at_node].ended
+    again.finish(at_node)
+    wire.settle()
+    heard = client.streams[stream_id]
+    assert heard.data == marked(5, 1, b"first") + marked(6, 2, b"second")
+    assert [name for name, _ in heard.headers].count(":status") == 1
+    assert (heard.status, len(heard.trailers or ())) == ("0", 1)
+    assert wire.carrier.stats.reattachments == {"resumed": 1}
+    wire.close()
+
+
+def test_a_call_with_one_message_sends_it_again() -> None:
+    wire = Wire("a", "b", limits=Limits())
+    client, stream_id, node = attached(wire, path=RUN_TASK, said=message(b"the task"))
+    client.send(stream_id, b"", end=True)
+    wire.settle()
+    lose(wire, node)
+    again, at_node = next_owner(wire)
+    assert again.streams[at_node].data == message(b"the task")
+    assert again.streams[at_node].ended
+    assert again.streams[at_node].told["x-agentring-frames"] == "1 1"
+    client.lose()
+    wire.close()
+
+
+def test_a_call_that_was_answered_nothing_yet_keeps_its_own_after_seq() -> None:
+    wire = Wire("a", "b", limits=Limits())
+    client = wire.client()
+    stream_id = client.open()
+    client.send(stream_id, OPEN + TURN)
+    wire.settle()
+    node = wire.node(wire.upstreams.asked[-1])
+    node.accept(node.latest)
+    wire.settle()
+    lose(wire, node)
+    again, at_node = next_owner(wire)
+    assert "x-agentring-after-seq" not in again.streams[at_node].told
+    assert again.streams[at_node].told["x-agentring-frames"] == "1 2"
+    assert again.streams[at_node].data == OPEN + TURN
+    client.reset(stream_id)
+    wire.settle()
+    wire.close()
+
+
+def test_it_is_tried_with_pauses_until_the_session_has_an_owner() -> None:
+    wire = Wire("a", "b", limits=Limits())
+    client, stream_id, node = attached(wire)
+    lose(wire, node)
+    tries = 0
+    while tries < 8:
+        asked = len(wire.upstreams.asked)
+        wire.clock.advance(2.0)
+        wire.settle()
+        if len(wire.upstreams.asked) > asked:
+            other = wire.node(wire.upstreams.asked[-1])
+            other.decline(other.latest, "14", MOVED, DETAILS)
+            wire.settle()
+            tries += 1
+    again, at_node = next_owner(wire, 2.0)
+    again.accept(at_node)
+    again.finish(at_node)
+    wire.settle()
+    assert client.streams[stream_id].status == "0"
+    wire.close()
+
+
+def test_without_an_owner_in_time_the_call_ends_with_an_error_to_try_again_after() -> None:
+    wire = Wire("a", "b", limits=Limits(reattach_timeout_s=10.0))
+    client, stream_id, node = attached(wire)
+    drain(wire, node)
+    for _ in range(40):
+        wire.settle()
+        for peer in wire.nodes[wire.upstreams.asked[-1]]:
+            if peer.may_send(peer.latest):
+                peer.decline(peer.latest, "14", MOVED, DETAILS)
+        wire.settle()
+        wire.clock.advance(0.5)
+    assert client.streams[stream_id].status == "14"
+    assert client.streams[stream_id].sentence == "the session or task is moving to another node"
+    assert wire.carrier.stats.reattachments == {"timed out": 1}
+    wire.close()
+
+
+def test_an_error_of_the_next_owner_is_the_calls_and_comes_as_trailers() -> None:
+    wire = Wire("a", "b", limits=Limits())
+    client, stream_id, node = attached(wire)
+    lose(wire, node)
+    again, at_node = next_owner(wire)
+    again.decline(at_node, "11", ("grpc-message", "too old"), DETAILS)
+    wire.settle()
+    heard = client.streams[stream_id]
+    assert heard.trailers == [("grpc-status", "11"), ("grpc-message", "too old"), DETAILS]
+    assert heard.data == marked(5, 1, b"first")
+    wire.close()
+
+
+@pytest.mark.parametrize("leaves", ["client", "deadline"])
+def test_nobody_is_asked_any_more_once_the_client_has_left_or_its_deadline_is_over(leaves: str) -> None:
+    wire = Wire("a", limits=Limits())
+    client = wire.client()
+    stream_id = client.open(CONVERSE, ("grpc-timeout", "3S"))
+    client.send(stream_id, OPEN)
+    wire.settle()
+    node = wire.node()
+    node.accept(node.latest)
+    wire.upstreams.held.add("a")
+    lose(wire, node)
+    wire.clock.advance(0.1)
+    wire.settle()
+    if leaves == "client":
+        client.reset(stream_id)
+    else:
+        wire.clock.advance(3.0)
+    wire.settle()
+    if leaves == "deadline":
+        assert client.streams[stream_id].status == "4"
+    asked = len(wire.upstreams.asked)
+    wire.clock.advance(60.0)
+    wire.upstreams.let_go("a", connected=False)
+    wire.settle()
+    assert len(wire.upstreams.asked) == asked
+    wire.close()
+
+
+def test_a_first_open_waits_while_the_session_moves() -> None:
+    wire = Wire("a", limits=Limits())
+    client = wire.client()
+    stream_id = client.open()
+    client.send(stream_id, OPEN)
+    wire.settle()
+    node = wire.node()
+    node.decline(1, "14", MOVED, DETAILS)
+    wire.settle()
+    again, at_node = next_owner(wire, 0.2)
+    assert at_node == 3
+    assert "x-agentring-frames" not in again.streams[at_node].told
+    again.accept(at_node)
+    again.finish(at_node)
+    wire.settle()
+    assert client.streams[stream_id].status == "0"
+    wire.close()
+
+
+def test_calls_that_cannot_be_attached_again_end_as_they_did() -> None:
+    wire = Wire("a", limits=Limits())
+    client, stream_id, node = attached(wire, path="/acme.Shop/Buy")
+    lose(wire, node)
+    wire.settle()
+    assert client.streams[stream_id].status == "14"
+    assert wire.carrier.stats.reattachments == {}
+    wire.close()
+
+
+def test_what_is_sent_while_there_is_no_owner_is_kept_within_bounds() -> None:
+    wire = Wire("a", limits=Limits(), node_settings={Setting.INITIAL_WINDOW_SIZE: 1 << 30})
+    client, stream_id, node = attached(wire)
+    wire.upstreams.held.add("a")
+    lose(wire, node)
+    wire.clock.advance(0.1)
+    client.send(stream_id, message(bytes(60_000)) * 40)
+    wire.settle()
+    kept = client.connection.streams[stream_id].kept  # type: ignore[attr-defined]
+    assert (1 << 20) <= kept.bytes < (1 << 20) + (128 << 10)
+    wire.upstreams.let_go("a", connected=True)
+    wire.settle()
+    again, at_node = next_owner(wire)
+    again.accept(at_node)
+    for acked in range(2, 43):
+        again.send(at_node, marked(5, acked))
+        wire.settle()
+    assert again.streams[at_node].data == EMPTY + TURN + message(bytes(60_000)) * 40
+    client.lose()
+    wire.close()
+
+
+def test_the_budget_ends_a_call_that_waits_for_its_owner_with_too_much() -> None:
+    wire = Wire("a", limits=Limits(), max_buffered_bytes=100_000)
+    client, stream_id, node = attached(wire)
+    wire.upstreams.held.add("a")
+    lose(wire, node)
+    wire.clock.advance(0.1)
+    client.send(stream_id, message(bytes(60_000)) * 3)
+    wire.settle()
+    assert client.streams[stream_id].status == "8"
+    wire.upstreams.let_go("a", connected=True)
+    wire.close()
+
+
+class Story:
+    """A node's side of one stream: numbers from after_seq on, as far as it is asked."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.told = 0
+
+    def serve(self, node: NodePeer, at_node: int, count: int) -> None:
+        """Some more numbers, then the end."""
+        if at_node not in node.accepted:
+            told = node.streams[at_node].told
+            self.told = int(told.get("x-agentring-after-seq", 0))
+            node.accept(at_node)
+        for _ in range(count):
+            if self.told < self.size:
+                self.told += 1
+                node.send(at_node, marked(self.told, 1, bytes([self.told % 256]) * (self.told % 700)))
+        if self.told == self.size:
+            node.finish(at_node)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 9), st.sampled_from(LOSSES)), max_size=12),
+    st.lists(st.integers(1, 3_000), min_size=1, max_size=6),
+    st.sampled_from([100, 65_535, 1 << 20]),
+)
+@settings(max_examples=60)
+def test_whatever_is_lost_and_when_the_client_is_told_every_number_once(
+    fates: list[tuple[int, Callable[[Wire, NodePeer], None]]], sizes: list[int], window: int
+) -> None:
+    wire = Wire("a", "b", "c", limits=Limits())
+    client = wire.client({Setting.INITIAL_WINDOW_SIZE: window})
+    stream_id = client.open()
+    client.send(stream_id, OPEN, end=True)
+    wire.settle()
+    story = Story(60)
+    for count, loss in [*fates, (60, None)]:
+        node, at_node = next_owner(wire, 1.5)
+        if at_node in node.accepted and not node.may_send(at_node):
+            node, at_node = next_owner(wire, 1.5)
+        node.pieces = lambda data, sizes=tuple(sizes): _cut(data, sizes)  # type: ignore[misc]
+        story.serve(node, at_node, count)
+        wire.settle()
+        if client.streams[stream_id].ended:
+            break
+        if loss is not None:
+            loss(wire, node)
+            wire.settle()
+    assert client.streams[stream_id].status == "0"
+    assert _numbers(client.streams[stream_id].data) == list(range(1, 61))
+    wire.close()
+
+
+def _numbers(data: bytes) -> list[int]:
+    numbers = []
+    while data:
+        length = PREFIX_BYTES + PREFIX.unpack_from(data)[1]
+        numbers.append(MARKS.unpack_from(data)[0])
+        data = data[length:]
+    return numbers
+
+
+def _cut(data: bytes, sizes: tuple[int, ...]) -> list[bytes]:
+    pieces, index = [], 0
+    while data:
+        size = sizes[index % len(sizes)]
+        pieces.append(data[:size])
+        data, index = data[size:], index + 1
+    return pieces
+
+
+def test_internal_fields_of_a_client_are_not_believed() -> None:
+    wire = Wire("a", limits=Limits())
+    client = wire.raw_client(opening())
+    block = request(CONVERSE, ("x-agentring-after-seq", "9"), ("x-agentring-frames", "4 4"))
+    client.send(frames.headers(1, block, end_stream=False) + frames.data(1, OPEN))
+    wire.settle()
+    told = wire.node().streams[1].told
+    assert not {"x-agentring-after-seq", "x-agentring-frames"} & told.keys()
+    client.connection.socket_lost()
+    wire.close()
