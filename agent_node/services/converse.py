@@ -2,8 +2,8 @@
 
 Guarantees: frames are dealt with in their order, one at a time, so that a client which sends faster than the session
 accepts is slowed down by gRPC's flow control; a frame that is refused is answered on the stream, which goes on; a
-message that is not a proper frame ends the stream. The reader of frames is a task of the stream's own and ends with it;
-what it has accepted runs on.
+message that is not a proper frame ends the stream, and so does a drain, which leaves the frame to the next owner. The
+reader of frames is a task of the stream's own and ends with it; what it has accepted runs on.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 
 from agent_node.attachment import Attachment
 from agent_node.incarnation import Incarnations
+from agent_node.services.place import Place, place_of
 from agent_node.services.route import accept, session_of
 from agent_node.session import Session
 from agent_node.session_turns import ENDED
@@ -24,7 +25,6 @@ from agentring.errors import (
     InvalidTurnId,
     MailboxFull,
     MalformedRequest,
-    NodeDraining,
     SecondOpen,
     TurnIdReused,
     TurnInProgress,
@@ -35,18 +35,20 @@ from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ConverseRequest, Event
 
-_REFUSALS = (TurnInProgress, MailboxFull, TurnIdReused, InvalidTurnId, TurnNotFound, NodeDraining)
+_REFUSALS = (TurnInProgress, MailboxFull, TurnIdReused, InvalidTurnId, TurnNotFound)
 
 
 async def converse(
     incarnations: Incarnations, settings: NodeSettings, requests: AsyncIterator[ConverseRequest], call: Call
 ) -> None:
     """Serves one stream to its end. Raises AgentringErrors. Cancellation: accepted turns run on."""
-    opening = await _first_frame(requests)
+    place = place_of(call)
+    opening = await _first_frame(requests, place)
     ref, agent = session_of(call, opening.session_id, opening.agent)
     incarnation = incarnations.current
     session = await incarnation.host.open(ref, agent)
-    after_seq = session.log.start_after(opening.after_seq if opening.HasField("after_seq") else None)
+    asked = opening.after_seq if opening.HasField("after_seq") else None
+    after_seq = session.log.start_after(place.begins_after(asked))
     await accept(call, incarnation, session.claim.epoch)
     with Attachment(
         session.log,
@@ -55,11 +57,11 @@ async def converse(
         merge_bytes=settings.merge_bytes,
         check=session.check_delivery,
     ) as attachment:
-        node_id = incarnation.registration.identity.node_id
-        await attachment.tell([_opened(session, node_id)])
-        attachment.ack(1)
+        if place.after_seq is None:
+            await attachment.tell([_opened(session, incarnation.registration.identity.node_id)])
+        attachment.ack(max(1, place.first_frame - 1))
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
-        frames = _Frames(session, attachment, stream_id)
+        frames = _Frames(session, attachment, stream_id, place)
         error = None
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(frames.read(requests))
@@ -79,7 +81,8 @@ async def converse(
 class _Frames:
     """The frames of one stream after the first."""
 
-    def __init__(self, session: Session, attachment: Attachment, stream_id: str) -> None:
+    def __init__(self, session: Session, attachment: Attachment, stream_id: str, place: Place) -> None:
+        self._place = place
         self._session = session
         self._attachment = attachment
         self._stream_id = stream_id
@@ -89,7 +92,7 @@ class _Frames:
 
     async def read(self, requests: AsyncIterator[ConverseRequest]) -> None:
         """Deals with every frame until the client has closed its side; then the stream ends with its last turn."""
-        number = 1
+        number = max(1, self._place.first_frame - 1)
         try:
             async for request in requests:
                 number += 1
@@ -126,7 +129,7 @@ class _Frames:
         self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
         accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy)
         self._sent.add(turn_id)
-        if not fresh:
+        if not fresh and number > self._place.last_again:
             await self._replay(accepted)
 
     async def _replay(self, turn: StoredTurn) -> None:
@@ -152,8 +155,10 @@ class _Frames:
         return self._end_seq
 
 
-async def _first_frame(requests: AsyncIterator[ConverseRequest]) -> session_pb2.Open:
+async def _first_frame(requests: AsyncIterator[ConverseRequest], place: Place) -> session_pb2.Open:
     request = await anext(requests, None)
+    if request is not None and place.first_frame > 1:
+        return session_pb2.Open()  # it was acknowledged, and the router names the session
     if request is None or request.WhichOneof("frame") != "open":
         raise FirstFrameNotOpen
     return request.open

@@ -10,10 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from agent_node.attachment import Attachment
 from agent_node.incarnation import Incarnations
 from agent_node.services.converse import converse
+from agent_node.services.place import Place, place_of
 from agent_node.services.route import accept, session_of
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredSession, StoredTurn
+from agentring import metadata
 from agentring.errors import AgentMismatch, MalformedRequest
 from agentring.ids import parse_turn_id
 from agentring.rpc.service import Call
@@ -34,13 +36,17 @@ class SessionService:
 
     async def RunTurn(self, request: session_pb2.RunTurnRequest, call: Call) -> None:
         """Streams one turn."""
-        session, turn, _ = await self._submit(request, call)
+        place = place_of(call)
+        session, turn, _ = await self._submit(request, call, place)
         await accept(call, self._incarnations.current, session.claim.epoch)
+        after_seq = place.begins_after(turn.accepted_seq - 1) or 0
         if lost := session.lost_story(turn):
-            for event in lost:  # the outcome may be as large as a response may be
+            for event in (
+                each for each in lost if each.seq > after_seq
+            ):  # the outcome may be as large as a response may be
                 await call.send(session_pb2.RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event]))
             return
-        with self._attachment(session, turn.accepted_seq - 1, turn.turn_id) as attachment:
+        with self._attachment(session, after_seq, turn.turn_id) as attachment:
             attachment.ack(1)
             attachment.end_after(lambda: session.turn(turn.turn_id).end_seq)
             await stream(
@@ -54,7 +60,7 @@ class SessionService:
 
     async def SubmitTurn(self, request: session_pb2.SubmitTurnRequest, call: Call) -> session_pb2.SubmitTurnResponse:
         """Accepts one turn."""
-        session, turn, fresh = await self._submit(request, call)
+        session, turn, fresh = await self._submit(request, call, Place())
         await accept(call, self._incarnations.current, session.claim.epoch)
         state = session_pb2.TURN_STATE_ACCEPTED if fresh else session.turn(turn.turn_id).state
         return session_pb2.SubmitTurnResponse(turn_id=turn.turn_id, accepted_seq=turn.accepted_seq, state=state)
@@ -68,7 +74,8 @@ class SessionService:
     async def WatchSession(self, request: session_pb2.WatchSessionRequest, call: Call) -> None:
         """Streams the session's events until it ends."""
         session = await self._find(request, call)
-        after_seq = session.log.start_after(request.after_seq if request.HasField("after_seq") else None)
+        asked = request.after_seq if request.HasField("after_seq") else None
+        after_seq = session.log.start_after(place_of(call).begins_after(asked))
         with self._attachment(session, after_seq) as attachment:
             attachment.ack(1)
             await stream(
@@ -132,13 +139,17 @@ class SessionService:
         )
 
     async def _submit(
-        self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call
+        self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call, place: Place
     ) -> tuple[Session, StoredTurn, bool]:
         ref, agent = session_of(call, request.session_id, request.agent)
         if not request.HasField("turn"):
             raise MalformedRequest
-        turn_id = parse_turn_id(request.turn.turn_id) if request.turn.turn_id else uuid.uuid4().hex
+        # The stream's name is the same when the router sends the request again.
+        stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
+        turn_id = parse_turn_id(request.turn.turn_id or f"{stream_id}.1")
         session = await self._incarnations.current.host.open(ref, agent)
+        if place.after_seq is not None:
+            session.log.start_after(place.after_seq)  # before a turn is run for a stream that could not go on
         turn, fresh = await session.submit(turn_id, request.turn.input, request.turn.on_busy)
         return session, turn, fresh
 

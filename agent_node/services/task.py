@@ -2,6 +2,7 @@
 
 from agent_node.attachment import Attachment
 from agent_node.incarnation import Incarnation, Incarnations
+from agent_node.services.place import place_of
 from agent_node.services.route import accept, task_of
 from agent_node.services.session import stream
 from agent_node.settings import NodeSettings
@@ -25,11 +26,14 @@ class TaskService:
         """Streams the key's run from its first event."""
         ref, agent = task_of(call, request.task_key, request.agent)
         retention_s = _retention_s(request)
+        place = place_of(call)
+        on_duplicate = task_pb2.ON_DUPLICATE_JOIN if place.last_again else request.on_duplicate
         incarnation = self._incarnations.current
-        run, disposition = await incarnation.task_runs.run(ref, agent, request.input, retention_s, request.on_duplicate)
+        run, disposition = await incarnation.task_runs.run(ref, agent, request.input, retention_s, on_duplicate)
+        after_seq = run.log.start_after(place.begins_after(0))
         await accept(call, incarnation, run.epoch)
-        with self._attach(run, 0, incarnation) as attachment:
-            first = True
+        with self._attach(run, after_seq, incarnation) as attachment:
+            first = place.after_seq is None
             while (events := await attachment.next()) is not None:
                 response = task_pb2.RunTaskResponse(
                     through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
@@ -42,7 +46,8 @@ class TaskService:
     async def WatchTask(self, request: task_pb2.WatchTaskRequest, call: Call) -> None:
         """Streams the run's events from after_seq to its end."""
         run, incarnation = await self._find(request, call)
-        after_seq = run.log.start_after(request.after_seq if request.HasField("after_seq") else None)
+        asked = request.after_seq if request.HasField("after_seq") else None
+        after_seq = run.log.start_after(place_of(call).begins_after(asked))
         with self._attach(run, after_seq, incarnation) as attachment:
             await stream(
                 attachment,

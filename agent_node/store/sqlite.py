@@ -100,8 +100,9 @@ def _open(path: Path, timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "connect")
     def _set_up(driver: sqlite3.Connection, _record: object) -> None:
-        driver.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")  # for what follows and for reads
-        driver.execute("PRAGMA journal_mode = WAL")
+        # Two that make a file's first connections at once: SQLite does not let one wait for the other.
+        _patiently(driver, "PRAGMA journal_mode = WAL", timeout_s)
+        driver.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")  # for reads
         driver.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
@@ -109,20 +110,20 @@ def _open(path: Path, timeout_s: float) -> Engine:
         driver = connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
         if connection.get_execution_options().get(_WRITES):
-            _lock(driver, timeout_s)
+            _patiently(driver, "BEGIN IMMEDIATE", timeout_s)
         else:
             driver.execute("BEGIN")
 
     return engine
 
 
-def _lock(driver: sqlite3.Connection, timeout_s: float) -> None:
-    """Begins a transaction with the write lock. Raises sqlite3.OperationalError if others hold it for so long."""
+def _patiently(driver: sqlite3.Connection, statement: str, timeout_s: float) -> None:
+    """Carries out what needs a lock of the whole file. Raises sqlite3.OperationalError if others hold it for so long."""
     driver.execute("PRAGMA busy_timeout = 0")
     deadline_s = time.monotonic() + timeout_s
     while True:
         try:
-            driver.execute("BEGIN IMMEDIATE")
+            driver.execute(statement)
         except sqlite3.OperationalError as error:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline_s:
                 raise

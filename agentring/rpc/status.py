@@ -13,12 +13,23 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from agentring import metadata
-from agentring.errors import AgentNotFound, AgentringError, NodeDraining, NodeOverloaded, NotOwner
+from agentring.errors import (
+    AgentNotFound,
+    AgentringError,
+    NodeDraining,
+    NodeFenced,
+    NodeOverloaded,
+    NotOwner,
+    SessionMoving,
+    StaleEpoch,
+)
 
 DOMAIN = "agentring"
 STATUS_DETAILS = "grpc-status-details-bin"
 _WRITE_MET_THE_END = "Internal error from Core"
 
+_MOVED = (NodeDraining, NodeFenced, SessionMoving, StaleEpoch)
+"""What a session or task that goes on elsewhere ends with here."""
 _MAX_VALUE_CHARS = 256
 _MAX_ROUTED_CHARS = 512
 
@@ -27,7 +38,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 def trailers(error: AgentringError) -> Metadata:
     """The trailing metadata of an error: the packed google.rpc.Status, and what a router decides by."""
-    details = (STATUS_DETAILS, to_status(error).SerializeToString())
+    found: Metadata = ((STATUS_DETAILS, to_status(error).SerializeToString()),)
     match error:
         case NotOwner(node=node, address=address):
             name, value = metadata.REDIRECT, f"{node} {address}"
@@ -38,10 +49,11 @@ def trailers(error: AgentringError) -> Metadata:
         case AgentNotFound(agent=agent):
             name, value = metadata.REFUSED, f"agent={agent}"
         case _:
-            return (details,)
+            name, value = "", ""
     # One that HTTP/2 cannot carry would take the whole status with it.
-    fits = value.isascii() and value.isprintable() and len(value) <= _MAX_ROUTED_CHARS
-    return (details, (name, value)) if fits else (details,)
+    if name and value.isascii() and value.isprintable() and len(value) <= _MAX_ROUTED_CHARS:
+        found = (*found, (name, value))
+    return (*found, (metadata.MOVED, "1")) if isinstance(error, _MOVED) else found
 
 
 def to_status(error: AgentringError) -> status_pb2.Status:

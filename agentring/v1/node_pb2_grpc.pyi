@@ -7,11 +7,17 @@ forwards those calls as bytes.
 Plain metadata between router and node:
   request   x-session-id, x-agent, x-task-key, x-tenant-id   always set by the router, whatever the client sent
             x-agentring-stream-id                            names the client's stream, across re-attachments
+            x-agentring-frames                               on a stream that another node served before: `first last`,
+                                                             the numbers of the client's messages that come again;
+                                                             beyond 1, an empty message comes before them
+            x-agentring-after-seq                            likewise: the client was sent everything up to it; absent:
+                                                             nothing
   response  x-agentring-node, x-agentring-epoch              in the initial metadata, right after the ownership check:
                                                              the node has accepted the call
   trailer   x-agentring-redirect                             `node_id address`: another node owns it (NOT_OWNER)
             x-agentring-refused                              `overloaded`, `draining` or `agent=<name>`: ask the next
                                                              candidate
+            x-agentring-moved                                the session or task goes on elsewhere, or will
 """
 
 from agentring.v1 import node_pb2 as _node_pb2

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentring import metadata
+from agentring.cluster.snapshot import MembershipSnapshot
 from router.http2.budget import Budget
 from router.http2.headers import literal
 from router.http2.limits import Limits
@@ -16,6 +17,7 @@ from router.owner import OwnerLookup, Target, View
 if TYPE_CHECKING:
     from router.http2.call import Call
     from router.http2.node_connection import NodeConnection
+    from router.http2.reattachment import Reattachment
 
 
 class Connector(Protocol):
@@ -88,10 +90,17 @@ class Carrier:
         self.call_later = clock.call_later
         self.stats = Stats()
         self.calls: set[Call] = set()
+        self.waiting: set[Reattachment] = set()
+        """Those of calls that wait for their session's next owner."""
         self._view = view
         self._ring_field = (-1, b"")
         self._streams = 0
         self._stream_prefix = literal(metadata.STREAM_ID, secrets.token_hex(8) + "0" * 16)[:-16]
+
+    async def membership_changed(self, snapshot: MembershipSnapshot) -> None:
+        """Calls that wait for an owner try again."""
+        for reattachment in list(self.waiting):
+            reattachment.hurry()
 
     def stream_id_field(self) -> bytes:
         """The header that names a client's stream to the nodes: no two streams of any router have the same."""

@@ -2,8 +2,8 @@
 
 A node dies, drains, is fenced or loses its claim; the next one owns the session only once the claim has moved, which
 takes up to a lease's TTL. Until then each try ends with an error that waiting helps against. Guarantees: tries come
-with growing pauses, no two at once, and none after reattach_timeout_s: then the call ends with the last error. Owned by
-its Call.
+with growing pauses, and at once when the membership has changed (with a dead node's key its claims are gone); no two at
+once, and none after reattach_timeout_s: then the call ends with the last error. Owned by its Call.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Reattachment:
         pause_s = min(self._pause_s * (0.5 + random.random()), left_s)  # noqa: S311  nobody gains by guessing it
         self._pause_s = min(max(_FIRST_PAUSE_S, 2 * self._pause_s), _LONGEST_PAUSE_S)
         self._timer = self._carrier.call_later(pause_s, self._fire)
+        self._carrier.waiting.add(self)
 
     def succeeded(self) -> None:
         """A node has accepted."""
@@ -55,13 +56,21 @@ class Reattachment:
         stats.reattachments["resumed"] += 1
         stats.reattaching_s += self._carrier.now_s() - self._lost_s
 
+    def hurry(self) -> None:
+        """Tries now: the session may have an owner."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._fire()
+
     def end(self) -> None:
         """The call is over."""
+        self._carrier.waiting.discard(self)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def _fire(self) -> None:
+        self._carrier.waiting.discard(self)
         self._timer = None
         self._try()
 

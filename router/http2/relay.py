@@ -58,6 +58,7 @@ class Http2Relay:
         self._bound, self._address = bind(listen, shared=shared_port)
         self._ticking: asyncio.Task[None] | None = None
         view.on_change(self.upstreams.retain)
+        view.on_change(self.carrier.membership_changed)
 
     @property
     def address(self) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import grpc
@@ -69,28 +70,46 @@ async def test_a_stopping_node_ends_its_turns_and_hands_over(make_cluster: Calla
     assert [line["node"] for line in cluster.audit("drain_done")] == [first.node]
 
 
-async def test_an_attached_stream_is_told_that_its_node_drains(make_cluster: Callable[..., Cluster]) -> None:
-    cluster = make_cluster(nodes=2)
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])
+async def test_a_stream_outlives_its_node(make_cluster: Callable[..., Cluster], how: signal.Signals) -> None:
+    """Idle or in a turn: the next owner goes on with it, and the turn that was cut is told anew."""
+    cluster = make_cluster(nodes=2, flags=("--drain-timeout-s=0.5",))
     async with connect(cluster.router) as channel:
-        call = session_pb2_grpc.SessionServiceStub(channel).Converse(timeout=20)
+        call = session_pb2_grpc.SessionServiceStub(channel).Converse(timeout=30)
         await call.write(session_pb2.ConverseRequest(open=session_pb2.Open(session_id="s", agent="echo")))
         opened = await _opened(call)
-        cluster.nodes[opened.node_id].process.send(signal.SIGTERM)
-        report = await _error_after_reading(call)
-    assert report.code is grpc.StatusCode.UNAVAILABLE
-    assert report.reason == "NODE_DRAINING"
-    assert report.retry_after_s is not None
+        await call.write(session_pb2.ConverseRequest(turn=turn(turn_id="t1", tokens=40, rate=20)))
+        seen = await _until(call, "text_delta")
+        process = cluster.nodes[opened.node_id].process
+        process.send(how)
+        seen += await _until(call, "turn_completed")
+        await call.write(session_pb2.ConverseRequest(turn=turn("again", turn_id="t2")))
+        await call.done_writing()
+        while isinstance(response := await call.read(), session_pb2.ConverseResponse):
+            seen += response.events
+    kinds = [event.WhichOneof("body") for event in seen]
+    assert kinds.count("attempt_restarted") == 1
+    assert "opened" not in kinds
+    assert [event.turn_id for event in seen if event.HasField("turn_completed")] == ["t1", "t2"]
+    numbers = [(event.first_seq or event.seq, event.seq) for event in seen if event.seq]
+    assert all(first <= before + 1 <= last for (_, before), (first, last) in pairwise(numbers)), numbers
+    restarted = kinds.index("attempt_restarted")
+    text = "".join(e.text_delta.text for e in seen[restarted:] if e.turn_id == "t1" and e.HasField("text_delta"))
+    assert text.split() == [f"token{index}" for index in range(40)]
+    assert len({event.epoch for event in seen if event.seq}) == 2
 
 
-async def test_a_stream_whose_node_dies_gets_a_retryable_error(make_cluster: Callable[..., Cluster]) -> None:
-    cluster = make_cluster(nodes=2)
+async def test_without_another_node_a_stream_ends_with_an_error_to_try_again_after(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=1, router_flags=("--reattach-timeout-s=1",))
     async with connect(cluster.router) as channel:
         call = session_pb2_grpc.SessionServiceStub(channel).Converse(timeout=20)
         await call.write(session_pb2.ConverseRequest(open=session_pb2.Open(session_id="s", agent="echo")))
         opened = await _opened(call)
         cluster.nodes[opened.node_id].process.send(signal.SIGKILL)
         report = await _error_after_reading(call)
-    assert (report.code, report.reason) == (grpc.StatusCode.UNAVAILABLE, "NODE_UNREACHABLE")
+    assert report.code is grpc.StatusCode.UNAVAILABLE
     assert report.retry_after_s is not None
 
 
@@ -129,6 +148,14 @@ async def test_a_node_frozen_beyond_its_lease_drops_everything_and_joins_again(
 async def _opened(call: Any) -> session_pb2.Opened:
     response: session_pb2.ConverseResponse = await call.read()
     return response.events[0].opened
+
+
+async def _until(call: Any, kind: str) -> list[session_pb2.Event]:
+    """What is told until an event of this kind has come."""
+    seen: list[session_pb2.Event] = []
+    while not any(event.HasField(kind) for event in seen):  # type: ignore[arg-type]
+        seen += (await call.read()).events
+    return seen
 
 
 async def _error_after_reading(call: Any) -> ErrorReport:

@@ -153,6 +153,24 @@ def test_it_is_tried_with_pauses_until_the_session_has_an_owner() -> None:
     wire.close()
 
 
+async def test_a_change_of_the_membership_is_no_time_to_wait_on() -> None:
+    wire = Wire("a", "b", limits=Limits())
+    client, stream_id, node = attached(wire)
+    drain(wire, node)
+    wire.settle()
+    for _ in range(6):
+        again, at_node = next_owner(wire, 2.0)
+        again.decline(at_node, "14", MOVED, DETAILS)
+        wire.settle()
+    asked = len(wire.upstreams.asked)
+    await wire.carrier.membership_changed(wire.view.snapshot)
+    assert len(wire.upstreams.asked) == asked + 1
+    client.reset(stream_id)
+    wire.settle()
+    assert not wire.carrier.waiting
+    wire.close()
+
+
 def test_without_an_owner_in_time_the_call_ends_with_an_error_to_try_again_after() -> None:
     wire = Wire("a", "b", limits=Limits(reattach_timeout_s=10.0))
     client, stream_id, node = attached(wire)
