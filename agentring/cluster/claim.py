@@ -15,7 +15,7 @@ Called by the node's host and by its task runs; `read_owner` also by the router'
 from dataclasses import dataclass
 
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd_errors import EtcdError, EtcdNoSpace
 from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
@@ -101,6 +101,9 @@ class Claims:
                     break  # deleted between our two transactions
                 self._raise_if_foreign(held)
                 seen = held.mod_revision
+        except EtcdNoSpace:
+            await self.raise_if_held_elsewhere(ref)  # reads go on, so that another node's sessions are still found
+            raise CoordinatorUnavailable from None
         except EtcdError:
             raise CoordinatorUnavailable from None
         raise SessionMoving
