@@ -29,7 +29,7 @@ from harness.cluster import Cluster, until_sees
 from harness.conditions import has_coordinator, is_healthy, metrics, until, until_state
 from harness.etcd import EtcdProcess
 from harness.etcd_faults import fill_up, revoke_leases
-from harness.processes import free_port
+from harness.processes import free_port, wait_until
 from scripts.chaosing.links import Link
 
 TTL_S = 3
