@@ -445,3 +445,17 @@ async def test_dropped_sessions_are_gone_at_once_with_their_turns(tmp_path: Path
             with pytest.raises(NodeFenced):
                 await session.cancel("a")
         assert node.store.calls == calls
+
+
+async def test_a_claim_that_took_until_after_the_fence_raises_no_epoch_in_the_store(tmp_path: Path) -> None:
+    """The process was frozen while the claim's answer was on its way."""
+    async with running(tmp_path) as node:
+        node.claims.go.clear()
+        opening = asyncio.ensure_future(node.host.open(REF, "held"))
+        await node.claims.asked.wait()
+        node.clock.advance(TTL_S)
+        node.claims.go.set()
+        with pytest.raises(NodeFenced):
+            await opening
+        assert node.store.calls == []
+        assert node.claims.released == []
