@@ -102,7 +102,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                         ready(server.address)
                         await stop.wait()
                         board.enter(Condition.DRAINING)
-                        incarnations.stop()
+                        incarnations.drain.begin()
                         await asyncio.wait([living])
                     living.cancel()
                     watching.cancel()

@@ -68,6 +68,10 @@ class Host:
         """How many sessions this node owns."""
         return len(self._sessions)
 
+    def __contains__(self, ref: object) -> bool:
+        """Whether this node has the session, or is about to."""
+        return ref in self._sessions or (isinstance(ref, SessionRef) and ref in self._activations)
+
     @property
     def running_turns(self) -> int:
         """How many sessions run a turn."""
@@ -87,7 +91,7 @@ class Host:
             # Refused before the activation, which others may share who ask for another agent.
             if ref not in self._activations and (refusal := self._refusal(agent)) is not None:
                 # Only a session that nobody holds may be refused; another node's is answered with where it is.
-                await self._claims.raise_if_held_elsewhere(ref)
+                await self._claims.disclaim(ref)
                 raise refusal
             session = await self._activations.get(ref, lambda: self._activate(ref, agent))
         session.check_agent(agent)
@@ -129,11 +133,14 @@ class Host:
         return list(self._sessions.values())
 
     async def drain(self, timeout_s: float) -> None:
-        """Activates nothing more and drains every session at the same time."""
+        """Activates nothing more, and gives each session up as soon as it has drained, so that its next owner need not
+        wait for the others. Returns once nothing is claimed or being claimed."""
         self._draining = True
         async with asyncio.TaskGroup() as group:
-            for session in self._sessions.values():
+            for session in self.sessions:
                 group.create_task(self._drain(session, timeout_s))
+        await self._activations.all_ended()
+        await self._departures.all_ended()
 
     def drop_all(self, error: AgentringError) -> None:
         """Ends every session at once: its streams end with the error, its turns are cancelled, nothing is stored."""
@@ -230,6 +237,7 @@ class Host:
         except Exception:  # it has failed meanwhile; the others' drains go on
             _log.warning("session_drain_failed", exc_info=True)
             session.drop(NodeDraining())
+        await self._give_up(session)
 
     async def _owned(self, ref: SessionRef) -> Session | None:
         if ref in self._departures:

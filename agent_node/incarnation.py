@@ -13,6 +13,7 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
+from agent_node.drain import Drain
 from agent_node.host import Host
 from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.settings import NodeSettings
@@ -28,9 +29,10 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
-from agentring.errors import NodeFenced, StoreUnavailable
+from agentring.errors import CoordinatorUnavailable, NodeFenced, StoreUnavailable
 
 _SWEEP_S = 1.0
+_CLAIMS_SWEEP_S = 30.0
 _FIRST_REJOIN_S = 0.25
 _LONGEST_REJOIN_S = 2.0
 """Between tries to join again: twice as long after each that failed."""
@@ -67,6 +69,7 @@ class Incarnation:
         self._settings = settings
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks)
         self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
+        self._claims = claims
         self._clock = clock
         self._audit = audit
 
@@ -76,6 +79,15 @@ class Incarnation:
             await self._clock.sleep(_SWEEP_S)
             await self.host.bury_tombstones()
             await self.task_runs.forget_ended()
+
+    async def sweep_claims(self) -> None:
+        """Gives up what was claimed unnoticed, until cancelled."""
+        while True:
+            await self._clock.sleep(_CLAIMS_SWEEP_S)
+            try:
+                await self._claims.sweep(lambda ref: ref in self.host or ref in self.task_runs)
+            except CoordinatorUnavailable:
+                _log.info("claims_not_swept")  # the next one will
 
     async def tend_store(self) -> None:
         """Passivates and buries, until cancelled."""
@@ -129,7 +141,7 @@ class Incarnations:
         self._audit = audit
         self._settings = settings
         self._current: Incarnation | None = None
-        self._stopping = asyncio.Event()
+        self.drain = Drain(settings.drain_timeout_s)
         self._renewals_failed = 0
         """Of the incarnations that are over."""
 
@@ -152,18 +164,15 @@ class Incarnations:
         lease = self.lease
         return self._renewals_failed + (lease.renewals_failed if lease is not None else 0)
 
-    def stop(self) -> None:
-        """Lets `run` drain the node and return."""
-        self._stopping.set()
-
     async def run(self, identity: NodeIdentity, joined: asyncio.Event) -> None:
-        """Joins as `identity`, serves, and joins again after each fence, until `stop`. Sets `joined` the first time.
+        """Joins as `identity`, serves, and joins again after each fence, until it was drained. Sets `joined` the first
+        time.
 
         Raises EtcdError, NodeIdTaken, StoreRefused and StoreUnavailable if the first join fails; later ones are tried
         again until they succeed.
         """
         wait_s = _FIRST_REJOIN_S
-        while not self._stopping.is_set():
+        while not self.drain.begun.is_set():
             try:
                 registration = await self._unless_stopping(self._join(identity))
             except (EtcdError, NodeIdTaken, StoreRefused, StoreUnavailable) as error:
@@ -176,6 +185,7 @@ class Incarnations:
             if registration is not None:
                 wait_s = _FIRST_REJOIN_S
                 await self._live(registration, joined)
+        self.drain.done.set()
 
     async def _join(self, identity: NodeIdentity) -> Registration:
         await self._membership.history.begin()
@@ -193,7 +203,7 @@ class Incarnations:
     async def _unless_stopping(self, step: Coroutine[Any, Any, T]) -> T | None:
         """The step's result; None: the node stops, and the step was cancelled."""
         async with asyncio.TaskGroup() as group:
-            stopping = group.create_task(self._stopping.wait())
+            stopping = group.create_task(self.drain.begun.wait())
             taking = asyncio.ensure_future(step)  # its error is the caller's, not the group's
             try:
                 await asyncio.wait([taking, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -207,7 +217,7 @@ class Incarnations:
     async def _live(self, registration: Registration, joined: asyncio.Event) -> None:
         """From the registration to its end."""
         async with asyncio.TaskGroup() as tasks:
-            claims = Claims(self._etcd, self._keys, registration)
+            claims = Claims(self._etcd, self._keys, registration, tasks, timeout_s=self._settings.etcd_timeout_s)
             incarnation = Incarnation(
                 registration, claims, self._agents, self._clock, self._audit, self._settings, self._durable, tasks
             )
@@ -216,6 +226,7 @@ class Incarnations:
                 tasks.create_task(self._watch_own_key(registration)),
                 tasks.create_task(self._watch_history(registration)),
                 tasks.create_task(incarnation.sweep()),
+                tasks.create_task(incarnation.sweep_claims()),
                 tasks.create_task(incarnation.tend_store()),
             ]
             self._audit.incarnation = registration.incarnation
@@ -240,7 +251,7 @@ class Incarnations:
 
     async def _until_over(self, registration: Registration, tasks: asyncio.TaskGroup) -> FenceReason | None:
         fenced = tasks.create_task(registration.lease.fenced())
-        stopping = tasks.create_task(self._stopping.wait())
+        stopping = tasks.create_task(self.drain.begun.wait())
         await asyncio.wait([fenced, stopping], return_when=asyncio.FIRST_COMPLETED)
         reason = fenced.result() if fenced.done() else None
         fenced.cancel()
@@ -250,7 +261,7 @@ class Incarnations:
     async def _drain(self, incarnation: Incarnation, tasks: asyncio.TaskGroup) -> FenceReason | None:
         """Drains; the reason if the fence came before the drain was over."""
         fenced = tasks.create_task(incarnation.registration.lease.fenced())
-        draining = tasks.create_task(incarnation.drain(self._settings.drain_timeout_s))
+        draining = tasks.create_task(incarnation.drain(self.drain.timeout_s))
         await asyncio.wait([draining, fenced], return_when=asyncio.FIRST_COMPLETED)
         if fenced.done() and fenced.result() is not FenceReason.REVOKED:
             draining.cancel()

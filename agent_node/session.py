@@ -190,6 +190,12 @@ class Session:
 
     async def run(self) -> None:
         """Runs the turns of the mailbox, one at a time, until cancelled. Raises what the store raises, NodeFenced."""
+        try:
+            await self._run()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None  # the turn's failure, or ours because of it
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 waiting = await self._mailbox.get()

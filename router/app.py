@@ -55,7 +55,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 own_address,
                 {
                     cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]: ClusterService(
-                        view, membership, etcd, keys
+                        view, membership, etcd, keys, settings.node_credentials()
                     )
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,

@@ -6,6 +6,7 @@ import typer
 
 from agentring.cli import admin
 from agentring.cli.chat import chat
+from agentring.cli.drain import drain
 from agentring.cli.errors import CommandError
 from agentring.cli.locate import locate
 from agentring.cli.ring import ring
@@ -19,7 +20,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, chat, status, locate, ring):
+for command in (up, chat, status, locate, ring, drain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 

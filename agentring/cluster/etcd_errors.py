@@ -13,6 +13,11 @@ class EtcdError(Exception):
         self.outcome_unknown = outcome_unknown
         self.code = code
 
+    @property
+    def refused(self) -> bool:
+        """etcd found fault with the request itself."""
+        return self.code is StatusCode.INVALID_ARGUMENT
+
 
 class EtcdUnavailable(EtcdError):
     """No answer in time, or no connection, or no leader."""

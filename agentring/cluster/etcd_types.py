@@ -52,6 +52,15 @@ class Get:
 
 
 @dataclass(frozen=True, slots=True)
+class Txn:
+    """IF all compares hold THEN success ELSE failure."""
+
+    compares: tuple[Compare, ...]
+    success: tuple[Put | Delete | Get, ...]
+    failure: tuple[Get, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class TxnResult:
     """What a transaction did. `revision` is its own where it wrote; `gets` answers its Gets in their order."""
 

@@ -1,0 +1,24 @@
+"""The agent that the clients under chaos speak with: it counts, so that whoever is told can see what was lost."""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator
+
+from agent_node.agent import AgentEvent, Result, TurnContext
+
+
+async def counting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Calls a tool `steps` times, `pace_s` apart, and says so; the result is the number of the session's turns and a
+    name that no other run has. `block_s`: first holds the event loop up for so long, as no agent should."""
+    time.sleep(float(ctx.input_data.get("block_s", 0)))  # noqa: ASYNC251  that is what it is for
+    for step in range(int(ctx.input_data.get("steps", 1))):
+        await ctx.tool("step", _step)
+        yield f"{step} "
+        await asyncio.sleep(float(ctx.input_data.get("pace_s", 0.02)))
+    ctx.state["turns"] = int(ctx.state.get("turns", 0)) + 1
+    yield Result({"number": ctx.state["turns"], "run": uuid.uuid4().hex})
+
+
+async def _step() -> None:
+    """Does nothing: what counts is that it was recorded."""

@@ -1,0 +1,47 @@
+"""The mutation controls: each takes one protection away and goes through a fault that it protects from.
+
+The checker must then find what the control says it breaks. Without the mutation the same fault must leave nothing to
+find: that is what tests/chaos/test_faults.py and scripts/chaos run.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from scripts.chaosing.checker import Violation
+from scripts.chaosing.fault import VOLATILE
+from scripts.chaosing.run import FAULTS, run_fault
+from scripts.chaosing.world import Plan
+
+_TTL_S = 2
+_LONG_STEPS = 60
+"""Turns that are still under way when their node goes on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One protection."""
+
+    mutation: str
+    """Name of mutations.py."""
+    fault: str
+    breaks: frozenset[str]
+    """Rules that it must be caught by."""
+    store: str = ""
+    """As Plan.store. (An SQL store rejects what a missing fence lets through, so that control needs the volatile one.)"""
+
+
+CONTROLS = {
+    "the fence": Control("no-fence", "pause-long", frozenset({"I1", "stickiness"}), VOLATILE),
+    "never extended late": Control("extend-late", "pause-in-renewal", frozenset({"I1"}), VOLATILE),
+    "the SQL compare": Control("no-compare", "pause-before-tool", frozenset({"I1"})),
+    "raise, then read": Control("read-before-raise", "raise-race", frozenset({"I2"})),
+}
+
+
+async def run_control(control: Control, etcd: Path) -> list[Violation]:
+    """The violations that the checker found."""
+    # The fault's own failpoint is part of the mutation.
+    fault = replace(FAULTS[control.fault], alter=(), steps=_LONG_STEPS)
+    plan = Plan(etcd, ttl_s=_TTL_S, nodes=2, routers=1, store=control.store, alter=(control.mutation,))
+    outcome = await run_fault(fault, plan, seed=1, seconds=1, sessions=8, tasks=0, cycles=1)
+    return outcome.violations

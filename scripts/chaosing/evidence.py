@@ -1,0 +1,141 @@
+"""What is left of a run, and all that the checker knows: audit lines, calls, marks, and the store's commits.
+
+All times are CLOCK_BOOTTIME in ns, the clock of the audit log, so that nodes, clients and faults stand on one line.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+def now_ns() -> int:
+    """CLOCK_BOOTTIME."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of an audit log."""
+
+    t_ns: int
+    node: str
+    incarnation: int
+    event: str
+    subject: str = ""
+    """`session/<tenant>/<id>` or `task/<tenant>/<key>`; empty: the node itself."""
+    epoch: int = 0
+    turn: str = ""
+    commit: int | None = None
+    """The store's number of the commit that the line tells of; None: there was none, or the store counts none."""
+
+    @classmethod
+    def from_json(cls, told: dict[str, Any]) -> "Line":
+        """A line as agent_node/audit.py writes it; fields that are not known are ignored."""
+        subject = ""
+        for kind in ("session", "task"):
+            if kind in told:
+                subject = f"{kind}/{told.get('tenant', '')}/{told[kind]}"
+        return cls(
+            told["t_ns"],
+            told["node"],
+            told["incarnation"],
+            told["event"],
+            subject,
+            told.get("epoch", 0),
+            told.get("turn", ""),
+            told.get("commit"),
+        )
+
+
+@dataclass(slots=True)
+class Call:
+    """One try of a client's turn or task, from its sending to its end."""
+
+    client: str
+    subject: str
+    turn: str
+    """Its turn_id; the same in every try. Empty for tasks."""
+    router: str
+    invoked_ns: int
+    accepted_ns: int | None = None
+    """When the response's headers came, with node and epoch; None: they did not."""
+    ended_ns: int = 0
+    node: str = ""
+    epoch: int = 0
+    ok: bool = False
+    """It was told the end of the turn: completed."""
+    reason: str = ""
+    """Why not."""
+    number: int | None = None
+    """Which of the session's turns it was, as its agent saw it."""
+    result: str = ""
+    """Of a task, to compare."""
+    event_epochs: tuple[int, ...] = ()
+    """The epochs of what was told as it happened, each once, in their order; not of an outcome that is told again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something that was done to the cluster."""
+
+    t_ns: int
+    what: str
+    """`killed` ends the node's incarnation; other words are for people."""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRow:
+    """A turn or a tool's start as the store has it."""
+
+    subject: str
+    number: int
+    """A turn's own; a tool start's place in the order of the session's commits."""
+    epoch: int
+    """Under which it was written last."""
+
+
+@dataclass(slots=True)
+class Evidence:
+    """Everything of one run."""
+
+    lines: list[Line]
+    calls: list[Call] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    completed: list[StoredRow] = field(default_factory=list)
+    """The completed turns that the store has at the end."""
+    tool_starts: list[StoredRow] = field(default_factory=list)
+    counted: dict[str, int] = field(default_factory=dict)
+    """How many completed turns the store has counted, by session."""
+    durable: bool = False
+    """Sessions outlive their node: they are in a store, not in the process's memory."""
+    durable_tasks: bool = False
+    """Tasks' results do."""
+
+    def is_durable(self, subject: str) -> bool:
+        """Whether what was committed of it outlives its node."""
+        return self.durable if subject.startswith("session/") else self.durable_tasks
+
+    def lines_by_subject(self) -> dict[str, list[Line]]:
+        """In the order of t_ns, those of the nodes themselves left out."""
+        found: dict[str, list[Line]] = defaultdict(list)
+        for line in sorted(self.lines, key=lambda line: line.t_ns):
+            if line.subject:
+                found[line.subject].append(line)
+        return found
+
+    def calls_by_subject(self) -> dict[str, list[Call]]:
+        """In the order of their invocation."""
+        found: dict[str, list[Call]] = defaultdict(list)
+        for call in sorted(self.calls, key=lambda call: call.invoked_ns):
+            found[call.subject].append(call)
+        return found
+
+
+def read_lines(paths: Iterable[Path]) -> list[Line]:
+    """The lines of audit logs. Raises ValueError for one that is none."""
+    return [Line.from_json(json.loads(line)) for path in paths for line in path.read_text().splitlines()]

@@ -1,0 +1,119 @@
+"""Failpoints: where a node can be made to stand still, and a wall clock that jumps. Put in place by altered_node.py.
+
+A failpoint is armed by the node's trigger file, which holds the name of a point, or nothing for any. The process that
+gets there next removes the file and stops itself (SIGSTOP); whoever made the file lets it go on.
+"""
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from agent_node.store import transactions
+from agent_node.store.records import Ownership, StoredSession
+from agent_node.store.sql import SqlStore
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.lease import Lease
+
+_HOUR_S = 3_600
+_WRITER = "_write"
+"""The function of SessionTurns that checks the fence right before it writes, and right after."""
+
+
+def before_write(trigger: Path) -> None:
+    """The fence was checked, the write to the store comes next. Points: parts of the name of what is written by
+    SessionTurns (`start_tool`, `accept`, `_end`)."""
+    check = Lease.check
+
+    def stopping(self: Lease) -> None:
+        check(self)
+        writer = _caller(_WRITER)
+        if writer is not None and "written" not in writer.f_locals:
+            stop_if_armed(trigger, writer.f_locals["write"].__qualname__)
+
+    replace(Lease, "check", stopping)
+
+
+def in_renewal(trigger: Path) -> None:
+    """A renewal's answer has come, and has not been counted yet."""
+    keep_alive = EtcdClient.keep_alive
+
+    async def stopping(self: EtcdClient, lease_id: int, *, timeout_s: float) -> int:
+        ttl_s = await keep_alive(self, lease_id, timeout_s=timeout_s)
+        stop_if_armed(trigger, "renewal")
+        return ttl_s
+
+    replace(EtcdClient, "keep_alive", stopping)
+
+
+def in_transaction(trigger: Path) -> None:
+    """Epoch and owner were compared and the row is locked; the transaction goes on from there."""
+    hold = transactions.hold
+
+    def stopping(*args: Any, **kwargs: Any) -> tuple[int, bool]:
+        held = hold(*args, **kwargs)
+        stop_if_armed(trigger, "transaction")
+        return held
+
+    replace(transactions, "hold", stopping)
+
+
+def before_activate(trigger: Path) -> None:
+    """A session was claimed, and its epoch is about to be raised."""
+    activate = SqlStore.activate
+
+    async def stopping(self: SqlStore, ownership: Ownership, agent: str) -> StoredSession:
+        stop_if_armed(trigger, "activate")
+        return await activate(self, ownership, agent)
+
+    replace(SqlStore, "activate", stopping)
+
+
+def wall_clock(trigger: Path) -> None:
+    """The wall clock is an hour ahead while the trigger file is there. (As libfaketime does it, but only for Python's
+    own readings of time.time and time.time_ns, which are all that the node has.)"""
+    wall_s, wall_ns = time.time, time.time_ns
+    replace(time, "time", lambda: wall_s() + _HOUR_S * trigger.exists())
+    replace(time, "time_ns", lambda: wall_ns() + _HOUR_S * 10**9 * trigger.exists())
+
+
+FAILPOINTS: dict[str, Callable[[Path], None]] = {
+    "before-write": before_write,
+    "in-renewal": in_renewal,
+    "in-transaction": in_transaction,
+    "before-activate": before_activate,
+    "wall-clock": wall_clock,
+}
+
+
+def stop_if_armed(trigger: Path, point: str) -> None:
+    """Stops this process if the trigger file names the point, or none."""
+    try:
+        armed = trigger.read_text() in point
+    except FileNotFoundError:
+        return
+    if armed:
+        trigger.unlink()
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def replace(owner: Any, name: str, value: Any) -> None:
+    """Puts another value in the place of one that is there."""
+    assert hasattr(owner, name), name
+    setattr(owner, name, value)
+
+
+def _caller(name: str) -> FrameType | None:
+    """The frame of the function of this name, if it is the failpoint's caller or the caller's own."""
+    frame = sys._getframe(2)
+    for _ in range(2):
+        if frame.f_code.co_name == name:
+            return frame
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return None

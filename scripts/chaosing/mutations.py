@@ -1,0 +1,105 @@
+"""Mutations: a node with one protection taken away, for the control that the checker then goes red.
+
+The product has no hooks for this: altered_node.py changes its classes before it runs. Where a protection matters only
+at one moment, its mutation brings the failpoint of that moment along.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, bindparam
+
+from agent_node.store import statements, transactions
+from agent_node.store.records import Ownership, StoredSession
+from agent_node.store.schema import sessions
+from agent_node.store.sql import SqlStore
+from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.lease import RENEWAL_DEADLINES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
+from scripts.chaosing.failpoints import before_write, in_renewal, replace, stop_if_armed
+
+
+def no_fence(_: Path) -> None:
+    """The node never stops by itself, whatever becomes of its lease."""
+    original = Lease.fence
+
+    def check(_: Lease) -> None:
+        """Lets everything through."""
+
+    def fence(self: Lease, reason: FenceReason) -> None:
+        if reason is FenceReason.REVOKED:
+            original(self, reason)
+
+    async def keep(self: Any) -> FenceReason:
+        while self.reason is None:
+            await self._clock.sleep(self._ttl_s / RENEWALS_PER_TTL)
+            try:
+                await self._etcd.keep_alive(self.lease_id, timeout_s=self._ttl_s / RENEWAL_DEADLINES_PER_TTL)
+            except EtcdError:
+                continue
+        assert isinstance(self.reason, FenceReason)
+        return self.reason
+
+    replace(Lease, "check", check)
+    replace(Lease, "fence", fence)
+    replace(Lease, "keep", keep)
+
+
+def extend_late(trigger: Path) -> None:
+    """A renewal extends the lease from when its answer came, however late that is."""
+    in_renewal(trigger)
+
+    async def renew(self: Any) -> None:
+        self._sent_at_s = self._clock.now_s()
+        try:
+            await self._etcd.keep_alive(self.lease_id, timeout_s=self._ttl_s / RENEWAL_DEADLINES_PER_TTL)
+        except EtcdError:
+            return
+        self._fence_at_s = self._clock.now_s() + self._ttl_s - self._margin_s
+
+    replace(Lease, "_renew", renew)
+
+
+def no_compare(trigger: Path) -> None:
+    """The store takes a write whatever epoch and owner the session has by now."""
+    before_write(trigger)
+    epoch, owner = (
+        (column == bindparam(name)) | (column != bindparam(name))
+        for column, name in ((sessions.c.epoch, "k_epoch"), (sessions.c.owner, "k_owner"))
+    )
+    blind = statements.HOLD.where()
+    blind._where_criteria = (
+        statements.of_session(sessions) & epoch & owner & (sessions.c.commit_id != bindparam("new_commit_id")),
+    )
+    replace(statements, "HOLD", blind)
+
+
+def read_before_raise(trigger: Path) -> None:
+    """An activation reads the session first, and raises its epoch then."""
+    before_write(trigger)
+    activate = SqlStore.activate
+
+    def read(connection: Connection, ownership: Ownership, at_most: int) -> StoredSession | None:
+        session = transactions.read_session(connection, ownership.ref)
+        return session and transactions._with_turns(connection, session, 0, at_most)
+
+    async def swapped(self: SqlStore, ownership: Ownership, agent: str) -> StoredSession:
+        seen = await self._carrier.read(partial(read, ownership=ownership, at_most=self._max_history_turns))
+        stop_if_armed(trigger, "activate")
+        raised = await activate(self, ownership, agent)
+        if seen is None:
+            return raised
+        kept = {name: getattr(raised, name) for name in ("epoch", "log_seq", "reserved_seq", "commit")}
+        return dataclasses.replace(seen, **kept)
+
+    replace(SqlStore, "activate", swapped)
+
+
+MUTATIONS: dict[str, Callable[[Path], None]] = {
+    "no-fence": no_fence,
+    "extend-late": extend_late,
+    "no-compare": no_compare,
+    "read-before-raise": read_before_raise,
+}

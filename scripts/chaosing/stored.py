@@ -1,0 +1,26 @@
+"""What the store has at the end of a run, read from its SQLite file with plain SQL: the checker trusts no code of the
+nodes'."""
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from agentring.v1 import session_pb2
+from scripts.chaosing.evidence import Evidence, StoredRow
+
+
+def read_into(evidence: Evidence, path: Path) -> None:
+    """Adds turns, tool starts and counts to the evidence. The nodes must have ended."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        turns = database.execute(
+            "SELECT tenant, session_id, number, epoch FROM turns WHERE state = ?", (session_pb2.TURN_STATE_COMPLETED,)
+        )
+        evidence.completed += [StoredRow(_subject(*ref), number, epoch) for *ref, number, epoch in turns]
+        starts = database.execute("SELECT tenant, session_id, commit_number, epoch FROM tool_starts")
+        evidence.tool_starts += [StoredRow(_subject(*ref), number, epoch) for *ref, number, epoch in starts]
+        counts = database.execute("SELECT tenant, session_id, turns_completed FROM sessions")
+        evidence.counted |= {_subject(*ref): count for *ref, count in counts}
+
+
+def _subject(tenant: str, session_id: str) -> str:
+    return f"session/{tenant}/{session_id}"

@@ -1,0 +1,278 @@
+"""The cluster under test: etcd, nodes and routers as processes, every way between them a link that can fail.
+
+Guarantees that everything has ended after `stop`. A node is reached by routers through a link, and reaches each member
+of etcd through a link; so does a router. Starting and stopping block and are done on threads, because the links live on
+the event loop.
+"""
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from harness.cluster import until_sees
+from harness.processes import Process, free_port
+from scripts.chaosing.audit_files import AuditFiles, until
+from scripts.chaosing.etcd import Etcd
+from scripts.chaosing.evidence import Mark, now_ns
+from scripts.chaosing.links import Link
+from scripts.chaosing.namespaces import Namespace
+
+ROOT = Path(__file__).parents[2]
+AGENT = "counting"
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a world is made of."""
+
+    etcd: Path
+    """The binary."""
+    ttl_s: int = 3
+    nodes: int = 3
+    routers: int = 2
+    members: int = 1
+    quota_bytes: int | None = None
+    alter: tuple[str, ...] = ()
+    """Names of failpoints.py and mutations.py, for every node."""
+    namespaces: bool = False
+    """Each node in a network namespace of its own; else its links are cut instead of its wires."""
+    store: str = ""
+    """The nodes' store, as they take it; empty: an SQLite file of the world's own."""
+    node_flags: tuple[str, ...] = ()
+    router_flags: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Host:
+    """A node or a router and its links."""
+
+    name: str
+    port: int
+    etcd_links: list[Link]
+    """One to each member."""
+    namespace: Namespace | None
+    process: Process | None = None
+    link: Link = field(init=False)
+    """How others reach it."""
+
+    @property
+    def address(self) -> str:
+        """Where it listens itself."""
+        return f"{self.namespace.to_routers.their_address if self.namespace else LOOPBACK}:{self.port}"
+
+    @property
+    def running(self) -> Process:
+        """Its process, which may have ended."""
+        assert self.process is not None
+        return self.process
+
+    async def close(self) -> None:
+        """Ends its links, once its process has ended."""
+        for link in (*self.etcd_links, self.link):
+            await link.stop()
+        if self.namespace is not None:
+            self.namespace.close()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends it a signal; one that has ended does not mind."""
+        if self.running.returncode is None:
+            self.running.send(number)
+
+    def cut_etcd(self, *, forth: bool = True, back: bool = True) -> None:
+        """Cuts it off from every member of etcd."""
+        if self.namespace is not None:
+            self.namespace.to_etcd.cut(forth=forth, back=back)
+            return
+        for link in self.etcd_links:
+            link.cut(forth=forth, back=back)
+
+    def cut_routers(self) -> None:
+        """Cuts it off from whoever calls it."""
+        if self.namespace is not None:
+            self.namespace.to_routers.cut(forth=True, back=True)
+        else:
+            self.link.cut()
+
+    def mend(self) -> None:
+        """Mends all its links and wires."""
+        if self.namespace is not None:
+            self.namespace.to_etcd.mend()
+            self.namespace.to_routers.mend()
+        for link in (*self.etcd_links, self.link):
+            link.mend()
+
+
+class World:
+    """Resource handling: `start`, `stop`."""
+
+    def __init__(self, plan: Plan, directory: Path) -> None:
+        """directory: of data and logs."""
+        self.plan = plan
+        self.directory = directory
+        self.cluster = f"chaos-{uuid.uuid4().hex[:8]}"
+        self.etcd = Etcd(plan.etcd, directory, plan.members, quota_bytes=plan.quota_bytes)
+        self.audit = AuditFiles(directory)
+        self.nodes: dict[str, Host] = {}
+        self.routers: dict[str, Host] = {}
+        self.marks: list[Mark] = []
+        self._extra: list[Process] = []
+
+    @property
+    def store_file(self) -> Path:
+        """The world's own store."""
+        return self.directory / "store.db"
+
+    async def start(self) -> None:
+        """Starts everything, and returns when every router sees every node."""
+        await asyncio.to_thread(self.etcd.start)
+        for number in range(self.plan.nodes):
+            self.nodes[f"n{number + 1}"] = await self._host(f"n{number + 1}", apart=self.plan.namespaces)
+        await asyncio.gather(*(self.start_node(name) for name in self.nodes))
+        for number in range(self.plan.routers):
+            self.routers[f"r{number + 1}"] = await self._host(f"r{number + 1}")
+        await asyncio.gather(*(self._start_router(router) for router in self.routers.values()))
+
+    async def stop(self) -> None:
+        """Ends everything; nodes drain first, so that their logs tell why they ended."""
+        hosts = [*self.nodes.values(), *self.routers.values()]
+        for host in hosts:
+            host.mend()
+            if host.process is not None:
+                host.signal(signal.SIGTERM)
+                host.signal(signal.SIGCONT)
+        processes = [*(host.process for host in hosts if host.process is not None), *self._extra]
+        await asyncio.gather(*(asyncio.to_thread(process.stop) for process in processes))
+        for host in hosts:
+            await host.close()
+        await asyncio.to_thread(self.etcd.stop)
+
+    def mark(self, what: str, node: str = "") -> int:
+        """Notes that something is being done; when."""
+        mark = Mark(now_ns(), what, node)
+        self.marks.append(mark)
+        return mark.t_ns
+
+    async def start_node(self, name: str) -> None:
+        """Starts a node, also one that has ended, and returns when it has joined."""
+        node = self.nodes[name]
+        node.process = self.spawn_node(name)
+        await asyncio.to_thread(node.process.ready_line)
+
+    async def add_node(self, name: str) -> None:
+        """As start_node, for one that is not there yet."""
+        self.nodes[name] = await self._host(name, apart=self.plan.namespaces)
+        await self.start_node(name)
+
+    async def end_node(self, name: str, number: signal.Signals) -> int:
+        """Ends a node with a signal; its exit status, once it has."""
+        return await asyncio.to_thread(self.nodes[name].running.stop, number)
+
+    async def restart_if_ended(self, name: str) -> None:
+        """Starts a node that has ended itself."""
+        if self.nodes[name].running.returncode is not None:
+            self.mark("killed", name)
+            await self.end_node(name, signal.SIGKILL)
+            await self.start_node(name)
+
+    async def freeze(self, name: str, duration_s: float) -> int:
+        """Stops a node's process for so long; when it was let go on."""
+        node = self.nodes[name]
+        self.mark("frozen", name)
+        await asyncio.to_thread(node.running.freeze)
+        await asyncio.sleep(duration_s)
+        thawed_ns = self.mark("thawed", name)
+        node.signal(signal.SIGCONT)
+        return thawed_ns
+
+    async def until_stopped_at(self, point: str, *names: str, within_s: float) -> str | None:
+        """Arms nodes' failpoints, and returns which one has stopped there first; None: none did. The others are
+        disarmed."""
+        for name in names:
+            self.trigger_file(name).write_text(point)
+        try:
+            async with asyncio.timeout(within_s):
+                await until(lambda: any(self.is_stopped(name) for name in names))
+        except TimeoutError:
+            pass
+        for name in names:
+            self.trigger_file(name).unlink(missing_ok=True)
+        return next((name for name in names if self.is_stopped(name)), None)
+
+    def trigger_file(self, name: str) -> Path:
+        """What arms the node's failpoint, as altered_node.py looks for it."""
+        return self.directory / f"{name}.trigger"
+
+    def is_stopped(self, name: str) -> bool:
+        """Whether the node's process stands still."""
+        stat = Path(f"/proc/{self.nodes[name].running.pid}/stat").read_text()
+        return stat.rpartition(")")[2].split()[0] == "T"
+
+    def spawn_node(self, name: str, *flags: str) -> Process:
+        """Starts a process that is to be the node, without waiting for it."""
+        node = self.nodes[name]
+        module = "scripts.chaosing.altered_node" if self.plan.alter else "agent_node"
+        command = [
+            *(node.namespace.enter if node.namespace is not None else ()),
+            *(sys.executable, "-P", "-m", module),
+            f"--node-id={name}",
+            f"--cluster={self.cluster}",
+            f"--listen={node.address}",
+            f"--advertise={node.link.address}",
+            f"--data-dir={self.directory / name}",
+            f"--lease-ttl-s={self.plan.ttl_s}",
+            f"--audit-log={self.audit.path(name)}",
+            f"--agent={AGENT}=scripts.chaosing.agents:counting",
+            f"--etcd={_endpoints(node)}",
+            f"--store={self.plan.store or f'sqlite:///{self.store_file}'}",
+            *self.plan.node_flags,
+            *flags,
+        ]
+        env = {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            "CHAOS_ALTER": ",".join(self.plan.alter),
+            "CHAOS_TRIGGER": str(self.trigger_file(name)),
+        }
+        return Process(command, self.directory / f"{name}.log", env)
+
+    def rival(self, name: str, *flags: str) -> Process:
+        """A second process under a node's name. It is ended with the world at the latest."""
+        process = self.spawn_node(name, f"--listen={LOOPBACK}:0", *flags)
+        self._extra.append(process)
+        return process
+
+    async def _start_router(self, router: Host) -> None:
+        command = [
+            *(sys.executable, "-P", "-m", "router"),
+            f"--listen={router.address}",
+            f"--cluster={self.cluster}",
+            f"--etcd={_endpoints(router)}",
+            *self.plan.router_flags,
+        ]
+        router.process = Process(command, self.directory / f"{router.name}.log", {"PYTHONPATH": str(ROOT)})
+        await asyncio.to_thread(router.process.ready_line)
+        await asyncio.to_thread(until_sees, router.address, self.plan.nodes)
+
+    async def _host(self, name: str, *, apart: bool = False) -> Host:
+        """apart: in a namespace of its own."""
+        namespace = Namespace() if apart else None
+        if namespace is not None:
+            await asyncio.to_thread(namespace.open)
+        host = Host(name, free_port(), [Link(url.removeprefix("http://")) for url in self.etcd.urls], namespace)
+        host.link = Link(host.address)
+        try:
+            for link in host.etcd_links:
+                await link.start(namespace.to_etcd.our_address if namespace is not None else LOOPBACK)
+            await host.link.start(LOOPBACK)
+        except BaseException:
+            await host.close()
+            raise
+        return host
+
+
+def _endpoints(host: Host) -> str:
+    return ",".join(f"http://{link.address}" for link in host.etcd_links)

@@ -1,0 +1,17 @@
+"""One cycle of those faults that promise most, on a real cluster; scripts/chaos runs all of them, for longer."""
+
+import pytest
+
+from scripts.chaosing.etcd import find_etcd
+from scripts.chaosing.run import FAULTS, run_fault
+from scripts.chaosing.world import Plan
+
+
+@pytest.mark.parametrize("name", ["kill", "pause-long", "cut-etcd-back", "lose-claims"])
+async def test_a_fault_leaves_no_session_with_two_owners(name: str) -> None:
+    plan = Plan(find_etcd(), nodes=2)
+    outcome = await run_fault(FAULTS[name], plan, seed=1, seconds=1, sessions=6, tasks=1, cycles=1)
+    assert outcome.cycles == 1, outcome.complaints
+    assert outcome.complaints == []
+    assert [str(violation) for violation in outcome.violations] == []
+    assert outcome.turns > 20

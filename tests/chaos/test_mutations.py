@@ -1,0 +1,12 @@
+"""Each protection taken away in turn: the checker must say so, or it proves nothing where it says nothing."""
+
+import pytest
+
+from scripts.chaosing.controls import CONTROLS, run_control
+from scripts.chaosing.etcd import find_etcd
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+async def test_the_checker_finds_what_a_missing_protection_lets_through(name: str) -> None:
+    violations = await run_control(CONTROLS[name], find_etcd())
+    assert {violation.rule for violation in violations} >= CONTROLS[name].breaks, violations
