@@ -7,8 +7,8 @@ call begins with another endpoint. Revisions never go back: a linearizable answe
 was known when its request was sent means that etcd's data were lost or replaced; from then on every read and
 transaction raises EtcdHistoryBroken, until `begin_anew` (agentring/cluster/history.py).
 
-The only importer of the generated stubs (of the package aetcd, whose own client has no TLS, a single endpoint and no
-deadlines). Called by lease, registration, claim and membership.
+With etcd_messages.py the only user of the generated stubs (of the package aetcd, whose own client has no TLS, a single
+endpoint and no deadlines). Called by lease, registration, claim and membership.
 """
 
 import asyncio
@@ -29,6 +29,7 @@ from agentring.cluster.etcd_errors import (
     EtcdSilent,
     from_rpc_error,
 )
+from agentring.cluster.etcd_messages import batch_of, key_value_of, prefix_end, range_result_of, txn_request, txn_result
 from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
 from agentring.ids import Revision
 
@@ -103,19 +104,19 @@ class EtcdClient:
         known = self._newest_revision
         response = await self._read(request)
         self._check_order(known, response)
-        return _range_result(response)
+        return range_result_of(response)
 
     async def get(self, key: str) -> KeyValue | None:
         """One key, linearizable. Raises EtcdError."""
         known = self._newest_revision
         response = await self._read(rpc.RangeRequest(key=key.encode()))
         self._check_order(known, response)
-        return _key_value(response.kvs[0]) if response.kvs else None
+        return key_value_of(response.kvs[0]) if response.kvs else None
 
     async def look(self, key: str) -> RangeResult:
         """One key, linearizable, whatever the revision: for whoever judges whether the history holds. Raises
         EtcdError."""
-        return _range_result(await self._read(rpc.RangeRequest(key=key.encode())))
+        return range_result_of(await self._read(rpc.RangeRequest(key=key.encode())))
 
     @property
     def newest_revision(self) -> Revision:
@@ -145,8 +146,8 @@ class EtcdClient:
     ) -> TxnResult:
         """IF all compares hold THEN success ELSE failure, in one step. Raises EtcdError."""
         txn = Txn(tuple(compares), tuple(success), tuple(failure))
-        response = await self._commit(_txn_request(txn), timeout_s)
-        return _txn_result(txn, response, response.header.revision)
+        response = await self._commit(txn_request(txn), timeout_s)
+        return txn_result(txn, response, response.header.revision)
 
     async def txns(self, txns: Sequence[Txn], *, timeout_s: float | None = None) -> list[TxnResult]:
         """Several transactions in one step, each by its own compares, none on a key that another one writes; at most
@@ -154,10 +155,10 @@ class EtcdClient:
         if len(txns) == 1:
             (txn,) = txns
             return [await self.txn(txn.compares, txn.success, txn.failure, timeout_s=timeout_s)]
-        request = rpc.TxnRequest(success=[rpc.RequestOp(request_txn=_txn_request(txn)) for txn in txns])
+        request = rpc.TxnRequest(success=[rpc.RequestOp(request_txn=txn_request(txn)) for txn in txns])
         response = await self._commit(request, timeout_s)
         return [
-            _txn_result(txn, answer.response_txn, response.header.revision)
+            txn_result(txn, answer.response_txn, response.header.revision)
             for txn, answer in zip(txns, response.responses, strict=True)
         ]
 
@@ -210,7 +211,7 @@ class EtcdClient:
                 if response.canceled:
                     raise EtcdCompacted if response.compact_revision else EtcdError(outcome_unknown=False)
                 if response.events:
-                    batch = _batch(response)
+                    batch = batch_of(response)
                     self._newest_revision = max(self._newest_revision, batch.revision)
                     yield batch
             raise EtcdError(outcome_unknown=False)
@@ -277,12 +278,6 @@ class EtcdClient:
             self._current = (failed + 1) % len(self._channels)
 
 
-def prefix_end(prefix: str) -> bytes:
-    """The first key after all that begin with the prefix (which ends in an ASCII character)."""
-    raw = prefix.encode()
-    return raw[:-1] + bytes([raw[-1] + 1])
-
-
 def _channel(endpoint: str, tls: EtcdTls | None) -> aio.Channel:
     scheme, _, rest = endpoint.rpartition("://")
     if scheme not in ("", "http", "https"):
@@ -294,71 +289,3 @@ def _channel(endpoint: str, tls: EtcdTls | None) -> aio.Channel:
         return aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
     credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
     return aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
-
-
-def _key_value(kv: Any) -> KeyValue:
-    return KeyValue(kv.key.decode(), kv.value, Revision(kv.create_revision), Revision(kv.mod_revision), kv.lease)
-
-
-def _range_result(response: Any) -> RangeResult:
-    return RangeResult(Revision(response.header.revision), tuple(_key_value(kv) for kv in response.kvs))
-
-
-def _compare(compare: Compare) -> Any:
-    result = rpc.Compare(key=compare.key.encode(), result=rpc.Compare.EQUAL)
-    if compare.prefix:
-        result.range_end = prefix_end(compare.key)
-    if compare.field == "create":
-        result.target = rpc.Compare.CREATE
-        result.create_revision = compare.revision
-    else:
-        result.target = rpc.Compare.MOD
-        result.mod_revision = compare.revision
-    return result
-
-
-def _txn_request(txn: Txn) -> Any:
-    return rpc.TxnRequest(
-        compare=[_compare(compare) for compare in txn.compares],
-        success=[_request_op(op) for op in txn.success],
-        failure=[_request_op(op) for op in txn.failure],
-    )
-
-
-def _txn_result(txn: Txn, response: Any, revision: int) -> TxnResult:
-    ops = txn.success if response.succeeded else txn.failure
-    return TxnResult(
-        succeeded=response.succeeded,
-        revision=Revision(revision),
-        gets=tuple(
-            _key_value(answer.response_range.kvs[0]) if answer.response_range.kvs else None
-            for op, answer in zip(ops, response.responses, strict=True)
-            if isinstance(op, Get)
-        ),
-    )
-
-
-def _request_op(op: Put | Delete | Get) -> Any:
-    key = op.key.encode()
-    if isinstance(op, Put):
-        return rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=op.value, lease=op.lease_id))
-    if isinstance(op, Delete):
-        return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
-    return rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
-
-
-def _batch(response: Any) -> WatchBatch:
-    puts, deletes = [], []
-    for event in response.events:
-        if event.type == rpc.Event.PUT:
-            puts.append(_key_value(event.kv))
-        else:
-            deletes.append(event.kv.key.decode())
-    # Within one response a key can be deleted and put again; only its last word counts.
-    last = {event.kv.key.decode(): event.type for event in response.events}
-    return WatchBatch(
-        # Not the header's: of a watch that catches up, etcd sends every 1,000 revisions under its newest one.
-        Revision(response.events[-1].kv.mod_revision),
-        puts=tuple({kv.key: kv for kv in puts if last[kv.key] == rpc.Event.PUT}.values()),
-        deletes=tuple({key for key in deletes if last[key] != rpc.Event.PUT}),
-    )

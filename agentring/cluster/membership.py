@@ -120,10 +120,13 @@ class Membership:
     def _publish(self, revision: Revision, nodes: dict[NodeId, Node]) -> None:
         self._applied = revision
         self.closed.clear()
-        if self._current is not None and nodes == self._current.nodes:
+        before = self._current.nodes if self._current is not None else None
+        if nodes == before:
             return
         self._current = MembershipSnapshot(revision, MappingProxyType(nodes))
-        _log.info("membership_changed", revision=revision, nodes=sorted(nodes))
+        changed = sorted(node_id for node_id, node in nodes.items() if (before or {}).get(node_id) != node)
+        left = sorted((before or {}).keys() - nodes.keys())
+        _log.info("membership_changed", revision=revision, nodes=len(nodes), changed=changed, left=left)
         self._changed.set()
         self._changed = asyncio.Event()
 

@@ -29,7 +29,7 @@ from harness.cluster import Cluster, until_sees
 from harness.conditions import has_coordinator, is_healthy, metrics, until, until_state
 from harness.etcd import EtcdProcess
 from harness.etcd_faults import fill_up, revoke_leases
-from harness.processes import free_port
+from harness.processes import free_port, wait_until
 from scripts.chaosing.links import Link
 
 TTL_S = 3
@@ -107,6 +107,21 @@ async def test_etcd_unreachable__sessions_go_on_new_ones_wait_and_it_resumes(
             after = await run_turn(channel, "s", turn("hi"))
             assert (after.node, after.epoch) == (before.node, before.epoch)
         assert cluster.audit("fenced") == []
+
+
+def test_etcd_unreachable_for_long__a_fenced_node_tries_again_and_again_and_can_be_stopped(
+    own_etcd: EtcdProcess, tmp_path: Path
+) -> None:
+    with cluster_on(own_etcd.url, tmp_path / "c") as cluster:
+        cluster.start(nodes=1, routers=0)
+        node = cluster.nodes["n1"].process
+        own_etcd.process.freeze()
+        wait_until(lambda: len(logged(node.log, "join_failed")) >= 3, "the node does not try to join again")
+        pauses_s = [line["again_in_s"] for line in logged(node.log, "join_failed")]
+        assert pauses_s[:3] == [0.25, 0.5, 1.0]
+        assert [line["reason"] for line in cluster.audit("fenced")] == ["NOT_RENEWED"]
+        node.send(signal.SIGTERM)
+        assert node.wait(5) == 0
 
 
 async def test_sigstop_beyond_the_ttl_then_cont__it_drops_everything_and_does_not_end(
@@ -221,9 +236,12 @@ async def test_no_space__existing_sessions_go_on_new_ones_are_refused_and_a_drai
     node_metrics, flag = measured()
     with cluster_on(small_etcd.url, tmp_path / "c") as cluster:
         cluster.start(nodes=1, flags=(flag,))
+        cluster.start_node("n2")
+        until_sees(cluster.router, 2)
         node = cluster.nodes["n1"]
         async with connect(cluster.router) as channel:
             before = await run_turn(channel, "s", turn("hi"))
+            other = cluster.nodes["n2" if before.node == "n1" else "n1"]
             await fill_up(small_etcd.url)
             await until_state(node_metrics, "node", "degraded")
             assert metrics(node_metrics)["agentring_node_coordinator_trouble{no_space}"] == 1
@@ -231,13 +249,18 @@ async def test_no_space__existing_sessions_go_on_new_ones_are_refused_and_a_drai
             assert not await has_coordinator(node.address)
             report = await new_session(channel, "new")
             assert (report.code, report.reason) == (grpc.StatusCode.UNAVAILABLE, "COORDINATOR_UNAVAILABLE")
+            async with connect(other.address) as direct:
+                request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=turn("hi"))
+                report = await error_of(session_pb2_grpc.SessionServiceStub(direct).RunTurn(request, timeout=10))
+                assert (report.reason, report.variables["node"]) == ("NOT_OWNER", before.node)
             await asyncio.sleep(TTL_S + 1)  # its lease is renewed all the time
             during = await run_turn(channel, "s", turn("still here"))
             assert (during.node, during.epoch) == (before.node, before.epoch)
         assert cluster.audit("fenced") == []
-        node.process.send(signal.SIGTERM)
-        assert node.process.wait() == 0
-        assert len(cluster.audit("drain_done")) == 1
+        for each in cluster.nodes.values():
+            each.process.send(signal.SIGTERM)
+        assert [each.process.wait() for each in cluster.nodes.values()] == [0, 0]
+        assert len(cluster.audit("drain_done")) == 2
         async with EtcdClient([small_etcd.url]) as client:
             assert (await client.range(Keys(cluster.name).nodes)).kvs == ()
             assert (await client.range(f"{Keys(cluster.name).root}sessions/")).kvs == ()

@@ -3,13 +3,13 @@
 import asyncio
 import signal
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
 
 from agentring.cluster.clock import BootClock
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd import WATCH_SILENCE_S, EtcdClient
 from agentring.cluster.etcd_errors import EtcdUnavailable
 from agentring.cluster.etcd_types import Put, RangeResult, WatchBatch
 from agentring.cluster.keys import Keys
@@ -20,6 +20,7 @@ from harness.clock import FakeClock
 from harness.etcd import EtcdProcess
 from harness.etcd_faults import compact, until_answered
 from harness.registrations import delete_node, joined, put_node
+from scripts.chaosing.links import Link
 
 PATIENCE_S = 20.0
 NEVER_S = 3_600.0
@@ -352,3 +353,66 @@ async def test_it_begins_with_an_etcd_that_is_not_there_yet(own_etcd: EtcdProces
             assert membership.current is None
             await asyncio.to_thread(own_etcd.restart)
             await until(membership, has())
+
+
+async def test_a_compaction_while_the_watch_is_stalled_is_made_good_within_two_seconds(
+    etcd_url: str, keys: Keys
+) -> None:
+    """What was missed is gone from etcd's history: it can only be read anew."""
+    link = Link(etcd_url.removeprefix("http://"))
+    await link.start("127.0.0.1")
+    try:
+        async with EtcdClient([f"http://{link.address}"]) as stalled, EtcdClient([etcd_url]) as etcd:
+            membership = watched(stalled, keys)
+            async with running(membership):
+                await put_node(etcd, keys, "n1")
+                await until(membership, has("n1"))
+                link.cut()
+                await put_node(etcd, keys, "n2")
+                await delete_node(etcd, keys, "n1")
+                await put_node(etcd, keys, "n3")
+                await compact(etcd_url, (await etcd.range(keys.root)).revision)
+                await asyncio.sleep(WATCH_SILENCE_S + 0.5)  # so that the watch is given up
+                mended_s = asyncio.get_running_loop().time()
+                link.mend()
+                await until(membership, has("n2", "n3"))
+                took_s = asyncio.get_running_loop().time() - mended_s
+        assert took_s < 2.0, took_s
+    finally:
+        await link.stop()
+
+
+async def test_a_watch_that_is_silent_is_asked_and_stays(etcd_url: str, keys: Keys) -> None:
+    """Nothing happens in the cluster for longer than a watch may be silent: etcd says so itself."""
+    async with Interrupted(etcd_url) as etcd:
+        etcd._watch_silence_s = 0.1
+        membership = watched(etcd, keys)
+        async with running(membership):
+            first = await until(membership, has())
+            await asyncio.sleep(0.5)
+            assert etcd.ranges == 1
+            await put_node(etcd, keys, "n1")
+            async with asyncio.timeout(PATIENCE_S):
+                assert has("n1")(await membership.next(first))
+        assert etcd.ranges == 1
+
+
+async def test_a_hundred_nodes_join_and_every_router_sees_each_within_a_second(etcd_url: str, keys: Keys) -> None:
+    """Three routers, each with a connection of its own; from the registration to the snapshot."""
+    async with AsyncExitStack() as stack:
+        etcds = [await stack.enter_async_context(EtcdClient([etcd_url])) for _ in range(4)]
+        routers = [watched(etcd, keys) for etcd in etcds[1:]]
+        for router in routers:
+            await stack.enter_async_context(running(router))
+            await until(router, has())
+        loop = asyncio.get_running_loop()
+        slowest_s = 0.0
+        for number in range(100):
+            node_id = NodeId(f"n{number}")
+            await put_node(etcds[0], keys, node_id)
+            joined_s = loop.time()
+            for router in routers:
+                await until(router, lambda now, node_id=node_id: node_id in now.nodes)  # type: ignore[misc]
+            slowest_s = max(slowest_s, loop.time() - joined_s)
+        assert slowest_s < 1.0, slowest_s
+        assert all(len(router.current.nodes) == 100 for router in routers if router.current is not None)

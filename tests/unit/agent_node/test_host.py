@@ -449,6 +449,20 @@ async def test_dropped_sessions_are_gone_at_once_with_their_turns(tmp_path: Path
         assert node.store.calls == calls
 
 
+async def test_a_claim_that_took_until_after_the_fence_raises_no_epoch_in_the_store(tmp_path: Path) -> None:
+    """The process was frozen while the claim's answer was on its way."""
+    async with running(tmp_path) as node:
+        node.claims.go.clear()
+        opening = asyncio.ensure_future(node.host.open(REF, "held"))
+        await node.claims.asked.wait()
+        node.clock.advance(TTL_S)
+        node.claims.go.set()
+        with pytest.raises(NodeFenced):
+            await opening
+        assert node.store.calls == []
+        assert node.claims.released == []
+
+
 async def test_a_raise_of_unknown_outcome_puts_the_claim_again_and_raises_a_fresh_epoch(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         node.store.errors["activate"] = StoreUnavailable()

@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.etcd_types import Delete, Txn
-from agentring.cluster.lease import Lease
+from agentring.cluster.lease import RENEWALS_PER_TTL, Lease
 from agentring.ids import Revision, SessionRef, TaskRef
 from harness.fake_etcd import Request
 from harness.ownership_model import REFS, Node, OwnershipModel
@@ -58,7 +58,7 @@ class Extending(Lease):
     """Believes an answer that came after the fence time."""
 
     async def _renew(self) -> None:
-        self._sent_at_s = self._clock.now_s()
+        self._due_at_s = self._clock.now_s() + self._ttl_s / RENEWALS_PER_TTL
         try:
             ttl_s = await self._etcd.keep_alive(self.lease_id, timeout_s=1.0)
         except EtcdError:

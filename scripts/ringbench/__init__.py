@@ -1,0 +1,1 @@
+"""The ring's costs, and how soon a join reaches it."""

@@ -1,0 +1,108 @@
+"""What a node counts, and how its audit log makes its condition."""
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+from agent_node.incarnation import Incarnations
+from agent_node.metrics import NodeMetrics
+from agent_node.observed_audit import ObservedAudit
+from agentring.cluster.condition import Condition, ConditionBoard, Trouble
+from agentring.errors import NodeFenced
+from agentring.ids import Incarnation
+from harness.clock import FakeClock
+from harness.premises import lease_on
+from harness.sessions import ListedAudit
+
+
+class NodeAtWork:
+    """What the metrics read of a node: one incarnation, or none."""
+
+    def __init__(self) -> None:
+        self.clock = FakeClock()
+        self.renewals_failed = 3
+        self.fenced = False
+
+    @property
+    def current(self) -> Any:
+        if self.fenced:
+            raise NodeFenced
+        return SimpleNamespace(
+            registration=SimpleNamespace(incarnation=42, lease=lease_on(self.clock)),
+            host=_Sized(7, running_turns=2),
+            task_runs=_Sized(5, running=1),
+        )
+
+
+class _Sized:
+    def __init__(self, size: int, **fields: int) -> None:
+        self._size = size
+        self.__dict__.update(fields)
+
+    def __len__(self) -> int:
+        return self._size
+
+
+class Stand:
+    def __init__(self) -> None:
+        self.board = ConditionBoard()
+        self.lines = ListedAudit()
+        self.audit = ObservedAudit(self.lines, self.board)
+        self.node = NodeAtWork()
+        self.metrics = NodeMetrics(self.board, self.audit, cast(Incarnations, self.node))
+
+    def collected(self) -> dict[str, float]:
+        told = {}
+        for family in self.metrics.collect():
+            for sample in family.samples:
+                label = "".join(f"{{{value}}}" for value in sample.labels.values())
+                told[sample.name.removeprefix("agentring_node_") + label] = sample.value
+        return told
+
+
+def test_the_audit_log_makes_the_condition() -> None:
+    stand = Stand()
+    conditions = []
+    for transition in ("joined", "claimed", "fenced", "joined", "drain_started", "drain_done"):
+        stand.audit.write(cast(Any, transition), reason="NOT_RENEWED")
+        conditions.append(str(stand.board.condition))
+    assert conditions == ["serving", "serving", "fenced", "serving", "draining", "draining"]
+    assert [event for event, _ in stand.lines.lines][:3] == ["joined", "claimed", "fenced"]
+
+
+def test_transitions_and_fences_are_counted() -> None:
+    stand = Stand()
+    for _ in range(3):
+        stand.audit.write("claimed")
+    stand.audit.write("fenced", reason="KEY_GONE")
+    told = stand.collected()
+    assert told["transitions_total{claimed}"] == 3
+    assert told["fences_total{KEY_GONE}"] == 1
+
+
+def test_one_state_is_1_and_the_others_0() -> None:
+    stand = Stand()
+    stand.audit.write("joined")
+    stand.board.report(Trouble.NO_SPACE)
+    told = stand.collected()
+    assert {word: told[f"state{{{word}}}"] for word in Condition} == {
+        word: float(word is Condition.DEGRADED) for word in Condition
+    }
+    assert told["coordinator_trouble{no_space}"] == 1
+    assert told["coordinator_trouble{unavailable}"] == 0
+
+
+def test_what_the_incarnation_holds_is_told_while_there_is_one() -> None:
+    stand = Stand()
+    told = stand.collected()
+    assert (told["sessions"], told["turns_running"], told["tasks_held"], told["tasks_running"]) == (7, 2, 5, 1)
+    assert (told["incarnation"], told["lease_left_seconds"], told["renewals_failed_total"]) == (42, 8, 3)
+    stand.node.fenced = True
+    told = stand.collected()
+    assert "sessions" not in told
+    assert told["renewals_failed_total"] == 3
+
+
+def test_the_incarnation_of_later_lines_is_the_audit_logs() -> None:
+    stand = Stand()
+    stand.audit.incarnation = Incarnation(9)
+    assert stand.lines.incarnation == stand.audit.incarnation == 9
