@@ -118,7 +118,7 @@ def _open(path: Path, timeout_s: float) -> Engine:
 
 
 def _patiently(driver: sqlite3.Connection, statement: str, timeout_s: float) -> None:
-    """Carries out what needs a lock of the whole file. Raises sqlite3.OperationalError if others hold it for so long."""
+    """Carries out what needs a lock of the file. Raises sqlite3.OperationalError if others hold it for so long."""
     driver.execute("PRAGMA busy_timeout = 0")
     deadline_s = time.monotonic() + timeout_s
     while True:
