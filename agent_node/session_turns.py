@@ -148,8 +148,13 @@ class SessionTurns:
 
     async def start_tool(self, start: ToolStart) -> None:
         """Stores that a tool is about to be called. Cancellation: it is stored all the same."""
-        write = self._changes.get(object(), lambda: self._write(lambda: self._store.start_tool(self._ownership, start)))
-        self._audit("tool_started", self._turns[start.turn_id], await write, tool=start.name)
+
+        async def write() -> None:
+            commit = await self._write(lambda: self._store.start_tool(self._ownership, start))
+            # Not by the caller: it may be gone by now, and comes to it only with a later turn of the event loop.
+            self._audit("tool_started", self._turns[start.turn_id], commit, tool=start.name)
+
+        await self._changes.get(object(), write)
 
     async def complete(self, turn_id: str, input_text: str, outcome: Completed) -> None:
         """Stores a turn's outcome and its state, then tells of it."""

@@ -27,7 +27,7 @@ class Control:
     breaks: frozenset[str]
     """Rules that it must be caught by."""
     store: str = ""
-    """As Plan.store. (An SQL store rejects what a missing fence lets through, so that control needs the volatile one.)"""
+    """As Plan.store. An SQL store rejects what a missing fence lets through: its control needs the volatile one."""
 
 
 CONTROLS = {
