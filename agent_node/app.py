@@ -12,21 +12,29 @@ from contextlib import ExitStack
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
 from agent_node.data_dir import DataDir, boot_id
 from agent_node.incarnation import Incarnations
+from agent_node.metrics import NodeMetrics
+from agent_node.observed_audit import ObservedAudit
 from agent_node.registry import load_agents
 from agent_node.services.node import NodeService
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
+from agent_node.store import opening
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql import SqlStore
+from agent_node.watchdog import Watchdog, end_process
 from agentring.cluster.clock import BootClock
+from agentring.cluster.condition import Condition, ConditionBoard
+from agentring.cluster.coordinator import CoordinatorProbe
 from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
-from agentring.cluster.registration import NodeIdentity, ensure_meta
+from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
+from agentring.rpc import metrics
 from agentring.rpc.server import Server
-from agentring.v1 import cluster_pb2, node_pb2, session_pb2, task_pb2
+from agentring.v1 import node_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0
 
@@ -47,8 +55,18 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
             stack.callback(file_audit.close)
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
-            durable = await _open_store(settings, await ensure_meta(etcd, keys))
-            incarnations = Incarnations(etcd, keys, membership, agents, clock, audit, settings, durable)
+            await membership.history.begin()
+            durable = await _open_store(settings, membership.history)
+            board = ConditionBoard()
+            observed = ObservedAudit(audit, board)
+
+            async def enter_generation() -> None:
+                if durable is not None:
+                    await opening.enter_generation(durable, _identity(membership.history))
+
+            incarnations = Incarnations(
+                etcd, keys, membership, agents, clock, observed, settings, durable, enter_generation
+            )
             server = Server(
                 settings.listen,
                 {
@@ -68,33 +86,41 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 boot_id=boot_id(),
                 data_uuid=data_dir.uuid,
             )
+            board.on_change(lambda: server.set_condition(board.condition.serves, board.trouble is None))
+            if settings.metrics_listen is not None:
+                metrics.serve(NodeMetrics(board, observed, incarnations), settings.metrics_listen)
+            stack.enter_context(Watchdog(lambda: incarnations.lease, clock, end_process))
             await server.start()
             try:
                 async with asyncio.TaskGroup() as group:
                     watching = group.create_task(membership.run())
+                    probing = group.create_task(CoordinatorProbe(etcd, keys, clock, board).run())
                     joined = asyncio.Event()
                     living = group.create_task(incarnations.run(identity, joined))
                     await _first_of(group, joined, stop)
                     if joined.is_set():
-                        server.set_serving(True)
                         ready(server.address)
                         await stop.wait()
-                        server.set_serving(False)
-                        incarnations.stop()
+                        board.enter(Condition.DRAINING)
+                        incarnations.drain.begin()
                         await asyncio.wait([living])
                     living.cancel()
                     watching.cancel()
+                    probing.cancel()
             finally:
                 await server.stop(_STOP_GRACE_S)
                 if durable is not None:
                     await durable.close()
 
 
-async def _open_store(settings: NodeSettings, meta: cluster_pb2.ClusterMeta) -> SqlStore | None:
-    identity = ClusterIdentity(meta.generation, meta.cluster_uuid, machine_id(), boot_id())
+def _identity(history: ClusterHistory) -> ClusterIdentity:
+    return ClusterIdentity(history.generation, history.cluster_uuid, machine_id(), boot_id())
+
+
+async def _open_store(settings: NodeSettings, history: ClusterHistory) -> SqlStore | None:
     return await open_store(
         settings.store_url,
-        identity,
+        _identity(history),
         timeout_s=settings.store_timeout_s,
         max_history_turns=settings.max_history_turns,
     )

@@ -32,10 +32,13 @@ class Attachment:
         turn_id: str | None = None,
         heartbeat_s: float,
         merge_bytes: int = READ_BYTES,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """turn_id: only this turn's events; heartbeat_s: how long the stream may be silent; merge_bytes: the most that
-        events have together which go in one response, 0: every event goes alone."""
+        events have together which go in one response, 0: every event goes alone; check: raises NodeFenced once nothing
+        may be told any more, not even what the log holds."""
         self._log = log
+        self._check = check
         self._turn_id = turn_id
         self._heartbeat_s = heartbeat_s
         self._aside: deque[session_pb2.Event] = deque()
@@ -87,13 +90,14 @@ class Attachment:
     async def next(self) -> list[session_pb2.Event] | None:
         """What to send next; an empty list: only the new through_seq and acked_frame; None: the stream has ended well.
 
-        Raises what the log ended with, or what `fail` was given. Cancellation: nothing is lost.
+        Raises what the log ended with, what `fail` was given, or NodeFenced. Cancellation: nothing is lost.
         """
         loop = asyncio.get_running_loop()
         heartbeat_due_s = loop.time() + self._heartbeat_s
         while True:
             self._wake.clear()
             end_seq = self._ends_after() if self._error is None else self._fails_after
+            self._check()
             if events := self._take_aside() or self._take_from_log(end_seq):
                 self._acked_sent = self.acked_frame
                 return events

@@ -114,7 +114,8 @@ class EventLog:
         return self._end
 
     def append(self, event: session_pb2.Event, *, first_seq: int | None = None) -> int:
-        """Numbers an event (of which the caller sets turn_id, attempt and body) and stores it; returns its seq.
+        """Numbers an event (of which the caller sets turn_id, attempt and body, and time if it is an earlier one) and
+        stores it; returns its seq.
 
         first_seq: the first number that it covers, of those that an earlier owner may have used. Raises
         StoreUnavailable: the reserved numbers have run out.
@@ -124,7 +125,8 @@ class EventLog:
         if first_seq is not None and first_seq < event.seq:
             event.first_seq = first_seq
         event.epoch = self._epoch
-        event.time.FromNanoseconds(time.time_ns())
+        if not event.HasField("time"):
+            event.time.FromNanoseconds(time.time_ns())
         size_bytes = event.ByteSize() + _EVENT_OVERHEAD_BYTES
         self._add(_Single(event.first_seq or self.head_seq, self.head_seq, event, size_bytes))
         return self.head_seq

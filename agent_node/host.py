@@ -68,10 +68,14 @@ class Host:
         """How many sessions this node owns."""
         return len(self._sessions)
 
+    def __contains__(self, ref: object) -> bool:
+        """Whether this node has the session, or is about to."""
+        return ref in self._sessions or (isinstance(ref, SessionRef) and ref in self._activations)
+
     @property
     def running_turns(self) -> int:
         """How many sessions run a turn."""
-        return sum(session.running_turn_id is not None for session in self._sessions.values())
+        return sum(session.running_turn_id is not None for session in tuple(self._sessions.values()))
 
     async def open(self, ref: SessionRef, agent: str) -> Session:
         """The session, claimed and activated if need be.
@@ -87,7 +91,7 @@ class Host:
             # Refused before the activation, which others may share who ask for another agent.
             if ref not in self._activations and (refusal := self._refusal(agent)) is not None:
                 # Only a session that nobody holds may be refused; another node's is answered with where it is.
-                await self._claims.raise_if_held_elsewhere(ref)
+                await self._claims.disclaim(ref)
                 raise refusal
             session = await self._activations.get(ref, lambda: self._activate(ref, agent))
         session.check_agent(agent)
@@ -113,11 +117,10 @@ class Host:
         return stored
 
     async def close(self, session: Session) -> None:
-        """Closes a session. In a volatile store its claim stays as its tombstone, so that no other node can make it
-        anew meanwhile; a durable one keeps the tombstone itself."""
+        """Closes a session. Its story can be read as long as it stays here: in a durable store, which keeps its
+        tombstone, until it is passivated; in a volatile one its claim is its tombstone, so that no other node can make
+        it anew meanwhile."""
         await session.close(self._clock.now_s())
-        if self._store.durable:
-            await self._give_up(session)
 
     async def passivate(self, session: Session) -> None:
         """Checkpoints an idle session and gives it up; one that is not idle any more stays."""
@@ -130,11 +133,14 @@ class Host:
         return list(self._sessions.values())
 
     async def drain(self, timeout_s: float) -> None:
-        """Activates nothing more and drains every session at the same time."""
+        """Activates nothing more, and gives each session up as soon as it has drained, so that its next owner need not
+        wait for the others. Returns once nothing is claimed or being claimed."""
         self._draining = True
         async with asyncio.TaskGroup() as group:
-            for session in self._sessions.values():
+            for session in self.sessions:
                 group.create_task(self._drain(session, timeout_s))
+        await self._activations.all_ended()
+        await self._departures.all_ended()
 
     def drop_all(self, error: AgentringError) -> None:
         """Ends every session at once: its streams end with the error, its turns are cancelled, nothing is stored."""
@@ -147,6 +153,8 @@ class Host:
 
     async def bury_tombstones(self) -> None:
         """Gives up the closed sessions whose ids have rested long enough."""
+        if self._store.durable:
+            return  # passivation comes sooner
         due_s = self._clock.now_s() - self._settings.tombstone_s
         closed = [session for session in self._sessions.values() if session.closed_at_s is not None]
         for session in closed:
@@ -175,6 +183,7 @@ class Host:
             claim = await self._claims.claim(ref)
             self._env.audit.write("claimed", ref, epoch=claim.epoch)
             try:
+                self._env.lease.check()  # before the store is written to, however long the claim took
                 return claim, await self._store.activate(self._env.ownership(ref, claim.epoch), agent_name)
             except Exception as error:
                 # Whether the epoch was raised is unknown, and none is raised twice: the claim is put again first.
@@ -228,6 +237,7 @@ class Host:
         except Exception:  # it has failed meanwhile; the others' drains go on
             _log.warning("session_drain_failed", exc_info=True)
             session.drop(NodeDraining())
+        await self._give_up(session)
 
     async def _owned(self, ref: SessionRef) -> Session | None:
         if ref in self._departures:
@@ -240,7 +250,7 @@ class Host:
         return stored.agent if stored is not None else ""
 
     async def _depart(self, session: Session) -> None:
-        if await session.passivate():
+        if session.closed_at_s is not None or await session.passivate():
             await self._give_up(session)
             self._env.audit.write("passivated", session.ref, epoch=session.claim.epoch)
 

@@ -57,3 +57,12 @@ def _from_value(value: Any) -> Any:
 def to_value(data: Any) -> struct_pb2.Value:
     """A JSON value as the wire has it. Raises NotJson."""
     return to_struct({"value": data}).fields["value"]
+
+
+def changed_keys(before_json: str, after_json: str) -> list[str]:
+    """The top-level keys of two objects that differ; read back, because what is kept is what the next turn will read.
+    Raises ValueError, RecursionError."""
+    if before_json == after_json:
+        return []
+    before, after = json.loads(before_json), json.loads(after_json)
+    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))

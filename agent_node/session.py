@@ -114,12 +114,16 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether all its turns have ended and no stream is attached."""
-        return self._idle.is_set() and not self.log.readers and not self.closed
+        return self._idle.is_set() and not self.log.readers
 
     def check_agent(self, agent: str) -> None:
         """Raises AgentMismatch unless `agent` is empty or the one it is bound to."""
         if agent not in ("", self.stored.agent):
             raise AgentMismatch(self.stored.agent)
+
+    def check_delivery(self) -> None:
+        """Raises NodeFenced from the fence on: a node that was frozen tells nobody anything more."""
+        self._env.lease.check_delivery()
 
     def turn(self, turn_id: str) -> StoredTurn:
         """Raises TurnNotFound."""
@@ -186,6 +190,12 @@ class Session:
 
     async def run(self) -> None:
         """Runs the turns of the mailbox, one at a time, until cancelled. Raises what the store raises, NodeFenced."""
+        try:
+            await self._run()
+        except ExceptionGroup as group:
+            raise group.exceptions[0] from None  # the turn's failure, or ours because of it
+
+    async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
                 waiting = await self._mailbox.get()

@@ -12,6 +12,7 @@ words may be told meanwhile; the number that it got then goes to the store with 
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -137,24 +138,25 @@ class SessionTurns:
         """Stores that a turn runs, then tells of it. Raises as `check`."""
         self.check()
         turn = self._turns[turn_id]
-        commit = self._begun_commit
-        if turn.state != TURN_STATE_RUNNING:
+
+        def audit(commit: int) -> None:
+            self._audit("turn_started", turn, commit, attempt=turn.attempt)
+
+        if turn.state == TURN_STATE_RUNNING:
+            audit(self._begun_commit)
+        else:
             turn = self._turns[turn_id] = replace(turn, state=TURN_STATE_RUNNING)
-            commit = await self._write(lambda: self._store.start_turn(self._ownership, turn))
-        self._audit("turn_started", turn, commit, attempt=turn.attempt)
+            await self._write_to_end(lambda: self._store.start_turn(self._ownership, turn), audit)
         started = session_pb2.TurnStarted(node_id=self._env.node_id)
         self.log.append(Event(turn_id=turn_id, attempt=turn.attempt, turn_started=started))
         return turn
 
     async def start_tool(self, start: ToolStart) -> None:
         """Stores that a tool is about to be called. Cancellation: it is stored all the same."""
-
-        async def write() -> None:
-            commit = await self._write(lambda: self._store.start_tool(self._ownership, start))
-            # Not by the caller: it may be gone by now, and comes to it only with a later turn of the event loop.
-            self._audit("tool_started", self._turns[start.turn_id], commit, tool=start.name)
-
-        await self._changes.get(object(), write)
+        await self._write_to_end(
+            lambda: self._store.start_tool(self._ownership, start),
+            lambda commit: self._audit("tool_started", self._turns[start.turn_id], commit, tool=start.name),
+        )
 
     async def complete(self, turn_id: str, input_text: str, outcome: Completed) -> None:
         """Stores a turn's outcome and its state, then tells of it."""
@@ -228,6 +230,7 @@ class SessionTurns:
     ) -> tuple[StoredTurn, int]:
         turn = self._turns[turn_id]
         event.turn_id, event.attempt, event.epoch = turn_id, turn.attempt, self._ownership.epoch
+        event.time.FromNanoseconds(time.time_ns())
 
         async def write() -> int:
             nonlocal turn
@@ -260,6 +263,15 @@ class SessionTurns:
     def _audit(self, transition: Transition, turn: StoredTurn, commit: int, **fields: str | int) -> None:
         ref, epoch = self._ownership.ref, self._ownership.epoch
         self._env.audit.write(transition, ref, epoch=epoch, turn=turn.turn_id, commit=commit, **fields)
+
+    async def _write_to_end(self, write: Callable[[], Awaitable[int]], audit: Callable[[int], None]) -> None:
+        """As `_write`, for what a turn asks for, which may be cancelled meanwhile: writes still go one at a time. What was
+        stored is audited at once, not only when the turn comes to it again."""
+
+        async def to_end() -> None:
+            audit(await self._write(write))
+
+        await self._changes.get(object(), to_end)
 
     async def _write(self, write: Callable[[], Awaitable[T]]) -> T:
         async with self._writing:

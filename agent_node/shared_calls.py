@@ -52,6 +52,11 @@ class SharedCalls(Generic[K, V]):
             self._under_way[name] = future
         return future
 
+    async def all_ended(self) -> None:
+        """Returns once none is under way, whatever became of them."""
+        while self._under_way:
+            await asyncio.wait(list(self._under_way.values()))
+
     async def _run(self, name: K, future: "asyncio.Future[V]", call: Callable[[], Coroutine[Any, Any, V]]) -> None:
         try:
             future.set_result(await call())

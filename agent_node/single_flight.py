@@ -72,10 +72,14 @@ class TaskRuns:
         """How many keys this node holds, those of ended runs included."""
         return len(self._runs)
 
+    def __contains__(self, ref: object) -> bool:
+        """Whether this node has a run of the key, or is about to."""
+        return ref in self._runs or (isinstance(ref, TaskRef) and ref in self._starts)
+
     @property
     def running(self) -> int:
         """How many runs are under way."""
-        return sum(not run.has_ended for run in self._runs.values())
+        return sum(not run.has_ended for run in tuple(self._runs.values()))
 
     async def run(
         self,
@@ -99,7 +103,7 @@ class TaskRuns:
             starts = ref not in self._starts
             if starts and (refusal := self._refusal(agent)) is not None:
                 # Only a key that nobody holds may be refused; another node's is answered with where it is.
-                await self._claims.raise_if_held_elsewhere(ref)
+                await self._claims.disclaim(ref)
                 raise refusal
             # Made here and not in the start, so that concurrent starts do not count on the same room.
             gone = self._make_room() if starts else None

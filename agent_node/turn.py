@@ -20,7 +20,7 @@ from agent_node.agent import Agent, JsonObject, PastTurn, Result
 from agent_node.audit import AuditLog
 from agent_node.bounded import DeadlineMet, run_bounded
 from agent_node.event_log import READ_BYTES, EventLog
-from agent_node.json_values import NotJson, to_struct, to_value
+from agent_node.json_values import NotJson, changed_keys, to_struct, to_value
 from agent_node.store import Ownership, ToolStart
 from agentring.cluster.lease import Lease
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef
@@ -202,7 +202,7 @@ class Run:
         try:
             state_json = json.dumps(self.state, ensure_ascii=False, allow_nan=False)
             size_bytes = len(state_json.encode())
-            changed = _changed_keys(self._given.state_json, state_json)
+            changed = changed_keys(self._given.state_json, state_json)
         except (TypeError, ValueError, AttributeError, RecursionError) as error:
             raise NotJson from error
         if size_bytes > self._env.limits.max_state_bytes:
@@ -297,14 +297,6 @@ def _raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
-
-
-def _changed_keys(before_json: str, after_json: str) -> list[str]:
-    """The top-level keys that differ; read back, because what is kept is what the next turn will read."""
-    if before_json == after_json:
-        return []
-    before, after = json.loads(before_json), json.loads(after_json)
-    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
 
 
 def _error_id() -> str:

@@ -13,16 +13,18 @@ from pathlib import Path
 import structlog
 
 from agentring.cluster.clock import BootClock
+from agentring.cluster.condition import Condition, ConditionBoard
+from agentring.cluster.coordinator import CoordinatorProbe
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
-from agentring.cluster.registration import ensure_meta
 from agentring.ids import NodeId
+from agentring.rpc import metrics
 from agentring.rpc.server import Server
 from agentring.v1 import cluster_pb2, session_pb2, task_pb2
-from router import metrics
 from router.http2.relay import Http2Relay
+from router.metrics import RouterMetrics
 from router.owner import OwnerLookup, Target
 from router.ring_view import RingView
 from router.services.cluster import ClusterService
@@ -44,20 +46,22 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
     clock, keys = BootClock(), Keys(settings.cluster)
     with tempfile.TemporaryDirectory(prefix="agentring-router-") as socket_dir:
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
-            meta = await ensure_meta(etcd, keys)
             membership = Membership(etcd, keys, clock)
+            await membership.history.begin()
+            board = ConditionBoard()
             view = RingView(membership)
             own_address = f"unix:{Path(socket_dir) / 'services.sock'}"
             own_services = Server(
                 own_address,
                 {
                     cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]: ClusterService(
-                        view, membership, etcd, keys, meta.generation
+                        view, membership, etcd, keys, settings.node_credentials()
                     )
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 reflected=_NODE_SERVICES,
             )
+            board.on_change(lambda: own_services.set_condition(board.condition.serves, board.trouble is None))
             relay = Http2Relay(
                 settings.listen,
                 OwnerLookup(view, settings.owner_cache_size),
@@ -73,23 +77,24 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 node_tls=settings.node_tls(),
             )
             if settings.metrics_listen is not None:
-                metrics.serve(metrics.RouterMetrics(relay, view), settings.metrics_listen)
+                metrics.serve(RouterMetrics(relay, view, board), settings.metrics_listen)
             await own_services.start()
             try:
                 async with asyncio.TaskGroup() as group:
                     background = [
                         group.create_task(membership.run()),
                         group.create_task(view.run()),
+                        group.create_task(CoordinatorProbe(etcd, keys, clock, board).run()),
                     ]
                     await _synced(view, settings.sync_timeout_s)
                     await relay.start()
-                    own_services.set_serving(True)
+                    board.enter(Condition.SERVING)
                     # What is there by now stays: the collector need not look at it again and again, between calls.
                     gc.collect()
                     gc.freeze()
                     ready(relay.address)
                     await stop.wait()
-                    own_services.set_serving(False)
+                    board.enter(Condition.DRAINING)
                     await relay.stop(settings.stop_grace_s)
                     for task in background:
                         task.cancel()

@@ -1,18 +1,17 @@
 """What a router counts, for Prometheus.
 
 The counters are plain numbers of the relay (router/http2/carrier.py), so that counting costs the data plane next to
-nothing; they are read when somebody asks. Served over HTTP on an address of its own, by a thread.
+nothing; they are read when somebody asks (agentring/rpc/metrics.py).
 """
 
 from collections.abc import Iterator
 from typing import Protocol
 
-from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import CoordinatorUnavailable
-from agentring.rpc.server import CannotListen
 from router.http2.budget import Budget
 from router.http2.carrier import Stats
 from router.owner import View
@@ -40,14 +39,18 @@ class Counted(Protocol):
 class RouterMetrics(Collector):
     """Reads the numbers."""
 
-    def __init__(self, relay: Counted, view: View) -> None:
+    def __init__(self, relay: Counted, view: View, board: ConditionBoard) -> None:
         """view: whose ring is told."""
         self._relay = relay
+        self._board = board
         self._view = view
 
     def collect(self) -> Iterator[Metric]:
         """As Collector."""
         relay, stats, budget = self._relay, self._relay.stats, self._relay.budget
+        yield _one_of("state", "Which state the router is in.", "state", tuple(Condition), self._board.condition)
+        trouble = self._board.trouble
+        yield _one_of("coordinator_trouble", "What is wrong with etcd.", "trouble", tuple(Trouble), trouble)
         yield _counter("calls", "Calls that clients have begun.", stats.calls)
         yield _counter("calls_cancelled", "Calls that clients have left.", stats.cancelled)
         yield _gauge("calls_in_flight", "Calls that have not ended.", relay.calls_in_flight)
@@ -76,19 +79,15 @@ class RouterMetrics(Collector):
         yield _gauge("ring_revision", "The membership's revision that the ring was built from.", ring.revision)
 
 
-def serve(metrics: RouterMetrics, address: str) -> None:
-    """Serves them on host:port until the process ends. Raises CannotListen."""
-    registry = CollectorRegistry()
-    registry.register(metrics)
-    host, _, port = address.rpartition(":")
-    try:
-        start_http_server(int(port), host.strip("[]"), registry)
-    except OSError:
-        raise CannotListen(address) from None
-
-
 def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"agentring_router_{name}", about, value=value)
+
+
+def _one_of(name: str, about: str, label: str, words: tuple[str, ...], word: str | None) -> Metric:
+    family = GaugeMetricFamily(f"agentring_router_{name}", about, labels=(label,))
+    for each in words:
+        family.add_metric((str(each),), each == word)
+    return family
 
 
 def _counter(name: str, about: str, value: float) -> Metric:

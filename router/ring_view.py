@@ -30,12 +30,12 @@ class RingView:
 
     @property
     def ring(self) -> Ring:
-        """The latest ring. Raises CoordinatorUnavailable before the first one."""
+        """The latest ring. Raises CoordinatorUnavailable before the first one, and while the membership is closed."""
         return self._both()[1]
 
     @property
     def snapshot(self) -> MembershipSnapshot:
-        """What the latest ring was built from. Raises CoordinatorUnavailable before the first one."""
+        """What the latest ring was built from. Raises CoordinatorUnavailable as `ring`."""
         return self._both()[0]
 
     def on_change(self, listener: Callable[[MembershipSnapshot], Awaitable[None]]) -> None:
@@ -55,6 +55,6 @@ class RingView:
                 await listener(snapshot)
 
     def _both(self) -> tuple[MembershipSnapshot, Ring]:
-        if self._current is None:
+        if self._current is None or self._membership.current is None:
             raise CoordinatorUnavailable
         return self._current

@@ -4,6 +4,7 @@ import ssl
 from pathlib import Path
 from typing import Self
 
+import grpc
 from pydantic import Field, model_validator
 
 from agentring.settings import HostPort, ProcessSettings
@@ -101,6 +102,13 @@ class RouterSettings(ProcessSettings):
         if self.tls_client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         return _http2(context)
+
+    def node_credentials(self) -> grpc.ChannelCredentials | None:
+        """As node_tls, for calls of our own. Raises OSError."""
+        if self.node_ca is None:
+            return None
+        key, cert = (path.read_bytes() if path is not None else None for path in (self.node_key, self.node_cert))
+        return grpc.ssl_channel_credentials(self.node_ca.read_bytes(), key, cert)
 
     def node_tls(self) -> ssl.SSLContext | None:
         """For the connections to nodes; None: plaintext. Raises OSError."""

@@ -1,8 +1,10 @@
 """Fixtures of all tests: one etcd for each test process, and clusters on it."""
 
 import shutil
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import grpc
@@ -71,6 +73,19 @@ def make_cluster(etcd_url: str, tmp_path: Path) -> Iterator[Callable[..., Cluste
 @pytest.fixture(scope="session")
 def postgres() -> Iterator[PostgresProcess]:
     """A real PostgreSQL, shared; each test has a database of its own in it."""
+    with _postgres() as server:
+        yield server
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[PostgresProcess]:
+    """A real PostgreSQL of the test's own, to stop and start."""
+    with _postgres() as server:
+        yield server
+
+
+@contextmanager
+def _postgres() -> Iterator[PostgresProcess]:
     if find_programs() is None:
         pytest.skip("PostgreSQL is not installed")
     directory = Path(tempfile.mkdtemp(prefix="agentring-postgres-"))
@@ -79,5 +94,5 @@ def postgres() -> Iterator[PostgresProcess]:
     try:
         yield server
     finally:
-        server.stop()
+        server.stop(signal.SIGQUIT)  # at once: nothing of it is needed any more
         shutil.rmtree(directory)

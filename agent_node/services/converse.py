@@ -49,7 +49,11 @@ async def converse(
     after_seq = session.log.start_after(opening.after_seq if opening.HasField("after_seq") else None)
     await accept(call, incarnation, session.claim.epoch)
     with Attachment(
-        session.log, after_seq, heartbeat_s=settings.heartbeat_s, merge_bytes=settings.merge_bytes
+        session.log,
+        after_seq,
+        heartbeat_s=settings.heartbeat_s,
+        merge_bytes=settings.merge_bytes,
+        check=session.check_delivery,
     ) as attachment:
         node_id = incarnation.registration.identity.node_id
         await attachment.tell([_opened(session, node_id)])

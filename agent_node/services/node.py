@@ -1,12 +1,15 @@
 """NodeService: how the node is, for operators on the spot and for other processes of the cluster."""
 
 from agent_node.incarnation import Incarnations
+from agentring.errors import NodeFenced
 from agentring.rpc.service import Call
 from agentring.v1 import node_pb2
 
+_PROGRESS_S = 0.25
+
 
 class NodeService:
-    """The service's methods; see protos/agentring/v1/node.proto. WatchRun and Drain are not served yet."""
+    """The service's methods; see protos/agentring/v1/node.proto. WatchRun is not served yet."""
 
     def __init__(self, incarnations: Incarnations) -> None:
         """incarnations: whose state is told."""
@@ -27,3 +30,19 @@ class NodeService:
             tasks_held=len(incarnation.task_runs),
             fence_in_s=registration.lease.fence_in_s,
         )
+
+    async def Drain(self, request: node_pb2.DrainRequest, call: Call) -> None:
+        """Starts the drain, and tells how far it is until the node has left. A caller that goes away ends nothing."""
+        drain = self._incarnations.drain
+        drain.begin(max(0.0, request.timeout_s))
+        done = False
+        while not done:
+            done = await drain.wait_done(_PROGRESS_S)
+            await call.send(self._progress(done))
+
+    def _progress(self, done: bool) -> node_pb2.DrainResponse:
+        try:
+            host = self._incarnations.current.host
+        except NodeFenced:
+            return node_pb2.DrainResponse(done=done)
+        return node_pb2.DrainResponse(sessions_left=len(host), turns_running=host.running_turns, done=done)

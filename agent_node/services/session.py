@@ -13,7 +13,7 @@ from agent_node.services.converse import converse
 from agent_node.services.route import accept, session_of
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
-from agent_node.store import StoredTurn
+from agent_node.store import StoredSession, StoredTurn
 from agentring.errors import AgentMismatch, MalformedRequest
 from agentring.ids import parse_turn_id
 from agentring.rpc.service import Call
@@ -86,8 +86,7 @@ class SessionService:
         incarnation = self._incarnations.current
         found = await incarnation.host.look_up(ref)
         stored = found.stored if isinstance(found, Session) else found
-        if agent not in ("", stored.agent):
-            raise AgentMismatch(stored.agent)
+        _check_agent(stored, agent)
         await accept(call, incarnation, stored.epoch)
         described = session_pb2.Session(
             session_id=ref.session_id,
@@ -110,9 +109,15 @@ class SessionService:
     async def CloseSession(
         self, request: session_pb2.CloseSessionRequest, call: Call
     ) -> session_pb2.CloseSessionResponse:
-        """Closes the session."""
-        session = await self._find(request, call)
-        await self._incarnations.current.host.close(session)
+        """Closes the session; one that is closed already stays so."""
+        ref, agent = session_of(call, request.session_id, request.agent)
+        incarnation = self._incarnations.current
+        found = await incarnation.host.look_up(ref)
+        if isinstance(found, Session) or not found.closed:
+            await incarnation.host.close(await self._find(request, call))
+        else:
+            _check_agent(found, agent)
+            await accept(call, incarnation, found.epoch)
         return session_pb2.CloseSessionResponse()
 
     def _attachment(self, session: Session, after_seq: int, turn_id: str | None = None) -> Attachment:
@@ -123,6 +128,7 @@ class SessionService:
             turn_id=turn_id,
             heartbeat_s=settings.heartbeat_s,
             merge_bytes=settings.merge_bytes,
+            check=session.check_delivery,
         )
 
     async def _submit(
@@ -147,6 +153,11 @@ class SessionService:
         session.check_agent(agent)
         await accept(call, incarnation, session.claim.epoch)
         return session
+
+
+def _check_agent(stored: StoredSession, agent: str) -> None:
+    if agent not in ("", stored.agent):
+        raise AgentMismatch(stored.agent)
 
 
 async def stream(attachment: Attachment, send: Callable[[list[session_pb2.Event]], Awaitable[None]]) -> None:

@@ -28,7 +28,7 @@ class TaskService:
         incarnation = self._incarnations.current
         run, disposition = await incarnation.task_runs.run(ref, agent, request.input, retention_s, request.on_duplicate)
         await accept(call, incarnation, run.epoch)
-        with self._attach(run, 0) as attachment:
+        with self._attach(run, 0, incarnation) as attachment:
             first = True
             while (events := await attachment.next()) is not None:
                 response = task_pb2.RunTaskResponse(
@@ -41,9 +41,9 @@ class TaskService:
 
     async def WatchTask(self, request: task_pb2.WatchTaskRequest, call: Call) -> None:
         """Streams the run's events from after_seq to its end."""
-        run, _ = await self._find(request, call)
+        run, incarnation = await self._find(request, call)
         after_seq = run.log.start_after(request.after_seq if request.HasField("after_seq") else None)
-        with self._attach(run, after_seq) as attachment:
+        with self._attach(run, after_seq, incarnation) as attachment:
             await stream(
                 attachment,
                 lambda events: call.send(
@@ -64,9 +64,15 @@ class TaskService:
         await incarnation.task_runs.cancel(run)
         return task_pb2.CancelTaskResponse(state=run.state)
 
-    def _attach(self, run: TaskRun, after_seq: int) -> Attachment:
+    def _attach(self, run: TaskRun, after_seq: int, incarnation: Incarnation) -> Attachment:
         settings = self._settings
-        attachment = Attachment(run.log, after_seq, heartbeat_s=settings.heartbeat_s, merge_bytes=settings.merge_bytes)
+        attachment = Attachment(
+            run.log,
+            after_seq,
+            heartbeat_s=settings.heartbeat_s,
+            merge_bytes=settings.merge_bytes,
+            check=incarnation.registration.lease.check_delivery,
+        )
         attachment.ack(1)
         attachment.end_after(lambda: run.end_seq)
         return attachment

@@ -64,6 +64,12 @@ async def open_store(
     return SqlStore(carrier, identity.generation, max_history_turns=max_history_turns)
 
 
+async def enter_generation(store: SqlStore, identity: ClusterIdentity) -> None:
+    """Lets an open store go on with a later generation of its cluster. Raises StoreRefused, StoreUnavailable."""
+    if store.generation != identity.generation:
+        await store.enter_generation(identity.generation, lambda connection: _take_possession(connection, identity))
+
+
 def machine_id() -> str:
     """Names this machine, also after it was booted anew; empty where nothing does."""
     path = Path("/etc/machine-id")

@@ -59,6 +59,17 @@ class SqlStore:
         """Lets go of the database."""
         await self._carrier.close()
 
+    @property
+    def generation(self) -> int:
+        """The cluster's generation that it writes under."""
+        return self._generation
+
+    async def enter_generation(self, generation: int, take_possession: Callable[[Connection], None]) -> None:
+        """Writes under a later generation of the cluster from now on, once the database is taken possession of under
+        it. Raises StoreUnavailable, and what take_possession raises."""
+        await self._carrier.transact(take_possession, again=True)
+        self._generation = generation
+
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """As Store. Never tried again by itself: an epoch that was raised cannot be raised again, so after an unknown
         outcome the claim must be put again first."""

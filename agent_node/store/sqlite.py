@@ -11,6 +11,7 @@ standard library's driver, on a thread: an asyncio driver would change threads f
 
 import asyncio
 import sqlite3
+import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,7 @@ from agentring.errors import StoreUnavailable
 _LOCK_POLL_S = 0.0005
 _LOCK_SHARE = 0.8
 """Of the deadline: how long others may hold the lock, so that whoever waits is told the cause, not only the time."""
+_SWITCH_S = 0.0005
 _WRITES = "agentring_writes"
 
 T = TypeVar("T")
@@ -38,7 +40,9 @@ class SqliteCarrier:
     """Transactions on one SQLite file. Resource handling: `close()`."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
-        """timeout_s: the deadline of one transaction."""
+        """timeout_s: the deadline of one transaction. Threads of the process change more often from now on."""
+        # A busy event loop would keep the writer's thread waiting for 5 ms after each of a group's statements.
+        sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
         self._timeout_s = timeout_s
         self._engine = _open(path, _LOCK_SHARE * timeout_s)
         self._writes: GroupCommit[Connection] = GroupCommit(self._commit, timeout_s)

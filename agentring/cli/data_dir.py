@@ -35,6 +35,12 @@ class DataDir:
         """What a node keeps."""
         return self.path / "nodes" / node_id
 
+    @property
+    def store(self) -> Path:
+        """What the nodes keep of sessions: where a node that is told nothing else looks for it, beside its directory,
+        so that one started by hand shares it."""
+        return self.path / "nodes" / "store.db"
+
     def log(self, name: str) -> Path:
         """The log of one process."""
         return self.path / "logs" / f"{name}.log"

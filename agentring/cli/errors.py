@@ -119,3 +119,14 @@ class CallFailed(CommandError):
         told = "".join(f" {name}={value}" for name, value in self.variables)
         reason = f" {self.reason}" if self.reason else ""
         return f"{self.code}{reason}{told}: {self.sentence} (router {self.router})"
+
+
+@dataclass(eq=False)
+class AdminFailed(CommandError):
+    """What an operator asked for was refused."""
+
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return self.why

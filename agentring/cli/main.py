@@ -4,7 +4,9 @@ import sys
 
 import typer
 
+from agentring.cli import admin
 from agentring.cli.chat import chat
+from agentring.cli.drain import drain
 from agentring.cli.errors import CommandError
 from agentring.cli.locate import locate
 from agentring.cli.ring import ring
@@ -18,8 +20,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, chat, status, locate, ring):
+for command in (up, chat, status, locate, ring, drain):
     app.command()(command)
+app.add_typer(admin.app, name="admin")
 
 
 def main() -> None:

@@ -38,7 +38,9 @@ def up(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option(help="Where sessions are kept: memory:, sqlite:///PATH or postgresql://…; store.db in data-dir."),
+        typer.Option(
+            help="Where sessions are kept: memory:, sqlite:///PATH or postgresql://…; else a file in data-dir."
+        ),
     ] = None,
     lease_ttl_s: Annotated[
         int, typer.Option(min=2, max=600, help="A dead node's sessions may go to others after so many seconds.")
@@ -54,7 +56,7 @@ def up(
         port=port,
         data_dir=DataDir(data_dir),
         etcd=tuple(url.strip() for url in etcd.split(",")) if etcd else (),
-        store=store or f"sqlite:///{data_dir.absolute() / 'store.db'}",
+        store=store or f"sqlite:///{DataDir(data_dir).store.absolute()}",
         lease_ttl_s=lease_ttl_s,
     )
     with plan.data_dir.locked():

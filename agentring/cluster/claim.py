@@ -7,16 +7,24 @@ not guarantee that the claim still stands when the caller reads the result: the 
 The races it prevents. (1) A claim whose reply was lost has landed: a record that already names this incarnation is
 never adopted but put again, so a release that belongs to the earlier epoch cannot delete the later one. (2) The lease
 ran out between the caller's fence check and the transaction: the transaction compares the node key's create-revision
-as well.
+as well. (3) A claim or release whose outcome nobody knows (no answer, or nobody waited for it) lands after all and
+leaves a record without an actor: such keys are remembered, and `sweep` gives up those that nothing uses, if they are as
+they were when it looked. No other key is ever swept.
 
-Called by the node's host and by its task runs; `read_owner` also by the router's LocateSession.
+Concurrent claims, and concurrent releases, travel in groups (group_commit.py). Called by the node's host and by its
+task runs; `read_owner` also by the router's LocateSession.
 """
 
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put
+from agentring.cluster.etcd_errors import EtcdError, EtcdNoSpace
+from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Txn
+from agentring.cluster.group_commit import MAX_GROUP, GroupCommit
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
 from agentring.cluster.records import RECORD_VERSION, decode_claim, encode
@@ -26,6 +34,8 @@ from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, Task
 from agentring.v1 import cluster_pb2
 
 GENERATION_BITS = 40
+MAX_UNSURE = 10_000
+_SWEEPS = 2
 
 
 def epoch_of(generation: int, revision: Revision) -> Epoch:
@@ -55,9 +65,26 @@ class Owner:
 class Claims:
     """Claims and releases on behalf of one incarnation."""
 
-    def __init__(self, etcd: EtcdClient, keys: Keys, registration: Registration) -> None:
-        """registration: whose claims these are."""
+    def __init__(
+        self,
+        etcd: EtcdClient,
+        keys: Keys,
+        registration: Registration,
+        tasks: asyncio.TaskGroup,
+        *,
+        timeout_s: float = 2.0,
+        max_group: int = MAX_GROUP,
+    ) -> None:
+        """registration: whose claims these are; tasks: owns what is sent; timeout_s: of one transaction; max_group: how
+        many claims or releases it has at most."""
         self._etcd = etcd
+        self._claiming = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)
+        self._releasing = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)
+        self._busy: Counter[SessionRef | TaskRef] = Counter()
+        """Keys that are being claimed or released."""
+        self._unsure: dict[SessionRef | TaskRef, int] = {}
+        """Keys that may have a record of ours which nobody knows of, the oldest first; and how many sweeps ended with
+        none. What is on its way for longer than it takes to sweep twice has failed."""
         self._keys = keys
         self._registration = registration
         identity = registration.identity
@@ -80,17 +107,20 @@ class Claims:
         self._registration.lease.check()
         key = self._keys.claim(ref)
         seen = 0
-        try:
+        with self._working_on(ref):
             # Twice at most loses to nobody: a record of our own incarnation is changed only by ourselves.
             for compare in ("create", "mod"):
-                result = await self._etcd.txn(
-                    [
-                        Compare(key, "create", 0) if compare == "create" else Compare(key, "mod", seen),
-                        Compare(self._registration.key, "create", self._registration.incarnation),
-                    ],
-                    [Put(key, self._value, self._registration.lease.lease_id)],
-                    [Get(key), Get(self._registration.key)],
+                unclaimed = Compare(key, "create", 0) if compare == "create" else Compare(key, "mod", seen)
+                txn = Txn(
+                    (unclaimed, Compare(self._registration.key, "create", self._registration.incarnation)),
+                    (Put(key, self._value, self._registration.lease.lease_id),),
+                    (Get(key), Get(self._registration.key)),
                 )
+                try:
+                    result = await self._claiming.commit(key, txn)
+                except EtcdNoSpace:
+                    await self.raise_if_held_elsewhere(ref)  # etcd still reads
+                    raise
                 if result.succeeded:
                     return Claim(ref, epoch_of(self._registration.generation, result.revision), result.revision)
                 held, registered = result.gets
@@ -101,34 +131,86 @@ class Claims:
                     break  # deleted between our two transactions
                 self._raise_if_foreign(held)
                 seen = held.mod_revision
-        except EtcdError:
-            raise CoordinatorUnavailable from None
         raise SessionMoving
 
     async def release(self, claim: Claim) -> bool:
-        """Gives the key up; False: it was no longer this claim's. Raises CoordinatorUnavailable."""
-        key = self._keys.claim(claim.ref)
-        try:
-            result = await self._etcd.txn([Compare(key, "mod", claim.revision)], [Delete(key)])
-        except EtcdError:
-            raise CoordinatorUnavailable from None
-        return result.succeeded
+        """Gives the key up; False: it was no longer this claim's. Raises CoordinatorUnavailable: the key is given up
+        later. Cancellation: likewise."""
+        return await self._delete(claim.ref, claim.revision)
+
+    async def sweep(self, in_use: Callable[[SessionRef | TaskRef], bool]) -> int:
+        """Gives up the keys whose claim or release may have landed unnoticed and that nothing uses; how many records
+        there were. in_use: whether a key has an actor or a run. Raises CoordinatorUnavailable; the rest is left to the
+        next sweep."""
+        found = 0
+        for ref in list(self._unsure):
+            if self._busy[ref] or in_use(ref):
+                continue  # whoever uses it has put the record again, and will release it
+            held = await self._read(ref)
+            if held is not None and self._is_ours(held) and not (self._busy[ref] or in_use(ref)):
+                found += await self._delete(ref, held.mod_revision)
+            self._unsure[ref] += 1
+            if self._unsure[ref] == _SWEEPS:
+                del self._unsure[ref]
+        return found
 
     async def owner(self, ref: SessionRef | TaskRef) -> Owner | None:
         """Who holds the key now. Raises CoordinatorUnavailable."""
         return await read_owner(self._etcd, self._keys, self._registration.generation, ref)
 
     async def raise_if_held_elsewhere(self, ref: SessionRef | TaskRef) -> None:
-        """Raises NotOwner if another node holds the key, SessionMoving if an earlier incarnation of this one does.
+        """Raises NotOwner if another node holds the key, SessionMoving if an earlier incarnation of this one does,
+        CoordinatorUnavailable. For what never claims: getters."""
+        if (held := await self._read(ref)) is not None:
+            self._raise_if_foreign(held)
 
-        For what never claims (getters) and for what would refuse a new session but must not refuse another node's.
-        """
+    async def disclaim(self, ref: SessionRef | TaskRef) -> None:
+        """As raise_if_held_elsewhere, before a key that this node does not use is refused: a record of its own, left
+        by a claim that landed unnoticed, would lead everyone back here, and is given up."""
+        if (held := await self._read(ref)) is not None:
+            self._raise_if_foreign(held)
+            if not self._busy[ref]:
+                await self._delete(ref, held.mod_revision)
+
+    async def _read(self, ref: SessionRef | TaskRef) -> KeyValue | None:
         try:
-            held = await self._etcd.get(self._keys.claim(ref))
+            return await self._etcd.get(self._keys.claim(ref))
         except EtcdError:
             raise CoordinatorUnavailable from None
-        if held is not None:
-            self._raise_if_foreign(held)
+
+    async def _delete(self, ref: SessionRef | TaskRef, revision: Revision) -> bool:
+        key = self._keys.claim(ref)
+        with self._working_on(ref):
+            result = await self._releasing.commit(key, Txn((Compare(key, "mod", revision),), (Delete(key),)))
+        return result.succeeded
+
+    @contextmanager
+    def _working_on(self, ref: SessionRef | TaskRef) -> Iterator[None]:
+        """While a claim or release of a key is under way; what ends without an answer is remembered."""
+        self._busy[ref] += 1
+        try:
+            yield
+        except EtcdError as error:
+            if error.outcome_unknown:
+                self._remember(ref)
+            raise CoordinatorUnavailable from None
+        except asyncio.CancelledError:
+            self._remember(ref)
+            raise
+        finally:
+            self._busy[ref] -= 1
+            if not self._busy[ref]:
+                del self._busy[ref]
+
+    def _remember(self, ref: SessionRef | TaskRef) -> None:
+        self._unsure[ref] = 0
+        if len(self._unsure) > MAX_UNSURE:  # that one's record ends with the lease, or with this node's next claim
+            del self._unsure[next(iter(self._unsure))]
+
+    def _is_ours(self, held: KeyValue) -> bool:
+        owner = _owner(held, self._registration.generation)
+        identity = self._registration.identity
+        return (owner.node_id, owner.incarnation) == (identity.node_id, self._registration.incarnation)
 
     def _raise_if_foreign(self, held: KeyValue) -> None:
         owner = _owner(held, self._registration.generation)

@@ -3,7 +3,9 @@
 Guarantees: no call waits longer than its deadline; an error says whether the call may have taken effect
 (`outcome_unknown`). Does not guarantee: anything about what was written before, which is the compares' business, and it
 never retries a write by itself. Reads go on to the next endpoint when one does not answer; after any failure the next
-call begins with another endpoint.
+call begins with another endpoint. Revisions never go back: a linearizable answer under a lower revision than one that
+was known when its request was sent means that etcd's data were lost or replaced; from then on every read and
+transaction raises EtcdHistoryBroken, until `begin_anew` (agentring/cluster/history.py).
 
 The only importer of the generated stubs (of the package aetcd, whose own client has no TLS, a single endpoint and no
 deadlines). Called by lease, registration, claim and membership.
@@ -19,12 +21,23 @@ import grpc
 from aetcd import rpc
 from grpc import aio
 
-from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdLeaseNotFound, from_rpc_error
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, TxnResult, WatchBatch
+from agentring.cluster.etcd_errors import (
+    EtcdCompacted,
+    EtcdError,
+    EtcdHistoryBroken,
+    EtcdLeaseNotFound,
+    EtcdSilent,
+    from_rpc_error,
+)
+from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
 from agentring.ids import Revision
 
 # Writing to a stream that has already failed raises InvalidStateError instead of what it failed with.
 _CALL_FAILED = (aio.AioRpcError, asyncio.InvalidStateError)
+
+WATCH_SILENCE_S = 2.0
+_HAS_LEADER = (("hasleader", "true"),)
+"""Lets etcd end a watch at a member that has lost touch with the others, instead of leaving it silent."""
 
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 5_000),
@@ -54,14 +67,24 @@ class EtcdClient:
     Cancellation: a cancelled write may still take effect.
     """
 
-    def __init__(self, endpoints: Sequence[str], *, tls: EtcdTls | None = None, timeout_s: float = 2.0) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[str],
+        *,
+        tls: EtcdTls | None = None,
+        timeout_s: float = 2.0,
+        watch_silence_s: float = WATCH_SILENCE_S,
+    ) -> None:
         """endpoints: `host:port`, `http://host:port` or, with tls, `https://host:port`; timeout_s: of every call that
-        is given none of its own."""
+        is given none of its own; watch_silence_s: how long a watch may be silent, half of it until it is asked."""
         if not endpoints:
             raise ValueError("etcd needs at least one endpoint")
         self._timeout_s = timeout_s
         self._channels = [_channel(endpoint, tls) for endpoint in endpoints]
         self._current = 0
+        self._watch_silence_s = watch_silence_s
+        self._newest_revision = Revision(0)
+        self._history_broken = False
 
     async def __aenter__(self) -> Self:
         return self
@@ -77,13 +100,40 @@ class EtcdClient:
     async def range(self, prefix: str) -> RangeResult:
         """All keys under a prefix, at one revision, linearizable. Raises EtcdError."""
         request = rpc.RangeRequest(key=prefix.encode(), range_end=prefix_end(prefix))
+        known = self._newest_revision
         response = await self._read(request)
-        return RangeResult(Revision(response.header.revision), tuple(_key_value(kv) for kv in response.kvs))
+        self._check_order(known, response)
+        return _range_result(response)
 
     async def get(self, key: str) -> KeyValue | None:
         """One key, linearizable. Raises EtcdError."""
+        known = self._newest_revision
         response = await self._read(rpc.RangeRequest(key=key.encode()))
+        self._check_order(known, response)
         return _key_value(response.kvs[0]) if response.kvs else None
+
+    async def look(self, key: str) -> RangeResult:
+        """One key, linearizable, whatever the revision: for whoever judges whether the history holds. Raises
+        EtcdError."""
+        return _range_result(await self._read(rpc.RangeRequest(key=key.encode())))
+
+    @property
+    def newest_revision(self) -> Revision:
+        """The highest revision that any answer was under."""
+        return self._newest_revision
+
+    @property
+    def history_broken(self) -> bool:
+        """Whether reads and transactions raise EtcdHistoryBroken."""
+        return self._history_broken
+
+    def distrust(self) -> None:
+        """From now on reads and transactions raise EtcdHistoryBroken."""
+        self._history_broken = True
+
+    def begin_anew(self, revision: Revision) -> None:
+        """Trusts etcd again, whose data begin a new life at this revision."""
+        self._newest_revision, self._history_broken = revision, False
 
     async def txn(
         self,
@@ -94,23 +144,22 @@ class EtcdClient:
         timeout_s: float | None = None,
     ) -> TxnResult:
         """IF all compares hold THEN success ELSE failure, in one step. Raises EtcdError."""
-        request = rpc.TxnRequest(
-            compare=[_compare(compare) for compare in compares],
-            success=[_request_op(op) for op in success],
-            failure=[_request_op(op) for op in failure],
-        )
-        response = await self._unary(lambda channel: rpc.KVStub(channel).Txn, request, timeout_s)
-        ops = failure if not response.succeeded else success
-        answers = zip(ops, response.responses, strict=True)
-        return TxnResult(
-            succeeded=response.succeeded,
-            revision=Revision(response.header.revision),
-            gets=tuple(
-                _key_value(answer.response_range.kvs[0]) if answer.response_range.kvs else None
-                for op, answer in answers
-                if isinstance(op, Get)
-            ),
-        )
+        txn = Txn(tuple(compares), tuple(success), tuple(failure))
+        response = await self._commit(_txn_request(txn), timeout_s)
+        return _txn_result(txn, response, response.header.revision)
+
+    async def txns(self, txns: Sequence[Txn], *, timeout_s: float | None = None) -> list[TxnResult]:
+        """Several transactions in one step, each by its own compares, none on a key that another one writes; at most
+        about 120 operations. All that they write has one revision. Raises EtcdError, for all of them."""
+        if len(txns) == 1:
+            (txn,) = txns
+            return [await self.txn(txn.compares, txn.success, txn.failure, timeout_s=timeout_s)]
+        request = rpc.TxnRequest(success=[rpc.RequestOp(request_txn=_txn_request(txn)) for txn in txns])
+        response = await self._commit(request, timeout_s)
+        return [
+            _txn_result(txn, answer.response_txn, response.header.revision)
+            for txn, answer in zip(txns, response.responses, strict=True)
+        ]
 
     async def grant(self, ttl_s: int) -> tuple[int, int]:
         """A new lease: its id and the TTL that etcd granted, in seconds. Raises EtcdError."""
@@ -147,27 +196,63 @@ class EtcdClient:
     async def watch(self, prefix: str, from_revision: Revision) -> AsyncGenerator[WatchBatch, None]:
         """Changes under a prefix from a revision on, each response as one batch, until cancelled or broken.
 
-        Raises EtcdCompacted where from_revision is compacted, EtcdError where the stream breaks. The caller bounds how
-        long it believes in silence.
+        Raises EtcdCompacted where from_revision is compacted, EtcdSilent where not even a progress notification comes,
+        EtcdError where the stream breaks.
         """
         index = self._current
-        call = rpc.WatchStub(self._channels[index]).Watch()
+        call = rpc.WatchStub(self._channels[index]).Watch(metadata=_HAS_LEADER)
         create = rpc.WatchCreateRequest(
             key=prefix.encode(), range_end=prefix_end(prefix), start_revision=from_revision, progress_notify=True
         )
         try:
             await call.write(rpc.WatchRequest(create_request=create))
-            while (response := await call.read()) is not aio.EOF:
+            while (response := await self._next_response(call)) is not aio.EOF:
                 if response.canceled:
                     raise EtcdCompacted if response.compact_revision else EtcdError(outcome_unknown=False)
                 if response.events:
-                    yield _batch(response)
+                    batch = _batch(response)
+                    self._newest_revision = max(self._newest_revision, batch.revision)
+                    yield batch
             raise EtcdError(outcome_unknown=False)
+        except EtcdSilent:
+            self._move_on(index)
+            raise
         except _CALL_FAILED as error:
             self._move_on(index)
             raise from_rpc_error(error) from None
         finally:
             call.cancel()
+
+    async def _next_response(self, call: Any) -> Any:
+        """What a watch says next; where it is silent it is asked for its progress. That etcd lives is all that a
+        progress notification is taken for: some releases sent it ahead of events (etcd issue 15220)."""
+        reading = asyncio.ensure_future(call.read())
+        try:
+            for last in (False, True):
+                await asyncio.wait([reading], timeout=self._watch_silence_s / 2)
+                if reading.done():
+                    return reading.result()
+                if not last:
+                    await call.write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
+            raise EtcdSilent
+        finally:
+            if not reading.done():
+                reading.cancel()
+                await asyncio.wait([reading])
+
+    def _check_order(self, known_when_sent: Revision, response: Any) -> None:
+        revision = Revision(response.header.revision)
+        if revision < known_when_sent:
+            self._history_broken = True
+        if self._history_broken:
+            raise EtcdHistoryBroken
+        self._newest_revision = max(self._newest_revision, revision)
+
+    async def _commit(self, request: Any, timeout_s: float | None) -> Any:
+        known = self._newest_revision
+        response = await self._unary(lambda channel: rpc.KVStub(channel).Txn, request, timeout_s)
+        self._check_order(known, response)
+        return response
 
     async def _read(self, request: Any) -> Any:
         for last in [False] * (len(self._channels) - 1) + [True]:
@@ -215,8 +300,14 @@ def _key_value(kv: Any) -> KeyValue:
     return KeyValue(kv.key.decode(), kv.value, Revision(kv.create_revision), Revision(kv.mod_revision), kv.lease)
 
 
+def _range_result(response: Any) -> RangeResult:
+    return RangeResult(Revision(response.header.revision), tuple(_key_value(kv) for kv in response.kvs))
+
+
 def _compare(compare: Compare) -> Any:
     result = rpc.Compare(key=compare.key.encode(), result=rpc.Compare.EQUAL)
+    if compare.prefix:
+        result.range_end = prefix_end(compare.key)
     if compare.field == "create":
         result.target = rpc.Compare.CREATE
         result.create_revision = compare.revision
@@ -224,6 +315,27 @@ def _compare(compare: Compare) -> Any:
         result.target = rpc.Compare.MOD
         result.mod_revision = compare.revision
     return result
+
+
+def _txn_request(txn: Txn) -> Any:
+    return rpc.TxnRequest(
+        compare=[_compare(compare) for compare in txn.compares],
+        success=[_request_op(op) for op in txn.success],
+        failure=[_request_op(op) for op in txn.failure],
+    )
+
+
+def _txn_result(txn: Txn, response: Any, revision: int) -> TxnResult:
+    ops = txn.success if response.succeeded else txn.failure
+    return TxnResult(
+        succeeded=response.succeeded,
+        revision=Revision(revision),
+        gets=tuple(
+            _key_value(answer.response_range.kvs[0]) if answer.response_range.kvs else None
+            for op, answer in zip(ops, response.responses, strict=True)
+            if isinstance(op, Get)
+        ),
+    )
 
 
 def _request_op(op: Put | Delete | Get) -> Any:

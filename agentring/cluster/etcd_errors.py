@@ -13,6 +13,11 @@ class EtcdError(Exception):
         self.outcome_unknown = outcome_unknown
         self.code = code
 
+    @property
+    def refused(self) -> bool:
+        """etcd found fault with the request itself."""
+        return self.code is StatusCode.INVALID_ARGUMENT
+
 
 class EtcdUnavailable(EtcdError):
     """No answer in time, or no connection, or no leader."""
@@ -28,6 +33,14 @@ class EtcdLeaseNotFound(EtcdError):
 
 class EtcdCompacted(EtcdError):
     """The revision to watch from is no longer kept."""
+
+
+class EtcdSilent(EtcdError):
+    """A watch said nothing for too long, not even when it was asked to."""
+
+
+class EtcdHistoryBroken(EtcdError):
+    """etcd's data went back in time, or are another cluster's: nothing that it says counts until an operator acts."""
 
 
 def from_rpc_error(error: Exception) -> EtcdError:

@@ -24,6 +24,8 @@ class Compare:
     key: str
     field: Literal["create", "mod"]
     revision: int
+    prefix: bool = False
+    """It must hold of every key that begins with `key`; with revision 0: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,15 @@ class Get:
     """Reads a key."""
 
     key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Txn:
+    """IF all compares hold THEN success ELSE failure."""
+
+    compares: tuple[Compare, ...]
+    success: tuple[Put | Delete | Get, ...]
+    failure: tuple[Get, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

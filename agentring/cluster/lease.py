@@ -25,6 +25,9 @@ from agentring.errors import NodeFenced
 
 RENEWALS_PER_TTL = 4
 RENEWAL_DEADLINES_PER_TTL = 6
+RETRIES_PER_TTL = 20
+"""After a renewal that failed the next one is not due in TTL/4 but this soon after it was sent, or, where it took
+longer to fail, at once: another endpoint may answer, and a refused connection must not cost a quarter of the TTL."""
 
 _log = structlog.get_logger()
 
@@ -40,6 +43,8 @@ class FenceReason(StrEnum):
     """The holder's own key was deleted or replaced."""
     REVOKED = "REVOKED"
     """The holder gave it up."""
+    HISTORY_BROKEN = "HISTORY_BROKEN"
+    """etcd's data went back in time or are another cluster's."""
 
 
 class Lease:
@@ -53,11 +58,15 @@ class Lease:
         self._etcd = etcd
         self._clock = clock
         self._ttl_s = ttl_s
-        self._fence_at_s = granted_at_s + ttl_s - self._margin_s
-        self._sent_at_s = granted_at_s
+        self._fence_at_s = granted_at_s + ttl_s - self.margin_s
+        self._due_at_s = granted_at_s + ttl_s / RENEWALS_PER_TTL
         self._reason: FenceReason | None = None
         self._fenced = asyncio.Event()
         self.lease_id = lease_id
+        self.renewals_failed = 0
+        """Renewals that were not acknowledged in time."""
+        self.failing = False
+        """Whether the last renewal failed."""
 
     @classmethod
     async def grant(cls, etcd: EtcdClient, clock: Clock, ttl_s: int) -> "Lease":
@@ -67,8 +76,14 @@ class Lease:
         return cls(etcd, clock, lease_id, granted_ttl_s, sent_at_s)
 
     @property
-    def _margin_s(self) -> float:
+    def margin_s(self) -> float:
+        """How long before etcd may forget the lease its holder stops."""
         return max(1.0, 0.2 * self._ttl_s)
+
+    @property
+    def fence_at_s(self) -> float:
+        """F, on the clock. Read by the watchdog's thread too."""
+        return self._fence_at_s
 
     @property
     def fence_in_s(self) -> float:
@@ -88,6 +103,12 @@ class Lease:
         if self._reason is not None:
             raise NodeFenced
 
+    def check_delivery(self) -> None:
+        """As `check`, for delivering what was written while the lease stood: passes once the holder has given it up by
+        itself, as a drained node does, which still owes its readers their last events."""
+        if self._reason is not FenceReason.REVOKED:
+            self.check()
+
     def fence(self, reason: FenceReason) -> None:
         """Stops the holder now; the first reason stays."""
         if self._reason is None:
@@ -102,10 +123,8 @@ class Lease:
 
     async def keep(self) -> FenceReason:
         """Renews until fenced, and returns the reason. Cancellation: renewing stops, so F comes."""
-        interval_s = self._ttl_s / RENEWALS_PER_TTL
         while self._reason is None:
-            wait_s = min(self._sent_at_s + interval_s, self._fence_at_s) - self._clock.now_s()
-            await self._clock.sleep(wait_s)
+            await self._clock.sleep(min(self._due_at_s, self._fence_at_s) - self._clock.now_s())
             if self._clock.now_s() >= self._fence_at_s:
                 self.fence(FenceReason.NOT_RENEWED)
             if self._reason is None:
@@ -113,17 +132,22 @@ class Lease:
         return self._reason
 
     async def _renew(self) -> None:
-        sent_at_s = self._sent_at_s = self._clock.now_s()
+        sent_at_s = self._clock.now_s()
         # No longer than until F, because whoever awaits the fence is woken only after this call.
         timeout_s = min(self._ttl_s / RENEWAL_DEADLINES_PER_TTL, self._fence_at_s - sent_at_s)
         try:
             ttl_s = await self._etcd.keep_alive(self.lease_id, timeout_s=timeout_s)
         except EtcdError:
-            return  # the next one is due in TTL/4; F does not move
+            self.failing = True
+            self.renewals_failed += 1
+            self._due_at_s = sent_at_s + self._ttl_s / RETRIES_PER_TTL
+            return  # F does not move
+        self.failing = False
+        self._due_at_s = sent_at_s + self._ttl_s / RENEWALS_PER_TTL
         if ttl_s <= 0:
             self.fence(FenceReason.LEASE_GONE)
         elif self._clock.now_s() < self._fence_at_s:  # an answer that comes after F extends nothing
-            self._fence_at_s = sent_at_s + min(ttl_s, self._ttl_s) - self._margin_s
+            self._fence_at_s = sent_at_s + min(ttl_s, self._ttl_s) - self.margin_s
 
     async def revoke(self, *, timeout_s: float = 2.0) -> None:
         """Fences the holder, then ends the lease in etcd, which deletes every key on it. Raises EtcdError; the lease

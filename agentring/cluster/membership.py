@@ -2,11 +2,14 @@
 
 Guarantees: each snapshot is a state that etcd was in, snapshots' revisions only grow, and a change reaches `current`
 either by the watch or, if the watch lost it (several etcd releases lost watch events), by the reconciling Range that
-comes at least every RECONCILE_S seconds. Does not guarantee that `current` is the newest state: ownership never rests
-on it, only proposals do.
+comes at least every RECONCILE_S seconds. Where etcd's data went back in time or are another cluster's, nothing is
+served (`current` is None) until an operator has begun a new generation (agentring/cluster/history.py). Does not
+guarantee that `current` is the newest state: ownership never rests on it, only proposals do.
 
-One cycle is: Range at revision r, watch from r + 1, until the watch breaks, is compacted away, or RECONCILE_S has
-passed; then anew. Run by routers and nodes.
+One cycle is: is the history whole? Range at revision r, watch from r + 1. A watch that breaks is resumed after the last
+revision that was applied; one that was compacted away or has been silent for long, and any after RECONCILE_S, is
+followed by a new Range. A response is applied whole, and not at all at or below what was applied. Run by routers and
+nodes.
 """
 
 import asyncio
@@ -17,8 +20,9 @@ import structlog
 
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdHistoryBroken, EtcdSilent
 from agentring.cluster.etcd_types import KeyValue, WatchBatch
+from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import UnreadableRecord
 from agentring.cluster.snapshot import MembershipSnapshot, Node
@@ -44,10 +48,18 @@ class Membership:
         self._reconcile_s = reconcile_s
         self._current: MembershipSnapshot | None = None
         self._changed = asyncio.Event()
+        self._applied: Revision | None = None
+        """`current` is the state at this revision too; None: everything is to be read anew."""
+        self._generation = 0
+        """Of the cluster's life that `_applied` counts in."""
+        self.history = ClusterHistory(etcd, keys)
+        """The process's own; its `begin` is called before `run`, or by the first join."""
+        self.closed = asyncio.Event()
+        """Set while etcd's history is broken: there is no snapshot to go by."""
 
     @property
     def current(self) -> MembershipSnapshot | None:
-        """The latest snapshot; None before the first one."""
+        """The latest snapshot; None before the first one, and while `closed`."""
         return self._current
 
     async def next(self, after: MembershipSnapshot | None) -> MembershipSnapshot:
@@ -63,21 +75,33 @@ class Membership:
                 async with asyncio.timeout(self._reconcile_s):
                     await self._cycle()
             except TimeoutError:
-                continue
+                self._applied = None
+            except (EtcdCompacted, EtcdSilent) as error:
+                self._applied = None
+                _log.warning("membership_watch_useless", error=str(error))
+            except EtcdHistoryBroken:
+                self._close()
+                await self._clock.sleep(RETRY_S)
             except EtcdError as error:
                 _log.warning("membership_watch_broken", error=str(error))
                 await self._clock.sleep(RETRY_S)
 
     async def _cycle(self) -> None:
-        state = await self._etcd.range(self._keys.nodes)
-        self._publish(state.revision, self._readable(state.kvs))
-        async with aclosing(self._etcd.watch(self._keys.nodes, Revision(state.revision + 1))) as batches:
+        await self.history.check()
+        if self._generation != self.history.generation:
+            self._generation, self._applied = self.history.generation, None
+        if self._applied is None:
+            state = await self._etcd.range(self._keys.nodes)
+            self._publish(state.revision, self._readable(state.kvs))
+        assert self._applied is not None
+        async with aclosing(self._etcd.watch(self._keys.nodes, Revision(self._applied + 1))) as batches:
             async for batch in batches:
                 self._apply(batch)
 
     def _apply(self, batch: WatchBatch) -> None:
         assert self._current is not None
-        if batch.revision <= self._current.revision:
+        assert self._applied is not None
+        if batch.revision <= self._applied:
             return
         # A record that has become unreadable is gone too, as it is for the Range.
         touched = {self._keys.node_id_of(key) for key in (*batch.deletes, *(kv.key for kv in batch.puts))}
@@ -94,10 +118,17 @@ class Membership:
         return nodes
 
     def _publish(self, revision: Revision, nodes: dict[NodeId, Node]) -> None:
-        before = self._current
-        if before is not None and (revision < before.revision or nodes == before.nodes):
+        self._applied = revision
+        self.closed.clear()
+        if self._current is not None and nodes == self._current.nodes:
             return
         self._current = MembershipSnapshot(revision, MappingProxyType(nodes))
         _log.info("membership_changed", revision=revision, nodes=sorted(nodes))
         self._changed.set()
         self._changed = asyncio.Event()
+
+    def _close(self) -> None:
+        self._current = self._applied = None
+        if not self.closed.is_set():
+            _log.error("membership_closed")  # why is in the history's own line
+            self.closed.set()

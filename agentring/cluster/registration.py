@@ -7,21 +7,20 @@ boot, same data directory, whose lock it holds), revokes that lease. Called by t
 """
 
 import asyncio
-import uuid
 from dataclasses import dataclass
 
 import structlog
 
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Compare, Get, KeyValue, Put
+from agentring.cluster.etcd_types import Compare, KeyValue, Put
+from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.records import (
     PROTOCOL_VERSION,
     RECORD_VERSION,
     UnreadableRecord,
-    decode_meta,
     decode_node,
     encode,
 )
@@ -101,16 +100,26 @@ class Registration:
 
 
 async def join(
-    etcd: EtcdClient, keys: Keys, clock: Clock, identity: NodeIdentity, *, ttl_s: int, timeout_s: float
+    etcd: EtcdClient,
+    keys: Keys,
+    clock: Clock,
+    identity: NodeIdentity,
+    *,
+    ttl_s: int,
+    timeout_s: float,
+    history: ClusterHistory | None = None,
 ) -> Registration:
-    """Registers the node. Raises EtcdError; NodeIdTaken if a predecessor is still there after timeout_s.
+    """Registers the node. Raises EtcdError, EtcdHistoryBroken among them; NodeIdTaken if a predecessor is still there
+    after timeout_s.
 
+    history: that the node's earlier incarnations knew; None: this is the first one.
     Cancellation: the lease may stay behind, with or without the key, until its TTL is over.
     """
-    generation = (await ensure_meta(etcd, keys)).generation
+    history = history or ClusterHistory(etcd, keys)
     key = keys.node(identity.node_id)
     deadline_s = clock.now_s() + timeout_s
     while True:
+        await history.begin()
         if (predecessor := await etcd.get(key)) is not None:
             if clock.now_s() >= deadline_s:
                 raise NodeIdTaken(identity.node_id, _address(predecessor))
@@ -120,26 +129,18 @@ async def join(
         try:
             record = encode(_record(identity, lease, cluster_pb2.NODE_STATE_ACTIVE))
             result = await etcd.txn(
-                [Compare(key, "create", 0)], [Put(key, record, lease.lease_id)], timeout_s=ttl_s / 2
+                # Of the generation that the epochs will carry: an operator may be raising it at this moment.
+                [Compare(key, "create", 0), history.unchanged],
+                [Put(key, record, lease.lease_id)],
+                timeout_s=ttl_s / 2,
             )
         except BaseException:
             # The transaction may have landed. Without its lease it is gone at once, not in a TTL.
             await asyncio.shield(lease.revoke_quietly())
             raise
         if result.succeeded:
-            return Registration(etcd, keys, identity, lease, Incarnation(result.revision), generation)
+            return Registration(etcd, keys, identity, lease, Incarnation(result.revision), history.generation)
         await lease.revoke_quietly()  # somebody came between our look and our transaction
-
-
-async def ensure_meta(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
-    """The cluster's meta record, made by whoever comes first. Raises EtcdError."""
-    fresh = cluster_pb2.ClusterMeta(v=RECORD_VERSION, generation=1, cluster_uuid=str(uuid.uuid4()))
-    result = await etcd.txn([Compare(keys.meta, "create", 0)], [Put(keys.meta, encode(fresh), 0)], [Get(keys.meta)])
-    if result.succeeded:
-        return fresh
-    (existing,) = result.gets
-    assert existing is not None  # the compare failed because it is there, in the same transaction
-    return decode_meta(existing.value)
 
 
 async def _outlast(etcd: EtcdClient, clock: Clock, identity: NodeIdentity, predecessor: KeyValue) -> None:

@@ -47,6 +47,7 @@ from agentring.errors.request import (
 from agentring.errors.state import (
     AgentMismatch,
     AgentNotFound,
+    NodeNotFound,
     NotFound,
     ResumeOffsetExpired,
     ServiceNotFound,
@@ -84,6 +85,7 @@ __all__ = [
     "NoNodes",
     "NodeDraining",
     "NodeFenced",
+    "NodeNotFound",
     "NodeOverloaded",
     "NodeUnreachable",
     "NotFound",

@@ -43,6 +43,13 @@ class ServiceNotFound(NotFound):
     sentence = "there is no such service"
 
 
+class NodeNotFound(NotFound):
+    """There is no such node."""
+
+    reason = "NODE_NOT_FOUND"
+    sentence = "no node of this id is registered"
+
+
 @dataclass(eq=False)
 class AgentNotFound(NotFound):
     """No node hosts the agent."""

@@ -12,36 +12,44 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from agentring.errors import ServiceNotFound
 from agentring.rpc.service import Call
 
+COORDINATOR = "agentring.coordinator"
+"""A name that may be asked for: NOT_SERVING while the process has no coordinator. What the process has goes on then
+(it is degraded), so its own status stays SERVING."""
+
 
 class Health:
-    """One status for the process and all its services."""
+    """One status for the process and all its services, and one for its coordinator."""
 
     def __init__(self, services: Iterable[str]) -> None:
         """services: full names that may be asked for beside the empty one. Begins with NOT_SERVING."""
-        self._names = frozenset(("", *services))
-        self._status: int = HealthCheckResponse.NOT_SERVING
+        self._names = ("", *services)
+        self._statuses: dict[str, int] = {}
         self._changed = asyncio.Event()
+        self.set_condition(serving=False, coordinated=False)
 
-    def set_serving(self, serving: bool) -> None:
-        """Sets the status and tells the watchers."""
-        self._status = HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING
+    def set_condition(self, serving: bool, coordinated: bool) -> None:
+        """Sets the statuses and tells the watchers."""
+        self._statuses = dict.fromkeys(self._names, _status(serving)) | {COORDINATOR: _status(coordinated)}
         self._changed.set()
         self._changed = asyncio.Event()
 
     async def Check(self, request: HealthCheckRequest, _call: Call) -> HealthCheckResponse:
         """The status. Raises ServiceNotFound."""
-        if request.service not in self._names:
+        if (status := self._statuses.get(request.service)) is None:
             raise ServiceNotFound
-        return HealthCheckResponse(status=self._status)
+        return HealthCheckResponse(status=status)
 
     async def Watch(self, request: HealthCheckRequest, call: Call) -> None:
         """The status, then each change; SERVICE_UNKNOWN where there is no such service."""
         sent = None
         while True:
             changed = self._changed
-            known = request.service in self._names
-            status = self._status if known else HealthCheckResponse.SERVICE_UNKNOWN
+            status = self._statuses.get(request.service, HealthCheckResponse.SERVICE_UNKNOWN)
             if status != sent:
                 await call.send(HealthCheckResponse(status=status))
                 sent = status
             await changed.wait()
+
+
+def _status(well: bool) -> int:
+    return HealthCheckResponse.SERVING if well else HealthCheckResponse.NOT_SERVING

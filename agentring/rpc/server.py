@@ -62,9 +62,9 @@ class Server:
         """Serves, with every service NOT_SERVING until told otherwise."""
         await self._server.start()
 
-    def set_serving(self, serving: bool) -> None:
-        """What health checks are told."""
-        self._health.set_serving(serving)
+    def set_condition(self, serving: bool, coordinated: bool) -> None:
+        """What health checks are told. coordinated: the coordinator answers."""
+        self._health.set_condition(serving, coordinated)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls and cancels those that are still there after grace_s."""

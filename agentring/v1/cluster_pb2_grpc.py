@@ -96,9 +96,10 @@ class ClusterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainNode(self, request, context):
-        """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves.
+        """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves. Its process stays,
+        unregistered, until it is ended. Whoever hangs up ends nothing; asking again tells how far it is.
 
-        Errors: NOT_FOUND NODE_NOT_FOUND.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

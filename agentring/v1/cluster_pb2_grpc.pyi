@@ -47,9 +47,10 @@ class ClusterServiceStub:
     Errors: INVALID_ARGUMENT INVALID_SESSION_ID, INVALID_TENANT_ID.
     """
     DrainNode: _grpc.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]
-    """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves.
+    """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves. Its process stays,
+    unregistered, until it is ended. Whoever hangs up ends nothing; asking again tells how far it is.
 
-    Errors: NOT_FOUND NODE_NOT_FOUND.
+    Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE.
     """
     WatchCluster: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchClusterRequest, _cluster_pb2.WatchClusterResponse]
     """Streams the membership: what it is now, then each change."""
@@ -73,9 +74,10 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     Errors: INVALID_ARGUMENT INVALID_SESSION_ID, INVALID_TENANT_ID.
     """
     DrainNode: _aio.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]  # type: ignore[assignment]
-    """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves.
+    """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves. Its process stays,
+    unregistered, until it is ended. Whoever hangs up ends nothing; asking again tells how far it is.
 
-    Errors: NOT_FOUND NODE_NOT_FOUND.
+    Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE.
     """
     WatchCluster: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchClusterRequest, _cluster_pb2.WatchClusterResponse]  # type: ignore[assignment]
     """Streams the membership: what it is now, then each change."""
@@ -120,9 +122,10 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.DrainNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.DrainNodeResponse], _abc.AsyncIterator[_cluster_pb2.DrainNodeResponse]]:
-        """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves.
+        """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves. Its process stays,
+        unregistered, until it is ended. Whoever hangs up ends nothing; asking again tells how far it is.
 
-        Errors: NOT_FOUND NODE_NOT_FOUND.
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE.
         """
 
     @_abc_1.abstractmethod

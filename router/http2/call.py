@@ -123,7 +123,7 @@ class Call:
         begun = [client.assembler.part] if client.assembler else []
         for message in [*client.kept.messages, *begun]:
             node.send(message)
-            if client.node is not node:
+            if self._has_left(node):
                 return  # the process holds too much, and this call had to go
         if client.receive_ended:
             node.send_end(b"")
@@ -243,6 +243,10 @@ class Call:
         self._client.node = None
         if node is not None:
             node.release()
+
+    def _has_left(self, node: NodeStream) -> bool:
+        """As ClientStream._is_released: asked by a call."""
+        return self._node is not node
 
     def _fail_unexpectedly(self) -> None:
         error_id = uuid.uuid4().hex[:16]

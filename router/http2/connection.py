@@ -115,6 +115,8 @@ class Connection(Control):
             try:
                 _HANDLERS[kind](self, flags, stream_id, payload)
             except StreamBroken as broken:
+                if self._is_idle(stream_id):  # which RST_STREAM must not be sent for, RFC 9113 6.4
+                    raise ConnectionBroken(broken.code, str(broken)) from None
                 self.break_stream(stream_id, broken)
         else:
             self._idle_frames.take(self.now_s)

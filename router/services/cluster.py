@@ -1,27 +1,40 @@
 """ClusterService: the cluster as this router sees it."""
 
+from contextlib import aclosing
+
+import grpc
+
 from agentring import metadata
 from agentring.cluster.claim import Owner, read_owner
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.ring import POINTS_PER_WEIGHT
-from agentring.ids import SessionRef, parse_session
+from agentring.errors import NodeNotFound
+from agentring.ids import NodeId, SessionRef, parse_session
 from agentring.rpc.service import Call
 from agentring.v1 import cluster_pb2
+from router.node_drain import drain_node
 from router.ring_view import RingView
 
 
 class ClusterService:
     """The service's methods; see protos/agentring/v1/cluster.proto. DrainNode is not served yet."""
 
-    def __init__(self, view: RingView, membership: Membership, etcd: EtcdClient, keys: Keys, generation: int) -> None:
-        """generation: of the cluster's meta record."""
+    def __init__(
+        self,
+        view: RingView,
+        membership: Membership,
+        etcd: EtcdClient,
+        keys: Keys,
+        node_credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        """view: the ring that is told; membership: what it is built from; node_credentials: where nodes serve TLS."""
+        self._node_credentials = node_credentials
         self._view = view
         self._membership = membership
         self._etcd = etcd
         self._keys = keys
-        self._generation = generation
 
     async def ListNodes(self, _request: cluster_pb2.ListNodesRequest, _call: Call) -> cluster_pb2.ListNodesResponse:
         """The nodes of the snapshot that the current ring was built from."""
@@ -54,8 +67,20 @@ class ClusterService:
         """What the ring proposes and what the claim says."""
         tenant = request.tenant_id or call.metadata.get(metadata.TENANT_ID, "")
         ref = parse_session(tenant, request.session_id)
-        owner = await read_owner(self._etcd, self._keys, self._generation, ref)
+        owner = await read_owner(self._etcd, self._keys, self._membership.history.generation, ref)
         return self._explain(ref, request.agent, owner)
+
+    async def DrainNode(self, request: cluster_pb2.DrainNodeRequest, call: Call) -> None:
+        """Passes on what the node tells of its drain."""
+        if (node := self._view.snapshot.nodes.get(NodeId(request.node_id))) is None:
+            raise NodeNotFound
+        async with aclosing(drain_node(node, self._node_credentials)) as told:
+            async for progress in told:
+                await call.send(
+                    cluster_pb2.DrainNodeResponse(
+                        sessions_left=progress.sessions_left, turns_running=progress.turns_running, done=progress.done
+                    )
+                )
 
     async def WatchCluster(self, _request: cluster_pb2.WatchClusterRequest, call: Call) -> None:
         """The membership, and each change of it."""

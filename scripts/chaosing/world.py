@@ -172,10 +172,21 @@ class World:
         """Ends a node with a signal; its exit status, once it has."""
         return await asyncio.to_thread(self.nodes[name].running.stop, number)
 
+    async def until_fenced_or_ended(self, name: str, after_ns: int, within_s: float) -> bool:
+        """Returns when the node has fenced itself, or its process has ended, which is marked; False: not in time."""
+        process = self.nodes[name].running
+        try:
+            async with asyncio.timeout(within_s):
+                await until(lambda: bool(process.returncode is not None or self.audit.find("fenced", name, after_ns)))
+        except TimeoutError:
+            return False
+        if process.returncode is not None:
+            self.mark("killed", name)
+        return True
+
     async def restart_if_ended(self, name: str) -> None:
         """Starts a node that has ended itself."""
         if self.nodes[name].running.returncode is not None:
-            self.mark("killed", name)
             await self.end_node(name, signal.SIGKILL)
             await self.start_node(name)
 

@@ -111,6 +111,7 @@ async def _start_node(
         *("--etcd", etcd_url),
         *("--cluster", "bench"),
         *("--data-dir", str(data_dir.node(name))),
+        *("--store", "memory:"),
         *("--drain-timeout-s", "0"),
         *("--merge-bytes", str(variant.merge_bytes)),
     )

@@ -6,7 +6,7 @@ import uuid
 import pytest
 from grpc import aio
 
-from agentring.errors import FirstFrameNotOpen, FirstFrameTimeout, MethodNotImplemented, SecondOpen
+from agentring.errors import FirstFrameNotOpen, FirstFrameTimeout, MethodNotImplemented, NodeNotFound, SecondOpen
 from agentring.v1 import session_pb2, session_pb2_grpc
 from agentring.v1.session_pb2 import ConverseRequest
 from harness.client import TIMEOUT_S, run_turn, turn
@@ -125,13 +125,12 @@ async def test_what_is_not_served_yet_says_so(channel: aio.Channel, method: str)
     await assert_refused(exchange(channel, method, b""), MethodNotImplemented())
 
 
-async def test_what_a_router_does_not_serve_yet_says_so(routed: aio.Channel) -> None:
-    await assert_refused(exchange(routed, CLUSTER + "DrainNode", b""), MethodNotImplemented())
+async def test_a_node_that_is_not_there_cannot_be_drained(routed: aio.Channel) -> None:
+    await assert_refused(exchange(routed, CLUSTER + "DrainNode", b""), NodeNotFound())
 
 
-@pytest.mark.parametrize("method", ["WatchRun", "Drain"])
-async def test_what_a_node_does_not_serve_yet_says_so(direct: aio.Channel, method: str) -> None:
-    await assert_refused(exchange(direct, NODE + method, b""), MethodNotImplemented())
+async def test_what_a_node_does_not_serve_yet_says_so(direct: aio.Channel) -> None:
+    await assert_refused(exchange(direct, NODE + "WatchRun", b""), MethodNotImplemented())
 
 
 @pytest.mark.parametrize("method", ["GetNodeStatus", "WatchRun", "Drain"])

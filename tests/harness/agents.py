@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -10,7 +11,11 @@ from agent_node.agent import AgentEvent, Result, TurnContext
 SECRET = "the-agents-own-words-0451"
 """Stands in every exception that an agent here raises; nobody but the node's log may ever see it."""
 
-FLAGS = ("--agent=faulty=harness.agents:faulty", "--agent=holding=harness.agents:holding")
+FLAGS = (
+    "--agent=faulty=harness.agents:faulty",
+    "--agent=holding=harness.agents:holding",
+    "--agent=blocking=harness.agents:blocking",
+)
 """What a node is started with to host them."""
 
 
@@ -80,3 +85,11 @@ async def _breaking(**_arguments: Any) -> None:
 
 async def _nesting(depth: int = 0, **_arguments: Any) -> dict[str, Any]:
     return nested(depth)
+
+
+async def blocking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Holds the node's event loop up for so many seconds, then says so."""
+    yield "begun"
+    await asyncio.sleep(0.1)  # so that "begun" is heard
+    time.sleep(ctx.input_data["seconds"])  # noqa: ASYNC251  that is the point
+    yield "done"

@@ -110,13 +110,13 @@ async def error_of(call: Any) -> ErrorReport:
 
 
 async def run_turn_until_answered(
-    channel: aio.Channel, session_id: str, given: session_pb2.Turn, within_s: float
+    channel: aio.Channel, session_id: str, given: session_pb2.Turn, within_s: float, *, agent: str = "echo"
 ) -> Told:
     """Tries a turn until it is answered, as a client does while a session moves."""
     deadline_s = time.monotonic() + within_s
     while True:
         try:
-            return await run_turn(channel, session_id, given)
+            return await run_turn(channel, session_id, given, agent=agent)
         except grpc.RpcError as error:
             report = read_error(error)
             assert report.code is grpc.StatusCode.UNAVAILABLE, report

@@ -82,6 +82,10 @@ class Cluster:
         )
         return Process(command, self.directory / f"{name}.log", {"PYTHONPATH": str(TESTS)})
 
+    def start_router(self, name: str, *flags: str) -> Member:
+        member = self.routers[name] = Member(name, self._spawn_router(name, *flags))
+        return member
+
     def _spawn_router(self, name: str, *flags: str) -> Process:
         command = python("router", "--listen=127.0.0.1:0", f"--etcd={self.etcd_url}", f"--cluster={self.name}", *flags)
         return Process(command, self.directory / f"{name}.log")

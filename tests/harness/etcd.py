@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import shutil
 import signal
 import time
 import urllib.request
@@ -14,12 +15,14 @@ from harness.processes import READY_S, Process, free_port, wait_for_port
 class EtcdProcess:
     """One member on free loopback ports."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *flags: str) -> None:
+        """flags: beside those that `agentring up` would give it."""
         self._directory = directory
         self._port, self._peer_port = free_port(), free_port()
         path = find_program()
         program = EtcdProgram(path, asyncio.run(ask_version(path)))
-        self._command = list(etcd_command(program, directory / "etcd", self.url, f"http://127.0.0.1:{self._peer_port}"))
+        command = etcd_command(program, self._data, self.url, f"http://127.0.0.1:{self._peer_port}")
+        self._command = [*command, *flags]
         self.process = self._start()
 
     @property
@@ -29,6 +32,23 @@ class EtcdProcess:
     def restart(self) -> None:
         """Starts it again on the same data, after it was stopped."""
         self.process = self._start()
+
+    @property
+    def _data(self) -> Path:
+        return self._directory / "etcd"
+
+    def wipe(self) -> None:
+        """Loses all its data, while it is stopped."""
+        shutil.rmtree(self._data)
+
+    def back_up(self) -> None:
+        """Keeps a copy of its data, while it is stopped."""
+        shutil.copytree(self._data, self._directory / "backup")
+
+    def restore(self) -> None:
+        """Has the data of the backup again, while it is stopped."""
+        self.wipe()
+        shutil.copytree(self._directory / "backup", self._data)
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         self.process.stop(number)

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+import grpc
 from aetcd import rpc
 from grpc import aio
 
@@ -84,3 +85,27 @@ async def until_answered(etcd: EtcdClient) -> None:
                 return
             except EtcdUnavailable:
                 await asyncio.sleep(0.02)
+
+
+async def revoke_leases(url: str) -> int:
+    """Revokes every lease there is, as an operator might; returns how many."""
+    async with aio.insecure_channel(url.removeprefix("http://")) as channel:
+        stub = rpc.LeaseStub(channel)
+        leases = (await stub.LeaseLeases(rpc.LeaseLeasesRequest(), timeout=10)).leases
+        for lease in leases:
+            await stub.LeaseRevoke(rpc.LeaseRevokeRequest(ID=lease.ID), timeout=10)
+        return len(leases)
+
+
+async def fill_up(url: str) -> None:
+    """Writes until etcd's quota is exhausted."""
+    async with aio.insecure_channel(url.removeprefix("http://")) as channel:
+        stub = rpc.KVStub(channel)
+        for i in range(1_000):
+            try:
+                await stub.Put(rpc.PutRequest(key=f"/filler/{i}".encode(), value=bytes(1 << 20)), timeout=10)
+            except aio.AioRpcError as error:
+                if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                    return
+                raise
+    raise AssertionError("etcd takes everything")

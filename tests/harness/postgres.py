@@ -64,7 +64,7 @@ class PostgresProcess:
         self.process = self._start()
 
     def _start(self) -> Process:
-        options = ("-h", "127.0.0.1", "-p", str(self._port), "-k", "", "-c", "max_connections=200")
+        options = ("-h", "127.0.0.1", "-p", str(self._port), "-k", "", "-c", "max_connections=200", "-c", "fsync=off")
         command = [*self._as_user, str(self._programs / "postgres"), "-D", str(self._directory / "data"), *options]
         process = Process(command, self._directory.parent / f"{self._directory.name}.log")
         wait_for_port(self._port, process)

@@ -1,7 +1,7 @@
 """What sessions and task runs stand on, made up: a lease on a clock of the test's, claims in memory, plain agents."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
 from agent_node.agent import AgentEvent, Result, TurnContext
@@ -71,6 +71,12 @@ class FakeClaims:
         await self.go.wait()
         if self.held_elsewhere is not None:
             raise self.held_elsewhere
+
+    async def disclaim(self, ref: SessionRef | TaskRef) -> None:
+        await self.raise_if_held_elsewhere(ref)
+
+    async def sweep(self, in_use: Callable[[SessionRef | TaskRef], bool]) -> int:
+        return 0
 
 
 class Stage:

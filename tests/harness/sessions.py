@@ -46,11 +46,12 @@ class Actor:
         self.store = store
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
         self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
+        self.owner = self.env.ownership(REF, stored.epoch)
         self.session = Session(
             self.env,
             store,
             stored,
-            Claim(REF, EPOCH, Revision(EPOCH)),
+            Claim(REF, stored.epoch, Revision(stored.epoch)),
             agent,
             asyncio.Semaphore(10),
             tasks,
@@ -110,11 +111,13 @@ class Actor:
 
 
 @asynccontextmanager
-async def acting(agent: Agent, *, store: RecordingStore | None = None, mailbox_size: int = 10) -> AsyncIterator[Actor]:
-    """A session of `agent` at work; it is dropped at the end."""
+async def acting(
+    agent: Agent, *, store: RecordingStore | None = None, mailbox_size: int = 10, epoch: Epoch = EPOCH
+) -> AsyncIterator[Actor]:
+    """A session of `agent` at work; it is dropped at the end. Its next owner is another one, of a higher epoch."""
     store = store or RecordingStore()
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
-        stored = await store.memory.activate(Ownership(REF, EPOCH, "n1/1"), "agent")
+        stored = await store.memory.activate(Ownership(REF, epoch, "n1/1"), "agent")
         actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size)
         try:
             yield actor

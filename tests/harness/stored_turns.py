@@ -1,13 +1,16 @@
-"""Turns as a session hands them to its store."""
+"""Turns as a session hands them to its store, and whose store it is."""
 
 from dataclasses import replace
 
 from agent_node.agent import PastTurn
 from agent_node.store import StoredTurn, TurnCommit
+from agent_node.store.opening import ClusterIdentity
 from agentring.cluster.claim import epoch_of
 from agentring.ids import Epoch, Revision
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_CANCELLED, TURN_STATE_COMPLETED
+
+HERE = ClusterIdentity(generation=1, cluster_uuid="uuid", machine_id="machine", boot_id="boot")
 
 
 def epoch(revision: int) -> Epoch:

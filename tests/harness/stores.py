@@ -5,7 +5,16 @@ from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
-from agent_node.store import Acceptance, MemoryStore, Ownership, StoredSession, StoredTurn, ToolStart, TurnCommit
+from agent_node.store import (
+    SEQ_RANGE,
+    Acceptance,
+    MemoryStore,
+    Ownership,
+    StoredSession,
+    StoredTurn,
+    ToolStart,
+    TurnCommit,
+)
 from agentring.ids import SessionRef
 
 T = TypeVar("T")
@@ -14,10 +23,10 @@ T = TypeVar("T")
 class RecordingStore:
     """The volatile store, which keeps what it was asked in `calls`, and tells `watch` of it once it is done."""
 
-    durable = False
-
-    def __init__(self) -> None:
-        self.memory = MemoryStore(max_history_turns=10)
+    def __init__(self, *, durable: bool = False, seq_range: int = SEQ_RANGE) -> None:
+        """durable: what it says of itself; it forgets nothing that is not released."""
+        self.durable = durable
+        self.memory = MemoryStore(max_history_turns=10, seq_range=seq_range)
         self.calls: list[str] = []
         self.turns: list[StoredTurn] = []
         """Every turn that was handed in, in order."""

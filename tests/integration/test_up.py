@@ -36,7 +36,7 @@ async def test_it_comes_is_described_and_goes_and_comes_again(tmp_path: Path) ->
             assert [node["id"] for node in cluster["nodes"]] == ["n1", "n2"]
             assert cluster["router"] == [router["address"] for router in cluster["routers"]]
             assert len(set(cluster["router"])) == 2
-            assert cluster["store"].endswith("store.db")
+            assert cluster["store"].endswith("/nodes/store.db")
             assert len(cluster["etcd"]) == 1
             children = up.children()
             started = {one["pid"] for one in cluster["nodes"] + cluster["routers"]}

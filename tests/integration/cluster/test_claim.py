@@ -28,17 +28,17 @@ REF = parse_session("tenant", "s")
 class Node:
     """A registered node that claims."""
 
-    def __init__(self, etcd: EtcdClient, keys: Keys, registration: Registration) -> None:
+    def __init__(self, etcd: EtcdClient, keys: Keys, registration: Registration, tasks: asyncio.TaskGroup) -> None:
         self.registration = registration
-        self.claims = Claims(etcd, keys, registration)
+        self.claims = Claims(etcd, keys, registration, tasks, timeout_s=0.5)
 
     @property
     def lease(self) -> int:
         return self.registration.lease.lease_id
 
 
-async def node(etcd: EtcdClient, keys: Keys, name: str = "n1") -> Node:
-    return Node(etcd, keys, await joined(etcd, keys, name))
+async def node(etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup, name: str = "n1") -> Node:
+    return Node(etcd, keys, await joined(etcd, keys, name), tasks)
 
 
 def not_owner(error: BaseException) -> tuple[str, str, int]:
@@ -54,9 +54,9 @@ def test_an_epoch_is_the_revision_within_its_generation() -> None:
 
 @pytest.mark.parametrize("ref", [REF, parse_task("tenant", "a/b?c")])
 async def test_a_claim_is_a_record_under_the_nodes_lease(
-    etcd: EtcdClient, keys: Keys, ref: SessionRef | TaskRef
+    etcd: EtcdClient, keys: Keys, ref: SessionRef | TaskRef, tasks: asyncio.TaskGroup
 ) -> None:
-    owner = await node(etcd, keys)
+    owner = await node(etcd, keys, tasks)
     claim = await owner.claims.claim(ref)
     held = await etcd.get(keys.claim(ref))
     assert held is not None
@@ -68,23 +68,27 @@ async def test_a_claim_is_a_record_under_the_nodes_lease(
     assert await owner.claims.owner(ref) == Owner(NodeId("n1"), "n1:1", owner.registration.incarnation, claim.epoch)
 
 
-async def test_nobody_owns_what_nobody_claimed(etcd: EtcdClient, keys: Keys) -> None:
-    someone = await node(etcd, keys)
+async def test_nobody_owns_what_nobody_claimed(etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup) -> None:
+    someone = await node(etcd, keys, tasks)
     assert await someone.claims.owner(REF) is None
     await someone.claims.raise_if_held_elsewhere(REF)
 
 
-async def test_sessions_and_tasks_tenants_and_clusters_are_kept_apart(etcd: EtcdClient, keys: Keys) -> None:
-    one, other = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
-    elsewhere = await node(etcd, Keys(keys.cluster + "-other"), "n1")
+async def test_sessions_and_tasks_tenants_and_clusters_are_kept_apart(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    one, other = await node(etcd, keys, tasks, "n1"), await node(etcd, keys, tasks, "n2")
+    elsewhere = await node(etcd, Keys(keys.cluster + "-other"), tasks, "n1")
     await one.claims.claim(parse_session("t", "x"))
     await other.claims.claim(parse_task("t", "x"))
     await other.claims.claim(parse_session("u", "x"))
     await elsewhere.claims.claim(parse_session("t", "x"))
 
 
-async def test_another_nodes_key_is_refused_with_its_owner(etcd: EtcdClient, keys: Keys) -> None:
-    owner, other = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+async def test_another_nodes_key_is_refused_with_its_owner(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    owner, other = await node(etcd, keys, tasks, "n1"), await node(etcd, keys, tasks, "n2")
     claim = await owner.claims.claim(REF)
     for attempt in (other.claims.claim, other.claims.raise_if_held_elsewhere):
         with pytest.raises(NotOwner) as refused:
@@ -95,8 +99,8 @@ async def test_another_nodes_key_is_refused_with_its_owner(etcd: EtcdClient, key
     await owner.claims.raise_if_held_elsewhere(REF)
 
 
-async def test_epochs_only_grow(etcd: EtcdClient, keys: Keys) -> None:
-    nodes = [await node(etcd, keys, f"n{i}") for i in range(3)]
+async def test_epochs_only_grow(etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup) -> None:
+    nodes = [await node(etcd, keys, tasks, f"n{i}") for i in range(3)]
     epochs = []
     for turn in range(9):
         claim = await nodes[turn % 3].claims.claim(REF)
@@ -105,19 +109,21 @@ async def test_epochs_only_grow(etcd: EtcdClient, keys: Keys) -> None:
     assert epochs == sorted(set(epochs))
 
 
-async def test_a_released_key_is_anybodys(etcd: EtcdClient, keys: Keys) -> None:
-    first, second = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+async def test_a_released_key_is_anybodys(etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup) -> None:
+    first, second = await node(etcd, keys, tasks, "n1"), await node(etcd, keys, tasks, "n2")
     assert await first.claims.release(await first.claims.claim(REF))
     assert await etcd.get(keys.claim(REF)) is None
     await second.claims.claim(REF)
 
 
-async def test_a_key_of_an_earlier_incarnation_of_the_same_node_is_moving(etcd: EtcdClient, keys: Keys) -> None:
+async def test_a_key_of_an_earlier_incarnation_of_the_same_node_is_moving(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
     """Its lease must run out first: nobody may take over what the earlier incarnation could still be writing."""
-    earlier = await node(etcd, keys)
+    earlier = await node(etcd, keys, tasks)
     claim = await earlier.claims.claim(REF)
     await delete_node(etcd, keys, "n1")
-    later = await node(etcd, keys)
+    later = await node(etcd, keys, tasks)
     for attempt in (later.claims.claim, later.claims.raise_if_held_elsewhere):
         with pytest.raises(SessionMoving):
             await attempt(REF)
@@ -126,8 +132,10 @@ async def test_a_key_of_an_earlier_incarnation_of_the_same_node_is_moving(etcd: 
     assert (await later.claims.claim(REF)).epoch > claim.epoch
 
 
-async def test_a_key_that_is_ones_own_is_put_again_under_a_fresh_epoch(etcd: EtcdClient, keys: Keys) -> None:
-    owner, other = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+async def test_a_key_that_is_ones_own_is_put_again_under_a_fresh_epoch(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    owner, other = await node(etcd, keys, tasks, "n1"), await node(etcd, keys, tasks, "n2")
     first = await owner.claims.claim(REF)
     second = await owner.claims.claim(REF)
     assert second.epoch > first.epoch
@@ -139,8 +147,10 @@ async def test_a_key_that_is_ones_own_is_put_again_under_a_fresh_epoch(etcd: Etc
     assert not await owner.claims.release(second)
 
 
-async def test_a_release_deletes_only_the_revision_that_it_is_of(etcd: EtcdClient, keys: Keys) -> None:
-    first, second = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+async def test_a_release_deletes_only_the_revision_that_it_is_of(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    first, second = await node(etcd, keys, tasks, "n1"), await node(etcd, keys, tasks, "n2")
     old = await first.claims.claim(REF)
     await first.claims.release(old)
     new = await second.claims.claim(REF)
@@ -150,8 +160,10 @@ async def test_a_release_deletes_only_the_revision_that_it_is_of(etcd: EtcdClien
     assert (owner.node_id, owner.epoch) == ("n2", new.epoch)
 
 
-async def test_a_node_whose_key_is_gone_claims_nothing_and_is_fenced(etcd: EtcdClient, keys: Keys) -> None:
-    lone = await node(etcd, keys)
+async def test_a_node_whose_key_is_gone_claims_nothing_and_is_fenced(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    lone = await node(etcd, keys, tasks)
     await delete_node(etcd, keys, "n1")
     with pytest.raises(NodeFenced):
         await lone.claims.claim(REF)
@@ -159,8 +171,10 @@ async def test_a_node_whose_key_is_gone_claims_nothing_and_is_fenced(etcd: EtcdC
     assert await etcd.get(keys.claim(REF)) is None
 
 
-async def test_a_node_whose_key_is_gone_does_not_put_its_own_again(etcd: EtcdClient, keys: Keys) -> None:
-    lone = await node(etcd, keys)
+async def test_a_node_whose_key_is_gone_does_not_put_its_own_again(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    lone = await node(etcd, keys, tasks)
     claim = await lone.claims.claim(REF)
     await delete_node(etcd, keys, "n1")
     with pytest.raises(NodeFenced):
@@ -170,37 +184,45 @@ async def test_a_node_whose_key_is_gone_does_not_put_its_own_again(etcd: EtcdCli
     assert held.mod_revision == claim.revision
 
 
-async def test_an_incarnation_that_was_replaced_claims_nothing_and_is_fenced(etcd: EtcdClient, keys: Keys) -> None:
-    earlier = await node(etcd, keys)
+async def test_an_incarnation_that_was_replaced_claims_nothing_and_is_fenced(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    earlier = await node(etcd, keys, tasks)
     await delete_node(etcd, keys, "n1")
-    later = await node(etcd, keys)
+    later = await node(etcd, keys, tasks)
     with pytest.raises(NodeFenced):
         await earlier.claims.claim(REF)
     assert earlier.registration.lease.reason is FenceReason.KEY_GONE
     await later.claims.claim(REF)
 
 
-async def test_a_node_whose_lease_was_revoked_claims_nothing_and_is_fenced(etcd: EtcdClient, keys: Keys) -> None:
-    lone = await node(etcd, keys)
+async def test_a_node_whose_lease_was_revoked_claims_nothing_and_is_fenced(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    lone = await node(etcd, keys, tasks)
     await etcd.revoke(lone.lease)
     with pytest.raises(NodeFenced):
         await lone.claims.claim(REF)
     assert lone.registration.lease.reason is FenceReason.KEY_GONE
 
 
-async def test_a_node_past_its_fence_time_does_not_even_ask(etcd: EtcdClient, keys: Keys) -> None:
+async def test_a_node_past_its_fence_time_does_not_even_ask(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
     clock = FakeClock()
-    late = Node(etcd, keys, await joined(etcd, keys, "n1", clock=clock))
+    late = Node(etcd, keys, await joined(etcd, keys, "n1", clock=clock), tasks)
     clock.advance(TTL_S)
     with pytest.raises(NodeFenced):
         await late.claims.claim(REF)
     assert await etcd.get(keys.claim(REF)) is None
 
 
-async def test_the_end_of_a_lease_frees_the_node_and_all_its_keys_at_one_revision(etcd: EtcdClient, keys: Keys) -> None:
+async def test_the_end_of_a_lease_frees_the_node_and_all_its_keys_at_one_revision(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
     """Nobody renews it."""
-    gone = Node(etcd, keys, await joined(etcd, keys, "gone", ttl_s=2))
-    stays = await node(etcd, keys, "stays")
+    gone = Node(etcd, keys, await joined(etcd, keys, "gone", ttl_s=2), tasks)
+    stays = await node(etcd, keys, tasks, "stays")
     refs = [parse_session("", f"s{i}") for i in range(20)]
     claims = await asyncio.gather(*(gone.claims.claim(ref) for ref in refs))
     watch = etcd.watch(keys.root, Revision(max(claim.revision for claim in claims) + 1))
@@ -211,8 +233,10 @@ async def test_the_end_of_a_lease_frees_the_node_and_all_its_keys_at_one_revisio
     assert min(claim.epoch for claim in taken) > max(claim.epoch for claim in claims)
 
 
-async def test_of_five_nodes_that_claim_one_key_fifty_times_one_owns_it(etcd: EtcdClient, keys: Keys) -> None:
-    nodes = [await node(etcd, keys, f"n{i}") for i in range(5)]
+async def test_of_five_nodes_that_claim_one_key_fifty_times_one_owns_it(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    nodes = [await node(etcd, keys, tasks, f"n{i}") for i in range(5)]
 
     async def attempt(of: Node) -> Claim | AgentringError:
         try:
@@ -241,9 +265,11 @@ async def test_of_five_nodes_that_claim_one_key_fifty_times_one_owns_it(etcd: Et
         assert await nodes[winner].claims.release(newest)
 
 
-async def test_a_claim_whose_reply_is_lost_is_put_again_by_the_next(etcd_url: str, keys: Keys) -> None:
+async def test_a_claim_whose_reply_is_lost_is_put_again_by_the_next(
+    etcd_url: str, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
     async with LossyEtcd(etcd_url) as etcd:
-        owner = await node(etcd, keys)
+        owner = await node(etcd, keys, tasks)
         etcd.lose_reply()
         with pytest.raises(CoordinatorUnavailable):
             await owner.claims.claim(REF)
@@ -255,9 +281,11 @@ async def test_a_claim_whose_reply_is_lost_is_put_again_by_the_next(etcd_url: st
         assert await owner.claims.release(claim)
 
 
-async def test_a_put_again_whose_reply_is_lost_is_put_again_by_the_next(etcd_url: str, keys: Keys) -> None:
+async def test_a_put_again_whose_reply_is_lost_is_put_again_by_the_next(
+    etcd_url: str, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
     async with LossyEtcd(etcd_url) as etcd:
-        owner = await node(etcd, keys)
+        owner = await node(etcd, keys, tasks)
         first = await owner.claims.claim(REF)
         etcd.lose_reply(skip=1)
         with pytest.raises(CoordinatorUnavailable):
@@ -269,9 +297,9 @@ async def test_a_put_again_whose_reply_is_lost_is_put_again_by_the_next(etcd_url
         assert claim.revision > landed.mod_revision
 
 
-async def test_a_release_whose_reply_is_lost_has_happened(etcd_url: str, keys: Keys) -> None:
+async def test_a_release_whose_reply_is_lost_has_happened(etcd_url: str, keys: Keys, tasks: asyncio.TaskGroup) -> None:
     async with LossyEtcd(etcd_url) as etcd:
-        owner = await node(etcd, keys)
+        owner = await node(etcd, keys, tasks)
         claim = await owner.claims.claim(REF)
         etcd.lose_reply()
         with pytest.raises(CoordinatorUnavailable):
@@ -280,9 +308,11 @@ async def test_a_release_whose_reply_is_lost_has_happened(etcd_url: str, keys: K
         assert not await owner.claims.release(claim)
 
 
-async def test_a_cancelled_claim_may_have_landed_and_the_next_puts_it_again(etcd_url: str, keys: Keys) -> None:
+async def test_a_cancelled_claim_may_have_landed_and_the_next_puts_it_again(
+    etcd_url: str, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
     async with LossyEtcd(etcd_url) as etcd:
-        owner = await node(etcd, keys)
+        owner = await node(etcd, keys, tasks)
         etcd.hold_reply()
         claiming = asyncio.create_task(owner.claims.claim(REF))
         async with asyncio.timeout(PATIENCE_S):
@@ -295,7 +325,9 @@ async def test_a_cancelled_claim_may_have_landed_and_the_next_puts_it_again(etcd
         assert (await owner.claims.claim(REF)).revision > landed.mod_revision
 
 
-async def test_a_key_that_goes_while_it_is_put_again_is_moving(etcd_url: str, etcd: EtcdClient, keys: Keys) -> None:
+async def test_a_key_that_goes_while_it_is_put_again_is_moving(
+    etcd_url: str, etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
     """A late release of an earlier epoch lands between the two transactions of a claim."""
 
     class Releasing(EtcdClient):
@@ -313,19 +345,21 @@ async def test_a_key_that_goes_while_it_is_put_again_is_moving(etcd_url: str, et
             return result
 
     async with Releasing([etcd_url]) as releasing:
-        owner = await node(etcd, keys)
+        owner = await node(etcd, keys, tasks)
         first = await owner.claims.claim(REF)
-        again = Claims(releasing, keys, owner.registration)
+        again = Claims(releasing, keys, owner.registration, tasks)
         with pytest.raises(SessionMoving):
             await again.claim(REF)
         assert (await again.claim(REF)).epoch > first.epoch
 
 
-async def test_without_etcd_nothing_is_claimed_released_or_known(etcd: EtcdClient, keys: Keys) -> None:
-    owner = await node(etcd, keys)
+async def test_without_etcd_nothing_is_claimed_released_or_known(
+    etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup
+) -> None:
+    owner = await node(etcd, keys, tasks)
     claim = await owner.claims.claim(REF)
     async with EtcdClient([f"http://127.0.0.1:{free_port()}"]) as dead:
-        cut_off = Claims(dead, keys, owner.registration)
+        cut_off = Claims(dead, keys, owner.registration, tasks)
         for call in (
             cut_off.claim(REF),
             cut_off.release(claim),
@@ -338,9 +372,9 @@ async def test_without_etcd_nothing_is_claimed_released_or_known(etcd: EtcdClien
     owner.registration.lease.check()
 
 
-async def test_a_later_generation_has_higher_epochs(etcd: EtcdClient, keys: Keys) -> None:
+async def test_a_later_generation_has_higher_epochs(etcd: EtcdClient, keys: Keys, tasks: asyncio.TaskGroup) -> None:
     await etcd.txn([], [Put(keys.meta, encode(cluster_pb2.ClusterMeta(v=1, generation=2, cluster_uuid="u")), 0)])
-    owner, other = await node(etcd, keys, "n1"), await node(etcd, keys, "n2")
+    owner, other = await node(etcd, keys, tasks, "n1"), await node(etcd, keys, tasks, "n2")
     claim = await owner.claims.claim(REF)
     assert claim.epoch == (2 << GENERATION_BITS) + claim.revision
     with pytest.raises(NotOwner) as refused:

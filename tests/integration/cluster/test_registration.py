@@ -7,10 +7,11 @@ import pytest
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdUnavailable
 from agentring.cluster.etcd_types import Put
+from agentring.cluster.history import ensure_meta
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
 from agentring.cluster.records import decode_meta, decode_node, encode
-from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, ensure_meta
+from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration
 from agentring.cluster.snapshot import MembershipSnapshot, Node
 from agentring.errors import NodeFenced
 from agentring.ids import NodeId

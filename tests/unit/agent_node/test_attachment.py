@@ -9,10 +9,13 @@ import pytest
 from agent_node.attachment import ACK_WITHIN_S, Attachment
 from agent_node.event_log import READ_BYTES, EventLog
 from agent_node.services.session import stream
-from agentring.errors import NodeDraining, SecondOpen
+from agentring.cluster.lease import FenceReason
+from agentring.errors import NodeDraining, NodeFenced, SecondOpen
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
+from harness.clock import FakeClock
+from harness.premises import TTL_S, lease_on
 
 LONG_S = 60.0
 
@@ -374,3 +377,28 @@ async def test_many_streams_that_meet_the_logs_end_leave_nothing_with_it(log: Ev
             await attachment.next()
         depths.append(sum(1 for _ in traceback.walk_tb(raised.value.__traceback__)))
     assert depths == [depths[0]] * 3
+
+
+async def test_once_it_is_fenced_nothing_is_told_that_the_log_still_holds(log: EventLog) -> None:
+    """A process that was frozen over its fence: the events were written before, and their reader is woken first."""
+    clock = FakeClock()
+    lease = lease_on(clock)
+    with Attachment(log, 0, heartbeat_s=LONG_S, check=lease.check_delivery) as attachment:
+        words(log, "before")
+        assert await attachment.next()
+        words(log, "held back")
+        clock.advance(TTL_S)
+        with pytest.raises(NodeFenced):
+            await attachment.next()
+
+
+async def test_a_lease_that_was_given_up_lets_the_last_events_through(log: EventLog) -> None:
+    """A drained node owes its readers what it told before it left."""
+    lease = lease_on(FakeClock())
+    with Attachment(log, 0, heartbeat_s=LONG_S, check=lease.check_delivery) as attachment:
+        words(log, "last words")
+        log.end(NodeDraining())
+        lease.fence(FenceReason.REVOKED)
+        assert await attachment.next()
+        with pytest.raises(NodeDraining):
+            await attachment.next()

@@ -16,6 +16,7 @@ from agentring.errors import (
     AgentMismatch,
     AgentNotFound,
     AgentRequired,
+    AgentringError,
     CoordinatorUnavailable,
     InternalError,
     MailboxFull,
@@ -26,6 +27,7 @@ from agentring.errors import (
     SessionClosed,
     SessionNotFound,
     StaleEpoch,
+    StoreUnavailable,
     TurnIdReused,
     TurnInProgress,
 )
@@ -445,3 +447,39 @@ async def test_dropped_sessions_are_gone_at_once_with_their_turns(tmp_path: Path
             with pytest.raises(NodeFenced):
                 await session.cancel("a")
         assert node.store.calls == calls
+
+
+async def test_a_raise_of_unknown_outcome_puts_the_claim_again_and_raises_a_fresh_epoch(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.store.errors["activate"] = StoreUnavailable()
+        opening = asyncio.create_task(node.host.open(REF, "held"))
+        await until_claimed(node, 2)  # the second raise has not begun
+        node.store.errors.clear()
+        assert (await opening).claim.epoch == 2
+        assert (node.claims.claimed, node.claims.released) == ([REF, REF], [])
+
+
+async def test_a_store_that_stays_away_is_told_and_the_claim_given_back(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.store.errors["activate"] = StoreUnavailable()
+        with pytest.raises(StoreUnavailable):
+            await node.host.open(REF, "held")
+        assert [claim.epoch for claim in node.claims.released] == [2]
+
+
+@pytest.mark.parametrize("error", [StoreUnavailable(), StaleEpoch()])
+async def test_a_write_that_fails_drops_that_session_alone_and_says_why(tmp_path: Path, error: AgentringError) -> None:
+    async with running(tmp_path) as node:
+        session, other = await node.host.open(REF, "held"), await node.host.open(OTHER, "held")
+        node.store.errors["accept_turn"] = error
+        with pytest.raises(type(error)):
+            await session.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.until_forgotten(REF)
+        assert session.log.end_error is error
+        assert [claim.ref for claim in node.claims.released] == [REF]
+        assert await node.host.find(OTHER) is other
+
+
+async def until_claimed(node: Node, times: int) -> None:
+    while len(node.claims.claimed) < times:  # noqa: ASYNC110  the fake tells nobody
+        await asyncio.sleep(0)

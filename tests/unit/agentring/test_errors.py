@@ -34,7 +34,7 @@ STATUSES = {
     "FAILED_PRECONDITION": "AgentMismatch SessionClosed TaskInputMismatch TurnInProgress",
     "ALREADY_EXISTS": "TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
-    "NOT_FOUND": "AgentNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
+    "NOT_FOUND": "AgentNotFound NodeNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
     "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidRetention InvalidSessionId InvalidTaskKey"
     " InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",

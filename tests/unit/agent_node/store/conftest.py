@@ -10,8 +10,8 @@ from agent_node.store import MemoryStore, Store
 from agent_node.store.opening import ClusterIdentity, open_store
 from agent_node.store.sql import SqlStore
 from harness.postgres import PostgresProcess
+from harness.stored_turns import HERE
 
-HERE = ClusterIdentity(generation=1, cluster_uuid="uuid", machine_id="machine", boot_id="boot")
 TIMEOUT_S = 5.0
 HISTORY = 3
 

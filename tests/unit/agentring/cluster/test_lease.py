@@ -16,7 +16,7 @@ from agentring.errors import NodeFenced
 from harness.clock import PATIENCE_S, FakeClock
 
 LEASE_ID = 77
-TTL_S, MARGIN_S, INTERVAL_S, DEADLINE_S = 30, 6.0, 7.5, 5.0
+TTL_S, MARGIN_S, INTERVAL_S, DEADLINE_S, RETRY_S = 30, 6.0, 7.5, 5.0, 1.5
 """Of the default lease here: F is 24 s after the last acknowledged renewal was sent."""
 
 
@@ -205,21 +205,34 @@ async def test_an_answer_with_a_longer_ttl_does_not_put_f_off() -> None:
         assert run.lease.fence_in_s == TTL_S - MARGIN_S
 
 
-async def test_a_failed_renewal_moves_nothing_and_the_next_is_a_quarter_of_the_ttl_later() -> None:
+async def test_a_refused_renewal_moves_nothing_and_the_next_is_soon() -> None:
+    """Not a whole interval later; and never more than so many in a TTL, however fast they are refused."""
     async with kept() as run:
-        (await run.renewal_at(INTERVAL_S)).failed()
-        renewal = await run.renewal_at(2 * INTERVAL_S)
-        assert run.lease.fence_in_s == TTL_S - MARGIN_S - 2 * INTERVAL_S
+        for n in range(4):
+            (await run.renewal_at(INTERVAL_S + n * RETRY_S)).failed()
+        last_s = INTERVAL_S + 4 * RETRY_S
+        renewal = await run.renewal_at(last_s)
+        assert run.lease.failing
+        assert run.lease.renewals_failed == 4
+        assert run.lease.fence_in_s == TTL_S - MARGIN_S - last_s
         renewal.granted()
-        await run.clock.next_due_s()
+        assert await run.clock.next_due_s() == run.began_s + last_s + INTERVAL_S
         assert run.lease.fence_in_s == TTL_S - MARGIN_S
+        assert not run.lease.failing
+
+
+async def test_after_a_renewal_that_timed_out_the_next_is_sent_at_once() -> None:
+    async with kept() as run:
+        (await run.renewal_at(INTERVAL_S)).timed_out()
+        again = await run.etcd.next_renewal()
+        assert again.sent_at_s == run.began_s + INTERVAL_S + DEADLINE_S
 
 
 async def test_failing_renewals_end_in_the_fence_exactly_at_f() -> None:
     async with kept() as run:
         waiting = asyncio.ensure_future(run.lease.fenced())
-        for n in (1, 2, 3):
-            (await run.renewal_at(n * INTERVAL_S)).failed()
+        for n in range(11):
+            (await run.renewal_at(INTERVAL_S + n * RETRY_S)).failed()
         f_s = await run.clock.next_due_s()
         assert f_s == run.began_s + TTL_S - MARGIN_S
         run.clock.advance_to(f_s - 0.125)
@@ -235,8 +248,11 @@ async def test_failing_renewals_end_in_the_fence_exactly_at_f() -> None:
 async def test_a_renewal_that_is_never_answered_does_not_put_the_fence_off() -> None:
     """Whoever awaits the fence is woken at F, not when the last renewal's own deadline is over."""
     async with kept() as run:
-        for n in (1, 2, 3):
-            (await run.renewal_at(n * INTERVAL_S)).timed_out()
+        (await run.renewal_at(INTERVAL_S)).timed_out()
+        for timeout_s in (DEADLINE_S, DEADLINE_S, TTL_S - MARGIN_S - INTERVAL_S - 3 * DEADLINE_S):
+            renewal = await run.etcd.next_renewal()
+            assert renewal.timeout_s == timeout_s
+            renewal.timed_out()
         assert await run.ended() is FenceReason.NOT_RENEWED
         assert run.clock.now_s() == run.began_s + TTL_S - MARGIN_S
 

@@ -548,7 +548,7 @@ async def test_health_is_what_the_process_says(sessions: Sessions) -> None:
                 (True, HealthCheckResponse.SERVING),
                 (False, HealthCheckResponse.NOT_SERVING),
             ):
-                server.set_serving(serving_now)
+                server.set_condition(serving_now, coordinated=True)
                 (raw,) = await told(health(channel, service))
                 assert HealthCheckResponse.FromString(raw).status == status
         await assert_refused(health(channel, "agentring.v1.TaskService"), ServiceNotFound())
@@ -569,11 +569,11 @@ async def test_a_watcher_of_health_is_told_of_each_change_and_of_no_other(sessio
             return HealthCheckResponse.FromString(await anext(watching)).status
 
         assert await status() == HealthCheckResponse.NOT_SERVING
-        server.set_serving(False)
-        server.set_serving(True)
+        server.set_condition(False, coordinated=True)
+        server.set_condition(True, coordinated=True)
         assert await status() == HealthCheckResponse.SERVING
-        server.set_serving(True)
-        server.set_serving(False)
+        server.set_condition(True, coordinated=True)
+        server.set_condition(False, coordinated=True)
         assert await status() == HealthCheckResponse.NOT_SERVING
         unknown = aiter(health(channel, "unheard", method="Watch"))
         assert HealthCheckResponse.FromString(await anext(unknown)).status == HealthCheckResponse.SERVICE_UNKNOWN

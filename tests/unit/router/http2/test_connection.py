@@ -74,6 +74,7 @@ MAX = frames.MAX_WINDOW
         (frame(GOAWAY, 0, 1, bytes(8)), Code.PROTOCOL_ERROR),
         (frame(WINDOW_UPDATE, 0, 0, bytes(3)), Code.FRAME_SIZE_ERROR),
         (frame(WINDOW_UPDATE, 0, 0, bytes(4)), Code.PROTOCOL_ERROR),
+        (frame(PRIORITY, 0, 1, b"\0"), Code.FRAME_SIZE_ERROR),
         (frame(WINDOW_UPDATE, 0, 1, WORD.pack(1)), Code.PROTOCOL_ERROR),
         (frames.window_update(0, MAX), Code.FLOW_CONTROL_ERROR),
     ],

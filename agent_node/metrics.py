@@ -1,0 +1,67 @@
+"""What a node counts, for Prometheus: its condition, its lease, what it holds, and every kind of state transition.
+
+Transitions are those of the audit log (agent_node/observed_audit.py). Made by the node's app; collected from the
+thread that serves them.
+"""
+
+from collections.abc import Iterator
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from agent_node.incarnation import Incarnations
+from agent_node.observed_audit import ObservedAudit
+from agentring.cluster.condition import Condition, ConditionBoard, Trouble
+from agentring.errors import NodeFenced
+
+
+class NodeMetrics(Collector):
+    """Reads the numbers."""
+
+    def __init__(self, board: ConditionBoard, audit: ObservedAudit, incarnations: Incarnations) -> None:
+        """incarnations: whose sessions and lease are told."""
+        self._board = board
+        self._audit = audit
+        self._incarnations = incarnations
+
+    def collect(self) -> Iterator[Metric]:
+        """As Collector."""
+        board, audit = self._board, self._audit
+        yield _one_of("state", "Which state the node is in.", "state", tuple(Condition), board.condition)
+        yield _one_of("coordinator_trouble", "What is wrong with etcd.", "trouble", tuple(Trouble), board.trouble)
+        yield _by("fences", "Fences, by their reason.", "reason", dict(audit.fences))
+        yield _by("transitions", "Transitions, by their names in the audit log.", "event", dict(audit.transitions))
+        yield CounterMetricFamily(
+            "agentring_node_renewals_failed",
+            "Renewals of the lease that were not acknowledged.",
+            value=self._incarnations.renewals_failed,
+        )
+        try:
+            incarnation = self._incarnations.current
+        except NodeFenced:
+            return
+        registration = incarnation.registration
+        yield _gauge("incarnation", "The create-revision of the node's key.", registration.incarnation)
+        yield _gauge("lease_left_seconds", "Until the fence, if no renewal succeeds.", registration.lease.fence_in_s)
+        yield _gauge("sessions", "Sessions that the node owns.", len(incarnation.host))
+        yield _gauge("turns_running", "Turns under way.", incarnation.host.running_turns)
+        yield _gauge("tasks_held", "Task keys that the node holds, ended ones included.", len(incarnation.task_runs))
+        yield _gauge("tasks_running", "Task runs under way.", incarnation.task_runs.running)
+
+
+def _gauge(name: str, about: str, value: float) -> Metric:
+    return GaugeMetricFamily(f"agentring_node_{name}", about, value=value)
+
+
+def _one_of(name: str, about: str, label: str, words: tuple[str, ...], word: str | None) -> Metric:
+    family = GaugeMetricFamily(f"agentring_node_{name}", about, labels=(label,))
+    for each in words:
+        family.add_metric((str(each),), each == word)
+    return family
+
+
+def _by(name: str, about: str, label: str, counts: dict[str, int]) -> Metric:
+    family = CounterMetricFamily(f"agentring_node_{name}", about, labels=(label,))
+    for key, count in counts.items():
+        family.add_metric((key,), count)
+    return family

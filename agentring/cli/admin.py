@@ -1,0 +1,99 @@
+"""`agentring admin`: what an operator does to the cluster's own data in etcd, not through a router."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from agentring.cli.cluster_file import ClusterFile
+from agentring.cli.errors import AdminFailed
+from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption
+from agentring.cli.printing import console, print_json, to_fields
+from agentring.cluster.etcd import EtcdClient, EtcdTls
+from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.keys import Keys
+from agentring.cluster.new_generation import (
+    GenerationUnknown,
+    NodesRegistered,
+    RecordChanged,
+    begin_new_generation,
+)
+from agentring.cluster.records import UnreadableRecord
+from agentring.v1.cluster_pb2 import ClusterMeta
+
+_DEFAULT_ETCD = "http://127.0.0.1:2379"
+
+app = typer.Typer(help="Act on the cluster's own data in etcd.", no_args_is_help=True)
+
+
+@app.callback()
+def admin() -> None:
+    """Act on the cluster's own data in etcd."""
+
+
+@app.command("new-generation")
+def new_generation(
+    etcd: Annotated[
+        list[str] | None, typer.Option(help="An endpoint of etcd's, repeatedly for more; else the local cluster's.")
+    ] = None,
+    cluster: Annotated[str, typer.Option(help="The cluster's name in etcd.")] = "default",
+    above: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="The highest generation that was ever used, where etcd lost it: nodes and routers log it."
+        ),
+    ] = None,
+    cluster_uuid: Annotated[
+        str,
+        typer.Option(help="The cluster's uuid, where etcd lost it: nodes and routers log it, stores insist on it."),
+    ] = "",
+    etcd_ca: Annotated[Path | None, typer.Option(help="PEM file; turns TLS on.")] = None,
+    etcd_cert: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    etcd_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Begin a new generation of a cluster whose etcd was wiped, restored or replaced.
+
+    Refused while a node is registered. Routers and nodes that have stopped trusting etcd go on by themselves.
+    """
+    endpoints = tuple(etcd or ()) or _local_etcd(data_dir)
+    try:
+        tls = _tls(etcd_ca, etcd_cert, etcd_key)
+        meta = asyncio.run(_begin(endpoints, tls, Keys(cluster), above, cluster_uuid))
+    except NodesRegistered as error:
+        raise AdminFailed(
+            f"nodes are registered: {', '.join(error.node_ids)}; stop them, or wait until their leases have run out"
+        ) from error
+    except GenerationUnknown as error:
+        raise AdminFailed(
+            f"etcd has no record of the cluster {cluster!r}: give --above, the generation that it was in (nodes and "
+            "routers log it; 1 unless this was done before), and --cluster-uuid where a store is kept"
+        ) from error
+    except RecordChanged as error:
+        raise AdminFailed("the cluster's record was changed at the same moment; look, and try again") from error
+    except (EtcdError, UnreadableRecord, OSError, ValueError) as error:
+        raise AdminFailed(str(error)) from error
+    if as_json:
+        print_json(to_fields(meta))
+    else:
+        console().print(f"the cluster {cluster} ({meta.cluster_uuid}) is in generation {meta.generation}")
+
+
+async def _begin(
+    endpoints: tuple[str, ...], tls: EtcdTls | None, keys: Keys, above: int | None, cluster_uuid: str
+) -> ClusterMeta:
+    async with EtcdClient(endpoints, tls=tls) as etcd:
+        return await begin_new_generation(etcd, keys, above=above, cluster_uuid=cluster_uuid)
+
+
+def _local_etcd(data_dir: Path) -> tuple[str, ...]:
+    file = ClusterFile.read(data_dir / "cluster.json")
+    return file.etcd if file is not None and file.etcd else (_DEFAULT_ETCD,)
+
+
+def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> EtcdTls | None:
+    if ca is None:
+        return None
+    return EtcdTls(ca.read_bytes(), cert.read_bytes() if cert else None, key.read_bytes() if key else None)

@@ -1,0 +1,38 @@
+"""`agentring drain NODE`: hands a node's sessions on and takes it out of the cluster."""
+
+from typing import Annotated
+
+import typer
+
+from agentring.cli.calls import open_channel
+from agentring.cli.cluster_file import find_routers
+from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
+from agentring.cli.printing import console, print_json, to_fields
+from agentring.v1.cluster_pb2 import DrainNodeRequest, DrainNodeResponse
+from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
+
+
+def drain(
+    node: Annotated[str, typer.Argument(help="The node's id.")],
+    timeout_s: Annotated[float, typer.Option(min=1.0, help="How long to wait; the drain goes on after that.")] = 600.0,
+    router: RouterOption = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Drain a node: its turns end, its sessions go to others. Its process stays until you end it."""
+    before = None
+    with open_channel(find_routers(router, data_dir)[0]) as channel:
+        for progress in ClusterServiceStub(channel).DrainNode(DrainNodeRequest(node_id=node), timeout=timeout_s):
+            if progress != before:
+                tell(node, progress, as_json=as_json)
+            before = progress
+
+
+def tell(node: str, progress: DrainNodeResponse, *, as_json: bool) -> None:
+    """One line."""
+    if as_json:
+        print_json(to_fields(progress))
+    elif progress.done:
+        console().print(f"{node} has left")
+    else:
+        console().print(f"{node}: {progress.sessions_left} sessions left, {progress.turns_running} turns running")

@@ -1,0 +1,120 @@
+"""Several transactions of the same kind in one: what a node claims, or releases, at the same time.
+
+Guarantees: each transaction succeeds or fails by its own compares, as if it were alone; a lone one goes at once, and
+what comes while one group is under way goes with the next, so nobody waits for others to come; a key is in a group
+once, so two transactions on it keep their order; a group that etcd refuses as a whole, which says nothing of those in
+it, is sent again one by one; whoever stops waiting ends nobody else's wait. All that a group writes has one revision:
+epochs grow with each claim of a key, but are not different among keys.
+
+Bounded: MAX_WAITING transactions wait at most, each for the two groups' time-outs at most. Called by Claims.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_errors import EtcdError, EtcdUnavailable
+from agentring.cluster.etcd_types import Txn, TxnResult
+
+MAX_GROUP = 100
+"""etcd refuses more than 128 operations by default, and its own of the transaction count too."""
+MAX_WAITING = 20_000
+
+
+@dataclass(slots=True, eq=False)
+class _Waiting:
+    key: str
+    txn: Txn
+    answer: asyncio.Future[TxnResult]
+    sent: bool = field(default=False)
+
+
+class GroupCommit:
+    """One line of transactions."""
+
+    def __init__(
+        self, etcd: EtcdClient, tasks: asyncio.TaskGroup, *, timeout_s: float = 2.0, max_group: int = MAX_GROUP
+    ) -> None:
+        """tasks: owns the sending; timeout_s: of one group."""
+        self._etcd = etcd
+        self._tasks = tasks
+        self._timeout_s = timeout_s
+        self._max_group = max_group
+        self._waiting: deque[_Waiting] = deque()
+        self._sending = False
+
+    async def commit(self, key: str, txn: Txn) -> TxnResult:
+        """Carries a transaction out, one of those that concern the key at a time.
+
+        Raises EtcdError; its outcome_unknown says whether the transaction may have landed. Cancellation: it may land
+        all the same.
+        """
+        if len(self._waiting) >= MAX_WAITING:
+            raise EtcdUnavailable
+        waiting = _Waiting(key, txn, asyncio.get_running_loop().create_future())
+        self._waiting.append(waiting)
+        if not self._sending:
+            self._sending = True
+            self._tasks.create_task(self._send_all())
+        try:
+            async with asyncio.timeout(2 * self._timeout_s):
+                return await waiting.answer
+        except TimeoutError:
+            raise EtcdUnavailable(outcome_unknown=waiting.sent) from None
+
+    async def _send_all(self) -> None:
+        try:
+            while group := self._gathered():
+                await self._send(group)
+        finally:
+            self._sending = False
+            for waiting in self._waiting:  # the sender is cancelled: the node is at its end
+                _fail(waiting, EtcdUnavailable())
+
+    def _gathered(self) -> list[_Waiting]:
+        """The next group; what concerns a key that is in it already stays where it was."""
+        group: dict[str, _Waiting] = {}
+        left: list[_Waiting] = []
+        while self._waiting and len(group) < self._max_group:
+            waiting = self._waiting.popleft()
+            if waiting.answer.done():
+                continue  # nobody waits for it any more
+            if waiting.key in group:
+                left.append(waiting)
+            else:
+                group[waiting.key] = waiting
+        self._waiting.extendleft(reversed(left))
+        return list(group.values())
+
+    async def _send(self, group: Sequence[_Waiting]) -> None:
+        for waiting in group:
+            waiting.sent = True
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                results = await self._etcd.txns([waiting.txn for waiting in group], timeout_s=self._timeout_s)
+        except TimeoutError:
+            for waiting in group:
+                _fail(waiting, EtcdUnavailable(outcome_unknown=True))
+        except EtcdError as error:
+            if len(group) > 1 and error.refused:
+                for waiting in group:
+                    await self._send([waiting])
+                return
+            for waiting in group:
+                _fail(waiting, error)
+        except BaseException:
+            for waiting in group:
+                _fail(waiting, EtcdUnavailable(outcome_unknown=True))
+            raise
+        else:
+            for waiting, result in zip(group, results, strict=True):
+                if not waiting.answer.done():
+                    waiting.answer.set_result(result)
+
+
+def _fail(waiting: _Waiting, error: EtcdError) -> None:
+    if not waiting.answer.done():
+        waiting.answer.set_exception(error)
+        waiting.answer.exception()  # that nobody is left to hear it is no fault

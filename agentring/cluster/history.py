@@ -1,0 +1,112 @@
+"""Whether etcd's data are still those that this process began with.
+
+Guarantees: once this process has seen a revision, no answer from before it counts; once it knows the cluster's uuid
+and generation, no other cluster's data count. Where they are lost, restored from an older state or replaced, it fails
+closed: reads and transactions raise EtcdHistoryBroken (so nothing is claimed, joined or routed by them) until the
+record `meta` has a higher generation, which makes every later epoch higher than all before. Only an operator raises it
+(agentring/cluster/new_generation.py).
+
+The race it prevents: a wiped etcd counts from 1 again, so a node could claim a session under an epoch that is lower
+than one which has already written. Does not guarantee to notice a restored etcd that has overtaken what this process
+had seen before it was asked again; the store's compare of epochs stands behind it.
+
+One for a process: membership asks `check` whenever it begins or resumes a watch, a node before each join.
+"""
+
+import uuid
+
+import structlog
+
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_errors import EtcdHistoryBroken
+from agentring.cluster.etcd_types import Compare, Get, KeyValue, Put
+from agentring.cluster.keys import Keys
+from agentring.cluster.records import RECORD_VERSION, UnreadableRecord, decode_meta, encode
+from agentring.ids import Revision
+from agentring.v1 import cluster_pb2
+
+_log = structlog.get_logger()
+
+
+class ClusterHistory:
+    """What this process knows of the cluster's life."""
+
+    def __init__(self, etcd: EtcdClient, keys: Keys) -> None:
+        """Knows nothing before `begin`; until then only revisions are watched over."""
+        self._etcd = etcd
+        self._keys = keys
+        self._meta: cluster_pb2.ClusterMeta | None = None
+        self._meta_revision = Revision(0)
+
+    @property
+    def broken(self) -> bool:
+        """Whether etcd's data are not believed."""
+        return self._etcd.history_broken
+
+    @property
+    def generation(self) -> int:
+        """The generation of the cluster's record; 0 before `begin`."""
+        return self._meta.generation if self._meta is not None else 0
+
+    @property
+    def cluster_uuid(self) -> str:
+        """The uuid of the cluster's record; empty before `begin`."""
+        return self._meta.cluster_uuid if self._meta is not None else ""
+
+    @property
+    def unchanged(self) -> Compare:
+        """Holds in a transaction if the cluster's record is the one that was last checked."""
+        return Compare(self._keys.meta, "mod", self._meta_revision)
+
+    async def begin(self) -> None:
+        """Learns the cluster's record, which is made by whoever comes first; later calls are `check`. Raises
+        EtcdError."""
+        if self._meta is None:
+            await ensure_meta(self._etcd, self._keys)
+        await self.check()
+
+    async def check(self) -> None:
+        """Asks etcd whether its data are still the same. Raises EtcdHistoryBroken if not, EtcdError."""
+        known_revision = self._etcd.newest_revision
+        found = await self._etcd.look(self._keys.meta)
+        kv = found.kvs[0] if found.kvs else None
+        meta = _decoded(kv)
+        known = self._meta
+        if kv is not None and meta is not None and (known is None or meta.generation > known.generation):
+            self._meta, self._meta_revision = meta, kv.mod_revision
+            if known is not None:
+                _log.warning("cluster_generation_changed", generation=meta.generation, before=known.generation)
+                self._etcd.begin_anew(found.revision)
+                return
+            known = meta
+        if self.broken:
+            raise EtcdHistoryBroken
+        if found.revision < known_revision or (known is not None and meta != known):
+            self._etcd.distrust()
+            _log.error(
+                "etcd_history_broken",
+                generation=self.generation,
+                cluster_uuid=self.cluster_uuid,
+                revision=known_revision,
+                found_revision=found.revision,
+                found_cluster_uuid=meta.cluster_uuid if meta is not None else "",
+            )
+            raise EtcdHistoryBroken
+
+
+async def ensure_meta(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
+    """The cluster's meta record, made by whoever comes first. Raises EtcdError."""
+    fresh = cluster_pb2.ClusterMeta(v=RECORD_VERSION, generation=1, cluster_uuid=str(uuid.uuid4()))
+    result = await etcd.txn([Compare(keys.meta, "create", 0)], [Put(keys.meta, encode(fresh), 0)], [Get(keys.meta)])
+    if result.succeeded:
+        return fresh
+    (existing,) = result.gets
+    assert existing is not None  # the compare failed because it is there, in the same transaction
+    return decode_meta(existing.value)
+
+
+def _decoded(kv: KeyValue | None) -> cluster_pb2.ClusterMeta | None:
+    try:
+        return decode_meta(kv.value) if kv is not None else None
+    except UnreadableRecord:
+        return None

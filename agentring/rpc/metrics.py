@@ -1,0 +1,21 @@
+"""Serves a process's metrics for Prometheus, over HTTP on an address of its own, by a thread.
+
+The collector is asked from that thread while the event loop goes on: it reads numbers and copies, nothing that can
+change under it. Called by the router's and the node's app.
+"""
+
+from prometheus_client import CollectorRegistry, start_http_server
+from prometheus_client.registry import Collector
+
+from agentring.rpc.server import CannotListen
+
+
+def serve(metrics: Collector, address: str) -> None:
+    """Serves them on host:port until the process ends. Raises CannotListen."""
+    registry = CollectorRegistry()
+    registry.register(metrics)
+    host, _, port = address.rpartition(":")
+    try:
+        start_http_server(int(port), host.strip("[]"), registry)
+    except OSError:
+        raise CannotListen(address) from None

@@ -1,0 +1,137 @@
+"""Group commit: who shares a transaction, and who is told what."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from agent_node.store.group_commit import GroupCommit, Outcome, Work, work_off
+from agentring.errors import StaleEpoch, StoreUnavailable
+
+TIMEOUT_S = 5.0
+
+
+class Database:
+    """A list; a transaction is undone if it breaks."""
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        self.groups: list[int] = []
+        """How many works each transaction that was tried had."""
+        self.failure: Exception | None = None
+        self.begun, self.go = threading.Event(), threading.Event()
+        self.go.set()
+
+    def commit(self, works: Sequence[Work[list[int]]]) -> list[Outcome]:
+        self.groups.append(len(works))
+        self.begun.set()
+        self.go.wait()
+        if self.failure is not None:
+            raise self.failure
+        before = list(self.rows)
+        try:
+            return work_off(self.rows, works)
+        except BaseException:
+            self.rows[:] = before
+            raise
+
+
+@pytest.fixture
+def database() -> Database:
+    return Database()
+
+
+@pytest.fixture
+async def writer(database: Database) -> AsyncIterator[GroupCommit[list[int]]]:
+    group_commit: GroupCommit[list[int]] = GroupCommit(database.commit, TIMEOUT_S)
+    yield group_commit
+    database.go.set()
+    await group_commit.close()
+
+
+def add(number: int) -> Work[list[int]]:
+    def work(rows: list[int]) -> int:
+        rows.append(number)
+        return number
+
+    return work
+
+
+def refuse(_rows: list[int]) -> None:
+    raise StaleEpoch
+
+
+def break_it(rows: list[int]) -> None:
+    rows.append(-1)
+    raise ValueError("broken")
+
+
+async def gathered(writer: GroupCommit[list[int]], database: Database, *works: Work[list[int]]) -> list[object]:
+    """The works' outcomes, all but the first having come while that was being committed."""
+    database.go.clear()
+    first = asyncio.create_task(writer.transact(works[0]))
+    await asyncio.to_thread(database.begun.wait)
+    rest = [asyncio.create_task(writer.transact(work)) for work in works[1:]]
+    await asyncio.sleep(0)
+    database.go.set()
+    return list(await asyncio.gather(first, *rest, return_exceptions=True))
+
+
+async def test_what_comes_meanwhile_shares_the_next_transaction_in_its_order(
+    writer: GroupCommit[list[int]], database: Database
+) -> None:
+    assert await gathered(writer, database, *(add(number) for number in range(10))) == list(range(10))
+    assert database.groups == [1, 9]
+    assert database.rows == list(range(10))
+
+
+async def test_a_refusal_fails_alone(writer: GroupCommit[list[int]], database: Database) -> None:
+    outcomes = await gathered(writer, database, add(0), add(1), refuse, add(3))
+    assert outcomes[:2] + outcomes[3:] == [0, 1, 3]
+    assert isinstance(outcomes[2], StaleEpoch)
+    assert database.groups == [1, 3]
+
+
+async def test_what_breaks_a_group_is_found_by_trying_each(writer: GroupCommit[list[int]], database: Database) -> None:
+    outcomes = await gathered(writer, database, add(0), add(1), break_it, add(3))
+    assert outcomes[:2] + outcomes[3:] == [0, 1, 3]
+    assert isinstance(outcomes[2], ValueError)
+    assert database.groups == [1, 3, 1, 1, 1]
+    assert database.rows == [0, 1, 3]
+
+
+async def test_an_unusable_database_is_told_to_all_and_tried_once(
+    writer: GroupCommit[list[int]], database: Database
+) -> None:
+    database.failure = StoreUnavailable()
+    outcomes = await gathered(writer, database, add(0), add(1), add(2))
+    assert [type(outcome) for outcome in outcomes] == [StoreUnavailable] * 3
+    assert database.groups == [1, 2]
+    database.failure = None
+    assert await writer.transact(add(4)) == 4
+
+
+async def test_whoever_went_away_before_their_turn_writes_nothing(
+    writer: GroupCommit[list[int]], database: Database
+) -> None:
+    database.go.clear()
+    first = asyncio.create_task(writer.transact(add(0)))
+    await asyncio.to_thread(database.begun.wait)
+    gone = asyncio.create_task(writer.transact(add(1)))
+    await asyncio.sleep(0)
+    gone.cancel()
+    await asyncio.wait([gone])
+    database.go.set()
+    await first
+    assert await writer.transact(add(2)) == 2
+    assert database.rows == [0, 2]
+
+
+async def test_a_wait_has_a_deadline(database: Database) -> None:
+    writer: GroupCommit[list[int]] = GroupCommit(database.commit, 0.02)
+    database.go.clear()
+    with pytest.raises(StoreUnavailable):
+        await writer.transact(add(0))
+    database.go.set()
+    await writer.close()
