@@ -265,8 +265,8 @@ class SessionTurns:
         self._env.audit.write(transition, ref, epoch=epoch, turn=turn.turn_id, commit=commit, **fields)
 
     async def _write_to_end(self, write: Callable[[], Awaitable[int]], audit: Callable[[int], None]) -> None:
-        """As `_write`, for what a turn asks for, which may be cancelled meanwhile: writes still go one at a time, and what
-        was stored is audited at once."""
+        """As `_write`, for what a turn asks for, which may be cancelled meanwhile: writes still go one at a time, and
+        what was stored is audited at once."""
 
         async def to_end() -> None:
             audit(await self._write(write))

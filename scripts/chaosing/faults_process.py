@@ -4,7 +4,7 @@ import asyncio
 import signal
 
 from scripts.chaosing.fault import Fault, Scene
-from scripts.chaosing.world import Host
+from scripts.chaosing.host import Host
 
 RIVAL_JOINS_S = 2.0
 REACHES_S = 5.0
