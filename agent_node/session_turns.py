@@ -138,19 +138,25 @@ class SessionTurns:
         """Stores that a turn runs, then tells of it. Raises as `check`."""
         self.check()
         turn = self._turns[turn_id]
-        commit = self._begun_commit
-        if turn.state != TURN_STATE_RUNNING:
+
+        def audit(commit: int) -> None:
+            self._audit("turn_started", turn, commit, attempt=turn.attempt)
+
+        if turn.state == TURN_STATE_RUNNING:
+            audit(self._begun_commit)
+        else:
             turn = self._turns[turn_id] = replace(turn, state=TURN_STATE_RUNNING)
-            commit = await self._write_to_end(lambda: self._store.start_turn(self._ownership, turn))
-        self._audit("turn_started", turn, commit, attempt=turn.attempt)
+            await self._write_to_end(lambda: self._store.start_turn(self._ownership, turn), audit)
         started = session_pb2.TurnStarted(node_id=self._env.node_id)
         self.log.append(Event(turn_id=turn_id, attempt=turn.attempt, turn_started=started))
         return turn
 
     async def start_tool(self, start: ToolStart) -> None:
         """Stores that a tool is about to be called. Cancellation: it is stored all the same."""
-        commit = await self._write_to_end(lambda: self._store.start_tool(self._ownership, start))
-        self._audit("tool_started", self._turns[start.turn_id], commit, tool=start.name)
+        await self._write_to_end(
+            lambda: self._store.start_tool(self._ownership, start),
+            lambda commit: self._audit("tool_started", self._turns[start.turn_id], commit, tool=start.name),
+        )
 
     async def complete(self, turn_id: str, input_text: str, outcome: Completed) -> None:
         """Stores a turn's outcome and its state, then tells of it."""
@@ -258,10 +264,14 @@ class SessionTurns:
         ref, epoch = self._ownership.ref, self._ownership.epoch
         self._env.audit.write(transition, ref, epoch=epoch, turn=turn.turn_id, commit=commit, **fields)
 
-    async def _write_to_end(self, write: Callable[[], Awaitable[int]]) -> int:
-        """As `_write`, for what a turn asks for, which may be cancelled meanwhile: writes still go one at a time."""
-        commit: int = await self._changes.get(object(), lambda: self._write(write))
-        return commit
+    async def _write_to_end(self, write: Callable[[], Awaitable[int]], audit: Callable[[int], None]) -> None:
+        """As `_write`, for what a turn asks for, which may be cancelled meanwhile: writes still go one at a time, and
+        what was stored is audited at once."""
+
+        async def to_end() -> None:
+            audit(await self._write(write))
+
+        await self._changes.get(object(), to_end)
 
     async def _write(self, write: Callable[[], Awaitable[T]]) -> T:
         async with self._writing:

@@ -18,7 +18,8 @@ from aetcd import rpc
 from grpc import aio
 
 from agentring.cli.embedded_etcd import Version, find_program, parse_version
-from harness.processes import READY_S, Process, free_port
+from harness.processes import READY_S, Process
+from scripts.chaosing.ports import own_port
 
 SAFE: Version = (3, 5, 21)
 """Earlier ones may corrupt their data on kill -9 (3.5.0 to 3.5.2) or lose watch events."""
@@ -42,7 +43,7 @@ class Member:
         self.name = name
         self.directory = directory / name
         self.log = directory / f"{name}.log"
-        self.url, self.peer_url = (f"http://127.0.0.1:{free_port()}" for _ in range(2))
+        self.url, self.peer_url = (f"http://127.0.0.1:{own_port()}" for _ in range(2))
         self.process: Process | None = None
 
 

@@ -9,8 +9,9 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 from scripts.chaosing.evidence import Line
+from scripts.chaosing.host import Host
 from scripts.chaosing.traffic import Traffic
-from scripts.chaosing.world import Host, World
+from scripts.chaosing.world import World
 
 VOLATILE = "memory:"
 """The store that is gone with its node."""
@@ -47,8 +48,11 @@ class Scene:
             self.complaints.append(otherwise)
 
     async def expect_recovery(self, within_s: float = RECOVERS_S) -> None:
-        """Complains unless every client gets an answer to a turn that it sends from now on."""
+        """Complains unless every client gets an answer to a turn that it sends from now on, and every node that runs
+        has joined."""
         self.expect(await self.traffic.until_recovered(within_s), f"not every client was answered within {within_s} s")
+        absent = await self.world.absent(RECOVERS_S)
+        self.expect(not absent, f"{', '.join(absent)} did not join again within {RECOVERS_S} s")
 
     async def expect_fence(self, node: str, after_ns: int, within_s: float, slack_s: float = 2.0) -> Line | None:
         """Complains unless the node fenced itself by so long after a moment; slack_s: how much longer to wait for the

@@ -11,8 +11,8 @@ from agentring.v1 import cluster_pb2, cluster_pb2_grpc
 from scripts.chaosing.checker import ANSWERS
 from scripts.chaosing.evidence import Call
 from scripts.chaosing.fault import VOLATILE, Fault, Scene
+from scripts.chaosing.host import Host
 from scripts.chaosing.traffic import RETRY_S
-from scripts.chaosing.world import Host
 
 CLAIM = b"/sessions/"
 """Stands in every claim of a session and in nothing else that a node sends."""

@@ -4,7 +4,7 @@ import asyncio
 import signal
 
 from scripts.chaosing.fault import Fault, Scene
-from scripts.chaosing.world import Host
+from scripts.chaosing.host import Host
 
 RIVAL_JOINS_S = 2.0
 REACHES_S = 5.0
@@ -117,14 +117,17 @@ async def raise_race(scene: Scene) -> None:
 
 
 async def block(scene: Scene) -> None:
-    """An agent holds the event loop up for two TTLs: the node loses its lease, or is ended by its watchdog."""
+    """An agent holds the event loop up for two TTLs: the node is ended by its watchdog, or notices when it goes on."""
     session_id, victim = await _session_somewhere(scene)
     blocked_ns = scene.world.mark("blocked", victim.name)
     data = {"block_s": 2 * scene.ttl_s}
     router = sorted(scene.world.routers)[0]
-    await scene.traffic.turn("probe", session_id, "blocks", data, router, timeout_s=2 * scene.ttl_s + 1)
-    if victim.running.returncode is None:
-        await scene.expect_fence(victim.name, blocked_ns, 2 * scene.ttl_s + 1.0)
+    turn = asyncio.create_task(
+        scene.traffic.turn("probe", session_id, "blocks", data, router, timeout_s=2 * scene.ttl_s + 1)
+    )
+    stopped = await scene.world.until_fenced_or_ended(victim.name, blocked_ns, 2 * scene.ttl_s + 2)
+    scene.expect(stopped, f"{victim.name} did not stop")
+    await turn
     await scene.world.restart_if_ended(victim.name)
     await scene.expect_recovery()
 

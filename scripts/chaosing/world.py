@@ -10,20 +10,22 @@ import os
 import signal
 import sys
 import uuid
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from harness.cluster import until_sees
-from harness.processes import Process, free_port
+from harness.processes import Process
 from scripts.chaosing.audit_files import AuditFiles, until
 from scripts.chaosing.etcd import Etcd
 from scripts.chaosing.evidence import Mark, now_ns
+from scripts.chaosing.host import LOOPBACK, Host
 from scripts.chaosing.links import Link
 from scripts.chaosing.namespaces import Namespace
+from scripts.chaosing.ports import own_port
 
 ROOT = Path(__file__).parents[2]
 AGENT = "counting"
-LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,66 +47,6 @@ class Plan:
     """The nodes' store, as they take it; empty: an SQLite file of the world's own."""
     node_flags: tuple[str, ...] = ()
     router_flags: tuple[str, ...] = ()
-
-
-@dataclass(slots=True)
-class Host:
-    """A node or a router and its links."""
-
-    name: str
-    port: int
-    etcd_links: list[Link]
-    """One to each member."""
-    namespace: Namespace | None
-    process: Process | None = None
-    link: Link = field(init=False)
-    """How others reach it."""
-
-    @property
-    def address(self) -> str:
-        """Where it listens itself."""
-        return f"{self.namespace.to_routers.their_address if self.namespace else LOOPBACK}:{self.port}"
-
-    @property
-    def running(self) -> Process:
-        """Its process, which may have ended."""
-        assert self.process is not None
-        return self.process
-
-    async def close(self) -> None:
-        """Ends its links, once its process has ended."""
-        for link in (*self.etcd_links, self.link):
-            await link.stop()
-        if self.namespace is not None:
-            self.namespace.close()
-
-    def signal(self, number: signal.Signals) -> None:
-        """Sends it a signal; one that has ended does not mind."""
-        if self.running.returncode is None:
-            self.running.send(number)
-
-    def cut_etcd(self, *, forth: bool = True, back: bool = True) -> None:
-        """Cuts it off from every member of etcd."""
-        if self.namespace is not None:
-            self.namespace.to_etcd.cut(forth=forth, back=back)
-            return
-        for link in self.etcd_links:
-            link.cut(forth=forth, back=back)
-
-    def cut_routers(self) -> None:
-        """Cuts it off from whoever calls it."""
-        if self.namespace is not None:
-            self.namespace.to_routers.cut(forth=True, back=True)
-        else:
-            self.link.cut()
-
-    def mend(self) -> None:
-        """Mends all its links and wires."""
-        if self.namespace is not None:
-            self.namespace.to_etcd.mend()
-            self.namespace.to_routers.mend()
-        for link in (*self.etcd_links, self.link):
-            link.mend()
 
 
 class World:
@@ -172,10 +114,34 @@ class World:
         """Ends a node with a signal; its exit status, once it has."""
         return await asyncio.to_thread(self.nodes[name].running.stop, number)
 
+    async def until_fenced_or_ended(self, name: str, after_ns: int, within_s: float) -> bool:
+        """Returns when the node has fenced itself, or its process has ended, which is marked; False: not in time."""
+        process = self.nodes[name].running
+        try:
+            async with asyncio.timeout(within_s):
+                await until(lambda: bool(process.returncode is not None or self.audit.find("fenced", name, after_ns)))
+        except TimeoutError:
+            return False
+        if process.returncode is not None:
+            self.mark("killed", name)
+        return True
+
+    async def absent(self, within_s: float) -> list[str]:
+        """Waits until every node that runs has joined; those that have not in time."""
+
+        def missing() -> list[str]:
+            running = {name for name, node in self.nodes.items() if node.running.returncode is None}
+            last = {line.node: line.event for line in self.audit.lines() if line.event in ("joined", "fenced")}
+            return sorted(name for name in running if last.get(name) != "joined")
+
+        with suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                await until(lambda: not missing())
+        return missing()
+
     async def restart_if_ended(self, name: str) -> None:
         """Starts a node that has ended itself."""
         if self.nodes[name].running.returncode is not None:
-            self.mark("killed", name)
             await self.end_node(name, signal.SIGKILL)
             await self.start_node(name)
 
@@ -194,11 +160,9 @@ class World:
         disarmed."""
         for name in names:
             self.trigger_file(name).write_text(point)
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(within_s):
                 await until(lambda: any(self.is_stopped(name) for name in names))
-        except TimeoutError:
-            pass
         for name in names:
             self.trigger_file(name).unlink(missing_ok=True)
         return next((name for name in names if self.is_stopped(name)), None)
@@ -262,7 +226,7 @@ class World:
         namespace = Namespace() if apart else None
         if namespace is not None:
             await asyncio.to_thread(namespace.open)
-        host = Host(name, free_port(), [Link(url.removeprefix("http://")) for url in self.etcd.urls], namespace)
+        host = Host(name, own_port(), [Link(url.removeprefix("http://")) for url in self.etcd.urls], namespace)
         host.link = Link(host.address)
         try:
             for link in host.etcd_links:

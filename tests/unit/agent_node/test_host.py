@@ -341,10 +341,13 @@ async def test_an_activation_under_way_when_a_drain_begins_gives_its_claim_back(
         node.claims.go.clear()
         opening = asyncio.ensure_future(node.host.open(REF, "held"))
         await node.claims.asked.wait()
-        await node.host.drain(1.0)
+        draining = asyncio.ensure_future(node.host.drain(1.0))
+        await asyncio.sleep(0)
+        assert not draining.done()  # nothing may be claimed once it is over
         node.claims.go.set()
         with pytest.raises(NodeDraining):
             await opening
+        await draining
         assert [claim.ref for claim in node.claims.released] == [REF]
         assert len(node.host) == 0
 

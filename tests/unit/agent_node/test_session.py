@@ -231,6 +231,29 @@ async def test_a_cancel_while_the_outcome_is_being_stored_is_too_late() -> None:
         assert "end_turn" not in store.calls
 
 
+async def test_a_tool_start_that_is_stored_is_audited_although_its_turn_is_cancelled_meanwhile() -> None:
+    called = []
+
+    async def calling(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        await ctx.tool("search", search)
+        yield "found"
+
+    async def search() -> None:
+        called.append("search")
+
+    store = RecordingStore()
+    async with acting(calling, store=store) as actor:
+        held = store.hold("start_tool")
+        await actor.submit("a")
+        await store.reached["start_tool"].wait()
+        cancel = asyncio.ensure_future(actor.session.cancel("a"))
+        await asyncio.sleep(0)
+        held.set()
+        assert (await cancel).state == TURN_STATE_CANCELLED
+        assert ("tool_started", "a") in actor.audit.lines
+    assert called == []
+
+
 async def test_a_turn_cancelled_at_any_moment_ends_once(stage: Stage) -> None:
     """The cancel comes after so many turns of the event loop as it takes from the submit to the end, and beyond."""
     for moment in range(40):
