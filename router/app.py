@@ -23,6 +23,7 @@ from agentring.ids import NodeId
 from agentring.rpc import metrics
 from agentring.rpc.server import Server
 from agentring.v1 import cluster_pb2, session_pb2, task_pb2
+from router.epochs import Epochs
 from router.http2.relay import Http2Relay
 from router.metrics import RouterMetrics
 from router.owner import OwnerLookup, Target
@@ -67,6 +68,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 OwnerLookup(view, settings.owner_cache_size),
                 view,
                 Target(NodeId("router"), own_address),
+                Epochs(settings.owner_cache_size),
                 settings.limits(),
                 settings.node_limits(),
                 shared_port=settings.shared_port,

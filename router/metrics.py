@@ -60,6 +60,7 @@ class RouterMetrics(Collector):
         yield _counter("client_connections_opened", "Clients' connections so far.", stats.client_connections_opened)
         yield _counter("client_connections_refused", "Connections beyond the limit.", stats.client_connections_refused)
         yield _by("reattachments", "Calls that lost their node, by the outcome.", ("outcome",), stats.reattachments)
+        yield _counter("stale_epochs", "Answers under an epoch that is over, refused.", stats.stale_epochs)
         yield _counter("reattaching_seconds", "How long those that were resumed waited.", stats.reattaching_s)
         yield _counter("streams_refused", "Streams beyond the limit of their connection.", stats.streams_refused)
         yield _by(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 import structlog
 
+from agentring import metadata
 from agentring.errors import (
     AgentringError,
     DeadlineExceeded,
@@ -164,6 +165,12 @@ class Call:
 
     def accepted(self, headers: Answer) -> None:
         """The node has taken the call; it is no other's any more."""
+        if not self._way.admits(headers.told.get(metadata.EPOCH, "")):
+            self._carrier.stats.stale_epochs += 1
+            self._way.lost()
+            self._leave_node()
+            self._trouble(SessionMoving())
+            return
         block = headers.passed_on + self._way.taken()
         if self._reattachment is not None:
             self._reattachment.succeeded()

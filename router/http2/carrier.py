@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentring import metadata
 from agentring.cluster.snapshot import MembershipSnapshot
+from router.epochs import Epochs
 from router.http2.budget import Budget
 from router.http2.headers import literal
 from router.http2.limits import Limits
@@ -55,6 +56,8 @@ class Stats:
         """Calls that the router itself ended, by reason."""
         self.reattachments: Counter[str] = Counter()
         """Calls that have lost their node, by how that ended."""
+        self.stale_epochs = 0
+        """Nodes' answers that were refused, because another owner was seen before."""
         self.reattaching_s = 0.0
         """How long those that found another waited, together."""
         self.streams_refused = 0
@@ -78,8 +81,10 @@ class Carrier:
         limits: Limits,
         budget: Budget,
         clock: Clock,
+        epochs: Epochs,
     ) -> None:
         """own_services: where the router's own services are; clock: the event loop. `upstreams` is to be set."""
+        self.epochs = epochs
         self.lookup = lookup
         self.upstreams: Connector
         self.own_services = own_services

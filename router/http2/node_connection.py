@@ -98,6 +98,16 @@ class NodeConnection(Connection):
         if not self.streams:
             self.end(Code.NO_ERROR)
 
+    def leave(self) -> None:
+        """The node has left the cluster, and its claims with it: calls that it has not taken, or that can go on
+        elsewhere, do. It may be frozen and never end them itself."""
+        self.retire()
+        for stream in list(self.streams.values()):
+            if isinstance(stream, NodeStream) and (stream.marked or not stream.taken):
+                call = stream.call
+                stream.reset(Code.CANCEL)
+                call.broken_off(processed=True)
+
     def _settings_acknowledged(self) -> None:
         self._acknowledged = True
         self._check_ready()

@@ -6,6 +6,7 @@ import asyncio
 import ssl
 
 from agentring.errors import RouterStopping
+from router.epochs import Epochs
 from router.http2.budget import Budget
 from router.http2.carrier import Carrier
 from router.http2.limits import Limits
@@ -27,6 +28,7 @@ class Http2Relay:
         lookup: OwnerLookup,
         view: RingView,
         own_services: Target,
+        epochs: Epochs,
         client_limits: Limits,
         node_limits: Limits,
         *,
@@ -43,7 +45,7 @@ class Http2Relay:
         self._flusher = Flusher(loop)
         self.budget = Budget(max_buffered_bytes)
         self._loop = loop
-        self.carrier = Carrier(lookup, view, own_services, client_limits, self.budget, loop)
+        self.carrier = Carrier(lookup, view, own_services, client_limits, self.budget, loop, epochs)
         self.upstreams = Upstreams(
             node_limits,
             self.budget,

@@ -67,14 +67,14 @@ class Upstreams:
         return None
 
     async def retain(self, snapshot: MembershipSnapshot) -> None:
-        """Lets go of nodes that have left; calls to them go on until the node or the connection ends them."""
+        """Lets go of nodes that have left: what can go on elsewhere does."""
         present = {Target(node.node_id, node.address) for node in snapshot.nodes.values()}
         for target, link in list(self._links.items()):
             if target in present or target.address.startswith("unix:") or link.dialling:
                 continue
             del self._links[target]
             for connection in link.connections:
-                connection.retire()
+                connection.leave()
 
     def tick(self, now_s: float) -> None:
         """Once a second."""

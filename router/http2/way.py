@@ -100,6 +100,12 @@ class Way:
         self.target = None
         self.target = self._walk.first()
 
+    def admits(self, epoch: str) -> bool:
+        """Whether a node that took the call under this epoch may still answer for the session."""
+        if self._about is None or not (epoch.isascii() and epoch.isdigit()):
+            return True
+        return self._carrier.epochs.admits(self._about.ref, int(epoch))
+
     def lost(self) -> None:
         """The node that took the call is gone: what was learnt of it holds no more."""
         if self._about is not None:

@@ -13,6 +13,7 @@ from itertools import count
 from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
 from harness.memberships import FixedView, node
+from router.epochs import Epochs
 from router.http2.budget import Budget
 from router.http2.call import Call
 from router.http2.carrier import Carrier
@@ -117,7 +118,7 @@ class Wire:
         self.budget = Budget(max_buffered_bytes)
         self.view = FixedView(*map(node, nodes or ("a",)))
         self.lookup = OwnerLookup(self.view, 100)
-        self.carrier = Carrier(self.lookup, self.view, OWN_SERVICES, self.limits, self.budget, self.clock)
+        self.carrier = Carrier(self.lookup, self.view, OWN_SERVICES, self.limits, self.budget, self.clock, Epochs(100))
         self.upstreams = FakeUpstreams(self)
         self.carrier.upstreams = self.upstreams
         self.node_settings = node_settings or {}

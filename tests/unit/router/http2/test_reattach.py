@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from agentring.ids import parse_session
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, RUN_TASK, marked, message, opening, request
 from harness.http2_peers import ClientPeer, NodePeer
@@ -290,6 +291,57 @@ def test_the_budget_ends_a_call_that_waits_for_its_owner_with_too_much() -> None
     wire.settle()
     assert client.streams[stream_id].status == "8"
     wire.upstreams.let_go("a", connected=True)
+    wire.close()
+
+
+@pytest.mark.parametrize("path", [CONVERSE, "/acme.Shop/Buy"])
+def test_a_node_with_an_older_epoch_than_was_seen_may_not_answer(path: str) -> None:
+    wire = Wire("a", "b", limits=Limits())
+    client, _, _ = attached(wire)
+    assert wire.carrier.epochs.admits(parse_session("", "s"), 8)  # another owner answered another call
+    stream_id = client.open(path)
+    client.send(stream_id, OPEN)
+    wire.settle()
+    stale = wire.node(wire.upstreams.asked[-1])
+    at_node = stale.latest
+    stale.accept(at_node)
+    wire.settle()
+    assert stale.streams[at_node].reset == Code.CANCEL
+    assert wire.carrier.stats.stale_epochs == 1
+    if path == CONVERSE:
+        assert not client.streams[stream_id].headers
+        wire.clock.advance(0.1)
+        wire.settle()
+        assert wire.node(wire.upstreams.asked[-1]).latest > at_node
+    else:
+        assert client.streams[stream_id].sentence == "the session or task is moving to another node"
+    client.lose()
+    wire.close()
+
+
+def test_a_node_that_has_left_keeps_no_call_that_can_go_on_elsewhere() -> None:
+    """It may be frozen: then nobody else would end them."""
+    wire = Wire("a", "b", limits=Limits())
+    client, attached_id, node = attached(wire)
+    foreign_id = client.open("/acme.Shop/Buy")
+    client.send(foreign_id, OPEN)
+    wire.settle()
+    node.accept(node.latest)
+    asking_id = client.open()
+    client.send(asking_id, OPEN)
+    wire.settle()
+    assert wire.upstreams.asked == [node.name] * 3
+    wire.nodes[node.name].remove(node)
+    node.connection.leave()
+    again, _ = next_owner(wire)
+    assert len(again.streams) == 2
+    for at_node in list(again.streams):
+        again.accept(at_node)
+        again.finish(at_node)
+    wire.settle()
+    assert [client.streams[each].status for each in (attached_id, asking_id, foreign_id)] == ["0", "0", None]
+    client.lose()
+    node.lose()
     wire.close()
 
 
