@@ -5,7 +5,7 @@ NotOwner, also where this node would refuse a new one; after `drop_all` no sessi
 anything. Called by the session service; owned by the incarnation."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -48,8 +48,11 @@ class Host:
         settings: NodeSettings,
         slots: asyncio.Semaphore,
         tasks: asyncio.TaskGroup,
+        takes_new: Callable[[int], bool],
     ) -> None:
-        """slots: the node's places for running turns; tasks: owns the sessions' runners."""
+        """slots: the node's places for running turns; tasks: owns the sessions' runners; takes_new: whether the node,
+        having so many sessions, takes another."""
+        self._takes_new = takes_new
         self._env = env
         self._claims = claims
         self._store = store
@@ -214,7 +217,7 @@ class Host:
             return AgentRequired()
         if agent_name not in self._agents:
             return AgentNotFound(agent_name)
-        if len(self._sessions) + len(self._activations) >= self._settings.max_sessions:
+        if not self._takes_new(len(self._sessions) + len(self._activations)):
             return NodeOverloaded()
         return None
 

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import structlog
 
+from agent_node.admission import BoundedLoad
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.drain import Drain
@@ -54,10 +55,11 @@ class Incarnation:
         audit: AuditLog,
         settings: NodeSettings,
         durable: Store | None,
+        load: BoundedLoad,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """durable: where sessions are kept; None: in this incarnation's memory. tasks: owns whatever runs here; it must
-        end with the incarnation."""
+        """load: how many sessions it takes. durable: where sessions are kept; None: in this incarnation's memory.
+        tasks: owns whatever runs here; it must end with the incarnation."""
         self.registration = registration
         limits = TurnLimits(
             settings.turn_timeout_s, settings.max_text_bytes, settings.max_state_bytes, settings.max_history_turns
@@ -67,7 +69,8 @@ class Incarnation:
         store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
         self._durable = durable
         self._settings = settings
-        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks)
+        self.load = load
+        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, load.takes_new)
         self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
         self._claims = claims
         self._clock = clock
@@ -219,7 +222,15 @@ class Incarnations:
         async with asyncio.TaskGroup() as tasks:
             claims = Claims(self._etcd, self._keys, registration, tasks, timeout_s=self._settings.etcd_timeout_s)
             incarnation = Incarnation(
-                registration, claims, self._agents, self._clock, self._audit, self._settings, self._durable, tasks
+                registration,
+                claims,
+                self._agents,
+                self._clock,
+                self._audit,
+                self._settings,
+                self._durable,
+                self._load(registration),
+                tasks,
             )
             background = [
                 tasks.create_task(registration.lease.keep()),
@@ -227,6 +238,7 @@ class Incarnations:
                 tasks.create_task(self._watch_history(registration)),
                 tasks.create_task(incarnation.sweep()),
                 tasks.create_task(incarnation.sweep_claims()),
+                tasks.create_task(incarnation.load.count(incarnation.host)),
                 tasks.create_task(incarnation.tend_store()),
             ]
             self._audit.incarnation = registration.incarnation
@@ -248,6 +260,17 @@ class Incarnations:
                 await registration.lease.revoke_quietly()
             for task in background:
                 task.cancel()
+
+    def _load(self, registration: Registration) -> BoundedLoad:
+        return BoundedLoad(
+            self._etcd,
+            self._keys,
+            self._clock,
+            self._membership,
+            registration.identity.node_id,
+            load_factor=self._settings.load_factor,
+            max_sessions=self._settings.max_sessions,
+        )
 
     async def _until_over(self, registration: Registration, tasks: asyncio.TaskGroup) -> FenceReason | None:
         fenced = tasks.create_task(registration.lease.fenced())

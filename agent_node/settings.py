@@ -49,6 +49,12 @@ class NodeSettings(ProcessSettings):
     )
     idle_timeout_s: float = Field(900.0, gt=0, description="how long a session is idle before it is passivated")
     tombstone_s: float = Field(3_600.0, ge=0, description="how long a closed session's id rests")
+    load_factor: float = Field(
+        0.0,
+        ge=0,
+        le=10,
+        description="refuse new sessions beyond this times the node's weighted share of all sessions, 1.25 say; 0: off",
+    )
     max_sessions: int = Field(100_000, ge=1, description="sessions on this node")
     max_running_turns: int = Field(1_000, ge=1, description="turns and task runs at the same time")
     mailbox_size: int = Field(64, ge=1, description="turns that may wait in a session")

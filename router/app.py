@@ -50,7 +50,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             membership = Membership(etcd, keys, clock)
             await membership.history.begin()
             board = ConditionBoard()
-            view = RingView(membership)
+            view = RingView(membership, clock)
             own_address = f"unix:{Path(socket_dir) / 'services.sock'}"
             own_services = Server(
                 own_address,

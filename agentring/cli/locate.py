@@ -1,5 +1,6 @@
 """`agentring locate SESSION`: which node owns a session, or would, and why."""
 
+from datetime import UTC
 from typing import Annotated
 
 import typer
@@ -39,6 +40,8 @@ def render(session: str, found: LocateSessionResponse) -> Group:
     """The owner, the reason, and the candidates in the ring's order."""
     if found.node_id:
         owner = f"{session} is on {found.node_id} at {found.address}, epoch {found.epoch}"
+        if found.claim_time.seconds:
+            owner += found.claim_time.ToDatetime(UTC).strftime(", since %Y-%m-%d %H:%M:%S UTC")
     else:
         owner = f"{session} has no owner"
     place = f"candidates from ring position {found.ring_position:016x} on, revision {found.ring_revision}:"

@@ -16,10 +16,11 @@ task runs; `read_owner` also by the router's LocateSession.
 """
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError, EtcdNoSpace
@@ -60,6 +61,8 @@ class Owner:
     address: str
     incarnation: Incarnation
     epoch: Epoch
+    claimed_s: int = field(compare=False, default=0)
+    """Wall clock, for people; 0: not known."""
 
 
 class Claims:
@@ -87,15 +90,8 @@ class Claims:
         none. What is on its way for longer than it takes to sweep twice has failed."""
         self._keys = keys
         self._registration = registration
-        identity = registration.identity
-        self._value = encode(
-            cluster_pb2.ClaimRecord(
-                v=RECORD_VERSION,
-                node_id=identity.node_id,
-                address=identity.address,
-                incarnation=registration.incarnation,
-            )
-        )
+        self._value = b""
+        self._value_of_s = 0
 
     async def claim(self, ref: SessionRef | TaskRef) -> Claim:
         """Makes this node the owner.
@@ -113,7 +109,7 @@ class Claims:
                 unclaimed = Compare(key, "create", 0) if compare == "create" else Compare(key, "mod", seen)
                 txn = Txn(
                     (unclaimed, Compare(self._registration.key, "create", self._registration.incarnation)),
-                    (Put(key, self._value, self._registration.lease.lease_id),),
+                    (Put(key, self._record(), self._registration.lease.lease_id),),
                     (Get(key), Get(self._registration.key)),
                 )
                 try:
@@ -184,6 +180,21 @@ class Claims:
             result = await self._releasing.commit(key, Txn((Compare(key, "mod", revision),), (Delete(key),)))
         return result.succeeded
 
+    def _record(self) -> bytes:
+        """The value of a claim that is made now."""
+        now_s = int(time.time())
+        if now_s != self._value_of_s:
+            identity = self._registration.identity
+            record = cluster_pb2.ClaimRecord(
+                v=RECORD_VERSION,
+                node_id=identity.node_id,
+                address=identity.address,
+                incarnation=self._registration.incarnation,
+            )
+            record.claim_time.FromSeconds(now_s)
+            self._value, self._value_of_s = encode(record), now_s
+        return self._value
+
     @contextmanager
     def _working_on(self, ref: SessionRef | TaskRef) -> Iterator[None]:
         """While a claim or release of a key is under way; what ends without an answer is remembered."""
@@ -236,4 +247,5 @@ def _owner(held: KeyValue, generation: int) -> Owner:
         record.address,
         Incarnation(record.incarnation),
         epoch_of(generation, held.mod_revision),
+        record.claim_time.ToSeconds(),
     )

@@ -106,6 +106,11 @@ class EtcdClient:
         self._check_order(known, response)
         return range_result_of(response)
 
+    async def count(self, prefix: str) -> int:
+        """How many keys there are under a prefix; none of them travels. Raises EtcdError."""
+        request = rpc.RangeRequest(key=prefix.encode(), range_end=prefix_end(prefix), count_only=True)
+        return int((await self._read(request)).count)
+
     async def get(self, key: str) -> KeyValue | None:
         """One key, linearizable. Raises EtcdError."""
         known = self._newest_revision

@@ -35,10 +35,15 @@ class Keys:
         """The inverse of `node`."""
         return NodeId(unquote(key.removeprefix(self.nodes)))
 
+    @property
+    def sessions(self) -> str:
+        """The prefix of all sessions' ClaimRecords."""
+        return f"{self.root}sessions/"
+
     def claim(self, ref: SessionRef | TaskRef) -> str:
         """The ClaimRecord of a session or task; nobody watches it."""
         if isinstance(ref, SessionRef):
-            return f"{self.root}sessions/{_part(ref.tenant)}/{_part(ref.session_id)}"
+            return f"{self.sessions}{_part(ref.tenant)}/{_part(ref.session_id)}"
         return f"{self.root}tasks/{_part(ref.tenant)}/{_part(ref.task_key)}"
 
 

@@ -6,6 +6,7 @@ The cluster itself: its nodes, the ring, who owns what; and the messages whose J
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
@@ -143,6 +144,7 @@ class ClaimRecord(_message.Message):
     NODE_ID_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    CLAIM_TIME_FIELD_NUMBER: _builtins.int
     v: _builtins.int
     """Version of this record's meaning: 1."""
     node_id: _builtins.str
@@ -151,6 +153,10 @@ class ClaimRecord(_message.Message):
     """Where it serves, `host:port`."""
     incarnation: _builtins.int
     """The owner's incarnation: the create-revision of its node key."""
+    @_builtins.property
+    def claim_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was claimed, by the owner's wall clock, to the second. For people: nothing is decided by it."""
+
     def __init__(
         self,
         *,
@@ -158,10 +164,11 @@ class ClaimRecord(_message.Message):
         node_id: _builtins.str = ...,
         address: _builtins.str = ...,
         incarnation: _builtins.int = ...,
+        claim_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "incarnation", b"incarnation", "node_id", b"node_id", "v", b"v"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "claim_time", b"claim_time", "incarnation", b"incarnation", "node_id", b"node_id", "v", b"v"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -443,6 +450,7 @@ class LocateSessionResponse(_message.Message):
     RING_REVISION_FIELD_NUMBER: _builtins.int
     CANDIDATES_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
+    CLAIM_TIME_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Its owner now; empty: none, it would be made on the first accepted candidate."""
     address: _builtins.str
@@ -459,7 +467,11 @@ class LocateSessionResponse(_message.Message):
     """One sentence for people."""
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
-        """The nodes in the ring's order from that place on."""
+        """The nodes in the ring's order from that place on, then those that are not on it."""
+
+    @_builtins.property
+    def claim_time(self) -> _timestamp_pb2.Timestamp:
+        """When the owner claimed it, by the owner's wall clock, to the second."""
 
     def __init__(
         self,
@@ -472,10 +484,11 @@ class LocateSessionResponse(_message.Message):
         ring_revision: _builtins.int = ...,
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
         why: _builtins.str = ...,
+        claim_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "candidates", b"candidates", "epoch", b"epoch", "incarnation", b"incarnation", "node_id", b"node_id", "ring_position", b"ring_position", "ring_revision", b"ring_revision", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "candidates", b"candidates", "claim_time", b"claim_time", "epoch", b"epoch", "incarnation", b"incarnation", "node_id", b"node_id", "ring_position", b"ring_position", "ring_revision", b"ring_revision", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -101,10 +101,16 @@ class ClusterService:
             if not hosts:
                 reason = f"does not host {agent}"
             response.candidates.add(node_id=node.node_id, accepted=hosts, reason=reason)
+        listed = {candidate.node_id for candidate in response.candidates}
+        for node_id, node in sorted(self._view.snapshot.nodes.items()):
+            if node_id not in listed:
+                reason = "comes and goes: it must stay first" if node.active else "drains"
+                response.candidates.add(node_id=node_id, accepted=False, reason=reason)
         proposed = next((candidate.node_id for candidate in response.candidates if candidate.accepted), None)
         if owner is not None:
             response.node_id, response.address = owner.node_id, owner.address
             response.epoch, response.incarnation = owner.epoch, owner.incarnation
+            response.claim_time.FromSeconds(owner.claimed_s)
             response.why = f"{owner.node_id} holds the claim" + (
                 ""
                 if owner.node_id == proposed

@@ -42,7 +42,7 @@ async def _router(etcd_url: str) -> AsyncIterator[RingView]:
     """As much of a router as follows the membership."""
     async with EtcdClient([etcd_url]) as etcd, asyncio.TaskGroup() as tasks:
         membership = Membership(etcd, _KEYS, BootClock())
-        view = RingView(membership)
+        view = RingView(membership, BootClock())
         running = [tasks.create_task(membership.run()), tasks.create_task(view.run())]
         await view.synced.wait()
         yield view

@@ -40,7 +40,7 @@ async def test_a_person_speaks_with_an_agent_and_looks_at_the_cluster(tmp_path: 
         assert {one["node_id"] for one in found["candidates"]} == {"n1", "n2"}
         status, out, err = await agentring("locate", "ada", "--router", up.cluster["router"][1])
         assert (status, err) == (0, "")
-        assert out.startswith(f"ada is on {found['node_id']} at {found['address']}, epoch {found['epoch']}\n")
+        assert out.startswith(f"ada is on {found['node_id']} at {found['address']}, epoch {found['epoch']}, since 2")
 
         # The ring, by both routers alike.
         rings = []

@@ -67,6 +67,7 @@ class Node:
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path, **settings}),
             asyncio.Semaphore(10),
             tasks,
+            lambda sessions: sessions < settings.get("max_sessions", 100),
         )
 
     async def unusual(self, _ctx: TurnContext) -> AsyncIterator[AgentEvent]:
