@@ -62,7 +62,11 @@ class Incarnation:
         tasks: owns whatever runs here; it must end with the incarnation."""
         self.registration = registration
         limits = TurnLimits(
-            settings.turn_timeout_s, settings.max_text_bytes, settings.max_state_bytes, settings.max_history_turns
+            settings.turn_timeout_s,
+            settings.max_text_bytes,
+            settings.max_state_bytes,
+            settings.max_history_turns,
+            settings.max_turn_attempts,
         )
         env = RunEnvironment(registration.identity.node_id, registration.lease, audit, limits, registration.incarnation)
         slots = asyncio.Semaphore(settings.max_running_turns)

@@ -62,6 +62,9 @@ class NodeSettings(ProcessSettings):
     max_log_bytes: int = Field(2 * MiB, ge=64 << 10, description="events of one session or task kept in memory")
     max_text_bytes: int = Field(1 * MiB, ge=1, description="words of one turn or task run")
     max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")
+    max_turn_attempts: int = Field(
+        10, ge=1, description="how often a turn is run that its nodes' ends cut off; then it has failed"
+    )
     max_history_turns: int = Field(100, ge=0, description="completed turns that an agent sees")
 
     @model_validator(mode="after")
