@@ -12,7 +12,6 @@ from scripts.chaosing.fault import VOLATILE
 from scripts.chaosing.run import FAULTS, run_fault
 from scripts.chaosing.world import Plan
 
-_TTL_S = 2
 _LONG_STEPS = 60
 """Turns that are still under way when their node goes on."""
 
@@ -44,7 +43,7 @@ CONTROLS = {
 
 async def run_control(control: Control, etcd: Path) -> list[Violation]:
     """The violations that the checker found."""
-    plan = Plan(etcd, ttl_s=_TTL_S, nodes=2, routers=1, store=control.store)
+    plan = Plan(etcd, nodes=2, routers=1, store=control.store)
     fault = replace(FAULTS[control.fault], steps=_LONG_STEPS)
     if control.of_routers:
         plan = replace(plan, alter_routers=(control.mutation,))

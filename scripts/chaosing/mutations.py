@@ -52,13 +52,12 @@ def extend_late(trigger: Path) -> None:
     """A renewal extends the lease from when its answer came, however late that is."""
     in_renewal(trigger)
 
+    original: Any = Lease._renew
+
     async def renew(self: Any) -> None:
-        self._sent_at_s = self._clock.now_s()
-        try:
-            await self._etcd.keep_alive(self.lease_id, timeout_s=self._ttl_s / RENEWAL_DEADLINES_PER_TTL)
-        except EtcdError:
-            return
-        self._fence_at_s = self._clock.now_s() + self._ttl_s - self._margin_s
+        await original(self)
+        if not self.failing and self.reason is None:
+            self._fence_at_s = self._clock.now_s() + self._ttl_s - self.margin_s
 
     replace(Lease, "_renew", renew)
 
