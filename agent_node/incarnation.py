@@ -25,7 +25,7 @@ from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.membership import Membership
@@ -185,13 +185,21 @@ class Incarnations:
                 await self._unless_stopping(self._clock.sleep(wait_s))
                 wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
                 continue
-            if registration is not None:
+            if registration is None:
+                continue
+            joined_s = self._clock.now_s()
+            await self._live(registration, joined)
+            if self._clock.now_s() - joined_s > _LONGEST_REJOIN_S:
                 wait_s = _FIRST_REJOIN_S
-                await self._live(registration, joined)
+            else:  # whatever ends it at once may do so again and again
+                await self._unless_stopping(self._clock.sleep(wait_s))
+                wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
         self.drain.done.set()
 
     async def _join(self, identity: NodeIdentity) -> Registration:
         await self._membership.history.begin()
+        if self._membership.closed.is_set():
+            raise EtcdHistoryBroken  # it opens in a moment, if an operator has begun a new generation
         await self._enter_generation()
         return await join(
             self._etcd,

@@ -45,7 +45,7 @@ _CHANNEL_OPTIONS = (
     ("grpc.keepalive_timeout_ms", 3_000),
     ("grpc.keepalive_permit_without_calls", 0),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.max_reconnect_backoff_ms", 300),
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.enable_http_proxy", 0),
     ("grpc.use_local_subchannel_pool", 1),
@@ -203,7 +203,7 @@ class EtcdClient:
         """Changes under a prefix from a revision on, each response as one batch, until cancelled or broken.
 
         Raises EtcdCompacted where from_revision is compacted, EtcdSilent where not even a progress notification comes,
-        EtcdError where the stream breaks.
+        EtcdHistoryBroken soon after any call was found to go back in time, EtcdError where the stream breaks.
         """
         index = self._current
         call = rpc.WatchStub(self._channels[index]).Watch(metadata=_HAS_LEADER)
@@ -213,6 +213,8 @@ class EtcdClient:
         try:
             await call.write(rpc.WatchRequest(create_request=create))
             while (response := await self._next_response(call)) is not aio.EOF:
+                if self._history_broken:  # somebody else's read or transaction found out
+                    raise EtcdHistoryBroken
                 if response.canceled:
                     raise EtcdCompacted if response.compact_revision else EtcdError(outcome_unknown=False)
                 if response.events:

@@ -37,6 +37,8 @@ class ClusterHistory:
         self._keys = keys
         self._meta: cluster_pb2.ClusterMeta | None = None
         self._meta_revision = Revision(0)
+        self._told = False
+        """Whether it was logged that the history is broken."""
 
     @property
     def broken(self) -> bool:
@@ -77,21 +79,27 @@ class ClusterHistory:
             if known is not None:
                 _log.warning("cluster_generation_changed", generation=meta.generation, before=known.generation)
                 self._etcd.begin_anew(found.revision)
+                self._told = False
                 return
             known = meta
-        if self.broken:
-            raise EtcdHistoryBroken
-        if found.revision < known_revision or (known is not None and meta != known):
+        if self.broken or found.revision < known_revision or (known is not None and meta != known):
             self._etcd.distrust()
-            _log.error(
-                "etcd_history_broken",
-                generation=self.generation,
-                cluster_uuid=self.cluster_uuid,
-                revision=known_revision,
-                found_revision=found.revision,
-                found_cluster_uuid=meta.cluster_uuid if meta is not None else "",
-            )
+            self._tell(known_revision, found.revision, meta)
             raise EtcdHistoryBroken
+
+    def _tell(self, known: Revision, found: Revision, meta: cluster_pb2.ClusterMeta | None) -> None:
+        """Logs once what an operator needs for a new generation, whoever noticed first."""
+        if self._told:
+            return
+        self._told = True
+        _log.error(
+            "etcd_history_broken",
+            generation=self.generation,
+            cluster_uuid=self.cluster_uuid,
+            revision=known,
+            found_revision=found,
+            found_cluster_uuid=meta.cluster_uuid if meta is not None else "",
+        )
 
 
 async def ensure_meta(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
