@@ -30,7 +30,7 @@ class NodeSettings(ProcessSettings):
     )
     store_timeout_s: float = Field(5.0, gt=0, le=60, description="deadline of one transaction of the store")
     weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
-    label: Words = Field((), description="key=value, free for operators")
+    label: Words = Field((), description="key=value; calls can ask for nodes that have them")
     metrics_listen: HostPort | None = Field(None, description="host:port for Prometheus")
     audit_log: Path | None = Field(None, description="file that every state transition is appended to")
 
