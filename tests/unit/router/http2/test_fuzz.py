@@ -9,7 +9,7 @@ from harness.http2_broken import CLIENTS, NODES, run_broken_client, run_broken_n
 from harness.http2_model import MODELS, run_model
 
 _SHORT = settings(
-    max_examples=200,
+    max_examples=70,
     derandomize=True,
     database=None,
     phases=[Phase.generate],

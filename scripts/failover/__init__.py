@@ -1,0 +1,1 @@
+"""How soon the sessions of a killed node answer again."""
