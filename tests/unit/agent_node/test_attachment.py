@@ -3,6 +3,7 @@
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 
 import pytest
 
@@ -158,7 +159,8 @@ async def test_an_acknowledgement_travels_with_an_event(log: EventLog) -> None:
 
 async def test_an_acknowledgement_is_not_put_off_by_more_of_them(log: EventLog, ticking: Ticking) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        ticking(lambda: attachment.ack(attachment.acked_frame + 1))
+        numbers = count(1)
+        ticking(lambda: attachment.ack(next(numbers)))
         began_s = asyncio.get_running_loop().time()
         assert await attachment.next() == []
         assert attachment.acked_frame > 1
