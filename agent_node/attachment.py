@@ -113,8 +113,9 @@ class Attachment:
                     raise self._error
                 if acked:
                     return None
-            else:
-                self._log.check()
+                self.acked_frame = self._acked  # no event will come that it could wait for
+                return []
+            self._log.check()
             try:
                 async with asyncio.timeout_at(heartbeat_due_s if acked else self._ack_due_s):
                     await self._wake.wait()
