@@ -11,7 +11,7 @@ from contextlib import ExitStack
 
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
 from agent_node.data_dir import DataDir, boot_id
-from agent_node.incarnation import Incarnations
+from agent_node.incarnations import Incarnations
 from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
 from agent_node.registry import load_agents

@@ -230,7 +230,10 @@ class Host:
                 session.drop(NodeFenced())
                 return
             error_id = f"{session.claim.epoch:x}"
-            _log.exception("session_failed", error_id=error_id)
+            if isinstance(error, AgentringError):
+                _log.warning("session_failed", reason=error.reason)
+            else:
+                _log.exception("session_failed", error_id=error_id)
             session.drop(_told_of(error, error_id))
             await self._give_up(session)
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agent_node.incarnation import Incarnations
+from agent_node.incarnations import Incarnations
 from agent_node.observed_audit import ObservedAudit
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeFenced

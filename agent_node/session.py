@@ -22,7 +22,7 @@ from agent_node.mailbox import Mailbox, WaitingTurn
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
-from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, run_agent
+from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, attempts_exhausted, run_agent
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,
@@ -306,6 +306,8 @@ class Session:
 
     async def _run_agent(self, waiting: WaitingTurn) -> Completed | Failed:
         turn = await self._turns.start(waiting.turn_id)
+        if turn.attempt > self._env.limits.max_attempts:
+            return attempts_exhausted(turn.attempt)
         given = TurnInput(
             ref=self.ref,
             turn_id=waiting.turn_id,

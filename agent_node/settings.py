@@ -30,7 +30,7 @@ class NodeSettings(ProcessSettings):
     )
     store_timeout_s: float = Field(5.0, gt=0, le=60, description="deadline of one transaction of the store")
     weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
-    label: Words = Field((), description="key=value, free for operators")
+    label: Words = Field((), description="key=value; calls can ask for nodes that have them")
     metrics_listen: HostPort | None = Field(None, description="host:port for Prometheus")
     audit_log: Path | None = Field(None, description="file that every state transition is appended to")
 
@@ -62,6 +62,9 @@ class NodeSettings(ProcessSettings):
     max_log_bytes: int = Field(2 * MiB, ge=64 << 10, description="events of one session or task kept in memory")
     max_text_bytes: int = Field(1 * MiB, ge=1, description="words of one turn or task run")
     max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")
+    max_turn_attempts: int = Field(
+        10, ge=1, description="how often a turn is run that its nodes' ends cut off; then it has failed"
+    )
     max_history_turns: int = Field(100, ge=0, description="completed turns that an agent sees")
 
     @model_validator(mode="after")

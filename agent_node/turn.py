@@ -41,6 +41,8 @@ class TurnLimits:
     max_state_bytes: int
     max_history_turns: int = 100
     """Completed turns of a session that its agent sees."""
+    max_attempts: int = 10
+    """Runs of one turn; one that is cut off so often takes its nodes with it."""
     cancel_grace_s: float = _CANCEL_GRACE_S
     """How long an agent may take to end once it is cancelled or its time is over; then it is let go."""
 
@@ -297,6 +299,13 @@ def _raise_if_cancelled() -> None:
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise asyncio.CancelledError
+
+
+def attempts_exhausted(attempt: int) -> Failed:
+    """The outcome of a turn that was cut off in every run that it was allowed."""
+    error_id = _error_id()
+    _log.error("attempts_exhausted", attempts=attempt - 1, error_id=error_id)
+    return Failed("ATTEMPTS_EXHAUSTED", error_id)
 
 
 def _error_id() -> str:

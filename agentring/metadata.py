@@ -4,6 +4,8 @@ SESSION_ID = "x-session-id"
 AGENT = "x-agent"
 TASK_KEY = "x-task-key"
 TENANT_ID = "x-tenant-id"
+NODE_LABELS = "x-node-labels"
+"""`name=value` pairs, separated by commas: a new session or task is made only on a node that has them all."""
 
 INTERNAL_PREFIX = "x-agentring-"
 """Never accepted from a client."""

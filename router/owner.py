@@ -29,6 +29,8 @@ from agentring.ids import NodeId, SessionRef, TaskRef
 MAX_REDIRECTS = 2
 
 Ref = SessionRef | TaskRef
+Labels = tuple[tuple[str, str], ...]
+"""Names and values."""
 
 
 class View(Protocol):
@@ -60,9 +62,10 @@ class OwnerLookup:
         self._cache_size = cache_size
         self._learnt: OrderedDict[Ref, Target] = OrderedDict()
 
-    def walk(self, ref: Ref, agent: str) -> "Walk":
-        """The way of one call; agent: empty where the caller did not name one. Raises CoordinatorUnavailable."""
-        return Walk(self, ref, self._candidates(ref, agent), self._agent_hosted(agent), agent)
+    def walk(self, ref: Ref, agent: str, labels: Labels = ()) -> "Walk":
+        """The way of one call; agent: empty where the caller did not name one; labels: of the nodes where it may be
+        made. Raises CoordinatorUnavailable."""
+        return Walk(self, ref, self._candidates(ref, agent, labels), self._agent_hosted(agent), agent)
 
     def any_node(self) -> Target:
         """A node for a call that belongs to no session. Raises NoNodes, CoordinatorUnavailable."""
@@ -81,7 +84,7 @@ class OwnerLookup:
         """What was learnt does not hold any more."""
         self._learnt.pop(ref, None)
 
-    def _candidates(self, ref: Ref, agent: str) -> Iterator[Target]:
+    def _candidates(self, ref: Ref, agent: str, labels: Labels) -> Iterator[Target]:
         ring, snapshot = self._view.ring, self._view.snapshot
         learnt = self._learnt.get(ref)
         if learnt is not None:
@@ -91,7 +94,8 @@ class OwnerLookup:
             else:
                 self.forget(ref)
         for node in ring.candidates(ref.ring_key):
-            if not agent or agent in node.agents:
+            fits = all(node.labels.get(name) == value for name, value in labels)
+            if fits and (not agent or agent in node.agents):
                 yield Target(node.node_id, node.address)
 
     def _agent_hosted(self, agent: str) -> bool:

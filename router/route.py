@@ -14,6 +14,7 @@ from agentring import metadata
 from agentring.errors import FirstFrameNotOpen, MalformedRequest, RouteMissing
 from agentring.ids import SessionRef, TaskRef, parse_session, parse_task
 from agentring.v1 import session_pb2, task_pb2
+from router.owner import Labels
 
 _SESSIONS = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
 _TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
@@ -49,6 +50,8 @@ class Route:
 
     ref: SessionRef | TaskRef
     agent: str
+    labels: Labels = ()
+    """What a node must have for it to be made there."""
 
 
 def destination(method: str, headers: Mapping[str, str]) -> Destination:
@@ -65,13 +68,13 @@ def destination(method: str, headers: Mapping[str, str]) -> Destination:
 
 
 def from_headers(method: str, headers: Mapping[str, str]) -> Route | None:
-    """The route if the metadata name it. Raises InvalidSessionId, InvalidTaskKey, InvalidTenantId."""
+    """The route if the metadata name it. Raises InvalidSessionId, InvalidTaskKey, InvalidTenantId, MalformedRequest."""
     tenant, agent = headers.get(metadata.TENANT_ID, ""), headers.get(metadata.AGENT, "")
     if _is_task(method):
         task_key = headers.get(metadata.TASK_KEY)
-        return Route(parse_task(tenant, task_key), agent) if task_key is not None else None
+        return Route(parse_task(tenant, task_key), agent, _labels(headers)) if task_key is not None else None
     session_id = headers.get(metadata.SESSION_ID)
-    return Route(parse_session(tenant, session_id), agent) if session_id is not None else None
+    return Route(parse_session(tenant, session_id), agent, _labels(headers)) if session_id is not None else None
 
 
 def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
@@ -92,7 +95,19 @@ def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
     agent = headers.get(metadata.AGENT, "") or _text(message, 2)
     if not (name := _text(message, 1)):
         raise RouteMissing
-    return Route(parse_task(tenant, name) if _is_task(method) else parse_session(tenant, name), agent)
+    ref = parse_task(tenant, name) if _is_task(method) else parse_session(tenant, name)
+    return Route(ref, agent, _labels(headers))
+
+
+def _labels(headers: Mapping[str, str]) -> Labels:
+    """Raises MalformedRequest."""
+    said = headers.get(metadata.NODE_LABELS)
+    if not said:
+        return ()
+    pairs = [pair.strip().partition("=") for pair in said.split(",")]
+    if not all(name and equals for name, equals, _ in pairs):
+        raise MalformedRequest
+    return tuple((name, value) for name, _, value in pairs)
 
 
 def _is_task(method: str) -> bool:

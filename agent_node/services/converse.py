@@ -13,7 +13,7 @@ import uuid
 from collections.abc import AsyncIterator
 
 from agent_node.attachment import Attachment
-from agent_node.incarnation import Incarnations
+from agent_node.incarnations import Incarnations
 from agent_node.services.place import Place, place_of
 from agent_node.services.route import accept, session_of
 from agent_node.session import Session

@@ -1,6 +1,6 @@
 """NodeService: how the node is, for operators on the spot and for other processes of the cluster."""
 
-from agent_node.incarnation import Incarnations
+from agent_node.incarnations import Incarnations
 from agentring.errors import NodeFenced
 from agentring.rpc.service import Call
 from agentring.v1 import node_pb2

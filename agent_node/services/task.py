@@ -1,7 +1,8 @@
 """TaskService on a node: finds or starts the key's run, says what the call was to it, and streams its story."""
 
 from agent_node.attachment import Attachment
-from agent_node.incarnation import Incarnation, Incarnations
+from agent_node.incarnation import Incarnation
+from agent_node.incarnations import Incarnations
 from agent_node.services.place import place_of
 from agent_node.services.route import accept, task_of
 from agent_node.services.session import stream

@@ -110,7 +110,7 @@ class Claims:
                 txn = Txn(
                     (unclaimed, Compare(self._registration.key, "create", self._registration.incarnation)),
                     (Put(key, self._record(), self._registration.lease.lease_id),),
-                    (Get(key), Get(self._registration.key)),
+                    (Get(key),),
                 )
                 try:
                     result = await self._claiming.commit(key, txn)
@@ -119,8 +119,9 @@ class Claims:
                     raise
                 if result.succeeded:
                     return Claim(ref, epoch_of(self._registration.generation, result.revision), result.revision)
-                held, registered = result.gets
-                if registered is None or int(registered.create_revision) != self._registration.incarnation:
+                (held,) = result.gets
+                if (held.mod_revision if held is not None else 0) == seen:
+                    # The key is as it was compared with, so it is the node's own that is not.
                     self._registration.lease.fence(FenceReason.KEY_GONE)
                     raise NodeFenced
                 if held is None:

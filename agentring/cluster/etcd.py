@@ -27,6 +27,7 @@ from agentring.cluster.etcd_errors import (
     EtcdHistoryBroken,
     EtcdLeaseNotFound,
     EtcdSilent,
+    EtcdUnavailable,
     from_rpc_error,
 )
 from agentring.cluster.etcd_messages import batch_of, key_value_of, prefix_end, range_result_of, txn_request, txn_result
@@ -85,6 +86,8 @@ class EtcdClient:
         self._current = 0
         self._watch_silence_s = watch_silence_s
         self._newest_revision = Revision(0)
+        self._life = 0
+        """Counts how often etcd's data have begun anew."""
         self._history_broken = False
 
     async def __aenter__(self) -> Self:
@@ -101,9 +104,9 @@ class EtcdClient:
     async def range(self, prefix: str) -> RangeResult:
         """All keys under a prefix, at one revision, linearizable. Raises EtcdError."""
         request = rpc.RangeRequest(key=prefix.encode(), range_end=prefix_end(prefix))
-        known = self._newest_revision
+        sent = self._newest_revision, self._life
         response = await self._read(request)
-        self._check_order(known, response)
+        self._check_order(sent, response)
         return range_result_of(response)
 
     async def count(self, prefix: str) -> int:
@@ -113,9 +116,9 @@ class EtcdClient:
 
     async def get(self, key: str) -> KeyValue | None:
         """One key, linearizable. Raises EtcdError."""
-        known = self._newest_revision
+        sent = self._newest_revision, self._life
         response = await self._read(rpc.RangeRequest(key=key.encode()))
-        self._check_order(known, response)
+        self._check_order(sent, response)
         return key_value_of(response.kvs[0]) if response.kvs else None
 
     async def look(self, key: str) -> RangeResult:
@@ -129,6 +132,11 @@ class EtcdClient:
         return self._newest_revision
 
     @property
+    def life(self) -> int:
+        """Changes whenever `begin_anew` was called."""
+        return self._life
+
+    @property
     def history_broken(self) -> bool:
         """Whether reads and transactions raise EtcdHistoryBroken."""
         return self._history_broken
@@ -140,6 +148,7 @@ class EtcdClient:
     def begin_anew(self, revision: Revision) -> None:
         """Trusts etcd again, whose data begin a new life at this revision."""
         self._newest_revision, self._history_broken = revision, False
+        self._life += 1
 
     async def txn(
         self,
@@ -203,7 +212,7 @@ class EtcdClient:
         """Changes under a prefix from a revision on, each response as one batch, until cancelled or broken.
 
         Raises EtcdCompacted where from_revision is compacted, EtcdSilent where not even a progress notification comes,
-        EtcdError where the stream breaks.
+        EtcdHistoryBroken soon after any call was found to go back in time, EtcdError where the stream breaks.
         """
         index = self._current
         call = rpc.WatchStub(self._channels[index]).Watch(metadata=_HAS_LEADER)
@@ -213,6 +222,8 @@ class EtcdClient:
         try:
             await call.write(rpc.WatchRequest(create_request=create))
             while (response := await self._next_response(call)) is not aio.EOF:
+                if self._history_broken:  # somebody else's read or transaction found out
+                    raise EtcdHistoryBroken
                 if response.canceled:
                     raise EtcdCompacted if response.compact_revision else EtcdError(outcome_unknown=False)
                 if response.events:
@@ -246,18 +257,22 @@ class EtcdClient:
                 reading.cancel()
                 await asyncio.wait([reading])
 
-    def _check_order(self, known_when_sent: Revision, response: Any) -> None:
+    def _check_order(self, sent: tuple[Revision, int], response: Any) -> None:
+        """sent: what was known when the request went out, and in which of etcd's lives."""
         revision = Revision(response.header.revision)
-        if revision < known_when_sent:
+        known, life = sent
+        if life != self._life:
+            raise EtcdUnavailable(outcome_unknown=True)  # which life has answered cannot be told
+        if revision < known:
             self._history_broken = True
         if self._history_broken:
             raise EtcdHistoryBroken
         self._newest_revision = max(self._newest_revision, revision)
 
     async def _commit(self, request: Any, timeout_s: float | None) -> Any:
-        known = self._newest_revision
+        sent = self._newest_revision, self._life
         response = await self._unary(lambda channel: rpc.KVStub(channel).Txn, request, timeout_s)
-        self._check_order(known, response)
+        self._check_order(sent, response)
         return response
 
     async def _read(self, request: Any) -> Any:

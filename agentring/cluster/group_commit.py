@@ -6,13 +6,14 @@ once, so two transactions on it keep their order; a group that etcd refuses as a
 it, is sent again one by one; whoever stops waiting ends nobody else's wait. All that a group writes has one revision:
 epochs grow with each claim of a key, but are not different among keys.
 
-Bounded: MAX_WAITING transactions wait at most, each for the two groups' time-outs at most. Called by Claims.
+Bounded: MAX_WAITING transactions wait at most; one is sent within timeout_s or not at all, and answered within another.
+Called by Claims.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError, EtcdUnavailable
@@ -28,7 +29,7 @@ class _Waiting:
     key: str
     txn: Txn
     answer: asyncio.Future[TxnResult]
-    sent: bool = field(default=False)
+    since_s: float
 
 
 class GroupCommit:
@@ -37,7 +38,7 @@ class GroupCommit:
     def __init__(
         self, etcd: EtcdClient, tasks: asyncio.TaskGroup, *, timeout_s: float = 2.0, max_group: int = MAX_GROUP
     ) -> None:
-        """tasks: owns the sending; timeout_s: of one group."""
+        """tasks: owns the sending; timeout_s: of one group; max_group: 1: each goes by itself, and at once."""
         self._etcd = etcd
         self._tasks = tasks
         self._timeout_s = timeout_s
@@ -51,18 +52,18 @@ class GroupCommit:
         Raises EtcdError; its outcome_unknown says whether the transaction may have landed. Cancellation: it may land
         all the same.
         """
+        if self._max_group == 1:
+            (result,) = await self._etcd.txns([txn], timeout_s=self._timeout_s)
+            return result
         if len(self._waiting) >= MAX_WAITING:
             raise EtcdUnavailable
-        waiting = _Waiting(key, txn, asyncio.get_running_loop().create_future())
+        loop = asyncio.get_running_loop()
+        waiting = _Waiting(key, txn, loop.create_future(), loop.time())
         self._waiting.append(waiting)
         if not self._sending:
             self._sending = True
             self._tasks.create_task(self._send_all())
-        try:
-            async with asyncio.timeout(2 * self._timeout_s):
-                return await waiting.answer
-        except TimeoutError:
-            raise EtcdUnavailable(outcome_unknown=waiting.sent) from None
+        return await waiting.answer
 
     async def _send_all(self) -> None:
         try:
@@ -77,11 +78,14 @@ class GroupCommit:
         """The next group; what concerns a key that is in it already stays where it was."""
         group: dict[str, _Waiting] = {}
         left: list[_Waiting] = []
+        too_old_s = asyncio.get_running_loop().time() - self._timeout_s
         while self._waiting and len(group) < self._max_group:
             waiting = self._waiting.popleft()
             if waiting.answer.done():
                 continue  # nobody waits for it any more
-            if waiting.key in group:
+            if waiting.since_s < too_old_s:
+                _fail(waiting, EtcdUnavailable())
+            elif waiting.key in group:
                 left.append(waiting)
             else:
                 group[waiting.key] = waiting
@@ -89,8 +93,6 @@ class GroupCommit:
         return list(group.values())
 
     async def _send(self, group: Sequence[_Waiting]) -> None:
-        for waiting in group:
-            waiting.sent = True
         try:
             async with asyncio.timeout(self._timeout_s):
                 results = await self._etcd.txns([waiting.txn for waiting in group], timeout_s=self._timeout_s)

@@ -69,8 +69,10 @@ class ClusterHistory:
 
     async def check(self) -> None:
         """Asks etcd whether its data are still the same. Raises EtcdHistoryBroken if not, EtcdError."""
-        known_revision = self._etcd.newest_revision
+        known_revision, life = self._etcd.newest_revision, self._etcd.life
         found = await self._etcd.look(self._keys.meta)
+        if life != self._etcd.life:
+            known_revision = Revision(0)  # it was of the life before: somebody else's check came in between
         kv = found.kvs[0] if found.kvs else None
         meta = _decoded(kv)
         known = self._meta

@@ -1,9 +1,13 @@
 """Where things stand in etcd (DESIGN section 5). Components are percent-encoded, so no name can leave its place."""
 
+import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
 from agentring.ids import NodeId, SessionRef, TaskRef
+
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]+", re.ASCII)
+"""What percent-encoding leaves as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,4 +52,6 @@ class Keys:
 
 
 def _part(name: str) -> str:
+    if _PLAIN.fullmatch(name):
+        return name
     return quote(name, safe="")

@@ -59,14 +59,14 @@ class Membership:
 
     @property
     def current(self) -> MembershipSnapshot | None:
-        """The latest snapshot; None before the first one, and while `closed`."""
-        return self._current
+        """The latest snapshot; None before the first one, and while the history is broken, whoever noticed it."""
+        return None if self.history.broken else self._current
 
     async def next(self, after: MembershipSnapshot | None) -> MembershipSnapshot:
         """The current snapshot once it is another than `after`. Cancellation: changes nothing."""
-        while self._current is None or self._current is after:
+        while (current := self.current) is None or current is after:
             await self._changed.wait()
-        return self._current
+        return current
 
     async def run(self) -> None:
         """Follows the membership until cancelled. An etcd that does not answer leaves `current` as it was."""
@@ -89,7 +89,8 @@ class Membership:
     async def _cycle(self) -> None:
         await self.history.check()
         if self._generation != self.history.generation:
-            self._generation, self._applied = self.history.generation, None
+            self._generation = self.history.generation
+            self._current = self._applied = None  # revisions of the old life mean nothing in the new one
         if self._applied is None:
             state = await self._etcd.range(self._keys.nodes)
             self._publish(state.revision, self._readable(state.kvs))

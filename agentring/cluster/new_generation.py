@@ -13,7 +13,7 @@ import uuid
 from dataclasses import dataclass
 
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Compare, Put
+from agentring.cluster.etcd_types import Compare, Get, Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import RECORD_VERSION, decode_meta, encode
 from agentring.v1 import cluster_pb2
@@ -52,16 +52,15 @@ async def begin_new_generation(
         generation=max(above or 0, before.generation if before is not None else 0) + 1,
         cluster_uuid=cluster_uuid or (before.cluster_uuid if before is not None else str(uuid.uuid4())),
     )
-    result = await etcd.txn(
-        [
-            Compare(keys.meta, "mod", found.mod_revision if found is not None else 0),
-            Compare(keys.nodes, "create", 0, prefix=True),
-        ],
-        [Put(keys.meta, encode(meta), 0)],
-    )
-    if not result.succeeded:
-        nodes = (await etcd.range(keys.nodes)).kvs
-        if nodes:
+    seen = Compare(keys.meta, "mod", found.mod_revision if found is not None else 0)
+    nobody = Compare(keys.nodes, "create", 0, prefix=True)
+    while True:
+        result = await etcd.txn([seen, nobody], [Put(keys.meta, encode(meta), 0)], [Get(keys.meta)])
+        if result.succeeded:
+            return meta
+        (now,) = result.gets
+        if (now.mod_revision if now is not None else 0) != seen.revision:
+            raise RecordChanged
+        if nodes := (await etcd.range(keys.nodes)).kvs:
             raise NodesRegistered(tuple(keys.node_id_of(kv.key) for kv in nodes))
-        raise RecordChanged
-    return meta
+        # The last of them left between the two calls.

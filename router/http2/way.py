@@ -113,7 +113,7 @@ class Way:
     def anew(self) -> None:
         """Begins the walk from its start. Raises NoNodes, AgentNotFound, CoordinatorUnavailable."""
         assert self._about is not None
-        self._walk = self._carrier.lookup.walk(self._about.ref, self._about.agent)
+        self._walk = self._carrier.lookup.walk(self._about.ref, self._about.agent, self._about.labels)
         self.target = None
         self.target = self._walk.first()
 

@@ -10,8 +10,10 @@ from agent_node.agent import AgentEvent, Result, TurnContext
 
 async def counting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     """Calls a tool `steps` times, `pace_s` apart, and says so; the result is the number of the session's turns and a
-    name that no other run has. `block_s`: first holds the event loop up for so long, as no agent should."""
-    time.sleep(float(ctx.input_data.get("block_s", 0)))  # noqa: ASYNC251  that is what it is for
+    name that no other run has. `block_s`: first holds the event loop up for so long, as no agent should; only the first
+    attempt does, or it would go from node to node."""
+    if ctx.attempt == 1:
+        time.sleep(float(ctx.input_data.get("block_s", 0)))  # noqa: ASYNC251  that is what it is for
     for step in range(int(ctx.input_data.get("steps", 1))):
         await ctx.tool("step", _step)
         yield f"{step} "

@@ -7,12 +7,11 @@ find: that is what tests/chaos/test_faults.py and scripts/chaos run.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.chaosing.checker import Violation
+from scripts.chaosing.checker import ANSWERS, Violation
 from scripts.chaosing.fault import VOLATILE
 from scripts.chaosing.run import FAULTS, run_fault
 from scripts.chaosing.world import Plan
 
-_TTL_S = 2
 _LONG_STEPS = 60
 """Turns that are still under way when their node goes on."""
 
@@ -22,12 +21,13 @@ class Control:
     """One protection."""
 
     mutation: str
-    """Name of mutations.py."""
+    """Name of mutations.py; of the nodes, unless of_routers."""
     fault: str
     breaks: frozenset[str]
     """Rules that it must be caught by."""
     store: str = ""
     """As Plan.store. An SQL store rejects what a missing fence lets through: that control needs the volatile one."""
+    of_routers: bool = False
 
 
 CONTROLS = {
@@ -35,13 +35,19 @@ CONTROLS = {
     "never extended late": Control("extend-late", "pause-in-renewal", frozenset({"I1"}), VOLATILE),
     "the SQL compare": Control("no-compare", "pause-before-tool", frozenset({"I1"})),
     "raise, then read": Control("read-before-raise", "raise-race", frozenset({"I2"})),
+    "routers drop old epochs": Control(
+        "no-memory-of-epochs", "stale-owner", frozenset({ANSWERS}), VOLATILE, of_routers=True
+    ),
 }
 
 
 async def run_control(control: Control, etcd: Path) -> list[Violation]:
     """The violations that the checker found."""
-    # The fault's own failpoint is part of the mutation.
-    fault = replace(FAULTS[control.fault], alter=(), steps=_LONG_STEPS)
-    plan = Plan(etcd, ttl_s=_TTL_S, nodes=2, routers=1, store=control.store, alter=(control.mutation,))
+    plan = Plan(etcd, nodes=2, routers=1, store=control.store)
+    fault = replace(FAULTS[control.fault], steps=_LONG_STEPS)
+    if control.of_routers:
+        plan = replace(plan, alter_routers=(control.mutation,))
+    else:  # the fault's own failpoint is part of the mutation
+        fault, plan = replace(fault, alter=()), replace(plan, alter=(control.mutation,))
     outcome = await run_fault(fault, plan, seed=1, seconds=1, sessions=8, tasks=0, cycles=1)
     return outcome.violations

@@ -1,4 +1,4 @@
-"""Failpoints: where a node can be made to stand still, and a wall clock that jumps. Put in place by altered_node.py.
+"""Failpoints: where a node can be made to stand still, and a wall clock that jumps. Put in place by altered.py.
 
 A failpoint is armed by the node's trigger file, which holds the name of a point, or nothing for any. The process that
 gets there next removes the file and stops itself (SIGSTOP); whoever made the file lets it go on.

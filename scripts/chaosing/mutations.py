@@ -1,6 +1,6 @@
-"""Mutations: a node with one protection taken away, for the control that the checker then goes red.
+"""Mutations: a node or router with one protection taken away, for the control that the checker then goes red.
 
-The product has no hooks for this: altered_node.py changes its classes before it runs. Where a protection matters only
+The product has no hooks for this: altered.py changes its classes before it runs. Where a protection matters only
 at one moment, its mutation brings the failpoint of that moment along.
 """
 
@@ -18,6 +18,7 @@ from agent_node.store.schema import sessions
 from agent_node.store.sql import SqlStore
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.lease import RENEWAL_DEADLINES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
+from router.epochs import Epochs
 from scripts.chaosing.failpoints import before_write, in_renewal, replace, stop_if_armed
 
 
@@ -51,13 +52,12 @@ def extend_late(trigger: Path) -> None:
     """A renewal extends the lease from when its answer came, however late that is."""
     in_renewal(trigger)
 
+    original: Any = Lease._renew
+
     async def renew(self: Any) -> None:
-        self._sent_at_s = self._clock.now_s()
-        try:
-            await self._etcd.keep_alive(self.lease_id, timeout_s=self._ttl_s / RENEWAL_DEADLINES_PER_TTL)
-        except EtcdError:
-            return
-        self._fence_at_s = self._clock.now_s() + self._ttl_s - self._margin_s
+        await original(self)
+        if not self.failing and self.reason is None:
+            self._fence_at_s = self._clock.now_s() + self._ttl_s - self.margin_s
 
     replace(Lease, "_renew", renew)
 
@@ -97,9 +97,15 @@ def read_before_raise(trigger: Path) -> None:
     replace(SqlStore, "activate", swapped)
 
 
+def no_memory_of_epochs(_: Path) -> None:
+    """The router passes on answers under any epoch, also one that is over."""
+    replace(Epochs, "admits", lambda *_: True)
+
+
 MUTATIONS: dict[str, Callable[[Path], None]] = {
     "no-fence": no_fence,
     "extend-late": extend_late,
     "no-compare": no_compare,
     "read-before-raise": read_before_raise,
+    "no-memory-of-epochs": no_memory_of_epochs,
 }

@@ -41,6 +41,8 @@ class Plan:
     quota_bytes: int | None = None
     alter: tuple[str, ...] = ()
     """Names of failpoints.py and mutations.py, for every node."""
+    alter_routers: tuple[str, ...] = ()
+    """The same, for every router."""
     namespaces: bool = False
     """Each node in a network namespace of its own; else its links are cut instead of its wires."""
     store: str = ""
@@ -168,7 +170,7 @@ class World:
         return next((name for name in names if self.is_stopped(name)), None)
 
     def trigger_file(self, name: str) -> Path:
-        """What arms the node's failpoint, as altered_node.py looks for it."""
+        """What arms the node's failpoint, as altered.py looks for it."""
         return self.directory / f"{name}.trigger"
 
     def is_stopped(self, name: str) -> bool:
@@ -179,10 +181,9 @@ class World:
     def spawn_node(self, name: str, *flags: str) -> Process:
         """Starts a process that is to be the node, without waiting for it."""
         node = self.nodes[name]
-        module = "scripts.chaosing.altered_node" if self.plan.alter else "agent_node"
         command = [
             *(node.namespace.enter if node.namespace is not None else ()),
-            *(sys.executable, "-P", "-m", module),
+            *_python("agent_node", self.plan.alter),
             f"--node-id={name}",
             f"--cluster={self.cluster}",
             f"--listen={node.address}",
@@ -196,12 +197,7 @@ class World:
             *self.plan.node_flags,
             *flags,
         ]
-        env = {
-            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
-            "CHAOS_ALTER": ",".join(self.plan.alter),
-            "CHAOS_TRIGGER": str(self.trigger_file(name)),
-        }
-        return Process(command, self.directory / f"{name}.log", env)
+        return Process(command, self.directory / f"{name}.log", self._env(name, self.plan.alter))
 
     def rival(self, name: str, *flags: str) -> Process:
         """A second process under a node's name. It is ended with the world at the latest."""
@@ -211,15 +207,23 @@ class World:
 
     async def _start_router(self, router: Host) -> None:
         command = [
-            *(sys.executable, "-P", "-m", "router"),
+            *_python("router", self.plan.alter_routers),
             f"--listen={router.address}",
             f"--cluster={self.cluster}",
             f"--etcd={_endpoints(router)}",
             *self.plan.router_flags,
         ]
-        router.process = Process(command, self.directory / f"{router.name}.log", {"PYTHONPATH": str(ROOT)})
+        env = self._env(router.name, self.plan.alter_routers)
+        router.process = Process(command, self.directory / f"{router.name}.log", env)
         await asyncio.to_thread(router.process.ready_line)
         await asyncio.to_thread(until_sees, router.address, self.plan.nodes)
+
+    def _env(self, name: str, alter: tuple[str, ...]) -> dict[str, str]:
+        return {
+            "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'tests'}",
+            "CHAOS_ALTER": ",".join(alter),
+            "CHAOS_TRIGGER": str(self.trigger_file(name)),
+        }
 
     async def _host(self, name: str, *, apart: bool = False) -> Host:
         """apart: in a namespace of its own."""
@@ -236,6 +240,11 @@ class World:
             await host.close()
             raise
         return host
+
+
+def _python(module: str, alter: tuple[str, ...]) -> tuple[str, ...]:
+    words = ("scripts.chaosing.altered", module) if alter else (module,)
+    return (sys.executable, "-P", "-m", *words)
 
 
 def _endpoints(host: Host) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent_node.incarnation import Incarnations
+from agent_node.incarnations import Incarnations
 from agent_node.services.converse import converse
 from agent_node.session import Session
 from agent_node.settings import NodeSettings

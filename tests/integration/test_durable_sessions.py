@@ -38,16 +38,14 @@ async def retried(channel: grpc.aio.Channel, given: session_pb2.Turn, agent: str
 
 
 async def until_cut(call: Any, node: Member) -> list[session_pb2.Event]:
-    """What a turn tells until its node, killed in the midst of it, is gone."""
+    """What a turn tells in the run that its node's end cuts off; the stream goes on elsewhere, unread."""
     seen: list[session_pb2.Event] = []
-    try:
-        async for response in call:
-            seen.extend(response.events)
-            if sum(event.HasField("text_delta") for event in seen) == 3:
-                node.process.stop(signal.SIGKILL)
-    except grpc.RpcError:
-        return seen
-    raise AssertionError("the turn ended")
+    async for response in call:
+        seen.extend(response.events)
+        if sum(event.HasField("text_delta") for event in seen) == 3:
+            node.process.stop(signal.SIGKILL)
+            break
+    return seen
 
 
 async def test_a_killed_nodes_session_goes_on_with_its_state_and_its_outcomes(durable: Cluster) -> None:
@@ -105,18 +103,10 @@ async def test_a_drained_nodes_session_is_told_no_gap_and_its_cut_turn_runs_agai
     cluster = make_cluster(nodes=2, flags=("--drain-timeout-s=0.3",))
     async with connect(cluster.router) as channel:
         first = await run_turn(channel, "s", turn("hi"))
-        given = turn(tokens=20, rate=20)
-        running = asyncio.create_task(
-            error_of(
-                session_pb2_grpc.SessionServiceStub(channel).RunTurn(
-                    session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=given), timeout=20
-                )
-            )
-        )
+        running = asyncio.create_task(run_turn(channel, "s", turn(tokens=20, rate=20)))
         await cluster.until_audited("turn_started", 2)
         cluster.nodes[first.node].process.send(signal.SIGTERM)
-        assert (await running).reason == "NODE_DRAINING"
-        told = await retried(channel, given, "echo")
+        told = await running
     (restarted,) = (event for event in told.events if event.HasField("attempt_restarted"))
     assert restarted.attempt_restarted.reason == "NODE_DRAINED"
     assert restarted.first_seq == first.events[-1].seq + 1

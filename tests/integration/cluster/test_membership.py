@@ -14,6 +14,7 @@ from agentring.cluster.etcd_errors import EtcdUnavailable
 from agentring.cluster.etcd_types import Put, RangeResult, WatchBatch
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
+from agentring.cluster.new_generation import begin_new_generation
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.ids import NodeId, Revision
 from harness.clock import FakeClock
@@ -416,3 +417,21 @@ async def test_a_hundred_nodes_join_and_every_router_sees_each_within_a_second(e
             slowest_s = max(slowest_s, loop.time() - joined_s)
         assert slowest_s < 1.0, slowest_s
         assert all(len(router.current.nodes) == 100 for router in routers if router.current is not None)
+
+
+async def test_a_broken_history_that_another_call_found_closes_a_quiet_watch(etcd_url: str, keys: Keys) -> None:
+    async with EtcdClient([etcd_url], watch_silence_s=0.2) as etcd, EtcdClient([etcd_url]) as operator:
+        membership = watched(etcd, keys)
+        await membership.history.begin()
+        async with running(membership):
+            await put_node(operator, keys, "n1")
+            before = await until(membership, has("n1"))
+            etcd.distrust()
+            assert membership.current is None
+            async with asyncio.timeout(PATIENCE_S):
+                await membership.closed.wait()
+            await delete_node(operator, keys, "n1")
+            await begin_new_generation(operator, keys)
+            async with asyncio.timeout(PATIENCE_S):
+                assert has()(await membership.next(before))
+            assert not membership.closed.is_set()

@@ -12,7 +12,7 @@ import pytest
 from google.protobuf.message import Message
 
 from agent_node.agent import AgentEvent, TurnContext
-from agent_node.incarnation import Incarnations
+from agent_node.incarnations import Incarnations
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings

@@ -185,3 +185,23 @@ async def test_a_drain_leaves_what_it_cuts_off_to_the_next_owner_of_a_durable_se
         ended = [turn.turn_id for turn in store.turns if turn.end_seq]
         assert sorted(ended) == ([] if durable else ["a", "b"])
         assert ("release" in store.calls) is durable
+
+
+async def test_a_turn_that_takes_every_node_with_it_fails_in_the_end() -> None:
+    """Here each owner is lost in the midst of it; the turn after it is not kept waiting for ever."""
+    stage, store = Stage(), RecordingStore(seq_range=RANGE)
+    async with acting(stage.held, store=store) as first:
+        await first.submit("deadly")
+        await first.submit("after")
+        await first.until_told(lambda: "text_delta deadly" in first.kinds)
+        allowed = first.env.limits.max_attempts
+    for attempt in range(2, allowed + 1):
+        async with acting(stage.held, store=store, epoch=Epoch(EPOCH + attempt)) as owner:
+            await owner.until_told(lambda owner=owner: "text_delta deadly" in owner.kinds)  # type: ignore[misc]
+    runs = stage.runs
+    stage.go.set()
+    async with acting(stage.held, store=store, epoch=Epoch(EPOCH + allowed + 1)) as last:
+        assert await last.until_ended("deadly", "after") == ["turn_failed", "turn_completed"]
+        (failed,) = (event.turn_failed for event in last.events() if kind_of(event) == "turn_failed")
+    assert failed.reason == "ATTEMPTS_EXHAUSTED"
+    assert (runs, stage.runs) == (allowed, allowed + 1)

@@ -17,10 +17,13 @@ from agentring.errors import (
     AgentringError,
     InternalError,
     NodeDraining,
+    NodeFenced,
     NodeOverloaded,
     NotOwner,
     ResumeOffsetExpired,
+    SessionMoving,
     SessionNotFound,
+    StaleEpoch,
 )
 from agentring.rpc.status import STATUS_DETAILS, ErrorReport, Metadata, read_error, to_status, trailers
 
@@ -164,7 +167,8 @@ def test_what_a_router_decides_by() -> None:
         return [pair for pair in trailers(error) if pair[0] != STATUS_DETAILS]
 
     assert told(NotOwner("n2", "10.0.0.2:7000", 5)) == [(metadata.REDIRECT, "n2 10.0.0.2:7000")]
-    assert told(NodeDraining()) == [(metadata.REFUSED, "draining")]
+    assert told(NodeDraining()) == [(metadata.REFUSED, "draining"), (metadata.MOVED, "1")]
+    assert told(NodeFenced()) == told(SessionMoving()) == told(StaleEpoch()) == [(metadata.MOVED, "1")]
     assert told(NodeOverloaded()) == [(metadata.REFUSED, "overloaded")]
     assert told(AgentNotFound("echo")) == [(metadata.REFUSED, "agent=echo")]
     assert told(NotOwner("n2", "no\nheader", 5)) == []

@@ -1,5 +1,8 @@
 """Where a call is sent, and where next."""
 
+from dataclasses import replace
+from types import MappingProxyType
+
 import pytest
 
 from agentring.errors import (
@@ -165,3 +168,17 @@ def test_before_the_first_snapshot_nothing_is_routed() -> None:
         lookup.walk(REF, "")
     with pytest.raises(CoordinatorUnavailable):
         lookup.any_node()
+
+
+def test_a_new_session_is_made_only_where_the_labels_fit_but_a_known_owner_is_asked_whatever_its_labels() -> None:
+    eu, us = (replace(node(zone), labels=MappingProxyType({"zone": zone, "gpu": "yes"})) for zone in ("eu", "us"))
+    lookup = OwnerLookup(FixedView(eu, us, node("bare")), 10)
+    for zone in ("eu", "us"):
+        walk = lookup.walk(REF, "echo", (("gpu", "yes"), ("zone", zone)))
+        assert walk.first().node_id == zone
+        with pytest.raises(NodeUnreachable):
+            walk.unreachable(Target(eu.node_id, eu.address))
+    with pytest.raises(NoNodes):
+        lookup.walk(REF, "echo", (("zone", "mars"),)).first()
+    lookup.learn(REF, Target(us.node_id, us.address))
+    assert lookup.walk(REF, "echo", (("zone", "eu"),)).first().node_id == "us"

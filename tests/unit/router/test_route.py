@@ -107,3 +107,19 @@ def test_the_first_message_names_the_task_in_every_kind_of_request() -> None:
 def test_a_first_message_that_names_nothing_is_refused(method: str, raw: bytes, error: type[Exception]) -> None:
     with pytest.raises(error):
         route.from_message(method, {}, raw)
+
+
+def test_labels_are_read_from_the_metadata_whatever_names_the_session() -> None:
+    headers = {"x-session-id": "s", "x-node-labels": "zone=eu, gpu=a=b,empty="}
+    expected = (("zone", "eu"), ("gpu", "a=b"), ("empty", ""))
+    by_headers = route.from_headers(SESSION + "Converse", headers)
+    assert by_headers is not None
+    assert by_headers.labels == expected
+    raw = session_pb2.GetSessionRequest(session_id="s").SerializeToString()
+    assert route.from_message(SESSION + "GetSession", {"x-node-labels": "zone=eu"}, raw).labels == (("zone", "eu"),)
+
+
+@pytest.mark.parametrize("said", ["zone", "=eu", "zone=eu,", ","])
+def test_labels_that_are_no_pairs_are_refused(said: str) -> None:
+    with pytest.raises(MalformedRequest):
+        route.from_headers(SESSION + "Converse", {"x-session-id": "s", "x-node-labels": said})

@@ -129,7 +129,7 @@ async def test_what_nobody_waits_for_any_more_is_not_sent(network: Network) -> N
 
 async def test_without_an_answer_in_time_the_outcome_is_unknown_of_what_was_sent() -> None:
     async with own_tasks() as tasks:
-        line = GroupCommit(FakeEtcd(FakeClock()).client(), tasks, timeout_s=0.05, max_group=1)
-        calls = [line.commit(key, put(key)) for key in "abcd"]
+        line = GroupCommit(FakeEtcd(FakeClock()).client(), tasks, timeout_s=0.05, max_group=2)
+        calls = [line.commit(key, put(key)) for key in "abcdefgh"]
         failures = await asyncio.gather(*calls, return_exceptions=True)
-    assert [getattr(failure, "outcome_unknown", None) for failure in failures] == [True, True, False, False]
+    assert [getattr(failure, "outcome_unknown", None) for failure in failures] == [True] * 2 + [False] * 6

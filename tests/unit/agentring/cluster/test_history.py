@@ -143,3 +143,26 @@ async def test_begin_anew_forgets_what_was_known() -> None:
         etcd.begin_anew(Revision(2))
         etcd.revision = 2
         assert (await etcd.range(KEYS.nodes)).revision == 2
+
+
+@pytest.mark.parametrize("late", ["read", "check"])
+async def test_what_was_asked_in_the_life_before_breaks_nothing_in_the_next(
+    etcd: ScriptedEtcd, history: ClusterHistory, late: str
+) -> None:
+    """Two tasks of a process ask; the first answer that comes begins a new generation."""
+    etcd.set_meta("one", 2)
+    etcd.revision = 2
+    etcd.answering.clear()
+    first = asyncio.create_task(history.check())
+    other = asyncio.create_task(etcd.range(KEYS.nodes) if late == "read" else history.check())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    etcd.answering.set()
+    await first
+    if late == "read":
+        with pytest.raises(EtcdUnavailable):
+            await other
+    else:
+        await other
+    assert not history.broken
+    assert not await is_broken(etcd, history)

@@ -1,0 +1,232 @@
+"""The node's life: one incarnation after the other, from its first join to its drain.
+
+Guarantees: what the services ask for is the incarnation at work or NodeFenced, never one that is over; a fenced node
+joins again by itself, with pauses while etcd is away; once a drain was asked for nothing joins any more. Owned by the
+node's app.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from typing import Any, TypeVar
+
+import structlog
+
+from agent_node.admission import BoundedLoad
+from agent_node.agent import Agent
+from agent_node.audit import AuditLog
+from agent_node.drain import Drain
+from agent_node.incarnation import Incarnation
+from agent_node.settings import NodeSettings
+from agent_node.store import Store
+from agent_node.store.opening import StoreRefused
+from agentring.cluster.claim import Claims
+from agentring.cluster.clock import Clock
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken
+from agentring.cluster.keys import Keys
+from agentring.cluster.lease import FenceReason, Lease
+from agentring.cluster.membership import Membership
+from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
+from agentring.errors import NodeFenced, StoreUnavailable
+
+_FIRST_REJOIN_S = 0.25
+_LONGEST_REJOIN_S = 2.0
+"""Between tries to join again: twice as long after each that failed."""
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+class Incarnations:
+    """The node's life: one incarnation after the other, until it is told to stop."""
+
+    def __init__(
+        self,
+        etcd: EtcdClient,
+        keys: Keys,
+        membership: Membership,
+        agents: Mapping[str, Agent],
+        clock: Clock,
+        audit: AuditLog,
+        settings: NodeSettings,
+        durable: Store | None,
+        enter_generation: Callable[[], Awaitable[None]],
+    ) -> None:
+        """One for a process. durable: as Incarnation's; enter_generation: lets it follow the cluster's generation."""
+        self._durable = durable
+        self._enter_generation = enter_generation
+        self._etcd = etcd
+        self._keys = keys
+        self._membership = membership
+        self._agents = agents
+        self._clock = clock
+        self._audit = audit
+        self._settings = settings
+        self._current: Incarnation | None = None
+        self.drain = Drain(settings.drain_timeout_s)
+        self._renewals_failed = 0
+        """Of the incarnations that are over."""
+
+    @property
+    def current(self) -> Incarnation:
+        """The incarnation at work. Raises NodeFenced where there is none."""
+        if self._current is None:
+            raise NodeFenced
+        return self._current
+
+    @property
+    def lease(self) -> Lease | None:
+        """Of the incarnation at work; None: there is none. Read by the watchdog's thread too."""
+        current = self._current
+        return current.registration.lease if current is not None else None
+
+    @property
+    def renewals_failed(self) -> int:
+        """Renewals that were not acknowledged, of all incarnations."""
+        lease = self.lease
+        return self._renewals_failed + (lease.renewals_failed if lease is not None else 0)
+
+    async def run(self, identity: NodeIdentity, joined: asyncio.Event) -> None:
+        """Joins as `identity`, serves, and joins again after each fence, until it was drained. Sets `joined` the first
+        time.
+
+        Raises EtcdError, NodeIdTaken, StoreRefused and StoreUnavailable if the first join fails; later ones are tried
+        again until they succeed.
+        """
+        wait_s = _FIRST_REJOIN_S
+        while not self.drain.begun.is_set():
+            try:
+                registration = await self._unless_stopping(self._join(identity))
+            except (EtcdError, NodeIdTaken, StoreRefused, StoreUnavailable) as error:
+                if not joined.is_set():
+                    raise
+                _log.warning("join_failed", error=str(error), again_in_s=wait_s)
+                await self._unless_stopping(self._clock.sleep(wait_s))
+                wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
+                continue
+            if registration is None:
+                continue
+            joined_s = self._clock.now_s()
+            await self._live(registration, joined)
+            if self._clock.now_s() - joined_s > _LONGEST_REJOIN_S:
+                wait_s = _FIRST_REJOIN_S
+            else:  # whatever ends it at once may do so again and again
+                await self._unless_stopping(self._clock.sleep(wait_s))
+                wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
+        self.drain.done.set()
+
+    async def _join(self, identity: NodeIdentity) -> Registration:
+        await self._membership.history.begin()
+        if self._membership.closed.is_set():
+            raise EtcdHistoryBroken  # it opens in a moment, if an operator has begun a new generation
+        await self._enter_generation()
+        return await join(
+            self._etcd,
+            self._keys,
+            self._clock,
+            identity,
+            ttl_s=self._settings.lease_ttl_s,
+            timeout_s=self._settings.join_timeout_s,
+            history=self._membership.history,
+        )
+
+    async def _unless_stopping(self, step: Coroutine[Any, Any, T]) -> T | None:
+        """The step's result; None: the node stops, and the step was cancelled."""
+        async with asyncio.TaskGroup() as group:
+            stopping = group.create_task(self.drain.begun.wait())
+            taking = asyncio.ensure_future(step)  # its error is the caller's, not the group's
+            try:
+                await asyncio.wait([taking, stopping], return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                stopping.cancel()
+                if not taking.done():
+                    taking.cancel()
+                    await asyncio.wait([taking])
+        return None if taking.cancelled() else taking.result()
+
+    async def _live(self, registration: Registration, joined: asyncio.Event) -> None:
+        """From the registration to its end."""
+        async with asyncio.TaskGroup() as tasks:
+            claims = Claims(self._etcd, self._keys, registration, tasks, timeout_s=self._settings.etcd_timeout_s)
+            incarnation = Incarnation(
+                registration,
+                claims,
+                self._agents,
+                self._clock,
+                self._audit,
+                self._settings,
+                self._durable,
+                self._load(registration),
+                tasks,
+            )
+            background = [
+                tasks.create_task(registration.lease.keep()),
+                tasks.create_task(self._watch_own_key(registration)),
+                tasks.create_task(self._watch_history(registration)),
+                tasks.create_task(incarnation.sweep()),
+                tasks.create_task(incarnation.sweep_claims()),
+                tasks.create_task(incarnation.load.count(incarnation.host)),
+                tasks.create_task(incarnation.tend_store()),
+            ]
+            self._audit.incarnation = registration.incarnation
+            self._audit.write("joined")
+            _log.info("joined", incarnation=registration.incarnation, lease_id=registration.lease.lease_id)
+            self._current = incarnation
+            joined.set()
+            reason = await self._until_over(registration, tasks)
+            if reason is None:
+                reason = await self._drain(incarnation, tasks)
+            if reason is not None:
+                _log.error("fenced", reason=reason)
+                self._audit.write("fenced", reason=reason)
+            self._current = None
+            self._renewals_failed += registration.lease.renewals_failed
+            incarnation.drop_all()
+            if reason is not None:
+                # What is left of the lease would keep our sessions from their next owners until it runs out.
+                await registration.lease.revoke_quietly()
+            for task in background:
+                task.cancel()
+
+    def _load(self, registration: Registration) -> BoundedLoad:
+        return BoundedLoad(
+            self._etcd,
+            self._keys,
+            self._clock,
+            self._membership,
+            registration.identity.node_id,
+            load_factor=self._settings.load_factor,
+            max_sessions=self._settings.max_sessions,
+        )
+
+    async def _until_over(self, registration: Registration, tasks: asyncio.TaskGroup) -> FenceReason | None:
+        fenced = tasks.create_task(registration.lease.fenced())
+        stopping = tasks.create_task(self.drain.begun.wait())
+        await asyncio.wait([fenced, stopping], return_when=asyncio.FIRST_COMPLETED)
+        reason = fenced.result() if fenced.done() else None
+        fenced.cancel()
+        stopping.cancel()
+        return reason
+
+    async def _drain(self, incarnation: Incarnation, tasks: asyncio.TaskGroup) -> FenceReason | None:
+        """Drains; the reason if the fence came before the drain was over."""
+        fenced = tasks.create_task(incarnation.registration.lease.fenced())
+        draining = tasks.create_task(incarnation.drain(self.drain.timeout_s))
+        await asyncio.wait([draining, fenced], return_when=asyncio.FIRST_COMPLETED)
+        if fenced.done() and fenced.result() is not FenceReason.REVOKED:
+            draining.cancel()
+            return fenced.result()
+        await asyncio.wait([draining])  # its last step revokes the lease
+        fenced.cancel()
+        return None
+
+    async def _watch_own_key(self, registration: Registration) -> None:
+        snapshot = None
+        while True:
+            snapshot = await self._membership.next(snapshot)
+            registration.compare_with(snapshot)
+
+    async def _watch_history(self, registration: Registration) -> None:
+        await self._membership.closed.wait()
+        registration.lease.fence(FenceReason.HISTORY_BROKEN)
