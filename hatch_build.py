@@ -17,9 +17,9 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _MODULES = (
-    *("answers", "budget", "call", "carrier", "client_connection", "client_stream", "connection", "control", "frames"),
-    *("header_block", "headers", "kept", "limits", "messages", "node_connection", "node_stream", "other_stream"),
-    *("outgoing", "patience", "reattachment", "request", "stream", "way"),
+    *("answers", "budget", "call", "call_end", "carrier", "client_connection", "client_stream", "connection"),
+    *("control", "frames", "header_block", "headers", "kept", "limits", "messages", "node_connection", "node_stream"),
+    *("other_stream", "outgoing", "patience", "reattachment", "request", "stream", "way"),
 )
 _SETUP = """
 from mypyc.build import mypycify

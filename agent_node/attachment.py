@@ -5,12 +5,13 @@ Guarantees: `next` returns events in the order of seq, each once, and beside the
 wait for a second one. While a response is being written, nothing piles up here but the place in the log: what came
 meanwhile goes together in the next response, up to `merge_bytes` and adjacent words as one event, a larger event alone;
 and whoever adds to the aside waits until it was taken. However busy the log is, an acknowledgement, a heartbeat and the
-stream's end come when they are due. Owned by the service's method that serves the stream.
+stream's end come when they are due; and a frame counts as safe only once the client was sent all that it is told aside,
+since nobody could tell it again. Owned by the service's method that serves the stream.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
 from agent_node.event_log import READ_BYTES, EventLog
@@ -33,26 +34,30 @@ class Attachment:
         heartbeat_s: float,
         merge_bytes: int = READ_BYTES,
         check: Callable[[], None] = lambda: None,
+        earlier: Sequence[session_pb2.Event] = (),
     ) -> None:
         """turn_id: only this turn's events; heartbeat_s: how long the stream may be silent; merge_bytes: the most that
         events have together which go in one response, 0: every event goes alone; check: raises NodeFenced once nothing
-        may be told any more, not even what the log holds."""
+        may be told any more, not even what the log holds; earlier: numbered events after after_seq that the log does
+        not have."""
         self._log = log
         self._check = check
         self._turn_id = turn_id
         self._heartbeat_s = heartbeat_s
         self._aside: deque[session_pb2.Event] = deque()
         self._aside_taken = asyncio.Event()
+        self._earlier = deque(earlier)
         self._wake = asyncio.Event()
         self._error: AgentringError | None = None
         self._fails_after: int | None = None
         self._ends_after: Callable[[], int | None] = lambda: None
-        self._acked_sent = 0
+        self._acked = 0
         self._ack_due_s = 0.0
         """When the acknowledgement goes alone, on the event loop's clock."""
         self.merge_bytes = merge_bytes
         self.through_seq = after_seq
         self.acked_frame = 0
+        """As the next response says it."""
 
     def __enter__(self) -> "Attachment":
         self._log.subscribe(self._wake)
@@ -63,9 +68,9 @@ class Attachment:
 
     def ack(self, frame: int) -> None:
         """The client's frames up to this one are safe."""
-        if self._acked_sent == self.acked_frame:
+        if self._acked == self.acked_frame:
             self._ack_due_s = asyncio.get_running_loop().time() + ACK_WITHIN_S
-        self.acked_frame = frame
+        self._acked = frame
         self._wake.set()
 
     def end_after(self, ends_after: Callable[[], int | None]) -> None:
@@ -98,34 +103,45 @@ class Attachment:
             self._wake.clear()
             end_seq = self._ends_after() if self._error is None else self._fails_after
             self._check()
-            if events := self._take_aside() or self._take_from_log(end_seq):
-                self._acked_sent = self.acked_frame
+            if events := self._take_aside() or self._take_earlier() or self._take_from_log(end_seq):
+                if not self._aside:
+                    self.acked_frame = self._acked
                 return events
-            acked = self._acked_sent == self.acked_frame
+            acked = self._acked == self.acked_frame
             if end_seq is not None and self.through_seq >= end_seq:
                 if self._error is not None:
                     raise self._error
                 if acked:
                     return None
-            else:
-                self._log.check()
+                self.acked_frame = self._acked  # no event will come that it could wait for
+                return []
+            self._log.check()
             try:
                 async with asyncio.timeout_at(heartbeat_due_s if acked else self._ack_due_s):
                     await self._wake.wait()
             except TimeoutError:
                 if acked:
                     return [session_pb2.Event(heartbeat=session_pb2.Heartbeat())]
-                self._acked_sent = self.acked_frame
+                self.acked_frame = self._acked
                 return []
 
     def _take_aside(self) -> list[session_pb2.Event]:
-        events: list[session_pb2.Event] = []
-        room_bytes = self.merge_bytes
-        while self._aside and ((size_bytes := self._aside[0].ByteSize()) <= room_bytes or not events):
-            events.append(self._aside.popleft())
-            room_bytes -= size_bytes
+        events = self._take(self._aside)
         if events and not self._aside:
             self._aside_taken.set()
+        return events
+
+    def _take_earlier(self) -> list[session_pb2.Event]:
+        if events := self._take(self._earlier):
+            self.through_seq = events[-1].seq
+        return events
+
+    def _take(self, waiting: deque[session_pb2.Event]) -> list[session_pb2.Event]:
+        events: list[session_pb2.Event] = []
+        room_bytes = self.merge_bytes
+        while waiting and ((size_bytes := waiting[0].ByteSize()) <= room_bytes or not events):
+            events.append(waiting.popleft())
+            room_bytes -= size_bytes
         return events
 
     def _take_from_log(self, end_seq: int | None) -> list[session_pb2.Event]:

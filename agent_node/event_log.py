@@ -28,7 +28,7 @@ _WORDS_HEAD_BYTES = 80
 _RUN_BYTES = READ_BYTES - 256
 """The most words that are stored together: with their head and any turn's id they fit in one read."""
 _EVENT_OVERHEAD_BYTES = 160
-_NO_END = 1 << 63
+NO_END = 1 << 63
 
 
 @dataclass(slots=True)
@@ -94,7 +94,7 @@ class EventLog:
 
     def __init__(self, epoch: Epoch, max_bytes: int, numbers: NumberRange | None = None) -> None:
         """max_bytes: about how much memory the events may take. numbers: None: from 1, without end."""
-        self._numbers = numbers or NumberRange(0, _NO_END, lambda: None)
+        self._numbers = numbers or NumberRange(0, NO_END, lambda: None)
         self._epoch = epoch
         self._max_bytes = max_bytes
         self._bytes = 0

@@ -133,6 +133,20 @@ class Session:
         """As SessionTurns.lost_story."""
         return self._turns.lost_story(turn)
 
+    def missed(self, after_seq: int, turn_id: str | None = None) -> list[Event]:
+        """As SessionTurns.missed."""
+        return self._turns.missed(after_seq, turn_id)
+
+    def tells_on(self, epoch: int | None) -> bool:
+        """Whether what an owner under this epoch told is the beginning of what is told here; None: one that is not
+        known, and is believed."""
+        return self._durable or epoch in (None, self.claim.epoch)
+
+    @property
+    def open_turns(self) -> list[StoredTurn]:
+        """Those that have not ended, in the order of their acceptance."""
+        return [self._turns.get(turn_id) for turn_id in self._turns.open_ids]
+
     async def submit(
         self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType
     ) -> tuple[StoredTurn, bool]:

@@ -97,6 +97,21 @@ class SessionTurns:
             return []
         return [self.log.gap(turn.accepted_seq, outcome.seq - 1), outcome]
 
+    def missed(self, after_seq: int, turn_id: str | None = None) -> list[Event]:
+        """What a stream that was sent everything up to after_seq can still be told of turns that have ended since and
+        whose last events the log does not have: their outcomes, with gaps for the rest. turn_id: only this turn's."""
+        told: list[Event] = []
+        turns = self._turns.values() if turn_id is None else (self._turns[turn_id],)
+        ended = [turn for turn in turns if turn.end_seq is not None and turn.end_seq > after_seq]
+        for turn in sorted(ended, key=lambda turn: turn.end_seq or 0):
+            if not (lost := self.lost_story(turn)):
+                continue
+            if lost[-1].seq > after_seq + 1:
+                told.append(self.log.gap(after_seq + 1, lost[-1].seq - 1))
+            told.append(lost[-1])
+            after_seq = lost[-1].seq
+        return told
+
     def check(self) -> None:
         """Raises what a write failed with, what the log was ended with, or NodeFenced: nothing may be stored or told
         any more."""

@@ -3,23 +3,26 @@
 Guarantees: an agent is started for a key only after the key's claim, so two nodes never run it at the same time while
 their leases stand; on this node, whoever asks while the claim or the run is under way joins it; an ended run keeps its
 claim until its retention is over, so that a duplicate that comes later, through any router, is led here and given the
-result. A node that dies takes its keys with its lease: the next request runs the task anew.
+result. A node that dies takes its keys with its lease: the next request runs the task anew; where that is a stream of
+the lost run, which its router brings here, the new run's story goes on beyond where that one's may have ended.
 
 Called by the task service; owned by the incarnation.
 """
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
 from agent_node.agent import Agent
-from agent_node.event_log import EventLog
+from agent_node.event_log import NO_END, EventLog, NumberRange
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
+from agent_node.store import SEQ_RANGE
 from agent_node.task_run import TaskRun
 from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, run_agent
 from agentring.cluster.claim import Claim, Claims
@@ -88,8 +91,10 @@ class TaskRuns:
         given: session_pb2.Input,
         retention_s: float,
         on_duplicate: task_pb2.OnDuplicate.ValueType,
+        *,
+        told_seq: int = 0,
     ) -> tuple[TaskRun, task_pb2.Disposition.ValueType]:
-        """Starts the key's run, or finds it.
+        """Starts the key's run, or finds it. told_seq: what the caller was told by a run that was lost with its node.
 
         Raises MalformedRequest, TaskInputMismatch, TaskKeyActive, AgentRequired, AgentNotFound, NodeOverloaded,
         NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable. Cancellation: a run that was started
@@ -107,7 +112,8 @@ class TaskRuns:
                 raise refusal
             # Made here and not in the start, so that concurrent starts do not count on the same room.
             gone = self._make_room() if starts else None
-            run = await self._starts.get(ref, lambda: self._start(ref, agent, given, fingerprint, retention_s, gone))
+            made = partial(TaskRun, ref, agent, given, fingerprint, retention_s)
+            run = await self._starts.get(ref, lambda: self._start(ref, made, gone, told_seq))
             if starts:
                 return run, task_pb2.DISPOSITION_STARTED
         if run.fingerprint != fingerprint:
@@ -162,13 +168,7 @@ class TaskRuns:
             await self._forget(run)
 
     async def _start(
-        self,
-        ref: TaskRef,
-        agent_name: str,
-        given: session_pb2.Input,
-        fingerprint: bytes,
-        retention_s: float,
-        gone: TaskRun | None,
+        self, ref: TaskRef, made: Callable[[Claim, EventLog], TaskRun], gone: TaskRun | None, told_seq: int
     ) -> TaskRun:
         if gone is not None:
             await self._release(gone.claim)
@@ -178,8 +178,12 @@ class TaskRuns:
         if self._draining:
             await self._release(claim)
             raise NodeDraining  # the drain has begun since and does not know of this run
-        log = EventLog(claim.epoch, self._settings.max_log_bytes)
-        run = TaskRun(ref, agent_name, given, fingerprint, retention_s, claim, log)
+        # Others may have been told more than this caller; none of the range is used twice.
+        covered_seq = -(-told_seq // SEQ_RANGE) * SEQ_RANGE
+        numbers = NumberRange(covered_seq, NO_END, lambda: None)
+        run = made(claim, EventLog(claim.epoch, self._settings.max_log_bytes, numbers))
+        if told_seq:
+            run.cover(covered_seq)
         self._runs[ref] = run
         run.task = self._tasks.create_task(self._run(run))
         return run
@@ -229,12 +233,12 @@ class TaskRuns:
     async def _run_agent(self, run: TaskRun) -> Completed | Failed:
         self._env.lease.check()
         run.state = task_pb2.TASK_STATE_RUNNING
-        self._env.audit.write("task_started", run.ref, epoch=run.epoch, attempt=1)
-        run.log.append(Event(attempt=1, turn_started=session_pb2.TurnStarted(node_id=self._env.node_id)))
+        self._env.audit.write("task_started", run.ref, epoch=run.epoch, attempt=run.attempt)
+        run.log.append(Event(attempt=run.attempt, turn_started=session_pb2.TurnStarted(node_id=self._env.node_id)))
         given = TurnInput(
             ref=run.ref,
             turn_id="",
-            attempt=1,
+            attempt=run.attempt,
             text=run.input.text,
             data=from_struct(run.input.data),
             state_json="{}",

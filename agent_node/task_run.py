@@ -41,6 +41,9 @@ class TaskRun:
     """Why it is being cancelled; None: it is not."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it has ended or was dropped."""
+    attempt: int = 1
+    covered_seq: int = 0
+    """Numbers up to this may have been used by a run that was lost with its node; the first event covers them."""
 
     @property
     def epoch(self) -> Epoch:
@@ -51,6 +54,18 @@ class TaskRun:
     def has_ended(self) -> bool:
         """Whether the run is over."""
         return self.end_seq is not None
+
+    def tells_on(self, epoch: int | None, seq: int) -> bool:
+        """Whether this story goes on with what a run under that epoch told up to seq; None: one that is not known, and
+        is believed."""
+        return epoch in (None, self.epoch) or seq <= self.covered_seq
+
+    def cover(self, seq: int) -> None:
+        """Takes the place of a run that was lost with its node and had told up to seq at least: what it told is told
+        to be void. Before anything else is told."""
+        self.attempt, self.covered_seq = 2, seq
+        restarted = session_pb2.AttemptRestarted(reason="NODE_LOST")
+        self.log.append(Event(attempt=self.attempt, attempt_restarted=restarted), first_seq=1)
 
     def cancel(self, reason: str) -> None:
         """Cancels the run unless it is over; its task then publishes the end. The first reason stays."""
@@ -69,7 +84,7 @@ class TaskRun:
     def end(self, state: task_pb2.TaskState.ValueType, event: Event, outcome: Completed | Failed | None) -> None:
         """Publishes the end. The caller has checked the lease."""
         self.state, self.outcome, self.ended_ns = state, outcome, time.time_ns()
-        event.attempt = 1
+        event.attempt = self.attempt
         self.end_seq = self.log.append(event)
         self.ended.set()
 
@@ -81,7 +96,7 @@ class TaskRun:
             state=self.state,
             node_id=node_id,
             epoch=self.epoch,
-            attempt=1,
+            attempt=self.attempt,
             watchers=self.log.readers,
         )
         task.create_time.FromNanoseconds(self.created_ns)

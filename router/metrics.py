@@ -4,16 +4,18 @@ The counters are plain numbers of the relay (router/http2/carrier.py), so that c
 nothing; they are read when somebody asks (agentring/rpc/metrics.py).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+from math import inf
 from typing import Protocol
 
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import CoordinatorUnavailable
 from router.http2.budget import Budget
-from router.http2.carrier import Stats
+from router.http2.carrier import RESUMED_WITHIN_S, Stats
 from router.owner import View
 
 
@@ -59,9 +61,20 @@ class RouterMetrics(Collector):
         yield _gauge("node_connections", "Connections to nodes.", relay.node_connections)
         yield _counter("client_connections_opened", "Clients' connections so far.", stats.client_connections_opened)
         yield _counter("client_connections_refused", "Connections beyond the limit.", stats.client_connections_refused)
-        yield _by("reattachments", "Calls that lost their node, by the outcome.", ("outcome",), stats.reattachments)
+        yield _by(
+            "reattachments",
+            "Losses of a call's node, and first opens that met a moving session, by the cause and how that ended.",
+            ("cause", "outcome"),
+            stats.reattachments,
+        )
         yield _counter("stale_epochs", "Answers under an epoch that is over, refused.", stats.stale_epochs)
-        yield _counter("reattaching_seconds", "How long those that were resumed waited.", stats.reattaching_s)
+        yield _histogram(
+            "reattaching_seconds",
+            "How long those that were resumed had no node.",
+            RESUMED_WITHIN_S,
+            stats.resumed_within,
+            stats.reattaching_s,
+        )
         yield _counter("streams_refused", "Streams beyond the limit of their connection.", stats.streams_refused)
         yield _by(
             "connections_ended",
@@ -95,6 +108,14 @@ def _one_of(name: str, about: str, label: str, words: tuple[str, ...], word: str
 
 def _counter(name: str, about: str, value: float) -> Metric:
     return CounterMetricFamily(f"agentring_router_{name}", about, value=value)
+
+
+def _histogram(name: str, about: str, bounds: Sequence[float], counts: Sequence[int], sum_: float) -> Metric:
+    names = ["+Inf" if bound == inf else str(bound) for bound in bounds]
+    buckets = list(zip(names, accumulate(counts), strict=True))
+    family = HistogramMetricFamily(f"agentring_router_{name}", about)
+    family.add_metric((), buckets, sum_)
+    return family
 
 
 def _by(name: str, about: str, labels: tuple[str, ...], counts: dict[str, int] | dict[tuple[str, str], int]) -> Metric:

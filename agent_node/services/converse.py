@@ -3,7 +3,9 @@
 Guarantees: frames are dealt with in their order, one at a time, so that a client which sends faster than the session
 accepts is slowed down by gRPC's flow control; a frame that is refused is answered on the stream, which goes on; a
 message that is not a proper frame ends the stream, and so does a drain, which leaves the frame to the next owner. The
-reader of frames is a task of the stream's own and ends with it; what it has accepted runs on.
+reader of frames is a task of the stream's own and ends with it; what it has accepted runs on. A stream that is taken
+over (place.py) is told nothing twice and lacks nothing: frames that may have been dealt with are dealt with again,
+which changes nothing where they were.
 """
 
 import asyncio
@@ -47,15 +49,19 @@ async def converse(
     ref, agent = session_of(call, opening.session_id, opening.agent)
     incarnation = incarnations.current
     session = await incarnation.host.open(ref, agent)
-    asked = opening.after_seq if opening.HasField("after_seq") else None
-    after_seq = session.log.start_after(place.begins_after(asked))
-    await accept(call, incarnation, session.claim.epoch)
+    after_seq = place.resumed_after(session.log, same_story=session.tells_on(place.epoch))
+    earlier = session.missed(after_seq) if after_seq is not None else ()
+    if after_seq is None:
+        after_seq = session.log.start_after(opening.after_seq if opening.HasField("after_seq") else None)
+    begins_after = None if place.is_taken_over else after_seq
+    await accept(call, incarnation, session.claim.epoch, begins_after=begins_after)
     with Attachment(
         session.log,
         after_seq,
         heartbeat_s=settings.heartbeat_s,
         merge_bytes=settings.merge_bytes,
         check=session.check_delivery,
+        earlier=earlier,
     ) as attachment:
         if place.after_seq is None:
             await attachment.tell([_opened(session, incarnation.registration.identity.node_id)])
@@ -88,6 +94,10 @@ class _Frames:
         self._stream_id = stream_id
         self._sent: set[str] = set()
         """Turns of this stream that had not ended when last looked at."""
+        if place.is_taken_over:
+            # Whose they are is not known; those that this stream was sent before it began are not its own.
+            begins_after = place.begins_after or 0
+            self._sent.update(turn.turn_id for turn in session.open_turns if turn.accepted_seq > begins_after)
         self._end_seq = session.log.head_seq
 
     async def read(self, requests: AsyncIterator[ConverseRequest]) -> None:
@@ -129,15 +139,15 @@ class _Frames:
         self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
         accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy)
         self._sent.add(turn_id)
-        if not fresh and number > self._place.last_again:
-            await self._replay(accepted)
+        if not fresh:
+            await self._replay(accepted, self._place.replays_through(number))
 
-    async def _replay(self, turn: StoredTurn) -> None:
-        """Tells again what this stream will not be sent by itself any more."""
+    async def _replay(self, turn: StoredTurn, through_seq: int) -> None:
+        """Tells again what this stream will not be sent by itself any more, as far as through_seq."""
         if lost := self._session.lost_story(turn):
-            await self._attachment.tell(lost)
+            await self._attachment.tell(event for event in lost if lost[-1].seq <= through_seq)
             return
-        seq, through_seq = turn.accepted_seq - 1, self._attachment.through_seq
+        seq, through_seq = turn.accepted_seq - 1, min(through_seq, self._attachment.through_seq)
         if turn.end_seq is not None:
             through_seq = min(through_seq, turn.end_seq)
         while seq < through_seq:

@@ -21,10 +21,12 @@ def task_of(call: Call, task_key: str, agent: str) -> tuple[TaskRef, str]:
     return parse_task(_tenant(call), name), _agreed(call, metadata.AGENT, agent, may_be_empty=True)
 
 
-async def accept(call: Call, incarnation: Incarnation, epoch: Epoch) -> None:
-    """Tells the router that this node owns it and has taken the call."""
+async def accept(call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_after: int | None = None) -> None:
+    """Tells the router that this node owns it and has taken the call. begins_after: the seq that the stream begins
+    after, where another node that takes it over could not know; None: it could."""
     node_id = incarnation.registration.identity.node_id
-    await call.accept((metadata.NODE, node_id), (metadata.EPOCH, str(epoch)))
+    begins = () if begins_after is None else ((metadata.BEGINS_AFTER, str(begins_after)),)
+    await call.accept((metadata.NODE, node_id), (metadata.EPOCH, str(epoch)), *begins)
 
 
 def _tenant(call: Call) -> str:

@@ -5,9 +5,10 @@ Converse stream, which is more than that, is in converse.py.
 """
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from agent_node.attachment import Attachment
+from agent_node.incarnation import Incarnation
 from agent_node.incarnations import Incarnations
 from agent_node.services.converse import converse
 from agent_node.services.place import Place, place_of
@@ -39,14 +40,9 @@ class SessionService:
         place = place_of(call)
         session, turn, _ = await self._submit(request, call, place)
         await accept(call, self._incarnations.current, session.claim.epoch)
-        after_seq = place.begins_after(turn.accepted_seq - 1) or 0
-        if lost := session.lost_story(turn):
-            for event in (
-                each for each in lost if each.seq > after_seq
-            ):  # the outcome may be as large as a response may be
-                await call.send(session_pb2.RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event]))
-            return
-        with self._attachment(session, after_seq, turn.turn_id) as attachment:
+        after_seq = place.after_seq if place.after_seq is not None else turn.accepted_seq - 1
+        earlier = session.missed(after_seq, turn.turn_id)
+        with self._attachment(session, after_seq, earlier, turn.turn_id) as attachment:
             attachment.ack(1)
             attachment.end_after(lambda: session.turn(turn.turn_id).end_seq)
             await stream(
@@ -73,10 +69,15 @@ class SessionService:
 
     async def WatchSession(self, request: session_pb2.WatchSessionRequest, call: Call) -> None:
         """Streams the session's events until it ends."""
-        session = await self._find(request, call)
-        asked = request.after_seq if request.HasField("after_seq") else None
-        after_seq = session.log.start_after(place_of(call).begins_after(asked))
-        with self._attachment(session, after_seq) as attachment:
+        place = place_of(call)
+        session, incarnation = await self._found(request, call)
+        after_seq = place.resumed_after(session.log, same_story=session.tells_on(place.epoch))
+        earlier = session.missed(after_seq) if after_seq is not None else ()
+        if after_seq is None:
+            after_seq = session.log.start_after(request.after_seq if request.HasField("after_seq") else None)
+        begins_after = None if place.is_taken_over else after_seq
+        await accept(call, incarnation, session.claim.epoch, begins_after=begins_after)
+        with self._attachment(session, after_seq, earlier) as attachment:
             attachment.ack(1)
             await stream(
                 attachment,
@@ -127,7 +128,9 @@ class SessionService:
             await accept(call, incarnation, found.epoch)
         return session_pb2.CloseSessionResponse()
 
-    def _attachment(self, session: Session, after_seq: int, turn_id: str | None = None) -> Attachment:
+    def _attachment(
+        self, session: Session, after_seq: int, earlier: Sequence[session_pb2.Event], turn_id: str | None = None
+    ) -> Attachment:
         settings = self._settings
         return Attachment(
             session.log,
@@ -136,6 +139,7 @@ class SessionService:
             heartbeat_s=settings.heartbeat_s,
             merge_bytes=settings.merge_bytes,
             check=session.check_delivery,
+            earlier=earlier,
         )
 
     async def _submit(
@@ -148,22 +152,30 @@ class SessionService:
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
         turn_id = parse_turn_id(request.turn.turn_id or f"{stream_id}.1")
         session = await self._incarnations.current.host.open(ref, agent)
-        if place.after_seq is not None:
-            session.log.start_after(place.after_seq)  # before a turn is run for a stream that could not go on
+        # Before a turn is run for a stream that could not go on.
+        place.resumed_after(session.log, same_story=session.tells_on(place.epoch))
         turn, fresh = await session.submit(turn_id, request.turn.input, request.turn.on_busy)
         return session, turn, fresh
 
     async def _find(
         self,
-        request: session_pb2.CancelTurnRequest | session_pb2.WatchSessionRequest | session_pb2.CloseSessionRequest,
+        request: session_pb2.CancelTurnRequest | session_pb2.CloseSessionRequest,
         call: Call,
     ) -> Session:
+        session, incarnation = await self._found(request, call)
+        await accept(call, incarnation, session.claim.epoch)
+        return session
+
+    async def _found(
+        self,
+        request: session_pb2.CancelTurnRequest | session_pb2.WatchSessionRequest | session_pb2.CloseSessionRequest,
+        call: Call,
+    ) -> tuple[Session, Incarnation]:
         ref, agent = session_of(call, request.session_id, request.agent)
         incarnation = self._incarnations.current
         session = await incarnation.host.find(ref)
         session.check_agent(agent)
-        await accept(call, incarnation, session.claim.epoch)
-        return session
+        return session, incarnation
 
 
 def _check_agent(stored: StoredSession, agent: str) -> None:

@@ -30,8 +30,11 @@ class TaskService:
         place = place_of(call)
         on_duplicate = task_pb2.ON_DUPLICATE_JOIN if place.last_again else request.on_duplicate
         incarnation = self._incarnations.current
-        run, disposition = await incarnation.task_runs.run(ref, agent, request.input, retention_s, on_duplicate)
-        after_seq = run.log.start_after(place.begins_after(0))
+        told_seq = place.after_seq or 0
+        run, disposition = await incarnation.task_runs.run(
+            ref, agent, request.input, retention_s, on_duplicate, told_seq=told_seq
+        )
+        after_seq = place.resumed_after(run.log, same_story=run.tells_on(place.epoch, told_seq)) or 0
         await accept(call, incarnation, run.epoch)
         with self._attach(run, after_seq, incarnation) as attachment:
             first = place.after_seq is None
@@ -46,9 +49,12 @@ class TaskService:
 
     async def WatchTask(self, request: task_pb2.WatchTaskRequest, call: Call) -> None:
         """Streams the run's events from after_seq to its end."""
-        run, incarnation = await self._find(request, call)
-        asked = request.after_seq if request.HasField("after_seq") else None
-        after_seq = run.log.start_after(place_of(call).begins_after(asked))
+        place = place_of(call)
+        run, incarnation = await self._found(request, call)
+        after_seq = place.resumed_after(run.log, same_story=run.tells_on(place.epoch, place.after_seq or 0))
+        if after_seq is None:
+            after_seq = run.log.start_after(request.after_seq if request.HasField("after_seq") else None)
+        await accept(call, incarnation, run.epoch, begins_after=None if place.is_taken_over else after_seq)
         with self._attach(run, after_seq, incarnation) as attachment:
             await stream(
                 attachment,
@@ -84,6 +90,13 @@ class TaskService:
         return attachment
 
     async def _find(
+        self, request: task_pb2.GetTaskRequest | task_pb2.CancelTaskRequest, call: Call
+    ) -> tuple[TaskRun, Incarnation]:
+        run, incarnation = await self._found(request, call)
+        await accept(call, incarnation, run.epoch)
+        return run, incarnation
+
+    async def _found(
         self,
         request: task_pb2.WatchTaskRequest | task_pb2.GetTaskRequest | task_pb2.CancelTaskRequest,
         call: Call,
@@ -93,7 +106,6 @@ class TaskService:
         run = await incarnation.task_runs.find(ref)
         if agent not in ("", run.agent):
             raise AgentMismatch(run.agent)
-        await accept(call, incarnation, run.epoch)
         return run, incarnation
 
 

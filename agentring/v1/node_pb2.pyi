@@ -7,13 +7,18 @@ forwards those calls as bytes.
 Plain metadata between router and node:
   request   x-session-id, x-agent, x-task-key, x-tenant-id   always set by the router, whatever the client sent
             x-agentring-stream-id                            names the client's stream, across re-attachments
-            x-agentring-frames                               on a stream that another node served before: `first last`,
-                                                             the numbers of the client's messages that come again;
-                                                             beyond 1, an empty message comes before them
+            x-agentring-frames                               on a stream that another node served before: `first last`;
+                                                             the client's messages come from number `first` on (beyond
+                                                             1, an empty one comes before them), and another node may
+                                                             have dealt with those up to `last`
             x-agentring-after-seq                            likewise: the client was sent everything up to it; absent:
                                                              nothing
+            x-agentring-begins-after                         likewise: as the first node said
+            x-agentring-epoch                                likewise: under which the last node served it
   response  x-agentring-node, x-agentring-epoch              in the initial metadata, right after the ownership check:
                                                              the node has accepted the call
+            x-agentring-begins-after                         likewise, where the client's after_seq may be absent: the
+                                                             seq that the stream begins after
   trailer   x-agentring-redirect                             `node_id address`: another node owns it (NOT_OWNER)
             x-agentring-refused                              `overloaded`, `draining` or `agent=<name>`: ask the next
                                                              candidate

@@ -10,7 +10,7 @@ from agentring.v1 import session_pb2
 from router.http2.headers import Field, block
 from router.http2.messages import MARKS, PREFIX
 
-_INTERNAL = frozenset({metadata.REDIRECT, metadata.REFUSED, metadata.MOVED, metadata.STREAM_ID})
+_INTERNAL = frozenset({metadata.BEGINS_AFTER, metadata.MOVED, metadata.REDIRECT, metadata.REFUSED, metadata.STREAM_ID})
 _HEAD = block(((":status", "200"), ("content-type", "application/grpc")))
 NOT_GRPC_BODY = b"This is a gRPC service: POST with content-type application/grpc.\n"
 NOT_GRPC = block(((":status", "415"), ("content-type", "text/plain"), ("content-length", str(len(NOT_GRPC_BODY)))))
@@ -51,6 +51,11 @@ class Answer:
     def is_moved(self) -> bool:
         """Whether the node says that the session goes on elsewhere, or will."""
         return metadata.MOVED in self.told
+
+    @property
+    def is_unavailable(self) -> bool:
+        """Whether the node cannot say anything of the session now."""
+        return self.told.get(STATUS) == "14"
 
     @property
     def is_broken_off(self) -> bool:

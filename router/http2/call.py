@@ -1,9 +1,11 @@
-"""One client's call: which node it goes to, what the client is told, and when it is over.
+"""One client's call: which node it goes to, and what the client is told. How it ends is in call_end.py.
 
 A call's way: `begin` finds out where it goes (way.py), if need be from its first message; `_try` opens a stream to the
 node; the node takes the call by its response headers (`accepted`), where x-agentring-node stands, or declines it
 (`declined`: it is redirected, refused, or answered), or the stream breaks off. Until it is taken nothing has reached
-the client and the client's messages are kept, so another node can be tried.
+the client and the client's messages are kept, so another node can be tried. A node that is lost after that is followed
+by the session's next owner (`_trouble`, reattachment.py) where the method's answers are marked (messages.py): that one
+is told where the stream has come to (Way.place) and sent what no node has acknowledged; its client sees one stream.
 
 Guarantees: every call ends once, by the node's trailers, by an error with an ErrorInfo or by the client's leaving; a
 client never sees another process's transport error; a refusal that could be told at once waits for the message that
@@ -12,77 +14,41 @@ the client may be sending, because a status that overtakes a message is lost to 
 
 from __future__ import annotations
 
-import uuid
 from typing import TYPE_CHECKING
-
-import structlog
 
 from agentring import metadata
 from agentring.errors import (
+    AgentNotFound,
     AgentringError,
     DeadlineExceeded,
-    InternalError,
     MessageTooLarge,
     NodeOverloaded,
     NodeUnreachable,
-    RouterOverloaded,
     SessionMoving,
 )
-from router.http2 import answers
 from router.http2.answers import Answer
+from router.http2.call_end import CallEnd
 from router.http2.carrier import Carrier
 from router.http2.client_stream import ClientStream
-from router.http2.frames import Code
-from router.http2.patience import Patience
-from router.http2.reattachment import Reattachment, place
+from router.http2.reattachment import Reattachment
 from router.http2.request import Request, deadline
 from router.http2.way import Way
 from router.route import CONVERSE
 
 if TYPE_CHECKING:
     from router.http2.node_connection import NodeConnection
-    from router.http2.node_stream import NodeStream
-
-_log = structlog.get_logger()
 
 
-class Call:
+class Call(CallEnd):
     """One call."""
 
-    __slots__ = (
-        "_carrier",
-        "_client",
-        "_error",
-        "_has_frames",
-        "_node",
-        "_patience",
-        "_reattachment",
-        "_way",
-        "ended",
-        "taken",
-    )
+    __slots__ = ("_has_frames", "_way")
 
     def __init__(self, carrier: Carrier, client: ClientStream, request: Request) -> None:
         """carrier: what all calls of the process share."""
-        self._carrier = carrier
-        self._client = client
-        self._way = Way(carrier, request)
-        self._node: NodeStream | None = None
-        self._error: AgentringError | None = None
-        """What it will end with, once the client can be told."""
-        self._patience: Patience | None = None
-        self._reattachment: Reattachment | None = None
+        self._way = way = Way(carrier, request)
+        super().__init__(carrier, client, marked=way.marked)
         self._has_frames = request.method == CONVERSE
-        self.taken = False
-        """A node has taken it."""
-        self.ended = False
-        carrier.calls.add(self)
-        carrier.stats.calls += 1
-
-    @property
-    def marked(self) -> bool:
-        """Whether its answers begin with through_seq and acked_frame."""
-        return self._way.marked
 
     def begin(self, request: Request) -> None:
         """Sends it on its way."""
@@ -135,7 +101,7 @@ class Call:
             block += deadline(remaining_s)
         client = self._client
         if self.taken:
-            block += place(client)
+            block += self._way.place(client)
         node = self._node = connection.open_stream(block, self, client)
         node.replenish()
         client.node = node
@@ -146,6 +112,7 @@ class Call:
                 return  # the process holds too much, and this call had to go
         if client.receive_ended:
             node.send_end(b"")
+        self._let_client_send()
 
     def not_connected(self) -> None:
         """It cannot be had."""
@@ -168,13 +135,11 @@ class Call:
         if not self._way.admits(headers.told.get(metadata.EPOCH, "")):
             self._carrier.stats.stale_epochs += 1
             self._way.lost()
-            self._leave_node()
-            self._trouble(SessionMoving())
+            self._trouble(SessionMoving(), "stale_epoch")
             return
-        block = headers.passed_on + self._way.taken()
+        block = headers.passed_on + self._way.taken(headers.told)
         if self._reattachment is not None:
             self._reattachment.succeeded()
-            self._reattachment = None
         if self.taken:
             return  # the client has had its headers, from the node before
         self.taken = True
@@ -194,10 +159,10 @@ class Call:
         except AgentringError as error:
             self._trouble(error)
             return
-        if self.marked and trailers.is_moved:
+        if self.marked and (trailers.is_moved or (self.taken and trailers.is_unavailable)):
             self._trouble(SessionMoving())
         elif self.taken:
-            self._end(trailers.as_trailers)
+            self._end(trailers.as_trailers, "refused")
         else:
             if headers is not None:
                 self._client.send_headers(headers.passed_on)
@@ -206,19 +171,20 @@ class Call:
     def finished(self, trailers: Answer) -> None:
         """The node ended the call."""
         if self.marked and (trailers.is_broken_off or trailers.is_moved):
-            self.broken_off(processed=True)
+            self.broken_off("moved" if trailers.is_moved else "dropped", processed=True)
         else:
             self._end(trailers.passed_on)
 
-    def broken_off(self, *, processed: bool) -> None:
-        """The stream is no more, without an answer. processed: the node had seen the call."""
+    def broken_off(self, cause: str, *, processed: bool) -> None:
+        """The stream is no more, without an answer. cause: for the metric; processed: the node had seen the call."""
         if self.ended or self._error is not None:
             return
+        self._client.kept.node_lost()
         if self._patience is not None and self._patience.is_over:
             self.fail(DeadlineExceeded())
-        elif self.taken and self._reattachment is None:
+        elif self.taken and not self._has_no_owner:
             self._way.lost()
-            self._trouble(NodeUnreachable())
+            self._trouble(NodeUnreachable(), cause)
         elif not processed and self._way.again():
             self._try()
         else:
@@ -227,78 +193,6 @@ class Call:
     def answer_too_large(self) -> None:
         """The node sends a message beyond all bounds."""
         self.fail(MessageTooLarge())
-
-    # The end.
-
-    def will_fail(self, error: AgentringError) -> None:
-        """The call is to end with this error, but the client may not be told yet."""
-        self._error = error
-        self._leave_node()
-
-    def fail(self, error: AgentringError) -> None:
-        """Ends the call with an error."""
-        if not self.ended:
-            self._carrier.stats.errors[error.reason] += 1
-            self._end(answers.error_trailers(error) if self.taken else answers.error_answer(error))
-
-    def shed(self) -> None:
-        """Ends the call because the process holds too many bytes; what waits for the client is dropped."""
-        client = self._client
-        cut = client.cut or self.ended
-        client.drop_queue()
-        if cut:  # nothing that follows half a message would be understood; gRPC reads this code as RESOURCE_EXHAUSTED
-            client.abandon(Code.ENHANCE_YOUR_CALM)
-        else:
-            self.fail(RouterOverloaded())
-
-    def go_away(self) -> None:
-        """Tells the client that the router is about to stop, where the method has words for it."""
-        if self.marked and self.taken and not self.ended:
-            self._client.send(answers.go_away(self._client.last))
-
-    def client_gone(self) -> None:
-        """The client has left, or its connection has."""
-        if not self.ended:
-            self._carrier.stats.cancelled += 1
-            self._release()
-
-    def _end(self, trailers: bytes) -> None:
-        if not self.ended:
-            client = self._client
-            self._release()
-            client.send_end(trailers)
-
-    def _release(self) -> None:
-        self.ended = True
-        self._carrier.calls.discard(self)
-        if self._patience is not None:
-            self._patience.end()
-            self._patience = None
-        if self._reattachment is not None:
-            self._reattachment.end()
-            self._reattachment = None
-        self._leave_node()
-        self._client.release()
-
-    def _leave_node(self) -> None:
-        node, self._node = self._node, None
-        self._client.node = None
-        if node is not None:
-            node.release()
-
-    def _has_left(self, node: NodeStream) -> bool:
-        """As ClientStream._is_released: asked by a call."""
-        return self._node is not node
-
-    def _fail_unexpectedly(self) -> None:
-        error_id = uuid.uuid4().hex[:16]
-        _log.exception("call_failed", error_id=error_id)
-        self.fail(InternalError(error_id))
-
-    def _patient(self) -> Patience:
-        if self._patience is None:
-            self._patience = Patience(self._carrier, self.fail)
-        return self._patience
 
     # Which node.
 
@@ -310,17 +204,34 @@ class Call:
         except AgentringError as error:
             self._trouble(error)
 
-    def _trouble(self, error: AgentringError) -> None:
+    @property
+    def _has_no_owner(self) -> bool:
+        """The session's next owner is being looked for."""
+        return self._reattachment is not None and self._reattachment.is_on
+
+    def _trouble(self, error: AgentringError, cause: str = "moving") -> None:
         """No node takes the call now. A client's stream that can be re-attached waits for its session's next owner,
         also where it is opened while the session moves; any other call ends."""
-        waits = self.marked and (error.retry_after_s is not None if self.taken else isinstance(error, SessionMoving))
-        if not waits:
+        if not (self.marked and self._helps_to_wait(error)):
             self.refuse(error)
             return
         self._leave_node()
+        self._let_client_send()
         if self._reattachment is None:
-            self._reattachment = Reattachment(self._carrier, self._try_anew, self.fail)
+            self._reattachment = Reattachment(self._carrier, self._try_anew, self.refuse)
+        if not self._reattachment.is_on:
+            self._reattachment.begin(cause)
         self._reattachment.later(error)
+
+    def _helps_to_wait(self, error: AgentringError) -> bool:
+        # Nodes that host the agent of a call that was taken have been there, and may be on their way back.
+        waits = error.retry_after_s is not None or isinstance(error, AgentNotFound)
+        return waits if self.taken else isinstance(error, SessionMoving)
+
+    def _let_client_send(self) -> None:
+        """What a node that is left behind did not take holds the client back no more."""
+        if self._client.granted < self._client.low:
+            self._client.replenish()
 
     def _try_anew(self) -> None:
         if self._error is not None:

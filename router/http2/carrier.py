@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import secrets
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable
+from math import inf
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentring import metadata
@@ -17,6 +19,7 @@ from router.owner import OwnerLookup, Target, View
 
 if TYPE_CHECKING:
     from router.http2.call import Call
+    from router.http2.call_end import CallEnd
     from router.http2.node_connection import NodeConnection
     from router.http2.reattachment import Reattachment
 
@@ -45,6 +48,9 @@ class Timer(Protocol):
         """It does not come."""
 
 
+RESUMED_WITHIN_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, inf)
+
+
 class Stats:
     """What is counted, for the metrics."""
 
@@ -54,12 +60,14 @@ class Stats:
         self.cancelled = 0
         self.errors: Counter[str] = Counter()
         """Calls that the router itself ended, by reason."""
-        self.reattachments: Counter[str] = Counter()
-        """Calls that have lost their node, by how that ended."""
+        self.reattachments: Counter[tuple[str, str]] = Counter()
+        """Losses of a call's node, and first opens that met a moving session, by cause and how that ended."""
         self.stale_epochs = 0
         """Nodes' answers that were refused, because another owner was seen before."""
+        self.resumed_within = [0] * len(RESUMED_WITHIN_S)
+        """How many of those that found another node had it within each time, and not within the one before."""
         self.reattaching_s = 0.0
-        """How long those that found another waited, together."""
+        """How long those waited, together."""
         self.streams_refused = 0
         self.client_connections_opened = 0
         self.client_connections_refused = 0
@@ -68,6 +76,13 @@ class Stats:
         self.received_bytes: Counter[str] = Counter()
         self.sent_bytes: Counter[str] = Counter()
         """By role."""
+
+    def reattached(self, cause: str, outcome: str, took_s: float) -> None:
+        """A call without a node has one again, or has ended."""
+        self.reattachments[cause, outcome] += 1
+        if outcome == "resumed":
+            self.reattaching_s += took_s
+            self.resumed_within[bisect_left(RESUMED_WITHIN_S, took_s)] += 1
 
 
 class Carrier:
@@ -94,7 +109,7 @@ class Carrier:
         self.now_s = clock.time
         self.call_later = clock.call_later
         self.stats = Stats()
-        self.calls: set[Call] = set()
+        self.calls: set[CallEnd] = set()
         self.waiting: set[Reattachment] = set()
         """Those of calls that wait for their session's next owner."""
         self._view = view

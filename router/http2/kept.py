@@ -16,7 +16,7 @@ _COUNTED_FROM_BYTES = 4 << 10
 class Kept:
     """The kept messages of one call."""
 
-    __slots__ = ("_budget", "_counted_bytes", "_holder", "acked", "bytes", "messages", "request", "wanted")
+    __slots__ = ("_budget", "_counted_bytes", "_holder", "acked", "bytes", "handed", "messages", "request", "wanted")
 
     def __init__(self, budget: Budget, holder: Holder) -> None:
         """budget: where they are counted, as the holder's."""
@@ -31,6 +31,8 @@ class Kept:
         """Whether messages are to be kept at all."""
         self.acked = 0
         """The number of the last one that was dropped."""
+        self.handed = 0
+        """Messages up to this number may have been dealt with by a node that is lost."""
 
     def add(self, message: bytes) -> None:
         """A whole message came."""
@@ -54,6 +56,10 @@ class Kept:
             del messages[:count]
         if self._counted_bytes:
             self._count()
+
+    def node_lost(self) -> None:
+        """The node that was sent all of them is gone, and nobody knows how far it had come."""
+        self.handed = self.acked + len(self.messages)
 
     def keep_request(self) -> None:
         """The call has but one message, which says what it is about, and is kept until the call's end."""

@@ -106,7 +106,7 @@ class NodeConnection(Connection):
             if isinstance(stream, NodeStream) and (stream.marked or not stream.taken):
                 call = stream.call
                 stream.reset(Code.CANCEL)
-                call.broken_off(processed=True)
+                call.broken_off("node_left", processed=True)
 
     def _settings_acknowledged(self) -> None:
         self._acknowledged = True

@@ -112,18 +112,19 @@ class NodeStream(Stream):
     def receive_reset(self, code: int) -> None:
         """As Stream."""
         self.drop_queue()
-        self.call.broken_off(processed=code != Code.REFUSED_STREAM)
+        refused = code == Code.REFUSED_STREAM
+        self.call.broken_off("refused" if refused else "reset", processed=not refused)
 
     def connection_lost(self) -> None:
         """As Stream."""
         self.drop_queue()
-        self.call.broken_off(processed=False)
+        self.call.broken_off("goaway" if self.connection.ended is None else "connection", processed=False)
 
     def broken(self) -> None:
         """As Stream."""
         self.connection.forget(self, peer_may_send=True)
         self.drop_queue()
-        self.call.broken_off(processed=True)
+        self.call.broken_off("broken", processed=True)
 
     def shed(self) -> None:
         """As Stream."""
@@ -162,7 +163,7 @@ class NodeStream(Stream):
 
     def _break(self) -> None:
         self.reset(Code.PROTOCOL_ERROR)
-        self.call.broken_off(processed=True)
+        self.call.broken_off("broken", processed=True)
 
     def _accept(self) -> None:
         held, self.held = self.held, None

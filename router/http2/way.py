@@ -1,4 +1,5 @@
-"""Where a call goes, one node after another, and the header block that each is sent.
+"""Where a call goes, one node after another, the header block that each is sent, and what the next must know of the
+last: where the call's stream has come to.
 
 Guarantees that a node is tried again only where a connection had merely grown old, and that once. The walk over the
 nodes itself is owner.py's. Called by Call.
@@ -13,6 +14,9 @@ from router import route
 from router.http2 import messages
 from router.http2.answers import Answer
 from router.http2.carrier import Carrier
+from router.http2.client_stream import ClientStream
+from router.http2.headers import literal
+from router.http2.messages import MARKS, NO_MARKS
 from router.http2.request import Request
 from router.owner import Target, Walk
 from router.route import Destination, Route
@@ -21,7 +25,18 @@ from router.route import Destination, Route
 class Way:
     """The way of one call."""
 
-    __slots__ = ("_about", "_carrier", "_request", "_retried", "_walk", "block", "marked", "target")
+    __slots__ = (
+        "_about",
+        "_begins_after",
+        "_carrier",
+        "_epoch",
+        "_request",
+        "_retried",
+        "_walk",
+        "block",
+        "marked",
+        "target",
+    )
 
     def __init__(self, carrier: Carrier, request: Request) -> None:
         """Goes nowhere yet."""
@@ -29,6 +44,8 @@ class Way:
         self._request: Request | None = request
         self._walk: Walk | None = None
         self._about: Route | None = None
+        self._epoch = self._begins_after = ""
+        """As the node said that took the call last, and as the first one said; empty: it did not."""
         self._retried = False
         self.target: Target | None = None
         """The node that it goes to now; None: not known before the first message."""
@@ -111,15 +128,33 @@ class Way:
         if self._about is not None:
             self._carrier.lookup.forget(self._about.ref)
 
-    def taken(self) -> bytes:
-        """The node has taken the call; what the client's headers say of the way."""
+    def taken(self, told: dict[str, str]) -> bytes:
+        """The node has taken the call, with these headers; what the client's headers say of the way."""
         walk, self._walk, self._request = self._walk, None, None
         if not self.marked:
             self.block, self._about = b"", None
+        else:
+            self._epoch = told.get(metadata.EPOCH, "")
+            if not self._begins_after:
+                self._begins_after = told.get(metadata.BEGINS_AFTER, "")
         if walk is None or self.target is None:
             return b""
         walk.accepted(self.target)
         return self._carrier.ring_field()
+
+    def place(self, client: ClientStream) -> bytes:
+        """The fields that tell a node where a stream that it takes over has come to: what the client was sent, and
+        which of its messages come again."""
+        kept = client.kept
+        first, last = (1, 1) if kept.request else (kept.acked + 1, kept.handed)
+        block = literal(metadata.FRAMES, f"{first} {last}")
+        if self._epoch:
+            block += literal(metadata.EPOCH, self._epoch)
+        if self._begins_after:
+            block += literal(metadata.BEGINS_AFTER, self._begins_after)
+        if client.last is not NO_MARKS:
+            block += literal(metadata.AFTER_SEQ, str(MARKS.unpack_from(client.last)[0]))
+        return block
 
     def _walk_to(self, request: Request, about: Route) -> None:
         self._about = about

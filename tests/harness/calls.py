@@ -21,7 +21,8 @@ class FakeConversation:
     def __init__(self, session: Session, metadata: dict[str, str] | None = None, **settings: int) -> None:
         """settings: the node's, where they are not the defaults."""
         self.metadata = metadata or {}
-        self.accepted = False
+        self.headers: dict[str, str] = {}
+        """What the call was accepted with."""
         self.responses: list[ConverseResponse] = []
         self.frames_taken = 0
         self.reads = asyncio.Event()
@@ -49,9 +50,9 @@ class FakeConversation:
             self.frames_taken += 1
             yield frame
 
-    async def accept(self, *_metadata: tuple[str, str]) -> None:
+    async def accept(self, *metadata: tuple[str, str]) -> None:
         """As Call."""
-        self.accepted = True
+        self.headers = dict(metadata)
 
     async def send(self, response: ConverseResponse) -> None:
         """As Call."""
@@ -61,6 +62,10 @@ class FakeConversation:
         kept.CopyFrom(response)
         self.responses.append(kept)
         self._told.set()
+
+    @property
+    def accepted(self) -> bool:
+        return bool(self.headers)
 
     def frame(self, frame: ConverseRequest | Exception) -> None:
         """The client sends a frame, or something that cannot be read."""

@@ -3,6 +3,7 @@
 import asyncio
 import traceback
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 
 import pytest
 
@@ -158,7 +159,8 @@ async def test_an_acknowledgement_travels_with_an_event(log: EventLog) -> None:
 
 async def test_an_acknowledgement_is_not_put_off_by_more_of_them(log: EventLog, ticking: Ticking) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        ticking(lambda: attachment.ack(attachment.acked_frame + 1))
+        numbers = count(1)
+        ticking(lambda: attachment.ack(next(numbers)))
         began_s = asyncio.get_running_loop().time()
         assert await attachment.next() == []
         assert attachment.acked_frame > 1
@@ -402,3 +404,43 @@ async def test_a_lease_that_was_given_up_lets_the_last_events_through(log: Event
         assert await attachment.next()
         with pytest.raises(NodeDraining):
             await attachment.next()
+
+
+async def test_a_frame_is_acknowledged_only_with_the_last_of_what_it_is_answered(log: EventLog) -> None:
+    """Another node would not tell the rest again."""
+    with Attachment(log, 0, heartbeat_s=LONG_S, merge_bytes=100) as attachment:
+        attachment.ack(1)
+        await attachment.tell([])
+        answers = [Event(turn_id="x" * 80, heartbeat=session_pb2.Heartbeat()) for _ in range(3)]
+        await attachment.tell(answers)
+        attachment.ack(2)
+        acked = []
+        for _ in answers:
+            assert len(await attachment.next() or ()) == 1
+            acked.append(attachment.acked_frame)
+        assert acked == [0, 0, 2]
+
+
+async def test_what_the_log_does_not_have_comes_first_and_moves_the_place(log: EventLog) -> None:
+    for text in ("a", "b", "c", "d", "e", "f"):
+        log.append(Event(turn_id=text, heartbeat=session_pb2.Heartbeat()))
+    earlier = [Event(seq=2, first_seq=2, turn_id="x" * 80), Event(seq=4, first_seq=3, turn_id="y" * 80)]
+    with Attachment(log, 1, heartbeat_s=LONG_S, merge_bytes=100, earlier=earlier) as attachment:
+        told = []
+        for _ in range(3):
+            events = await attachment.next() or []
+            told.append((attachment.through_seq, [event.turn_id[0] for event in events]))
+        assert told == [(2, ["x"]), (4, ["y"]), (6, ["e", "f"])]
+
+
+async def test_a_stream_that_is_owed_nothing_ends_without_waiting_for_an_event_to_acknowledge_with(
+    log: EventLog,
+) -> None:
+    with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
+        attachment.ack(1)
+        attachment.end_after(lambda: 0)
+        began_s = asyncio.get_running_loop().time()
+        assert await attachment.next() == []
+        assert attachment.acked_frame == 1
+        assert await attachment.next() is None
+        assert asyncio.get_running_loop().time() - began_s < ACK_WITHIN_S / 2

@@ -1,7 +1,5 @@
 """A call whose node is lost goes on with the session's next owner, and its client sees one stream."""
 
-from collections.abc import Callable
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -9,14 +7,14 @@ from hypothesis import strategies as st
 from agentring.ids import parse_session
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, RUN_TASK, marked, message, opening, request
+from harness.http2_losses import DETAILS, LOSSES, MOVED, Loss
 from harness.http2_peers import ClientPeer, NodePeer
 from router.http2 import frames
 from router.http2.frames import Code, Setting
 from router.http2.limits import Limits
 from router.http2.messages import MARKS, PREFIX, PREFIX_BYTES
 
-MOVED = ("x-agentring-moved", "1")
-DETAILS = ("grpc-status-details-bin", "CA4")
+lose, drain = (next(loss for loss in LOSSES if loss.cause == cause) for cause in ("connection", "moved"))
 OPEN, TURN, CANCEL = message(b"open"), message(b"turn"), message(b"cancel")
 EMPTY = message(b"")
 
@@ -42,33 +40,8 @@ def next_owner(wire: Wire, seconds: float = 0.0) -> tuple[NodePeer, int]:
     return node, node.latest
 
 
-def lose(wire: Wire, node: NodePeer) -> None:
-    """Its process is gone, and with it the member."""
-    wire.nodes[node.name].remove(node)
-    node.lose()
-
-
-def drain(wire: Wire, node: NodePeer) -> None:
-    node.finish(node.latest, "14", MOVED, DETAILS)
-
-
-def drop(wire: Wire, node: NodePeer) -> None:
-    node.finish(node.latest, "1")
-
-
-def reset(wire: Wire, node: NodePeer) -> None:
-    node.reset(node.latest, Code.REFUSED_STREAM)
-
-
-def go_away(wire: Wire, node: NodePeer) -> None:
-    node.connection.receive(frames.goaway(0, Code.NO_ERROR), wire.clock.time())
-
-
-LOSSES = [lose, drain, drop, reset, go_away]
-
-
-@pytest.mark.parametrize("loss", LOSSES)
-def test_the_stream_goes_on_where_it_was(loss: Callable[[Wire, NodePeer], None]) -> None:
+@pytest.mark.parametrize("loss", LOSSES, ids=str)
+def test_the_stream_goes_on_where_it_was(loss: Loss) -> None:
     wire = Wire("a", "b", limits=Limits())
     client, stream_id, node = attached(wire)
     node.send(node.latest, marked(7, 2, b"half")[:20])  # never whole
@@ -95,7 +68,7 @@ def test_the_stream_goes_on_where_it_was(loss: Callable[[Wire, NodePeer], None])
     assert heard.data == marked(5, 1, b"first") + marked(6, 2, b"second")
     assert [name for name, _ in heard.headers].count(":status") == 1
     assert (heard.status, len(heard.trailers or ())) == ("0", 1)
-    assert wire.carrier.stats.reattachments == {"resumed": 1}
+    assert wire.carrier.stats.reattachments == {(loss.cause, "resumed"): 1}
     wire.close()
 
 
@@ -185,7 +158,7 @@ def test_without_an_owner_in_time_the_call_ends_with_an_error_to_try_again_after
         wire.clock.advance(0.5)
     assert client.streams[stream_id].status == "14"
     assert client.streams[stream_id].sentence == "the session or task is moving to another node"
-    assert wire.carrier.stats.reattachments == {"timed out": 1}
+    assert wire.carrier.stats.reattachments == {("moved", "timed_out"): 1}
     wire.close()
 
 
@@ -373,7 +346,7 @@ class Story:
 )
 @settings(max_examples=60)
 def test_whatever_is_lost_and_when_the_client_is_told_every_number_once(
-    fates: list[tuple[int, Callable[[Wire, NodePeer], None]]], sizes: list[int], window: int
+    fates: list[tuple[int, Loss]], sizes: list[int], window: int
 ) -> None:
     wire = Wire("a", "b", "c", limits=Limits())
     client = wire.client({Setting.INITIAL_WINDOW_SIZE: window})
