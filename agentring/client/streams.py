@@ -99,6 +99,10 @@ class EventStream:
 
     async def aclose(self) -> None:
         """Leaves the stream. What it tells of goes on."""
+        self.leave()
+
+    def leave(self) -> None:
+        """As aclose, for who cannot await; in the event loop's thread."""
         self._over = True
         self._ready.clear()
         self._drop()

@@ -4,6 +4,7 @@ import asyncio
 import random
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from grpc import StatusCode, aio
 
@@ -27,7 +28,7 @@ Context = aio.ServicerContext[RunTurnRequest, RunTurnResponse]
 
 def story(turn_id: str, pieces: list[str], *, epoch: int = 7, first_seq: int = 1, attempt: int = 1) -> list[Event]:
     """A turn that says these words."""
-    head = {"turn_id": turn_id, "epoch": epoch, "attempt": attempt}
+    head: dict[str, Any] = {"turn_id": turn_id, "epoch": epoch, "attempt": attempt}
     events = [
         Event(seq=first_seq, turn_accepted=TurnAccepted(), **head),
         Event(seq=first_seq + 1, turn_started=TurnStarted(node_id="n1"), **head),
@@ -59,7 +60,7 @@ def merged(events: list[Event], chance: random.Random) -> Iterator[Event]:
         yield last
 
 
-class BreakingService(SessionServiceServicer):
+class Breaking(SessionServiceServicer):
     """Tells `pieces` as the words of any turn; stream i breaks after cuts[i] events, those beyond the list never."""
 
     def __init__(self, pieces: list[str], cuts: list[int], *, error: AgentringError | None = None, seed: int = 0):
@@ -112,6 +113,11 @@ class BreakingService(SessionServiceServicer):
             await context.abort(StatusCode.UNAVAILABLE, "Socket closed")
         context.set_trailing_metadata(trailers(self._error))
         await context.abort(self._error.code, self._error.sentence)
+
+
+def breaking(pieces: list[str], cuts: list[int], *, error: AgentringError | None = None, seed: int = 0) -> Breaking:
+    """See Breaking."""
+    return Breaking(pieces, cuts, error=error, seed=seed)  # type: ignore[abstract]  # the other methods are not served
 
 
 @asynccontextmanager

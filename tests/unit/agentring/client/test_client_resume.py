@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agentring.client import Policy, RingUnreachable, TextDelta, TurnCompleted, connect
 from agentring.errors import NoNodes, RouterStopping, SessionClosed
-from harness.breaking import BreakingService, serving
+from harness.breaking import breaking, serving
 
 PIECES = ["Grüße, ", "Ada. ", "🙂 ", "日本", "x", " end"]
 TEXT = "".join(PIECES)
@@ -25,8 +25,8 @@ class Sleeps:
         self.waited.append(wait_s)
 
 
-def policy(sleeps: Sleeps, **given: float) -> Policy:
-    return Policy(sleep=sleeps.sleep, jitter=lambda: 1.0, **given)
+def policy(sleeps: Sleeps, reconnect_s: float = 60.0) -> Policy:
+    return Policy(sleep=sleeps.sleep, jitter=lambda: 1.0, reconnect_s=reconnect_s)
 
 
 @settings(max_examples=60)
@@ -37,7 +37,7 @@ def policy(sleeps: Sleeps, **given: float) -> Policy:
 )
 def test_any_cuts_give_the_same_words_and_one_run(pieces: list[str], cuts: list[int], seed: int) -> None:
     async def run() -> None:
-        service = BreakingService(pieces, cuts, seed=seed)
+        service = breaking(pieces, cuts, seed=seed)
         async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
             turn = ring.session("ada", agent="echo").send("hello")
             events = [event async for event in turn]
@@ -53,7 +53,7 @@ def test_any_cuts_give_the_same_words_and_one_run(pieces: list[str], cuts: list[
 
 @pytest.mark.parametrize("cut", range(len(PIECES) + 4))
 async def test_a_turn_cut_at_any_event_goes_on(cut: int) -> None:
-    service = BreakingService(PIECES, [cut] * 3)
+    service = breaking(PIECES, [cut] * 3)
     async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
         outcome = await ring.session("ada", agent="echo").run("hello")
     assert (outcome.text, outcome.result, outcome.is_whole) == (TEXT, {"pieces": len(PIECES)}, True)
@@ -61,7 +61,7 @@ async def test_a_turn_cut_at_any_event_goes_on(cut: int) -> None:
 
 
 async def test_a_watch_goes_on_after_what_it_was_sent() -> None:
-    service = BreakingService(PIECES, [3, 0, 2])
+    service = breaking(PIECES, [3, 0, 2])
     async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
         text = ""
         async for event in ring.session("ada").watch(0):
@@ -76,14 +76,14 @@ async def test_a_watch_goes_on_after_what_it_was_sent() -> None:
 
 async def test_a_wait_that_the_server_asked_for_is_waited() -> None:
     sleeps = Sleeps()
-    service = BreakingService(PIECES, [0, 0, 0], error=NoNodes())
+    service = breaking(PIECES, [0, 0, 0], error=NoNodes())
     async with serving(service) as address, connect(address, policy=policy(sleeps)) as ring:
         await ring.session("ada", agent="echo").run("hello")
     assert sleeps.waited == [1.05, 1.1, 1.2]
 
 
 async def test_waiting_ends_with_the_reason_when_there_is_no_progress() -> None:
-    service = BreakingService(PIECES, [0] * 9, error=NoNodes())
+    service = breaking(PIECES, [0] * 9, error=NoNodes())
     async with serving(service) as address, connect(address, policy=policy(Sleeps(), reconnect_s=0.5)) as ring:
         with pytest.raises(NoNodes):
             await ring.session("ada", agent="echo").run("hello")
@@ -91,7 +91,7 @@ async def test_waiting_ends_with_the_reason_when_there_is_no_progress() -> None:
 
 
 async def test_what_waiting_does_not_mend_is_told_at_once() -> None:
-    service = BreakingService(PIECES, [0], error=SessionClosed())
+    service = breaking(PIECES, [0], error=SessionClosed())
     async with serving(service) as address, connect(address) as ring:
         with pytest.raises(SessionClosed):
             await ring.session("ada", agent="echo").run("hello")
@@ -106,8 +106,8 @@ async def test_nobody_there_is_told_when_the_patience_is_over() -> None:
 
 async def test_a_router_that_stops_is_left_for_the_next_without_a_wait() -> None:
     sleeps = Sleeps()
-    stopping = BreakingService(PIECES, [3], error=RouterStopping())
-    other = BreakingService(PIECES, [])
+    stopping = breaking(PIECES, [3], error=RouterStopping())
+    other = breaking(PIECES, [])
     async with (
         serving(stopping) as first,
         serving(other) as second,
@@ -120,7 +120,7 @@ async def test_a_router_that_stops_is_left_for_the_next_without_a_wait() -> None
 
 
 async def test_who_leaves_early_leaves_no_call() -> None:
-    service = BreakingService(PIECES, [])
+    service = breaking(PIECES, [])
     async with serving(service) as address, connect(address) as ring:
         async for event in ring.session("ada").watch(0):
             if isinstance(event, TurnCompleted):
@@ -131,7 +131,7 @@ async def test_who_leaves_early_leaves_no_call() -> None:
 
 
 async def test_a_cancelled_anext_loses_nothing() -> None:
-    service = BreakingService(PIECES, [])
+    service = breaking(PIECES, [])
     async with serving(service) as address, connect(address) as ring:
         stream = ring.session("ada").watch(0)
         text = ""
