@@ -15,13 +15,13 @@ from agentring.client.events import ENDS, AttemptRestarted, Event, read_event, r
 from agentring.v1 import session_pb2
 
 _OUTSIDE = frozenset({"opened", "heartbeat", "go_away", "turn_rejected"})
-_BEGINNINGS = frozenset({"turn_accepted", "turn_started"})
 
 
 @dataclass(slots=True)
 class _Turn:
     attempt: int
     text_end: int = 0
+    started: bool = False
 
 
 class Progress:
@@ -44,13 +44,12 @@ class Progress:
             return []
         known = self.seq or 0
         restart: list[Event] = []
-        if raw.seq <= known:
-            if body not in _BEGINNINGS or not 0 < self._epoch < raw.epoch:
-                return []
-            # A store that keeps nothing: a later owner has begun anew, and numbers from 1 again.
-            known = raw.seq - 1
+        if self._begins_anew(raw):
+            known = min(known, raw.seq - 1)
             restart = [read_restart(raw, "NODE_LOST")]
-            self._turns.pop(raw.turn_id, None)
+            del self._turns[raw.turn_id]
+        elif raw.seq <= known:
+            return []
         self.seq = raw.seq
         self._epoch = max(self._epoch, raw.epoch)
         if body == "gap":
@@ -67,9 +66,19 @@ class Progress:
         event = read_event(raw)
         if isinstance(event, AttemptRestarted):
             turn.text_end = 0
+        elif body == "turn_started":
+            turn.started = True
         elif isinstance(event, ENDS):
             del self._turns[raw.turn_id]
         return [*restart, event]
+
+    def _begins_anew(self, raw: session_pb2.Event) -> bool:
+        """With a store that keeps nothing, a later owner knows nothing of the run that it is asked for again: it begins
+        it as another one, and its numbers may begin again too."""
+        turn = self._turns.get(raw.turn_id)
+        if turn is None or raw.epoch <= self._epoch or raw.attempt > turn.attempt:
+            return False
+        return raw.HasField("turn_accepted") or (raw.HasField("turn_started") and turn.started)
 
     @staticmethod
     def _words(raw: session_pb2.Event, turn: _Turn, known: int) -> list[Event]:

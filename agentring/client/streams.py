@@ -63,6 +63,9 @@ class Connection:
 class EventStream:
     """Events, by `async for`. `async with` or `aclose` ends it at once; dropping it does so too."""
 
+    _counts_silence = True
+    """Whether numbers that were passed without an event are known too: the next call begins after them."""
+
     def __init__(self, connection: Connection, start: Start, seq: int | None) -> None:
         """start: makes the next call, given what is known already; it must not hold the stream, which would live on.
         seq: the number after which the events are wanted; None: what the first call says. Nothing is sent before the
@@ -172,7 +175,8 @@ class EventStream:
         if self._over:
             self._drop()
             return None
-        self._progress.reach(response.through_seq)
+        if self._counts_silence:
+            self._progress.reach(response.through_seq)
         if self._progress.seq != before:
             patience.progressed()
         return failure

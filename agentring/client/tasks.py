@@ -76,9 +76,9 @@ class Task(RunStream):
         self.disposition: Disposition | None = None
         """What the first call was to the task; None: nothing has been read yet."""
 
-        def start(channel: aio.Channel, metadata: Metadata, seq: int | None) -> Call:
-            if seq is not None:  # it is our run, or one that we were let in to
-                request.on_duplicate = task_pb2.ON_DUPLICATE_JOIN
+        self._request = request
+
+        def start(channel: aio.Channel, metadata: Metadata, _seq: int | None) -> Call:
             return TaskServiceStub(channel).RunTask(request, metadata=metadata)
 
         super().__init__(connection, start)
@@ -86,6 +86,8 @@ class Task(RunStream):
     def _respond(self, response: Any) -> None:
         if self.disposition is None and response.disposition:
             self.disposition = Disposition(response.disposition)
+            # From now on the run under way is this call's own, or one that it was let in to.
+            self._request.on_duplicate = task_pb2.ON_DUPLICATE_JOIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,8 @@ class Outcome:
 class RunStream(EventStream):
     """The events of one run, to its end."""
 
+    _counts_silence = False  # the next call begins with the run's first event whatever is known
+
     def __init__(self, connection: Connection, start: Start) -> None:
         """As EventStream."""
         super().__init__(connection, start, None)

@@ -72,6 +72,7 @@ class Breaking(SessionServiceServicer):
         self.turn_ids: list[str] = []
         self.after_seqs: list[int | None] = []
         self.runs = 0
+        self.open_calls = 0
         self.left = asyncio.Event()
         """Set when a client has gone away from a stream."""
 
@@ -81,12 +82,15 @@ class Breaking(SessionServiceServicer):
         if turn_id not in self.turn_ids:
             self.runs += 1
         self.turn_ids.append(turn_id)
+        self.open_calls += 1
         try:
             async for event in self._told(story(turn_id, self._pieces), len(self.turn_ids), context):
                 yield RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event])
         except asyncio.CancelledError:
             self.left.set()
             raise
+        finally:
+            self.open_calls -= 1
 
     async def WatchSession(self, request: WatchSessionRequest, context: Context) -> AsyncIterator[WatchSessionResponse]:
         """From after_seq on, and then open."""

@@ -2,12 +2,13 @@
 
 import asyncio
 import gc
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentring.client import Policy, RingUnreachable, TextDelta, TurnCompleted, connect
+from agentring.client import Policy, RingClosed, RingUnreachable, TextDelta, Turn, TurnCompleted, connect
 from agentring.errors import NoNodes, RouterStopping, SessionClosed
 from harness.breaking import breaking, serving
 
@@ -146,3 +147,50 @@ async def test_a_cancelled_anext_loses_nothing() -> None:
         assert service.after_seqs == [0, len(PIECES) + 3]
         await stream.aclose()
         assert [event async for event in stream] == []
+
+
+async def test_closing_the_ring_ends_what_is_iterated() -> None:
+    service = breaking(PIECES, [])
+    async with serving(service) as address, connect(address) as ring:
+        stream = ring.session("ada").watch(0)
+        await anext(stream)
+
+        async def read() -> None:
+            async for _ in stream:
+                pass
+
+        reading = asyncio.create_task(read())
+        await until(lambda: stream.seq == len(PIECES) + 3)
+        await ring.close()
+        with pytest.raises(RingClosed):
+            await asyncio.wait_for(reading, 5)
+        with pytest.raises(RingClosed):
+            await ring.session("ada").get()
+
+
+async def test_turns_left_early_leave_no_task_and_no_call() -> None:
+    service = breaking(["word "] * 50, [])
+    async with serving(service) as address, connect(address) as ring:
+        await ring.session("ada", agent="echo").run("warm up")
+        await until(lambda: service.open_calls == 0)
+        before = len(asyncio.all_tasks())
+        for _ in range(20):
+            async for event in ring.session("ada", agent="echo").send("hello"):
+                if isinstance(event, TextDelta):
+                    break
+            with pytest.raises(ZeroDivisionError):
+                await fail_midway(ring.session("ada", agent="echo").send("hello"))
+        gc.collect()
+        await until(lambda: service.open_calls == 0 and len(asyncio.all_tasks()) <= before)
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    """Returns once it holds; gRPC tells nobody when it has put a call away."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.005)
+
+
+async def fail_midway(turn: Turn) -> None:
+    async for event in turn:
+        _ = event.seq // 0
