@@ -225,6 +225,7 @@ class Ring:
         """See `connect`."""
         self._ring = ring
         self._loop = Loop()
+        self._closed = False
 
     def session(self, session_id: str, *, agent: str = "") -> Session:
         """A session by its name."""
@@ -272,9 +273,11 @@ class Ring:
         return self._loop.run(self._ring.cancel_task(key))
 
     def close(self) -> None:
-        """Ends every call, and the thread."""
-        self._loop.run(self._ring.close())
-        self._loop.end()
+        """Ends every call, and the thread. Closing it again changes nothing."""
+        if not self._closed:
+            self._closed = True
+            self._loop.run(self._ring.close())
+            self._loop.end()
 
     def __enter__(self) -> Self:
         """Itself."""

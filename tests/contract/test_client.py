@@ -14,6 +14,7 @@ from agentring.client import (
     Disposition,
     OnBusy,
     OnDuplicate,
+    RingClosed,
     RunCancelled,
     RunFailed,
     TaskState,
@@ -39,6 +40,7 @@ from agentring.errors import (
     TurnNotFound,
 )
 from harness.cluster import Cluster
+from harness.processes import wait_until
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -172,6 +174,27 @@ def test_without_an_event_loop(cluster: Cluster, name: str) -> None:
         with pytest.raises(AgentringError):
             session.run("four")
     assert threading.active_count() <= threads
+
+
+async def test_who_leaves_early_watches_no_more(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        async for _ in ring.task(name, agent="holding"):
+            break
+        async with asyncio.timeout(20):
+            while (await ring.get_task(name)).raw.watchers:
+                await asyncio.sleep(0.01)
+        await ring.cancel_task(name)
+
+
+def test_who_leaves_early_watches_no_more_without_an_event_loop_too(cluster: Cluster, name: str) -> None:
+    with sync.connect(cluster.router) as ring:
+        for _ in ring.task(name, agent="holding"):
+            break
+        wait_until(lambda: not ring.get_task(name).raw.watchers, "nobody watches")
+        ring.cancel_task(name)
+    ring.close()
+    with pytest.raises(RingClosed):
+        ring.get_task(name)
 
 
 def test_the_example_in_the_readme_runs(cluster: Cluster, tmp_path: Path) -> None:
