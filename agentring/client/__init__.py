@@ -1,0 +1,84 @@
+"""The client: sessions and tasks of a ring, from an asyncio program. For others there is agentring.client.sync.
+
+    async with connect("127.0.0.1:7700") as ring:
+        session = ring.session("ada", agent="assistant")
+        async for event in session.send("my name is Ada"):
+            ...
+
+Read it downward: ring.py, session.py and tasks.py, turn_stream.py, streams.py (one stream over many calls), progress.py
+(what comes twice), patience.py (how long to try).
+"""
+
+from agentring.client.errors import (
+    ClientError,
+    RingClosed,
+    RingUnreachable,
+    RunCancelled,
+    RunFailed,
+    UnknownFailure,
+)
+from agentring.client.events import (
+    AttemptRestarted,
+    Event,
+    Gap,
+    InputRequired,
+    StateChanged,
+    TextDelta,
+    ToolCall,
+    ToolResult,
+    TurnAccepted,
+    TurnCancelled,
+    TurnCompleted,
+    TurnFailed,
+    TurnStarted,
+    UnknownEvent,
+)
+from agentring.client.patience import Policy
+from agentring.client.ring import Ring, connect
+from agentring.client.routers import Tls
+from agentring.client.session import OnBusy, Session, SessionInfo, Turn, TurnState
+from agentring.client.streams import EventStream
+from agentring.client.tasks import Disposition, OnDuplicate, Task, TaskInfo, TaskOutcome, TaskState
+from agentring.client.turn_stream import Outcome
+from agentring.errors import AgentringError
+
+__all__ = [
+    "AgentringError",
+    "AttemptRestarted",
+    "ClientError",
+    "Disposition",
+    "Event",
+    "EventStream",
+    "Gap",
+    "InputRequired",
+    "OnBusy",
+    "OnDuplicate",
+    "Outcome",
+    "Policy",
+    "Ring",
+    "RingClosed",
+    "RingUnreachable",
+    "RunCancelled",
+    "RunFailed",
+    "Session",
+    "SessionInfo",
+    "StateChanged",
+    "Task",
+    "TaskInfo",
+    "TaskOutcome",
+    "TaskState",
+    "TextDelta",
+    "Tls",
+    "ToolCall",
+    "ToolResult",
+    "Turn",
+    "TurnAccepted",
+    "TurnCancelled",
+    "TurnCompleted",
+    "TurnFailed",
+    "TurnStarted",
+    "TurnState",
+    "UnknownEvent",
+    "UnknownFailure",
+    "connect",
+]

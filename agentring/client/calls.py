@@ -1,0 +1,36 @@
+"""Calls with one answer, tried again until they have it.
+
+Guarantees what patience.py does. Only for calls that may be made twice. Called by session.py and ring.py.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from grpc import aio
+
+from agentring.client.errors import read_failure
+from agentring.client.patience import Patience, Policy
+from agentring.client.routers import Routers
+
+T = TypeVar("T")
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+async def call(routers: Routers, policy: Policy, once: Callable[[aio.Channel, Metadata, float], Awaitable[T]]) -> T:
+    """The answer. once: makes the call on a channel, with metadata and a time-out in seconds.
+
+    Raises AgentringError, ClientError. Cancellation: what the call asked for may happen all the same.
+    """
+    patience = Patience(policy)
+    while True:
+        channel = routers.current()
+        try:
+            return await once(channel, routers.metadata, patience.bound(policy.call_timeout_s))
+        except aio.AioRpcError as error:
+            failure = routers.move_on(channel, read_failure(error))
+        except asyncio.CancelledError:
+            routers.check_cancelled()
+            raise
+        await patience.wait(failure)

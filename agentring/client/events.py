@@ -1,0 +1,207 @@
+"""Events, as a client's code sees them: one small frozen class for each kind, with the wire's own message as `raw`.
+
+Guarantees that a kind of event that this version does not know is an `UnknownEvent`, never an error. Called by
+progress.py.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+
+from agentring.v1 import session_pb2
+
+Json: TypeAlias = Any
+"""What JSON can say: None, bool, int, float, str, list, dict."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something that happened in a session or a task. It covers first_seq..seq."""
+
+    raw: session_pb2.Event
+    """As it came; its text may begin before that of a TextDelta, whose repeated part is cut off."""
+    seq: int
+    first_seq: int
+    epoch: int
+    turn_id: str
+    """Empty where it belongs to no turn, and in tasks."""
+    attempt: int
+
+    @property
+    def time(self) -> datetime:
+        """When it was made, by the node's wall clock, in UTC."""
+        return self.raw.time.ToDatetime(tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnAccepted(Event):
+    """The input is safe."""
+
+    turns_ahead: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnStarted(Event):
+    """The agent runs."""
+
+    node_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextDelta(Event):
+    """Words that follow those before. Provisional until TurnCompleted."""
+
+    offset: int
+    """Where the text begins, in bytes of UTF-8 from the turn's first word."""
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall(Event):
+    """A tool is being called."""
+
+    call_id: str
+    name: str
+    arguments: dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolResult(Event):
+    """A tool has answered, or failed: then error_id is an id to look for in the node's log."""
+
+    call_id: str
+    name: str
+    result: Json
+    error_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateChanged(Event):
+    """The agent changed the session's state. It counts when the turn completes."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRequired(Event):
+    """The agent waits for a `reply`."""
+
+    input_id: str
+    prompt: str
+    schema: dict[str, Json] | None
+    """A JSON Schema of the answer's data; None: words will do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRestarted(Event):
+    """The turn was cut off and runs again: its words and tool calls so far are void."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCompleted(Event):
+    """The turn ended well; outcome and state are safe."""
+
+    result: dict[str, Json] | None
+    text_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnFailed(Event):
+    """The turn ended with an error; the state is that before the turn."""
+
+    reason: str
+    error_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TurnCancelled(Event):
+    """The turn was cancelled; the state is that before the turn."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gap(Event):
+    """What this event covers is no longer kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnknownEvent(Event):
+    """A kind of event that is younger than this code: `raw` has it."""
+
+
+ENDS = (TurnCompleted, TurnFailed, TurnCancelled)
+"""Exactly one of these ends a turn or a task's run."""
+
+
+def read_event(raw: session_pb2.Event) -> Event:
+    """The event that a message of the wire is."""
+    return _made(raw, raw.first_seq or raw.seq, raw.text_delta.offset, raw.text_delta.text)
+
+
+def read_words(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Event:
+    """What is left of a `text_delta` of which a part is known already."""
+    return _made(raw, first_seq, offset, text)
+
+
+def read_restart(raw: session_pb2.Event, reason: str) -> AttemptRestarted:
+    """Says that what came before `raw` is void, where nobody else said so."""
+    return AttemptRestarted(**_head(raw, raw.first_seq or raw.seq), reason=reason)
+
+
+def _head(raw: session_pb2.Event, first_seq: int) -> dict[str, Any]:
+    return {
+        "raw": raw,
+        "seq": raw.seq,
+        "first_seq": first_seq,
+        "epoch": raw.epoch,
+        "turn_id": raw.turn_id,
+        "attempt": raw.attempt,
+    }
+
+
+def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Event:
+    head = _head(raw, first_seq)
+    match raw.WhichOneof("body"):
+        case "turn_accepted":
+            return TurnAccepted(**head, turns_ahead=raw.turn_accepted.turns_ahead)
+        case "turn_started":
+            return TurnStarted(**head, node_id=raw.turn_started.node_id)
+        case "text_delta":
+            return TextDelta(**head, offset=offset, text=text)
+        case "tool_call":
+            call = raw.tool_call
+            return ToolCall(**head, call_id=call.call_id, name=call.name, arguments=_json(call.arguments))
+        case "tool_result":
+            told = raw.tool_result
+            result = _json(told.result) if told.HasField("result") else None
+            return ToolResult(**head, call_id=told.call_id, name=told.name, result=result, error_id=told.error_id)
+        case "state_changed":
+            return StateChanged(**head, keys=tuple(raw.state_changed.keys))
+        case "input_required":
+            asked = raw.input_required
+            schema = _json(asked.schema) if asked.HasField("schema") else None
+            return InputRequired(**head, input_id=asked.input_id, prompt=asked.prompt, schema=schema)
+        case "attempt_restarted":
+            return AttemptRestarted(**head, reason=raw.attempt_restarted.reason)
+        case "turn_completed":
+            ended = raw.turn_completed
+            found = _json(ended.result) if ended.HasField("result") else None
+            return TurnCompleted(**head, result=found, text_bytes=ended.text_bytes)
+        case "turn_failed":
+            return TurnFailed(**head, reason=raw.turn_failed.reason, error_id=raw.turn_failed.error_id)
+        case "turn_cancelled":
+            return TurnCancelled(**head, reason=raw.turn_cancelled.reason)
+        case "gap":
+            return Gap(**head)
+        case _:
+            return UnknownEvent(**head)
+
+
+def _json(message: Message) -> Json:
+    return MessageToDict(message)

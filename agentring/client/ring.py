@@ -1,0 +1,100 @@
+"""`connect`: the way in for a program that speaks with agents.
+
+Guarantees that what is left of a ring's calls ends with its `async with`. Called by users' programs.
+"""
+
+from types import TracebackType
+from typing import Self
+
+from agentring.client.events import Json
+from agentring.client.patience import Policy
+from agentring.client.routers import Routers, Tls
+from agentring.client.session import Session
+from agentring.client.streams import Connection
+from agentring.client.tasks import (
+    OnDuplicate,
+    Task,
+    TaskInfo,
+    TaskOutcome,
+    TaskState,
+    cancel_task,
+    get_task,
+    to_request,
+)
+
+
+def connect(target: str, *, tls: Tls | None = None, tenant: str = "", policy: Policy | None = None) -> "Ring":
+    """A ring, by one of its routers or several: `host:port`, with commas between. Connects with the first call.
+
+    tls: None: plain text. Raises ValueError, InvalidTenantId.
+    """
+    return Ring(Connection(Routers(target, tls, tenant), policy or Policy()))
+
+
+class Ring:
+    """The sessions and tasks of one cluster, for one tenant. Used by `async with`, in one event loop."""
+
+    def __init__(self, connection: Connection) -> None:
+        """See `connect`."""
+        self._connection = connection
+
+    def session(self, session_id: str, *, agent: str = "") -> Session:
+        """A session by its name; it is made with its first turn. agent: what a new one is bound to; empty: it must
+        exist. Raises InvalidSessionId."""
+        return Session(self._connection, session_id, agent)
+
+    def task(
+        self,
+        key: str,
+        *,
+        agent: str,
+        text: str = "",
+        data: dict[str, Json] | None = None,
+        on_duplicate: OnDuplicate = OnDuplicate.JOIN,
+        retention_s: float | None = None,
+    ) -> Task:
+        """A task, to be iterated: it is asked for with its first event.
+
+        retention_s: how long the outcome is kept, 60 to 86,400; None: 3,600. Raises InvalidTaskKey. Iterating raises
+        AgentNotFound, TaskKeyActive (after a lost connection perhaps on account of its own run), TaskInputMismatch.
+        """
+        return Task(self._connection, to_request(key, agent, text, data, on_duplicate, retention_s))
+
+    async def run_task(
+        self,
+        key: str,
+        *,
+        agent: str,
+        text: str = "",
+        data: dict[str, Json] | None = None,
+        on_duplicate: OnDuplicate = OnDuplicate.JOIN,
+        retention_s: float | None = None,
+    ) -> TaskOutcome:
+        """Runs a task to its end. Raises RunFailed, RunCancelled, and what `task` raises. Cancellation: it goes on."""
+        async with self.task(
+            key, agent=agent, text=text, data=data, on_duplicate=on_duplicate, retention_s=retention_s
+        ) as task:
+            ended = await task.outcome()
+            return TaskOutcome(ended.text, ended.result, ended.is_whole, task.disposition)
+
+    async def get_task(self, key: str) -> TaskInfo:
+        """What is known of a task. Raises TaskNotFound."""
+        return await get_task(self._connection, key)
+
+    async def cancel_task(self, key: str) -> TaskState:
+        """Cancels a task's run; CANCELLED, or how it had ended before. Raises TaskNotFound."""
+        return await cancel_task(self._connection, key)
+
+    async def close(self) -> None:
+        """Ends every call; what is still iterated raises RingClosed."""
+        await self._connection.routers.close()
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Ends every call."""
+        await self.close()

@@ -1,0 +1,84 @@
+"""The connections to the routers: one is used until it fails, then the next.
+
+Guarantees that all calls of a client use one router, so that a failure seen by many of them moves on once. Opened and
+closed by ring.py.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from dataclasses import replace as _replace
+
+import grpc
+from grpc import aio
+
+from agentring import metadata
+from agentring.client.errors import Failure, RingClosed
+from agentring.ids import parse_tenant
+from agentring.rpc.limits import CHANNEL_OPTIONS
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """TLS to the routers. All are PEM."""
+
+    ca: bytes | None = None
+    """None: the system's authorities."""
+    certificate: bytes | None = None
+    """The client's own; None: none."""
+    key: bytes | None = None
+
+
+class Routers:
+    """Of one client."""
+
+    def __init__(self, target: str, tls: Tls | None, tenant: str) -> None:
+        """target: `host:port`, several with commas. Connects with the first call.
+
+        Raises ValueError, InvalidTenantId.
+        """
+        self._targets = [each.strip() for each in target.split(",") if each.strip()]
+        if not self._targets:
+            raise ValueError("connect needs a router's address, as in 127.0.0.1:7700")
+        parse_tenant(tenant)
+        self.metadata: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
+        self._credentials = tls and grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+        self._channels: dict[str, aio.Channel] = {}
+        self._place = 0
+        self.closed = False
+
+    def current(self) -> aio.Channel:
+        """The router to use now. Raises RingClosed."""
+        if self.closed:
+            raise RingClosed("the connection is closed")
+        target = self._targets[self._place]
+        if (channel := self._channels.get(target)) is None:
+            channel = (
+                aio.secure_channel(target, self._credentials, options=CHANNEL_OPTIONS)
+                if self._credentials
+                else aio.insecure_channel(target, options=CHANNEL_OPTIONS)
+            )
+            self._channels[target] = channel
+        return channel
+
+    def move_on(self, channel: aio.Channel, failure: Failure) -> Failure:
+        """The next router, unless another call has moved on from this one already. Where another router is there, what
+        only this one cannot do need not be waited for."""
+        if self._channels.get(self._targets[self._place]) is channel:
+            self._place = (self._place + 1) % len(self._targets)
+        if failure.elsewhere and len(self._targets) > 1:
+            return _replace(failure, retry_after_s=0.0)
+        return failure
+
+    def check_cancelled(self) -> None:
+        """To be called where an await was cancelled. Raises RingClosed if that was the closing of the connection: gRPC
+        tells it in the way in which a task is told that it shall end."""
+        task = asyncio.current_task()
+        if self.closed and not (task and task.cancelling()):
+            raise RingClosed("the connection is closed") from None
+
+    async def close(self) -> None:
+        """Ends every call."""
+        self.closed = True
+        for channel in self._channels.values():
+            await channel.close()
+        self._channels.clear()

@@ -1,0 +1,196 @@
+"""A session, as its client holds it: a name and what can be done under it.
+
+Guarantees that a turn runs once, however often its connection is lost: it is sent again with its turn_id, which the
+node answers with the turn's events from the first. Nothing is sent before something is asked for, so a Session costs
+nothing. Made by ring.py.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from uuid import uuid4
+
+from grpc import aio
+
+from agentring.client.calls import call
+from agentring.client.events import Json
+from agentring.client.replies import reply
+from agentring.client.streams import Call, Connection, EventStream, Metadata
+from agentring.client.turn_stream import Outcome, RunStream
+from agentring.ids import parse_session, parse_turn_id
+from agentring.v1 import session_pb2
+from agentring.v1.session_pb2_grpc import SessionServiceStub
+
+
+class OnBusy(Enum):
+    """What to do with a turn that arrives while another one runs."""
+
+    ENQUEUE = session_pb2.ON_BUSY_ENQUEUE
+    REJECT = session_pb2.ON_BUSY_REJECT
+    """Raises TurnInProgress."""
+    INTERRUPT = session_pb2.ON_BUSY_INTERRUPT
+
+
+class TurnState(Enum):
+    """How far a turn has come."""
+
+    UNKNOWN = session_pb2.TURN_STATE_UNSPECIFIED
+    ACCEPTED = session_pb2.TURN_STATE_ACCEPTED
+    RUNNING = session_pb2.TURN_STATE_RUNNING
+    COMPLETED = session_pb2.TURN_STATE_COMPLETED
+    FAILED = session_pb2.TURN_STATE_FAILED
+    CANCELLED = session_pb2.TURN_STATE_CANCELLED
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What is known of a session."""
+
+    raw: session_pb2.Session
+    session_id: str
+    agent: str
+    closed: bool
+    node_id: str
+    """The node that owns it; empty: none does now."""
+    epoch: int
+    head_seq: int
+    turns_completed: int
+    running_turn_id: str
+    """Empty: none runs."""
+    waiting_turns: int
+    created: datetime
+
+
+class Turn(RunStream):
+    """The events of one turn, by `async for`; leaving it early does not cancel the turn."""
+
+    def __init__(self, session: "Session", turn: session_pb2.Turn) -> None:
+        """Nothing is sent yet."""
+        self._session = session
+        self.turn_id = turn.turn_id
+        request = session_pb2.RunTurnRequest(session_id=session.session_id, agent=session.agent, turn=turn)
+
+        def start(channel: aio.Channel, metadata: Metadata, _seq: int | None) -> Call:
+            return SessionServiceStub(channel).RunTurn(request, metadata=metadata)
+
+        super().__init__(session.connection, start)
+
+    async def cancel(self) -> TurnState:
+        """As Session.cancel."""
+        return await self._session.cancel(self.turn_id)
+
+    async def reply(self, input_id: str, text: str = "", *, data: dict[str, Json] | None = None) -> None:
+        """As Session.reply."""
+        await self._session.reply(input_id, text, data=data)
+
+
+class Session:
+    """A session by its name."""
+
+    def __init__(self, connection: Connection, session_id: str, agent: str) -> None:
+        """agent: what a new session is bound to; empty: it must exist. Raises InvalidSessionId."""
+        self.connection = connection
+        self.session_id = parse_session("", session_id).session_id
+        self.agent = agent
+
+    def send(
+        self,
+        text: str = "",
+        *,
+        data: dict[str, Json] | None = None,
+        turn_id: str = "",
+        on_busy: OnBusy = OnBusy.ENQUEUE,
+    ) -> Turn:
+        """A turn, to be iterated: it is sent when its first event is asked for.
+
+        turn_id: the same one again, with the same input, is not run again but told again; empty: a fresh one. Raises
+        InvalidTurnId. Iterating raises AgentNotFound, AgentMismatch, SessionClosed, TurnInProgress, MailboxFull,
+        TurnIdReused, and what every call can end with.
+        """
+        return Turn(
+            self,
+            session_pb2.Turn(
+                turn_id=parse_turn_id(turn_id or uuid4().hex), input=to_input(text, data), on_busy=on_busy.value
+            ),
+        )
+
+    async def run(
+        self,
+        text: str = "",
+        *,
+        data: dict[str, Json] | None = None,
+        turn_id: str = "",
+        on_busy: OnBusy = OnBusy.ENQUEUE,
+    ) -> Outcome:
+        """Runs a turn to its end. Raises RunFailed, RunCancelled, and what `send` raises. Cancellation: the turn goes
+        on."""
+        async with self.send(text, data=data, turn_id=turn_id, on_busy=on_busy) as turn:
+            return await turn.outcome()
+
+    async def cancel(self, turn_id: str) -> TurnState:
+        """Cancels a turn that waits or runs; CANCELLED, or how it had ended before. Raises SessionNotFound,
+        TurnNotFound."""
+        request = session_pb2.CancelTurnRequest(session_id=self.session_id, agent=self.agent, turn_id=turn_id)
+
+        async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.CancelTurnResponse:
+            return await SessionServiceStub(channel).CancelTurn(request, metadata=metadata, timeout=timeout)
+
+        return TurnState((await call(self.connection.routers, self.connection.policy, once)).state)
+
+    async def reply(self, input_id: str, text: str = "", *, data: dict[str, Json] | None = None) -> None:
+        """Answers a question (InputRequired); returns once the answer is safe. Raises UnknownFailure with the reason
+        INPUT_NOT_FOUND where nobody waits for it."""
+        opening = session_pb2.Open(session_id=self.session_id, agent=self.agent)
+        await reply(self.connection, opening, session_pb2.Reply(input_id=input_id, input=to_input(text, data)))
+
+    def watch(self, after_seq: int | None = None) -> EventStream:
+        """The session's events, of all turns, without end: those after a seq; None: from now on; 0: all that are kept.
+
+        Iterating raises SessionNotFound, SessionClosed, ResumeOffsetExpired.
+        """
+
+        def start(channel: aio.Channel, metadata: Metadata, seq: int | None) -> Call:
+            request = session_pb2.WatchSessionRequest(session_id=self.session_id, agent=self.agent, after_seq=seq)
+            return SessionServiceStub(channel).WatchSession(request, metadata=metadata)
+
+        return EventStream(self.connection, start, after_seq)
+
+    async def get(self) -> SessionInfo:
+        """What is known of it. Raises SessionNotFound."""
+        request = session_pb2.GetSessionRequest(session_id=self.session_id, agent=self.agent)
+
+        async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.GetSessionResponse:
+            return await SessionServiceStub(channel).GetSession(request, metadata=metadata, timeout=timeout)
+
+        found = (await call(self.connection.routers, self.connection.policy, once)).session
+        return SessionInfo(
+            raw=found,
+            session_id=found.session_id,
+            agent=found.agent,
+            closed=found.closed,
+            node_id=found.node_id,
+            epoch=found.epoch,
+            head_seq=found.head_seq,
+            turns_completed=found.turns_completed,
+            running_turn_id=found.running_turn_id,
+            waiting_turns=found.waiting_turns,
+            created=found.create_time.ToDatetime(tzinfo=UTC),
+        )
+
+    async def close(self) -> None:
+        """Closes it for good: its turns are cancelled, its streams end with SessionClosed. Closing it again changes
+        nothing. Raises SessionNotFound."""
+        request = session_pb2.CloseSessionRequest(session_id=self.session_id, agent=self.agent)
+
+        async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.CloseSessionResponse:
+            return await SessionServiceStub(channel).CloseSession(request, metadata=metadata, timeout=timeout)
+
+        await call(self.connection.routers, self.connection.policy, once)
+
+
+def to_input(text: str, data: dict[str, Json] | None) -> session_pb2.Input:
+    """What an agent is given. Raises ValueError: the data are no JSON."""
+    given = session_pb2.Input(text=text)
+    if data is not None:
+        given.data.update(data)
+    return given

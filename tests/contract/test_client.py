@@ -1,0 +1,207 @@
+"""The Python client, through a real router."""
+
+import asyncio
+import re
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from agentring.client import (
+    AgentringError,
+    Disposition,
+    OnBusy,
+    OnDuplicate,
+    RingClosed,
+    RunCancelled,
+    RunFailed,
+    TaskState,
+    TextDelta,
+    TurnAccepted,
+    TurnCompleted,
+    TurnStarted,
+    TurnState,
+    UnknownFailure,
+    connect,
+    sync,
+)
+from agentring.errors import (
+    AgentMismatch,
+    AgentNotFound,
+    SessionClosed,
+    SessionNotFound,
+    TaskInputMismatch,
+    TaskKeyActive,
+    TaskNotFound,
+    TurnIdReused,
+    TurnInProgress,
+    TurnNotFound,
+)
+from harness.cluster import Cluster
+from harness.processes import wait_until
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+async def test_a_turn_is_streamed(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        turn = ring.session(name, agent="echo").send("one two three")
+        events = [event async for event in turn]
+        kinds = [type(event) for event in events]
+        assert kinds[:2] == [TurnAccepted, TurnStarted]
+        assert set(kinds[2:-1]) == {TextDelta}
+        assert kinds[-1] is TurnCompleted
+        assert turn.text == "one two three"
+        assert {event.turn_id for event in events} == {turn.turn_id}
+        again = await ring.session(name).run("one two three", turn_id=turn.turn_id)
+        assert (again.text, again.result, again.is_whole) == ("one two three", {"tokens": 3}, True)
+        found = await ring.session(name).get()
+        assert (found.agent, found.turns_completed, found.closed) == ("echo", 1, False)
+
+
+async def test_a_turn_is_cancelled(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        session = ring.session(name, agent="holding")
+        turn = session.send("word")
+        async for event in turn:
+            if isinstance(event, TextDelta):
+                break
+        with pytest.raises(TurnInProgress) as refused:
+            await session.run("another", on_busy=OnBusy.REJECT)
+        assert refused.value.turn_id == turn.turn_id
+        assert await turn.cancel() is TurnState.CANCELLED
+        with pytest.raises(RunCancelled, match="CLIENT"):
+            await turn.outcome()
+        assert await session.cancel(turn.turn_id) is TurnState.CANCELLED
+
+
+async def test_a_watch_sees_all_turns_and_ends_with_the_session(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        session = ring.session(name, agent="echo")
+        await session.run("first")
+        seen: list[str] = []
+        second = asyncio.Event()
+
+        async def watch() -> None:
+            async for event in session.watch(0):
+                if isinstance(event, TextDelta):
+                    seen.append(event.text)
+                elif isinstance(event, TurnCompleted) and "second" in seen:
+                    second.set()
+
+        watching = asyncio.create_task(watch())
+        await session.run("second")
+        await asyncio.wait_for(second.wait(), 20)
+        await session.close()
+        with pytest.raises(SessionClosed):
+            await asyncio.wait_for(watching, 20)
+
+
+async def test_errors_are_told_by_their_reason(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        with pytest.raises(SessionNotFound):
+            await ring.session(name).get()
+        with pytest.raises(TaskNotFound):
+            await ring.get_task(name)
+        with pytest.raises(AgentNotFound) as unknown:
+            await ring.session(name, agent="nobody").run("hello")
+        assert unknown.value.agent == "nobody"
+        session = ring.session(name, agent="faulty")
+        with pytest.raises(RunFailed, match="AGENT_ERROR") as failed:
+            await session.run("raise", turn_id="t1")
+        assert failed.value.error_id
+        with pytest.raises(TurnIdReused):
+            await session.run("other words", turn_id="t1")
+        with pytest.raises(TurnNotFound):
+            await session.cancel("unheard-of")
+        with pytest.raises(AgentMismatch):
+            await ring.session(name, agent="echo").run("hello")
+        with pytest.raises(UnknownFailure, match="INPUT_NOT_FOUND"):
+            await session.reply("nobody-asked", "an answer")
+
+
+async def test_a_task_is_run_once(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        first = ring.task(name, agent="echo", data={"tokens": 3})
+        text = "".join([event.text async for event in first if isinstance(event, TextDelta)])
+        assert text == first.text == "token0 token1 token2 "
+        assert first.disposition is Disposition.STARTED
+        second = await ring.run_task(name, agent="echo", data={"tokens": 3})
+        assert (second.text, second.disposition) == (text, Disposition.REPLAYED)
+        found = await ring.get_task(name)
+        assert (found.state, found.text, found.result) == (TaskState.COMPLETED, text, {"tokens": 3})
+        with pytest.raises(TaskInputMismatch):
+            await ring.run_task(name, agent="echo", data={"tokens": 4})
+
+
+async def test_a_task_is_cancelled(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        task = ring.task(name, agent="holding")
+        await anext(task)
+        with pytest.raises(TaskKeyActive):
+            await ring.run_task(name, agent="holding", on_duplicate=OnDuplicate.REJECT)
+        assert await ring.cancel_task(name) is TaskState.CANCELLED
+        with pytest.raises(RunCancelled):
+            await task.outcome()
+
+
+async def test_tenants_do_not_see_each_other(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router, tenant="acme") as acme, connect(cluster.router) as other:
+        await acme.session(name, agent="echo").run("hello")
+        with pytest.raises(SessionNotFound):
+            await other.session(name).get()
+
+
+def test_without_an_event_loop(cluster: Cluster, name: str) -> None:
+    threads = threading.active_count()
+    with sync.connect(cluster.router) as ring:
+        session = ring.session(name, agent="echo")
+        turn = session.send("one two")
+        assert "".join(event.text for event in turn if isinstance(event, TextDelta)) == "one two" == turn.text
+        assert session.run("three").text == "three"
+        for event in session.watch(0):
+            if isinstance(event, TurnCompleted):
+                break
+        held = ring.task(name, agent="holding")
+        next(held)
+        assert held.disposition is Disposition.STARTED
+        assert ring.cancel_task(name) is TaskState.CANCELLED
+        with pytest.raises(RunCancelled):
+            held.outcome()
+        session.close()
+        with pytest.raises(AgentringError):
+            session.run("four")
+    assert threading.active_count() <= threads
+
+
+async def test_who_leaves_early_watches_no_more(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        async for _ in ring.task(name, agent="holding"):
+            break
+        async with asyncio.timeout(20):
+            while (await ring.get_task(name)).raw.watchers:
+                await asyncio.sleep(0.01)
+        await ring.cancel_task(name)
+
+
+def test_who_leaves_early_watches_no_more_without_an_event_loop_too(cluster: Cluster, name: str) -> None:
+    with sync.connect(cluster.router) as ring:
+        for _ in ring.task(name, agent="holding"):
+            break
+        wait_until(lambda: not ring.get_task(name).raw.watchers, "nobody watches")
+        ring.cancel_task(name)
+    ring.close()
+    with pytest.raises(RingClosed):
+        ring.get_task(name)
+
+
+def test_the_example_in_the_readme_runs(cluster: Cluster, tmp_path: Path) -> None:
+    (example,) = re.findall(r"```python\n(# talk\.py\n.*?)```", README.read_text(), re.DOTALL)
+    script = tmp_path / "talk.py"
+    script.write_text(example.replace("127.0.0.1:7700", cluster.router))
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Ada" in done.stdout
+    assert "token2" in done.stdout

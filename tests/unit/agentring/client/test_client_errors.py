@@ -1,0 +1,63 @@
+"""Every reason of the wire becomes its own class, and nothing of gRPC's is raised."""
+
+from dataclasses import fields, is_dataclass
+
+import grpc
+import pytest
+from grpc import aio
+
+from agentring import errors
+from agentring.client.errors import RingUnreachable, UnknownFailure, read_failure, to_error
+from agentring.errors import AgentringError, NoNodes, ResumeOffsetExpired, RouterStopping, TurnInProgress
+from agentring.rpc.status import trailers
+
+LEAVES = [found for name in errors.__all__ for found in [getattr(errors, name)] if not found.__subclasses__()]
+
+
+def failed(error: AgentringError) -> aio.AioRpcError:
+    return aio.AioRpcError(error.code, aio.Metadata(), aio.Metadata(*trailers(error)), error.sentence)
+
+
+@pytest.mark.parametrize("kind", LEAVES)
+def test_every_reason_comes_back_as_its_class(kind: type[AgentringError]) -> None:
+    given = {field.name: 3 if field.type is int else "x" for field in fields(kind)} if is_dataclass(kind) else {}
+    sent = kind(**given)
+    told = read_failure(failed(sent))
+    assert type(told.error) is kind
+    assert isinstance(told.error, AgentringError)
+    assert told.error.variables == sent.variables
+    assert told.is_final is not sent.retryable
+    assert told.retry_after_s == (sent.retry_after_s or 0.0)
+
+
+def test_a_reason_that_is_not_known_here_keeps_its_words() -> None:
+    told = to_error("BRAND_NEW", {"a": "b"}, "FAILED_PRECONDITION", "something new")
+    assert isinstance(told, UnknownFailure)
+    assert (told.reason, told.variables, told.status) == ("BRAND_NEW", {"a": "b"}, "FAILED_PRECONDITION")
+    assert str(told) == "FAILED_PRECONDITION BRAND_NEW: something new"
+
+
+@pytest.mark.parametrize("reason", [TurnInProgress.reason, ResumeOffsetExpired.reason])
+def test_a_known_reason_without_its_variables_is_told_as_it_is(reason: str) -> None:
+    assert isinstance(to_error(reason, {"head_seq": "no number"}, "OUT_OF_RANGE", "?"), UnknownFailure)
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "final"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "Socket closed", False),
+        (grpc.StatusCode.CANCELLED, "", False),
+        (grpc.StatusCode.INTERNAL, "Received RST_STREAM with error code 2", False),
+        (grpc.StatusCode.UNIMPLEMENTED, "Method not found!", True),
+        (grpc.StatusCode.PERMISSION_DENIED, "a proxy's words", True),
+    ],
+)
+def test_somebody_elses_words(code: grpc.StatusCode, words: str, final: bool) -> None:
+    told = read_failure(aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), words))
+    assert told.is_final is final
+    assert isinstance(told.error, UnknownFailure if final else RingUnreachable)
+
+
+def test_only_a_router_that_stops_is_left_without_a_wait() -> None:
+    assert read_failure(failed(RouterStopping())).elsewhere
+    assert not read_failure(failed(NoNodes())).elsewhere
