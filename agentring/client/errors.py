@@ -9,7 +9,13 @@ from dataclasses import dataclass, fields
 import grpc
 
 from agentring import errors
-from agentring.errors import AgentringError, RouterStopping
+from agentring.errors import (
+    AgentringError,
+    CoordinatorUnavailable,
+    NodeUnreachable,
+    RouterOverloaded,
+    RouterStopping,
+)
 from agentring.rpc.status import is_status_lost, read_error
 
 
@@ -82,10 +88,12 @@ class Failure:
     """Another try would end the same way."""
     retry_after_s: float = 0.0
     elsewhere: bool = False
-    """It is this router alone that cannot."""
+    """Another router may be able to."""
 
 
 _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
+_THE_ROUTERS = (RouterStopping, RouterOverloaded, NodeUnreachable, CoordinatorUnavailable)
+"""What may be one router's trouble alone."""
 _BY_REASON = {found.reason: found for name in errors.__all__ for found in [getattr(errors, name)]}
 
 
@@ -95,7 +103,7 @@ def read_failure(error: grpc.RpcError) -> Failure:
     if report.reason:
         told = to_error(report.reason, report.variables, report.code.name, report.message)
         waiting_helps = report.retry_after_s is not None or report.code is grpc.StatusCode.UNAVAILABLE
-        return Failure(told, not waiting_helps, report.retry_after_s or 0.0, isinstance(told, RouterStopping))
+        return Failure(told, not waiting_helps, report.retry_after_s or 0.0, isinstance(told, _THE_ROUTERS))
     # gRPC tells a stream that was reset, and the end of a proxy's, in words of its own under INTERNAL.
     if report.code in _BROKEN or is_status_lost(error) or "RST_STREAM" in report.message:
         return broken(f"the connection was lost: {report.code.name}")
@@ -104,7 +112,7 @@ def read_failure(error: grpc.RpcError) -> Failure:
 
 def broken(sentence: str) -> Failure:
     """A connection that was lost, for which another is made."""
-    return Failure(RingUnreachable(sentence), is_final=False)
+    return Failure(RingUnreachable(sentence), is_final=False, elsewhere=True)
 
 
 def to_error(reason: str, variables: dict[str, str], status: str, sentence: str) -> AgentringError | UnknownFailure:

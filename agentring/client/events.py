@@ -4,7 +4,7 @@ Guarantees that a kind of event that this version does not know is an `UnknownEv
 progress.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -21,7 +21,7 @@ Json: TypeAlias = Any
 class Event:
     """Something that happened in a session or a task. It covers first_seq..seq."""
 
-    raw: session_pb2.Event
+    raw: session_pb2.Event = field(repr=False)
     """As it came; its text may begin before that of a TextDelta, whose repeated part is cut off."""
     seq: int
     first_seq: int

@@ -2,7 +2,8 @@
 
 Guarantees that waits grow from tenths of a second to `longest_wait_s`, spread by chance so that many clients of one
 router do not come back together; that a wait the server asked for is never cut short; and that no try begins later than
-`reconnect_s` after the last progress. Called by streams.py and calls.py.
+`reconnect_s` after the first failure since the last progress. Time that the caller takes for itself does not count.
+Called by streams.py and calls.py.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ class Policy:
     """What a client puts up with."""
 
     reconnect_s: float = 60.0
-    """How long a call goes on trying without progress."""
+    """How long a call goes on trying after a failure without progress."""
     call_timeout_s: float = 15.0
     """How long one try of a call with one answer may take."""
     silence_s: float = 75.0
@@ -42,15 +43,19 @@ class Patience:
 
     def progressed(self) -> None:
         """Something came: the next failure is the first again."""
-        self._until_s = self._now() + self._policy.reconnect_s
+        self._until_s: float | None = None
         self._wait_s = FIRST_WAIT_S
 
     def bound(self, timeout_s: float) -> float:
         """A try's time-out, cut off where the patience ends."""
+        if self._until_s is None:
+            return timeout_s
         return max(0.001, min(timeout_s, self._until_s - self._now()))
 
     async def wait(self, failure: Failure) -> None:
         """Returns when it is time for the next try. Raises the failure's error where there is none."""
+        if self._until_s is None:
+            self._until_s = self._now() + self._policy.reconnect_s
         wait_s = failure.retry_after_s + self._wait_s * self._policy.jitter()
         if failure.is_final or self._now() + wait_s >= self._until_s:
             raise failure.error

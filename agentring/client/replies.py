@@ -27,13 +27,16 @@ async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
         nonlocal tries
         tries += 1
         stream = SessionServiceStub(channel).Converse(_frames(opening, answer), metadata=metadata, timeout=timeout)
-        async for response in stream:
-            for event in response.events:
-                if event.HasField("turn_rejected") and event.turn_rejected.frame == _FRAME:
-                    return event.turn_rejected.reason
-            if response.acked_frame >= _FRAME:
-                return ""
-        return ""
+        try:
+            async for response in stream:
+                for event in response.events:
+                    if event.HasField("turn_rejected") and event.turn_rejected.frame == _FRAME:
+                        return event.turn_rejected.reason
+                if response.acked_frame >= _FRAME:
+                    break
+            return ""
+        finally:
+            stream.cancel()
 
     reason = await call(connection.routers, connection.policy, once)
     if reason and not (reason == "INPUT_NOT_FOUND" and tries > 1):

@@ -13,6 +13,7 @@ from grpc import aio
 
 from agentring import metadata
 from agentring.client.errors import Failure, RingClosed
+from agentring.errors import RouterStopping
 from agentring.ids import parse_tenant
 from agentring.rpc.limits import CHANNEL_OPTIONS
 
@@ -61,11 +62,11 @@ class Routers:
         return channel
 
     def move_on(self, channel: aio.Channel, failure: Failure) -> Failure:
-        """The next router, unless another call has moved on from this one already. Where another router is there, what
-        only this one cannot do need not be waited for."""
-        if self._channels.get(self._targets[self._place]) is channel:
+        """Uses the next router if that may help, unless another call has moved on from this one already. Where there is
+        another one, the end of this one need not be waited for."""
+        if failure.elsewhere and self._channels.get(self._targets[self._place]) is channel:
             self._place = (self._place + 1) % len(self._targets)
-        if failure.elsewhere and len(self._targets) > 1:
+        if isinstance(failure.error, RouterStopping) and len(self._targets) > 1:
             return _replace(failure, retry_after_s=0.0)
         return failure
 

@@ -58,6 +58,6 @@ def test_somebody_elses_words(code: grpc.StatusCode, words: str, final: bool) ->
     assert isinstance(told.error, UnknownFailure if final else RingUnreachable)
 
 
-def test_only_a_router_that_stops_is_left_without_a_wait() -> None:
+def test_only_what_may_be_one_routers_trouble_leads_to_another() -> None:
     assert read_failure(failed(RouterStopping())).elsewhere
     assert not read_failure(failed(NoNodes())).elsewhere

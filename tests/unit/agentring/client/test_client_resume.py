@@ -91,6 +91,26 @@ async def test_waiting_ends_with_the_reason_when_there_is_no_progress() -> None:
     assert len(service.turn_ids) == 1
 
 
+async def test_time_that_the_caller_takes_is_not_patience_lost() -> None:
+    service = breaking(PIECES, [3])
+    async with serving(service) as address, connect(address, policy=policy(Sleeps(), reconnect_s=0.1)) as ring:
+        async for event in (turn := ring.session("ada", agent="echo").send("hello")):
+            if isinstance(event, TextDelta) and event.offset == 0:
+                await asyncio.sleep(0.2)  # as a person who is asked
+        assert turn.text == TEXT
+
+
+async def test_what_is_no_routers_fault_is_not_asked_of_another() -> None:
+    refusing, other = breaking(PIECES, [0, 0], error=NoNodes()), breaking(PIECES, [])
+    async with (
+        serving(refusing) as first,
+        serving(other) as second,
+        connect(f"{first},{second}", policy=policy(Sleeps())) as ring,
+    ):
+        assert (await ring.session("ada", agent="echo").run("hello")).text == TEXT
+    assert (len(refusing.turn_ids), len(other.turn_ids)) == (3, 0)
+
+
 async def test_what_waiting_does_not_mend_is_told_at_once() -> None:
     service = breaking(PIECES, [0], error=SessionClosed())
     async with serving(service) as address, connect(address) as ring:
