@@ -9,6 +9,7 @@ Read it downward: ring.py, session.py and tasks.py, turn_stream.py, streams.py (
 (what comes twice), patience.py (how long to try).
 """
 
+from agentring.client.converse import Attached
 from agentring.client.errors import (
     ClientError,
     RingClosed,
@@ -44,6 +45,7 @@ from agentring.errors import AgentringError
 
 __all__ = [
     "AgentringError",
+    "Attached",
     "AttemptRestarted",
     "ClientError",
     "Disposition",

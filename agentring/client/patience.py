@@ -27,6 +27,8 @@ class Policy:
     silence_s: float = 75.0
     """How long a stream may be silent before it counts as lost; nodes send a heartbeat every 30 s."""
     longest_wait_s: float = 2.0
+    on_retry: Callable[[Exception], None] = lambda _error: None
+    """Told the error before each wait; what it raises ends the call."""
     jitter: Callable[[], float] = random.random
     """Between 0 and 1: the part of a wait that is waited."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -59,5 +61,6 @@ class Patience:
         wait_s = failure.retry_after_s + self._wait_s * self._policy.jitter()
         if failure.is_final or self._now() + wait_s >= self._until_s:
             raise failure.error
+        self._policy.on_retry(failure.error)
         self._wait_s = min(self._wait_s * 2, self._policy.longest_wait_s)
         await self._policy.sleep(wait_s)

@@ -13,8 +13,8 @@ from uuid import uuid4
 from grpc import aio
 
 from agentring.client.calls import call
+from agentring.client.converse import Attached, attach, reply
 from agentring.client.events import Json
-from agentring.client.replies import reply
 from agentring.client.streams import Call, Connection, EventStream, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.ids import parse_session, parse_turn_id
@@ -126,6 +126,10 @@ class Session:
         on."""
         async with self.send(text, data=data, turn_id=turn_id, on_busy=on_busy) as turn:
             return await turn.outcome()
+
+    async def open(self) -> Attached:
+        """Makes it, if it does not exist, and says where it is. Raises AgentNotFound, AgentMismatch, SessionClosed."""
+        return await attach(self.connection, session_pb2.Open(session_id=self.session_id, agent=self.agent))
 
     async def cancel(self, turn_id: str) -> TurnState:
         """Cancels a turn that waits or runs; CANCELLED, or how it had ended before. Raises SessionNotFound,

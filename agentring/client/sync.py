@@ -15,6 +15,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from agentring.client.converse import Attached
 from agentring.client.errors import RingClosed
 from agentring.client.events import Event, Json
 from agentring.client.patience import Policy
@@ -191,6 +192,10 @@ class Session:
     ) -> Outcome:
         """Runs a turn to its end."""
         return self._loop.run(self._session.run(text, data=data, turn_id=turn_id, on_busy=on_busy))
+
+    def open(self) -> Attached:
+        """Makes it, if it does not exist, and says where it is."""
+        return self._loop.run(self._session.open())
 
     def cancel(self, turn_id: str) -> TurnState:
         """Cancels a turn."""

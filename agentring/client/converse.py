@@ -1,0 +1,83 @@
+"""What only a Converse stream can do: make a session without a turn, and answer an agent's question.
+
+Guarantees that an answer is safe when `reply` returns: its frame was acknowledged. An answer whose connection was lost
+is sent again; if it is not wanted any more then, it was taken the first time. Called by session.py.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from grpc import aio
+
+from agentring.client.calls import call
+from agentring.client.errors import UnknownFailure, to_error
+from agentring.client.streams import Connection, Metadata
+from agentring.v1.session_pb2 import ConverseRequest, Open, Reply
+from agentring.v1.session_pb2_grpc import SessionServiceStub
+
+_FRAME = 2
+"""The answer's number on its stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """Where a session is."""
+
+    session_id: str
+    agent: str
+    node_id: str
+    epoch: int
+    head_seq: int
+    """The seq of its newest event; 0: none yet."""
+
+
+async def attach(connection: Connection, opening: Open) -> Attached:
+    """Opens the session, which is made if it does not exist. Raises AgentringError, ClientError."""
+
+    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> Attached | None:
+        stream = SessionServiceStub(channel).Converse(_frames(opening), metadata=metadata, timeout=timeout)
+        try:
+            async for response in stream:
+                for event in response.events:
+                    if event.HasField("opened"):
+                        told = event.opened
+                        return Attached(told.session_id, told.agent, told.node_id, event.epoch, told.head_seq)
+            return None
+        finally:
+            stream.cancel()
+
+    if (attached := await call(connection.routers, connection.policy, once)) is None:
+        raise UnknownFailure("OK", "", "the stream ended before it was opened", {})
+    return attached
+
+
+async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
+    """Sends the answer. Raises AgentringError, ClientError."""
+    tries = 0
+
+    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> str:
+        nonlocal tries
+        tries += 1
+        stream = SessionServiceStub(channel).Converse(
+            _frames(opening, ConverseRequest(reply=answer)), metadata=metadata, timeout=timeout
+        )
+        try:
+            async for response in stream:
+                for event in response.events:
+                    if event.HasField("turn_rejected") and event.turn_rejected.frame == _FRAME:
+                        return event.turn_rejected.reason
+                if response.acked_frame >= _FRAME:
+                    break
+            return ""
+        finally:
+            stream.cancel()
+
+    reason = await call(connection.routers, connection.policy, once)
+    if reason and not (reason == "INPUT_NOT_FOUND" and tries > 1):
+        raise to_error(reason, {}, "FAILED_PRECONDITION", "the answer was not taken")
+
+
+async def _frames(opening: Open, *others: ConverseRequest) -> AsyncIterator[ConverseRequest]:
+    yield ConverseRequest(open=opening)
+    for frame in others:
+        yield frame
