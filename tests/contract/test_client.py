@@ -61,6 +61,17 @@ async def test_a_turn_is_streamed(cluster: Cluster, name: str) -> None:
         assert (found.agent, found.turns_completed, found.closed) == ("echo", 1, False)
 
 
+async def test_a_session_is_opened_before_its_first_turn(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        attached = await ring.session(name, agent="echo").open()
+        assert (attached.session_id, attached.agent) == (name, "echo")
+        assert attached.node_id in cluster.nodes
+        found = await ring.session(name).get()
+        assert (found.node_id, found.epoch, found.turns_completed) == (attached.node_id, attached.epoch, 0)
+        with pytest.raises(AgentMismatch):
+            await ring.session(name, agent="holding").open()
+
+
 async def test_a_turn_is_cancelled(cluster: Cluster, name: str) -> None:
     async with connect(cluster.router) as ring:
         session = ring.session(name, agent="holding")
