@@ -96,7 +96,8 @@ class Host:
                 # Only a session that nobody holds may be refused; another node's is answered with where it is.
                 await self._claims.disclaim(ref)
                 raise refusal
-            session = await self._activations.get(ref, lambda: self._activate(ref, agent))
+            if (session := self._sessions.get(ref)) is None:  # another call may have activated it meanwhile
+                session = await self._activations.get(ref, lambda: self._activate(ref, agent))
         session.check_agent(agent)
         if session.closed:
             raise SessionClosed

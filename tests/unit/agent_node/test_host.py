@@ -501,3 +501,23 @@ async def test_a_write_that_fails_drops_that_session_alone_and_says_why(tmp_path
 async def until_claimed(node: Node, times: int) -> None:
     while len(node.claims.claimed) < times:  # noqa: ASYNC110  the fake tells nobody
         await asyncio.sleep(0)
+
+
+async def test_a_session_that_comes_up_while_another_call_looks_for_its_agent_is_not_activated_again(
+    tmp_path: Path,
+) -> None:
+    async with running(tmp_path) as node:
+        looking, go = asyncio.Event(), asyncio.Event()
+
+        async def stored_agent(_ref: object) -> str:
+            looking.set()
+            await go.wait()
+            return "held"
+
+        node.host._stored_agent = stored_agent  # type: ignore[assignment,method-assign]  # a store slow to answer
+        unnamed = asyncio.ensure_future(node.host.open(REF, ""))
+        await looking.wait()
+        session = await node.host.open(REF, "held")
+        go.set()
+        assert await unnamed is session
+        assert node.claims.claimed == [REF]
