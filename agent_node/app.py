@@ -14,7 +14,7 @@ from agent_node.data_dir import DataDir, boot_id
 from agent_node.incarnations import Incarnations
 from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
-from agent_node.registry import load_agents
+from agent_node.registry import hosted, load_agents
 from agent_node.services.node import NodeService
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
@@ -44,7 +44,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
 
     Raises AgentNotLoadable, DataDirInUse, CannotListen, NodeIdTaken, StoreRefused, EtcdError, OSError.
     """
-    agents = load_agents(settings.agent)
+    agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
     keys = Keys(settings.cluster)
     with ExitStack() as stack:

@@ -1,4 +1,9 @@
-"""The agents that a node hosts: those installed (entry point group `agentring.agents`) and those given by --agent."""
+"""The agents that a node hosts: those installed (entry point group `agentring.agents`) and those given by --agent, but
+for those that require a label which the node does not have.
+
+A node announces the agents it hosts, and only nodes that host a session's agent are candidates for it. So with the same
+`--require` everywhere, a session's agent is led to the nodes with its labels, and nothing but the nodes needs to know.
+"""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -24,6 +29,18 @@ def load_agents(given: Sequence[str]) -> Mapping[str, Agent]:
         name, _, where = pair.partition("=")
         points.append(EntryPoint(name, where, GROUP))
     return {point.name: _load(point) for point in points}
+
+
+def hosted(agents: Mapping[str, Agent], required: Sequence[str], labels: Mapping[str, str]) -> Mapping[str, Agent]:
+    """The agents whose labels the node has. required: agent:key=value of each label that an agent asks for; an agent
+    that is not among `agents` may be named."""
+    unmet = set()
+    for word in required:
+        name, _, label = word.partition(":")
+        key, _, value = label.partition("=")
+        if labels.get(key) != value:
+            unmet.add(name)
+    return {name: agent for name, agent in agents.items() if name not in unmet}
 
 
 def _load(point: EntryPoint) -> Agent:

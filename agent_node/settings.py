@@ -31,6 +31,7 @@ class NodeSettings(ProcessSettings):
     store_timeout_s: float = Field(5.0, gt=0, le=60, description="deadline of one transaction of the store")
     weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
     label: Words = Field((), description="key=value; calls can ask for nodes that have them")
+    require: Words = Field((), description="agent:key=value, a label that a node must have to host the agent")
     metrics_listen: HostPort | None = Field(None, description="host:port for Prometheus")
     audit_log: Path | None = Field(None, description="file that every state transition is appended to")
 
@@ -73,6 +74,10 @@ class NodeSettings(ProcessSettings):
             for pair in pairs:
                 if "=" not in pair:
                     raise ValueError(f"{flag} {pair!r} is not key=value")
+        for word in self.require:
+            agent, _, label = word.partition(":")
+            if not agent or "=" not in label:
+                raise ValueError(f"--require {word!r} is not agent:key=value")
         return self
 
     def server_credentials(self) -> grpc.ServerCredentials | None:

@@ -8,7 +8,7 @@ import pytest
 from agent_node import registry
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.agents.echo import echo
-from agent_node.registry import GROUP, AgentNotLoadable, load_agents
+from agent_node.registry import GROUP, AgentNotLoadable, hosted, load_agents
 
 HERE = __name__
 number = 1
@@ -71,3 +71,19 @@ def test_an_agent_that_cannot_be_loaded_is_named(
     install(monkeypatch, **({"bad": where} if how == "installed" else {}))
     with pytest.raises(AgentNotLoadable, match=f"'bad' cannot be loaded from '{where}': .*{why}"):
         load_agents((f"bad={where}",) if how == "given" else ())
+
+
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        ({}, {"free"}),
+        ({"zone": "us"}, {"free"}),
+        ({"zone": "eu"}, {"free", "one"}),
+        ({"zone": "eu", "gpu": "a:b"}, {"free", "one", "both"}),
+        ({"gpu": "a:b"}, {"free"}),
+    ],
+)
+def test_a_node_without_an_agents_labels_does_not_host_it(labels: dict[str, str], names: set[str]) -> None:
+    agents = dict.fromkeys(("free", "one", "both"), given)
+    required = ("one:zone=eu", "both:zone=eu", "both:gpu=a:b", "elsewhere:zone=us")
+    assert set(hosted(agents, required, labels)) == names
