@@ -5,11 +5,12 @@ NotOwner, also where this node would refuse a new one; after `drop_all` no sessi
 anything. Called by the session service; owned by the incarnation."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
 from agent_node.agent import Agent
+from agent_node.hand_off import hand_off
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
@@ -48,10 +49,10 @@ class Host:
         settings: NodeSettings,
         slots: asyncio.Semaphore,
         tasks: asyncio.TaskGroup,
-        takes_new: Callable[[int], bool],
+        takes_new: Callable[[Callable[[], int], str], Awaitable[bool]],
     ) -> None:
         """slots: the node's places for running turns; tasks: owns the sessions' runners; takes_new: whether the node,
-        having so many sessions, takes another."""
+        having so many sessions, takes another of an agent (BoundedLoad.takes_new)."""
         self._takes_new = takes_new
         self._env = env
         self._claims = claims
@@ -70,6 +71,11 @@ class Host:
     def __len__(self) -> int:
         """How many sessions this node owns."""
         return len(self._sessions)
+
+    @property
+    def taken(self) -> int:
+        """How many sessions this node owns or is about to."""
+        return len(self._sessions) + len(self._activations)
 
     def __contains__(self, ref: object) -> bool:
         """Whether this node has the session, or is about to."""
@@ -92,7 +98,7 @@ class Host:
             if not agent and ref not in self._activations:
                 agent = await self._stored_agent(ref)
             # Refused before the activation, which others may share who ask for another agent.
-            if ref not in self._activations and (refusal := self._refusal(agent)) is not None:
+            if ref not in self._activations and (refusal := await self._refusal(agent)) is not None:
                 # Only a session that nobody holds may be refused; another node's is answered with where it is.
                 await self._claims.disclaim(ref)
                 raise refusal
@@ -137,12 +143,10 @@ class Host:
         return list(self._sessions.values())
 
     async def drain(self, timeout_s: float) -> None:
-        """Activates nothing more, and gives each session up as soon as it has drained, so that its next owner need not
-        wait for the others. Returns once nothing is claimed or being claimed."""
+        """Activates nothing more, and hands its sessions on (hand_off.py). Returns once nothing is claimed or being
+        claimed."""
         self._draining = True
-        async with asyncio.TaskGroup() as group:
-            for session in self.sessions:
-                group.create_task(self._drain(session, timeout_s))
+        await hand_off(self.sessions, timeout_s, self._leave)
         await self._activations.all_ended()
         await self._departures.all_ended()
 
@@ -160,12 +164,13 @@ class Host:
         if self._store.durable:
             return  # passivation comes sooner
         due_s = self._clock.now_s() - self._settings.tombstone_s
-        closed = [session for session in self._sessions.values() if session.closed_at_s is not None]
-        for session in closed:
+        for session in self.sessions:
             if session.closed_at_s is not None and session.closed_at_s <= due_s:
                 await self._give_up(session)
 
     async def _activate(self, ref: SessionRef, agent_name: str) -> Session:
+        if (session := self._sessions.get(ref)) is not None:
+            return session  # another call has activated it while this one looked whether it may
         claim, stored = await self._claim_and_raise(ref, agent_name)
         try:
             if stored.closed and self._store.durable:
@@ -211,16 +216,14 @@ class Host:
             max_log_bytes=self._settings.max_log_bytes,
         )
 
-    def _refusal(self, agent_name: str) -> AgentringError | None:
+    async def _refusal(self, agent_name: str) -> AgentringError | None:
         if self._draining:
             return NodeDraining()
         if not agent_name:
             return AgentRequired()
         if agent_name not in self._agents:
             return AgentNotFound(agent_name)
-        if not self._takes_new(len(self._sessions) + len(self._activations)):
-            return NodeOverloaded()
-        return None
+        return None if await self._takes_new(lambda: self.taken, agent_name) else NodeOverloaded()
 
     async def _run(self, session: Session) -> None:
         try:
@@ -238,17 +241,24 @@ class Host:
             session.drop(_told_of(error, error_id))
             await self._give_up(session)
 
-    async def _drain(self, session: Session, timeout_s: float) -> None:
+    async def _leave(self, session: Session) -> None:
+        """Hands a settled session on. Whoever comes for it meanwhile waits, and is then led to its next owner: told at
+        once, it would be led back here by the claim."""
+        await self._departures.wait(session.ref)  # it may be in the middle of its passivation
+        await self._departures.get(session.ref, lambda: self._hand_on(session))
+
+    async def _hand_on(self, session: Session) -> None:
         try:
-            await session.drain(timeout_s)
-        except Exception:  # it has failed meanwhile; the others' drains go on
+            await session.hand_on()
+        except Exception:
             _log.warning("session_drain_failed", exc_info=True)
+        try:
+            await self._give_up(session)
+        finally:
             session.drop(NodeDraining())
-        await self._give_up(session)
 
     async def _owned(self, ref: SessionRef) -> Session | None:
-        if ref in self._departures:
-            await self._departures.wait(ref)
+        await self._departures.wait(ref)
         return self._sessions.get(ref)
 
     async def _stored_agent(self, ref: SessionRef) -> str:

@@ -27,6 +27,8 @@ from agentring.errors import CoordinatorUnavailable, NodeFenced
 
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
+_TELL_DRAIN_EVERY_S = 1.0
+
 _log = structlog.get_logger()
 
 
@@ -91,17 +93,33 @@ class Incarnation:
                 group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
 
     async def drain(self, timeout_s: float) -> None:
-        """Leaves the ring, lets turns and runs end until timeout_s, ends the streams, and gives the lease up."""
+        """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and
+        gives the lease up."""
+        began_s = self._clock.now_s()
         self._audit.write("drain_started")
+        self._tell_drain("drain_started")
         try:
             await self.registration.set_draining()
         except (EtcdError, NodeFenced):
             _log.warning("draining_unannounced")  # routers are told by each refusal instead
         async with asyncio.TaskGroup() as group:
-            group.create_task(self.host.drain(timeout_s))
-            group.create_task(self.task_runs.drain(timeout_s))
+            telling = group.create_task(self._tell_drain_going_on())
+            async with asyncio.TaskGroup() as leaving:
+                leaving.create_task(self.host.drain(timeout_s))
+                leaving.create_task(self.task_runs.drain(timeout_s))
+            telling.cancel()
         await self.registration.lease.revoke_quietly()
         self._audit.write("drain_done")
+        _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
+
+    async def _tell_drain_going_on(self) -> None:
+        while True:
+            await self._clock.sleep(_TELL_DRAIN_EVERY_S)
+            self._tell_drain("drain_going_on")
+
+    def _tell_drain(self, event: str) -> None:
+        host, runs = self.host, self.task_runs
+        _log.info(event, sessions_left=len(host), turns_running=host.running_turns, tasks_running=runs.running)
 
     def drop_all(self) -> None:
         """The fence: ends everything at once."""

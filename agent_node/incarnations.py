@@ -27,7 +27,7 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
-from agentring.errors import NodeFenced, StoreUnavailable
+from agentring.errors import NodeDraining, NodeFenced, StoreUnavailable
 
 _FIRST_REJOIN_S = 0.25
 _LONGEST_REJOIN_S = 2.0
@@ -70,9 +70,10 @@ class Incarnations:
 
     @property
     def current(self) -> Incarnation:
-        """The incarnation at work. Raises NodeFenced where there is none."""
+        """The incarnation at work. Raises NodeFenced where there is none; NodeDraining where none will come, so that
+        routers go on to the next node."""
         if self._current is None:
-            raise NodeFenced
+            raise NodeDraining if self.drain.begun.is_set() else NodeFenced
         return self._current
 
     @property
@@ -166,7 +167,7 @@ class Incarnations:
                 tasks.create_task(self._watch_history(registration)),
                 tasks.create_task(incarnation.sweep()),
                 tasks.create_task(incarnation.sweep_claims()),
-                tasks.create_task(incarnation.load.count(incarnation.host)),
+                tasks.create_task(incarnation.load.count(lambda: incarnation.host.taken)),
                 tasks.create_task(incarnation.tend_store()),
             ]
             self._audit.incarnation = registration.incarnation

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from agent_node.incarnations import Incarnations
 from agent_node.observed_audit import ObservedAudit
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
-from agentring.errors import NodeFenced
+from agentring.errors import NodeDraining, NodeFenced
 
 
 class NodeMetrics(Collector):
@@ -38,7 +38,7 @@ class NodeMetrics(Collector):
         )
         try:
             incarnation = self._incarnations.current
-        except NodeFenced:
+        except (NodeDraining, NodeFenced):
             return
         registration = incarnation.registration
         yield _gauge("incarnation", "The create-revision of the node's key.", registration.incarnation)

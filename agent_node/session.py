@@ -81,6 +81,7 @@ class Session:
         self._idle = asyncio.Event()
         """Set while every accepted turn has ended, and once the session is dropped."""
         self._idle.set()
+        self._dropped = asyncio.Event()
         self.claim = claim
         owned = env.ownership(stored.ref, claim.epoch)
         self._turns = SessionTurns(env, store, stored, owned, self._changes, self._fail, max_log_bytes=max_log_bytes)
@@ -152,12 +153,17 @@ class Session:
     ) -> tuple[StoredTurn, bool]:
         """Accepts a turn; False: it was accepted before, and this changed nothing.
 
-        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, NodeDraining, SessionClosed, what the
-        session was dropped with, and what the store raises. Cancellation: the turn may be accepted all the same, and
-        then runs.
+        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, SessionClosed, what the session was dropped
+        with, and what the store raises; NodeDraining once another node may own the session: whoever was told before
+        would be led back here by the claim. Cancellation: the turn may be accepted all the same, and then runs.
         """
         from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
-        return await self._change(object(), partial(self._submit, turn_id, given, on_busy))
+        try:
+            return await self._change(object(), partial(self._submit, turn_id, given, on_busy))
+        except NodeDraining:
+            await self._dropped.wait()
+            self.log.check()
+            raise
 
     async def cancel(self, turn_id: str, reason: str = "CLIENT") -> StoredTurn:
         """Cancels a turn that waits or runs, and returns it once it has ended. Raises TurnNotFound, what the session
@@ -175,9 +181,14 @@ class Session:
         if self.closed_at_s is None:
             await self._change(Session.close, partial(self._close, now_s))
 
-    async def drain(self, timeout_s: float) -> None:
-        """Takes no more turns, lets the accepted ones end until timeout_s, and ends the streams. In a volatile store
-        what has not ended then is cancelled; in a durable one it is left to the next owner, which runs it again."""
+    def stop_if_quiet(self) -> bool:
+        """Takes no more turns from now on, if all that were accepted have ended and none is being accepted."""
+        self._draining = self._draining or (self._idle.is_set() and not self._accepting.locked())
+        return self._draining and self._idle.is_set()
+
+    async def settle(self, timeout_s: float) -> None:
+        """Takes no more turns, and lets the accepted ones end until timeout_s. In a volatile store what has not ended
+        then is cancelled; in a durable one it is left to the next owner, which runs it again."""
         self._draining = True
         try:
             async with asyncio.timeout(timeout_s):
@@ -186,9 +197,12 @@ class Session:
                 await self._idle.wait()
         except TimeoutError:
             await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
+
+    async def hand_on(self) -> None:
+        """Once settled: stores the last checkpoint for the next owner. The caller then releases the claim, and last of
+        all drops the session: its streams come back for the next owner at once."""
         if self._durable and not self.closed:
             await self._turns.release()
-        self.log.end(NodeDraining())
 
     async def passivate(self) -> bool:
         """Stores the last checkpoint and ends, unless a turn has not ended or a stream is attached: False. Raises what
@@ -199,6 +213,7 @@ class Session:
         """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is told or stored."""
         self.log.end(error)
         self._idle.set()
+        self._dropped.set()
         if self._running is not None:
             self._running.ended.set()
 

@@ -143,7 +143,8 @@ class TaskRuns:
             run.log.check()
 
     async def drain(self, timeout_s: float) -> None:
-        """Starts nothing more, lets the runs end until timeout_s, cancels the rest and ends the streams."""
+        """Starts nothing more, lets the runs end until timeout_s, cancels the rest and ends the streams. Returns once
+        nothing is being claimed."""
         self._draining = True
         runs = [run for run in self._runs.values() if not run.has_ended]
         with suppress(TimeoutError):
@@ -154,6 +155,7 @@ class TaskRuns:
         await _all_ended(runs)
         for run in runs:
             run.log.end(NodeDraining())
+        await self._starts.all_ended()
 
     def drop_all(self, error: AgentringError) -> None:
         """Ends every run at once: its streams end with the error, nothing more is published."""

@@ -1,7 +1,7 @@
 """NodeService: how the node is, for operators on the spot and for other processes of the cluster."""
 
 from agent_node.incarnations import Incarnations
-from agentring.errors import NodeFenced
+from agentring.errors import NodeDraining, NodeFenced
 from agentring.rpc.service import Call
 from agentring.v1 import node_pb2
 
@@ -43,6 +43,6 @@ class NodeService:
     def _progress(self, done: bool) -> node_pb2.DrainResponse:
         try:
             host = self._incarnations.current.host
-        except NodeFenced:
+        except (NodeDraining, NodeFenced):
             return node_pb2.DrainResponse(done=done)
         return node_pb2.DrainResponse(sessions_left=len(host), turns_running=host.running_turns, done=done)

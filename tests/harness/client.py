@@ -34,6 +34,8 @@ class Told:
     epoch: int = 0
     events: list[Event] = field(default_factory=list)
     disposition: int = 0
+    first_s: float = 0.0
+    """When the first response came, on the monotonic clock."""
 
     @property
     def text(self) -> str:
@@ -91,6 +93,7 @@ async def _collect(call: Any) -> Told:
     initial = dict(await call.initial_metadata())
     told.node, told.epoch = initial.get("x-agentring-node", ""), int(initial.get("x-agentring-epoch", 0))
     async for response in call:
+        told.first_s = told.first_s or time.monotonic()
         told.events.extend(response.events)
         told.disposition = told.disposition or getattr(response, "disposition", 0)
     return told

@@ -10,7 +10,7 @@ from agent_node.session import Session
 from agent_node.store import Ownership, StoredSession
 from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claim
-from agentring.errors import NodeFenced
+from agentring.errors import NodeDraining, NodeFenced
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef, parse_session
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ON_BUSY_ENQUEUE, Event
@@ -103,6 +103,12 @@ class Actor:
     def kinds(self) -> list[str]:
         """Kinds and turns of all events, as `turn_started a`."""
         return [f"{kind_of(event)} {event.turn_id}" for event in self.events()]
+
+    async def drain(self, timeout_s: float) -> None:
+        """As a host that drains."""
+        await self.session.settle(timeout_s)
+        await self.session.hand_on()
+        self.session.drop(NodeDraining())
 
     def drop(self) -> None:
         """As a host at the fence."""

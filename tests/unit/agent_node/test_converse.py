@@ -375,7 +375,7 @@ async def test_a_stream_ends_with_its_session_and_is_told_everything_before(
         case "close":
             await held.session.close(0.0)
         case "drain":
-            await held.session.drain(0.0)
+            await held.drain(0.0)
         case "drop":
             held.drop()
     with pytest.raises({"close": SessionClosed, "drain": NodeDraining, "drop": NodeFenced}[ending]):

@@ -1,7 +1,8 @@
 """Sessions on their node: claimed once, one turn at a time, each turn ended once."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -56,6 +57,11 @@ class Node:
         self.claims = FakeClaims()
         self.stage = Stage()
         self.env = environment(self.clock)
+        self.max_sessions = settings.get("max_sessions", 100)
+        self.asked_for_room = asyncio.Event()
+        self.room = asyncio.Event()
+        """Cleared: whether there is room is not known before it is set."""
+        self.room.set()
         self.store = RecordingStore()
         self.agents = {"held": self.stage.held, "failing": self.stage.failing, "unusual": self.unusual}
         self.host = Host(
@@ -67,8 +73,13 @@ class Node:
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path, **settings}),
             asyncio.Semaphore(10),
             tasks,
-            lambda sessions: sessions < settings.get("max_sessions", 100),
+            self.takes_new,
         )
+
+    async def takes_new(self, sessions: Callable[[], int], _agent: str) -> bool:
+        self.asked_for_room.set()
+        await self.room.wait()
+        return sessions() < self.max_sessions
 
     async def unusual(self, _ctx: TurnContext) -> AsyncIterator[AgentEvent]:
         yield "words"
@@ -91,6 +102,12 @@ async def running(tmp_path: Path, **settings: float) -> AsyncIterator[Node]:
 
 def words(text: str = "hi") -> session_pb2.Input:
     return session_pb2.Input(text=text)
+
+
+async def submit_again_and_again(session: Session) -> None:
+    for number in itertools.count():
+        await session.submit(f"again{number}", words(), ON_BUSY_ENQUEUE)
+        await session.cancel(f"again{number}")
 
 
 async def until_ended(session: Session, turn_id: str) -> str:
@@ -143,6 +160,17 @@ async def test_a_full_node_refuses_new_sessions_and_keeps_its_own(tmp_path: Path
         with pytest.raises(NodeOverloaded):
             await node.host.open(parse_session("", "other"), "held")
         assert await node.host.open(REF, "") is first
+
+
+async def test_a_call_that_looked_for_room_while_another_activated_the_session_finds_it(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.room.clear()
+        looking = asyncio.ensure_future(node.host.open(REF, "held"))
+        await node.asked_for_room.wait()
+        node.room.set()
+        first = await node.host.open(REF, "held")
+        assert await looking is first
+        assert node.claims.claimed == [REF]
 
 
 async def test_turns_run_one_at_a_time_in_order_and_keep_their_state(tmp_path: Path) -> None:
@@ -241,6 +269,68 @@ async def test_a_drain_lets_turns_end_and_cancels_those_that_do_not(tmp_path: Pa
             await node.host.open(REF, "held")
         with pytest.raises(NodeDraining):
             await sessions[0].submit("b", words(), ON_BUSY_ENQUEUE)
+
+
+async def test_who_comes_for_a_session_on_its_way_out_waits_and_is_then_led_on(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.store.durable = True
+        session = await node.host.open(REF, "held")
+        release = node.store.hold("release")
+        draining = asyncio.ensure_future(node.host.drain(5.0))
+        await node.store.reached["release"].wait()
+        coming = asyncio.ensure_future(node.host.open(REF, "held"))
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not coming.done()
+        assert session.log.end_error is None  # nor is anybody sent away who would only come back here
+        release.set()
+        with pytest.raises(NodeDraining):
+            await coming
+        assert [claim.ref for claim in node.claims.released] == [REF]
+        await draining
+
+
+async def test_of_many_sessions_those_that_are_not_on_their_way_out_yet_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_node.hand_off.LEAVING_AT_ONCE", 1)
+    async with running(tmp_path) as node:
+        node.store.durable = True
+        first, second = [await node.host.open(ref, "held") for ref in (REF, OTHER)]
+        release = node.store.hold("release")
+        draining = asyncio.ensure_future(node.host.drain(5.0))
+        await node.store.reached["release"].wait()
+        assert await node.host.open(OTHER, "held") is second
+        await second.submit("a", words(), ON_BUSY_ENQUEUE)
+        await node.stage.begun.wait()
+        release.set()
+        while first.log.end_error is None:  # noqa: ASYNC110  no one is attached who could be told
+            await asyncio.sleep(0)
+        assert isinstance(first.log.end_error, NodeDraining)
+        again = asyncio.ensure_future(submit_again_and_again(second))
+        await asyncio.sleep(0.01)
+        node.stage.go.set()  # its turn to go has come: the running one may end, and no more
+        with pytest.raises(NodeDraining):
+            await again
+        await draining
+        assert second.turn("a").state == session_pb2.TURN_STATE_COMPLETED
+        assert [claim.ref for claim in node.claims.released] == [REF, OTHER]
+
+
+async def test_when_the_time_for_turns_is_over_nobody_waits_for_others_to_leave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agent_node.hand_off.LEAVING_AT_ONCE", 1)
+    async with running(tmp_path) as node:
+        node.store.durable = True
+        sessions = [await node.host.open(ref, "held") for ref in (REF, OTHER)]
+        node.store.hold("release")
+        draining = asyncio.ensure_future(node.host.drain(0.02))
+        while node.store.calls.count("release") < len(sessions):  # noqa: ASYNC110  it was called already
+            await asyncio.sleep(0.001)
+        node.store.held["release"].set()
+        await draining
+        assert len(node.claims.released) == len(sessions)
 
 
 async def test_past_the_fence_nothing_is_accepted_committed_or_told(tmp_path: Path) -> None:

@@ -291,7 +291,7 @@ async def test_an_agent_that_swallows_its_cancellation_holds_nobody_up(ended_by:
             case "close":
                 await actor.session.close(0.0)
             case "drain":
-                await actor.session.drain(0.0)
+                await actor.drain(0.0)
         assert actor.session.turn("a").state == TURN_STATE_CANCELLED
         stubborn.let_end.set()
     assert actor.session.stored.state_json == "{}"
@@ -444,13 +444,15 @@ async def test_a_drain_lets_the_accepted_turns_end_and_takes_no_more(stage: Stag
     async with acting(stage.held) as actor:
         for turn_id in "ab":
             await actor.submit(turn_id)
-        draining = asyncio.ensure_future(actor.session.drain(PATIENCE_S))
+        draining = asyncio.ensure_future(actor.drain(PATIENCE_S))
         await stage.begun.wait()
-        with pytest.raises(NodeDraining):
-            await actor.submit("c")
+        refused = asyncio.ensure_future(actor.submit("c"))
         assert not await actor.submit("a")
+        assert not refused.done()  # told now, whoever asks would only be led back here
         stage.go.set()
         await draining
+        with pytest.raises(NodeDraining):
+            await refused
         assert await actor.until_ended("a", "b") == ["turn_completed"] * 2
         assert isinstance(actor.session.log.end_error, NodeDraining)
 
@@ -461,7 +463,7 @@ async def test_a_drain_waits_for_a_turn_that_is_being_accepted() -> None:
         held = store.hold("accept_turn")
         submitting = asyncio.ensure_future(actor.submit("a"))
         await store.reached["accept_turn"].wait()
-        draining = asyncio.ensure_future(actor.session.drain(PATIENCE_S))
+        draining = asyncio.ensure_future(actor.drain(PATIENCE_S))
         await asyncio.sleep(0)
         held.set()
         assert await submitting
@@ -474,7 +476,7 @@ async def test_a_drain_cancels_what_does_not_end_in_time(stage: Stage) -> None:
         for turn_id in "ab":
             await actor.submit(turn_id)
         await stage.begun.wait()
-        await actor.session.drain(0.01)
+        await actor.drain(0.01)
         ended = [event.turn_cancelled.reason for event in actor.events() if event.HasField("turn_cancelled")]
         assert ended == ["NODE_DRAINING"] * 2
         assert isinstance(actor.session.log.end_error, NodeDraining)
@@ -484,7 +486,7 @@ async def test_an_idle_session_is_drained_at_once() -> None:
     async with acting(quick) as actor:
         await actor.submit("a")
         await actor.until_ended("a")
-        await actor.session.drain(0.0)
+        await actor.drain(0.0)
         assert isinstance(actor.session.log.end_error, NodeDraining)
         assert actor.session.turn("a").state == TURN_STATE_COMPLETED
 
@@ -494,17 +496,18 @@ async def test_a_drop_ends_every_wait_at_once(stage: Stage) -> None:
         for turn_id in "ab":
             await actor.submit(turn_id)
         await stage.begun.wait()
-        draining = asyncio.ensure_future(actor.session.drain(PATIENCE_S))
+        draining = asyncio.ensure_future(actor.drain(PATIENCE_S))
         actor.store.hold("end_turn")
         calls = [
             asyncio.ensure_future(actor.session.cancel("a")),
+            asyncio.ensure_future(actor.submit("c")),
             asyncio.ensure_future(actor.session.close(0.0)),
         ]
         await asyncio.sleep(0)
         actor.drop()
         actor.store.held["end_turn"].set()
         head_seq = actor.session.log.head_seq
-        assert [type(error) for error in await asyncio.gather(*calls, return_exceptions=True)] == [NodeFenced] * 2
+        assert [type(error) for error in await asyncio.gather(*calls, return_exceptions=True)] == [NodeFenced] * 3
         await draining
         assert actor.session.log.head_seq == head_seq
         assert isinstance(actor.session.log.end_error, NodeFenced)

@@ -181,7 +181,7 @@ async def test_a_drain_leaves_what_it_cuts_off_to_the_next_owner_of_a_durable_se
         for turn_id in ("a", "b"):
             await actor.submit(turn_id)
         await stage.begun.wait()
-        await actor.session.drain(0.01)
+        await actor.drain(0.01)
         ended = [turn.turn_id for turn in store.turns if turn.end_seq]
         assert sorted(ended) == ([] if durable else ["a", "b"])
         assert ("release" in store.calls) is durable

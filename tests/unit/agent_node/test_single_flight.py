@@ -348,10 +348,13 @@ async def test_a_start_under_way_when_a_drain_begins_gives_its_claim_back(tmp_pa
         node.claims.go.clear()
         starting = asyncio.ensure_future(node.run())
         await node.claims.asked.wait()
-        await node.runs.drain(1.0)
+        draining = asyncio.ensure_future(node.runs.drain(1.0))
+        await asyncio.sleep(0.01)
+        assert not draining.done()  # nothing may be claimed once it is over
         node.claims.go.set()
         with pytest.raises(NodeDraining):
             await starting
+        await draining
         assert [claim.ref for claim in node.claims.released] == [KEY]
         assert (len(node.runs), node.stage.runs) == (0, 0)
 

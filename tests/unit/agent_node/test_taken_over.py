@@ -269,7 +269,7 @@ async def test_a_frame_that_meets_the_drain_is_not_acknowledged() -> None:
     async with acting(stage.held) as actor:
         stream = begun(actor)
         await stream.until(lambda: stream.acked_frame == 1)
-        await actor.session.drain(0)
+        await actor.drain(0)
         stream.turn("a")
         with pytest.raises(NodeDraining):
             await stream.served
