@@ -51,12 +51,13 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             await membership.history.begin()
             board = ConditionBoard()
             view = RingView(membership, clock)
+            lookup = OwnerLookup(view, settings.owner_cache_size)
             own_address = f"unix:{Path(socket_dir) / 'services.sock'}"
             own_services = Server(
                 own_address,
                 {
                     cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]: ClusterService(
-                        view, membership, etcd, keys, settings.node_credentials()
+                        view, lookup, membership, etcd, keys, settings.node_credentials()
                     )
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
@@ -65,7 +66,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             board.on_change(lambda: own_services.set_condition(board.condition.serves, board.trouble is None))
             relay = Http2Relay(
                 settings.listen,
-                OwnerLookup(view, settings.owner_cache_size),
+                lookup,
                 view,
                 Target(NodeId("router"), own_address),
                 Epochs(settings.owner_cache_size),

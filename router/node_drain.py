@@ -1,42 +1,82 @@
-"""Asks a node to drain, and tells how far it is, for ClusterService.DrainNode.
+"""Asks a node to drain, and tells how far it is, for ClusterService.
 
-Guarantees: a node that is gone in the middle of its drain, which is how a drained process ends, has left: that is what
-is told. Called by services/cluster.py.
+Guarantees: `done` is told only if the node has said so, or is not registered any more: one that is told to end itself
+while it drains says nothing of it. A node that falls silent and stays registered may have been cut off, and go on by
+itself. Called by services/cluster.py.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 
 import grpc
 from grpc import aio
 
+from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import Node
 from agentring.errors import NodeUnreachable
-from agentring.v1 import node_pb2, node_pb2_grpc
+from agentring.v1 import cluster_pb2, node_pb2, node_pb2_grpc
 
 _SILENCE_S = 10.0
 """A draining node says something every second."""
+_LEAVES_WITHIN_S = 1.0
+"""How long a process that has ended well may take to be missed."""
+_ANSWERS_WITHIN_S = 1.0
 
 
 async def drain_node(
-    node: Node, credentials: grpc.ChannelCredentials | None
+    node: Node, membership: Membership, credentials: grpc.ChannelCredentials | None
 ) -> AsyncGenerator[node_pb2.DrainResponse, None]:
     """The node's progress, to its end. credentials: None: nodes serve plaintext. Raises NodeUnreachable."""
-    channel = aio.secure_channel(node.address, credentials) if credentials else aio.insecure_channel(node.address)
-    async with channel:
+    async with _channel(node, credentials) as channel:
         call = node_pb2_grpc.NodeServiceStub(channel).Drain(node_pb2.DrainRequest())
-        told = False
         try:
             while True:
                 async with asyncio.timeout(_SILENCE_S):
                     progress = await call.read()
                 if not isinstance(progress, node_pb2.DrainResponse):
                     break
-                told = True
                 yield progress
                 if progress.done:
                     return
-        except (aio.AioRpcError, TimeoutError) as error:
-            if not told:
-                raise NodeUnreachable from error
-        yield node_pb2.DrainResponse(done=True)
+        except (aio.AioRpcError, TimeoutError):
+            pass  # it has ended, or cannot be reached
+    if not await _leaves(node, membership):
+        raise NodeUnreachable
+    yield node_pb2.DrainResponse(done=True)
+
+
+async def _leaves(node: Node, membership: Membership) -> bool:
+    snapshot = None
+    try:
+        async with asyncio.timeout(_LEAVES_WITHIN_S):
+            while True:
+                snapshot = await membership.next(snapshot)
+                registered = snapshot.nodes.get(node.node_id)
+                if registered is None or registered.incarnation != node.incarnation:
+                    return True
+    except TimeoutError:
+        return False
+
+
+async def progress_of(
+    nodes: Iterable[Node], credentials: grpc.ChannelCredentials | None
+) -> list[cluster_pb2.DrainProgress]:
+    """How far the drains of these nodes are, without those that do not answer within a second."""
+    found = await asyncio.gather(*(_progress(node, credentials) for node in nodes))
+    return [progress for progress in found if progress is not None]
+
+
+async def _progress(node: Node, credentials: grpc.ChannelCredentials | None) -> cluster_pb2.DrainProgress | None:
+    async with _channel(node, credentials) as channel:
+        stub = node_pb2_grpc.NodeServiceStub(channel)
+        try:
+            status = await stub.GetNodeStatus(node_pb2.GetNodeStatusRequest(), timeout=_ANSWERS_WITHIN_S)
+        except aio.AioRpcError:
+            return None
+    return cluster_pb2.DrainProgress(
+        node_id=node.node_id, sessions_left=status.sessions, turns_running=status.turns_running
+    )
+
+
+def _channel(node: Node, credentials: grpc.ChannelCredentials | None) -> aio.Channel:
+    return aio.secure_channel(node.address, credentials) if credentials else aio.insecure_channel(node.address)

@@ -8,8 +8,9 @@ followed at most twice, so two nodes that disagree cannot make a loop; each is r
 Pure: no sockets and no waiting here. Called by the relay.
 """
 
+import time
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -27,6 +28,7 @@ from agentring.errors import (
 from agentring.ids import NodeId, SessionRef, TaskRef
 
 MAX_REDIRECTS = 2
+RECENT_S = 10.0
 
 Ref = SessionRef | TaskRef
 Labels = tuple[tuple[str, str], ...]
@@ -56,8 +58,10 @@ class Target:
 class OwnerLookup:
     """Owners by session or task: what was learnt, and else what the ring proposes."""
 
-    def __init__(self, view: View, cache_size: int) -> None:
-        """cache_size: how many learnt owners are kept, the latest used ones."""
+    def __init__(self, view: View, cache_size: int, now_s: Callable[[], float] = time.monotonic) -> None:
+        """cache_size: how many learnt owners are kept, the latest used ones; now_s: a clock that only grows."""
+        self._now_s = now_s
+        self._overloaded_at_s: dict[NodeId, float] = {}
         self._view = view
         self._cache_size = cache_size
         self._learnt: OrderedDict[Ref, Target] = OrderedDict()
@@ -65,7 +69,7 @@ class OwnerLookup:
     def walk(self, ref: Ref, agent: str, labels: Labels = ()) -> "Walk":
         """The way of one call; agent: empty where the caller did not name one; labels: of the nodes where it may be
         made. Raises CoordinatorUnavailable."""
-        return Walk(self, ref, self._candidates(ref, agent, labels), self._agent_hosted(agent), agent)
+        return Walk(self, ref, agent, labels, self._agent_hosted(agent))
 
     def any_node(self) -> Target:
         """A node for a call that belongs to no session. Raises NoNodes, CoordinatorUnavailable."""
@@ -84,7 +88,20 @@ class OwnerLookup:
         """What was learnt does not hold any more."""
         self._learnt.pop(ref, None)
 
-    def _candidates(self, ref: Ref, agent: str, labels: Labels) -> Iterator[Target]:
+    def overloaded(self, node_id: NodeId) -> None:
+        """The node has refused a new session for its load."""
+        self._overloaded_at_s[node_id] = self._now_s()
+
+    def overloaded_s(self) -> dict[NodeId, float]:
+        """How many seconds ago nodes have refused new sessions for their load, those of the last few. For people: who
+        asks a node learns what is so now."""
+        now_s, nodes = self._now_s(), self._view.snapshot.nodes
+        recent = {each: at_s for each, at_s in self._overloaded_at_s.items() if now_s - at_s < RECENT_S}
+        self._overloaded_at_s = {each: at_s for each, at_s in recent.items() if each in nodes}
+        return {each: now_s - at_s for each, at_s in self._overloaded_at_s.items()}
+
+    def candidates(self, ref: Ref, agent: str, labels: Labels) -> Iterator[Target]:
+        """Where it may be, in the order in which to ask. Raises CoordinatorUnavailable."""
         ring, snapshot = self._view.ring, self._view.snapshot
         learnt = self._learnt.get(ref)
         if learnt is not None:
@@ -106,18 +123,19 @@ class OwnerLookup:
 class Walk:
     """One call's way over the nodes. `first`, then one of the others for each answer that was not the end."""
 
-    def __init__(
-        self, lookup: OwnerLookup, ref: Ref, candidates: Iterator[Target], agent_hosted: bool, agent: str
-    ) -> None:
+    def __init__(self, lookup: OwnerLookup, ref: Ref, agent: str, labels: Labels, agent_hosted: bool) -> None:
         """Made by OwnerLookup.walk."""
         self._lookup = lookup
         self._ref = ref
-        self._candidates = candidates
-        self._agent_hosted = agent_hosted
         self._agent = agent
+        self._labels = labels
+        self._agent_hosted = agent_hosted
+        self._candidates = lookup.candidates(ref, agent, labels)
         self._redirects = 0
         self._visited: set[NodeId] = set()
         self._unreachable: set[NodeId] = set()
+        self._draining: set[NodeId] = set()
+        self._asked = NodeId("")
         self._refusal: AgentringError | None = None
 
     def first(self) -> Target:
@@ -128,13 +146,14 @@ class Walk:
 
     def redirected(self, to: Target) -> Target:
         """A node answered that another one owns it. Raises SessionMoving after MAX_REDIRECTS, or if that one is known
-        not to be reachable: its claim stands until its lease runs out."""
+        not to be reachable: its claim stands until its lease runs out; or to drain: it will hand the session on."""
         self._redirects += 1
-        if self._redirects > MAX_REDIRECTS or to.node_id in self._unreachable:
+        if self._redirects > MAX_REDIRECTS or to.node_id in self._unreachable | self._draining:
             self._lookup.forget(self._ref)
             raise SessionMoving
         self._lookup.learn(self._ref, to)
         self._visited.add(to.node_id)
+        self._asked = to.node_id
         return to
 
     def unreachable(self, target: Target) -> Target:
@@ -149,14 +168,20 @@ class Walk:
     def refused(self, refusal: str) -> Target:
         """The node would not take a new session (`overloaded`, `draining`, `agent=<name>`). Raises the refusal when no
         candidate is left."""
+        self._lookup.forget(self._ref)
         match refusal:
             case "draining":
+                self._draining.add(self._asked)
+                if self._redirects:  # it was the owner and has let go: now those may take it who have led here
+                    self._refusal = SessionMoving()
+                    self._candidates = self._lookup.candidates(self._ref, self._agent, self._labels)
+                    self._visited = self._unreachable | self._draining
                 self._refusal = self._refusal or NodeDraining()
             case "overloaded":
+                self._lookup.overloaded(self._asked)
                 self._refusal = NodeOverloaded()
             case _:
                 self._refusal = self._refusal or AgentNotFound(refusal.removeprefix("agent="))
-        self._lookup.forget(self._ref)
         return self._next()
 
     def accepted(self, target: Target) -> None:
@@ -167,5 +192,6 @@ class Walk:
         for target in self._candidates:
             if target.node_id not in self._visited:
                 self._visited.add(target.node_id)
+                self._asked = target.node_id
                 return target
         raise self._refusal or NoNodes()

@@ -1,6 +1,6 @@
 """`agentring locate SESSION`: which node owns a session, or would, and why."""
 
-from datetime import UTC
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -41,7 +41,8 @@ def render(session: str, found: LocateSessionResponse) -> Group:
     if found.node_id:
         owner = f"{session} is on {found.node_id} at {found.address}, epoch {found.epoch}"
         if found.claim_time.seconds:
-            owner += found.claim_time.ToDatetime(UTC).strftime(", since %Y-%m-%d %H:%M:%S UTC")
+            since = found.claim_time.ToDatetime(UTC)
+            owner += f", since {since:%Y-%m-%d %H:%M:%S} UTC ({told_age(datetime.now(UTC) - since)})"
     else:
         owner = f"{session} has no owner"
     place = f"candidates from ring position {found.ring_position:016x} on, revision {found.ring_revision}:"
@@ -49,3 +50,12 @@ def render(session: str, found: LocateSessionResponse) -> Group:
     for one in found.candidates:
         candidates.add_row(one.node_id, "yes" if one.accepted else "no", one.reason)
     return Group(Text(owner, style="bold"), Text(found.why), Text(place), candidates)
+
+
+def told_age(age: timedelta) -> str:
+    """In one unit, by this machine's clock, which may be behind the owner's."""
+    seconds = max(0.0, age.total_seconds())
+    for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
+        if seconds >= unit_s:
+            return f"{seconds / unit_s:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -40,7 +40,7 @@ def status(
 
 
 def render(healths: list[RouterHealth], membership: ListNodesResponse) -> Group:
-    """The routers' and the nodes' tables."""
+    """The routers' and the nodes' tables, and how far drains are."""
     routers = Table("router", "health")
     for one in healths:
         routers.add_row(one.address, one.health, style=None if one.health == "SERVING" else "red")
@@ -50,7 +50,11 @@ def render(healths: list[RouterHealth], membership: ListNodesResponse) -> Group:
         agents = ", ".join(sorted(node.agents))
         row = (node.node_id, node.address, state, agents, str(node.weight), str(node.incarnation))
         nodes.add_row(*row, style=None if state == "ACTIVE" else "yellow")
-    return Group(routers, Text(f"nodes at revision {membership.revision}:"), nodes)
+    drains = [
+        Text(f"{each.node_id} drains: {each.sessions_left} sessions left, {each.turns_running} turns running")
+        for each in membership.draining
+    ]
+    return Group(routers, Text(f"nodes at revision {membership.revision}:"), nodes, *drains)
 
 
 def _ask_health(address: str) -> RouterHealth:

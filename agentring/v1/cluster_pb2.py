@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61gentring/v1/cluster.proto\x12\x0c\x61gentring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x02\n\nNodeRecord\x12\t\n\x01v\x18\x01 \x01(\r\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0e\n\x06\x61gents\x18\x04 \x03(\t\x12\x0e\n\x06weight\x18\x05 \x01(\r\x12\x34\n\x06labels\x18\x06 \x03(\x0b\x32$.agentring.v1.NodeRecord.LabelsEntry\x12&\n\x05state\x18\x07 \x01(\x0e\x32\x17.agentring.v1.NodeState\x12\x10\n\x08lease_id\x18\x08 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\t \x01(\t\x12\x11\n\tdata_uuid\x18\n \x01(\t\x12\x14\n\x0cprotocol_min\x18\x0b \x01(\r\x12\x14\n\x0cprotocol_max\x18\x0c \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x7f\n\x0b\x43laimRecord\x12\t\n\x01v\x18\x01 \x01(\r\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x03\x12.\n\nclaim_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x0b\x43lusterMeta\x12\t\n\x01v\x18\x01 \x01(\r\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12\x14\n\x0c\x63luster_uuid\x18\x03 \x01(\t\"\xec\x01\n\x08NodeInfo\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06\x61gents\x18\x03 \x03(\t\x12\x0e\n\x06weight\x18\x04 \x01(\r\x12\x32\n\x06labels\x18\x05 \x03(\x0b\x32\".agentring.v1.NodeInfo.LabelsEntry\x12&\n\x05state\x18\x06 \x01(\x0e\x32\x17.agentring.v1.NodeState\x12\x13\n\x0bincarnation\x18\x07 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x12\n\x10ListNodesRequest\"L\n\x11ListNodesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12%\n\x05nodes\x18\x02 \x03(\x0b\x32\x16.agentring.v1.NodeInfo\"\x10\n\x0eGetRingRequest\"{\n\x0fGetRingResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\t\x12\x19\n\x11points_per_weight\x18\x03 \x01(\r\x12)\n\x07members\x18\x04 \x03(\x0b\x32\x18.agentring.v1.RingMember\"L\n\nRingMember\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\x12\x0e\n\x06points\x18\x03 \x01(\r\x12\r\n\x05share\x18\x04 \x01(\x01\"L\n\x14LocateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\"\xf5\x01\n\x15LocateSessionResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x06\x12\x13\n\x0bincarnation\x18\x04 \x01(\x03\x12\x15\n\rring_position\x18\x05 \x01(\x06\x12\x15\n\rring_revision\x18\x06 \x01(\x03\x12+\n\ncandidates\x18\x07 \x03(\x0b\x32\x17.agentring.v1.Candidate\x12\x0b\n\x03why\x18\x08 \x01(\t\x12.\n\nclaim_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\tCandidate\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"#\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"O\n\x11\x44rainNodeResponse\x12\x15\n\rsessions_left\x18\x01 \x01(\r\x12\x15\n\rturns_running\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\"\x15\n\x13WatchClusterRequest\"O\n\x14WatchClusterResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12%\n\x05nodes\x18\x02 \x03(\x0b\x32\x16.agentring.v1.NodeInfo*W\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11NODE_STATE_ACTIVE\x10\x01\x12\x17\n\x13NODE_STATE_DRAINING\x10\x02\x32\xa9\x03\n\x0e\x43lusterService\x12L\n\tListNodes\x12\x1e.agentring.v1.ListNodesRequest\x1a\x1f.agentring.v1.ListNodesResponse\x12\x46\n\x07GetRing\x12\x1c.agentring.v1.GetRingRequest\x1a\x1d.agentring.v1.GetRingResponse\x12X\n\rLocateSession\x12\".agentring.v1.LocateSessionRequest\x1a#.agentring.v1.LocateSessionResponse\x12N\n\tDrainNode\x12\x1e.agentring.v1.DrainNodeRequest\x1a\x1f.agentring.v1.DrainNodeResponse0\x01\x12W\n\x0cWatchCluster\x12!.agentring.v1.WatchClusterRequest\x1a\".agentring.v1.WatchClusterResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1a\x61gentring/v1/cluster.proto\x12\x0c\x61gentring.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xc8\x02\n\nNodeRecord\x12\t\n\x01v\x18\x01 \x01(\r\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0e\n\x06\x61gents\x18\x04 \x03(\t\x12\x0e\n\x06weight\x18\x05 \x01(\r\x12\x34\n\x06labels\x18\x06 \x03(\x0b\x32$.agentring.v1.NodeRecord.LabelsEntry\x12&\n\x05state\x18\x07 \x01(\x0e\x32\x17.agentring.v1.NodeState\x12\x10\n\x08lease_id\x18\x08 \x01(\x03\x12\x0f\n\x07\x62oot_id\x18\t \x01(\t\x12\x11\n\tdata_uuid\x18\n \x01(\t\x12\x14\n\x0cprotocol_min\x18\x0b \x01(\r\x12\x14\n\x0cprotocol_max\x18\x0c \x01(\r\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x7f\n\x0b\x43laimRecord\x12\t\n\x01v\x18\x01 \x01(\r\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x13\n\x0bincarnation\x18\x04 \x01(\x03\x12.\n\nclaim_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"B\n\x0b\x43lusterMeta\x12\t\n\x01v\x18\x01 \x01(\r\x12\x12\n\ngeneration\x18\x02 \x01(\r\x12\x14\n\x0c\x63luster_uuid\x18\x03 \x01(\t\"\xec\x01\n\x08NodeInfo\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\x0e\n\x06\x61gents\x18\x03 \x03(\t\x12\x0e\n\x06weight\x18\x04 \x01(\r\x12\x32\n\x06labels\x18\x05 \x03(\x0b\x32\".agentring.v1.NodeInfo.LabelsEntry\x12&\n\x05state\x18\x06 \x01(\x0e\x32\x17.agentring.v1.NodeState\x12\x13\n\x0bincarnation\x18\x07 \x01(\x03\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x12\n\x10ListNodesRequest\"{\n\x11ListNodesResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12%\n\x05nodes\x18\x02 \x03(\x0b\x32\x16.agentring.v1.NodeInfo\x12-\n\x08\x64raining\x18\x03 \x03(\x0b\x32\x1b.agentring.v1.DrainProgress\"N\n\rDrainProgress\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x15\n\rsessions_left\x18\x02 \x01(\r\x12\x15\n\rturns_running\x18\x03 \x01(\r\"\x10\n\x0eGetRingRequest\"{\n\x0fGetRingResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\t\x12\x19\n\x11points_per_weight\x18\x03 \x01(\r\x12)\n\x07members\x18\x04 \x03(\x0b\x32\x18.agentring.v1.RingMember\"L\n\nRingMember\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\r\x12\x0e\n\x06points\x18\x03 \x01(\r\x12\r\n\x05share\x18\x04 \x01(\x01\"L\n\x14LocateSessionRequest\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x11\n\ttenant_id\x18\x03 \x01(\t\"\xf5\x01\n\x15LocateSessionResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\x12\r\n\x05\x65poch\x18\x03 \x01(\x06\x12\x13\n\x0bincarnation\x18\x04 \x01(\x03\x12\x15\n\rring_position\x18\x05 \x01(\x06\x12\x15\n\rring_revision\x18\x06 \x01(\x03\x12+\n\ncandidates\x18\x07 \x03(\x0b\x32\x17.agentring.v1.Candidate\x12\x0b\n\x03why\x18\x08 \x01(\t\x12.\n\nclaim_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\">\n\tCandidate\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x08\x12\x0e\n\x06reason\x18\x03 \x01(\t\"#\n\x10\x44rainNodeRequest\x12\x0f\n\x07node_id\x18\x01 \x01(\t\"O\n\x11\x44rainNodeResponse\x12\x15\n\rsessions_left\x18\x01 \x01(\r\x12\x15\n\rturns_running\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\"\x15\n\x13WatchClusterRequest\"O\n\x14WatchClusterResponse\x12\x10\n\x08revision\x18\x01 \x01(\x03\x12%\n\x05nodes\x18\x02 \x03(\x0b\x32\x16.agentring.v1.NodeInfo*W\n\tNodeState\x12\x1a\n\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x15\n\x11NODE_STATE_ACTIVE\x10\x01\x12\x17\n\x13NODE_STATE_DRAINING\x10\x02\x32\xa9\x03\n\x0e\x43lusterService\x12L\n\tListNodes\x12\x1e.agentring.v1.ListNodesRequest\x1a\x1f.agentring.v1.ListNodesResponse\x12\x46\n\x07GetRing\x12\x1c.agentring.v1.GetRingRequest\x1a\x1d.agentring.v1.GetRingResponse\x12X\n\rLocateSession\x12\".agentring.v1.LocateSessionRequest\x1a#.agentring.v1.LocateSessionResponse\x12N\n\tDrainNode\x12\x1e.agentring.v1.DrainNodeRequest\x1a\x1f.agentring.v1.DrainNodeResponse0\x01\x12W\n\x0cWatchCluster\x12!.agentring.v1.WatchClusterRequest\x1a\".agentring.v1.WatchClusterResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,8 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_NODERECORD_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_NODEINFO_LABELSENTRY']._loaded_options = None
   _globals['_NODEINFO_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_NODESTATE']._serialized_start=1775
-  _globals['_NODESTATE']._serialized_end=1862
+  _globals['_NODESTATE']._serialized_start=1902
+  _globals['_NODESTATE']._serialized_end=1989
   _globals['_NODERECORD']._serialized_start=78
   _globals['_NODERECORD']._serialized_end=406
   _globals['_NODERECORD_LABELSENTRY']._serialized_start=361
@@ -53,27 +53,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTNODESREQUEST']._serialized_start=844
   _globals['_LISTNODESREQUEST']._serialized_end=862
   _globals['_LISTNODESRESPONSE']._serialized_start=864
-  _globals['_LISTNODESRESPONSE']._serialized_end=940
-  _globals['_GETRINGREQUEST']._serialized_start=942
-  _globals['_GETRINGREQUEST']._serialized_end=958
-  _globals['_GETRINGRESPONSE']._serialized_start=960
-  _globals['_GETRINGRESPONSE']._serialized_end=1083
-  _globals['_RINGMEMBER']._serialized_start=1085
-  _globals['_RINGMEMBER']._serialized_end=1161
-  _globals['_LOCATESESSIONREQUEST']._serialized_start=1163
-  _globals['_LOCATESESSIONREQUEST']._serialized_end=1239
-  _globals['_LOCATESESSIONRESPONSE']._serialized_start=1242
-  _globals['_LOCATESESSIONRESPONSE']._serialized_end=1487
-  _globals['_CANDIDATE']._serialized_start=1489
-  _globals['_CANDIDATE']._serialized_end=1551
-  _globals['_DRAINNODEREQUEST']._serialized_start=1553
-  _globals['_DRAINNODEREQUEST']._serialized_end=1588
-  _globals['_DRAINNODERESPONSE']._serialized_start=1590
-  _globals['_DRAINNODERESPONSE']._serialized_end=1669
-  _globals['_WATCHCLUSTERREQUEST']._serialized_start=1671
-  _globals['_WATCHCLUSTERREQUEST']._serialized_end=1692
-  _globals['_WATCHCLUSTERRESPONSE']._serialized_start=1694
-  _globals['_WATCHCLUSTERRESPONSE']._serialized_end=1773
-  _globals['_CLUSTERSERVICE']._serialized_start=1865
-  _globals['_CLUSTERSERVICE']._serialized_end=2290
+  _globals['_LISTNODESRESPONSE']._serialized_end=987
+  _globals['_DRAINPROGRESS']._serialized_start=989
+  _globals['_DRAINPROGRESS']._serialized_end=1067
+  _globals['_GETRINGREQUEST']._serialized_start=1069
+  _globals['_GETRINGREQUEST']._serialized_end=1085
+  _globals['_GETRINGRESPONSE']._serialized_start=1087
+  _globals['_GETRINGRESPONSE']._serialized_end=1210
+  _globals['_RINGMEMBER']._serialized_start=1212
+  _globals['_RINGMEMBER']._serialized_end=1288
+  _globals['_LOCATESESSIONREQUEST']._serialized_start=1290
+  _globals['_LOCATESESSIONREQUEST']._serialized_end=1366
+  _globals['_LOCATESESSIONRESPONSE']._serialized_start=1369
+  _globals['_LOCATESESSIONRESPONSE']._serialized_end=1614
+  _globals['_CANDIDATE']._serialized_start=1616
+  _globals['_CANDIDATE']._serialized_end=1678
+  _globals['_DRAINNODEREQUEST']._serialized_start=1680
+  _globals['_DRAINNODEREQUEST']._serialized_end=1715
+  _globals['_DRAINNODERESPONSE']._serialized_start=1717
+  _globals['_DRAINNODERESPONSE']._serialized_end=1796
+  _globals['_WATCHCLUSTERREQUEST']._serialized_start=1798
+  _globals['_WATCHCLUSTERREQUEST']._serialized_end=1819
+  _globals['_WATCHCLUSTERRESPONSE']._serialized_start=1821
+  _globals['_WATCHCLUSTERRESPONSE']._serialized_end=1900
+  _globals['_CLUSTERSERVICE']._serialized_start=1992
+  _globals['_CLUSTERSERVICE']._serialized_end=2417
 # @@protoc_insertion_point(module_scope)

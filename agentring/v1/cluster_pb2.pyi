@@ -299,25 +299,61 @@ class ListNodesResponse(_message.Message):
 
     REVISION_FIELD_NUMBER: _builtins.int
     NODES_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     revision: _builtins.int
     """etcd's revision that this view is of."""
     @_builtins.property
     def nodes(self) -> _containers.RepeatedCompositeFieldContainer[Global___NodeInfo]:
         """In the order of their ids."""
 
+    @_builtins.property
+    def draining(self) -> _containers.RepeatedCompositeFieldContainer[Global___DrainProgress]:
+        """How far those are that drain; without those that do not answer at once."""
+
     def __init__(
         self,
         *,
         revision: _builtins.int = ...,
         nodes: _abc.Iterable[Global___NodeInfo] | None = ...,
+        draining: _abc.Iterable[Global___DrainProgress] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["nodes", b"nodes", "revision", b"revision"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "nodes", b"nodes", "revision", b"revision"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListNodesResponse: _TypeAlias = ListNodesResponse  # noqa: Y015
+
+@_typing.final
+class DrainProgress(_message.Message):
+    """How far a node's drain is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    SESSIONS_LEFT_FIELD_NUMBER: _builtins.int
+    TURNS_RUNNING_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    sessions_left: _builtins.int
+    """Sessions still owned."""
+    turns_running: _builtins.int
+    """Turns still running."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        sessions_left: _builtins.int = ...,
+        turns_running: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "sessions_left", b"sessions_left", "turns_running", b"turns_running"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainProgress: _TypeAlias = DrainProgress  # noqa: Y015
 
 @_typing.final
 class GetRingRequest(_message.Message):

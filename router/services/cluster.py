@@ -5,33 +5,38 @@ from contextlib import aclosing
 import grpc
 
 from agentring import metadata
-from agentring.cluster.claim import Owner, read_owner
+from agentring.cluster.claim import read_owner
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.ring import POINTS_PER_WEIGHT
 from agentring.errors import NodeNotFound
-from agentring.ids import NodeId, SessionRef, parse_session
+from agentring.ids import NodeId, parse_session
 from agentring.rpc.service import Call
 from agentring.v1 import cluster_pb2
-from router.node_drain import drain_node
+from router.explanation import explain
+from router.node_drain import drain_node, progress_of
+from router.owner import OwnerLookup
 from router.ring_view import RingView
 
 
 class ClusterService:
-    """The service's methods; see protos/agentring/v1/cluster.proto. DrainNode is not served yet."""
+    """The service's methods; see protos/agentring/v1/cluster.proto."""
 
     def __init__(
         self,
         view: RingView,
+        lookup: OwnerLookup,
         membership: Membership,
         etcd: EtcdClient,
         keys: Keys,
         node_credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        """view: the ring that is told; membership: what it is built from; node_credentials: where nodes serve TLS."""
+        """view: the ring that is told; lookup: what is known of refusals; membership: what the ring is built from;
+        node_credentials: where nodes serve TLS."""
         self._node_credentials = node_credentials
         self._view = view
+        self._lookup = lookup
         self._membership = membership
         self._etcd = etcd
         self._keys = keys
@@ -39,8 +44,10 @@ class ClusterService:
     async def ListNodes(self, _request: cluster_pb2.ListNodesRequest, _call: Call) -> cluster_pb2.ListNodesResponse:
         """The nodes of the snapshot that the current ring was built from."""
         snapshot = self._view.snapshot
-        nodes = [node.to_info() for _, node in sorted(snapshot.nodes.items())]
-        return cluster_pb2.ListNodesResponse(revision=snapshot.revision, nodes=nodes)
+        nodes = [node for _, node in sorted(snapshot.nodes.items())]
+        draining = await progress_of((node for node in nodes if not node.active), self._node_credentials)
+        infos = [node.to_info() for node in nodes]
+        return cluster_pb2.ListNodesResponse(revision=snapshot.revision, nodes=infos, draining=draining)
 
     async def GetRing(self, _request: cluster_pb2.GetRingRequest, _call: Call) -> cluster_pb2.GetRingResponse:
         """The current ring."""
@@ -68,13 +75,16 @@ class ClusterService:
         tenant = request.tenant_id or call.metadata.get(metadata.TENANT_ID, "")
         ref = parse_session(tenant, request.session_id)
         owner = await read_owner(self._etcd, self._keys, self._membership.history.generation, ref)
-        return self._explain(ref, request.agent, owner)
+        view = self._view
+        return explain(
+            ref, request.agent, owner, view.ring, view.snapshot, view.flapping.held, self._lookup.overloaded_s()
+        )
 
     async def DrainNode(self, request: cluster_pb2.DrainNodeRequest, call: Call) -> None:
         """Passes on what the node tells of its drain."""
         if (node := self._view.snapshot.nodes.get(NodeId(request.node_id))) is None:
             raise NodeNotFound
-        async with aclosing(drain_node(node, self._node_credentials)) as told:
+        async with aclosing(drain_node(node, self._membership, self._node_credentials)) as told:
             async for progress in told:
                 await call.send(
                     cluster_pb2.DrainNodeResponse(
@@ -89,35 +99,3 @@ class ClusterService:
             snapshot = await self._membership.next(snapshot)
             nodes = [node.to_info() for _, node in sorted(snapshot.nodes.items())]
             await call.send(cluster_pb2.WatchClusterResponse(revision=snapshot.revision, nodes=nodes))
-
-    def _explain(self, ref: SessionRef, agent: str, owner: Owner | None) -> cluster_pb2.LocateSessionResponse:
-        ring = self._view.ring
-        response = cluster_pb2.LocateSessionResponse(
-            ring_position=ring.position(ref.ring_key), ring_revision=ring.revision
-        )
-        for node in ring.candidates(ref.ring_key):
-            hosts = not agent or agent in node.agents
-            reason = "hosts the agent" if agent and hosts else "stands on the ring"
-            if not hosts:
-                reason = f"does not host {agent}"
-            response.candidates.add(node_id=node.node_id, accepted=hosts, reason=reason)
-        listed = {candidate.node_id for candidate in response.candidates}
-        for node_id, node in sorted(self._view.snapshot.nodes.items()):
-            if node_id not in listed:
-                reason = "comes and goes: it must stay first" if node.active else "drains"
-                response.candidates.add(node_id=node_id, accepted=False, reason=reason)
-        proposed = next((candidate.node_id for candidate in response.candidates if candidate.accepted), None)
-        if owner is not None:
-            response.node_id, response.address = owner.node_id, owner.address
-            response.epoch, response.incarnation = owner.epoch, owner.incarnation
-            response.claim_time.FromSeconds(owner.claimed_s)
-            response.why = f"{owner.node_id} holds the claim" + (
-                ""
-                if owner.node_id == proposed
-                else f"; the ring would propose {proposed or 'nobody'} for a new session"
-            )
-        elif proposed is not None:
-            response.why = f"nobody holds the claim; the ring proposes {proposed}"
-        else:
-            response.why = "nobody holds the claim, and no node would take it"
-        return response

@@ -5,7 +5,8 @@ from collections import Counter
 from collections.abc import Callable
 
 from harness.client import Told, connect, run_turn, turn
-from harness.cluster import Cluster
+from harness.cluster import Cluster, until_sees
+from harness.up_process import agentring
 
 SESSIONS = 300
 TURNS = 3
@@ -63,3 +64,41 @@ async def test_a_fourth_node_moves_no_session_and_gets_its_share_of_new_ones(
     assert moved == []
     share = Counter(turns[0].node for turns in new.values())["n4"] / SESSIONS
     assert 0.15 <= share <= 0.35, share
+
+
+async def test_with_a_load_factor_no_node_has_more_than_its_part_and_a_newcomer_fills_first(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    factor, old, new = 1.25, 200, 60
+    flags = (f"--load-factor={factor}",)
+    cluster = make_cluster(nodes=2, flags=flags)
+    told = await _converse(cluster, [f"old{i}" for i in range(old)], 1)  # nobody is refused, however fast they come
+    before = Counter(turns[0].node for turns in told.values())
+    assert max(before.values()) <= factor * old / 2 + 1, before
+
+    cluster.start_node("n3", *flags)
+    until_sees(cluster.router, 3)
+    told = await _converse(cluster, [f"new{i}" for i in range(new)], 1)
+    added = Counter(turns[0].node for turns in told.values())
+    # The others have room again once there are so many that their sessions are no more than their part.
+    fills_first = 3 * min(before.values()) / factor - old
+    assert added["n3"] >= 0.8 * fills_first, (before, added)
+    for name in before:
+        assert before[name] + added[name] <= max(before[name], factor * (old + new) / 3 + 1), (before, added)
+    assert {turns[0].node for turns in (await _converse(cluster, ["old0", "old1"], 1)).values()} <= set(before)
+
+
+async def test_an_agent_that_requires_a_label_is_hosted_where_it_is_and_locate_says_so(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    flags = ("--require=echo:zone=eu",)
+    cluster = make_cluster(nodes=2, flags=flags)
+    cluster.start_node("n3", *flags, "--label=zone=eu")
+    until_sees(cluster.router, 3)
+    names = [f"s{i}" for i in range(20)]
+    told = await _converse(cluster, names, 1)
+    assert {turns[0].node for turns in told.values()} == {"n3"}
+    status, out, _ = await agentring("locate", "somebody", "--agent", "echo", "--router", cluster.router)
+    assert status == 0
+    assert "the ring proposes n3" in out
+    assert out.count("does not host echo") == 2

@@ -15,8 +15,9 @@ from agentring.errors import (
     SessionMoving,
 )
 from agentring.ids import NodeId, parse_session
+from harness.clock import FakeClock
 from harness.memberships import EmptyView, FixedView, node
-from router.owner import OwnerLookup, Target
+from router.owner import RECENT_S, OwnerLookup, Target
 
 REF = parse_session("", "s")
 
@@ -110,6 +111,42 @@ def test_refusals_walk_on_and_the_one_that_says_most_is_told(refusals: tuple[str
     assert walk.refused(refusals[0]) == ring_order(view)[1]
     with pytest.raises(error):
         walk.refused(refusals[1])
+
+
+def test_who_refused_for_load_of_late_is_known() -> None:
+    view, clock = FixedView(node("a"), node("b")), FakeClock()
+    lookup = OwnerLookup(view, 10, clock.now_s)
+    walk = lookup.walk(REF, "")
+    full = walk.first()
+    walk.refused("overloaded")
+    clock.advance(RECENT_S - 1)
+    assert lookup.overloaded_s() == {full.node_id: RECENT_S - 1}
+    clock.advance(1)
+    assert lookup.overloaded_s() == {}
+    lookup.overloaded(NodeId("that has left"))
+    assert lookup.overloaded_s() == {}
+
+
+def test_an_owner_that_has_let_go_of_the_session_leaves_it_to_those_who_led_there() -> None:
+    view = FixedView(node("a"), node("b"), node("c"))
+    first, second, owner = ring_order(view)
+    walk = OwnerLookup(view, 10).walk(REF, "")
+    assert walk.first() == first
+    assert walk.redirected(owner) == owner
+    assert [walk.refused("draining"), walk.refused("draining")] == [first, second]
+    with pytest.raises(SessionMoving):
+        walk.refused("draining")
+
+
+def test_a_redirect_to_a_node_that_drains_means_that_the_session_is_moving() -> None:
+    view = FixedView(node("a"), node("b"))
+    lookup = OwnerLookup(view, 10)
+    lookup.learn(REF, ring_order(view)[1])
+    walk = lookup.walk(REF, "")
+    owner, other = walk.first(), ring_order(view)[0]
+    assert walk.refused("draining") == other
+    with pytest.raises(SessionMoving):
+        walk.redirected(owner)
 
 
 def test_only_nodes_that_host_the_agent_are_candidates() -> None:

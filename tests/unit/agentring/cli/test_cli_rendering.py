@@ -1,6 +1,7 @@
 """What the commands print of ClusterService's answers, and of its errors."""
 
 import io
+from datetime import timedelta
 
 import grpc
 import pytest
@@ -20,6 +21,7 @@ from agentring.v1.cluster_pb2 import (
     NODE_STATE_ACTIVE,
     NODE_STATE_DRAINING,
     Candidate,
+    DrainProgress,
     GetRingResponse,
     ListNodesResponse,
     LocateSessionResponse,
@@ -52,7 +54,9 @@ def test_status() -> None:
                 incarnation=3,
             ),
             NodeInfo(node_id="[red]n2", address="127.0.0.1:2", weight=2, state=NODE_STATE_DRAINING, incarnation=4),
+            NodeInfo(node_id="n3", address="127.0.0.1:3", weight=1, state=NODE_STATE_DRAINING, incarnation=5),
         ],
+        draining=[DrainProgress(node_id="n3", sessions_left=12, turns_running=2)],
     )
     healths = [status.RouterHealth("127.0.0.1:7700", "SERVING"), status.RouterHealth("127.0.0.1:7701", "UNAVAILABLE")]
     assert printed(status.render(healths, membership)) == [
@@ -63,6 +67,8 @@ def test_status() -> None:
         "node address state agents weight incarnation",
         "n1 127.0.0.1:1 ACTIVE assistant, echo 1 3",
         "[red]n2 127.0.0.1:2 DRAINING 2 4",
+        "n3 127.0.0.1:3 DRAINING 1 5",
+        "n3 drains: 12 sessions left, 2 turns running",
     ]
 
 
@@ -88,6 +94,20 @@ def test_locate_an_owned_session() -> None:
         "n2 yes stands on the ring",
         "n1 no does not host the agent",
     ]
+
+
+def test_locate_says_since_when_a_session_is_there() -> None:
+    found = LocateSessionResponse(node_id="n2", address="127.0.0.1:2", epoch=5)
+    found.claim_time.FromJsonString("2026-01-02T03:04:05Z")
+    (owner, *_) = printed(locate.render("ada", found))
+    assert owner.startswith("ada is on n2 at 127.0.0.1:2, epoch 5, since 2026-01-02 03:04:05 UTC (")
+
+
+@pytest.mark.parametrize(
+    ("age_s", "told"), [(-5, "0 s"), (0, "0 s"), (59, "59 s"), (90, "2 min"), (7_200, "2 h"), (200_000, "2 d")]
+)
+def test_an_age_is_told_in_one_unit(age_s: int, told: str) -> None:
+    assert locate.told_age(timedelta(seconds=age_s)) == told
 
 
 def test_locate_a_session_without_an_owner() -> None:
