@@ -171,6 +171,7 @@ class Wire:
         for peer in self.peers:
             peer.lose()
         assert not self.carrier.calls
+        assert not self.carrier.waiting
         assert self.budget.used_bytes == 0
         assert len(self.budget) == 0
         assert self.clock.waiting == 0

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from agentring.v1 import session_pb2
 from harness.http2 import Wire, cut
-from harness.http2_calls import Answered, Sent, whole_messages
-from harness.http2_frames import CONVERSE, FOREIGN, GET_SESSION, marked, message
+from harness.http2_calls import MARKED, Answered, Sent, whole_messages
+from harness.http2_frames import CONVERSE, FOREIGN, GET_SESSION, RUN_TASK, marked, message
 from harness.http2_peers import ClientPeer, NodePeer
 from router.http2 import frames
 from router.http2.frames import Code, Setting
+from router.http2.limits import Limits
 
 Step = tuple[int, int, int, int]
 
-_PATHS = (CONVERSE, CONVERSE, FOREIGN, GET_SESSION)
-MARKED = frozenset({CONVERSE})
+_PATHS = (CONVERSE, CONVERSE, FOREIGN, GET_SESSION, RUN_TASK)
+_ONE_MESSAGE = frozenset({GET_SESSION, RUN_TASK})
 _SIZES = (0, 1, 11, 300, 5_000, 16_379, 16_380, 40_000, 70_000, 300_000)
 LONGEST_BYTES = 300_064
 WINDOWS = (0, 5, 1_000, 65_535, 300_000, 1 << 24, (1 << 31) - 1)
@@ -25,7 +26,12 @@ class Actors:
 
     def __init__(self, budget: int, window: int, node_window: int) -> None:
         self.wire = Wire(
-            "a", "b", "c", max_buffered_bytes=budget, node_settings={Setting.INITIAL_WINDOW_SIZE: node_window}
+            "a",
+            "b",
+            "c",
+            limits=Limits(),
+            max_buffered_bytes=budget,
+            node_settings={Setting.INITIAL_WINDOW_SIZE: node_window},
         )
         self.window = window
         self.calls: list[Sent] = []
@@ -50,7 +56,9 @@ class Actors:
         named, method = f"s{session % 5}", _PATHS[path % len(_PATHS)]
         by_message = method == CONVERSE and routed % 2 == 0
         fields = (("x-call", str(len(self.calls))), *((("grpc-timeout", "20S"),) if routed % 7 == 0 else ()))
-        stream_id = client.open(method, *fields, session=None if by_message else named)
+        if method == RUN_TASK:
+            fields = (*fields, ("x-task-key", named))
+        stream_id = client.open(method, *fields, session=None if by_message or method == RUN_TASK else named)
         sent = Sent(client, stream_id, method, named)
         self.calls.append(sent)
         if by_message:
@@ -61,7 +69,7 @@ class Actors:
         if (sent := self._open_call(which)) is not None:
             if sent.part:
                 self.say(sent, b"", whole=how % 2 == 0)
-            elif sent.path != GET_SESSION or not sent.messages:
+            elif sent.path not in _ONE_MESSAGE or not sent.messages:
                 body = bytes([sent.messages % 256]) * _SIZES[size % len(_SIZES)]
                 self.say(sent, message(body), whole=how % 3 != 0)
 
@@ -88,10 +96,11 @@ class Actors:
         return found[which % len(found)] if found else None
 
     def say(self, sent: Sent, data: bytes, *, whole: bool) -> None:
+        if data:
+            sent.starts.append(len(sent.said) + len(sent.part))
         rest = sent.part + data
         now = rest if whole else rest[: len(rest) // 2]
         sent.part = rest[len(now) :]
-        sent.messages += bool(data)
         sent.said += now
         sent.client.send(sent.stream_id, now)
 
@@ -107,8 +116,7 @@ class Actors:
 
     def finish_call(self, which: int, status: int, _third: int) -> None:
         if (found := self.attempt(which, accepted=True)) is not None:
-            found.finished = True
-            found.node.finish(found.stream_id, str(status % 12))
+            self.end_call(found, str(status % 12))
 
     def decline(self, which: int, to: int, how: int) -> None:
         if (found := self.attempt(which, accepted=False)) is None:
@@ -118,7 +126,8 @@ class Actors:
         elif how % 3 == 1:
             found.node.refuse(found.stream_id, ("overloaded", "draining", "agent=x")[to % 3])
         else:
-            found.node.decline(found.stream_id, str(to % 17))
+            found.status = str(to % 17)
+            found.node.decline(found.stream_id, found.status)
         found.finished = True
 
     def break_off(self, which: int, code: int, accepted: int) -> None:
@@ -179,12 +188,25 @@ class Actors:
                 each.finished = each.finished or stream_id > peer.last_stream_id
 
     def tell(self, found: Answered, size: int, acknowledges: bool) -> None:
+        sent = self.calls[found.number]
         found.seq += 1
-        acked = whole_messages(found.heard.data) if acknowledges else 0
-        answer = marked(found.seq, acked, bytes([found.seq % 256]) * size)
+        if sent.path not in MARKED:
+            acked = whole_messages(found.heard.data) if acknowledges else 0
+            answer = marked(found.seq, acked, bytes([found.seq % 256]) * size)
+        else:
+            acked = found.safe_frames() if acknowledges else 0
+            sent.acked = max(sent.acked, acked)
+            if found.seq > len(sent.story):
+                sent.story.append(bytes([found.seq % 256]) * size)
+            answer = marked(found.seq, acked, sent.story[found.seq - 1])
         found.said += answer
-        found.messages.append(answer)
         found.node.send(found.stream_id, answer)
+
+    def end_call(self, found: Answered, status: str) -> None:
+        found.finished = True
+        found.status = status
+        moved = (("x-agentring-moved", "1"),) if status == "11" else ()
+        found.node.finish(found.stream_id, status, *moved)
 
     # What either side does.
 

@@ -59,7 +59,7 @@ def check(connections: Iterable[Connection], budget: Budget, longest_message_byt
 def _held_by_client(stream: ClientStream, longest_message_bytes: int) -> int:
     assert stream.queued_bytes <= MAX_BUFFERED_BYTES + 2 * longest_message_bytes
     kept = stream.kept
-    assert kept.bytes == sum(map(len, kept.messages))
+    assert kept.bytes == sum(map(len, kept.messages)) + len(kept.request)
     assert kept.bytes <= KEPT_BYTES + longest_message_bytes
     counted_bytes = kept.bytes if kept.bytes >= _KEPT_COUNTED_FROM_BYTES else 0
     return counted_bytes + (stream.assembler.part_bytes if stream.assembler is not None else 0)

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 from harness.http2_actors import Step
 from harness.http2_broken import CLIENTS, NODES, run_broken_client, run_broken_node
-from harness.http2_model import MODELS, run_model
+from harness.http2_model import MODELS, RETURNS, run_model
 
 _SHORT = settings(
     max_examples=70,
@@ -36,4 +36,10 @@ def test_a_broken_node_harms_no_client(
 @_SHORT
 @given(MODELS)
 def test_honest_peers_are_told_all_and_every_call_ends(example: tuple[int, int, int, list[Step]]) -> None:
+    run_model(example)
+
+
+@_SHORT
+@given(RETURNS)
+def test_calls_that_lose_their_nodes_are_told_everything_once(example: tuple[int, int, int, list[Step]]) -> None:
     run_model(example)
