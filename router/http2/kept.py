@@ -16,7 +16,18 @@ _COUNTED_FROM_BYTES = 4 << 10
 class Kept:
     """The kept messages of one call."""
 
-    __slots__ = ("_budget", "_counted_bytes", "_holder", "acked", "bytes", "handed", "messages", "request", "wanted")
+    __slots__ = (
+        "_budget",
+        "_counted_bytes",
+        "_has_request",
+        "_holder",
+        "acked",
+        "bytes",
+        "handed",
+        "messages",
+        "request",
+        "wanted",
+    )
 
     def __init__(self, budget: Budget, holder: Holder) -> None:
         """budget: where they are counted, as the holder's."""
@@ -25,6 +36,7 @@ class Kept:
         self._counted_bytes = 0
         self.messages: list[bytes] = []
         self.bytes = 0
+        self._has_request = False
         self.request = b""
         """The call's one message, once it is not to be acknowledged any more."""
         self.wanted = True
@@ -43,6 +55,9 @@ class Kept:
 
     def drop(self, acked: int) -> None:
         """The messages up to this number are safe."""
+        if self._has_request:
+            self.keep_request()
+            return
         messages = self.messages
         count = min(acked - self.acked, len(messages))
         if count <= 0:
@@ -63,7 +78,8 @@ class Kept:
 
     def keep_request(self) -> None:
         """The call has but one message, which says what it is about, and is kept until the call's end."""
-        if self.messages:
+        self._has_request = True
+        if self.messages and not self.request:
             self.request = self.messages.pop(0)
 
     def again(self) -> list[bytes]:
@@ -76,6 +92,7 @@ class Kept:
     def end(self) -> None:
         """Nothing will be sent again."""
         if self.wanted:
+            self._has_request = False
             self.drop(self.acked + len(self.messages))
             self.request = b""
             self.bytes = 0

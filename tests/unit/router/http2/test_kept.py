@@ -2,6 +2,7 @@
 
 import weakref
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,3 +69,32 @@ def test_the_holder_is_let_go_at_the_end() -> None:
     del holder
     assert gone() is None
     kept.shed()
+
+
+@pytest.mark.parametrize("early", [False, True])
+def test_a_request_is_kept_to_the_end_whatever_is_acknowledged(early: bool) -> None:
+    budget = Budget(1 << 30)
+    kept = Kept(budget, Holder())
+    request = bytes(5_000)
+    if early:
+        kept.keep_request()
+    kept.add(request)
+    if not early:
+        kept.keep_request()
+    kept.drop(1)
+    kept.drop(1)
+    assert (kept.again(), kept.messages, kept.bytes, budget.used_bytes) == ([request], [], 5_000, 5_000)
+    kept.end()
+    assert (kept.again(), kept.bytes, budget.used_bytes, len(budget)) == ([], 0, 0, 0)
+
+
+def test_what_was_acknowledged_is_replaced_by_an_empty_message_that_does_not_count() -> None:
+    kept = Kept(Budget(1 << 30), Holder())
+    for message in (b"open", b"turn", b"cancel"):
+        kept.add(message)
+    assert kept.again() == [b"open", b"turn", b"cancel"]
+    kept.drop(2)
+    assert kept.again() == [bytes(5), b"cancel"]
+    kept.node_lost()
+    kept.add(b"later")
+    assert (kept.acked, kept.handed) == (2, 3)
