@@ -18,7 +18,7 @@ class Link:
 
     def __init__(self, to: str) -> None:
         """to: where it leads, as host:port."""
-        self._to = to
+        self.to = to
         self._server: asyncio.Server | None = None
         self._pipes: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -75,7 +75,7 @@ class Link:
         other: asyncio.StreamWriter | None = None
         try:
             await self._forth.wait()
-            host, _, port = self._to.rpartition(":")
+            host, _, port = self.to.rpartition(":")
             answers, other = await asyncio.open_connection(host, int(port))
             self._writers.add(other)
             silent = asyncio.Event()
