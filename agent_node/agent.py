@@ -86,5 +86,31 @@ class TurnContext(Protocol):
         node may no longer own the session.
         """
 
+    async def once(
+        self,
+        key: str,
+        function: Callable[..., Awaitable[Any]],
+        /,
+        *,
+        timeout_s: float = 60.0,
+        idempotent: bool = True,
+    ) -> Any:
+        """Runs a step once in the whole cluster, whoever asks for it under this key, and returns its result to all.
+
+            charge = lambda **run: ctx.tool("charge", bank.charge, amount=7, **run)
+            receipt = await ctx.once("charge-order-7", charge, idempotent=False)
+
+        The function is called as `function(idempotency_key=…, fencing_token=…)`: the first is the same for every
+        attempt, the second grows with each. Its result must be JSON, of 256 KiB at most, and is replayed for an hour.
+        While another turn or task runs the step, this one waits for it, at most timeout_s seconds; the step itself may
+        take as long as the turn. key: 1 to 256 printable ASCII characters without the space, the tenant's own.
+        idempotent: whether the step may be run again where it was cut off; False: it is UNKNOWN then, and stays so
+        until somebody resolves it (`agentring once resolve`).
+
+        Raises agent_node.once_errors: OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; and
+        TaskCycle where the wait would be for a key that the caller itself holds. Cancellation: a step that this turn
+        runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN.
+        """
+
 
 Agent = Callable[[TurnContext], AsyncIterator[AgentEvent]]

@@ -16,6 +16,7 @@ from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
 from agent_node.registry import hosted, load_agents
 from agent_node.services.node import NodeService
+from agent_node.services.once import OnceService
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
@@ -34,7 +35,7 @@ from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
 from agentring.rpc import metrics
 from agentring.rpc.server import Server
-from agentring.v1 import node_pb2, session_pb2, task_pb2
+from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0
 
@@ -72,6 +73,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 {
                     session_pb2.DESCRIPTOR.services_by_name["SessionService"]: SessionService(incarnations, settings),
                     task_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskService(incarnations, settings),
+                    once_pb2.DESCRIPTOR.services_by_name["OnceService"]: OnceService(incarnations),
                     node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations),
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,

@@ -12,7 +12,7 @@ from typing import Literal, Protocol
 
 import structlog
 
-from agentring.ids import Incarnation, NodeId, SessionRef, TaskRef
+from agentring.ids import Incarnation, NodeId, OnceRef, SessionRef, TaskRef
 
 _log = structlog.get_logger()
 
@@ -34,6 +34,12 @@ Transition = Literal[
     "task_committed",
     "task_failed",
     "task_cancelled",
+    "once_started",
+    "once_committed",
+    "once_failed",
+    "once_unknown",
+    "once_put_back",
+    "once_resolved",
     "drain_started",
     "drain_done",
 ]
@@ -83,6 +89,8 @@ class FileAuditLog:
         }
         if isinstance(ref, SessionRef):
             line |= {"tenant": ref.tenant, "session": ref.session_id}
+        elif isinstance(ref, OnceRef):
+            line |= {"tenant": ref.tenant, "once": ref.task_key}
         elif isinstance(ref, TaskRef):
             line |= {"tenant": ref.tenant, "task": ref.task_key}
         try:

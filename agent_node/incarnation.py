@@ -13,17 +13,24 @@ import structlog
 from agent_node.admission import BoundedLoad
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
+from agent_node.following import Peers
 from agent_node.host import Host
+from agent_node.once import Once
+from agent_node.once_keys import OnceKeys, OnceLimits
+from agent_node.once_sweep import OrphanSweep, bury_runs
 from agent_node.passivation import bury_closed, passivate_idle
+from agent_node.session_turns import ENDED
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryStore, Store
+from agent_node.store.once_records import OnceCaller
 from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.registration import Registration
 from agentring.errors import CoordinatorUnavailable, NodeFenced
+from agentring.ids import TaskRef
 
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
@@ -57,10 +64,17 @@ class Incarnation:
             settings.max_history_turns,
             settings.max_turn_attempts,
         )
-        env = RunEnvironment(registration.identity.node_id, registration.lease, audit, limits, registration.incarnation)
-        slots = asyncio.Semaphore(settings.max_running_turns)
         store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
+        lease, owner = registration.lease, f"{registration.identity.node_id}/{registration.incarnation}"
+        once_limits = OnceLimits(
+            settings.max_once_keys, settings.max_once_result_bytes, settings.once_retention_s, settings.once_failure_s
+        )
+        once_keys = OnceKeys(lease, audit, claims, store.once, clock, owner, once_limits, tasks)
+        self.once = Once(once_keys, lease, Peers(settings.node_credentials()))
+        env = RunEnvironment(registration.identity.node_id, lease, audit, limits, registration.incarnation, self.once)
+        slots = asyncio.Semaphore(settings.max_running_turns)
         self._durable = durable
+        self._store: Store = store
         self._settings = settings
         self.load = load
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, load.takes_new)
@@ -75,13 +89,16 @@ class Incarnation:
             await self._clock.sleep(_SWEEP_S)
             await self.host.bury_tombstones()
             await self.task_runs.forget_ended()
+            await self.once.keys.forget_ended()
 
     async def sweep_claims(self) -> None:
         """Gives up what was claimed unnoticed, until cancelled."""
         while True:
             await self._clock.sleep(_CLAIMS_SWEEP_S)
             try:
-                await self._claims.sweep(lambda ref: ref in self.host or ref in self.task_runs)
+                await self._claims.sweep(
+                    lambda ref: any(ref in place for place in (self.host, self.task_runs, self.once.keys))
+                )
             except CoordinatorUnavailable:
                 _log.info("claims_not_swept")  # the next one will
 
@@ -91,6 +108,9 @@ class Incarnation:
             async with asyncio.TaskGroup() as group:
                 group.create_task(passivate_idle(self.host, self._clock, self._settings.idle_timeout_s))
                 group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
+                group.create_task(bury_runs(self._durable.once, self._clock))
+                orphans = OrphanSweep(self.once.keys, self._durable.once, self._has_ended)
+                group.create_task(orphans.run(self._clock, self._settings.lease_ttl_s))
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and
@@ -107,6 +127,7 @@ class Incarnation:
             async with asyncio.TaskGroup() as leaving:
                 leaving.create_task(self.host.drain(timeout_s))
                 leaving.create_task(self.task_runs.drain(timeout_s))
+            await self.once.keys.drain()
             telling.cancel()
         await self.registration.lease.revoke_quietly()
         self._audit.write("drain_done")
@@ -125,3 +146,11 @@ class Incarnation:
         """The fence: ends everything at once."""
         self.host.drop_all(NodeFenced())
         self.task_runs.drop_all(NodeFenced())
+        self.once.keys.drop_all()
+
+    async def _has_ended(self, caller: OnceCaller) -> bool:
+        """Whether the turn or the task that ran a step has ended."""
+        if isinstance(caller.ref, TaskRef):
+            return await self._claims.owner(caller.ref) is None
+        turn = await self._store.read_turn(caller.ref, caller.turn_id)
+        return turn is None or turn.state in ENDED

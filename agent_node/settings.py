@@ -60,6 +60,12 @@ class NodeSettings(ProcessSettings):
     max_running_turns: int = Field(1_000, ge=1, description="turns and task runs at the same time")
     mailbox_size: int = Field(64, ge=1, description="turns that may wait in a session")
     max_tasks: int = Field(100_000, ge=1, description="task keys held on this node, those of ended tasks included")
+    max_once_keys: int = Field(100_000, ge=1, description="steps that run once, at the same time on this node")
+    max_once_result_bytes: int = Field(256 << 10, ge=2, le=512 << 10, description="result of such a step as JSON")
+    once_retention_s: float = Field(3_600.0, gt=0, description="how long its outcome is replayed")
+    once_failure_s: float = Field(
+        10.0, ge=0, description="how long its failure is, where it may be run again; later calls then run it again"
+    )
     max_log_bytes: int = Field(2 * MiB, ge=64 << 10, description="events of one session or task kept in memory")
     max_text_bytes: int = Field(1 * MiB, ge=1, description="words of one turn or task run")
     max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")

@@ -21,7 +21,9 @@ from agent_node.audit import AuditLog
 from agent_node.bounded import DeadlineMet, run_bounded
 from agent_node.event_log import READ_BYTES, EventLog
 from agent_node.json_values import NotJson, changed_keys, to_struct, to_value
+from agent_node.once import Once
 from agent_node.store import Ownership, ToolStart
+from agent_node.store.once_records import OnceCaller
 from agentring.cluster.lease import Lease
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef
 from agentring.v1 import session_pb2
@@ -99,6 +101,8 @@ class RunEnvironment:
     audit: AuditLog
     limits: TurnLimits
     incarnation: Incarnation
+    once: Once | None = None
+    """Single-flight for steps; None: there is none."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""
@@ -189,6 +193,29 @@ class Run:
         await asyncio.sleep(0)  # a tool need not await, nor need its agent yield: the event loop breathes here
         return result
 
+    async def once(
+        self,
+        key: str,
+        function: Callable[..., Awaitable[Any]],
+        /,
+        *,
+        timeout_s: float = 60.0,
+        idempotent: bool = True,
+    ) -> Any:
+        """As TurnContext."""
+        self._check()
+        if self._env.once is None:
+            raise RuntimeError("this node runs no steps")
+        caller = OnceCaller(self._given.ref, self._given.turn_id)
+        return await self._env.once.call(
+            caller,
+            key,
+            function,
+            timeout_s=timeout_s,
+            idempotent=idempotent,
+            tell_unknown=lambda: self._tell_unknown(key),
+        )
+
     def take(self, event: str | Result) -> None:
         """Deals with what the agent yielded. Raises NodeFenced, _OutputLimit, NotJson."""
         if isinstance(event, str):
@@ -220,6 +247,10 @@ class Run:
             await given.tool_starts(ToolStart(given.turn_id, given.attempt, call_id, name))
         else:
             self._env.audit.write("tool_started", given.ref, epoch=self._epoch, turn=given.turn_id, tool=name)
+
+    def _tell_unknown(self, key: str) -> None:
+        if not self.over:
+            self._append(session_pb2.Event(run_unknown=session_pb2.RunUnknown(once_key=key)))
 
     def _take_words(self, text: str) -> None:
         self._check()

@@ -54,6 +54,16 @@ class TaskRef:
         return f"task/{self.tenant}/{self.task_key}"
 
 
+@dataclass(frozen=True, slots=True)
+class OnceRef(TaskRef):
+    """Names one step that runs once in the cluster: a key space of its own beside the tasks', under the same rules."""
+
+    @property
+    def ring_key(self) -> str:
+        """What is hashed to find the step's place on the ring."""
+        return f"once/{self.tenant}/{self.task_key}"
+
+
 def parse_session(tenant: str, session_id: str) -> SessionRef:
     """A session's name from a client's words. Raises InvalidTenantId, InvalidSessionId."""
     if not _is_name(session_id):
@@ -66,6 +76,12 @@ def parse_task(tenant: str, task_key: str) -> TaskRef:
     if not _TASK_KEY.fullmatch(task_key):
         raise InvalidTaskKey
     return TaskRef(parse_tenant(tenant), TaskKey(task_key))
+
+
+def parse_once(tenant: str, once_key: str) -> OnceRef:
+    """A step's name from an agent's or a client's words. Raises InvalidTenantId, InvalidTaskKey."""
+    ref = parse_task(tenant, once_key)
+    return OnceRef(ref.tenant, ref.task_key)
 
 
 def parse_tenant(tenant: str) -> TenantId:

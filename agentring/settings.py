@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
+import grpc
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import (
     BaseSettings,
@@ -76,6 +77,9 @@ class ProcessSettings(BaseSettings):
     tls_cert: Path | None = Field(None, description="PEM file: our certificate for those who call us; turns TLS on")
     tls_key: Path | None = Field(None, description="PEM file: the key of tls_cert")
     tls_client_ca: Path | None = Field(None, description="PEM file: callers must have a certificate of this authority")
+    node_ca: Path | None = Field(None, description="PEM file: the authority of the nodes' certificates; turns TLS on")
+    node_cert: Path | None = Field(None, description="PEM file: our certificate for nodes")
+    node_key: Path | None = Field(None, description="PEM file: the key of node_cert")
     cluster: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the cluster's name in etcd")
     first_frame_timeout_s: float = Field(10.0, gt=0, description="how long a stream may be opened and silent")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
@@ -99,6 +103,14 @@ class ProcessSettings(BaseSettings):
             raise ValueError("--tls-client-ca needs --tls-cert, which turns TLS on")
         return self
 
+    @model_validator(mode="after")
+    def _node_tls_fits_together(self) -> Self:
+        if (self.node_cert is None) != (self.node_key is None):
+            raise ValueError("--node-cert and --node-key are given together or not at all")
+        if self.node_cert and not self.node_ca:
+            raise ValueError("--node-cert needs --node-ca, which turns TLS on")
+        return self
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -120,6 +132,13 @@ class ProcessSettings(BaseSettings):
             self.etcd_cert.read_bytes() if self.etcd_cert else None,
             self.etcd_key.read_bytes() if self.etcd_key else None,
         )
+
+    def node_credentials(self) -> grpc.ChannelCredentials | None:
+        """For calls of nodes; None: plaintext. Raises OSError."""
+        if self.node_ca is None:
+            return None
+        key, cert = (path.read_bytes() if path is not None else None for path in (self.node_key, self.node_cert))
+        return grpc.ssl_channel_credentials(self.node_ca.read_bytes(), key, cert)
 
 
 S = TypeVar("S", bound=ProcessSettings)

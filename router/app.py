@@ -22,7 +22,7 @@ from agentring.cluster.membership import Membership
 from agentring.ids import NodeId
 from agentring.rpc import metrics
 from agentring.rpc.server import Server
-from agentring.v1 import cluster_pb2, session_pb2, task_pb2
+from agentring.v1 import cluster_pb2, once_pb2, session_pb2, task_pb2
 from router.epochs import Epochs
 from router.http2.relay import Http2Relay
 from router.metrics import RouterMetrics
@@ -36,6 +36,7 @@ _log = structlog.get_logger()
 _NODE_SERVICES = (
     session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     task_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
+    once_pb2.DESCRIPTOR.services_by_name["OnceService"].full_name,
 )
 
 

@@ -3,7 +3,7 @@
 Called by the relay. Only the fields that route are looked at; whether the rest makes sense is for the node to say.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -12,18 +12,23 @@ from google.protobuf.message_factory import GetMessageClass
 
 from agentring import metadata
 from agentring.errors import FirstFrameNotOpen, MalformedRequest, RouteMissing
-from agentring.ids import SessionRef, TaskRef, parse_session, parse_task
-from agentring.v1 import session_pb2, task_pb2
+from agentring.ids import SessionRef, TaskRef, parse_once, parse_session, parse_task
+from agentring.v1 import once_pb2, session_pb2, task_pb2
 from router.owner import Labels
 
 _SESSIONS = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
 _TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
+_ONCE = once_pb2.DESCRIPTOR.services_by_name["OnceService"]
 _REQUESTS: dict[str, type[Message]] = {
     f"/{service.full_name}/{method.name}": GetMessageClass(method.input_type)
-    for service in (_SESSIONS, _TASKS)
+    for service in (_SESSIONS, _TASKS, _ONCE)
     for method in service.methods
 }
-_LISTS = frozenset({f"/{_SESSIONS.full_name}/ListSessions", f"/{_TASKS.full_name}/ListTasks"})
+_LISTS = frozenset(
+    {f"/{_SESSIONS.full_name}/ListSessions", f"/{_TASKS.full_name}/ListTasks", f"/{_ONCE.full_name}/ListRuns"}
+)
+_KEYED: dict[str, Callable[[str, str], TaskRef]] = {_TASKS.full_name: parse_task, _ONCE.full_name: parse_once}
+"""Services whose calls are about a key, and how it is read."""
 CONVERSE = f"/{_SESSIONS.full_name}/Converse"
 REATTACHABLE = frozenset(
     {f"/{_SESSIONS.full_name}/{method}" for method in ("Converse", "RunTurn", "WatchSession")}
@@ -70,9 +75,9 @@ def destination(method: str, headers: Mapping[str, str]) -> Destination:
 def from_headers(method: str, headers: Mapping[str, str]) -> Route | None:
     """The route if the metadata name it. Raises InvalidSessionId, InvalidTaskKey, InvalidTenantId, MalformedRequest."""
     tenant, agent = headers.get(metadata.TENANT_ID, ""), headers.get(metadata.AGENT, "")
-    if _is_task(method):
-        task_key = headers.get(metadata.TASK_KEY)
-        return Route(parse_task(tenant, task_key), agent, _labels(headers)) if task_key is not None else None
+    if (parse_key := _KEYED.get(_service(method))) is not None:
+        key = headers.get(metadata.TASK_KEY)
+        return Route(parse_key(tenant, key), agent, _labels(headers)) if key is not None else None
     session_id = headers.get(metadata.SESSION_ID)
     return Route(parse_session(tenant, session_id), agent, _labels(headers)) if session_id is not None else None
 
@@ -92,10 +97,12 @@ def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
             raise FirstFrameNotOpen
         message = message.open
     tenant = headers.get(metadata.TENANT_ID, "")
-    agent = headers.get(metadata.AGENT, "") or _text(message, 2)
+    parse_key = _KEYED.get(_service(method))
+    # Steps that run once belong to no agent.
+    agent = headers.get(metadata.AGENT, "") or ("" if parse_key is parse_once else _text(message, 2))
     if not (name := _text(message, 1)):
         raise RouteMissing
-    ref = parse_task(tenant, name) if _is_task(method) else parse_session(tenant, name)
+    ref = parse_key(tenant, name) if parse_key is not None else parse_session(tenant, name)
     return Route(ref, agent, _labels(headers))
 
 
@@ -110,8 +117,8 @@ def _labels(headers: Mapping[str, str]) -> Labels:
     return tuple((name, value) for name, _, value in pairs)
 
 
-def _is_task(method: str) -> bool:
-    return method.startswith(f"/{_TASKS.full_name}/")
+def _service(method: str) -> str:
+    return method[1:].partition("/")[0]
 
 
 def _text(message: Message, number: int) -> str:

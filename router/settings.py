@@ -1,11 +1,8 @@
 """A router's settings (see agentring/settings.py for where they come from)."""
 
 import ssl
-from pathlib import Path
-from typing import Self
 
-import grpc
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from agentring.settings import HostPort, ProcessSettings
 from router.http2.limits import Limits, Rate
@@ -55,17 +52,6 @@ class RouterSettings(ProcessSettings):
     reattach_timeout_s: float = Field(
         30.0, ge=0, description="how long a stream whose node is lost waits for the session's next owner"
     )
-    node_ca: Path | None = Field(None, description="PEM file: the authority of the nodes' certificates; turns TLS on")
-    node_cert: Path | None = Field(None, description="PEM file: our certificate for nodes")
-    node_key: Path | None = Field(None, description="PEM file: the key of node_cert")
-
-    @model_validator(mode="after")
-    def _node_tls_fits_together(self) -> Self:
-        if (self.node_cert is None) != (self.node_key is None):
-            raise ValueError("--node-cert and --node-key are given together or not at all")
-        if self.node_cert and not self.node_ca:
-            raise ValueError("--node-cert needs --node-ca, which turns TLS on")
-        return self
 
     def limits(self) -> Limits:
         """What a client may do."""
@@ -106,13 +92,6 @@ class RouterSettings(ProcessSettings):
         if self.tls_client_ca is not None:
             context.verify_mode = ssl.CERT_REQUIRED
         return _http2(context)
-
-    def node_credentials(self) -> grpc.ChannelCredentials | None:
-        """As node_tls, for calls of our own. Raises OSError."""
-        if self.node_ca is None:
-            return None
-        key, cert = (path.read_bytes() if path is not None else None for path in (self.node_key, self.node_cert))
-        return grpc.ssl_channel_credentials(self.node_ca.read_bytes(), key, cert)
 
     def node_tls(self) -> ssl.SSLContext | None:
         """For the connections to nodes; None: plaintext. Raises OSError."""

@@ -1,6 +1,7 @@
 """NodeService: how the node is, for operators on the spot and for other processes of the cluster."""
 
 from agent_node.incarnations import Incarnations
+from agent_node.services.watch_run import watch_run
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.rpc.service import Call
 from agentring.v1 import node_pb2
@@ -9,7 +10,7 @@ _PROGRESS_S = 0.25
 
 
 class NodeService:
-    """The service's methods; see protos/agentring/v1/node.proto. WatchRun is not served yet."""
+    """The service's methods; see protos/agentring/v1/node.proto."""
 
     def __init__(self, incarnations: Incarnations) -> None:
         """incarnations: whose state is told."""
@@ -30,6 +31,10 @@ class NodeService:
             tasks_held=len(incarnation.task_runs),
             fence_in_s=registration.lease.fence_in_s,
         )
+
+    async def WatchRun(self, request: node_pb2.WatchRunRequest, call: Call) -> None:
+        """Lets another node wait for a step's run."""
+        await watch_run(self._incarnations.current, request, call)
 
     async def Drain(self, request: node_pb2.DrainRequest, call: Call) -> None:
         """Starts the drain, and tells how far it is until the node has left. A caller that goes away ends nothing."""

@@ -3,7 +3,17 @@
 from agent_node.incarnation import Incarnation
 from agentring import metadata
 from agentring.errors import RouteMismatch, RouteMissing
-from agentring.ids import Epoch, SessionRef, TaskRef, parse_session, parse_task
+from agentring.ids import (
+    Epoch,
+    OnceRef,
+    SessionRef,
+    TaskRef,
+    TenantId,
+    parse_once,
+    parse_session,
+    parse_task,
+    parse_tenant,
+)
 from agentring.rpc.service import Call
 
 
@@ -19,6 +29,16 @@ def task_of(call: Call, task_key: str, agent: str) -> tuple[TaskRef, str]:
     InvalidTenantId."""
     name = _agreed(call, metadata.TASK_KEY, task_key)
     return parse_task(_tenant(call), name), _agreed(call, metadata.AGENT, agent, may_be_empty=True)
+
+
+def once_of(call: Call, once_key: str) -> OnceRef:
+    """The step that runs once. Raises RouteMissing, RouteMismatch, InvalidTaskKey and InvalidTenantId."""
+    return parse_once(_tenant(call), _agreed(call, metadata.TASK_KEY, once_key))
+
+
+def tenant_of(call: Call) -> TenantId:
+    """The caller's tenant. Raises InvalidTenantId."""
+    return parse_tenant(_tenant(call))
 
 
 async def accept(call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_after: int | None = None) -> None:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
+from agent_node.store.once import MemoryOnceStore
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
@@ -29,6 +30,8 @@ class MemoryStore:
         self._owners: dict[SessionRef, str] = {}
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
+        self.once = MemoryOnceStore()
+        """The runs of `ctx.once`."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """As Store."""

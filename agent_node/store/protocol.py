@@ -12,6 +12,7 @@ under way at a time."""
 from collections.abc import Sequence
 from typing import Protocol
 
+from agent_node.store.once import OnceStore
 from agent_node.store.records import Acceptance, Ownership, StoredSession, StoredTurn, ToolStart, TurnCommit
 from agentring.ids import SessionRef
 
@@ -22,6 +23,10 @@ class Store(Protocol):
     @property
     def durable(self) -> bool:
         """Whether a session outlives its owner."""
+
+    @property
+    def once(self) -> OnceStore:
+        """The runs of `ctx.once`, kept beside the sessions."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """Raises the session's epoch, reserves event numbers, and reads; makes the session, bound to `agent`, if it

@@ -122,6 +122,17 @@ class CallFailed(CommandError):
 
 
 @dataclass(eq=False)
+class NothingToResolveWith(CommandError):
+    """`once resolve` was told neither a result nor to run again, or both, or a result that is no JSON."""
+
+    exit_status: ClassVar[int] = 2
+
+    def __str__(self) -> str:
+        """One line."""
+        return "say what became of the step: either --result JSON or --run-again"
+
+
+@dataclass(eq=False)
 class AdminFailed(CommandError):
     """What an operator asked for was refused."""
 

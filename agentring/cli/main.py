@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from agentring.cli import admin
+from agentring.cli import admin, once
 from agentring.cli.chat import chat
 from agentring.cli.drain import drain
 from agentring.cli.errors import CommandError
@@ -23,6 +23,7 @@ app = typer.Typer(
 for command in (up, chat, status, locate, ring, drain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
+app.add_typer(once.app, name="once")
 
 
 def main() -> None:

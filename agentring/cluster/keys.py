@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from urllib.parse import quote, unquote
 
-from agentring.ids import NodeId, SessionRef, TaskRef
+from agentring.ids import NodeId, OnceRef, SessionRef, TaskRef
 
 _PLAIN = re.compile(r"[A-Za-z0-9_.~-]+", re.ASCII)
 """What percent-encoding leaves as it is."""
@@ -45,10 +45,11 @@ class Keys:
         return f"{self.root}sessions/"
 
     def claim(self, ref: SessionRef | TaskRef) -> str:
-        """The ClaimRecord of a session or task; nobody watches it."""
+        """The ClaimRecord of a session, a task or a step that runs once; nobody watches it."""
         if isinstance(ref, SessionRef):
             return f"{self.sessions}{_part(ref.tenant)}/{_part(ref.session_id)}"
-        return f"{self.root}tasks/{_part(ref.tenant)}/{_part(ref.task_key)}"
+        space = "once" if isinstance(ref, OnceRef) else "tasks"
+        return f"{self.root}{space}/{_part(ref.tenant)}/{_part(ref.task_key)}"
 
 
 def _part(name: str) -> str:

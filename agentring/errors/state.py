@@ -103,6 +103,31 @@ class TaskKeyActive(AgentringError):
     sentence = "a run of this task is under way"
 
 
+class TaskCycle(AgentringError):
+    """A step that runs once waits for a key that it holds itself."""
+
+    code = StatusCode.FAILED_PRECONDITION
+    reason = "TASK_CYCLE"
+    sentence = "the wait would be for the caller's own key"
+
+
+class RunNotFound(NotFound):
+    """No run of this key is known."""
+
+    reason = "RUN_NOT_FOUND"
+    sentence = "no run of this key is known"
+
+
+@dataclass(eq=False)
+class RunNotResolvable(AgentringError):
+    """Only a run that failed, or of which nobody knows whether it took effect, can be resolved."""
+
+    code: ClassVar[StatusCode] = StatusCode.FAILED_PRECONDITION
+    reason: ClassVar[str] = "RUN_NOT_RESOLVABLE"
+    sentence: ClassVar[str] = "only a run that failed or is unknown can be resolved"
+    state: str
+
+
 class TurnIdReused(AgentringError):
     """The turn_id is known with another input."""
 

@@ -26,6 +26,7 @@ Plain metadata between router and node:
 """
 
 from agentring.v1 import session_pb2 as _session_pb2
+from agentring.v1 import task_pb2 as _task_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
@@ -117,12 +118,12 @@ class WatchRunRequest(_message.Message):
     tenant_id: _builtins.str
     """The tenant."""
     task_key: _builtins.str
-    """The key."""
+    """The step's key."""
     after_seq: _builtins.int
     """Send the events after this seq."""
     @_builtins.property
     def held_task_keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """The keys that the caller holds, to find a wait for oneself."""
+        """The steps' keys that the caller holds, to find a wait for oneself."""
 
     def __init__(
         self,
@@ -151,13 +152,18 @@ class WatchRunResponse(_message.Message):
     THROUGH_SEQ_FIELD_NUMBER: _builtins.int
     ACKED_FRAME_FIELD_NUMBER: _builtins.int
     EVENTS_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
     through_seq: _builtins.int
     """This stream has now been sent everything up to this seq."""
     acked_frame: _builtins.int
     """Always 1: the request is all that the client sends."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.Event]:
-        """In the order of seq."""
+        """Heartbeats."""
+
+    @_builtins.property
+    def outcome(self) -> Global___RunOutcome:
+        """How the run ended; the last response has it."""
 
     def __init__(
         self,
@@ -165,10 +171,11 @@ class WatchRunResponse(_message.Message):
         through_seq: _builtins.int | None = ...,
         acked_frame: _builtins.int | None = ...,
         events: _abc.Iterable[_session_pb2.Event] | None = ...,
+        outcome: Global___RunOutcome | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_acked_frame", b"_acked_frame", "_through_seq", b"_through_seq", "acked_frame", b"acked_frame", "through_seq", b"through_seq"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_acked_frame", b"_acked_frame", "_through_seq", b"_through_seq", "acked_frame", b"acked_frame", "outcome", b"outcome", "through_seq", b"through_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_acked_frame", b"_acked_frame", "_through_seq", b"_through_seq", "acked_frame", b"acked_frame", "events", b"events", "through_seq", b"through_seq"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_acked_frame", b"_acked_frame", "_through_seq", b"_through_seq", "acked_frame", b"acked_frame", "events", b"events", "outcome", b"outcome", "through_seq", b"through_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__acked_frame: _TypeAlias = _typing.Literal["acked_frame"]  # noqa: Y015
     _WhichOneofArgType__acked_frame: _TypeAlias = _typing.Literal["_acked_frame", b"_acked_frame"]  # noqa: Y015
@@ -180,6 +187,40 @@ class WatchRunResponse(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__through_seq) -> _WhichOneofReturnType__through_seq | None: ...
 
 Global___WatchRunResponse: _TypeAlias = WatchRunResponse  # noqa: Y015
+
+@_typing.final
+class RunOutcome(_message.Message):
+    """How a step's run ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    RESULT_JSON_FIELD_NUMBER: _builtins.int
+    ERROR_TYPE_FIELD_NUMBER: _builtins.int
+    ERROR_TEXT_FIELD_NUMBER: _builtins.int
+    state: _task_pb2.TaskState.ValueType
+    """COMPLETED, FAILED or UNKNOWN."""
+    result_json: _builtins.str
+    """What it returned, as JSON; set once COMPLETED."""
+    error_type: _builtins.str
+    """The name of the error's type; set once FAILED."""
+    error_text: _builtins.str
+    """The error's text, for the agents that share it; set once FAILED."""
+    def __init__(
+        self,
+        *,
+        state: _task_pb2.TaskState.ValueType = ...,
+        result_json: _builtins.str = ...,
+        error_type: _builtins.str = ...,
+        error_text: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_text", b"error_text", "error_type", b"error_type", "result_json", b"result_json", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunOutcome: _TypeAlias = RunOutcome  # noqa: Y015
 
 @_typing.final
 class DrainRequest(_message.Message):

@@ -64,9 +64,10 @@ class NodeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchRun(self, request, context):
-        """Joins the run of a task key on the node that holds it, for single-flight across the cluster.
+        """Joins the run of a step (`ctx.once`) on the node that holds its key, for single-flight across the cluster: heartbeats,
+        then the outcome. A stream that ends without one says that nobody holds the key any more.
 
-        Errors: NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
+        Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

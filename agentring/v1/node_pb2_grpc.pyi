@@ -58,9 +58,10 @@ class NodeServiceStub:
     GetNodeStatus: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetNodeStatusRequest, _node_pb2.GetNodeStatusResponse]
     """Tells how the node is."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_node_pb2.WatchRunRequest, _node_pb2.WatchRunResponse]
-    """Joins the run of a task key on the node that holds it, for single-flight across the cluster.
+    """Joins the run of a step (`ctx.once`) on the node that holds its key, for single-flight across the cluster: heartbeats,
+    then the outcome. A stream that ends without one says that nobody holds the key any more.
 
-    Errors: NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
+    Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
     """
     Drain: _grpc.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]
     """Starts the node's drain and tells how far it is."""
@@ -73,9 +74,10 @@ class NodeServiceAsyncStub(NodeServiceStub):
     GetNodeStatus: _aio.UnaryUnaryMultiCallable[_node_pb2.GetNodeStatusRequest, _node_pb2.GetNodeStatusResponse]  # type: ignore[assignment]
     """Tells how the node is."""
     WatchRun: _aio.UnaryStreamMultiCallable[_node_pb2.WatchRunRequest, _node_pb2.WatchRunResponse]  # type: ignore[assignment]
-    """Joins the run of a task key on the node that holds it, for single-flight across the cluster.
+    """Joins the run of a step (`ctx.once`) on the node that holds its key, for single-flight across the cluster: heartbeats,
+    then the outcome. A stream that ends without one says that nobody holds the key any more.
 
-    Errors: NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
+    Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
     """
     Drain: _aio.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]  # type: ignore[assignment]
     """Starts the node's drain and tells how far it is."""
@@ -97,9 +99,10 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.WatchRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.WatchRunResponse], _abc.AsyncIterator[_node_pb2.WatchRunResponse]]:
-        """Joins the run of a task key on the node that holds it, for single-flight across the cluster.
+        """Joins the run of a step (`ctx.once`) on the node that holds its key, for single-flight across the cluster: heartbeats,
+        then the outcome. A stream that ends without one says that nobody holds the key any more.
 
-        Errors: NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
+        Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
         """
 
     @_abc_1.abstractmethod

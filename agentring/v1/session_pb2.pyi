@@ -863,6 +863,7 @@ class Event(_message.Message):
     GAP_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    RUN_UNKNOWN_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """The last number covered; 0 for opened, turn_rejected, heartbeat and go_away, which stand outside the numbering."""
     first_seq: _builtins.int
@@ -941,6 +942,10 @@ class Event(_message.Message):
     def heartbeat(self) -> Global___Heartbeat:
         """Nothing happened; the stream lives."""
 
+    @_builtins.property
+    def run_unknown(self) -> Global___RunUnknown:
+        """A step that must not run twice was cut off: somebody has to say what became of it."""
+
     def __init__(
         self,
         *,
@@ -966,14 +971,15 @@ class Event(_message.Message):
         gap: Global___Gap | None = ...,
         go_away: Global___GoAway | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        run_unknown: Global___RunUnknown | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt_restarted", b"attempt_restarted", "body", b"body", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt_restarted", b"attempt_restarted", "body", b"body", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt", b"attempt", "attempt_restarted", b"attempt_restarted", "body", b"body", "epoch", b"epoch", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "seq", b"seq", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_id", b"turn_id", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt", b"attempt", "attempt_restarted", b"attempt_restarted", "body", b"body", "epoch", b"epoch", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "seq", b"seq", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_id", b"turn_id", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seq: _TypeAlias = _typing.Literal["first_seq"]  # noqa: Y015
     _WhichOneofArgType__first_seq: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq"]  # noqa: Y015
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["opened", "turn_accepted", "turn_started", "text_delta", "tool_call", "tool_result", "state_changed", "input_required", "attempt_restarted", "turn_completed", "turn_failed", "turn_cancelled", "turn_rejected", "gap", "go_away", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["opened", "turn_accepted", "turn_started", "text_delta", "tool_call", "tool_result", "state_changed", "input_required", "attempt_restarted", "turn_completed", "turn_failed", "turn_cancelled", "turn_rejected", "gap", "go_away", "heartbeat", "run_unknown"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_seq) -> _WhichOneofReturnType__first_seq | None: ...
@@ -1403,3 +1409,27 @@ class Heartbeat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class RunUnknown(_message.Message):
+    """Nobody knows whether a step of `ctx.once` took effect, and it is not run again by itself. OnceService.ResolveRun settles
+    it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ONCE_KEY_FIELD_NUMBER: _builtins.int
+    once_key: _builtins.str
+    """The step's key."""
+    def __init__(
+        self,
+        *,
+        once_key: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["once_key", b"once_key"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RunUnknown: _TypeAlias = RunUnknown  # noqa: Y015

@@ -6,8 +6,16 @@ import uuid
 import pytest
 from grpc import aio
 
-from agentring.errors import FirstFrameNotOpen, FirstFrameTimeout, MethodNotImplemented, NodeNotFound, SecondOpen
-from agentring.v1 import session_pb2, session_pb2_grpc
+from agentring.errors import (
+    FirstFrameNotOpen,
+    FirstFrameTimeout,
+    InvalidTaskKey,
+    MethodNotImplemented,
+    NodeNotFound,
+    RunNotFound,
+    SecondOpen,
+)
+from agentring.v1 import node_pb2, session_pb2, session_pb2_grpc
 from agentring.v1.session_pb2 import ConverseRequest
 from harness.client import TIMEOUT_S, run_turn, turn
 from harness.cluster import Cluster
@@ -129,8 +137,10 @@ async def test_a_node_that_is_not_there_cannot_be_drained(routed: aio.Channel) -
     await assert_refused(exchange(routed, CLUSTER + "DrainNode", b""), NodeNotFound())
 
 
-async def test_what_a_node_does_not_serve_yet_says_so(direct: aio.Channel) -> None:
-    await assert_refused(exchange(direct, NODE + "WatchRun", b""), MethodNotImplemented())
+async def test_nobody_waits_for_a_step_that_has_no_key_or_is_not_run_here(direct: aio.Channel) -> None:
+    await assert_refused(exchange(direct, NODE + "WatchRun", b""), InvalidTaskKey())
+    request = node_pb2.WatchRunRequest(task_key="never-run").SerializeToString()
+    await assert_refused(exchange(direct, NODE + "WatchRun", request), RunNotFound())
 
 
 @pytest.mark.parametrize("method", ["GetNodeStatus", "WatchRun", "Drain"])

@@ -27,6 +27,7 @@ class RecordingStore:
         """durable: what it says of itself; it forgets nothing that is not released."""
         self.durable = durable
         self.memory = MemoryStore(max_history_turns=10, seq_range=seq_range)
+        self.once = self.memory.once
         self.calls: list[str] = []
         self.turns: list[StoredTurn] = []
         """Every turn that was handed in, in order."""

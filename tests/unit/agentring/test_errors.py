@@ -34,10 +34,10 @@ STATUSES = {
     " SessionMoving StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded",
-    "FAILED_PRECONDITION": "AgentMismatch SessionClosed TaskInputMismatch TurnInProgress",
+    "FAILED_PRECONDITION": "AgentMismatch RunNotResolvable SessionClosed TaskCycle TaskInputMismatch TurnInProgress",
     "ALREADY_EXISTS": "TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
-    "NOT_FOUND": "AgentNotFound NodeNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
+    "NOT_FOUND": "AgentNotFound NodeNotFound RunNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
     "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidRetention InvalidSessionId InvalidTaskKey"
     " InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",

@@ -34,6 +34,18 @@ class FakeTurnContext:
         self.tool_calls.append((name, arguments, answer))
         return answer
 
+    async def once(
+        self,
+        key: str,
+        function: Callable[..., Awaitable[Any]],
+        /,
+        *,
+        timeout_s: float = 60.0,
+        idempotent: bool = True,
+    ) -> Any:
+        """Runs the step, which is the first and only one of its key."""
+        return through_json(await function(idempotency_key=key, fencing_token=self.fencing_token))
+
 
 def through_json(value: Any) -> Any:
     """The value after a round trip; fails for what is not JSON."""

@@ -1,0 +1,215 @@
+"""`ctx.once`: a step of a turn or a task that runs once in the whole cluster, and whose outcome is everybody's.
+
+Guarantees: the function is called only by the owner of the key's claim, after the run's row was written under the
+claim's epoch, and while the lease stands, so that two runs of a key never overlap as long as leases do; whoever asks
+meanwhile waits for that run's outcome, in memory on this node and by WatchRun on others, each wait with a deadline, and
+is told the one that the store has; where the owner dies, is cancelled or fenced the key comes free, and one of those
+who wait runs the step, or finds it UNKNOWN where it must not run twice. A wait for one's own key is refused. Does not
+guarantee that the function's effect happens once: it is given an idempotency_key, the same for all attempts, and a
+fencing_token that grows with each.
+
+Who asks first on this node looks for the others too, and they wait for what it finds; where it leaves, another of them
+goes on. Callers that hold keys look for themselves: the keys travel along, and what one may wait for another may not.
+
+Called by the turns and runs of this incarnation of the node; owned by it.
+"""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+
+from agent_node.once_errors import OnceFailed, OnceTimeout, OnceUnknown
+from agent_node.once_keys import OnceKeys
+from agent_node.once_run import OnceRun, check_no_cycle, held_runs, holding, waiting
+from agent_node.store.once_records import Ending, OnceCaller
+from agentring.cluster.lease import Lease
+from agentring.errors import (
+    AgentringError,
+    CoordinatorUnavailable,
+    NotOwner,
+    SessionMoving,
+    StaleEpoch,
+    StoreUnavailable,
+)
+from agentring.ids import OnceRef, parse_once
+from agentring.v1.task_pb2 import (
+    TASK_STATE_COMPLETED,
+    TASK_STATE_FAILED,
+    TASK_STATE_PENDING,
+    TASK_STATE_UNKNOWN,
+)
+
+MAX_ERROR_CHARS = 1_000
+_FIRST_PAUSE_S = 0.02
+_LONGEST_PAUSE_S = 0.5
+"""Between looks for who holds a key: twice as long after each, while nobody answers for it."""
+
+_log = structlog.get_logger()
+
+
+class Following(Protocol):
+    """The way to another node's run (following.py)."""
+
+    async def follow(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
+        """How the run ended that the node there has; None: the node is gone, or the run. Raises TaskCycle."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    caller: OnceCaller
+    ref: OnceRef
+    function: Callable[..., Awaitable[Any]]
+    idempotent: bool
+    held: Sequence[OnceRun]
+    tell_unknown: Callable[[], None]
+
+    @property
+    def held_refs(self) -> frozenset[OnceRef]:
+        return frozenset(run.ref for run in self.held)
+
+
+class Once:
+    """Single-flight for the steps of this node's turns and tasks."""
+
+    def __init__(self, keys: OnceKeys, lease: Lease, following: Following) -> None:
+        """keys: those of this node; following: the way to the others'."""
+        self.keys = keys
+        self._lease = lease
+        self._following = following
+        self._looks: dict[tuple[OnceRef, frozenset[OnceRef]], asyncio.Future[Ending | None]] = {}
+        """Of those who look for others too: by key, and by the keys that they hold."""
+
+    async def call(
+        self,
+        caller: OnceCaller,
+        key: str,
+        function: Callable[..., Awaitable[Any]],
+        *,
+        timeout_s: float,
+        idempotent: bool,
+        tell_unknown: Callable[[], None],
+    ) -> Any:
+        """The step's result, as TurnContext.once says. tell_unknown: called where the step is UNKNOWN.
+
+        Raises OnceFailed, OnceUnknown, OnceTimeout, InvalidTaskKey, TaskCycle, NodeFenced, NodeOverloaded, StaleEpoch,
+        and, where etcd or the store were away until the deadline, CoordinatorUnavailable or StoreUnavailable.
+        Cancellation: a step that is being run is cut off.
+        """
+        self._lease.check()
+        ref = parse_once(caller.ref.tenant, key)
+        call = _Call(caller, ref, function, idempotent, held_runs(), tell_unknown)
+        with waiting(call.held, ref):
+            ending = await self._find(call, asyncio.get_running_loop().time() + timeout_s, timeout_s)
+        self._lease.check()
+        if ending.state == TASK_STATE_COMPLETED:
+            return json.loads(ending.result_json)
+        if ending.state == TASK_STATE_FAILED:
+            raise OnceFailed(key, ending.error_type, ending.error_text)
+        tell_unknown()
+        raise OnceUnknown(key)
+
+    async def _find(self, call: _Call, deadline_s: float, timeout_s: float) -> Ending:
+        name = (call.ref, call.held_refs)
+        while True:
+            if (looking := self._looks.get(name)) is None:
+                return await self._look_for_all(name, call, deadline_s, timeout_s)
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    ending = await asyncio.shield(looking)
+            except TimeoutError:
+                raise OnceTimeout(call.ref.task_key, timeout_s) from None
+            if ending is not None:
+                return ending
+
+    async def _look_for_all(
+        self, name: tuple[OnceRef, frozenset[OnceRef]], call: _Call, deadline_s: float, timeout_s: float
+    ) -> Ending:
+        looking = self._looks[name] = asyncio.get_running_loop().create_future()
+        ending = None
+        try:
+            ending = await self._look(call, deadline_s, timeout_s)
+        finally:
+            del self._looks[name]
+            looking.set_result(ending)
+        return ending
+
+    async def _look(self, call: _Call, deadline_s: float, timeout_s: float) -> Ending:
+        pause_s, trouble = _FIRST_PAUSE_S, None
+        while True:
+            try:
+                async with asyncio.timeout_at(deadline_s):
+                    found = await self._look_once(call)
+                    trouble = None
+                    if found is None:
+                        await asyncio.sleep(pause_s)
+            except TimeoutError:
+                raise trouble or OnceTimeout(call.ref.task_key, timeout_s) from None
+            except (CoordinatorUnavailable, StoreUnavailable) as error:
+                trouble, found = error, None
+                await asyncio.sleep(pause_s)
+            if isinstance(found, OnceRun):
+                return await self._carry_out(found, call)
+            if found is not None:
+                return found
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    async def _look_once(self, call: _Call) -> OnceRun | Ending | None:
+        """OnceRun: it is this call's to carry out; None: to be looked for again."""
+        ref = call.ref
+        if ref not in self.keys and (ending := await self.keys.ending(ref, idempotent=call.idempotent)) is not None:
+            return ending
+        try:
+            taken = await self.keys.take(ref, call.caller, idempotent=call.idempotent)
+        except NotOwner as error:
+            return await self._following.follow(ref, error.address, call.held_refs)
+        except (SessionMoving, StaleEpoch):
+            return None
+        if taken is not None:
+            return taken
+        if (run := self.keys.runs.get(ref)) is None:
+            return None
+        check_no_cycle(self.keys.runs, ref, call.held_refs)
+        return await asyncio.shield(run.ended)
+
+    async def _carry_out(self, run: OnceRun, call: _Call) -> Ending:
+        try:
+            with holding(run):
+                ending = await self._run(run, call)
+        except (Exception, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+            await self._cut_off(run, call)
+            raise
+        await self.keys.conclude(run, ending)
+        return ending
+
+    async def _cut_off(self, run: OnceRun, call: _Call) -> None:
+        """The step was cancelled, or not even begun: whether it took effect is not known here either."""
+        ending = Ending(TASK_STATE_PENDING if run.stored.idempotent else TASK_STATE_UNKNOWN)
+        with suppress(AgentringError):
+            await self.keys.conclude(run, ending)
+            if ending.state == TASK_STATE_UNKNOWN:
+                call.tell_unknown()
+
+    async def _run(self, run: OnceRun, call: _Call) -> Ending:
+        self.keys.started(run)
+        try:
+            result = await call.function(idempotency_key=run.idempotency_key, fencing_token=run.claim.epoch)
+        except Exception as error:
+            _log.warning("once_failed", epoch=run.claim.epoch, exc_info=True)
+            return _failed(type(error).__name__, str(error))
+        try:
+            result_json = json.dumps(result, ensure_ascii=False, allow_nan=False)
+            size_bytes = len(result_json.encode())
+        except (TypeError, ValueError, RecursionError) as error:
+            return _failed("ResultNotKept", f"the result is not JSON: {type(error).__name__}")
+        if size_bytes > self.keys.limits.max_result_bytes:
+            return _failed("ResultNotKept", f"the result has {size_bytes} bytes")
+        return Ending(TASK_STATE_COMPLETED, result_json)
+
+
+def _failed(error_type: str, error_text: str) -> Ending:
+    return Ending(TASK_STATE_FAILED, error_type=error_type, error_text=error_text[:MAX_ERROR_CHARS])

@@ -1,0 +1,356 @@
+"""The keys of `ctx.once` that this incarnation of the node holds: claimed, their runs begun, ended and let go.
+
+Guarantees: a run is there only after its key's claim and after its row was written under the claim's epoch; nothing is
+written once the lease may be gone; an ending is told only after the store has it; with a durable store the key comes
+free with that, with a volatile one this node keeps it until the ending's retention is over, since nobody else would
+know. What was begun here is carried out to its end although whoever asked goes away.
+
+The races it prevents. (1) Claims and resolutions of one key go one at a time, and one that comes to a run that is here
+does nothing. (2) A caller is cancelled while its claim is on its way: the claim is made and given back. (3) Nobody
+knows whether the row of a run that was not begun has landed: that row is not taken for a run that was cut off.
+
+Called by Once (once.py), by the node's services and by its sweeps.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Collection
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import structlog
+
+from agent_node.audit import AuditLog, Transition
+from agent_node.once_run import OnceRun, check_no_cycle
+from agent_node.shared_calls import SharedCalls
+from agent_node.store.once import OnceStore
+from agent_node.store.once_records import (
+    ENDED,
+    TURN_ENDED,
+    Change,
+    Ending,
+    OnceCaller,
+    OnceOwnership,
+    RunStart,
+    StoredRun,
+    begin,
+    check_resolvable,
+    end_orphan,
+    resolve,
+)
+from agentring.cluster.claim import Claim, Claims
+from agentring.cluster.clock import Clock
+from agentring.cluster.lease import Lease
+from agentring.errors import (
+    AgentringError,
+    NodeOverloaded,
+    NotOwner,
+    RunNotFound,
+    RunNotResolvable,
+    SessionMoving,
+    StoreUnavailable,
+)
+from agentring.ids import Epoch, OnceRef, TenantId
+from agentring.v1.task_pb2 import (
+    TASK_STATE_COMPLETED,
+    TASK_STATE_FAILED,
+    TASK_STATE_PENDING,
+    TASK_STATE_RUNNING,
+    TASK_STATE_UNKNOWN,
+    TaskState,
+)
+
+_KEEP_TRYING_S = 30.0
+_RETRY_S = 0.2
+_MOST_NOT_BEGUN = 1_000
+
+_AUDITED: dict[TaskState.ValueType, Transition] = {
+    TASK_STATE_COMPLETED: "once_committed",
+    TASK_STATE_FAILED: "once_failed",
+    TASK_STATE_UNKNOWN: "once_unknown",
+    TASK_STATE_PENDING: "once_put_back",
+}
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class OnceLimits:
+    """What the steps of a node may take."""
+
+    max_keys: int
+    max_result_bytes: int
+    retention_s: float
+    """How long an outcome is replayed."""
+    failure_s: float
+    """How long a failure is everybody's, where the step may be run again."""
+
+
+class OnceKeys:
+    """Runs by key."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        audit: AuditLog,
+        claims: Claims,
+        store: OnceStore,
+        clock: Clock,
+        owner: str,
+        limits: OnceLimits,
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        """owner: names the incarnation, as `node_id/incarnation`; tasks: owns what must not end half done."""
+        self._lease = lease
+        self._audit = audit
+        self._claims = claims
+        self._store = store
+        self._clock = clock
+        self._owner = owner
+        self.limits = limits
+        self.runs: dict[OnceRef, OnceRun] = {}
+        """Those of the keys that are held."""
+        self._changes: SharedCalls[OnceRef, Any] = SharedCalls(tasks)
+        self._endings: SharedCalls[OnceRun, None] = SharedCalls(tasks)
+        self._not_begun: dict[OnceRef, set[Epoch]] = {}
+
+    def __contains__(self, ref: object) -> bool:
+        """Whether this node holds the key, or is about to."""
+        return ref in self.runs or (isinstance(ref, OnceRef) and ref in self._changes)
+
+    async def ending(self, ref: OnceRef, *, idempotent: bool) -> Ending | None:
+        """How the key's run has ended, as far as that stands, without a claim; None: it may have to be run. Raises
+        StoreUnavailable."""
+        stored = await self._store.read(ref)
+        if stored is not None and stored.stands(self.limits.failure_s, time.time_ns(), idempotent=idempotent):
+            return stored.ending
+        return None
+
+    async def take(self, ref: OnceRef, caller: OnceCaller, *, idempotent: bool) -> OnceRun | Ending | None:
+        """Claims the key and begins its run, which is the caller's to carry out and to `conclude`; Ending: it has ended
+        before, or is UNKNOWN; None: the key is held by another call of this node.
+
+        Raises NotOwner, SessionMoving, NodeFenced, NodeOverloaded, CoordinatorUnavailable, StoreUnavailable,
+        StaleEpoch. Cancellation: the key is given back.
+        """
+        await self._changes.wait(ref)
+        if ref in self.runs:
+            return None
+        taking: asyncio.Future[OnceRun | Ending] = self._changes.begin(
+            ref, partial(self._take, ref, caller, idempotent=idempotent)
+        )
+        try:
+            return await asyncio.shield(taking)
+        except asyncio.CancelledError:
+            taking.add_done_callback(self._give_back)
+            raise
+
+    def started(self, run: OnceRun) -> None:
+        """The function is called now. Raises NodeFenced."""
+        self._lease.check()
+        self._audit.write("once_started", run.ref, epoch=run.claim.epoch, attempt=run.stored.attempt)
+
+    async def conclude(self, run: OnceRun, ending: Ending) -> None:
+        """Stores how a run ended, tells those who wait, and lets the key go. PENDING: it was cut off and may be run
+        again. Raises NodeFenced, StaleEpoch, StoreUnavailable: nobody was told. Cancellation: it is done all the
+        same."""
+        await self._endings.get(run, partial(self._conclude, run, ending))
+
+    def watch(self, ref: OnceRef, held: Collection[OnceRef]) -> OnceRun:
+        """The key's run, for another node that waits for it. Raises RunNotFound, TaskCycle, NodeFenced."""
+        self._lease.check()
+        if (run := self.runs.get(ref)) is None:
+            raise RunNotFound
+        check_no_cycle(self.runs, ref, held)
+        return run
+
+    async def find(self, ref: OnceRef) -> StoredRun:
+        """What is known of a key; never claims. Raises RunNotFound, NotOwner, SessionMoving, StoreUnavailable,
+        CoordinatorUnavailable."""
+        self._lease.check()
+        stored = await self._store.read(ref)
+        if stored is None or stored.has_expired(time.time_ns()):
+            if not self._store.durable:
+                await self._claims.raise_if_held_elsewhere(ref)
+            raise RunNotFound
+        return stored
+
+    async def list_runs(
+        self, tenant: TenantId, prefix: str, after_key: str, state: TaskState.ValueType, limit: int
+    ) -> list[StoredRun]:
+        """As OnceStore."""
+        self._lease.check()
+        return await self._store.list_runs(tenant, prefix, after_key, state, limit)
+
+    async def resolve(self, ref: OnceRef, result_json: str | None) -> StoredRun:
+        """Settles a run that is UNKNOWN or has failed; None: the next call runs it again. Raises RunNotFound,
+        RunNotResolvable, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable, StoreUnavailable, StaleEpoch.
+        Cancellation: it is settled all the same."""
+        check_resolvable(await self.find(ref), time.time_ns())
+        await self._changes.wait(ref)
+        if (run := self.runs.get(ref)) is not None and not run.ended.done():
+            raise RunNotResolvable(TaskState.Name(TASK_STATE_RUNNING))
+        settled: StoredRun = await self._changes.get(ref, partial(self._resolve, ref, result_json))
+        return settled
+
+    async def end_orphan(self, ref: OnceRef) -> None:
+        """Ends a run that was cut off and whose turn has ended, unless somebody holds the key. Raises NodeFenced,
+        CoordinatorUnavailable, StoreUnavailable, StaleEpoch."""
+        if ref in self:
+            return
+        await self._changes.get(ref, partial(self._end_orphan, ref))
+
+    async def forget_ended(self) -> None:
+        """Lets go of the keys that are held for no more than an ending whose retention is over."""
+        now_s = self._clock.now_s()
+        for run in [run for run in self.runs.values() if run.forget_at_s is not None and run.forget_at_s <= now_s]:
+            if self.runs.get(run.ref) is run:
+                del self.runs[run.ref]
+                await self._release(run.claim)
+        if not self._store.durable:
+            await self._store.bury(time.time_ns())
+
+    async def drain(self) -> None:
+        """Returns once nothing is being claimed, stored or let go. The callers have ended by then."""
+        await self._changes.all_ended()
+        await self._endings.all_ended()
+
+    def drop_all(self) -> None:
+        """The fence: nothing more is told or stored; who waits here asks again, and is refused."""
+        for run in self.runs.values():
+            run.end(None)
+        self.runs.clear()
+
+    async def _take(self, ref: OnceRef, caller: OnceCaller, *, idempotent: bool) -> OnceRun | Ending:
+        if len(self.runs) >= self.limits.max_keys:
+            raise NodeOverloaded
+        not_begun = self._not_begun.pop(ref, set())
+        start = RunStart(caller, idempotent, uuid.uuid4().hex, self.limits.failure_s, frozenset(not_begun))
+        claim = await self._claim(ref)
+        try:
+            stored = await self._change(claim, begin(self._ownership(claim), start))
+        except StoreUnavailable:
+            self._remember_not_begun(ref, {*not_begun, claim.epoch})
+            raise
+        if stored.state in ENDED:
+            await self._release(claim)
+            if stored.state == TASK_STATE_UNKNOWN:
+                self._tell(claim, stored.ending)
+            return stored.ending
+        run = self.runs[ref] = OnceRun(claim, stored, asyncio.get_running_loop().create_future())
+        return run
+
+    def _give_back(self, taking: "asyncio.Future[OnceRun | Ending]") -> None:
+        if not taking.cancelled() and taking.exception() is None and isinstance(run := taking.result(), OnceRun):
+            self._endings.begin(run, partial(self._conclude, run, Ending(TASK_STATE_PENDING)))
+
+    async def _conclude(self, run: OnceRun, ending: Ending) -> None:
+        try:
+            await self._keep(run, ending)
+        except AgentringError as error:
+            _log.warning("once_not_kept", reason=error.reason)  # the row says RUNNING: it is taken as cut off
+            await self._let_go(run, None)
+            raise
+        self._tell(run.claim, ending)
+        if ending.state == TASK_STATE_PENDING:
+            await self._let_go(run, None)
+        elif self._store.durable:
+            await self._let_go(run, ending)
+        else:
+            if (keep_s := self._keep_s(run.stored, ending)) is not None:
+                run.forget_at_s = self._clock.now_s() + keep_s
+            run.end(ending)
+
+    async def _keep(self, run: OnceRun, ending: Ending) -> None:
+        keep_s = self.limits.retention_s if ending.state in (TASK_STATE_COMPLETED, TASK_STATE_FAILED) else None
+        deadline_s = self._clock.now_s() + _KEEP_TRYING_S
+        while True:
+            self._lease.check()
+            try:
+                await self._store.end(self._ownership(run.claim), ending, keep_s)
+                break
+            except StoreUnavailable:
+                if self._clock.now_s() >= deadline_s:
+                    raise
+            await asyncio.sleep(_RETRY_S)
+        self._lease.check()  # what follows is told
+
+    def _keep_s(self, stored: StoredRun, ending: Ending) -> float | None:
+        """How long a volatile store's key is held for the ending's sake."""
+        if ending.state == TASK_STATE_UNKNOWN:
+            return None
+        may_run_again = ending.state == TASK_STATE_FAILED and stored.idempotent
+        return self.limits.failure_s if may_run_again else self.limits.retention_s
+
+    async def _let_go(self, run: OnceRun, ending: Ending | None) -> None:
+        if self.runs.get(run.ref) is run:
+            del self.runs[run.ref]
+        if ending is not None:
+            run.end(ending)
+        await self._release(run.claim)
+        run.end(ending)  # those who have to ask again find the key free
+
+    async def _resolve(self, ref: OnceRef, result_json: str | None) -> StoredRun:
+        self.runs.pop(ref, None)  # with a volatile store; its claim is put again
+        claim = await self._claim(ref)
+        stored = await self._change(claim, resolve(self._ownership(claim), result_json, self.limits.retention_s))
+        self._audit.write("once_resolved", ref, epoch=claim.epoch, state=TaskState.Name(stored.state))
+        if self._store.durable or stored.state == TASK_STATE_PENDING:
+            await self._release(claim)
+        else:
+            run = self.runs[ref] = OnceRun(claim, stored, asyncio.get_running_loop().create_future())
+            run.forget_at_s = self._clock.now_s() + self.limits.retention_s
+            run.end(stored.ending)
+        return stored
+
+    async def _end_orphan(self, ref: OnceRef) -> None:
+        try:
+            claim = await self._claim(ref)
+        except (NotOwner, SessionMoving):
+            return  # somebody runs it, or did until a moment ago
+        stored = await self._change(claim, end_orphan(self._ownership(claim), self.limits.retention_s))
+        if stored.state == TASK_STATE_UNKNOWN or stored.ending.error_type == TURN_ENDED:
+            self._tell(claim, stored.ending)
+        await self._release(claim)
+
+    async def _claim(self, ref: OnceRef) -> Claim:
+        claim = await self._claims.claim(ref)
+        self._audit.write("claimed", ref, epoch=claim.epoch)
+        return claim
+
+    async def _change(self, claim: Claim, change: Change) -> StoredRun:
+        try:
+            self._lease.check()  # before the store is written to, however long the claim took
+            stored = await self._store.change(self._ownership(claim), change)
+            self._lease.check()
+            return stored
+        except Exception:
+            await self._release(claim)
+            raise
+
+    async def _release(self, claim: Claim) -> None:
+        if self._lease.reason is not None:
+            return  # the incarnation gives the whole lease up
+        try:
+            released = await self._claims.release(claim)
+        except AgentringError as error:
+            _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
+        else:
+            if released:
+                self._audit.write("released", claim.ref, epoch=claim.epoch)
+
+    def _ownership(self, claim: Claim) -> OnceOwnership:
+        assert isinstance(claim.ref, OnceRef)
+        return OnceOwnership(claim.ref, claim.epoch, self._owner)
+
+    def _remember_not_begun(self, ref: OnceRef, epochs: set[Epoch]) -> None:
+        self._not_begun[ref] = epochs
+        if len(self._not_begun) > _MOST_NOT_BEGUN:  # that one's row is then taken as cut off
+            del self._not_begun[next(iter(self._not_begun))]
+
+    def _tell(self, claim: Claim, ending: Ending) -> None:
+        self._audit.write(_AUDITED[ending.state], claim.ref, epoch=claim.epoch)
+        if ending.state == TASK_STATE_UNKNOWN:
+            _log.error("once_unknown", epoch=claim.epoch)

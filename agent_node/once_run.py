@@ -1,0 +1,103 @@
+"""One run of a step on the node that holds its key, and the circles that waits for such runs could make.
+
+A caller that runs steps holds their keys, and they travel along with whatever it waits for: in memory to the runs of
+this node, in WatchRun to those of others. A wait is refused where the run that is waited for waits, itself or through
+other runs of this node, for a key that the caller holds. What a run waits for is written down before the wait begins,
+so that of two waits for each other the later one finds the earlier. A circle through a third node is not seen from
+here; it ends at its waits' deadlines.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+
+from agent_node.store.once_records import Ending, StoredRun
+from agentring.cluster.claim import Claim
+from agentring.errors import TaskCycle
+from agentring.ids import OnceRef
+
+
+@dataclass(slots=True, eq=False)
+class OnceRun:
+    """A key that this node holds: its run under way, or, with a volatile store, the one that has ended."""
+
+    claim: Claim
+    stored: StoredRun
+    ended: "asyncio.Future[Ending | None]"
+    """None: the key was let go, and the run with it; whoever waits asks again."""
+    forget_at_s: float | None = None
+    """When the key is let go; None: not by itself."""
+    waits: Counter[OnceRef] = field(default_factory=Counter)
+    """What the function waits for."""
+
+    @property
+    def ref(self) -> OnceRef:
+        """Its key."""
+        return self.stored.ref
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this run."""
+        return idempotency_key(self.stored)
+
+    def end(self, ending: Ending | None) -> None:
+        """Tells those who wait; the first time counts."""
+        if not self.ended.done():
+            self.ended.set_result(ending)
+
+
+def idempotency_key(stored: StoredRun) -> str:
+    """What the tool is given to recognise a repetition."""
+    return f"{stored.ref.tenant}/once/{stored.ref.task_key}/{stored.run_id}"
+
+
+_held: ContextVar[tuple[OnceRun, ...]] = ContextVar("agentring_once_held", default=())
+"""The runs that the current code is a part of, the outermost first."""
+
+
+def held_runs() -> Sequence[OnceRun]:
+    """The runs that the caller is a part of."""
+    return _held.get()
+
+
+@contextmanager
+def holding(run: OnceRun) -> Iterator[None]:
+    """The body is a part of the run."""
+    token = _held.set((*_held.get(), run))
+    try:
+        yield
+    finally:
+        _held.reset(token)
+
+
+@contextmanager
+def waiting(held: Sequence[OnceRun], ref: OnceRef) -> Iterator[None]:
+    """In the body the runs wait for a key. Raises TaskCycle where one of them is that key's."""
+    if any(run.ref == ref for run in held):
+        raise TaskCycle
+    for run in held:
+        run.waits[ref] += 1
+    try:
+        yield
+    finally:
+        for run in held:
+            run.waits[ref] -= 1
+            if not run.waits[ref]:
+                del run.waits[ref]
+
+
+def check_no_cycle(runs: Mapping[OnceRef, OnceRun], awaited: OnceRef, held: Collection[OnceRef]) -> None:
+    """Raises TaskCycle if the awaited run waits, itself or through other `runs`, for a key that is held."""
+    seen: set[OnceRef] = set()
+    to_see = [awaited]
+    while to_see:
+        ref = to_see.pop()
+        if ref in held:
+            raise TaskCycle
+        run = runs.get(ref)
+        if ref not in seen and run is not None and not run.ended.done():
+            to_see += run.waits
+        seen.add(ref)

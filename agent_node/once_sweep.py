@@ -1,0 +1,71 @@
+"""What a node does for the rows of `ctx.once` by the hour: it forgets those whose retention is over, and ends those
+that nobody will run again.
+
+A run that was cut off is run again by its turn, which its session's next owner begins anew. Where that turn has ended,
+or its session is gone, nobody would: the run is FAILED then, or UNKNOWN where it must not run twice. A run is looked at
+twice, `every_s` apart, and must not have changed in between; the key's claim decides whether it is really nobody's.
+
+Every node looks, at different moments; whoever comes second finds nothing to do. Called by the incarnation.
+"""
+
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+
+from agent_node.once_keys import OnceKeys
+from agent_node.store.once import OnceStore
+from agent_node.store.once_records import OnceCaller, StoredRun
+from agentring.cluster.clock import Clock
+from agentring.errors import AgentringError
+from agentring.ids import OnceRef
+
+_AT_ONCE = 500
+_BURY_EVERY_S = 30.0
+
+_log = structlog.get_logger()
+
+
+class OrphanSweep:
+    """Looks for runs whose turns have ended."""
+
+    def __init__(self, keys: OnceKeys, store: OnceStore, has_ended: Callable[[OnceCaller], Awaitable[bool]]) -> None:
+        """has_ended: whether a turn, or a task's run, has ended and will not be run again."""
+        self._keys = keys
+        self._store = store
+        self._has_ended = has_ended
+        self._seen: dict[OnceRef, StoredRun] = {}
+
+    async def run(self, clock: Clock, every_s: float) -> None:
+        """Looks every so many seconds, until cancelled."""
+        while True:
+            await clock.sleep(every_s)
+            try:
+                await self.look()
+            except AgentringError as error:
+                _log.warning("once_not_swept", reason=error.reason)  # the next look will
+
+    async def look(self) -> None:
+        """One look at all runs that have not ended. Raises what the store and the claims do."""
+        before, self._seen = self._seen, {}
+        after: OnceRef | None = None
+        while True:
+            page = await self._store.open_runs(after, _AT_ONCE)
+            for row in page:
+                self._seen[row.ref] = row
+                if before.get(row.ref) == row and await self._has_ended(row.caller):
+                    await self._keys.end_orphan(row.ref)
+            if len(page) < _AT_ONCE:
+                return
+            after = page[-1].ref
+
+
+async def bury_runs(store: OnceStore, clock: Clock) -> None:
+    """Forgets runs whose retention is over, until cancelled."""
+    while True:
+        await clock.sleep(_BURY_EVERY_S)
+        try:
+            while await store.bury(time.time_ns()):
+                pass
+        except AgentringError as error:
+            _log.warning("once_burial_failed", reason=error.reason)

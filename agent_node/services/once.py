@@ -1,0 +1,85 @@
+"""OnceService on a node: what became of the runs of steps, and how those that nobody knows of are settled."""
+
+import json
+from typing import Any
+
+from google.protobuf import struct_pb2
+
+from agent_node.incarnations import Incarnations
+from agent_node.json_values import from_struct, to_value
+from agent_node.once_run import idempotency_key
+from agent_node.services.route import once_of, tenant_of
+from agent_node.store.once_records import StoredRun
+from agentring.errors import MalformedRequest, MessageTooLarge
+from agentring.ids import SessionRef, parse_once
+from agentring.rpc.service import Call
+from agentring.v1 import once_pb2
+
+_DEFAULT_PAGE, _LARGEST_PAGE = 100, 1_000
+
+
+class OnceService:
+    """The service's methods; see protos/agentring/v1/once.proto."""
+
+    def __init__(self, incarnations: Incarnations) -> None:
+        """incarnations: whose keys are served."""
+        self._incarnations = incarnations
+
+    async def GetRun(self, request: once_pb2.GetRunRequest, call: Call) -> once_pb2.GetRunResponse:
+        """Reads one run."""
+        keys = self._incarnations.current.once.keys
+        return once_pb2.GetRunResponse(run=_told(await keys.find(once_of(call, request.once_key))))
+
+    async def ListRuns(self, request: once_pb2.ListRunsRequest, call: Call) -> once_pb2.ListRunsResponse:
+        """Reads a page of runs; with a volatile store, those of this node alone."""
+        for key in (request.once_key_prefix, request.page_token):
+            if key:
+                parse_once("", key)
+        limit = min(max(0, request.page_size) or _DEFAULT_PAGE, _LARGEST_PAGE)
+        runs = await self._incarnations.current.once.keys.list_runs(
+            tenant_of(call), request.once_key_prefix, request.page_token, request.state, limit
+        )
+        following = runs[-1].ref.task_key if len(runs) == limit else ""
+        return once_pb2.ListRunsResponse(runs=[_told(run) for run in runs], next_page_token=following)
+
+    async def ResolveRun(self, request: once_pb2.ResolveRunRequest, call: Call) -> once_pb2.ResolveRunResponse:
+        """Settles a run."""
+        ref = once_of(call, request.once_key)
+        keys = self._incarnations.current.once.keys
+        result_json: str | None = None
+        if request.HasField("result"):
+            result_json = json.dumps(_value(request), ensure_ascii=False)
+            if len(result_json.encode()) > keys.limits.max_result_bytes:
+                raise MessageTooLarge
+        elif not request.HasField("run_again"):
+            raise MalformedRequest
+        return once_pb2.ResolveRunResponse(run=_told(await keys.resolve(ref, result_json)))
+
+
+def _value(request: once_pb2.ResolveRunRequest) -> Any:
+    return from_struct(struct_pb2.Struct(fields={"result": request.result}))["result"]
+
+
+def _told(run: StoredRun) -> once_pb2.Run:
+    caller = run.caller.ref
+    told = once_pb2.Run(
+        once_key=run.ref.task_key,
+        state=run.state,
+        attempt=run.attempt,
+        idempotency_key=idempotency_key(run),
+        epoch=run.epoch,
+        owner=run.owner,
+        idempotent=run.idempotent,
+        session_id=caller.session_id if isinstance(caller, SessionRef) else "",
+        turn_id=run.caller.turn_id,
+        task_key="" if isinstance(caller, SessionRef) else caller.task_key,
+        error_type=run.ending.error_type,
+    )
+    if run.ending.result_json:
+        told.result.CopyFrom(to_value(json.loads(run.ending.result_json)))
+    told.create_time.FromNanoseconds(run.created_ns)
+    if run.ended_ns is not None:
+        told.end_time.FromNanoseconds(run.ended_ns)
+    if run.expires_ns is not None:
+        told.expire_time.FromNanoseconds(run.expires_ns)
+    return told

@@ -1,0 +1,197 @@
+"""What a store keeps of the steps that run once (`ctx.once`), and the rules by which a run's row changes.
+
+Guarantees, by rules that every store carries out in one step: an ended run is not run again before its retention is
+over; one that was cut off is run again only where both it and whoever asks say that it may be (idempotent), and is
+UNKNOWN otherwise, until somebody resolves it. The states are those of task_pb2.TaskState.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from agentring.errors import RunNotFound, RunNotResolvable
+from agentring.ids import Epoch, OnceRef, SessionRef, TaskRef
+from agentring.v1 import task_pb2
+from agentring.v1.task_pb2 import (
+    TASK_STATE_COMPLETED,
+    TASK_STATE_FAILED,
+    TASK_STATE_PENDING,
+    TASK_STATE_RUNNING,
+    TASK_STATE_UNKNOWN,
+)
+
+ENDED = (TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_UNKNOWN)
+OPEN = (TASK_STATE_PENDING, TASK_STATE_RUNNING)
+TURN_ENDED = "TurnEnded"
+"""The error's type where the turn of a run ended before the run did."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnceOwnership:
+    """A key in the hands of one incarnation of a node: every write is compared with it."""
+
+    ref: OnceRef
+    epoch: Epoch
+    owner: str
+    """Names the incarnation, as `node_id/incarnation`."""
+
+
+@dataclass(frozen=True, slots=True)
+class OnceCaller:
+    """Whose agent asks for a run."""
+
+    ref: SessionRef | TaskRef
+    turn_id: str = ""
+    """Empty in tasks."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunStart:
+    """How a run is to begin."""
+
+    caller: OnceCaller
+    idempotent: bool
+    run_id: str
+    """Where no run of the key is known: names this one and its later attempts."""
+    failure_s: float
+    """How long a failure is everybody's, where the step may be run again."""
+    not_begun: frozenset[Epoch] = frozenset()
+    """Epochs of claims under which nothing was run for certain, though the store may have a run under them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a run ended: COMPLETED with a result, FAILED with an error, UNKNOWN, or PENDING: it was cut off, and may be
+    run again."""
+
+    state: task_pb2.TaskState.ValueType
+    result_json: str = ""
+    error_type: str = ""
+    error_text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredRun:
+    """The runs of one key: the latest."""
+
+    ref: OnceRef
+    run_id: str
+    """The same for all attempts until the outcome's retention is over."""
+    epoch: Epoch
+    owner: str
+    attempt: int
+    idempotent: bool
+    caller: OnceCaller
+    ending: Ending
+    """Its state says how far the run is."""
+    created_ns: int
+    """Wall clock, for people, as is the next."""
+    ended_ns: int | None = None
+    expires_ns: int | None = None
+    """When it is forgotten, by the wall clock, the only one that nodes share; None: not by itself."""
+
+    @property
+    def state(self) -> task_pb2.TaskState.ValueType:
+        """How far the run is."""
+        return self.ending.state
+
+    def has_expired(self, now_ns: int) -> bool:
+        """Whether its retention is over."""
+        return self.expires_ns is not None and self.expires_ns <= now_ns
+
+    def stands(self, failure_s: float, now_ns: int, *, idempotent: bool) -> bool:
+        """Whether a call is told this ending instead of running the step. failure_s, idempotent: as RunStart."""
+        if self.state not in ENDED or self.has_expired(now_ns):
+            return False
+        may_run_again = self.state == TASK_STATE_FAILED and self.idempotent and idempotent
+        return not may_run_again or now_ns < (self.ended_ns or 0) + int(failure_s * 1e9)
+
+
+Change = Callable[[StoredRun | None, int], StoredRun]
+"""Makes the row to be of the row that is, at a moment of the wall clock; raises AgentringErrors instead."""
+
+
+def begin(ownership: OnceOwnership, start: RunStart) -> Change:
+    """Lets the key's owner run it: the row is RUNNING then, or says how the run has ended."""
+
+    def change(row: StoredRun | None, now_ns: int) -> StoredRun:
+        running = Ending(TASK_STATE_RUNNING)
+        if row is None or row.has_expired(now_ns):
+            return StoredRun(
+                ownership.ref,
+                start.run_id,
+                ownership.epoch,
+                ownership.owner,
+                1,
+                start.idempotent,
+                start.caller,
+                running,
+                now_ns,
+            )
+        if row.stands(start.failure_s, now_ns, idempotent=start.idempotent):
+            return row
+        was_begun = row.state == TASK_STATE_RUNNING and row.epoch not in start.not_begun
+        if was_begun and not (row.idempotent and start.idempotent):
+            return ended(row, Ending(TASK_STATE_UNKNOWN), now_ns, None)
+        attempt = row.attempt + (row.epoch not in start.not_begun)
+        return replace(
+            row,
+            attempt=attempt,
+            idempotent=start.idempotent,
+            caller=start.caller,
+            ending=running,
+            ended_ns=None,
+            expires_ns=None,
+        )
+
+    return lambda row, now_ns: _raised(change(row, now_ns), ownership)
+
+
+def end_orphan(ownership: OnceOwnership, keep_s: float) -> Change:
+    """Ends a run that was cut off and that nobody will run again, its turn having ended."""
+
+    def change(row: StoredRun | None, now_ns: int) -> StoredRun:
+        if row is None:
+            raise RunNotFound
+        if row.state not in OPEN or row.expires_ns is not None:
+            return row
+        if row.state == TASK_STATE_RUNNING and not row.idempotent:
+            return ended(row, Ending(TASK_STATE_UNKNOWN), now_ns, None)
+        failed = Ending(TASK_STATE_FAILED, error_type=TURN_ENDED, error_text="the turn ended before its step did")
+        return ended(row, failed, now_ns, keep_s)
+
+    return lambda row, now_ns: _raised(change(row, now_ns), ownership)
+
+
+def resolve(ownership: OnceOwnership, result_json: str | None, keep_s: float) -> Change:
+    """Settles a run that is UNKNOWN or has failed: with a result, or (None) so that the next call runs it again.
+
+    Raises RunNotFound, RunNotResolvable.
+    """
+
+    def change(row: StoredRun | None, now_ns: int) -> StoredRun:
+        row = check_resolvable(row, now_ns)
+        if result_json is None:
+            return ended(row, Ending(TASK_STATE_PENDING), now_ns, keep_s)
+        return ended(row, Ending(TASK_STATE_COMPLETED, result_json), now_ns, keep_s)
+
+    return lambda row, now_ns: _raised(change(row, now_ns), ownership)
+
+
+def check_resolvable(row: StoredRun | None, now_ns: int) -> StoredRun:
+    """The row. Raises RunNotFound, RunNotResolvable."""
+    if row is None or row.has_expired(now_ns):
+        raise RunNotFound
+    if row.state not in (TASK_STATE_UNKNOWN, TASK_STATE_FAILED):
+        raise RunNotResolvable(task_pb2.TaskState.Name(row.state))
+    return row
+
+
+def ended(row: StoredRun, ending: Ending, now_ns: int, keep_s: float | None) -> StoredRun:
+    """The row once the run has come to this ending. keep_s: for how long it is known; None: until somebody resolves it
+    or runs it again."""
+    expires_ns = None if keep_s is None else now_ns + int(keep_s * 1e9)
+    return replace(row, ending=ending, ended_ns=now_ns, expires_ns=expires_ns)
+
+
+def _raised(row: StoredRun, ownership: OnceOwnership) -> StoredRun:
+    return replace(row, epoch=ownership.epoch, owner=ownership.owner)

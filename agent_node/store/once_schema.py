@@ -1,0 +1,40 @@
+"""The table of the steps that run once, on the metadata of schema.py: one row a key, its latest run.
+
+Two indexes of what is looked for by itself: the runs that have not ended (the sweep for those whose turn has), and when
+the others are to be forgotten.
+"""
+
+from sqlalchemy import BigInteger, Column, Index, SmallInteger, String, Table, Text
+
+from agent_node.store.schema import metadata
+
+once = Table(
+    "once",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("once_key", String(256), primary_key=True),
+    Column("run_id", String(32), nullable=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("owner", String(128), nullable=False),
+    Column("attempt", BigInteger, nullable=False),
+    Column("idempotent", SmallInteger, nullable=False),
+    Column("state", SmallInteger, nullable=False),
+    Column("session_id", String(128), nullable=False),
+    Column("turn_id", String(128), nullable=False),
+    Column("task_key", String(256), nullable=False),
+    Column("result_json", Text, nullable=False),
+    Column("error_type", Text, nullable=False),
+    Column("error_text", Text, nullable=False),
+    Column("created_ns", BigInteger, nullable=False),
+    Column("ended_ns", BigInteger),
+    Column("expires_ns", BigInteger),
+)
+_OPEN = once.c.state.in_((1, 2)) & once.c.expires_ns.is_(None)
+"""PENDING and RUNNING, as numbers: an index's condition takes no parameters."""
+Index("once_open", once.c.tenant, once.c.once_key, sqlite_where=_OPEN, postgresql_where=_OPEN)
+Index(
+    "once_expires",
+    once.c.expires_ns,
+    sqlite_where=once.c.expires_ns.is_not(None),
+    postgresql_where=once.c.expires_ns.is_not(None),
+)

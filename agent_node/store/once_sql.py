@@ -1,0 +1,180 @@
+"""The durable store of the runs of `ctx.once`, on the database of sql.py.
+
+Guarantees what OnceStore promises: a change reads the row under a lock, compares the epoch and writes it, all in one
+transaction; an ending is one statement that compares epoch, owner and state. A refusal is raised before anything was
+written, so that others can share the transaction.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, select, tuple_, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from agent_node.store.carrier import Carrier
+from agent_node.store.once_records import OPEN, Change, Ending, OnceCaller, OnceOwnership, StoredRun
+from agent_node.store.once_schema import once
+from agent_node.store.statements import CLUSTER
+from agentring.errors import StaleEpoch
+from agentring.ids import Epoch, OnceRef, SessionId, SessionRef, TaskKey, TaskRef, TenantId
+from agentring.v1 import task_pb2
+from agentring.v1.task_pb2 import TASK_STATE_RUNNING
+
+_BURY_AT_ONCE = 500
+_INSERTS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+
+class SqlOnceStore:
+    """An OnceStore in an SQL database."""
+
+    durable = True
+
+    def __init__(self, carrier: Carrier, generation: Callable[[], int]) -> None:
+        """generation: the cluster's, which the database must not have gone beyond."""
+        self._carrier = carrier
+        self._generation = generation
+
+    async def change(self, ownership: OnceOwnership, change: Change) -> StoredRun:
+        """As OnceStore."""
+        work = partial(_change, ownership=ownership, change=change, generation=self._generation())
+        return await self._carrier.transact(work, again=False)
+
+    async def end(self, ownership: OnceOwnership, ending: Ending, keep_s: float | None) -> None:
+        """As OnceStore."""
+        await self._carrier.transact(partial(_end, ownership=ownership, ending=ending, keep_s=keep_s), again=True)
+
+    async def read(self, ref: OnceRef) -> StoredRun | None:
+        """As OnceStore."""
+        return await self._carrier.read(partial(_read, ref=ref))
+
+    async def list_runs(
+        self, tenant: TenantId, prefix: str, after_key: str, state: task_pb2.TaskState.ValueType, limit: int
+    ) -> list[StoredRun]:
+        """As OnceStore."""
+        wanted = [
+            once.c.tenant == tenant,
+            once.c.once_key > after_key,
+            once.c.once_key.startswith(prefix, autoescape=True),
+        ]
+        if state != task_pb2.TASK_STATE_UNSPECIFIED:
+            wanted.append(once.c.state == state)
+        return await self._select(select(once).where(*wanted).order_by(once.c.once_key).limit(limit))
+
+    async def open_runs(self, after: OnceRef | None, limit: int) -> list[StoredRun]:
+        """As OnceStore."""
+        name = tuple_(once.c.tenant, once.c.once_key)
+        query = select(once).where(once.c.state.in_(OPEN), once.c.expires_ns.is_(None))
+        if after is not None:
+            query = query.where(name > (after.tenant, after.task_key))
+        return await self._select(query.order_by(once.c.tenant, once.c.once_key).limit(limit))
+
+    async def bury(self, now_ns: int) -> int:
+        """As OnceStore."""
+        return await self._carrier.transact(partial(_bury, now_ns=now_ns), again=True)
+
+    async def _select(self, query: Any) -> list[StoredRun]:
+        return await self._carrier.read(lambda connection: [_run(row) for row in connection.execute(query).mappings()])
+
+
+def _change(connection: Connection, ownership: OnceOwnership, change: Change, generation: int) -> StoredRun:
+    if connection.execute(CLUSTER).scalar_one() != generation:
+        raise StaleEpoch
+    while True:
+        row = _read(connection, ownership.ref, lock=True)
+        if row is not None and row.epoch >= ownership.epoch:
+            raise StaleEpoch
+        new = change(row, time.time_ns())
+        if row is not None:
+            connection.execute(update(once).where(_is(ownership.ref)).values(_values(new)))
+            return new
+        add = _INSERTS[connection.dialect.name](once).on_conflict_do_nothing()
+        if connection.execute(add, _values(new)).rowcount == 1:
+            return new
+        # Somebody else has just made it: whose epoch is higher is looked at again.
+
+
+def _end(connection: Connection, ownership: OnceOwnership, ending: Ending, keep_s: float | None) -> None:
+    now_ns = time.time_ns()
+    held = (_is(ownership.ref), once.c.epoch == ownership.epoch, once.c.owner == ownership.owner)
+    values = {
+        "state": ending.state,
+        "result_json": ending.result_json,
+        "error_type": ending.error_type,
+        "error_text": ending.error_text,
+        "ended_ns": now_ns,
+        "expires_ns": None if keep_s is None else now_ns + int(keep_s * 1e9),
+    }
+    if connection.execute(update(once).where(*held, once.c.state == TASK_STATE_RUNNING).values(values)).rowcount == 1:
+        return
+    landed = connection.execute(select(once.c.state).where(*held)).scalar()
+    if landed != ending.state:
+        raise StaleEpoch
+
+
+def _bury(connection: Connection, now_ns: int) -> int:
+    due = connection.execute(
+        select(once.c.tenant, once.c.once_key).where(once.c.expires_ns <= now_ns).limit(_BURY_AT_ONCE)
+    ).all()
+    for tenant, key in due:
+        # Compared again: a key that is run anew meanwhile has no expiry.
+        connection.execute(delete(once).where(_is(OnceRef(tenant, key)), once.c.expires_ns <= now_ns))
+    return len(due)
+
+
+def _read(connection: Connection, ref: OnceRef, *, lock: bool = False) -> StoredRun | None:
+    query = select(once).where(_is(ref))
+    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+    return _run(row) if row is not None else None
+
+
+def _is(ref: OnceRef) -> Any:
+    return (once.c.tenant == ref.tenant) & (once.c.once_key == ref.task_key)
+
+
+def _values(run: StoredRun) -> dict[str, Any]:
+    caller = run.caller.ref
+    return {
+        "tenant": run.ref.tenant,
+        "once_key": run.ref.task_key,
+        "run_id": run.run_id,
+        "epoch": run.epoch,
+        "owner": run.owner,
+        "attempt": run.attempt,
+        "idempotent": int(run.idempotent),
+        "state": run.state,
+        "session_id": caller.session_id if isinstance(caller, SessionRef) else "",
+        "turn_id": run.caller.turn_id,
+        "task_key": "" if isinstance(caller, SessionRef) else caller.task_key,
+        "result_json": run.ending.result_json,
+        "error_type": run.ending.error_type,
+        "error_text": run.ending.error_text,
+        "created_ns": run.created_ns,
+        "ended_ns": run.ended_ns,
+        "expires_ns": run.expires_ns,
+    }
+
+
+def _run(row: RowMapping) -> StoredRun:
+    tenant = TenantId(row["tenant"])
+    caller: SessionRef | TaskRef = (
+        SessionRef(tenant, SessionId(row["session_id"]))
+        if row["session_id"]
+        else TaskRef(tenant, TaskKey(row["task_key"]))
+    )
+    return StoredRun(
+        ref=OnceRef(tenant, TaskKey(row["once_key"])),
+        run_id=row["run_id"],
+        epoch=Epoch(row["epoch"]),
+        owner=row["owner"],
+        attempt=row["attempt"],
+        idempotent=bool(row["idempotent"]),
+        caller=OnceCaller(caller, row["turn_id"]),
+        ending=Ending(
+            task_pb2.TaskState.ValueType(row["state"]), row["result_json"], row["error_type"], row["error_text"]
+        ),
+        created_ns=row["created_ns"],
+        ended_ns=row["ended_ns"],
+        expires_ns=row["expires_ns"],
+    )
