@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, delete, func, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.carrier import Carrier
@@ -56,7 +56,7 @@ class SqlOnceStore:
         wanted = [
             once.c.tenant == tenant,
             once.c.once_key > after_key,
-            once.c.once_key.startswith(prefix, autoescape=True),
+            func.substr(once.c.once_key, 1, len(prefix)) == prefix,
         ]
         if state != task_pb2.TASK_STATE_UNSPECIFIED:
             wanted.append(once.c.state == state)

@@ -1,0 +1,47 @@
+"""An agent whose turn is one step that runs once, led by the files of a test."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from agent_node.agent import AgentEvent, Result, TurnContext
+from agent_node.once_errors import OnceFailed, OnceUnknown
+from agentring.errors import TaskCycle
+
+FLAGS = ("--agent=paying=harness.paying:paying",)
+"""What a node is started with to host it."""
+
+
+async def paying(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Runs the step `key` of its input, which writes a line to `<directory>/runs`, asks for the step `inside` if there
+    is one, and ends once there is a file `<directory>/go-<key>`. Its result is the step's, or the error's name."""
+    given = ctx.input_data
+    directory = Path(given["directory"])
+
+    async def step(key: str, inside: str, idempotency_key: str, fencing_token: int) -> Any:
+        line = {"key": key, "node": ctx.node_id, "idempotency_key": idempotency_key, "token": fencing_token}
+        with (directory / "runs").open("a") as runs:
+            runs.write(json.dumps(line) + "\n")
+        while not (directory / f"go-{key}").exists():  # noqa: ASYNC110  other processes make it
+            await asyncio.sleep(0.02)
+        if inside:
+            return await ctx.once(inside, lambda **run: step(inside, "", **run), timeout_s=15)
+        if given.get("raises"):
+            raise LookupError(given["raises"])
+        return {"paid_by": ctx.node_id}
+
+    key = given["key"]
+    yield "begun"
+    try:
+        value = await ctx.once(
+            key,
+            lambda **run: step(key, given.get("inside", ""), **run),
+            timeout_s=15,
+            idempotent=given.get("idempotent", True),
+        )
+    except (OnceFailed, OnceUnknown, TaskCycle) as error:
+        yield Result({"error": type(error).__name__, "text": str(error)})
+    else:
+        yield Result({"value": value})
