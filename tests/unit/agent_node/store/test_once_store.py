@@ -29,11 +29,11 @@ from agentring.v1.task_pb2 import (
 )
 from harness.stored_turns import epoch
 
-KEY = parse_once("acme", "charge/7%_é".encode().decode("ascii", "ignore"))
+KEY = parse_once("acme", "charge/7%_")
 TURN = OnceCaller(parse_session("acme", "s"), "t")
 TASK = OnceCaller(parse_task("acme", "report"))
 COMPLETED = Ending(TASK_STATE_COMPLETED, '{"n": "é"}')
-FAILED = Ending(TASK_STATE_FAILED, error_type="LookupError", error_text="none\x00".strip("\x00"))
+FAILED = Ending(TASK_STATE_FAILED, error_type="LookupError", error_text="no such account")
 
 
 def owned(revision: int, ref: OnceRef = KEY) -> OnceOwnership:
@@ -207,5 +207,6 @@ async def test_runs_are_listed_by_tenant_prefix_and_state_in_the_order_of_their_
 
     assert await listed() == sorted(names)
     assert await listed("b%") == ["b%", "b%1"]
+    assert await listed("b") == ["b%", "b%1", "b_2"]
     assert await listed("b", "b%", limit=1) == ["b%1"]
     assert await listed(state=TASK_STATE_COMPLETED) == ["b%1"]
