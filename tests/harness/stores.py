@@ -105,8 +105,7 @@ class RecordingStore:
         return await self.memory.read_turn(ref, turn_id)
 
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
-        self.calls.append("read_events")
-        return await self.memory.read_events(ref, after_seq, max_bytes)
+        return await self._call("read_events", lambda: self.memory.read_events(ref, after_seq, max_bytes))
 
     async def bury(self, closed_before_ns: int) -> int:
         return await self.memory.bury(closed_before_ns)
