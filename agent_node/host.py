@@ -214,6 +214,7 @@ class Host:
             self._tasks,
             mailbox_size=self._settings.mailbox_size,
             max_log_bytes=self._settings.max_log_bytes,
+            max_stored_log_bytes=self._settings.max_stored_log_bytes,
         )
 
     async def _refusal(self, agent_name: str) -> AgentringError | None:

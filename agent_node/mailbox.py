@@ -33,9 +33,14 @@ class Mailbox:
         """How many turns wait."""
         return len(self._turns)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another turn may wait."""
+        return len(self._turns) < self._size
+
     def check_room(self) -> None:
         """Raises MailboxFull."""
-        if len(self._turns) >= self._size:
+        if not self.has_room:
             raise MailboxFull
 
     def put_back(self, turn: WaitingTurn) -> None:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from agent_node.agent import Agent
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
+from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
@@ -67,6 +68,7 @@ class Session:
         *,
         mailbox_size: int,
         max_log_bytes: int,
+        max_stored_log_bytes: int,
     ) -> None:
         """slots: the node's places for running turns; tasks: owns what must not end with whoever asked for it."""
         self._env = env
@@ -84,7 +86,16 @@ class Session:
         self._dropped = asyncio.Event()
         self.claim = claim
         owned = env.ownership(stored.ref, claim.epoch)
-        self._turns = SessionTurns(env, store, stored, owned, self._changes, self._fail, max_log_bytes=max_log_bytes)
+        self._turns = SessionTurns(
+            env,
+            store,
+            stored,
+            owned,
+            self._changes,
+            self._fail,
+            max_log_bytes=max_log_bytes,
+            max_stored_log_bytes=max_stored_log_bytes,
+        )
         self.log = self._turns.log
         for turn_id in self._turns.open_ids:
             self._idle.clear()
@@ -134,9 +145,13 @@ class Session:
         """As SessionTurns.lost_story."""
         return self._turns.lost_story(turn)
 
-    def missed(self, after_seq: int, turn_id: str | None = None) -> list[Event]:
+    def missed(self, after_seq: int, turn: StoredTurn | None = None) -> list[Event]:
         """As SessionTurns.missed."""
-        return self._turns.missed(after_seq, turn_id)
+        return self._turns.missed(after_seq, turn)
+
+    def follow(self, turn: StoredTurn) -> TurnEnd:
+        """As SessionTurns.follow."""
+        return self._turns.follow(turn)
 
     def tells_on(self, epoch: int | None) -> bool:
         """Whether what an owner under this epoch told is the beginning of what is told here; None: one that is not
@@ -248,7 +263,10 @@ class Session:
     ) -> tuple[StoredTurn, bool]:
         fingerprint = input_fingerprint(given)
         async with self._accepting:  # what is checked here must still hold when the store has answered
-            if (known := self._turns.known(turn_id)) is not None:
+            known = self._turns.known(turn_id)
+            if known is None and self._would_disturb(on_busy):
+                known = await self._turns.find(turn_id)  # it may have ended long ago, and must change nothing
+            if known is not None:
                 if known.fingerprint != fingerprint:
                     raise TurnIdReused
                 return known, False
@@ -275,7 +293,7 @@ class Session:
             running.cancel_reason = reason
             running.task.cancel()
             await running.ended.wait()
-        if (turn := self._turns.get(turn_id)).state not in ENDED:
+        if (turn := await self._turns.look_up(turn_id)).state not in ENDED:
             self._turns.check()
             raise NodeFenced
         return turn
@@ -356,6 +374,11 @@ class Session:
         self._mailbox.fail(error)
         if self._running is not None:
             self._running.task.cancel()
+
+    def _would_disturb(self, on_busy: session_pb2.OnBusy.ValueType) -> bool:
+        """Whether a new turn would be refused, or others be cancelled for it."""
+        may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
+        return not self._idle.is_set() and not (may_wait and self._mailbox.has_room)
 
     def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
         self._turns.check()

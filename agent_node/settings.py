@@ -61,6 +61,12 @@ class NodeSettings(ProcessSettings):
     mailbox_size: int = Field(64, ge=1, description="turns that may wait in a session")
     max_tasks: int = Field(100_000, ge=1, description="task keys held on this node, those of ended tasks included")
     max_log_bytes: int = Field(2 * MiB, ge=64 << 10, description="events of one session or task kept in memory")
+    max_stored_log_bytes: int = Field(
+        4 * MiB,
+        ge=64 << 10,
+        description="events of one session kept in a durable store, an eighth more for a while; the oldest turns' go "
+        "first. A turn that tells more than max_log_bytes is kept without its beginning",
+    )
     max_text_bytes: int = Field(1 * MiB, ge=1, description="words of one turn or task run")
     max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")
     max_turn_attempts: int = Field(

@@ -19,8 +19,9 @@ from google.protobuf import struct_pb2
 from agent_node.agent import Agent, JsonObject, PastTurn, Result
 from agent_node.audit import AuditLog
 from agent_node.bounded import DeadlineMet, run_bounded
-from agent_node.event_log import READ_BYTES, EventLog
+from agent_node.event_log import EventLog
 from agent_node.json_values import NotJson, changed_keys, to_struct, to_value
+from agent_node.log_entries import READ_BYTES
 from agent_node.store import Ownership, ToolStart
 from agentring.cluster.lease import Lease
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef

@@ -39,12 +39,13 @@ class SessionService:
         """Streams one turn."""
         place = place_of(call)
         session, turn, _ = await self._submit(request, call, place)
+        end = session.follow(turn)
         await accept(call, self._incarnations.current, session.claim.epoch)
         after_seq = place.after_seq if place.after_seq is not None else turn.accepted_seq - 1
-        earlier = session.missed(after_seq, turn.turn_id)
+        earlier = session.missed(after_seq, turn)
         with self._attachment(session, after_seq, earlier, turn.turn_id) as attachment:
             attachment.ack(1)
-            attachment.end_after(lambda: session.turn(turn.turn_id).end_seq)
+            attachment.end_after(lambda: end.seq)
             await stream(
                 attachment,
                 lambda events: call.send(
@@ -102,7 +103,7 @@ class SessionService:
             closed=stored.closed,
             epoch=stored.epoch,
             head_seq=stored.head_seq,
-            oldest_seq=stored.head_seq + 1,
+            oldest_seq=stored.oldest_seq,
             turns_completed=stored.turns_completed,
         )
         described.create_time.FromNanoseconds(stored.created_ns)

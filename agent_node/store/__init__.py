@@ -6,21 +6,27 @@ from agent_node.store.protocol import Store
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
+    EventExtent,
+    EventRow,
     Ownership,
     StoredSession,
     StoredTurn,
     ToolStart,
+    Trim,
     TurnCommit,
 )
 
 __all__ = [
     "SEQ_RANGE",
     "Acceptance",
+    "EventExtent",
+    "EventRow",
     "MemoryStore",
     "Ownership",
     "Store",
     "StoredSession",
     "StoredTurn",
     "ToolStart",
+    "Trim",
     "TurnCommit",
 ]

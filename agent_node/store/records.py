@@ -52,6 +52,36 @@ class StoredTurn:
 
 
 @dataclass(frozen=True, slots=True)
+class EventRow:
+    """Consecutive events of a session, as they are kept."""
+
+    first_seq: int
+    seq: int
+    """The last number."""
+    begin_bytes: int
+    """How many bytes of the session's events were kept before."""
+    events: bytes
+    """A store_pb2.StoredEvents."""
+
+    @property
+    def end_bytes(self) -> int:
+        """How many bytes of the session's events were kept, with these."""
+        return self.begin_bytes + len(self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class EventExtent:
+    """Which events of a session are kept. The default: none."""
+
+    oldest_seq: int = 0
+    """The first number; 0: none."""
+    begin_bytes: int = 0
+    """As in EventRow, of the first row."""
+    end_bytes: int = 0
+    """As in EventRow, of the last row."""
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSession:
     """One session, as it was read."""
 
@@ -79,6 +109,13 @@ class StoredSession:
     """The last number that this activation may use."""
     commit: int = 0
     """The number of the row's last transaction; it grows with each."""
+    kept: EventExtent = EventExtent()
+    """Its events in the store: up to head_seq, those that retention has not dropped."""
+
+    @property
+    def oldest_seq(self) -> int:
+        """The oldest number whose event is kept; head_seq + 1: none."""
+        return self.kept.oldest_seq or self.head_seq + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +126,14 @@ class TurnCommit:
     state_json: str | None
     """None: it is as it was."""
     past: PastTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """What is left once the oldest events were dropped."""
+
+    commit: int
+    kept: EventExtent
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class Actor:
             tasks,
             mailbox_size=mailbox_size,
             max_log_bytes=1 << 20,
+            max_stored_log_bytes=1 << 20,
         )
         self.failure: Exception | None = None
         """What `run` raised."""

@@ -14,6 +14,7 @@ from harness.agents import FLAGS
 from harness.client import Told, connect, error_of, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster, Member
 from harness.postgres import PostgresProcess
+from harness.streams import merged
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -61,8 +62,7 @@ async def test_a_killed_nodes_session_goes_on_with_its_state_and_its_outcomes(du
         assert min(event.seq for event in after.events) > head_seq
 
         replayed = await run_turn(channel, "s", turns[0], agent="faulty")
-        assert replayed.kinds == ["gap", "turn_completed"]
-        assert replayed.events[-1] == before[0].events[-1]
+        assert merged(replayed.events) == merged(before[0].events)
         other = session_pb2.Turn(turn_id=turns[0].turn_id, input=session_pb2.Input(text="another"))
         request = session_pb2.RunTurnRequest(session_id="s", agent="faulty", turn=other)
         report = await error_of(session_pb2_grpc.SessionServiceStub(channel).RunTurn(request, timeout=10))

@@ -115,17 +115,24 @@ async def test_a_turns_stream_goes_on_at_every_seq() -> None:
         assert actor.store.calls.count("accept_turn") == 1
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("seen_seq", [1, 3])
-async def test_a_turns_stream_whose_node_died_after_the_turns_end(seen_seq: int) -> None:
+async def test_a_turns_stream_whose_node_died_after_the_turns_end(seen_seq: int, kept: bool) -> None:
     store = RecordingStore(durable=True, seq_range=RANGE)
     async with acting(echoing, store=store) as before:
         await before.submit("a", "abc")
         await before.until_ended("a")
         (end,) = (event for event in before.events() if event.HasField("turn_completed"))
+        if not kept:
+            await store.trim_events(before.owner, 1 << 20)
     async with acting(echoing, store=store, epoch=NEXT) as after:
         again = taken_over(seen_seq)
         await sessions(after).RunTurn(turn_request(), again.as_call)
-        assert again.kinds == ["gap", "turn_completed"]
+        if kept:
+            words = "".join(event.text_delta.text for event in again.events)
+            assert words == "abc"[max(0, seen_seq - 2) :]
+        else:
+            assert again.kinds == ["gap", "turn_completed"]
         assert again.events[-1] == end
         assert_goes_on(again.events, seen_seq)
         assert again.responses[-1].through_seq == end.seq

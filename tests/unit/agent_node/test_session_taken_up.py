@@ -85,7 +85,7 @@ async def test_a_checkpoint_gives_the_unused_numbers_back_and_nothing_is_told() 
         head_seq = actor.session.log.head_seq
         given_back: list[tuple[int | None, int]] = []
 
-        async def release(_owned: object, head_seq: int | None, reserved_seq: int) -> int:
+        async def release(_owned: object, head_seq: int | None, reserved_seq: int, _told: object) -> int:
             given_back.append((head_seq, reserved_seq))
             return 0
 
