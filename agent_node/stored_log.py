@@ -47,7 +47,9 @@ class StoredLog:
         rows: list[EventRow] = []
         begin_bytes = self._kept.end_bytes
         for part in _parts(entries):
-            events = store_pb2.StoredEvents(events=[_stored(entry) for entry in part])
+            events = store_pb2.StoredEvents()
+            for entry in part:
+                _add(events.events.add(), entry)
             rows.append(EventRow(part[0].first_seq, part[-1].seq, begin_bytes, events.SerializeToString()))
             begin_bytes = rows[-1].end_bytes
         return rows
@@ -95,11 +97,12 @@ def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield part
 
 
-def _stored(entry: Entry) -> store_pb2.StoredEvent:
+def _add(stored: store_pb2.StoredEvent, entry: Entry) -> None:
     if isinstance(entry, Single):
-        return store_pb2.StoredEvent(event=entry.event)
-    event = entry.merged(entry.first_seq - 1, entry.seq)
-    return store_pb2.StoredEvent(event=event, piece_bytes=[end - begin for begin, end in pairwise((0, *entry.ends))])
+        stored.event.MergeFrom(entry.event)
+        return
+    stored.event.MergeFrom(entry.merged(entry.first_seq - 1, entry.seq))
+    stored.piece_bytes.extend(end - begin for begin, end in pairwise((0, *entry.ends)))
 
 
 def _entry(stored: store_pb2.StoredEvent) -> Entry:

@@ -14,7 +14,7 @@ from harness.agents import FLAGS
 from harness.client import Told, connect, error_of, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster, Member
 from harness.postgres import PostgresProcess
-from harness.streams import merged
+from harness.streams import merged, watch
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -123,8 +123,12 @@ async def test_an_idle_session_is_passivated_and_activated_by_the_next_call(
         stub = session_pb2_grpc.SessionServiceStub(channel)
         known = (await stub.GetSession(session_pb2.GetSessionRequest(session_id="s"), timeout=10)).session
         assert (known.agent, known.node_id, known.turns_completed) == ("faulty", "", 1)
-        assert known.head_seq == first.events[-1].seq
+        assert (known.oldest_seq, known.head_seq) == (1, first.events[-1].seq)
         assert len(cluster.audit("activated")) == 1
+        again = watch(channel, "s")
+        await again.until_seq(known.head_seq)
+        again.call.cancel()
+        assert merged(again.events) == merged(first.events)
         second = await run_turn(channel, "s", turn("count"), agent="faulty")
     assert second.result == {"turns": 2}
     assert second.epoch > first.epoch
