@@ -63,10 +63,17 @@ class EventLog:
     """The events of one activation, and the way to those of earlier ones."""
 
     def __init__(
-        self, epoch: Epoch, max_bytes: int, numbers: NumberRange | None = None, earlier: Earlier | None = None
+        self,
+        epoch: Epoch,
+        max_bytes: int,
+        numbers: NumberRange | None = None,
+        earlier: Earlier | None = None,
+        *,
+        head_seq: int | None = None,
     ) -> None:
         """max_bytes: about how much memory the events may take. numbers: None: from 1, without end. earlier: None:
-        what memory has dropped is lost."""
+        what memory has dropped is lost. head_seq: what is known to have been told; an earlier owner may have used the
+        numbers from there to where `numbers` begin, and the first event covers them; None: it begins where they do."""
         self._earlier = earlier
         self._numbers = numbers or NumberRange(0, NO_END, lambda: None)
         self._epoch = epoch
@@ -75,7 +82,12 @@ class EventLog:
         self._entries: list[Entry] = []
         self._readers: set[asyncio.Event] = set()
         self._end: AgentringError | None = None
-        self.head_seq = self._numbers.log_seq
+        self.head_seq = self._numbers.log_seq if head_seq is None else head_seq
+
+    @property
+    def used_seq(self) -> int:
+        """The last number that may have been told, by this owner or an earlier one."""
+        return max(self.head_seq, self._numbers.log_seq)
 
     @property
     def oldest_seq(self) -> int:
@@ -92,17 +104,19 @@ class EventLog:
         """Why no more events will come, and every attached stream ends; None: the log lives."""
         return self._end
 
-    def append(self, event: session_pb2.Event, *, first_seq: int | None = None) -> int:
-        """Numbers an event (of which the caller sets turn_id, attempt and body, and time if it is an earlier one) and
-        stores it; returns its seq.
+    def number(self, event: session_pb2.Event) -> int:
+        """Gives an event the number that `append` would give it now; returns it."""
+        event.seq = self.used_seq + 1
+        event.ClearField("first_seq")  # it may have been numbered before
+        if event.seq > self.head_seq + 1:
+            event.first_seq = self.head_seq + 1
+        return event.seq
 
-        first_seq: the first number that it covers, of those that an earlier owner may have used. Raises
-        StoreUnavailable: the reserved numbers have run out.
-        """
+    def append(self, event: session_pb2.Event) -> int:
+        """Numbers an event (of which the caller sets turn_id, attempt and body, and time if it is an earlier one) and
+        stores it; returns its seq. Raises StoreUnavailable: the reserved numbers have run out."""
+        self.number(event)
         self._count()
-        event.seq = self.head_seq
-        if first_seq is not None and first_seq < event.seq:
-            event.first_seq = first_seq
         event.epoch = self._epoch
         if not event.HasField("time"):
             event.time.FromNanoseconds(time.time_ns())
@@ -147,7 +161,7 @@ class EventLog:
         """Where a stream with this after_seq begins. Raises ResumeOffsetExpired."""
         if after_seq is None:
             return self.head_seq
-        if after_seq > self.head_seq or 0 < after_seq < self.oldest_seq - 1:
+        if after_seq > self.used_seq or 0 < after_seq < self.oldest_seq - 1:
             raise ResumeOffsetExpired(self.oldest_seq, self.head_seq)
         return after_seq
 
@@ -198,11 +212,11 @@ class EventLog:
         return gap(self._epoch, first_seq, seq)
 
     def _count(self) -> None:
-        if self.head_seq >= self._numbers.low_seq:
+        if self.used_seq >= self._numbers.low_seq:
             self._numbers.runs_low()
-            if self.head_seq >= self._numbers.reserved_seq:
+            if self.used_seq >= self._numbers.reserved_seq:
                 raise StoreUnavailable
-        self.head_seq += 1
+        self.head_seq = self.used_seq + 1
 
     def _add(self, entry: Entry) -> None:
         self._entries.append(entry)

@@ -79,7 +79,8 @@ class SessionTurns:
         """Turns whose ends were told under later numbers than the store has."""
         self._numbers = NumberRange(stored.log_seq, stored.reserved_seq, self._extend_numbers)
         self._kept = StoredLog(store, stored, max_stored_log_bytes)
-        self.log = EventLog(ownership.epoch, max_log_bytes, self._numbers, self._kept if store.durable else None)
+        earlier = self._kept if store.durable else None
+        self.log = EventLog(ownership.epoch, max_log_bytes, self._numbers, earlier, head_seq=stored.head_seq)
         self.stored = replace(stored, turns={})  # those that are known are in `_turns`
         self._take_up()
 
@@ -165,7 +166,7 @@ class SessionTurns:
 
         async def write() -> Acceptance:
             nonlocal turn
-            turn = replace(turn, accepted_seq=self.log.head_seq + 1)
+            turn = replace(turn, accepted_seq=self.log.used_seq + 1)
             head_seq = self._head_seq()
             rows = self._rows(head_seq)
             accepted = await self._store.accept_turn(self._ownership, turn, head_seq, rows)
@@ -263,24 +264,22 @@ class SessionTurns:
             # What a turn that is cut off here has told is provisional: the next owner's first event covers it.
             head_seq = self._head_seq()
             rows = self._rows(head_seq)
-            commit = await self._store.release(self._ownership, head_seq, self.log.head_seq, rows)
+            commit = await self._store.release(self._ownership, head_seq, self.log.used_seq, rows)
             self._kept.written(rows)
             return commit
 
         await self._write(write)
 
     def _take_up(self) -> None:
-        stored = self.stored
+        """What was told beyond head_seq was told by a turn that runs, and is void. Where none does there was nothing but
+        an end that was told under a later number than it is stored with."""
         cut = next((turn for turn in self._turns.open if turn.state == TURN_STATE_RUNNING), None)
-        first_seq = stored.head_seq + 1
         if cut is not None:
             cut = replace(cut, state=TURN_STATE_ACCEPTED, attempt=cut.attempt + 1)
             self._turns.put(cut)
-            restarted = session_pb2.AttemptRestarted(reason="NODE_DRAINED" if stored.was_released else "NODE_LOST")
-            event = Event(turn_id=cut.turn_id, attempt=cut.attempt, attempt_restarted=restarted)
-            self.log.append(event, first_seq=first_seq)
-        elif stored.log_seq > stored.head_seq:
-            self.log.append(Event(gap=session_pb2.Gap()), first_seq=first_seq)
+            reason = "NODE_DRAINED" if self.stored.was_released else "NODE_LOST"
+            restarted = session_pb2.AttemptRestarted(reason=reason)
+            self.log.append(Event(turn_id=cut.turn_id, attempt=cut.attempt, attempt_restarted=restarted))
 
     def _head_seq(self) -> int | None:
         """Where the story of what has ended ends; None: where it did, since a turn is being told."""
@@ -302,7 +301,7 @@ class SessionTurns:
 
         async def write() -> int:
             nonlocal turn
-            event.seq = self.log.head_seq + 1
+            self.log.number(event)
             turn = replace(turn, state=state, input=b"", end_seq=event.seq, outcome=event.SerializeToString())
             rows = self._rows(event.seq if was_told else None, event)
             commit = await store(turn, list(self._moved.values()), rows)

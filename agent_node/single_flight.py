@@ -183,7 +183,7 @@ class TaskRuns:
         # Others may have been told more than this caller; none of the range is used twice.
         covered_seq = -(-told_seq // SEQ_RANGE) * SEQ_RANGE
         numbers = NumberRange(covered_seq, NO_END, lambda: None)
-        run = made(claim, EventLog(claim.epoch, self._settings.max_log_bytes, numbers))
+        run = made(claim, EventLog(claim.epoch, self._settings.max_log_bytes, numbers, head_seq=0))
         if told_seq:
             run.cover(covered_seq)
         self._runs[ref] = run

@@ -65,7 +65,7 @@ class TaskRun:
         to be void. Before anything else is told."""
         self.attempt, self.covered_seq = 2, seq
         restarted = session_pb2.AttemptRestarted(reason="NODE_LOST")
-        self.log.append(Event(attempt=self.attempt, attempt_restarted=restarted), first_seq=1)
+        self.log.append(Event(attempt=self.attempt, attempt_restarted=restarted))
 
     def cancel(self, reason: str) -> None:
         """Cancels the run unless it is over; its task then publishes the end. The first reason stays."""
