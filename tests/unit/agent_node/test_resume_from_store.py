@@ -11,7 +11,7 @@ import pytest
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.attachment import Attachment
 from agent_node.log_entries import READ_BYTES
-from agentring.errors import ResumeOffsetExpired, StoreUnavailable
+from agentring.errors import NodeFenced, ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import ON_BUSY_INTERRUPT, ON_BUSY_REJECT, Event
 from harness.premises import Stage
@@ -280,3 +280,43 @@ async def test_a_cancelled_turns_end_that_was_lost_with_its_node_is_told_to_a_st
             following = await attachment.next()
             assert following is not None
             assert kind_of(following[0]) == "attempt_restarted"
+
+
+async def test_what_is_told_while_a_stream_reads_the_store_is_not_missed_and_a_fence_is_not_either() -> None:
+    async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        yield ctx.input_text
+
+    store = RecordingStore(durable=True, seq_range=RANGE)
+    async with acting(echoing, store=store) as actor:
+        await actor.submit("a", "1")
+        await actor.until_ended("a")
+        actor.session.log.shrink(0, actor.session.log.head_seq)
+        go = store.hold("read_events")
+        log = actor.session.log
+        with (
+            Attachment(log, 0, heartbeat_s=60) as cut_off,
+            Attachment(log, 0, heartbeat_s=60) as attachment,
+            Attachment(log, 0, heartbeat_s=60, check=actor.session.check_delivery) as fenced,
+        ):
+            reads = [asyncio.ensure_future(each.next()) for each in (cut_off, attachment, fenced)]
+            await store.reached["read_events"].wait()
+            reads[0].cancel()
+            await actor.submit("b", "2")
+            await actor.until_ended("b")
+            go.set()
+            events = await reads[1] or []
+            events += await attachment.next() or []
+            assert assert_gapless(events, 0) == log.head_seq
+            assert text_of(events) == "12"
+            await asyncio.wait(reads)
+            assert (cut_off.through_seq, reads[2].exception()) == (0, None)
+
+            fenced.through_seq = 0
+            store.held["read_events"] = asyncio.Event()
+            store.reached["read_events"].clear()
+            late = asyncio.ensure_future(fenced.next())
+            await store.reached["read_events"].wait()
+            actor.clock.advance(60)
+            store.held["read_events"].set()
+            with pytest.raises(NodeFenced):
+                await late
