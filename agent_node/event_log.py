@@ -224,6 +224,15 @@ class EventLog:
         self._shrink()
         self._wake()
 
+    def shrink(self, max_bytes: int, through_seq: int) -> None:
+        """Drops the oldest events from memory that are kept elsewhere, up to through_seq, until about max_bytes are
+        left."""
+        drop = 0
+        while drop < len(self._entries) and self._bytes > max_bytes and self._entries[drop].seq <= through_seq:
+            self._bytes -= self._entries[drop].size_bytes
+            drop += 1
+        del self._entries[:drop]
+
     def _shrink(self) -> None:
         drop = 0
         while self._bytes > self._max_bytes and drop < len(self._entries) - 1:

@@ -7,7 +7,6 @@ session_turns.py.
 
 from collections.abc import Iterable
 from dataclasses import replace
-from weakref import WeakValueDictionary
 
 from agent_node.store import StoredTurn
 
@@ -19,7 +18,7 @@ _TURN_BYTES = 512
 class TurnEnd:
     """Where a turn's story ends."""
 
-    __slots__ = ("__weakref__", "seq")
+    __slots__ = ("seq",)
 
     def __init__(self, seq: int | None) -> None:
         self.seq = seq
@@ -35,7 +34,8 @@ class KnownTurns:
         self._open: dict[str, StoredTurn] = {}
         self._ended: dict[str, StoredTurn] = {}
         self._ended_bytes = 0
-        self._ends: WeakValueDictionary[str, TurnEnd] = WeakValueDictionary()
+        self._ends: dict[str, TurnEnd] = {}
+        """Of turns that have not ended."""
         for turn in turns:
             self.put(turn)
 
@@ -64,14 +64,15 @@ class KnownTurns:
         self._ended_bytes += _size(turn)
         while self._ended_bytes > self._max_bytes and len(self._ended) > 1:
             self._ended_bytes -= _size(self._ended.pop(next(iter(self._ended))))
-        if (end := self._ends.get(turn.turn_id)) is not None:
+        if (end := self._ends.pop(turn.turn_id, None)) is not None:
             end.seq = turn.end_seq
 
     def follow(self, turn: StoredTurn) -> TurnEnd:
         """The turn's end, which is told once it has come."""
-        if turn.end_seq is None and (known := self.get(turn.turn_id)) is not None:
-            turn = known
-        return self._ends.setdefault(turn.turn_id, TurnEnd(turn.end_seq))
+        if turn.turn_id in self._open:
+            return self._ends.setdefault(turn.turn_id, TurnEnd(None))
+        known = self._ended.get(turn.turn_id, turn)
+        return TurnEnd(known.end_seq)
 
 
 def _end(turn: StoredTurn) -> int:

@@ -142,12 +142,12 @@ class Session:
         return self._turns.get(turn_id)
 
     def lost_story(self, turn: StoredTurn) -> list[Event]:
-        """As SessionTurns.lost_story."""
-        return self._turns.lost_story(turn)
+        """As LostStories.of."""
+        return self._turns.lost.of(turn)
 
     def missed(self, after_seq: int, turn: StoredTurn | None = None) -> list[Event]:
-        """As SessionTurns.missed."""
-        return self._turns.missed(after_seq, turn)
+        """As LostStories.after."""
+        return self._turns.lost.after(after_seq, turn)
 
     def follow(self, turn: StoredTurn) -> TurnEnd:
         """As SessionTurns.follow."""

@@ -22,7 +22,8 @@ from agent_node.agent import PastTurn
 from agent_node.audit import Transition
 from agent_node.event_log import EventLog, NumberRange
 from agent_node.known_turns import KnownTurns, TurnEnd
-from agent_node.log_entries import Single
+from agent_node.log_entries import READ_BYTES, Single
+from agent_node.lost_stories import LostStories
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import (
     SEQ_RANGE,
@@ -81,6 +82,7 @@ class SessionTurns:
         self._kept = StoredLog(store, stored, max_stored_log_bytes)
         earlier = self._kept if store.durable else None
         self.log = EventLog(ownership.epoch, max_log_bytes, self._numbers, earlier, head_seq=stored.head_seq)
+        self.lost = LostStories(self.log, self._turns, stored)
         self.stored = replace(stored, turns={})  # those that are known are in `_turns`
         self._take_up()
 
@@ -116,35 +118,6 @@ class SessionTurns:
     def follow(self, turn: StoredTurn) -> TurnEnd:
         """The end of a turn that is known, now or once it has come."""
         return self._turns.follow(turn)
-
-    def lost_story(self, turn: StoredTurn) -> list[Event]:
-        """What can still be told of an ended turn whose last event the log does not have: a gap and the outcome; empty
-        where the log has it."""
-        outcome = turn.outcome_event()
-        if outcome is None or not self._has_lost(outcome.seq):
-            return []
-        return [self.log.gap(turn.accepted_seq, outcome.seq - 1), outcome]
-
-    def missed(self, after_seq: int, turn: StoredTurn | None = None) -> list[Event]:
-        """What a stream that was sent everything up to after_seq can still be told of turns that have ended since and
-        whose last events neither the log nor the store has: their outcomes, with gaps for the rest that is lost. turn:
-        only of this one."""
-        told: list[Event] = []
-        for ended in self._turns.ended_after(after_seq) if turn is None else (turn,):
-            outcome = ended.outcome_event()
-            if outcome is None or outcome.seq <= after_seq or not self._has_lost(outcome.seq):
-                continue
-            # What another owner told after its last end is lost; what it told before that is in the store.
-            first_seq = max(after_seq, self.stored.head_seq if outcome.seq > self.stored.head_seq else 0) + 1
-            if outcome.seq > first_seq:
-                told.append(self.log.gap(first_seq, outcome.seq - 1))
-            told.append(outcome)
-            after_seq = outcome.seq
-        return told
-
-    def _has_lost(self, seq: int) -> bool:
-        """Whether the event of a number that was told cannot be read."""
-        return seq < self.log.oldest_seq or self.stored.head_seq < seq <= self.stored.log_seq
 
     def check(self) -> None:
         """Raises what a write failed with, what the log was ended with, or NodeFenced: nothing may be stored or told
@@ -311,6 +284,7 @@ class SessionTurns:
 
         commit = await self._write(write)
         seq = self.log.append(event)
+        self.log.shrink(READ_BYTES, self._kept.through_seq if self._store.durable else 0)
         if seq != turn.end_seq:
             turn = self._moved[turn_id] = replace(turn, end_seq=seq, outcome=event.SerializeToString())
         self._turns.put(turn)

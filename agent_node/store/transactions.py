@@ -25,6 +25,8 @@ from agentring.ids import Epoch, SessionRef
 Values = Mapping[str, Any]
 
 _BURY_AT_ONCE = 500
+_MAY_HAVE_WAITED = 256
+"""How many of the latest turns an activation looks at for ends that its predecessor may not have told."""
 
 
 def raise_and_read(
@@ -231,13 +233,19 @@ def _with_turns(
     completed = (
         connection.execute(statements.READ_COMPLETED, keys | {"at_most": max_history_turns}).mappings().all()[::-1]
     )
-    known = [*(_turn(row) for row in completed), *unfinished]
+    accepted = connection.execute(statements.READ_LAST, keys).scalar() or 0
+    log_seq = session.reserved_seq - seq_range
+    known = [_turn(row) for row in completed]
+    if log_seq > session.head_seq:
+        # Ends that were told where the story is lost: turns that were cancelled while another ran, say.
+        since = keys | {"after_number": accepted - _MAY_HAVE_WAITED, "after_seq": session.head_seq}
+        known += [_turn(row) for row in connection.execute(statements.READ_ENDED, since).mappings()]
     return replace(
         session,
         history=tuple(PastTurn(_turn(row).input_message().text, row["output_text"] or "") for row in completed),
-        turns={turn.turn_id: turn for turn in known},
-        turns_accepted=connection.execute(statements.READ_LAST, keys).scalar() or 0,
-        log_seq=session.reserved_seq - seq_range,
+        turns={turn.turn_id: turn for turn in [*known, *unfinished]},
+        turns_accepted=accepted,
+        log_seq=log_seq,
     )
 
 

@@ -11,11 +11,11 @@ import pytest
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.attachment import Attachment
 from agent_node.log_entries import READ_BYTES
-from agentring.errors import ResumeOffsetExpired, StoreUnavailable
+from agentring.errors import NodeFenced, ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import ON_BUSY_INTERRUPT, ON_BUSY_REJECT, Event
 from harness.premises import Stage
-from harness.sessions import EPOCH, Actor, acting
+from harness.sessions import EPOCH, Actor, acting, kind_of
 from harness.stores import RecordingStore
 from harness.streams import assert_gapless
 
@@ -102,14 +102,12 @@ async def test_at_every_seq_of_a_turn_while_it_runs_afterwards_from_the_store_an
         assert text_of(whole) == "".join(PIECES)
         after = cut(whole)
         await assert_resumes(actor, after, whole)
-        assert "read_events" not in store.calls
 
         actor.session.log._max_bytes = 1
         await actor.submit("next", "drops the other from memory")
         await actor.until_ended("next")
         assert actor.session.log.oldest_seq == 1
         await assert_resumes(actor, after, whole)
-        assert "read_events" in store.calls
     async with acting(teller.tell, store=store, epoch=NEXT) as next_owner:
         assert next_owner.session.log.oldest_seq == 1
         await assert_resumes(next_owner, after, whole)
@@ -237,3 +235,88 @@ async def test_whoever_follows_a_turn_learns_its_end_though_memory_has_forgotten
         assert actor.session._turns.known("a") is None
         ends = {event.turn_id: event.seq for event in actor.events() if event.HasField("turn_completed")}
         assert followed.seq == ends["a"]
+
+
+async def test_a_long_turn_leaves_memory_with_its_end_and_not_before() -> None:
+    async def talking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        for _ in range(100):
+            yield "x" * 1_000
+        stage.begun.set()
+        await stage.go.wait()
+
+    stage = Stage()
+    for durable in (True, False):
+        stage = Stage()
+        async with acting(talking, store=RecordingStore(durable=durable)) as actor:
+            log = actor.session.log
+            await actor.submit("a")
+            await stage.begun.wait()
+            assert log._bytes > 100_000
+            stage.go.set()
+            await actor.until_ended("a")
+            assert (log._bytes < 2 * READ_BYTES) is durable
+            assert log.oldest_seq == 1
+            events = await read_from(actor, 0, log.head_seq)
+            assert assert_gapless(events, 0) == log.head_seq
+            assert text_of(events) == "x" * 100_000
+
+
+async def test_a_cancelled_turns_end_that_was_lost_with_its_node_is_told_to_a_stream_that_comes_back() -> None:
+    stage, store = Stage(), RecordingStore(durable=True, seq_range=RANGE)
+    async with acting(stage.held, store=store) as lost:
+        await lost.submit("runs")
+        await stage.begun.wait()
+        await lost.submit("waits")
+        seen_seq = lost.session.log.head_seq
+        await lost.session.cancel("waits")
+    stage.go.set()
+    async with acting(stage.held, store=store, epoch=NEXT) as actor:
+        missed = actor.session.missed(seen_seq)
+        assert [(event.turn_id, kind_of(event)) for event in missed] == [("waits", "turn_cancelled")]
+        with Attachment(actor.session.log, 0, heartbeat_s=60, earlier=actor.session.missed(0)) as attachment:
+            events = await attachment.next()
+            assert events is not None
+            assert [kind_of(event) for event in events] == ["gap", "turn_cancelled"]
+            following = await attachment.next()
+            assert following is not None
+            assert kind_of(following[0]) == "attempt_restarted"
+
+
+async def test_what_is_told_while_a_stream_reads_the_store_is_not_missed_and_a_fence_is_not_either() -> None:
+    async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        yield ctx.input_text
+
+    store = RecordingStore(durable=True, seq_range=RANGE)
+    async with acting(echoing, store=store) as actor:
+        await actor.submit("a", "1")
+        await actor.until_ended("a")
+        actor.session.log.shrink(0, actor.session.log.head_seq)
+        go = store.hold("read_events")
+        log = actor.session.log
+        with (
+            Attachment(log, 0, heartbeat_s=60) as cut_off,
+            Attachment(log, 0, heartbeat_s=60) as attachment,
+            Attachment(log, 0, heartbeat_s=60, check=actor.session.check_delivery) as fenced,
+        ):
+            reads = [asyncio.ensure_future(each.next()) for each in (cut_off, attachment, fenced)]
+            await store.reached["read_events"].wait()
+            reads[0].cancel()
+            await actor.submit("b", "2")
+            await actor.until_ended("b")
+            go.set()
+            events = await reads[1] or []
+            events += await attachment.next() or []
+            assert assert_gapless(events, 0) == log.head_seq
+            assert text_of(events) == "12"
+            await asyncio.wait(reads)
+            assert (cut_off.through_seq, reads[2].exception()) == (0, None)
+
+            fenced.through_seq = 0
+            store.held["read_events"] = asyncio.Event()
+            store.reached["read_events"].clear()
+            late = asyncio.ensure_future(fenced.next())
+            await store.reached["read_events"].wait()
+            actor.clock.advance(60)
+            store.held["read_events"].set()
+            with pytest.raises(NodeFenced):
+                await late

@@ -119,6 +119,17 @@ async def test_the_latest_completed_turns_are_the_history(store: Store) -> None:
     assert (found.state_json, found.turns_completed, found.head_seq) == ('{"n": 5}', 5, 55)
 
 
+async def test_an_end_that_an_earlier_owner_may_not_have_told_is_found_by_the_next_activation(store: Store) -> None:
+    """Of a turn that was cancelled while another ran: it is no history, and the story that told of it may be lost."""
+    await store.activate(owned(1), "agent")
+    await store.accept_turn(owned(1), accepted(1), None)
+    await store.accept_turn(owned(1), accepted(2), None)
+    await store.end_turn(owned(1), cancelled(accepted(2)), None)
+    found = (await store.activate(owned(2), "agent")).turns
+    assert replace(found["t2"], input=b"") == cancelled(accepted(2))
+    assert found["t1"].end_seq is None
+
+
 async def test_an_end_that_was_told_later_than_stored_is_put_right_with_the_next_write(store: Store) -> None:
     await store.activate(owned(1), "agent")
     for number in (1, 2):
