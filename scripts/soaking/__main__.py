@@ -53,7 +53,8 @@ def soak(
     sessions: Annotated[int, typer.Option(min=1, help="How many, all at once.")] = 1000,
     turns: Annotated[int, typer.Option(min=1, help="Of each session.")] = 10,
     tokens: Annotated[int, typer.Option(min=1, help="Of each turn.")] = 20,
-    rate: Annotated[float, typer.Option(min=0.1, help="Tokens per second.")] = 4.0,
+    rate: Annotated[float, typer.Option(min=0.1, help="Tokens per second.")] = 20.0,
+    pause: Annotated[float, typer.Option(min=0, help="The longest time between two turns, in seconds.")] = 5.0,
     disturb: Annotated[str, typer.Option(help=f"One of {', '.join(DISTURBANCES)}.")] = "kill",
     every: Annotated[float, typer.Option(min=1, help="Seconds from one disturbance to the next.")] = 5.0,
     clients: Annotated[str, typer.Option("--client", help="raw or sdk.")] = "raw",
@@ -65,7 +66,7 @@ def soak(
     """Runs it."""
     if disturb not in DISTURBANCES or clients not in ("raw", "sdk"):
         raise typer.BadParameter("--disturb is kill or roll, --client is raw or sdk")
-    script = Script(turns, tokens, rate)
+    script = Script(turns, tokens, rate, pause)
     with tempfile.TemporaryDirectory(prefix="agentring-soak-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
         directory.chmod(0o755)  # PostgreSQL runs as another user, in a directory of its own

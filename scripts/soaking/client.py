@@ -27,11 +27,8 @@ class Script:
     tokens: int
     rate: float
     """Tokens per second."""
-
-    @property
-    def pause_s(self) -> float:
-        """The longest time between two turns."""
-        return self.tokens / self.rate / 2
+    pause_s: float
+    """The longest time between two turns."""
 
     def turn_id(self, number: int) -> str:
         """Of a session's turn, from 0."""
@@ -59,7 +56,7 @@ def raw(channels: list[aio.Channel], script: Script, drawn: random.Random) -> Ta
 
     async def talk(session_id: str) -> Heard:
         heard = Heard(session_id, Story(words_of(script.tokens)))
-        await asyncio.sleep(drawn.uniform(0, 2 * script.pause_s))
+        await asyncio.sleep(drawn.uniform(0, script.pause_s))
         call = session_pb2_grpc.SessionServiceStub(drawn.choice(channels)).Converse()
         try:
             await call.write(
@@ -104,7 +101,7 @@ def with_client(ring: Ring, script: Script, drawn: random.Random) -> Talk:
     async def talk(session_id: str) -> Heard:
         heard = Heard(session_id, Story(words_of(script.tokens)))
         session = ring.session(session_id, agent="echo")
-        await asyncio.sleep(drawn.uniform(0, 2 * script.pause_s))
+        await asyncio.sleep(drawn.uniform(0, script.pause_s))
         for number in range(script.turns):
             sent_s = asyncio.get_running_loop().time()
             turn = session.send(data={"tokens": script.tokens, "rate": script.rate}, turn_id=script.turn_id(number))

@@ -62,7 +62,7 @@ def test_what_is_missing_or_comes_twice_is_a_fault(events: list[Event], fault: s
 
 
 def test_a_turn_that_was_not_completed_or_not_stored_is_lost_and_one_with_two_commits_ran_twice() -> None:
-    script = Script(turns=2, tokens=TOKENS, rate=1)
+    script = Script(turns=2, tokens=TOKENS, rate=1, pause_s=0)
     whole = Heard("whole", Story("", completed=["turn-0", "turn-1"]))
     half = Heard("half", Story("", completed=["turn-0"]))
     assert judge.lost(script, [whole], {"whole": 2}) == []
