@@ -25,7 +25,7 @@ import random
 import sys
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +33,7 @@ import typer
 from rich.console import Console
 
 from agentring.client import connect
+from agentring.errors import SessionNotFound
 from harness import client as harness
 from harness.cluster import Cluster
 from harness.etcd import EtcdProcess
@@ -165,8 +166,12 @@ async def _talk(stack: AsyncExitStack, cluster: Cluster, clients: str, script: S
 
 async def _counted(cluster: Cluster, names: list[str]) -> dict[str, int]:
     """How many completed turns each session has."""
+    counted = dict.fromkeys(names, 0)
     async with connect(cluster.router) as ring:
-        return {name: (await ring.session(name).get()).turns_completed for name in names}
+        for name in names:
+            with suppress(SessionNotFound):
+                counted[name] = (await ring.session(name).get()).turns_completed
+    return counted
 
 
 if __name__ == "__main__":
