@@ -244,8 +244,8 @@ class SessionTurns:
         await self._write(write)
 
     def _take_up(self) -> None:
-        """What was told beyond head_seq is of a turn that runs, and void. Where none does it was at most an end that was
-        told under a later number than it is stored with."""
+        """What was told beyond head_seq is void, since it is of a turn that runs. Where none does it is at most an end
+        that was told under a later number than it is stored with."""
         cut = next((turn for turn in self._turns.open if turn.state == TURN_STATE_RUNNING), None)
         if cut is not None:
             cut = replace(cut, state=TURN_STATE_ACCEPTED, attempt=cut.attempt + 1)
