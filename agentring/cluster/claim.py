@@ -161,12 +161,13 @@ class Claims:
         if (held := await self._read(ref)) is not None:
             self._raise_if_foreign(held)
 
-    async def disclaim(self, ref: SessionRef | TaskRef) -> None:
+    async def disclaim(self, ref: SessionRef | TaskRef, in_use: Callable[[SessionRef | TaskRef], bool]) -> None:
         """As raise_if_held_elsewhere, before a key that this node does not use is refused: a record of its own, left
-        by a claim that landed unnoticed, would lead everyone back here, and is given up."""
+        by a claim that landed unnoticed, would lead everyone back here, and is given up. in_use: as for `sweep`; asked
+        once the record is read, since another caller may have had the key activated meanwhile."""
         if (held := await self._read(ref)) is not None:
             self._raise_if_foreign(held)
-            if not self._busy[ref]:
+            if not (self._busy[ref] or in_use(ref)):
                 await self._delete(ref, held.mod_revision)
 
     async def _read(self, ref: SessionRef | TaskRef) -> KeyValue | None:

@@ -173,6 +173,21 @@ async def test_a_call_that_looked_for_room_while_another_activated_the_session_f
         assert node.claims.claimed == [REF]
 
 
+async def test_who_is_refused_takes_no_claim_from_a_session_that_comes_up_meanwhile(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.claims.go.clear()
+        refused = asyncio.ensure_future(node.host.open(REF, "absent"))
+        await node.claims.asked.wait()
+        node.claims.asked.clear()
+        opened = asyncio.ensure_future(node.host.open(REF, "held"))
+        await node.claims.asked.wait()
+        node.claims.go.set()
+        with pytest.raises(AgentNotFound):
+            await refused
+        assert await opened is await node.host.find(REF)
+        assert node.claims.disclaimed == []
+
+
 async def test_turns_run_one_at_a_time_in_order_and_keep_their_state(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         session = await node.host.open(REF, "held")
