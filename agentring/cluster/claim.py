@@ -28,7 +28,7 @@ from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Tx
 from agentring.cluster.group_commit import MAX_GROUP, GroupCommit
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
-from agentring.cluster.records import RECORD_VERSION, decode_claim, encode
+from agentring.cluster.records import RECORD_VERSION, UnreadableRecord, decode_claim, encode
 from agentring.cluster.registration import Registration
 from agentring.errors import CoordinatorUnavailable, NodeFenced, NotOwner, SessionMoving
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef
@@ -146,6 +146,8 @@ class Claims:
             held = await self._read(ref)
             if held is not None and self._is_ours(held) and not (self._busy[ref] or in_use(ref)):
                 found += await self._delete(ref, held.mod_revision)
+            if ref not in self._unsure:
+                continue  # others have taken its place meanwhile
             self._unsure[ref] += 1
             if self._unsure[ref] == _SWEEPS:
                 del self._unsure[ref]
@@ -221,7 +223,10 @@ class Claims:
             del self._unsure[next(iter(self._unsure))]
 
     def _is_ours(self, held: KeyValue) -> bool:
-        owner = _owner(held, self._registration.generation)
+        try:
+            owner = _owner(held, self._registration.generation)
+        except UnreadableRecord:
+            return False
         identity = self._registration.identity
         return (owner.node_id, owner.incarnation) == (identity.node_id, self._registration.incarnation)
 
