@@ -86,7 +86,7 @@ class Claims:
         self._busy: Counter[SessionRef | TaskRef] = Counter()
         """Keys that are being claimed or released."""
         self._unsure: dict[SessionRef | TaskRef, int] = {}
-        """Keys that may have a record of ours which nobody knows of, the oldest first; and how many sweeps ended with
+        """Keys that may have a record of ours which nobody uses, the oldest first; and how many sweeps ended with
         none. What is on its way for longer than it takes to sweep twice has failed."""
         self._keys = keys
         self._registration = registration
@@ -180,7 +180,7 @@ class Claims:
 
     async def _delete(self, ref: SessionRef | TaskRef, revision: Revision) -> bool:
         key = self._keys.claim(ref)
-        with self._working_on(ref):
+        with self._working_on(ref, gives_up=True):
             result = await self._releasing.commit(key, Txn((Compare(key, "mod", revision),), (Delete(key),)))
         return result.succeeded
 
@@ -200,13 +200,14 @@ class Claims:
         return self._value
 
     @contextmanager
-    def _working_on(self, ref: SessionRef | TaskRef) -> Iterator[None]:
-        """While a claim or release of a key is under way; what ends without an answer is remembered."""
+    def _working_on(self, ref: SessionRef | TaskRef, *, gives_up: bool = False) -> Iterator[None]:
+        """While a claim or release of a key is under way; what ends without an answer is remembered, and so is a
+        release that certainly did not happen (gives_up): nobody uses its key any more."""
         self._busy[ref] += 1
         try:
             yield
         except EtcdError as error:
-            if error.outcome_unknown:
+            if error.outcome_unknown or gives_up:
                 self._remember(ref)
             raise CoordinatorUnavailable from None
         except asyncio.CancelledError:

@@ -8,6 +8,7 @@ import pytest_asyncio
 
 from agentring.cluster import claim
 from agentring.cluster.claim import Claims
+from agentring.cluster.etcd_errors import EtcdNoSpace
 from agentring.cluster.etcd_types import Put, Txn
 from agentring.cluster.keys import Keys
 from agentring.cluster.registration import Registration
@@ -96,6 +97,18 @@ async def test_what_is_used_or_was_never_in_doubt_is_not_given_up(node: Node) ->
     assert await node.sweep() == 0
     assert node.holds(S)
     assert node.holds(T)
+
+
+async def test_a_release_that_etcd_refused_or_was_never_sent_is_made_up_for(node: Node) -> None:
+    node.etcd.at_once = True
+    claimed = await node.claims.claim(S)
+    node.etcd.at_once = False
+    releasing = asyncio.ensure_future(node.claims.release(claimed))
+    (await node.next()).answer.set_exception(EtcdNoSpace())
+    with pytest.raises(CoordinatorUnavailable):
+        await releasing
+    assert await node.sweep() == 1
+    assert not node.holds(S)
 
 
 async def test_a_key_that_is_forgotten_while_it_is_looked_at_ends_no_sweep(
