@@ -114,7 +114,6 @@ class Incarnation:
                 leaving.create_task(self.task_runs.drain(timeout_s))
             telling.cancel()
         await self.registration.lease.revoke_quietly()
-        self._audit.write("drain_done")
         _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
 
     async def _tell_drain_going_on(self) -> None:

@@ -118,6 +118,7 @@ class Incarnations:
             else:  # whatever ends it at once may do so again and again
                 await self._unless_stopping(self._clock.sleep(wait_s))
                 wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
+        self._audit.write("drain_done")  # also of a node that had nothing to drain, being fenced
         self.drain.done.set()
 
     async def _join(self, identity: NodeIdentity) -> Registration:
