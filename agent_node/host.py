@@ -249,9 +249,12 @@ class Host:
 
     async def _hand_on(self, session: Session) -> None:
         try:
-            await session.hand_on()
+            if self._sessions.get(session.ref) is session:  # else it was passivated or has failed meanwhile
+                await session.hand_on()
+        except AgentringError as error:
+            _log.warning("session_drain_failed", reason=error.reason)
         except Exception:
-            _log.warning("session_drain_failed", exc_info=True)
+            _log.exception("session_drain_failed")
         try:
             await self._give_up(session)
         finally:
