@@ -65,7 +65,16 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     await opening.enter_generation(durable, _identity(membership.history))
 
             incarnations = Incarnations(
-                etcd, keys, membership, agents, clock, observed, settings, durable, enter_generation
+                etcd,
+                keys,
+                membership,
+                agents,
+                clock,
+                observed,
+                settings,
+                durable,
+                enter_generation,
+                claims_are_made=lambda: board.trouble is None,
             )
             server = Server(
                 settings.listen,

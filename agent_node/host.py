@@ -100,7 +100,7 @@ class Host:
             # Refused before the activation, which others may share who ask for another agent.
             if ref not in self._activations and (refusal := await self._refusal(agent)) is not None:
                 # Only a session that nobody holds may be refused; another node's is answered with where it is.
-                await self._claims.disclaim(ref)
+                await self._claims.disclaim(ref, self.__contains__)
                 raise refusal
             if (session := self._sessions.get(ref)) is None:  # another call may have activated it meanwhile
                 session = await self._activations.get(ref, lambda: self._activate(ref, agent))
@@ -250,9 +250,12 @@ class Host:
 
     async def _hand_on(self, session: Session) -> None:
         try:
-            await session.hand_on()
+            if self._sessions.get(session.ref) is session:  # else it was passivated or has failed meanwhile
+                await session.hand_on()
+        except AgentringError as error:
+            _log.warning("session_drain_failed", reason=error.reason)
         except Exception:
-            _log.warning("session_drain_failed", exc_info=True)
+            _log.exception("session_drain_failed")
         try:
             await self._give_up(session)
         finally:

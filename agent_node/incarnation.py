@@ -6,7 +6,7 @@ again as a new incarnation, with nothing of the old one: that is incarnations.py
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -45,9 +45,11 @@ class Incarnation:
         settings: NodeSettings,
         durable: Store | None,
         load: BoundedLoad,
+        claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
     ) -> None:
         """load: how many sessions it takes. durable: where sessions are kept; None: in this incarnation's memory.
+        claims_are_made: whether etcd takes claims now.
         tasks: owns whatever runs here; it must end with the incarnation."""
         self.registration = registration
         limits = TurnLimits(
@@ -63,6 +65,7 @@ class Incarnation:
         self._durable = durable
         self._settings = settings
         self.load = load
+        self._claims_are_made = claims_are_made
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, load.takes_new)
         self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
         self._claims = claims
@@ -89,7 +92,9 @@ class Incarnation:
         """Passivates and buries, until cancelled."""
         if self._durable is not None:
             async with asyncio.TaskGroup() as group:
-                group.create_task(passivate_idle(self.host, self._clock, self._settings.idle_timeout_s))
+                group.create_task(
+                    passivate_idle(self.host, self._clock, self._settings.idle_timeout_s, self._claims_are_made)
+                )
                 group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
 
     async def drain(self, timeout_s: float) -> None:
@@ -109,7 +114,6 @@ class Incarnation:
                 leaving.create_task(self.task_runs.drain(timeout_s))
             telling.cancel()
         await self.registration.lease.revoke_quietly()
-        self._audit.write("drain_done")
         _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
 
     async def _tell_drain_going_on(self) -> None:

@@ -211,7 +211,8 @@ class Session:
                     pass
                 await self._idle.wait()
         except TimeoutError:
-            await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
+            async with self._accepting:  # what is let in only now must not begin behind the last checkpoint
+                await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
 
     async def hand_on(self) -> None:
         """Once settled: stores the last checkpoint for the next owner. The caller then releases the claim, and last of

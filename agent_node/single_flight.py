@@ -108,7 +108,7 @@ class TaskRuns:
             starts = ref not in self._starts
             if starts and (refusal := self._refusal(agent)) is not None:
                 # Only a key that nobody holds may be refused; another node's is answered with where it is.
-                await self._claims.disclaim(ref)
+                await self._claims.disclaim(ref, self.__contains__)
                 raise refusal
             # Made here and not in the start, so that concurrent starts do not count on the same room.
             gone = self._make_room() if starts else None

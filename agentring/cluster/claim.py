@@ -28,7 +28,7 @@ from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Tx
 from agentring.cluster.group_commit import MAX_GROUP, GroupCommit
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
-from agentring.cluster.records import RECORD_VERSION, decode_claim, encode
+from agentring.cluster.records import RECORD_VERSION, UnreadableRecord, decode_claim, encode
 from agentring.cluster.registration import Registration
 from agentring.errors import CoordinatorUnavailable, NodeFenced, NotOwner, SessionMoving
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef
@@ -86,7 +86,7 @@ class Claims:
         self._busy: Counter[SessionRef | TaskRef] = Counter()
         """Keys that are being claimed or released."""
         self._unsure: dict[SessionRef | TaskRef, int] = {}
-        """Keys that may have a record of ours which nobody knows of, the oldest first; and how many sweeps ended with
+        """Keys that may have a record of ours which nobody uses, the oldest first; and how many sweeps ended with
         none. What is on its way for longer than it takes to sweep twice has failed."""
         self._keys = keys
         self._registration = registration
@@ -146,6 +146,8 @@ class Claims:
             held = await self._read(ref)
             if held is not None and self._is_ours(held) and not (self._busy[ref] or in_use(ref)):
                 found += await self._delete(ref, held.mod_revision)
+            if ref not in self._unsure:
+                continue  # others have taken its place meanwhile
             self._unsure[ref] += 1
             if self._unsure[ref] == _SWEEPS:
                 del self._unsure[ref]
@@ -161,12 +163,13 @@ class Claims:
         if (held := await self._read(ref)) is not None:
             self._raise_if_foreign(held)
 
-    async def disclaim(self, ref: SessionRef | TaskRef) -> None:
+    async def disclaim(self, ref: SessionRef | TaskRef, in_use: Callable[[SessionRef | TaskRef], bool]) -> None:
         """As raise_if_held_elsewhere, before a key that this node does not use is refused: a record of its own, left
-        by a claim that landed unnoticed, would lead everyone back here, and is given up."""
+        by a claim that landed unnoticed, would lead everyone back here, and is given up. in_use: as for `sweep`; asked
+        once the record is read, since another caller may have had the key activated meanwhile."""
         if (held := await self._read(ref)) is not None:
             self._raise_if_foreign(held)
-            if not self._busy[ref]:
+            if not (self._busy[ref] or in_use(ref)):
                 await self._delete(ref, held.mod_revision)
 
     async def _read(self, ref: SessionRef | TaskRef) -> KeyValue | None:
@@ -177,7 +180,7 @@ class Claims:
 
     async def _delete(self, ref: SessionRef | TaskRef, revision: Revision) -> bool:
         key = self._keys.claim(ref)
-        with self._working_on(ref):
+        with self._working_on(ref, gives_up=True):
             result = await self._releasing.commit(key, Txn((Compare(key, "mod", revision),), (Delete(key),)))
         return result.succeeded
 
@@ -197,13 +200,14 @@ class Claims:
         return self._value
 
     @contextmanager
-    def _working_on(self, ref: SessionRef | TaskRef) -> Iterator[None]:
-        """While a claim or release of a key is under way; what ends without an answer is remembered."""
+    def _working_on(self, ref: SessionRef | TaskRef, *, gives_up: bool = False) -> Iterator[None]:
+        """While a claim or release of a key is under way; what ends without an answer is remembered, and so is a
+        release that certainly did not happen (gives_up): nobody uses its key any more."""
         self._busy[ref] += 1
         try:
             yield
         except EtcdError as error:
-            if error.outcome_unknown:
+            if error.outcome_unknown or gives_up:
                 self._remember(ref)
             raise CoordinatorUnavailable from None
         except asyncio.CancelledError:
@@ -220,7 +224,10 @@ class Claims:
             del self._unsure[next(iter(self._unsure))]
 
     def _is_ours(self, held: KeyValue) -> bool:
-        owner = _owner(held, self._registration.generation)
+        try:
+            owner = _owner(held, self._registration.generation)
+        except UnreadableRecord:
+            return False
         identity = self._registration.identity
         return (owner.node_id, owner.incarnation) == (identity.node_id, self._registration.incarnation)
 

@@ -83,6 +83,10 @@ class Node:
         with contextlib.suppress(AgentringError):
             await self.claims.sweep(self.uses)
 
+    async def refuse(self, ref: SessionRef) -> None:
+        with contextlib.suppress(AgentringError):
+            await self.claims.disclaim(ref, self.uses)
+
 
 class OwnershipModel(RuleBasedStateMachine):
     """What may happen, in any order."""
@@ -144,6 +148,14 @@ class OwnershipModel(RuleBasedStateMachine):
         node = self.nodes[name]
         if all(task.done() for task in node.busy):
             node.busy.append(self.loop.create_task(node.sweep()))
+            self.settle()
+
+    @rule(name=st.sampled_from(NAMES), ref=st.sampled_from(REFS))
+    def refuse(self, name: str, ref: SessionRef) -> None:
+        """A caller whom the node turns away, while another one may have the key activated."""
+        node = self.nodes[name]
+        if node.stands and not node.uses(ref):
+            node.busy.append(self.loop.create_task(node.refuse(ref)))
             self.settle()
 
     @rule(name=st.sampled_from(NAMES), ref=st.sampled_from(REFS))

@@ -23,7 +23,14 @@ from agentring.cluster.coordinator import PROBE_S
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.rpc.status import ErrorReport
-from agentring.v1 import cluster_pb2, cluster_pb2_grpc, session_pb2, session_pb2_grpc
+from agentring.v1 import (
+    cluster_pb2,
+    cluster_pb2_grpc,
+    node_pb2,
+    node_pb2_grpc,
+    session_pb2,
+    session_pb2_grpc,
+)
 from harness.agents import FLAGS
 from harness.client import connect, error_of, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster, until_sees
@@ -123,6 +130,23 @@ def test_etcd_unreachable_for_long__a_fenced_node_tries_again_and_again_and_can_
         assert [line["reason"] for line in cluster.audit("fenced")] == ["NOT_RENEWED"]
         node.send(signal.SIGTERM)
         assert node.wait(5) == 0
+
+
+async def test_a_node_that_is_drained_while_it_is_fenced_joins_no_more_and_says_so(
+    own_etcd: EtcdProcess, tmp_path: Path
+) -> None:
+    node_metrics, node_flag = measured()
+    with cluster_on(own_etcd.url, tmp_path / "c") as cluster:
+        cluster.start(nodes=1, routers=0, flags=(node_flag,))
+        own_etcd.process.freeze()
+        await until_state(node_metrics, "node", "fenced")
+        async with connect(cluster.nodes["n1"].address) as direct:
+            stub = node_pb2_grpc.NodeServiceStub(direct)
+            told = [progress.done async for progress in stub.Drain(node_pb2.DrainRequest(), timeout=10)]
+        assert told[-1]
+        await until_state(node_metrics, "node", "draining")
+        assert len(cluster.audit("drain_done")) == 1
+        assert await refused_by(cluster.nodes["n1"].address) == "NODE_DRAINING"
 
 
 async def test_sigstop_beyond_the_ttl_then_cont__it_drops_everything_and_does_not_end(

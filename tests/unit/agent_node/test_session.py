@@ -7,6 +7,7 @@ import pytest
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.session import Session
+from agent_node.store import Ownership
 from agentring.errors import (
     AgentMismatch,
     MailboxFull,
@@ -480,6 +481,35 @@ async def test_a_drain_cancels_what_does_not_end_in_time(stage: Stage) -> None:
         ended = [event.turn_cancelled.reason for event in actor.events() if event.HasField("turn_cancelled")]
         assert ended == ["NODE_DRAINING"] * 2
         assert isinstance(actor.session.log.end_error, NodeDraining)
+
+
+async def test_a_turn_that_is_accepted_behind_a_drains_deadline_does_not_begin(stage: Stage) -> None:
+    """Its words would have numbers that the last checkpoint has given to the next owner."""
+    store = RecordingStore(durable=True)
+    accept, given, go = store.hold("accept_turn"), asyncio.Event(), asyncio.Event()
+    last_seq = 0
+
+    async def release(_owned: Ownership, _head_seq: int | None, reserved_seq: int, _told: object) -> int:
+        nonlocal last_seq
+        last_seq = reserved_seq
+        given.set()
+        await go.wait()
+        return 1
+
+    store.release = release  # type: ignore[assignment,method-assign]
+    async with acting(stage.held, store=store) as actor:
+        submitting = asyncio.ensure_future(actor.submit("late"))
+        await store.reached["accept_turn"].wait()
+        draining = asyncio.ensure_future(actor.drain(0.0))
+        await asyncio.wait([draining], timeout=0.02)
+        accept.set()
+        assert await submitting
+        await given.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (actor.session.log.head_seq, stage.runs) == (last_seq, 0)
+        go.set()
+        await draining
 
 
 async def test_an_idle_session_is_drained_at_once() -> None:

@@ -54,6 +54,14 @@ class Unregistered(Claims):
         return None
 
 
+class Heedless(Claims):
+    """Asks once who uses a key, before it reads the record."""
+
+    async def disclaim(self, ref: SessionRef | TaskRef, in_use: Callable[[SessionRef | TaskRef], bool]) -> None:
+        used = in_use(ref)
+        await super().disclaim(ref, lambda _: used)
+
+
 class Extending(Lease):
     """Believes an answer that came after the fence time."""
 
@@ -128,6 +136,16 @@ def two_at_once(model: OwnershipModel) -> None:
     deliver(model)
 
 
+def a_refusal_beside_an_activation(model: OwnershipModel) -> None:
+    """One caller is refused; before the node has read whose the session is, another one has it activated."""
+    model.refuse("n1", S)
+    (look,) = pending(model, "get")
+    model.claim("n1", S)
+    deliver(model, but=look)
+    assert S in model.nodes["n1"].actors
+    deliver(model)
+
+
 def pending(model: OwnershipModel, name: str) -> list[Request]:
     return [request for request in model.etcd.requests if request.name.startswith(name)]
 
@@ -165,6 +183,7 @@ def played(scenario: Scenario, claims: type[Claims], lease: type[Lease]) -> None
         (a_late_release, Adopting, Lease),
         (a_late_release, Careless, Lease),
         (two_at_once, Unregistered, Lease),
+        (a_refusal_beside_an_activation, Heedless, Lease),
         (a_renewal_answered_late, Claims, Extending),
         (a_lease_that_ran_out, Claims, Deaf),
     ],
