@@ -290,6 +290,24 @@ async def test_no_space__existing_sessions_go_on_new_ones_are_refused_and_a_drai
             assert (await client.range(f"{Keys(cluster.name).root}sessions/")).kvs == ()
 
 
+async def test_no_space__a_fenced_node_cannot_join_again_and_says_so(small_etcd: EtcdProcess, tmp_path: Path) -> None:
+    node_metrics, flag = measured()
+    with cluster_on(small_etcd.url, tmp_path / "c") as cluster:
+        cluster.start(nodes=1, routers=0, flags=(flag,))
+        node = cluster.nodes["n1"].process
+        await fill_up(small_etcd.url)
+        assert await revoke_leases(small_etcd.url) == 1
+        await until_state(node_metrics, "node", "fenced")
+        await until(lambda: len(logged(node.log, "join_failed")) >= 2, "the node does not try to join again")
+        trouble = "agentring_node_coordinator_trouble{no_space}"
+        await until(lambda: metrics(node_metrics)[trouble] == 1, "the node does not say why")
+        assert not await is_healthy(cluster.nodes["n1"].address)
+        assert await refused_by(cluster.nodes["n1"].address) == "NODE_FENCED"
+        node.send(signal.SIGTERM)
+        assert node.wait(5) == 0
+        assert len(cluster.audit("joined")) == 1
+
+
 def new_generation(etcd: EtcdProcess, cluster: Cluster, *flags: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "agentring.cli", "admin", "new-generation"]
     where = [f"--etcd={etcd.url}", f"--cluster={cluster.name}", "--json"]
