@@ -1,5 +1,6 @@
 """What is sent to etcd and what it answers, from and into the types of etcd_types. Used by the client alone."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from aetcd import rpc
@@ -43,6 +44,14 @@ def txn_request(txn: Txn) -> Any:
         compare=[_compare(compare) for compare in txn.compares],
         success=[_request_op(op) for op in txn.success],
         failure=[_request_op(op) for op in txn.failure],
+    )
+
+
+def request_of_all(txns: Iterable[Txn]) -> Any:
+    """Several transactions as one that writes all or nothing; a compare that they share is sent once."""
+    return rpc.TxnRequest(
+        compare=[_compare(compare) for compare in dict.fromkeys(each for txn in txns for each in txn.compares)],
+        success=[_request_op(op) for txn in txns for op in txn.success],
     )
 
 
