@@ -6,11 +6,12 @@ How to run it:
     scripts/bench_failover --runs 5
     scripts/bench_failover --sessions 2000 --attached 50
 
-What it does: starts etcd, two nodes and a router; makes so many sessions with a turn each; opens streams to some of
-them, which take short turns one after the other; kills -9 one node, and goes on.
+What it does: starts etcd, a node and a router; makes so many sessions with a turn each; starts the other nodes, to
+which no session moves; opens streams to some of the sessions, which take short turns one after the other; kills -9 the
+first node, and goes on.
 
-What the numbers mean: for each stream whose session was on the killed node, the time from the kill to the end of the
-first turn after it, on the same stream: the client has not opened another. `broken` is how many streams ended.
+What the numbers mean: for each stream, the time from the kill to the end of the first turn after it, on the same
+stream: the client has not opened another. `broken` is how many streams ended.
 Where the time goes is told by what happened meanwhile, each from the kill to the last session that it happened to: the
 lease was over (etcd had deleted the node's key; it renews the lease every quarter of its TTL, so at the kill up to that
 much of it was over already), the session was claimed, activated from the store, its first turn was committed.
@@ -39,7 +40,7 @@ from agentring.cluster.keys import Keys
 from agentring.ids import Revision
 from agentring.v1 import session_pb2, session_pb2_grpc
 from harness.client import connect, run_turn, turn
-from harness.cluster import Cluster
+from harness.cluster import Cluster, until_sees
 from harness.etcd import EtcdProcess
 
 _AT_ONCE = 64
@@ -95,16 +96,17 @@ def bench(
     sessions: Annotated[int, typer.Option(min=2, help="Sessions in all.")] = 10_000,
     attached: Annotated[int, typer.Option(min=1, help="Of them with a stream.")] = 200,
     ttl: Annotated[int, typer.Option(min=2, help="The nodes' lease TTL in seconds.")] = 3,
+    heirs: Annotated[int, typer.Option(min=1, help="Nodes that are left.")] = 1,
     runs: Annotated[int, typer.Option(min=1, help="How often, each time with a cluster of its own.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Runs it."""
     results = []
     for _ in range(runs):
-        found = asyncio.run(_measure(sessions, attached, ttl))
+        found = asyncio.run(_measure(sessions, attached, ttl, heirs))
         results.append(found)
         if not as_json:
-            Console(highlight=False).print(
+            Console(highlight=False, soft_wrap=True).print(
                 f"{found['moved']:.0f} of {attached} streams were on the killed node, among {sessions:,} sessions\n"
                 f"answered again after p50 {found['p50_s']:.2f} s, p99 {found['p99_s']:.2f} s, "
                 f"at most {found['max_s']:.2f} s (TTL {ttl} s); {found['broken']:.0f} broken\n"
@@ -117,14 +119,17 @@ def bench(
     sys.exit(0 if all(not found["broken"] and found["max_s"] < ttl + 1 for found in results) else 1)
 
 
-async def _measure(sessions: int, attached: int, ttl: int) -> dict[str, float]:
+async def _measure(sessions: int, attached: int, ttl: int, heirs: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="agentring-failover-") as directory:
         etcd = await asyncio.to_thread(EtcdProcess, Path(directory))
         cluster = Cluster(etcd.url, Path(directory), lease_ttl_s=ttl)
         try:
-            await asyncio.to_thread(cluster.start, nodes=2)
+            await asyncio.to_thread(cluster.start, nodes=1)
             async with connect(cluster.router) as channel:
                 await _make(channel, sessions)
+                for index in range(heirs):
+                    await asyncio.to_thread(cluster.start_node, f"n{index + 2}")
+                await asyncio.to_thread(until_sees, cluster.router, 1 + heirs)
                 return await _kill_one(cluster, channel, [Stream(channel, f"s{index}") for index in range(attached)])
         finally:
             cluster.stop()
