@@ -33,6 +33,7 @@ from agentring.cluster.etcd_errors import (
 from agentring.cluster.etcd_messages import (
     batch_of,
     key_value_of,
+    nested_request,
     prefix_end,
     range_result_of,
     request_of_all,
@@ -177,8 +178,7 @@ class EtcdClient:
         if len(txns) == 1:
             (txn,) = txns
             return [await self.txn(txn.compares, txn.success, txn.failure, timeout_s=timeout_s)]
-        request = rpc.TxnRequest(success=[rpc.RequestOp(request_txn=txn_request(txn)) for txn in txns])
-        response = await self._commit(request, timeout_s)
+        response = await self._commit(nested_request(txns), timeout_s)
         return [
             txn_result(txn, answer.response_txn, response.header.revision)
             for txn, answer in zip(txns, response.responses, strict=True)

@@ -96,7 +96,7 @@ def bench(
     sessions: Annotated[int, typer.Option(min=2, help="Sessions in all.")] = 10_000,
     attached: Annotated[int, typer.Option(min=1, help="Of them with a stream.")] = 200,
     ttl: Annotated[int, typer.Option(min=2, help="The nodes' lease TTL in seconds.")] = 3,
-    heirs: Annotated[int, typer.Option(min=1, help="Nodes that are left.")] = 1,
+    heirs: Annotated[int, typer.Option(min=1, help="Nodes that are left.")] = 2,
     runs: Annotated[int, typer.Option(min=1, help="How often, each time with a cluster of its own.")] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
