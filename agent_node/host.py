@@ -82,6 +82,11 @@ class Host:
         return ref in self._sessions or (isinstance(ref, SessionRef) and ref in self._activations)
 
     @property
+    def draining(self) -> bool:
+        """Whether it activates nothing more."""
+        return self._draining
+
+    @property
     def running_turns(self) -> int:
         """How many sessions run a turn."""
         return sum(session.running_turn_id is not None for session in tuple(self._sessions.values()))

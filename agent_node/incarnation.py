@@ -15,6 +15,7 @@ from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.host import Host
 from agent_node.passivation import bury_closed, passivate_idle
+from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryStore, Store
@@ -23,6 +24,7 @@ from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.registration import Registration
+from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import CoordinatorUnavailable, NodeFenced
 
 _SWEEP_S = 1.0
@@ -44,12 +46,13 @@ class Incarnation:
         audit: AuditLog,
         settings: NodeSettings,
         durable: Store | None,
+        membership: Callable[[], MembershipSnapshot | None],
         load: BoundedLoad,
         claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
     ) -> None:
         """load: how many sessions it takes. durable: where sessions are kept; None: in this incarnation's memory.
-        claims_are_made: whether etcd takes claims now.
+        membership: as it is now; claims_are_made: whether etcd takes claims now.
         tasks: owns whatever runs here; it must end with the incarnation."""
         self.registration = registration
         limits = TurnLimits(
@@ -65,6 +68,7 @@ class Incarnation:
         self._durable = durable
         self._settings = settings
         self.load = load
+        self._membership = membership
         self._claims_are_made = claims_are_made
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, load.takes_new)
         self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
@@ -89,12 +93,22 @@ class Incarnation:
                 _log.info("claims_not_swept")  # the next one will
 
     async def tend_store(self) -> None:
-        """Passivates and buries, until cancelled."""
+        """Passivates, sweeps and buries, until cancelled."""
         if self._durable is not None:
+            session_sweep = SessionSweep(
+                self._durable,
+                self.host,
+                self._membership,
+                self.registration.identity.node_id,
+                self._clock,
+                interval_s=self._settings.lease_ttl_s,
+                claims_are_made=self._claims_are_made,
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     passivate_idle(self.host, self._clock, self._settings.idle_timeout_s, self._claims_are_made)
                 )
+                group.create_task(session_sweep.run())
                 group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
 
     async def drain(self, timeout_s: float) -> None:

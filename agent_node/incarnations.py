@@ -162,6 +162,7 @@ class Incarnations:
                 self._audit,
                 self._settings,
                 self._durable,
+                lambda: self._membership.current,
                 self._load(registration),
                 self._claims_are_made,
                 tasks,

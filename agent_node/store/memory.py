@@ -4,13 +4,17 @@ agents whose state may be lost."""
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
     EventExtent,
     EventRow,
+    ListedSession,
+    OpenSession,
     Ownership,
+    SessionFilter,
     StoredSession,
     StoredTurn,
     ToolStart,
@@ -18,7 +22,8 @@ from agent_node.store.records import (
     TurnCommit,
 )
 from agentring.errors import StaleEpoch
-from agentring.ids import Epoch, SessionRef
+from agentring.ids import Epoch, SessionRef, TenantId
+from agentring.v1.session_pb2 import TURN_STATE_RUNNING
 
 
 class MemoryStore:
@@ -141,6 +146,46 @@ class MemoryStore:
         """As Store: here a closed session rests in the hands of its owner, who then releases it."""
         return 0
 
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        """As Store."""
+        found = (
+            OpenSession(ref, session.agent, session.commit)
+            for ref, session in sorted(self._sessions.items(), key=lambda item: _place(item[0]))
+            if (after is None or _place(ref) > _place(after)) and _open(session)
+        )
+        return list(islice(found, at_most))
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        """As Store: those that this node has."""
+        refs = sorted(
+            ref.session_id
+            for ref, session in self._sessions.items()
+            if ref.tenant == tenant
+            and ref.session_id > after
+            and ref.session_id.startswith(which.prefix)
+            and which.agent in ("", session.agent)
+        )
+        return [self._listed(SessionRef(tenant, session_id)) for session_id in refs[:at_most]]
+
+    def _listed(self, ref: SessionRef) -> ListedSession:
+        session = self._sessions[ref]
+        running = [turn.turn_id for turn in _open(session) if turn.state == TURN_STATE_RUNNING]
+        return ListedSession(
+            session_id=ref.session_id,
+            agent=session.agent,
+            closed=session.closed,
+            owner=self._owners[ref],
+            epoch=session.epoch,
+            head_seq=session.head_seq,
+            oldest_seq=session.oldest_seq,
+            turns_completed=session.turns_completed,
+            created_ns=session.created_ns,
+            running_turn_id=running[0] if running else "",
+            waiting_turns=len(_open(session)) - len(running),
+        )
+
     def _fenced(self, ownership: Ownership) -> StoredSession:
         session = self._sessions.get(ownership.ref)
         if session is None or (session.epoch, self._owners[ownership.ref]) != (ownership.epoch, ownership.owner):
@@ -164,3 +209,11 @@ class MemoryStore:
 
 def _extent(rows: Sequence[EventRow]) -> EventExtent:
     return EventExtent(rows[0].first_seq, rows[0].begin_bytes, rows[-1].end_bytes) if rows else EventExtent()
+
+
+def _open(session: StoredSession) -> list[StoredTurn]:
+    return [turn for turn in session.turns.values() if turn.end_seq is None]
+
+
+def _place(ref: SessionRef) -> tuple[str, str]:
+    return ref.tenant, ref.session_id

@@ -19,14 +19,17 @@ from typing import Protocol
 from agent_node.store.records import (
     Acceptance,
     EventRow,
+    ListedSession,
+    OpenSession,
     Ownership,
+    SessionFilter,
     StoredSession,
     StoredTurn,
     ToolStart,
     Trim,
     TurnCommit,
 )
-from agentring.ids import SessionRef
+from agentring.ids import SessionRef, TenantId
 
 
 class Store(Protocol):
@@ -104,3 +107,13 @@ class Store(Protocol):
 
     async def bury(self, closed_before_ns: int) -> int:
         """Removes sessions that were closed before this wall clock time, some at a time; how many."""
+
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        """Sessions of all tenants that have turns which have not ended, in an order of the store's own; after: the last
+        one that is known already; None: from the first."""
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        """A tenant's sessions in the order of their ids, as the database sorts text; after: the last id that is known
+        already; empty: from the first. A volatile store knows those that its own node has."""

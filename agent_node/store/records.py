@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent_node.agent import PastTurn
-from agentring.ids import Epoch, SessionRef
+from agentring.ids import Epoch, SessionId, SessionRef
 from agentring.v1 import session_pb2
 
 SEQ_RANGE = 1 << 20
@@ -153,3 +153,42 @@ class Acceptance:
     commit: int
     known: StoredTurn | None
     """The turn that has the turn_id already; None: it was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session with turns that have not ended."""
+
+    ref: SessionRef
+    agent: str
+    commit: int
+    """As StoredSession.commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions of a tenant are asked for."""
+
+    prefix: str = ""
+    """That their ids begin with."""
+    agent: str = ""
+    """Empty: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSession:
+    """A session as a list shows it: as of its last write."""
+
+    session_id: SessionId
+    agent: str
+    closed: bool
+    owner: str
+    """As Ownership.owner, of whoever has not given it up, alive or not; empty: nobody."""
+    epoch: Epoch
+    head_seq: int
+    oldest_seq: int
+    turns_completed: int
+    created_ns: int
+    running_turn_id: str
+    """Empty: none runs, or did when its owner was lost."""
+    waiting_turns: int

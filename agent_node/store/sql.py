@@ -12,19 +12,22 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from agent_node.store import events, transactions
+from agent_node.store import events, lists, transactions
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
     EventRow,
+    ListedSession,
+    OpenSession,
     Ownership,
+    SessionFilter,
     StoredSession,
     StoredTurn,
     ToolStart,
     Trim,
     TurnCommit,
 )
-from agentring.ids import SessionRef
+from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")
 
@@ -184,6 +187,18 @@ class SqlStore:
     async def bury(self, closed_before_ns: int) -> int:
         """As Store."""
         return await self._write(partial(transactions.bury, closed_before_ns=closed_before_ns))
+
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        """As Store."""
+        return await self._carrier.read(partial(lists.open_sessions, after=after, at_most=at_most))
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        """As Store."""
+        return await self._carrier.read(
+            partial(lists.sessions_of, tenant=tenant, which=which, after=after, at_most=at_most)
+        )
 
     async def _move(
         self,

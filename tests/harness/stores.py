@@ -9,15 +9,18 @@ from agent_node.store import (
     SEQ_RANGE,
     Acceptance,
     EventRow,
+    ListedSession,
     MemoryStore,
+    OpenSession,
     Ownership,
+    SessionFilter,
     StoredSession,
     StoredTurn,
     ToolStart,
     Trim,
     TurnCommit,
 )
-from agentring.ids import SessionRef
+from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")
 
@@ -99,7 +102,7 @@ class RecordingStore:
         return await self._call("release", lambda: self.memory.release(ownership, head_seq, reserved_seq, told))
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
-        return await self.memory.read(ref)
+        return self.memory._sessions.get(ref) if self.durable else await self.memory.read(ref)
 
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         return await self.memory.read_turn(ref, turn_id)
@@ -109,6 +112,14 @@ class RecordingStore:
 
     async def bury(self, closed_before_ns: int) -> int:
         return await self.memory.bury(closed_before_ns)
+
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        return await self._call("list_open", lambda: self.memory.list_open(after, at_most))
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        return await self.memory.list_sessions(tenant, which, after, at_most)
 
     async def _call(self, method: str, write: Callable[[], Awaitable[T]]) -> T:
         self.calls.append(method)
