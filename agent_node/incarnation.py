@@ -65,6 +65,7 @@ class Incarnation:
         env = RunEnvironment(registration.identity.node_id, registration.lease, audit, limits, registration.incarnation)
         slots = asyncio.Semaphore(settings.max_running_turns)
         store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
+        self.store: Store = store
         self._durable = durable
         self._settings = settings
         self.load = load

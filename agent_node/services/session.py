@@ -12,19 +12,20 @@ from agent_node.incarnation import Incarnation
 from agent_node.incarnations import Incarnations
 from agent_node.services.converse import converse
 from agent_node.services.place import Place, place_of
-from agent_node.services.route import accept, session_of
+from agent_node.services.route import accept, session_of, tenant_of
+from agent_node.services.session_page import list_page
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredSession, StoredTurn
 from agentring import metadata
 from agentring.errors import AgentMismatch, MalformedRequest
-from agentring.ids import parse_turn_id
+from agentring.ids import Epoch, parse_turn_id
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 
 
 class SessionService:
-    """The service's methods; see protos/agentring/v1/session.proto. ListSessions is not served yet."""
+    """The service's methods; see protos/agentring/v1/session.proto."""
 
     def __init__(self, incarnations: Incarnations, settings: NodeSettings) -> None:
         """incarnations: whose sessions are served."""
@@ -114,6 +115,15 @@ class SessionService:
             described.running_turn_id = found.running_turn_id or ""
             described.waiting_turns = found.waiting_turns
         return session_pb2.GetSessionResponse(session=described)
+
+    async def ListSessions(
+        self, request: session_pb2.ListSessionsRequest, call: Call
+    ) -> session_pb2.ListSessionsResponse:
+        """See session_page.py."""
+        incarnation = self._incarnations.current
+        page = await list_page(incarnation.store, tenant_of(call), request)
+        await accept(call, incarnation, Epoch(0))
+        return page
 
     async def CloseSession(
         self, request: session_pb2.CloseSessionRequest, call: Call

@@ -679,7 +679,7 @@ class ListSessionsRequest(_message.Message):
     agent: _builtins.str
     """Only sessions of this agent; empty: of any."""
     page_size: _builtins.int
-    """At most so many, 1 to 1,000; 0: 100."""
+    """At most so many, up to 1,000, which more is taken as; 0: 100."""
     page_token: _builtins.str
     """next_page_token of the page before; empty: the first page."""
     def __init__(

@@ -147,9 +147,12 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists the tenant's sessions in the order of their ids, a page at a time.
+        """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
+        asking the sessions' owners: head_seq is that of the last turn that ended, and node_id the node that has not given
+        the session up, alive or not. What comes and goes between two pages may be listed or not, everything else is listed
+        once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
-        Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+        Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -92,9 +92,12 @@ class SessionServiceStub:
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
-    """Lists the tenant's sessions in the order of their ids, a page at a time.
+    """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
+    asking the sessions' owners: head_seq is that of the last turn that ended, and node_id the node that has not given
+    the session up, alive or not. What comes and goes between two pages may be listed or not, everything else is listed
+    once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
-    Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
     """
     CloseSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
@@ -150,9 +153,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists the tenant's sessions in the order of their ids, a page at a time.
+    """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
+    asking the sessions' owners: head_seq is that of the last turn that ended, and node_id the node that has not given
+    the session up, alive or not. What comes and goes between two pages may be listed or not, everything else is listed
+    once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
-    Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
     """
     CloseSession: _aio.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]  # type: ignore[assignment]
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
@@ -247,9 +253,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ListSessionsResponse, _abc.Awaitable[_session_pb2.ListSessionsResponse]]:
-        """Lists the tenant's sessions in the order of their ids, a page at a time.
+        """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
+        asking the sessions' owners: head_seq is that of the last turn that ended, and node_id the node that has not given
+        the session up, alive or not. What comes and goes between two pages may be listed or not, everything else is listed
+        once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
-        Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+        Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
         """
 
     @_abc_1.abstractmethod

@@ -38,8 +38,8 @@ STATUSES = {
     "ALREADY_EXISTS": "TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
     "NOT_FOUND": "AgentNotFound NodeNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
-    "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidRetention InvalidSessionId InvalidTaskKey"
-    " InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
+    "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidPageToken InvalidRetention InvalidSessionId"
+    " InvalidTaskKey InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "MethodNotImplemented",
     "INTERNAL": "InternalError",
