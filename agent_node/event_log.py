@@ -83,6 +83,8 @@ class EventLog:
         self._readers: set[asyncio.Event] = set()
         self._end: AgentringError | None = None
         self.head_seq = self._numbers.log_seq if head_seq is None else head_seq
+        self.quiet_since_s = time.monotonic()
+        """When an event other than words was told last, or a reader went."""
 
     @property
     def used_seq(self) -> int:
@@ -121,6 +123,7 @@ class EventLog:
         if not event.HasField("time"):
             event.time.FromNanoseconds(time.time_ns())
         self._add(Single.of(event))
+        self.quiet_since_s = time.monotonic()
         return self.head_seq
 
     def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
@@ -201,6 +204,7 @@ class EventLog:
     def unsubscribe(self, reader: asyncio.Event) -> None:
         """The reader is not told any more."""
         self._readers.discard(reader)
+        self.quiet_since_s = time.monotonic()
 
     @property
     def readers(self) -> int:

@@ -11,6 +11,7 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.hand_off import hand_off
+from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
@@ -47,7 +48,7 @@ class Host:
         agents: Mapping[str, Agent],
         clock: Clock,
         settings: NodeSettings,
-        slots: asyncio.Semaphore,
+        slots: RunningPlaces,
         tasks: asyncio.TaskGroup,
         takes_new: Callable[[Callable[[], int], str], Awaitable[bool]],
     ) -> None:

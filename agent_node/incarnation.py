@@ -15,6 +15,8 @@ from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.host import Host
 from agent_node.passivation import bury_closed, passivate_idle
+from agent_node.room import Room
+from agent_node.running_places import RunningPlaces
 from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
@@ -30,6 +32,8 @@ from agentring.errors import CoordinatorUnavailable, NodeFenced
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
 _TELL_DRAIN_EVERY_S = 1.0
+_TRIES_FOR_ROOM = 4
+"""How often room is made for one new session, which others take meanwhile."""
 
 _log = structlog.get_logger()
 
@@ -63,7 +67,7 @@ class Incarnation:
             settings.max_turn_attempts,
         )
         env = RunEnvironment(registration.identity.node_id, registration.lease, audit, limits, registration.incarnation)
-        slots = asyncio.Semaphore(settings.max_running_turns)
+        slots = RunningPlaces(settings.max_running_turns, settings.max_waiting_turns)
         store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
         self.store: Store = store
         self._durable = durable
@@ -71,7 +75,8 @@ class Incarnation:
         self.load = load
         self._membership = membership
         self._claims_are_made = claims_are_made
-        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, load.takes_new)
+        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
+        self._room = Room(self.host, tasks, claims_are_made=claims_are_made)
         self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
         self._claims = claims
         self._clock = clock
@@ -130,6 +135,15 @@ class Incarnation:
             telling.cancel()
         await self.registration.lease.revoke_quietly()
         _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
+
+    async def _takes_new(self, sessions: Callable[[], int], agent: str) -> bool:
+        for _ in range(_TRIES_FOR_ROOM):
+            if await self.load.takes_new(sessions, agent):
+                return True
+            is_full = self._durable is not None and sessions() >= self._settings.max_sessions
+            if not (is_full and await self._room.make()):
+                return False
+        return False
 
     async def _tell_drain_going_on(self) -> None:
         while True:

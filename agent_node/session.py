@@ -20,6 +20,7 @@ from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
+from agent_node.running_places import RunningPlaces
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
@@ -63,7 +64,7 @@ class Session:
         stored: StoredSession,
         claim: Claim,
         agent: Agent,
-        slots: asyncio.Semaphore,
+        slots: RunningPlaces,
         tasks: asyncio.TaskGroup,
         *,
         mailbox_size: int,
@@ -168,8 +169,8 @@ class Session:
     ) -> tuple[StoredTurn, bool]:
         """Accepts a turn; False: it was accepted before, and this changed nothing.
 
-        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, SessionClosed, what the session was dropped
-        with, and what the store raises; NodeDraining once another node may own the session: whoever was told before
+        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, SessionClosed, what the
+        session was dropped with, and what the store raises; NodeDraining once another node may own the session: whoever was told before
         would be led back here by the claim. Cancellation: the turn may be accepted all the same, and then runs.
         """
         from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
@@ -272,6 +273,8 @@ class Session:
                     raise TurnIdReused
                 return known, False
             self._check_accepts(on_busy)
+            if self._idle.is_set():
+                self._slots.check_room()
             if on_busy == session_pb2.ON_BUSY_INTERRUPT:
                 await self._cancel_all("INTERRUPTED")
                 self._check_accepts(on_busy)
@@ -378,8 +381,10 @@ class Session:
 
     def _would_disturb(self, on_busy: session_pb2.OnBusy.ValueType) -> bool:
         """Whether a new turn would be refused, or others be cancelled for it."""
+        if self._idle.is_set():
+            return not self._slots.has_room
         may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
-        return not self._idle.is_set() and not (may_wait and self._mailbox.has_room)
+        return not (may_wait and self._mailbox.has_room)
 
     def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
         self._turns.check()

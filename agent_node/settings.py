@@ -56,8 +56,15 @@ class NodeSettings(ProcessSettings):
         le=10,
         description="refuse new sessions beyond this times the node's weighted share of all sessions, 1.25 say; 0: off",
     )
-    max_sessions: int = Field(100_000, ge=1, description="sessions on this node")
+    max_sessions: int = Field(
+        100_000, ge=1, description="sessions on this node; with a durable store idle ones make room for new ones"
+    )
     max_running_turns: int = Field(1_000, ge=1, description="turns and task runs at the same time")
+    max_waiting_turns: int = Field(
+        10_000,
+        ge=0,
+        description="turns of different sessions that may wait to be among those; then new ones are refused",
+    )
     mailbox_size: int = Field(64, ge=1, description="turns that may wait in a session")
     max_tasks: int = Field(100_000, ge=1, description="task keys held on this node, those of ended tasks included")
     max_log_bytes: int = Field(2 * MiB, ge=64 << 10, description="events of one session or task kept in memory")

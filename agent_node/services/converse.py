@@ -28,6 +28,7 @@ from agentring.errors import (
     MailboxFull,
     MalformedRequest,
     SecondOpen,
+    TooManyTurns,
     TurnIdReused,
     TurnInProgress,
     TurnNotFound,
@@ -37,7 +38,7 @@ from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ConverseRequest, Event
 
-_REFUSALS = (TurnInProgress, MailboxFull, TurnIdReused, InvalidTurnId, TurnNotFound)
+_REFUSALS = (TurnInProgress, MailboxFull, TooManyTurns, TurnIdReused, InvalidTurnId, TurnNotFound)
 
 
 async def converse(

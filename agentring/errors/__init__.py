@@ -19,6 +19,7 @@ from agentring.errors.availability import (
     SessionMoving,
     StaleEpoch,
     StoreUnavailable,
+    TooManyTurns,
     Unavailable,
 )
 from agentring.errors.base import (
@@ -107,6 +108,7 @@ __all__ = [
     "TaskInputMismatch",
     "TaskKeyActive",
     "TaskNotFound",
+    "TooManyTurns",
     "TurnIdReused",
     "TurnInProgress",
     "TurnNotFound",

@@ -1325,8 +1325,8 @@ class TurnRejected(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """TURN_IN_PROGRESS, MAILBOX_FULL, TURN_ID_REUSED, INVALID_TURN_ID, TURN_NOT_FOUND (a cancel), INPUT_NOT_FOUND (a
-    reply) or NODE_DRAINING.
+    """TURN_IN_PROGRESS, MAILBOX_FULL, TOO_MANY_TURNS, TURN_ID_REUSED, INVALID_TURN_ID, TURN_NOT_FOUND (a cancel),
+    INPUT_NOT_FOUND (a reply) or NODE_DRAINING.
     """
     frame: _builtins.int
     """The frame's number."""

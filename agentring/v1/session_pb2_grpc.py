@@ -101,8 +101,8 @@ class SessionServiceServicer:
     def RunTurn(self, request, context):
         """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL;
-        ALREADY_EXISTS TURN_ID_REUSED.
+        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL,
+        TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
+from agentring.rpc.status import read_error
 from agentring.v1 import session_pb2, session_pb2_grpc
 from harness.agents import FLAGS
 from harness.client import Told, connect, error_of, run_turn, run_turn_until_answered, turn
@@ -159,3 +160,30 @@ async def test_another_clusters_store_is_refused(make_cluster: Callable[..., Clu
     refused.stop()
     async with connect(owner.router) as channel:
         assert (await run_turn_until_answered(channel, "s", turn("hi"), 5)).text == "hi"
+
+
+async def test_a_full_node_passivates_the_session_that_was_idle_longest_to_make_room(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=1, flags=(*FLAGS, "--max-sessions=2"))
+    async with connect(cluster.router) as channel:
+        assert (await run_turn(channel, "watched", turn("count"), agent="faulty")).result == {"turns": 1}
+        watched = watch(channel, "watched")  # is in use for as long as a stream is attached
+        await watched.until_seq(1)
+        for number, session_id in enumerate(("idle", "new", "idle")):
+            told = await once_there_is_room(channel, session_id)
+            assert told.result == {"turns": 1 + number // 2}
+        watched.call.cancel()
+    assert [line["session"] for line in cluster.audit("passivated")] == ["idle", "new"]
+
+
+async def once_there_is_room(channel: grpc.aio.Channel, session_id: str) -> Told:
+    """Runs a turn as soon as the node takes its session: those that were used a moment ago are not given up."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                return await run_turn(channel, session_id, turn("count"), agent="faulty")
+            except grpc.RpcError as error:
+                report = read_error(error)
+                assert (report.reason, report.retry_after_s) == ("NODE_OVERLOADED", 1.0)
+                await asyncio.sleep(0.1)

@@ -11,6 +11,7 @@ import structlog
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.host import Host
+from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import Ownership
@@ -72,7 +73,7 @@ class Node:
             self.agents,
             self.clock,
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path, **settings}),
-            asyncio.Semaphore(10),
+            RunningPlaces(10, 10),
             tasks,
             self.takes_new,
         )

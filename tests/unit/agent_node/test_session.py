@@ -16,6 +16,7 @@ from agentring.errors import (
     NodeFenced,
     SessionClosed,
     StaleEpoch,
+    TooManyTurns,
     TurnIdReused,
     TurnInProgress,
     TurnNotFound,
@@ -605,6 +606,37 @@ async def test_a_turn_that_waits_for_a_place_can_be_cancelled(stage: Stage) -> N
         stage.go.set()
         await actor.submit("b")
         assert await actor.until_ended("b") == ["turn_completed"]
+
+
+async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_nothing_else(stage: Stage) -> None:
+    stage.go.set()
+    async with acting(stage.held) as actor:
+        await actor.submit("known")
+        await actor.until_ended("known")
+        slots = actor.session._slots
+        for _ in range(10):
+            await slots.acquire()
+        waiting = [asyncio.create_task(slots.acquire()) for _ in range(9)]
+        await actor.submit("a")
+        while slots.waiting < 10:  # noqa: ASYNC110  nothing tells that a turn waits for its place
+            await asyncio.sleep(0)
+        assert await actor.submit("b")  # its session's mailbox bounds what waits behind another
+        assert (await actor.session.cancel("b")).state == TURN_STATE_CANCELLED
+        assert (await actor.session.cancel("a")).state == TURN_STATE_CANCELLED
+        waiting.append(asyncio.create_task(slots.acquire()))
+        while slots.waiting < 10:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        stored = len(actor.store.turns)
+        for on_busy in (ON_BUSY_ENQUEUE, ON_BUSY_REJECT, ON_BUSY_INTERRUPT):
+            with pytest.raises(TooManyTurns):
+                await actor.submit("x", on_busy=on_busy)
+        assert len(actor.store.turns) == stored
+        assert not await actor.submit("known")  # told again, not run
+        for _ in range(20):
+            slots.release()
+        await asyncio.gather(*waiting)
+        await actor.submit("x")
+        assert await actor.until_ended("x") == ["turn_completed"]
 
 
 async def test_the_end_of_a_turn_can_be_told_again_when_the_log_has_dropped_it() -> None:

@@ -11,6 +11,7 @@ import pytest
 import structlog
 
 from agent_node.host import Host
+from agent_node.running_places import RunningPlaces
 from agent_node.session_sweep import AT_ONCE, PAGE, SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import OpenSession, Ownership
@@ -243,7 +244,7 @@ class Left:
             {"echo": self.stage.held},
             clock,
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path}),
-            asyncio.Semaphore(10),
+            RunningPlaces(10, 10),
             tasks,
             self._takes_new,
         )
