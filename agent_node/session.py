@@ -170,8 +170,9 @@ class Session:
         """Accepts a turn; False: it was accepted before, and this changed nothing.
 
         Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, SessionClosed, what the
-        session was dropped with, and what the store raises; NodeDraining once another node may own the session: whoever was told before
-        would be led back here by the claim. Cancellation: the turn may be accepted all the same, and then runs.
+        session was dropped with, and what the store raises; NodeDraining once another node may own the session:
+        whoever was told before would be led back here by the claim. Cancellation: the turn may be accepted all the
+        same, and then runs.
         """
         from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
         try:

@@ -315,5 +315,5 @@ def test_a_list_that_no_node_answers_says_why() -> None:
     wire.node("a").refuse(1, "draining")
     wire.settle()
     assert client.streams[stream_id].status == "14"
-    assert "drain" in client.streams[stream_id].sentence
+    assert "drain" in str(client.streams[stream_id].sentence)
     wire.close()
