@@ -84,7 +84,6 @@ class Session:
         self._idle = asyncio.Event()
         """Set while every accepted turn has ended, and once the session is dropped."""
         self._idle.set()
-        self._dropped = asyncio.Event()
         self.claim = claim
         owned = env.ownership(stored.ref, claim.epoch)
         self._turns = SessionTurns(
@@ -178,7 +177,7 @@ class Session:
         try:
             return await self._change(object(), partial(self._submit, turn_id, given, on_busy))
         except NodeDraining:
-            await self._dropped.wait()
+            await self.log.until_ended()
             self.log.check()
             raise
 
@@ -231,7 +230,6 @@ class Session:
         """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is told or stored."""
         self.log.end(error)
         self._idle.set()
-        self._dropped.set()
         if self._running is not None:
             self._running.ended.set()
 
@@ -245,16 +243,19 @@ class Session:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
-                waiting = await self._mailbox.get()
-                # Nothing is awaited before it is in `_running`: a turn is always either in the mailbox or cancellable.
-                running = self._running = _Running(waiting.turn_id, group.create_task(self._run_turn(waiting)))
-                try:
-                    await asyncio.wait([running.task])
-                    await self._finish(waiting, running)
-                finally:
-                    self._running = None
-                    running.ended.set()
-                self._set_idle()
+                # In a frame of its own, which an idle session does not keep: a turn's input and outcome may be large.
+                await self._run_to_end(await self._mailbox.get(), group)
+
+    async def _run_to_end(self, waiting: WaitingTurn, group: asyncio.TaskGroup) -> None:
+        # Nothing is awaited before it is in `_running`: a turn is always either in the mailbox or cancellable.
+        running = self._running = _Running(waiting.turn_id, group.create_task(self._run_turn(waiting)))
+        try:
+            await asyncio.wait([running.task])
+            await self._finish(waiting, running)
+        finally:
+            self._running = None
+            running.ended.set()
+        self._set_idle()
 
     async def _change(self, name: Hashable, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self.log.check()
