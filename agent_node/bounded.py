@@ -9,6 +9,7 @@ it the fence, the drain and the node's stop. Called by `run_agent`.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 import structlog
 
@@ -22,8 +23,35 @@ class DeadlineMet(Exception):
     """The time was over before the code was."""
 
 
-async def run_bounded(code: Callable[[], Awaitable[None]], *, timeout_s: float, grace_s: float) -> BaseException | None:
-    """Runs `code` for at most timeout_s; returns what it raised, DeadlineMet, or None: it came to its end.
+class TimeLeft:
+    """How long the code may still take. It can be held while the code waits for somebody."""
+
+    def __init__(self, timeout_s: float) -> None:
+        """Begins to run."""
+        self._loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        self._left_s = timeout_s
+        self._timer: asyncio.TimerHandle | None = None
+        self.go_on()
+
+    def hold(self) -> None:
+        """The time does not run from now on."""
+        if self._timer is not None:
+            self._left_s = max(0.0, self._timer.when() - self._loop.time())
+            self._timer.cancel()
+            self._timer = None
+
+    def go_on(self) -> None:
+        """It runs again."""
+        if self._timer is None and not self.over.done():
+            self._timer = self._loop.call_later(self._left_s, self._end)
+
+    def _end(self) -> None:
+        self.over.set_result(None)
+
+
+async def run_bounded(code: Callable[[], Awaitable[None]], *, time: TimeLeft, grace_s: float) -> BaseException | None:
+    """Runs `code` until its time is over; returns what it raised, DeadlineMet, or None: it came to its end.
 
     Cancellation: the code is cancelled too, and let go if it has not ended grace_s later, or at a second cancellation.
     """
@@ -31,10 +59,13 @@ async def run_bounded(code: Callable[[], Awaitable[None]], *, timeout_s: float, 
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     try:
-        await asyncio.wait([task], timeout=timeout_s)
+        waited: tuple[asyncio.Future[Any], ...] = (task, time.over)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
         await _stop(task, grace_s)
         raise
+    finally:
+        time.hold()
     if task.done():
         return task.result()
     await _stop(task, grace_s)

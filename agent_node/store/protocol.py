@@ -20,6 +20,7 @@ from agent_node.store.records import (
     Acceptance,
     EventRow,
     Ownership,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
@@ -53,6 +54,9 @@ class Store(Protocol):
 
     async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
         """Keeps that a tool is about to be called."""
+
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        """Keeps a question before anybody is told of it, and its answer before it is acknowledged."""
 
     async def end_turn(
         self,
@@ -97,6 +101,9 @@ class Store(Protocol):
 
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         """One turn; None: there is none."""
+
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        """One question, also of a turn that has ended; None: there is none."""
 
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         """Rows that go on after a seq, the first of them perhaps with what is before it too, in their order: about

@@ -47,6 +47,8 @@ from agentring.errors.request import (
 from agentring.errors.state import (
     AgentMismatch,
     AgentNotFound,
+    InputAnswered,
+    InputNotFound,
     NodeNotFound,
     NotFound,
     ResumeOffsetExpired,
@@ -70,6 +72,8 @@ __all__ = [
     "DeadlineExceeded",
     "FirstFrameNotOpen",
     "FirstFrameTimeout",
+    "InputAnswered",
+    "InputNotFound",
     "InternalError",
     "InvalidArgument",
     "InvalidRetention",
