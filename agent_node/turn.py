@@ -18,7 +18,7 @@ from google.protobuf import struct_pb2
 
 from agent_node.agent import Agent, Answer, JsonObject, PastTurn, Result
 from agent_node.audit import AuditLog
-from agent_node.bounded import DeadlineMet, TimeLeft, run_bounded
+from agent_node.bounded import DeadlineMet, TimeLeft, TooManyLetGo, run_bounded
 from agent_node.event_log import EventLog
 from agent_node.json_values import NotJson, changed_keys, from_struct, to_struct, to_value
 from agent_node.log_entries import READ_BYTES
@@ -292,7 +292,7 @@ async def run_agent(
     run = Run(env, given, log, epoch)
     limits = env.limits
     try:
-        cause = await run_bounded(lambda: _drive(agent, run), time=run.time, grace_s=limits.cancel_grace_s)
+        cause = await run_bounded(lambda: _drive(agent, run), time=run.time, grace_s=limits.cancel_grace_s, whose=agent)
         if cause is None:
             return run.completed()
     except NotJson as error:
@@ -309,6 +309,7 @@ async def run_agent(
 
 _REASONS: dict[type[BaseException], str] = {
     DeadlineMet: "TURN_DEADLINE",
+    TooManyLetGo: "AGENT_STUCK",
     _OutputLimit: "OUTPUT_LIMIT",
     NotJson: "STATE_INVALID",
 }

@@ -1279,8 +1279,9 @@ class TurnFailed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ERROR_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """AGENT_ERROR, AGENT_NOT_FOUND, TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID or ATTEMPTS_EXHAUSTED (every run that it
-    was allowed was cut off by the end of its node).
+    """AGENT_ERROR, AGENT_NOT_FOUND, TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID, AGENT_STUCK (it was not
+    run: too many earlier runs of the agent cannot be stopped) or ATTEMPTS_EXHAUSTED (every run that it was allowed was
+    cut off by the end of its node).
     """
     error_id: _builtins.str
     """An opaque id to look for in the node's log."""
