@@ -53,6 +53,9 @@ async def test_an_answer_is_taken_once_and_recognised_also_after_the_turn() -> N
         await until_asked(actor, "t.1")
         await reply(actor, "t.1", "yes")
         await actor.until_ended("t")
+        stored = await actor.store.read_input(REF, "t.1")
+        assert stored is not None
+        assert stored.answer_message() == session_pb2.Input(text="yes")
         await reply(actor, "t.1", "yes")
         with pytest.raises(InputAnswered):
             await reply(actor, "t.1", "no")
@@ -184,6 +187,35 @@ async def test_an_answer_during_the_activation_is_not_overwritten_by_the_questio
     async with acting(asking, store=store, epoch=NEXT) as next_owner:
         await store.reached["keep_input"].wait()  # the run stores that it waits
         answering = asyncio.ensure_future(reply(next_owner, "t.1", "yes"))
+        release.set()
+        await answering
+        assert await next_owner.until_ended("t") == ["turn_completed"]
+        stored = await store.read_input(REF, "t.1")
+        assert stored is not None
+        assert stored.answer_message() == session_pb2.Input(text="yes")
+
+
+async def test_an_answer_that_is_being_stored_is_not_overwritten_by_a_run_that_comes_to_its_question() -> None:
+    go, begun = asyncio.Event(), asyncio.Event()
+
+    async def gated(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        if ctx.attempt == 2:
+            begun.set()
+            await go.wait()
+        yield (await ctx.ask("?")).text
+
+    store = durable()
+    async with acting(gated, store=store) as lost:
+        await lost.submit("t")
+        await until_asked(lost, "t.1")
+    async with acting(gated, store=store, epoch=NEXT) as next_owner:
+        await begun.wait()
+        release, store.reached["keep_input"] = store.hold("keep_input"), asyncio.Event()
+        answering = asyncio.ensure_future(reply(next_owner, "t.1", "yes"))
+        await store.reached["keep_input"].wait()
+        go.set()
+        await asyncio.sleep(0)  # the run has come to its question
+        await asyncio.sleep(0)
         release.set()
         await answering
         assert await next_owner.until_ended("t") == ["turn_completed"]
