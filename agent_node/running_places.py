@@ -7,6 +7,7 @@ What was accepted once is never refused: it waits. Shared by the sessions and ta
 """
 
 import asyncio
+from types import TracebackType
 from typing import Literal
 
 from agentring.errors import TooManyTurns
@@ -39,3 +40,32 @@ class RunningPlaces(asyncio.Semaphore):
             return await super().acquire()
         finally:
             self.waiting -= 1
+
+
+class RunningPlace:
+    """One turn's place: `async with` takes it and gives it up; one that ends without a place gives up nothing."""
+
+    def __init__(self, places: RunningPlaces) -> None:
+        """places: the node's."""
+        self._places = places
+        self._has_one = False
+
+    async def __aenter__(self) -> "RunningPlace":
+        await self.take()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.give_up()
+
+    async def take(self) -> None:
+        """Waits for a place. Cancellation: there is none."""
+        await self._places.acquire()
+        self._has_one = True
+
+    def give_up(self) -> None:
+        """Lets another turn have it."""
+        if self._has_one:
+            self._has_one = False
+            self._places.release()

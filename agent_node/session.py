@@ -16,15 +16,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent_node.agent import Agent
+from agent_node.asking import Asking
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
-from agent_node.running_places import RunningPlaces
+from agent_node.running_places import RunningPlace, RunningPlaces
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
 from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, attempts_exhausted, run_agent
+from agent_node.turn_questions import TurnQuestions
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,
@@ -97,6 +99,10 @@ class Session:
             max_stored_log_bytes=max_stored_log_bytes,
         )
         self.log = self._turns.log
+        self._asking = Asking(self._turns, self._changes, stored.inputs.values(), self._rest)
+        self._at_rest: asyncio.Event | None = None
+        """While it settles; set whenever nothing of its turns goes on by itself: they have ended, or one waits for an
+        answer."""
         for turn_id in self._turns.open_ids:
             self._idle.clear()
             self._mailbox.put_back(WaitingTurn(turn_id, self._turns.get(turn_id).input_message()))
@@ -125,8 +131,8 @@ class Session:
 
     @property
     def is_idle(self) -> bool:
-        """Whether all its turns have ended and no stream is attached."""
-        return self._idle.is_set() and not self.log.readers
+        """Whether all its turns have ended, or the running one waits for an answer, and no stream is attached."""
+        return (self._idle.is_set() or self._asking.is_waiting) and not self.log.readers
 
     def check_agent(self, agent: str) -> None:
         """Raises AgentMismatch unless `agent` is empty or the one it is bound to."""
@@ -189,6 +195,19 @@ class Session:
             turn = await self._change(turn_id, partial(self._cancel, turn_id, reason))
         return turn
 
+    async def reply(self, input_id: str, given: session_pb2.Input) -> None:
+        """Stores the answer to a question of a turn, which then goes on.
+
+        Raises InputNotFound, InputAnswered, and as `submit`. Cancellation: it may be answered all the same.
+        """
+        from_struct(given.data)
+        try:
+            await self._change(object(), partial(self._reply, input_id, given))
+        except NodeDraining:
+            await self.log.until_ended()
+            self.log.check()
+            raise
+
     async def close(self, now_s: float) -> None:
         """Cancels every turn, marks the session closed and ends its streams. Closing it again changes nothing.
 
@@ -210,10 +229,17 @@ class Session:
             async with asyncio.timeout(timeout_s):
                 async with self._accepting:  # whatever was let in before is accepted now
                     pass
-                await self._idle.wait()
+                while not self._idle.is_set():
+                    if self._durable and self._asking.is_waiting:
+                        break  # it may wait for days: the next owner lets it
+                    self._at_rest = asyncio.Event()
+                    await self._at_rest.wait()
+                else:
+                    return
         except TimeoutError:
-            async with self._accepting:  # what is let in only now must not begin behind the last checkpoint
-                await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
+            pass
+        async with self._accepting:  # what is let in only now must not begin behind the last checkpoint
+            await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
 
     async def hand_on(self) -> None:
         """Once settled: stores the last checkpoint for the next owner. The caller then releases the claim, and last of
@@ -230,6 +256,7 @@ class Session:
         """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is told or stored."""
         self.log.end(error)
         self._idle.set()
+        self._rest()
         if self._running is not None:
             self._running.ended.set()
 
@@ -255,6 +282,7 @@ class Session:
         finally:
             self._running = None
             running.ended.set()
+        self._asking.forget(waiting.turn_id)
         self._set_idle()
 
     async def _change(self, name: Hashable, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
@@ -289,6 +317,15 @@ class Session:
                 self._idle.clear()
                 self._mailbox.put(WaitingTurn(turn_id, given))
             return turn, fresh
+
+    async def _reply(self, input_id: str, given: session_pb2.Input) -> None:
+        async with self._accepting:  # what is answered here is in the store before the last checkpoint
+            self._turns.check()
+            if self.closed:
+                raise SessionClosed
+            if self._draining:
+                raise NodeDraining
+            await self._asking.reply(input_id, given)
 
     async def _cancel(self, turn_id: str, reason: str) -> StoredTurn:
         if self._mailbox.take_back(turn_id):
@@ -331,21 +368,22 @@ class Session:
         async with self._accepting:
             if not self.is_idle:
                 return False
+            await self._cut_off()  # a turn that waits for an answer: the next owner runs it again
             await self._turns.release()
             self.log.end(SessionMoving())  # whoever still holds this actor asks again, and finds the next one
             return True
 
     async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
         """None: the lease may be gone."""
-        async with self._slots:
+        async with RunningPlace(self._slots) as place:
             try:
-                return await self._run_agent(waiting)
+                return await self._run_agent(waiting, place)
             except NodeFenced:
                 return None
 
-    async def _run_agent(self, waiting: WaitingTurn) -> Completed | Failed:
+    async def _run_agent(self, waiting: WaitingTurn, place: RunningPlace) -> Completed | Failed:
         turn = await self._turns.start(waiting.turn_id)
-        if turn.attempt > self._env.limits.max_attempts:
+        if turn.attempt - self._asking.cut_short(turn.turn_id) > self._env.limits.max_attempts:
             return attempts_exhausted(turn.attempt)
         given = TurnInput(
             ref=self.ref,
@@ -357,6 +395,7 @@ class Session:
             history=self.stored.history,
             turn_number=self.stored.turns_completed + 1,
             tool_starts=self._turns.start_tool,
+            questions=TurnQuestions(self._asking, waiting.turn_id, place),
         )
         return await run_agent(self._env, self._agent, given, self.log, self.claim.epoch)
 
@@ -402,3 +441,8 @@ class Session:
     def _set_idle(self) -> None:
         if not self._turns.open_ids:
             self._idle.set()
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._at_rest is not None:
+            self._at_rest.set()

@@ -1,10 +1,11 @@
 """The sweep: turns that were accepted, and whose session's owner is gone, are run though no client comes back for them.
 
-Guarantees, on a durable store: a session that its node left with turns that have not ended is activated by a node that
-lives, at that node's second sweep after the claim is gone at the latest; activation runs them. Each node looks after
-the sessions that the ring gives it, and leaves alone what has changed since its last sweep: that is somebody's, or was
-until a moment ago. What has not changed may still be somebody's, who runs a long turn: a session whose claim stands is
-never touched. Nodes with different rings may both reach for a session; its claim decides.
+Guarantees, on a durable store: a session that its node left with turns that have not ended is activated by a node
+that lives, at that node's second sweep after the claim is gone at the latest; activation runs them. Each node looks
+after the sessions that the ring gives it, and leaves alone what has changed since its last sweep: that is somebody's,
+or was until a moment ago. What has not changed may still be somebody's, who runs a long turn: a session whose claim
+stands is never touched. One whose turn waits for an answer is left alone too: the answer takes it up. Nodes with
+different rings may both reach for a session; its claim decides.
 
 Does not sweep while the node drains, or while etcd takes no claims. A session that cannot be activated, whatever the
 reason, is left to the next sweep and keeps no other from its activation. Owned by the incarnation.

@@ -31,6 +31,7 @@ from agent_node.store import (
     EventRow,
     Ownership,
     Store,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
@@ -185,6 +186,14 @@ class SessionTurns:
             lambda: self._store.start_tool(self._ownership, start),
             lambda commit: self._audit("tool_started", self.get(start.turn_id), commit, tool=start.name),
         )
+
+    async def keep_input(self, asked: StoredInput) -> None:
+        """Stores a question, or its answer."""
+        await self._write(lambda: self._store.keep_input(self._ownership, asked))
+
+    async def find_input(self, input_id: str) -> StoredInput | None:
+        """A question, also of a turn that ended long ago. Raises StoreUnavailable."""
+        return await self._store.read_input(self._ownership.ref, input_id)
 
     async def complete(self, turn_id: str, input_text: str, outcome: Completed) -> None:
         """Stores a turn's outcome and its state, then tells of it."""

@@ -24,6 +24,8 @@ from agentring import metadata
 from agentring.errors import (
     AgentringError,
     FirstFrameNotOpen,
+    InputAnswered,
+    InputNotFound,
     InvalidTurnId,
     MailboxFull,
     MalformedRequest,
@@ -38,7 +40,16 @@ from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ConverseRequest, Event
 
-_REFUSALS = (TurnInProgress, MailboxFull, TooManyTurns, TurnIdReused, InvalidTurnId, TurnNotFound)
+_REFUSALS = (
+    TurnInProgress,
+    MailboxFull,
+    TooManyTurns,
+    TurnIdReused,
+    InvalidTurnId,
+    TurnNotFound,
+    InputNotFound,
+    InputAnswered,
+)
 
 
 async def converse(
@@ -127,9 +138,7 @@ class _Frames:
             case "cancel":
                 await self._session.cancel(parse_turn_id(request.cancel.turn_id))
             case "reply":
-                # No agent can ask yet, so there is no question that this could answer.
-                rejected = session_pb2.TurnRejected(reason="INPUT_NOT_FOUND", frame=number)
-                await self._attachment.tell([Event(turn_rejected=rejected)])
+                await self._session.reply(request.reply.input_id, request.reply.input)
             case "ack":
                 pass  # nothing is kept only until it is acknowledged
             case "open":

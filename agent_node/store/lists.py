@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
 
-from agent_node.store import events
+from agent_node.store import events, inputs
 from agent_node.store.records import ListedSession, OpenSession, SessionFilter
 from agent_node.store.schema import sessions, turns
 from agentring.ids import Epoch, SessionId, SessionRef, TenantId
@@ -46,12 +46,30 @@ _LISTED = select(
 
 
 def open_page(after: SessionRef | None, at_most: int) -> Select[Any]:
-    """The keys of sessions that have open turns."""
+    """The keys of sessions that have open turns, and none that waits for an answer: who gives it takes them up."""
     tenant, session_id = turns.c.tenant, turns.c.session_id
-    found = select(tenant, session_id).where(turns.c.end_seq.is_(None))
+    found = select(tenant, session_id).where(turns.c.end_seq.is_(None), ~_waits_for_an_answer(tenant, session_id))
     if after is not None:
         found = found.where(tuple_(tenant, session_id) > tuple_(after.tenant, after.session_id))
     return found.distinct().order_by(tenant, session_id).limit(at_most)
+
+
+def _waits_for_an_answer(tenant: ColumnElement[str], session_id: ColumnElement[str]) -> ColumnElement[bool]:
+    asking = turns.alias()
+    asked = inputs.table.c
+    return (
+        select(asked.input_id)
+        .where(
+            asked.tenant == tenant,
+            asked.session_id == session_id,
+            asked.answer.is_(None),
+            asking.c.tenant == asked.tenant,
+            asking.c.session_id == asked.session_id,
+            asking.c.turn_id == asked.turn_id,
+            asking.c.end_seq.is_(None),
+        )
+        .exists()
+    )
 
 
 def open_sessions(connection: Connection, after: SessionRef | None, at_most: int) -> list[OpenSession]:

@@ -15,6 +15,7 @@ from agent_node.store.records import (
     OpenSession,
     Ownership,
     SessionFilter,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
@@ -36,6 +37,7 @@ class MemoryStore:
         self._sessions: dict[SessionRef, StoredSession] = {}
         self._owners: dict[SessionRef, str] = {}
         self._events: dict[SessionRef, list[EventRow]] = {}
+        self._inputs: dict[SessionRef, dict[str, StoredInput]] = {}
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
 
@@ -52,6 +54,11 @@ class MemoryStore:
             session,
             epoch=ownership.epoch,
             turns=dict(session.turns),
+            inputs={
+                input_id: asked
+                for input_id, asked in self._inputs.get(ref, {}).items()
+                if session.turns[asked.turn_id].end_seq is None
+            },
             log_seq=session.reserved_seq,
             reserved_seq=session.reserved_seq + self._seq_range,
             commit=session.commit + 1,
@@ -74,6 +81,12 @@ class MemoryStore:
     async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
         """As Store."""
         return self._keep(self._fenced(ownership), None)
+
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        """As Store."""
+        session = self._fenced(ownership)
+        self._inputs.setdefault(session.ref, {})[asked.input_id] = asked
+        return self._keep(session, None)
 
     async def end_turn(
         self,
@@ -126,6 +139,7 @@ class MemoryStore:
         session = self._fenced(ownership)
         del self._sessions[ownership.ref], self._owners[ownership.ref]
         self._events.pop(ownership.ref, None)
+        self._inputs.pop(ownership.ref, None)
         return session.commit + 1
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
@@ -136,6 +150,10 @@ class MemoryStore:
         """As Store."""
         session = self._sessions.get(ref)
         return session.turns.get(turn_id) if session is not None else None
+
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        """As Store."""
+        return self._inputs.get(ref, {}).get(input_id)
 
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         """As Store."""
@@ -151,9 +169,14 @@ class MemoryStore:
         found = (
             OpenSession(ref, session.agent, session.commit)
             for ref, session in sorted(self._sessions.items(), key=lambda item: _place(item[0]))
-            if (after is None or _place(ref) > _place(after)) and _open(session)
+            if (after is None or _place(ref) > _place(after)) and _open(session) and not self._waits(ref, session)
         )
         return list(islice(found, at_most))
+
+    def _waits(self, ref: SessionRef, session: StoredSession) -> bool:
+        """Whether it waits for an answer."""
+        asked = self._inputs.get(ref, {}).values()
+        return any(each.answer is None and session.turns[each.turn_id].end_seq is None for each in asked)
 
     async def list_sessions(
         self, tenant: TenantId, which: SessionFilter, after: str, at_most: int

@@ -23,6 +23,7 @@ from agent_node.store.records import (
     OpenSession,
     Ownership,
     SessionFilter,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
@@ -56,6 +57,9 @@ class Store(Protocol):
 
     async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
         """Keeps that a tool is about to be called."""
+
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        """Keeps a question before anybody is told of it, and its answer before it is acknowledged."""
 
     async def end_turn(
         self,
@@ -101,6 +105,9 @@ class Store(Protocol):
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         """One turn; None: there is none."""
 
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        """One question, also of a turn that has ended; None: there is none."""
+
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         """Rows that go on after a seq, the first of them perhaps with what is before it too, in their order: about
         max_bytes of them, at least one; empty: nothing later is kept."""
@@ -110,7 +117,7 @@ class Store(Protocol):
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
         """Sessions of all tenants that have turns which have not ended, in an order of the store's own; after: the last
-        one that is known already; None: from the first."""
+        one that is known already; None: from the first. None that waits for an answer: who gives it takes it up."""
 
     async def list_sessions(
         self, tenant: TenantId, which: SessionFilter, after: str, at_most: int

@@ -82,6 +82,23 @@ class EventExtent:
 
 
 @dataclass(frozen=True, slots=True)
+class StoredInput:
+    """A question that a turn asked."""
+
+    input_id: str
+    """Names its turn and its place among the turn's questions."""
+    turn_id: str
+    waits: int = 0
+    """How many runs of the turn have waited for it, and were not answered."""
+    answer: bytes | None = None
+    """A session_pb2.Input; None: it is open."""
+
+    def answer_message(self) -> session_pb2.Input | None:
+        """The answer; None: it is open."""
+        return session_pb2.Input.FromString(self.answer) if self.answer is not None else None
+
+
+@dataclass(frozen=True, slots=True)
 class StoredSession:
     """One session, as it was read."""
 
@@ -98,6 +115,8 @@ class StoredSession:
     history: tuple[PastTurn, ...] = ()
     turns: Mapping[str, StoredTurn] = field(default_factory=dict)
     """Those that have not ended, in the order of their numbers, and the latest that have; a store may know more."""
+    inputs: Mapping[str, StoredInput] = field(default_factory=dict)
+    """The questions of turns that have not ended, by input_id."""
     turns_accepted: int = 0
     """The highest turn number."""
     head_seq: int = 0

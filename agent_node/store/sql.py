@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 
 from sqlalchemy import Connection
 
-from agent_node.store import events, lists, transactions
+from agent_node.store import events, inputs, lists, transactions
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
@@ -21,6 +21,7 @@ from agent_node.store.records import (
     OpenSession,
     Ownership,
     SessionFilter,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
@@ -113,6 +114,18 @@ class SqlStore:
             partial(transactions.start_tool, ownership=ownership, commit_id=_commit_id(), start=start)
         )
 
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        """As Store."""
+        commit_id = _commit_id()
+
+        def keep(connection: Connection) -> int:
+            commit, fresh = transactions.hold(connection, ownership, commit_id, None)
+            if fresh:
+                inputs.keep(connection, ownership.ref, asked)
+            return commit
+
+        return await self._write(keep)
+
     async def end_turn(
         self,
         ownership: Ownership,
@@ -179,6 +192,10 @@ class SqlStore:
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         """As Store."""
         return await self._carrier.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
+
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        """As Store."""
+        return await self._carrier.read(partial(inputs.read, ref=ref, input_id=input_id))
 
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         """As Store."""

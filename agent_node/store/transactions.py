@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, delete, select
 
 from agent_node.agent import PastTurn
-from agent_node.store import events, statements
+from agent_node.store import events, inputs, statements
 from agent_node.store.records import Acceptance, EventRow, Ownership, StoredSession, StoredTurn, ToolStart
 from agent_node.store.schema import sessions, states, tool_starts, turns
 from agentring.errors import StaleEpoch
@@ -220,7 +220,7 @@ def bury(connection: Connection, closed_before_ns: int) -> int:
     ).all()
     keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id in due]
     if keys:
-        for table in (events.table, tool_starts, turns, states, sessions):
+        for table in (events.table, inputs.table, tool_starts, turns, states, sessions):
             connection.execute(delete(table).where(statements.of_session(table)), keys)
     return len(keys)
 
@@ -245,6 +245,7 @@ def _with_turns(
         history=tuple(PastTurn(_turn(row).input_message().text, row["output_text"] or "") for row in completed),
         turns={turn.turn_id: turn for turn in [*known, *unfinished]},
         turns_accepted=accepted,
+        inputs=inputs.read_open(connection, session.ref) if unfinished else {},
         log_seq=log_seq,
     )
 

@@ -49,6 +49,8 @@ from agentring.errors.request import (
 from agentring.errors.state import (
     AgentMismatch,
     AgentNotFound,
+    InputAnswered,
+    InputNotFound,
     NodeNotFound,
     NotFound,
     ResumeOffsetExpired,
@@ -72,6 +74,8 @@ __all__ = [
     "DeadlineExceeded",
     "FirstFrameNotOpen",
     "FirstFrameTimeout",
+    "InputAnswered",
+    "InputNotFound",
     "InternalError",
     "InvalidArgument",
     "InvalidPageToken",

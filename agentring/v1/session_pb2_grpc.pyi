@@ -59,9 +59,9 @@ class SessionServiceStub:
     every turn it sent has ended.
 
     Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
-    AGENT_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED
-    {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A turn that is refused does not end the stream: it
-    is answered with `turn_rejected`.
+    AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
+    SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
+    turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
     """
     RunTurn: _grpc.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
@@ -120,9 +120,9 @@ class SessionServiceAsyncStub(SessionServiceStub):
     every turn it sent has ended.
 
     Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
-    AGENT_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED
-    {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A turn that is refused does not end the stream: it
-    is answered with `turn_rejected`.
+    AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
+    SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
+    turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
     """
     RunTurn: _aio.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]  # type: ignore[assignment]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
@@ -184,9 +184,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         every turn it sent has ended.
 
         Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
-        AGENT_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED
-        {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A turn that is refused does not end the stream: it
-        is answered with `turn_rejected`.
+        AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
+        SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
+        turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
         """
 
     @_abc_1.abstractmethod

@@ -14,6 +14,7 @@ from agent_node.store import (
     OpenSession,
     Ownership,
     SessionFilter,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
@@ -66,6 +67,9 @@ class RecordingStore:
     async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
         return await self._call("start_tool", lambda: self.memory.start_tool(ownership, start))
 
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        return await self._call("keep_input", lambda: self.memory.keep_input(ownership, asked))
+
     async def end_turn(
         self,
         ownership: Ownership,
@@ -106,6 +110,9 @@ class RecordingStore:
 
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         return await self.memory.read_turn(ref, turn_id)
+
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        return await self.memory.read_input(ref, input_id)
 
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         return await self._call("read_events", lambda: self.memory.read_events(ref, after_seq, max_bytes))

@@ -35,9 +35,9 @@ STATUSES = {
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded TooManyTurns",
     "FAILED_PRECONDITION": "AgentMismatch SessionClosed TaskInputMismatch TurnInProgress",
-    "ALREADY_EXISTS": "TaskKeyActive TurnIdReused",
+    "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
-    "NOT_FOUND": "AgentNotFound NodeNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
+    "NOT_FOUND": "AgentNotFound InputNotFound NodeNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
     "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidPageToken InvalidRetention InvalidSessionId"
     " InvalidTaskKey InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",

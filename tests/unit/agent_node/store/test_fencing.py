@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent_node.agent import PastTurn
-from agent_node.store import SEQ_RANGE, Acceptance, Ownership, Store, StoredSession, ToolStart, Trim
+from agent_node.store import SEQ_RANGE, Acceptance, Ownership, Store, StoredInput, StoredSession, ToolStart, Trim
 from agentring.errors import StaleEpoch
 from agentring.ids import parse_session
 from agentring.v1.session_pb2 import TURN_STATE_CANCELLED, TURN_STATE_RUNNING
@@ -28,6 +28,7 @@ def writes(store: Store, ownership: Ownership) -> list[Callable[[], Awaitable[Ac
         lambda: store.accept_turn(ownership, turn, None),
         lambda: store.start_turn(ownership, replace(turn, state=TURN_STATE_RUNNING)),
         lambda: store.start_tool(ownership, ToolStart("t1", 1, "t1.1.1", "search")),
+        lambda: store.keep_input(ownership, StoredInput("t1.1", "t1", 1)),
         lambda: store.end_turn(ownership, cancelled(turn), 9),
         lambda: store.commit_turn(ownership, completed(turn, '{"n": 1}')),
         lambda: store.extend_range(ownership, 5 * SEQ_RANGE),

@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.dialects import sqlite
 
-from agent_node.store import EventRow, ListedSession, OpenSession, Ownership, SessionFilter, Store, lists
+from agent_node.store import EventRow, ListedSession, OpenSession, Ownership, SessionFilter, Store, StoredInput, lists
 from agent_node.store.sql import SqlStore
 from agentring.ids import DEFAULT_TENANT, SessionRef, TenantId, parse_session
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING
@@ -135,6 +135,25 @@ async def test_open_sessions_are_those_with_turns_that_have_not_ended(store: Sto
     assert paged == list(found)
 
 
+async def test_a_session_that_waits_for_an_answer_is_not_listed_as_open(store: Store) -> None:
+    await made(store, "s", "other")
+    for session_id in ("s", "other"):
+        await store.accept_turn(owned(session_id), accepted(1), None)
+    asked = StoredInput("t1.1", "t1", 1)
+
+    async def found() -> list[str]:
+        return [each.ref.session_id for each in await store.list_open(None, 10)]
+
+    await store.keep_input(owned("s"), asked)
+    assert await found() == ["other"]
+    await store.keep_input(owned("s"), replace(asked, answer=b"yes"))
+    assert await found() == ["other", "s"]
+    await store.keep_input(owned("s"), replace(asked, input_id="t1.2"))
+    await store.end_turn(owned("s"), cancelled(accepted(1)), None)
+    await store.accept_turn(owned("s"), accepted(2), None)
+    assert await found() == ["other", "s"]  # what asked has ended without an answer
+
+
 async def test_every_write_of_an_open_session_changes_its_number(store: Store) -> None:
     await made(store, "s")
     numbers: list[int] = []
@@ -172,4 +191,5 @@ async def test_what_is_open_is_found_by_its_index_alone(url: str, open_sql: Call
     plan = await store._carrier.read(
         lambda connection: [str(row[3]) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {page}"))]
     )
-    assert plan == ["SEARCH turns USING INDEX turns_open ((tenant,session_id)>(?,?))"]
+    assert plan[0] == "SEARCH turns USING INDEX turns_open ((tenant,session_id)>(?,?))"
+    assert not [step for step in plan if step.startswith("SCAN")]
