@@ -22,7 +22,9 @@ class LossyEtcd(EtcdClient):
     def __init__(self, url: str) -> None:
         super().__init__([url])
         self.held = asyncio.Event()
-        """A transaction has landed whose reply is held back for ever."""
+        """A transaction has landed whose reply is held back."""
+        self.lost = asyncio.Event()
+        """To be set: what is held back will never come, and its sender learns so."""
         self.granted: list[int] = []
         """The leases that were granted."""
         self._fault = ""
@@ -33,7 +35,7 @@ class LossyEtcd(EtcdClient):
         self._fault, self._skip = "lose", skip
 
     def hold_reply(self, *, skip: int = 0) -> None:
-        """Lets the next transaction, or a later one, never return."""
+        """Lets the next transaction, or a later one, not return until `lost` is set."""
         self._fault, self._skip = "hold", skip
 
     async def txn(
@@ -54,8 +56,8 @@ class LossyEtcd(EtcdClient):
         if fault == "lose":
             raise EtcdUnavailable(outcome_unknown=True)
         self.held.set()
-        await asyncio.Event().wait()
-        raise AssertionError
+        await self.lost.wait()
+        raise EtcdUnavailable(outcome_unknown=True)
 
     async def grant(self, ttl_s: int) -> tuple[int, int]:
         lease_id, granted_ttl_s = await super().grant(ttl_s)
