@@ -65,7 +65,16 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     await opening.enter_generation(durable, _identity(membership.history))
 
             incarnations = Incarnations(
-                etcd, keys, membership, agents, clock, observed, settings, durable, enter_generation
+                etcd,
+                keys,
+                membership,
+                agents,
+                clock,
+                observed,
+                settings,
+                durable,
+                durable.tasks if durable is not None else None,
+                enter_generation,
             )
             server = Server(
                 settings.listen,

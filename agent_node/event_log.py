@@ -14,7 +14,7 @@ import asyncio
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from agentring.errors import AgentringError, ResumeOffsetExpired, StoreUnavailable
@@ -102,6 +102,21 @@ class EventLog:
         self._readers: set[asyncio.Event] = set()
         self._end: AgentringError | None = None
         self.head_seq = self._numbers.log_seq
+
+    @classmethod
+    def restored(cls, epoch: Epoch, events: Iterable[session_pb2.Event]) -> "EventLog":
+        """A log that is over: it holds events that were numbered before, whose coverage has no gap. A read that begins
+        inside of one has all of it."""
+        log = cls(epoch, NO_END)
+        for event in events:
+            log.head_seq = event.seq
+            log._add(_Single(event.first_seq or event.seq, event.seq, event, event.ByteSize() + _EVENT_OVERHEAD_BYTES))
+        return log
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the events take."""
+        return self._bytes
 
     @property
     def oldest_seq(self) -> int:
@@ -201,6 +216,18 @@ class EventLog:
             room_bytes -= size_bytes  # below 0 where words were cut, so that nothing follows them
             index += 1
         return after_seq, events
+
+    def all_events(self) -> list[session_pb2.Event]:
+        """All that it holds; where the oldest are gone, a gap comes first."""
+        seq, found = self._numbers.log_seq, []
+        while seq < self.head_seq:
+            seq, events = self.read(seq)
+            found += events
+        return found
+
+    def text(self) -> str:
+        """The words that it holds."""
+        return "".join(event.text_delta.text for event in self.all_events() if event.HasField("text_delta"))
 
     def subscribe(self, reader: asyncio.Event) -> None:
         """Sets the reader's event whenever something is appended or the log ends, until unsubscribed."""

@@ -6,7 +6,7 @@ again as a new incarnation, with nothing of the old one: that is incarnations.py
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -17,12 +17,14 @@ from agent_node.host import Host
 from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
-from agent_node.store import MemoryStore, Store
+from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
+from agent_node.task_sweep import TaskSweep
 from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.registration import Registration
+from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import CoordinatorUnavailable, NodeFenced
 
 _SWEEP_S = 1.0
@@ -44,11 +46,14 @@ class Incarnation:
         audit: AuditLog,
         settings: NodeSettings,
         durable: Store | None,
+        durable_tasks: TaskStore | None,
+        membership: Callable[[], MembershipSnapshot | None],
         load: BoundedLoad,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """load: how many sessions it takes. durable: where sessions are kept; None: in this incarnation's memory.
-        tasks: owns whatever runs here; it must end with the incarnation."""
+        """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
+        incarnation's memory. membership: as it is now. tasks: owns whatever runs here; it must end with
+        the incarnation."""
         self.registration = registration
         limits = TurnLimits(
             settings.turn_timeout_s,
@@ -64,7 +69,11 @@ class Incarnation:
         self._settings = settings
         self.load = load
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, load.takes_new)
-        self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
+        self.tasks = durable_tasks or MemoryTaskStore()
+        self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)
+        self._task_sweep = TaskSweep(
+            self.tasks, self.task_runs, membership, env.node_id, clock, float(settings.lease_ttl_s)
+        )
         self._claims = claims
         self._clock = clock
         self._audit = audit
@@ -75,6 +84,7 @@ class Incarnation:
             await self._clock.sleep(_SWEEP_S)
             await self.host.bury_tombstones()
             await self.task_runs.forget_ended()
+            self.task_runs.unwatched.cancel_due()
 
     async def sweep_claims(self) -> None:
         """Gives up what was claimed unnoticed, until cancelled."""
@@ -86,11 +96,13 @@ class Incarnation:
                 _log.info("claims_not_swept")  # the next one will
 
     async def tend_store(self) -> None:
-        """Passivates and buries, until cancelled."""
+        """Passivates, sweeps and buries, until cancelled."""
         if self._durable is not None:
             async with asyncio.TaskGroup() as group:
                 group.create_task(passivate_idle(self.host, self._clock, self._settings.idle_timeout_s))
                 group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
+                group.create_task(self._task_sweep.run())
+                group.create_task(self._task_sweep.delete_expired())
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and

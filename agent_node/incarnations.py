@@ -17,7 +17,7 @@ from agent_node.audit import AuditLog
 from agent_node.drain import Drain
 from agent_node.incarnation import Incarnation
 from agent_node.settings import NodeSettings
-from agent_node.store import Store
+from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
@@ -51,10 +51,13 @@ class Incarnations:
         audit: AuditLog,
         settings: NodeSettings,
         durable: Store | None,
+        durable_tasks: TaskStore | None,
         enter_generation: Callable[[], Awaitable[None]],
     ) -> None:
-        """One for a process. durable: as Incarnation's; enter_generation: lets it follow the cluster's generation."""
+        """One for a process. durable, durable_tasks: as Incarnation's; enter_generation: lets it follow the cluster's
+        generation."""
         self._durable = durable
+        self._durable_tasks = durable_tasks
         self._enter_generation = enter_generation
         self._etcd = etcd
         self._keys = keys
@@ -158,6 +161,8 @@ class Incarnations:
                 self._audit,
                 self._settings,
                 self._durable,
+                self._durable_tasks,
+                lambda: self._membership.current,
                 self._load(registration),
                 tasks,
             )

@@ -3,7 +3,7 @@
 from agent_node.incarnation import Incarnation
 from agentring import metadata
 from agentring.errors import RouteMismatch, RouteMissing
-from agentring.ids import Epoch, SessionRef, TaskRef, parse_session, parse_task
+from agentring.ids import Epoch, SessionRef, TaskRef, TenantId, parse_session, parse_task, parse_tenant
 from agentring.rpc.service import Call
 
 
@@ -27,6 +27,11 @@ async def accept(call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_a
     node_id = incarnation.registration.identity.node_id
     begins = () if begins_after is None else ((metadata.BEGINS_AFTER, str(begins_after)),)
     await call.accept((metadata.NODE, node_id), (metadata.EPOCH, str(epoch)), *begins)
+
+
+def tenant_of(call: Call) -> TenantId:
+    """The caller's tenant. Raises InvalidTenantId."""
+    return parse_tenant(_tenant(call))
 
 
 def _tenant(call: Call) -> str:

@@ -12,15 +12,35 @@ from agent_node.store.records import (
     ToolStart,
     TurnCommit,
 )
+from agent_node.store.task_memory import MemoryTaskStore
+from agent_node.store.task_protocol import TaskStore
+from agent_node.store.task_records import (
+    TASK_ENDED,
+    ListedTask,
+    OpenTask,
+    StoredTask,
+    TaskEnd,
+    TaskFilter,
+    TaskRequest,
+)
 
 __all__ = [
     "SEQ_RANGE",
+    "TASK_ENDED",
     "Acceptance",
+    "ListedTask",
     "MemoryStore",
+    "MemoryTaskStore",
+    "OpenTask",
     "Ownership",
     "Store",
     "StoredSession",
+    "StoredTask",
     "StoredTurn",
+    "TaskEnd",
+    "TaskFilter",
+    "TaskRequest",
+    "TaskStore",
     "ToolStart",
     "TurnCommit",
 ]
