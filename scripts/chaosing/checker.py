@@ -31,6 +31,8 @@ WORK = frozenset(
 """What an owner alone may do. (A claim's line may be late: its reply was. A release's too.)"""
 
 
+TASK_ENDS = frozenset({"task_committed", "task_failed", "task_cancelled"})
+
 ANSWERS = "I1, answers"
 """I1 as clients see it: what a router, too, protects from."""
 
@@ -205,6 +207,33 @@ def at_most_one_run(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation("I4", subject, f"callers were told {' and '.join(sorted(results_told))}")
 
 
+def what_was_told_is_stored(evidence: Evidence) -> Iterator[Violation]:
+    """I4, I5: a task's end that a client was told is the one that the store has, under the same epoch; no run of a task
+    begins after its end; and the store has counted every run that began. (That what was accepted ends is for the fault
+    to wait for: at the end of a run everything is stopped.)"""
+    stored = {row.subject: row for row in evidence.ended_tasks}
+    for subject, lines in evidence.lines_by_subject().items():
+        if not subject.startswith("task/") or not evidence.is_durable(subject):
+            continue
+        begun = [line for line in lines if line.event == "task_started" and line.commit is not None]
+        ended = [line for line in lines if line.event in TASK_ENDS and line.commit is not None]
+        for end in ended:
+            late = [line for line in begun if (line.commit or 0) > (end.commit or 0)]
+            if late and end.event == "task_committed":
+                yield Violation("I4", subject, f"a run of epoch {late[0].epoch} began after the end of {end.epoch}")
+        row = stored.get(subject)
+        # There may be fewer lines than runs: a node is killed before it writes one.
+        if row is not None and row.number < len(begun):
+            yield Violation("I4", subject, f"{len(begun)} runs began, the store has counted {row.number}")
+        if row is not None and ended and row.epoch != ended[-1].epoch:
+            yield Violation("I4", subject, f"the store has the end of epoch {row.epoch}, not {ended[-1].epoch}")
+    for subject, calls in evidence.calls_by_subject().items():
+        if not subject.startswith("task/") or not evidence.ended_tasks:
+            continue
+        if any(call.ok for call in calls) and subject not in stored:
+            yield Violation("I5", subject, "clients were told of an end that the store does not have")
+
+
 def owners_change_for_a_reason(evidence: Evidence) -> Iterator[Violation]:
     """Stickiness: another incarnation claims a session or task only if the one before released it, drained, was fenced
     or was killed. A node that lost its lease and never noticed is found here too."""
@@ -251,5 +280,6 @@ RULES: tuple[Rule, ...] = (
     epochs_only_grow,
     turns_have_no_gap,
     at_most_one_run,
+    what_was_told_is_stored,
     owners_change_for_a_reason,
 )

@@ -94,7 +94,7 @@ class StoredRow:
 
     subject: str
     number: int
-    """A turn's own; a tool start's place in the order of the session's commits."""
+    """A turn's own; a tool start's place in the order of the session's commits; a task's attempt."""
     epoch: int
     """Under which it was written last."""
 
@@ -115,6 +115,8 @@ class Evidence:
     """Sessions outlive their node: they are in a store, not in the process's memory."""
     durable_tasks: bool = False
     """Tasks' results do."""
+    ended_tasks: list[StoredRow] = field(default_factory=list)
+    """The ended tasks that the store has at the end, each with its attempt."""
 
     def is_durable(self, subject: str) -> bool:
         """Whether what was committed of it outlives its node."""

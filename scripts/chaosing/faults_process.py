@@ -3,12 +3,17 @@
 import asyncio
 import signal
 
-from scripts.chaosing.fault import Fault, Scene
+from scripts.chaosing import stored
+from scripts.chaosing.audit_files import until
+from scripts.chaosing.failpoints import TASK_STEPS
+from scripts.chaosing.fault import RECOVERS_S, Fault, Scene
 from scripts.chaosing.host import Host
 
 RIVAL_JOINS_S = 2.0
 REACHES_S = 5.0
 """How long a node may take to come to a failpoint."""
+ENDS_S = 5.0
+"""How long a task may take once a node has taken it up."""
 LANDS_S = 0.3
 """How long a write that was under way takes to land."""
 
@@ -92,6 +97,29 @@ async def _pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
     await scene.expect_fence(name, thawed_ns, 0.5)
     node.mend()
     await scene.expect_recovery()
+
+
+async def kill_task(scene: Scene) -> None:
+    """kill -9 at each step of a task's life, one after the other: every task that was accepted ends all the same,
+    whether or not its callers come back."""
+    for point in TASK_STEPS:
+        name = await scene.world.until_stopped_at(point, *scene.world.nodes, within_s=REACHES_S)
+        if name is None:
+            scene.complaints.append(f"no node came to {point!r}")
+            return
+        scene.world.mark("killed", name)
+        await scene.world.end_node(name, signal.SIGKILL)
+        left = stored.open_tasks(scene.world.store_file)
+        await scene.expect_recovery(scene.ttl_s + RECOVERS_S)
+        try:
+            async with asyncio.timeout(4 * scene.ttl_s + ENDS_S):
+                await until(lambda left=left: not left & stored.open_tasks(scene.world.store_file))  # type: ignore[misc]
+        except TimeoutError:
+            still = left & stored.open_tasks(scene.world.store_file)
+            scene.complaints.append(f"killed at {point!r}: {len(still)} tasks have not ended: {sorted(still)[:3]}")
+            return
+        await scene.world.start_node(name)
+        await scene.expect_recovery()
 
 
 async def raise_race(scene: Scene) -> None:
@@ -185,4 +213,5 @@ FAULTS = (
     Fault(6, "block", "fenced, or ended", block, "blocked"),
     Fault(16, "wall-clock", "nothing", jump, alter=("wall-clock",)),
     Fault(17, "same-id", "the second waits or refuses", same_id),
+    Fault(19, "kill-task", "I4, I5", kill_task, alter=("in-task",)),
 )

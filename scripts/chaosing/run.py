@@ -108,7 +108,8 @@ async def _run(
             await fault.cycle(scene)
             done += 1
     await world.stop()  # so that the logs are whole
-    evidence = Evidence(list(world.audit.lines()), traffic.calls, world.marks, durable=world.plan.store != VOLATILE)
+    durable = world.plan.store != VOLATILE
+    evidence = Evidence(list(world.audit.lines()), traffic.calls, world.marks, durable=durable, durable_tasks=durable)
     if not world.plan.store:
         stored.read_into(evidence, world.store_file)
     outcome = Outcome(fault, seed, world.plan, evidence, begun_ns, now_ns(), done, errors=traffic.errors())

@@ -19,7 +19,18 @@ def read_into(evidence: Evidence, path: Path) -> None:
         starts = database.execute("SELECT tenant, session_id, commit_number, epoch FROM tool_starts")
         evidence.tool_starts += [StoredRow(_subject(*ref), number, epoch) for *ref, number, epoch in starts]
         counts = database.execute("SELECT tenant, session_id, turns_completed FROM sessions")
+        ended = database.execute(
+            "SELECT tenant, task_key, attempt, epoch FROM tasks WHERE ended_ns IS NOT NULL ORDER BY created_ns"
+        )
+        evidence.ended_tasks += [StoredRow(f"task/{tenant}/{key}", *row) for tenant, key, *row in ended]
         evidence.counted |= {_subject(*ref): count for *ref, count in counts}
+
+
+def open_tasks(path: Path) -> set[str]:
+    """The subjects of the tasks that were accepted and have not ended; also while the nodes are at work."""
+    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as database:
+        rows = database.execute("SELECT tenant, task_key FROM tasks WHERE ended_ns IS NULL")
+        return {f"task/{tenant}/{key}" for tenant, key in rows}
 
 
 def _subject(tenant: str, session_id: str) -> str:

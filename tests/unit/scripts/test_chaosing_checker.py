@@ -251,3 +251,26 @@ def test_lines_are_read_as_the_node_writes_them(tmp_path: Path) -> None:
     path = tmp_path / "audit.jsonl"
     path.write_text(json.dumps(told | {"epoch": 9, "turn": "a", "commit": 3, "later": "field"}) + "\n")
     assert read_lines([path]) == [Line(5, "n1", 7, "turn_committed", S, 9, "a", 3)]
+
+
+def task_rules(*lines: Line, row: StoredRow | None, calls: tuple[Call, ...] = ()) -> list[str]:
+    evidence = Evidence(list(lines), list(calls), durable_tasks=True, ended_tasks=[row] if row else [])
+    return [violation.rule for violation in check(evidence)]
+
+
+def test_a_tasks_runs_and_its_end_are_those_that_the_store_has() -> None:
+    first, second = line(1, "task_started", 5, commit=2), line(2, "task_started", 6, commit=3)
+    end = line(3, "task_committed", 6, commit=4)
+    assert task_rules(first, second, end, row=StoredRow(T, 2, 6)) == []
+    assert task_rules(second, end, row=StoredRow(T, 2, 6)) == []  # killed before it wrote the first line
+    assert task_rules(first, second, end, row=StoredRow(T, 1, 6)) == ["I4"]
+    assert task_rules(first, second, end, row=StoredRow(T, 2, 5)) == ["I4"]
+    late = line(4, "task_started", 7, commit=5)
+    assert task_rules(second, end, late, row=StoredRow(T, 2, 6)) == ["I4"]
+
+
+def test_an_end_that_clients_were_told_must_be_in_the_store() -> None:
+    told = call(1, 2, 5, result="x", subject=T)
+    other = StoredRow("task/default/other", 1, 5)
+    assert task_rules(row=StoredRow(T, 1, 5), calls=(told,)) == []
+    assert task_rules(row=other, calls=(told,)) == ["I5"]
