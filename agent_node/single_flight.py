@@ -13,19 +13,18 @@ Called by the task service and the sweep; owned by the incarnation.
 """
 
 import asyncio
-import time
 import uuid
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 from agent_node.agent import Agent
+from agent_node.ended_tasks import EndedTasks
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
-from agent_node.replays import Replays
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import StoredTask, TaskRequest, TaskStore
-from agent_node.task_run import TaskRun, restored
+from agent_node.task_run import TaskRun
 from agent_node.task_runner import TaskRunner
 from agent_node.turn import RunEnvironment
 from agent_node.unwatched import Unwatched
@@ -41,7 +40,6 @@ from agentring.errors import (
     SessionMoving,
     TaskInputMismatch,
     TaskKeyActive,
-    TaskNotFound,
 )
 from agentring.ids import TaskRef
 from agentring.v1 import session_pb2, task_pb2
@@ -72,7 +70,7 @@ class TaskRuns:
         self._runner = TaskRunner(env, claims, store, agents, clock, settings, slots)
         self._runs: dict[TaskRef, TaskRun] = {}
         """Those under way; on a volatile store also those that have ended, in the order of their ends."""
-        self._replays = Replays()
+        self._ended = EndedTasks(store, claims, clock)
         self._starts: SharedCalls[TaskRef, TaskRun] = SharedCalls(tasks)
         self.unwatched = Unwatched(clock, settings.unwatched_timeout_s)
         self._draining = False
@@ -137,14 +135,11 @@ class TaskRuns:
         Raises AgentMismatch, NotOwner, SessionMoving, TaskNotFound, AgentNotFound, NodeOverloaded, NodeDraining,
         NodeFenced, CoordinatorUnavailable, StoreUnavailable.
         """
-        self._env.lease.check()
-        if (run := self._runs.get(ref) or self._replays.get(ref, self._clock.now_s())) is not None:
-            _check_agent(run, agent)
-            return run
-        stored = await self._stored(ref)
-        _check_agent(stored, agent)
+        stored = await self._here_or_stored(ref, agent)
+        if isinstance(stored, TaskRun):
+            return stored
         if stored.has_ended:
-            return self._told_again(stored)
+            return self._ended.told_again(stored)
         if ref not in self._starts and (self._draining or self._is_full) and not to_cancel:
             await self._claims.disclaim(ref)
             raise NodeDraining if self._draining else NodeOverloaded
@@ -153,16 +148,11 @@ class TaskRuns:
     async def look_up(self, ref: TaskRef, agent: str = "") -> TaskRun | StoredTask:
         """The run if it is here; what the store has of the task if nobody runs it; never claims. Raises
         AgentMismatch, NotOwner, SessionMoving, TaskNotFound, NodeFenced, CoordinatorUnavailable, StoreUnavailable."""
-        self._env.lease.check()
-        if (run := self._runs.get(ref) or self._replays.get(ref, self._clock.now_s())) is not None:
-            _check_agent(run, agent)
-            return run
-        stored = await self._stored(ref)
-        _check_agent(stored, agent)
-        if stored.has_ended:
-            return stored
+        found = await self._here_or_stored(ref, agent)
+        if found.has_ended or isinstance(found, TaskRun):
+            return found
         await self._claims.raise_if_held_elsewhere(ref)
-        return await self._stored(ref)  # it may have ended between the two looks
+        return await self._ended.read(ref)  # it may have ended between the two looks
 
     async def cancel(self, run: TaskRun) -> None:
         """Cancels a run and returns once it has ended; one that has ended stays as it is. Raises what the run was
@@ -216,13 +206,20 @@ class TaskRuns:
                 del self._runs[run.ref]
                 await self._release(run)
 
+    async def _here_or_stored(self, ref: TaskRef, agent: str) -> TaskRun | StoredTask:
+        self._env.lease.check()
+        found = self._runs.get(ref) or self._ended.remembered(ref) or await self._ended.read(ref)
+        if agent not in ("", found.agent):
+            raise AgentMismatch(found.agent)
+        return found
+
     async def _known(self, ref: TaskRef) -> TaskRun | None:
         """The run that is under way here, or that has ended and is remembered. One that is being cancelled because
         nobody watched it is none: the task then begins anew."""
         while (run := self._runs.get(ref)) is not None and run.begins_anew:
             await run.ended.wait()
             self._env.lease.check()
-        return run or self._replays.get(ref, self._clock.now_s())
+        return run or self._ended.remembered(ref)
 
     async def _refused(self, ref: TaskRef, agent: str) -> TaskRun | None:
         """Refuses a caller for whom nothing can be started here; None: it can. Only a task that nobody runs may be
@@ -232,7 +229,7 @@ class TaskRuns:
             return None
         stored = await self._store.read(ref)
         if stored is not None and stored.has_ended and not stored.may_begin_anew:
-            return self._told_again(stored)
+            return self._ended.told_again(stored)
         await self._claims.disclaim(ref)
         raise refusal
 
@@ -251,7 +248,7 @@ class TaskRuns:
         if gone is not None:
             await self._release(gone)
         stored = await self._store.accept(request)
-        return self._told_again(stored) if stored.has_ended else await self._take_up(stored, told_seq)
+        return self._ended.told_again(stored) if stored.has_ended else await self._take_up(stored, told_seq)
 
     async def _take_up(self, stored: StoredTask, told_seq: int, *, to_cancel: bool = False) -> TaskRun:
         if stored.agent not in self._agents and not to_cancel:
@@ -261,10 +258,10 @@ class TaskRuns:
             return known  # another call has begun it since this one read the store
         run = await self._runner.begin(stored, told_seq)
         if run is None:
-            now = await self._stored(stored.ref)
+            now = await self._ended.read(stored.ref)
             if not now.has_ended:
                 raise SessionMoving
-            return self._told_again(now)
+            return self._ended.told_again(now)
         if to_cancel:
             run.cancel_reason = "CLIENT"
         elif self._draining:  # the drain has begun since and does not know of this run
@@ -288,24 +285,8 @@ class TaskRuns:
                 self._runs[run.ref] = run
                 return
         if stays:
-            self._replays.put(run)
+            self._ended.remember(run)
         await self._release(run)
-
-    def _told_again(self, stored: StoredTask) -> TaskRun:
-        run = restored(stored)
-        left_s = ((stored.expires_ns or 0) - time.time_ns()) / 1e9
-        run.forget_at_s = self._clock.now_s() + left_s
-        if self._store.durable and not run.begins_anew:
-            self._replays.put(run)
-        return run
-
-    async def _stored(self, ref: TaskRef) -> StoredTask:
-        stored = await self._store.read(ref)
-        if stored is None:
-            if not self._store.durable:
-                await self._claims.raise_if_held_elsewhere(ref)
-            raise TaskNotFound
-        return stored
 
     @property
     def _is_full(self) -> bool:
@@ -325,11 +306,6 @@ class TaskRuns:
     async def _release(self, run: TaskRun) -> None:
         if run.claim is not None:
             await self._runner.release(run.ref, run.claim)
-
-
-def _check_agent(found: TaskRun | StoredTask, agent: str) -> None:
-    if agent not in ("", found.agent):
-        raise AgentMismatch(found.agent)
 
 
 async def _all_ended(runs: Iterable[TaskRun]) -> None:

@@ -120,7 +120,7 @@ async def test_an_unknown_method_that_is_streamed_is_not_served(channel: aio.Cha
         )
 
 
-@pytest.mark.parametrize("method", [SESSIONS + "ListSessions", TASKS + "ListTasks"])
+@pytest.mark.parametrize("method", [SESSIONS + "ListSessions"])
 async def test_what_is_not_served_yet_says_so(channel: aio.Channel, method: str) -> None:
     await assert_refused(exchange(channel, method, b""), MethodNotImplemented())
 
