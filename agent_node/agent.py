@@ -29,6 +29,14 @@ class Result:
     data: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the user answered."""
+
+    text: str
+    data: JsonObject
+
+
 AgentEvent = str | Result
 
 
@@ -84,6 +92,16 @@ class TurnContext(Protocol):
 
         Arguments and answer must be JSON. Raises what the function raises, and NodeFenced before the call where the
         node may no longer own the session.
+        """
+
+    async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
+        """Asks the user, and returns the answer once there is one, which may take days.
+
+        schema: a JSON Schema of the answer's data, for the client; the answer is not checked against it. While it waits
+        the turn holds no place on the node, its deadline rests, and the session may leave the node: the turn then runs
+        again from its start, on whichever node the session is activated, and its earlier questions are answered at once
+        by what was answered before. So up to its last question the agent must do the same in every run. One question at
+        a time, at most 100 in a turn, of at most 16 KiB. Raises ValueError, NodeFenced, and RuntimeError in tasks.
         """
 
 

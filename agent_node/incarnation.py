@@ -15,6 +15,9 @@ from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.host import Host
 from agent_node.passivation import bury_closed, passivate_idle
+from agent_node.room import Room
+from agent_node.running_places import RunningPlaces
+from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
@@ -30,6 +33,8 @@ from agentring.errors import CoordinatorUnavailable, NodeFenced
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
 _TELL_DRAIN_EVERY_S = 1.0
+_TRIES_FOR_ROOM = 4
+"""How often room is made for one new session, which others take meanwhile."""
 
 _log = structlog.get_logger()
 
@@ -49,11 +54,12 @@ class Incarnation:
         durable_tasks: TaskStore | None,
         membership: Callable[[], MembershipSnapshot | None],
         load: BoundedLoad,
+        claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
     ) -> None:
         """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
-        incarnation's memory. membership: as it is now. tasks: owns whatever runs here; it must end with
-        the incarnation."""
+        incarnation's memory. membership: as it is now; claims_are_made: whether etcd takes claims now. tasks: owns
+        whatever runs here; it must end with the incarnation."""
         self.registration = registration
         limits = TurnLimits(
             settings.turn_timeout_s,
@@ -63,17 +69,18 @@ class Incarnation:
             settings.max_turn_attempts,
         )
         env = RunEnvironment(registration.identity.node_id, registration.lease, audit, limits, registration.incarnation)
-        slots = asyncio.Semaphore(settings.max_running_turns)
+        slots = RunningPlaces(settings.max_running_turns, settings.max_waiting_turns)
         store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
+        self.store: Store = store
         self._durable = durable
         self._settings = settings
         self.load = load
-        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, load.takes_new)
+        self._membership = membership
+        self._claims_are_made = claims_are_made
+        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
+        self._room = Room(self.host, tasks, claims_are_made=claims_are_made)
         self.tasks = durable_tasks or MemoryTaskStore()
         self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)
-        self._task_sweep = TaskSweep(
-            self.tasks, self.task_runs, membership, env.node_id, clock, float(settings.lease_ttl_s)
-        )
         self._claims = claims
         self._clock = clock
         self._audit = audit
@@ -98,11 +105,32 @@ class Incarnation:
     async def tend_store(self) -> None:
         """Passivates, sweeps and buries, until cancelled."""
         if self._durable is not None:
+            session_sweep = SessionSweep(
+                self._durable,
+                self.host,
+                self._membership,
+                self.registration.identity.node_id,
+                self._clock,
+                interval_s=self._settings.lease_ttl_s,
+                claims_are_made=self._claims_are_made,
+            )
+            task_sweep = TaskSweep(
+                self.tasks,
+                self.task_runs,
+                self._membership,
+                self.registration.identity.node_id,
+                self._clock,
+                interval_s=self._settings.lease_ttl_s,
+                claims_are_made=self._claims_are_made,
+            )
             async with asyncio.TaskGroup() as group:
-                group.create_task(passivate_idle(self.host, self._clock, self._settings.idle_timeout_s))
+                group.create_task(
+                    passivate_idle(self.host, self._clock, self._settings.idle_timeout_s, self._claims_are_made)
+                )
+                group.create_task(session_sweep.run())
                 group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
-                group.create_task(self._task_sweep.run())
-                group.create_task(self._task_sweep.delete_expired())
+                group.create_task(task_sweep.run())
+                group.create_task(task_sweep.delete_expired())
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and
@@ -121,8 +149,16 @@ class Incarnation:
                 leaving.create_task(self.task_runs.drain(timeout_s))
             telling.cancel()
         await self.registration.lease.revoke_quietly()
-        self._audit.write("drain_done")
         _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
+
+    async def _takes_new(self, sessions: Callable[[], int], agent: str) -> bool:
+        for _ in range(_TRIES_FOR_ROOM):
+            if await self.load.takes_new(sessions, agent):
+                return True
+            is_full = self._durable is not None and sessions() >= self._settings.max_sessions
+            if not (is_full and await self._room.make()):
+                return False
+        return False
 
     async def _tell_drain_going_on(self) -> None:
         while True:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent_node.bounded import LET_GO
 from agent_node.incarnations import Incarnations
 from agent_node.observed_audit import ObservedAudit
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
@@ -36,6 +37,8 @@ class NodeMetrics(Collector):
             "Renewals of the lease that were not acknowledged.",
             value=self._incarnations.renewals_failed,
         )
+        yield _gauge("agents_let_go", "Runs that could not be stopped and still go on.", LET_GO.running)
+        yield CounterMetricFamily("agentring_node_agents_let_go_ever", "Runs that could not be stopped.", LET_GO.total)
         try:
             incarnation = self._incarnations.current
         except (NodeDraining, NodeFenced):

@@ -16,13 +16,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent_node.agent import Agent
+from agent_node.asking import Asking
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
+from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
+from agent_node.running_places import RunningPlace, RunningPlaces
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
 from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, attempts_exhausted, run_agent
+from agent_node.turn_questions import TurnQuestions
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,
@@ -62,11 +66,12 @@ class Session:
         stored: StoredSession,
         claim: Claim,
         agent: Agent,
-        slots: asyncio.Semaphore,
+        slots: RunningPlaces,
         tasks: asyncio.TaskGroup,
         *,
         mailbox_size: int,
         max_log_bytes: int,
+        max_stored_log_bytes: int,
     ) -> None:
         """slots: the node's places for running turns; tasks: owns what must not end with whoever asked for it."""
         self._env = env
@@ -81,11 +86,23 @@ class Session:
         self._idle = asyncio.Event()
         """Set while every accepted turn has ended, and once the session is dropped."""
         self._idle.set()
-        self._dropped = asyncio.Event()
         self.claim = claim
         owned = env.ownership(stored.ref, claim.epoch)
-        self._turns = SessionTurns(env, store, stored, owned, self._changes, self._fail, max_log_bytes=max_log_bytes)
+        self._turns = SessionTurns(
+            env,
+            store,
+            stored,
+            owned,
+            self._changes,
+            self._fail,
+            max_log_bytes=max_log_bytes,
+            max_stored_log_bytes=max_stored_log_bytes,
+        )
         self.log = self._turns.log
+        self._asking = Asking(self._turns, self._changes, stored.inputs.values(), self._rest)
+        self._at_rest: asyncio.Event | None = None
+        """While it settles; set whenever nothing of its turns goes on by itself: they have ended, or one waits for an
+        answer."""
         for turn_id in self._turns.open_ids:
             self._idle.clear()
             self._mailbox.put_back(WaitingTurn(turn_id, self._turns.get(turn_id).input_message()))
@@ -114,8 +131,8 @@ class Session:
 
     @property
     def is_idle(self) -> bool:
-        """Whether all its turns have ended and no stream is attached."""
-        return self._idle.is_set() and not self.log.readers
+        """Whether all its turns have ended, or the running one waits for an answer, and no stream is attached."""
+        return (self._idle.is_set() or self._asking.is_waiting) and not self.log.readers
 
     def check_agent(self, agent: str) -> None:
         """Raises AgentMismatch unless `agent` is empty or the one it is bound to."""
@@ -131,12 +148,16 @@ class Session:
         return self._turns.get(turn_id)
 
     def lost_story(self, turn: StoredTurn) -> list[Event]:
-        """As SessionTurns.lost_story."""
-        return self._turns.lost_story(turn)
+        """As LostStories.of."""
+        return self._turns.lost.of(turn)
 
-    def missed(self, after_seq: int, turn_id: str | None = None) -> list[Event]:
-        """As SessionTurns.missed."""
-        return self._turns.missed(after_seq, turn_id)
+    def missed(self, after_seq: int, turn: StoredTurn | None = None) -> list[Event]:
+        """As LostStories.after."""
+        return self._turns.lost.after(after_seq, turn)
+
+    def follow(self, turn: StoredTurn) -> TurnEnd:
+        """As SessionTurns.follow."""
+        return self._turns.follow(turn)
 
     def tells_on(self, epoch: int | None) -> bool:
         """Whether what an owner under this epoch told is the beginning of what is told here; None: one that is not
@@ -153,15 +174,16 @@ class Session:
     ) -> tuple[StoredTurn, bool]:
         """Accepts a turn; False: it was accepted before, and this changed nothing.
 
-        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, SessionClosed, what the session was dropped
-        with, and what the store raises; NodeDraining once another node may own the session: whoever was told before
-        would be led back here by the claim. Cancellation: the turn may be accepted all the same, and then runs.
+        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, SessionClosed, what the
+        session was dropped with, and what the store raises; NodeDraining once another node may own the session:
+        whoever was told before would be led back here by the claim. Cancellation: the turn may be accepted all the
+        same, and then runs.
         """
         from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
         try:
             return await self._change(object(), partial(self._submit, turn_id, given, on_busy))
         except NodeDraining:
-            await self._dropped.wait()
+            await self.log.until_ended()
             self.log.check()
             raise
 
@@ -172,6 +194,19 @@ class Session:
         if turn.state not in ENDED:
             turn = await self._change(turn_id, partial(self._cancel, turn_id, reason))
         return turn
+
+    async def reply(self, input_id: str, given: session_pb2.Input) -> None:
+        """Stores the answer to a question of a turn, which then goes on.
+
+        Raises InputNotFound, InputAnswered, and as `submit`. Cancellation: it may be answered all the same.
+        """
+        from_struct(given.data)
+        try:
+            await self._change(object(), partial(self._reply, input_id, given))
+        except NodeDraining:
+            await self.log.until_ended()
+            self.log.check()
+            raise
 
     async def close(self, now_s: float) -> None:
         """Cancels every turn, marks the session closed and ends its streams. Closing it again changes nothing.
@@ -194,8 +229,16 @@ class Session:
             async with asyncio.timeout(timeout_s):
                 async with self._accepting:  # whatever was let in before is accepted now
                     pass
-                await self._idle.wait()
+                while not self._idle.is_set():
+                    if self._durable and self._asking.is_waiting:
+                        break  # it may wait for days: the next owner lets it
+                    self._at_rest = asyncio.Event()
+                    await self._at_rest.wait()
+                else:
+                    return
         except TimeoutError:
+            pass
+        async with self._accepting:  # what is let in only now must not begin behind the last checkpoint
             await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
 
     async def hand_on(self) -> None:
@@ -213,7 +256,7 @@ class Session:
         """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is told or stored."""
         self.log.end(error)
         self._idle.set()
-        self._dropped.set()
+        self._rest()
         if self._running is not None:
             self._running.ended.set()
 
@@ -227,16 +270,20 @@ class Session:
     async def _run(self) -> None:
         async with asyncio.TaskGroup() as group:
             while True:
-                waiting = await self._mailbox.get()
-                # Nothing is awaited before it is in `_running`: a turn is always either in the mailbox or cancellable.
-                running = self._running = _Running(waiting.turn_id, group.create_task(self._run_turn(waiting)))
-                try:
-                    await asyncio.wait([running.task])
-                    await self._finish(waiting, running)
-                finally:
-                    self._running = None
-                    running.ended.set()
-                self._set_idle()
+                # In a frame of its own, which an idle session does not keep: a turn's input and outcome may be large.
+                await self._run_to_end(await self._mailbox.get(), group)
+
+    async def _run_to_end(self, waiting: WaitingTurn, group: asyncio.TaskGroup) -> None:
+        # Nothing is awaited before it is in `_running`: a turn is always either in the mailbox or cancellable.
+        running = self._running = _Running(waiting.turn_id, group.create_task(self._run_turn(waiting)))
+        try:
+            await asyncio.wait([running.task])
+            await self._finish(waiting, running)
+        finally:
+            self._running = None
+            running.ended.set()
+        self._asking.forget(waiting.turn_id)
+        self._set_idle()
 
     async def _change(self, name: Hashable, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self.log.check()
@@ -248,11 +295,16 @@ class Session:
     ) -> tuple[StoredTurn, bool]:
         fingerprint = input_fingerprint(given)
         async with self._accepting:  # what is checked here must still hold when the store has answered
-            if (known := self._turns.known(turn_id)) is not None:
+            known = self._turns.known(turn_id)
+            if known is None and self._would_disturb(on_busy):
+                known = await self._turns.find(turn_id)  # it may have ended long ago, and must change nothing
+            if known is not None:
                 if known.fingerprint != fingerprint:
                     raise TurnIdReused
                 return known, False
             self._check_accepts(on_busy)
+            if self._idle.is_set():
+                self._slots.check_room()
             if on_busy == session_pb2.ON_BUSY_INTERRUPT:
                 await self._cancel_all("INTERRUPTED")
                 self._check_accepts(on_busy)
@@ -266,6 +318,15 @@ class Session:
                 self._mailbox.put(WaitingTurn(turn_id, given))
             return turn, fresh
 
+    async def _reply(self, input_id: str, given: session_pb2.Input) -> None:
+        async with self._accepting:  # what is answered here is in the store before the last checkpoint
+            self._turns.check()
+            if self.closed:
+                raise SessionClosed
+            if self._draining:
+                raise NodeDraining
+            await self._asking.reply(input_id, given)
+
     async def _cancel(self, turn_id: str, reason: str) -> StoredTurn:
         if self._mailbox.take_back(turn_id):
             await self._turns.cancel(turn_id, reason)
@@ -275,7 +336,7 @@ class Session:
             running.cancel_reason = reason
             running.task.cancel()
             await running.ended.wait()
-        if (turn := self._turns.get(turn_id)).state not in ENDED:
+        if (turn := await self._turns.look_up(turn_id)).state not in ENDED:
             self._turns.check()
             raise NodeFenced
         return turn
@@ -307,21 +368,22 @@ class Session:
         async with self._accepting:
             if not self.is_idle:
                 return False
+            await self._cut_off()  # a turn that waits for an answer: the next owner runs it again
             await self._turns.release()
             self.log.end(SessionMoving())  # whoever still holds this actor asks again, and finds the next one
             return True
 
     async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
         """None: the lease may be gone."""
-        async with self._slots:
+        async with RunningPlace(self._slots) as place:
             try:
-                return await self._run_agent(waiting)
+                return await self._run_agent(waiting, place)
             except NodeFenced:
                 return None
 
-    async def _run_agent(self, waiting: WaitingTurn) -> Completed | Failed:
+    async def _run_agent(self, waiting: WaitingTurn, place: RunningPlace) -> Completed | Failed:
         turn = await self._turns.start(waiting.turn_id)
-        if turn.attempt > self._env.limits.max_attempts:
+        if turn.attempt - self._asking.cut_short(turn.turn_id) > self._env.limits.max_attempts:
             return attempts_exhausted(turn.attempt)
         given = TurnInput(
             ref=self.ref,
@@ -333,6 +395,7 @@ class Session:
             history=self.stored.history,
             turn_number=self.stored.turns_completed + 1,
             tool_starts=self._turns.start_tool,
+            questions=TurnQuestions(self._asking, waiting.turn_id, place),
         )
         return await run_agent(self._env, self._agent, given, self.log, self.claim.epoch)
 
@@ -357,6 +420,13 @@ class Session:
         if self._running is not None:
             self._running.task.cancel()
 
+    def _would_disturb(self, on_busy: session_pb2.OnBusy.ValueType) -> bool:
+        """Whether a new turn would be refused, or others be cancelled for it."""
+        if self._idle.is_set():
+            return not self._slots.has_room
+        may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
+        return not (may_wait and self._mailbox.has_room)
+
     def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
         self._turns.check()
         if self.closed:
@@ -371,3 +441,8 @@ class Session:
     def _set_idle(self) -> None:
         if not self._turns.open_ids:
             self._idle.set()
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._at_rest is not None:
+            self._at_rest.set()

@@ -21,6 +21,7 @@ from agent_node.agent import Agent
 from agent_node.ended_tasks import EndedTasks
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
+from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import StoredTask, TaskRequest, TaskStore
@@ -56,7 +57,7 @@ class TaskRuns:
         agents: Mapping[str, Agent],
         clock: Clock,
         settings: NodeSettings,
-        slots: asyncio.Semaphore,
+        slots: RunningPlaces,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """slots: the node's places for running turns; tasks: owns the runs."""
@@ -82,6 +83,11 @@ class TaskRuns:
     def __contains__(self, ref: object) -> bool:
         """Whether this node has a run of the key, or is about to."""
         return ref in self._runs or (isinstance(ref, TaskRef) and ref in self._starts)
+
+    @property
+    def draining(self) -> bool:
+        """Whether it starts nothing any more."""
+        return self._draining
 
     @property
     def running(self) -> int:
@@ -141,7 +147,7 @@ class TaskRuns:
         if stored.has_ended:
             return self._ended.told_again(stored)
         if ref not in self._starts and (self._draining or self._is_full) and not to_cancel:
-            await self._claims.disclaim(ref)
+            await self._claims.disclaim(ref, self.__contains__)
             raise NodeDraining if self._draining else NodeOverloaded
         return await self._starts.get(ref, lambda: self._take_up(stored, 0, to_cancel=to_cancel))
 
@@ -230,7 +236,7 @@ class TaskRuns:
         stored = await self._store.read(ref)
         if stored is not None and stored.has_ended and not stored.may_begin_anew:
             return self._ended.told_again(stored)
-        await self._claims.disclaim(ref)
+        await self._claims.disclaim(ref, self.__contains__)
         raise refusal
 
     def _refusal(self, agent: str, *, has_room: bool) -> AgentringError | None:
@@ -252,7 +258,7 @@ class TaskRuns:
 
     async def _take_up(self, stored: StoredTask, told_seq: int, *, to_cancel: bool = False) -> TaskRun:
         if stored.agent not in self._agents and not to_cancel:
-            await self._claims.disclaim(stored.ref)
+            await self._claims.disclaim(stored.ref, self.__contains__)
             raise AgentNotFound(stored.agent)
         if (known := self._runs.get(stored.ref)) is not None:
             return known  # another call has begun it since this one read the store

@@ -109,7 +109,8 @@ class TaskRun:
             case None:
                 state = task_pb2.TASK_STATE_CANCELLED
                 event = Event(turn_cancelled=session_pb2.TurnCancelled(reason=self.cancel_reason or ""))
-        event.attempt, event.epoch, event.seq = self.attempt, self.epoch, self.log.head_seq + 1
+        event.attempt, event.epoch = self.attempt, self.epoch
+        self.log.number(event)
         event.time.FromNanoseconds(time.time_ns())
         story = self.log.all_events()
         has_lost = any(told.HasField("gap") for told in story)
@@ -167,7 +168,7 @@ def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_l
         fingerprint=stored.fingerprint,
         retention_s=stored.retention_s,
         epoch=claim.epoch,
-        log=EventLog(claim.epoch, max_log_bytes, numbers),
+        log=EventLog(claim.epoch, max_log_bytes, numbers, head_seq=0),
         claim=claim,
         request_id=stored.request_id,
         cancel_when_unwatched=stored.cancel_when_unwatched,

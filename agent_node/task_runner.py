@@ -18,6 +18,7 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.json_values import from_struct
+from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
 from agent_node.task_run import ATTEMPT_RANGE, TaskRun, begun
@@ -54,7 +55,7 @@ class TaskRunner:
         agents: Mapping[str, Agent],
         clock: Clock,
         settings: NodeSettings,
-        slots: asyncio.Semaphore,
+        slots: RunningPlaces,
     ) -> None:
         """slots: the node's places for running turns."""
         self._env = env
@@ -96,7 +97,7 @@ class TaskRunner:
         if attempt > 1:
             was_put_back = stored.attempt > 0 and stored.state == task_pb2.TASK_STATE_PENDING
             restarted = session_pb2.AttemptRestarted(reason="NODE_DRAINED" if was_put_back else "NODE_LOST")
-            run.log.append(Event(attempt=attempt, attempt_restarted=restarted), first_seq=1)
+            run.log.append(Event(attempt=attempt, attempt_restarted=restarted))
         return run
 
     async def carry_out(self, run: TaskRun, over: Callable[[TaskRun], Awaitable[None]]) -> None:

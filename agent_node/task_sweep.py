@@ -1,36 +1,28 @@
-"""The sweep: tasks that were accepted and that nobody runs any more are run all the same.
+"""The sweep of tasks: those that were accepted and that nobody runs any more are run all the same.
 
-Guarantees, on a durable store: a task that its node left PENDING or RUNNING is taken up by a node that lives, at the
-second sweep after its lease at the latest, whether or not anybody asks for it. Each node looks after the keys that the
-ring gives it, and leaves alone what has changed since its last sweep: that is somebody's, or was until a moment ago.
-Nodes with different rings may both reach for a task; its claim decides. A task that runs elsewhere, because the ring
-has changed since, is found out by the claim as well. Also removes the tasks whose retention is over.
-
-Owned by the incarnation.
+Guarantees what sweep.py says: a task that its node left PENDING or RUNNING is run, whether or not anybody asks for it.
+Also removes the tasks whose retention is over. Owned by the incarnation.
 """
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from agent_node.single_flight import TaskRuns
 from agent_node.store import OpenTask, TaskStore
+from agent_node.sweep import Sweep
 from agentring.cluster.clock import Clock
-from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot
-from agentring.errors import AgentringError, CoordinatorUnavailable, StoreUnavailable
+from agentring.errors import StoreUnavailable
 from agentring.ids import NodeId, TaskRef
 
-_PAGE = 1_000
-_AT_ONCE = 32
 _DELETE_EVERY_S = 60.0
 
 _log = structlog.get_logger()
 
 
-class TaskSweep:
-    """One node's sweeps."""
+class TaskSweep(Sweep[TaskRef]):
+    """One node's sweeps of tasks."""
 
     def __init__(
         self,
@@ -39,26 +31,14 @@ class TaskSweep:
         membership: Callable[[], MembershipSnapshot | None],
         node_id: NodeId,
         clock: Clock,
+        *,
         interval_s: float,
+        claims_are_made: Callable[[], bool],
     ) -> None:
-        """membership: as it is now; interval_s: the lease's TTL: what is unchanged for so long has lost its node."""
+        """runs: where they are run; the others as Sweep's."""
+        super().__init__("task", membership, node_id, clock, interval_s=interval_s, claims_are_made=claims_are_made)
         self._store = store
         self._runs = runs
-        self._membership = membership
-        self._node_id = node_id
-        self._clock = clock
-        self._interval_s = interval_s
-        self._seen: dict[TaskRef, int] = {}
-        """What the last sweep found left, and after which commit."""
-
-    async def run(self) -> None:
-        """Sweeps again and again, until cancelled."""
-        while True:
-            await self._clock.sleep(self._interval_s)
-            try:
-                await self.sweep()
-            except (StoreUnavailable, CoordinatorUnavailable) as error:
-                _log.info("tasks_not_swept", reason=error.reason)  # the next one will
 
     async def delete_expired(self) -> None:
         """Removes what has expired, until cancelled."""
@@ -70,33 +50,15 @@ class TaskSweep:
             except StoreUnavailable as error:
                 _log.info("tasks_not_deleted", reason=error.reason)
 
-    async def sweep(self) -> None:
-        """Takes up what was left before the last sweep and has not changed since. Raises StoreUnavailable,
-        CoordinatorUnavailable."""
-        snapshot = self._membership()
-        if snapshot is None:
-            return
-        ring = Ring(snapshot)
-        before, self._seen = self._seen, {}
-        after: TaskRef | None = None
-        while True:
-            page = await self._store.list_open(after, _PAGE)
-            left = [task for task in page if task.ref not in self._runs and self._is_mine(ring, task)]
-            self._seen |= {task.ref: task.commit for task in left}
-            due = [task.ref for task in left if before.get(task.ref) == task.commit]
-            for start in range(0, len(due), _AT_ONCE):
-                await asyncio.gather(*(self._take_up(ref) for ref in due[start : start + _AT_ONCE]))
-            if len(page) < _PAGE:
-                return
-            after = page[-1].ref
+    @property
+    def _draining(self) -> bool:
+        return self._runs.draining
 
-    def _is_mine(self, ring: Ring, task: OpenTask) -> bool:
-        hosts = (node for node in ring.candidates(task.ref.ring_key) if task.agent in node.agents)
-        first = next(hosts, None)
-        return first is not None and first.node_id == self._node_id
+    async def _list_open(self, after: TaskRef | None, at_most: int) -> Sequence[OpenTask]:
+        return await self._store.list_open(after, at_most)
 
-    async def _take_up(self, ref: TaskRef) -> None:
-        try:
-            await self._runs.take_up(ref)
-        except AgentringError as error:
-            _log.debug("task_not_taken_up", reason=error.reason)  # another node's, or for the next sweep
+    def _is_here(self, ref: TaskRef) -> bool:
+        return ref in self._runs
+
+    async def _activate(self, ref: TaskRef) -> None:
+        await self._runs.take_up(ref)

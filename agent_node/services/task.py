@@ -10,7 +10,7 @@ from agent_node.incarnations import Incarnations
 from agent_node.services.place import place_of
 from agent_node.services.route import accept, task_of, tenant_of
 from agent_node.services.session import stream
-from agent_node.services.task_page import as_task, begins_after, filter_of, page_size, page_token
+from agent_node.services.task_page import list_page
 from agent_node.settings import NodeSettings
 from agent_node.task_run import TaskRun, described
 from agentring.errors import InvalidRetention
@@ -87,14 +87,11 @@ class TaskService:
         return task_pb2.GetTaskResponse(task=task)
 
     async def ListTasks(self, request: task_pb2.ListTasksRequest, call: Call) -> task_pb2.ListTasksResponse:
-        """A page of what the store has."""
-        which, size = filter_of(request), page_size(request)
-        after = begins_after(which, request.page_token)
+        """See task_page.py."""
         incarnation = self._incarnations.current
-        listed = await incarnation.tasks.list_tasks(tenant_of(call), which, after, size + 1)
+        page = await list_page(incarnation.tasks, tenant_of(call), request)
         await accept(call, incarnation, Epoch(0))
-        token = page_token(which, listed[size - 1].key) if len(listed) > size else ""
-        return task_pb2.ListTasksResponse(tasks=map(as_task, listed[:size]), next_page_token=token)
+        return page
 
     async def CancelTask(self, request: task_pb2.CancelTaskRequest, call: Call) -> task_pb2.CancelTaskResponse:
         """Cancels the task's run, or the task where nobody runs it."""

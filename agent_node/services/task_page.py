@@ -1,55 +1,41 @@
-"""ListTasks: a page of a tenant's tasks, in the order of their keys.
+"""ListTasks: a page of a tenant's tasks, in the order of their keys, as the store has them.
 
-A page token holds the last key of the page before, and what was asked for; it is no secret and gives nothing away: the
-tenant is always the caller's. What comes and goes between two pages may be told or not, everything else is told once.
+As with ListSessions (session_page.py) no node is looked up, and what comes and goes between two pages may be told or
+not; everything else is told once.
 """
 
-import base64
-import binascii
-import json
-
-from agent_node.store import ListedTask, TaskFilter
-from agentring.errors import InvalidPageToken, InvalidTaskKey, MalformedRequest
-from agentring.ids import DEFAULT_TENANT, TaskKey, parse_task
+from agent_node.services.pages import begins_after, page_size, page_token
+from agent_node.store import ListedTask, TaskFilter, TaskStore
+from agentring.errors import MalformedRequest
+from agentring.ids import DEFAULT_TENANT, TaskKey, TenantId, parse_task
 from agentring.v1 import task_pb2
 
-_DEFAULT_SIZE, _LARGEST = 100, 1_000
+
+async def list_page(
+    store: TaskStore, tenant: TenantId, request: task_pb2.ListTasksRequest
+) -> task_pb2.ListTasksResponse:
+    """The page that is asked for. Raises MalformedRequest, InvalidTaskKey, InvalidPageToken, StoreUnavailable."""
+    which, size = _filter(request), page_size(request.page_size)
+    asked = (which.prefix, which.agent, int(which.state))
+    after = begins_after(asked, request.page_token, _parse_key)
+    listed = await store.list_tasks(tenant, which, after or TaskKey(""), size + 1)
+    token = page_token(asked, listed[size - 1].key) if len(listed) > size else ""
+    return task_pb2.ListTasksResponse(tasks=map(_described, listed[:size]), next_page_token=token)
 
 
-def page_size(request: task_pb2.ListTasksRequest) -> int:
-    """How many tasks a page has at most. Raises MalformedRequest."""
-    if request.page_size < 0:
-        raise MalformedRequest
-    return min(request.page_size or _DEFAULT_SIZE, _LARGEST)
-
-
-def filter_of(request: task_pb2.ListTasksRequest) -> TaskFilter:
-    """What is asked for. Raises InvalidTaskKey."""
+def _filter(request: task_pb2.ListTasksRequest) -> TaskFilter:
     if request.task_key_prefix:
-        parse_task(DEFAULT_TENANT, request.task_key_prefix)
+        _parse_key(request.task_key_prefix)
+    if not request.agent.isprintable():
+        raise MalformedRequest  # no agent is called so, and not every database takes it
     return TaskFilter(request.task_key_prefix, request.agent, request.state)
 
 
-def page_token(which: TaskFilter, last: TaskKey) -> str:
-    """Says where the next page begins."""
-    return base64.urlsafe_b64encode(json.dumps([*_asked(which), last]).encode()).decode()
+def _parse_key(key: str) -> TaskKey:
+    return parse_task(DEFAULT_TENANT, key).task_key
 
 
-def begins_after(which: TaskFilter, token: str) -> TaskKey:
-    """The key that a page begins after; empty: it is the first. Raises InvalidPageToken."""
-    if not token:
-        return TaskKey("")
-    try:
-        *asked, last = json.loads(base64.b64decode(token, altchars=b"-_", validate=True))
-        if asked != _asked(which):
-            raise InvalidPageToken
-        return parse_task(DEFAULT_TENANT, last).task_key
-    except (binascii.Error, ValueError, TypeError, InvalidTaskKey):
-        raise InvalidPageToken from None
-
-
-def as_task(listed: ListedTask) -> task_pb2.Task:
-    """As a page shows it."""
+def _described(listed: ListedTask) -> task_pb2.Task:
     task = task_pb2.Task(
         task_key=listed.key,
         agent=listed.agent,
@@ -62,7 +48,3 @@ def as_task(listed: ListedTask) -> task_pb2.Task:
     if listed.ended_ns is not None:
         task.end_time.FromNanoseconds(listed.ended_ns)
     return task
-
-
-def _asked(which: TaskFilter) -> list[str | int]:
-    return [which.prefix, which.agent, int(which.state)]

@@ -12,19 +12,25 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from agent_node.store import transactions
+from agent_node.store import events, inputs, lists, transactions
 from agent_node.store.carrier import Carrier
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
+    EventRow,
+    ListedSession,
+    OpenSession,
     Ownership,
+    SessionFilter,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
+    Trim,
     TurnCommit,
 )
 from agent_node.store.task_sql import SqlTaskStore
-from agentring.ids import SessionRef
+from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")
 
@@ -73,10 +79,19 @@ class SqlStore:
         )
         return await self._carrier.transact(raise_and_read, again=False)
 
-    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
+    async def accept_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+    ) -> Acceptance:
         """As Store."""
         return await self._write(
-            partial(transactions.accept_turn, ownership=ownership, commit_id=_commit_id(), turn=turn, head_seq=head_seq)
+            partial(
+                transactions.accept_turn,
+                ownership=ownership,
+                commit_id=_commit_id(),
+                turn=turn,
+                head_seq=head_seq,
+                told=told,
+            )
         )
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
@@ -89,13 +104,36 @@ class SqlStore:
             partial(transactions.start_tool, ownership=ownership, commit_id=_commit_id(), start=start)
         )
 
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        """As Store."""
+        commit_id = _commit_id()
+
+        def keep(connection: Connection) -> int:
+            commit, fresh = transactions.hold(connection, ownership, commit_id, None)
+            if fresh:
+                inputs.keep(connection, ownership.ref, asked)
+            return commit
+
+        return await self._write(keep)
+
     async def end_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+        self,
+        ownership: Ownership,
+        turn: StoredTurn,
+        head_seq: int | None,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
     ) -> int:
         """As Store."""
-        return await self._move(ownership, head_seq, [*moved, turn])
+        return await self._move(ownership, head_seq, [*moved, turn], told)
 
-    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+    async def commit_turn(
+        self,
+        ownership: Ownership,
+        commit: TurnCommit,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
+    ) -> int:
         """As Store."""
         return await self._write(
             partial(
@@ -104,6 +142,7 @@ class SqlStore:
                 commit_id=_commit_id(),
                 head_seq=commit.turn.end_seq,
                 moved=[*moved, commit.turn],
+                told=told,
                 completed=commit.turn,
                 output_text=commit.past.output_text,
                 state_json=commit.state_json,
@@ -114,13 +153,27 @@ class SqlStore:
         """As Store."""
         return await self._hold(ownership, None, reserved_seq=reserved_seq)
 
-    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
+    async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
         """As Store."""
-        return await self._hold(ownership, head_seq, closed_ns=time.time_ns())
+        commit_id = _commit_id()
 
-    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
+        def trim(connection: Connection) -> Trim:
+            commit, fresh = transactions.hold(connection, ownership, commit_id, None)
+            if fresh:
+                events.trim(connection, ownership.ref, before_bytes)
+            return Trim(commit, events.extent(connection, ownership.ref))
+
+        return await self._write(trim)
+
+    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
         """As Store."""
-        return await self._hold(ownership, head_seq, reserved_seq=reserved_seq, owner="")
+        return await self._hold(ownership, head_seq, told, closed_ns=time.time_ns())
+
+    async def release(
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+    ) -> int:
+        """As Store."""
+        return await self._hold(ownership, head_seq, told, reserved_seq=reserved_seq, owner="")
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
         """As Store."""
@@ -130,11 +183,37 @@ class SqlStore:
         """As Store."""
         return await self._carrier.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
 
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        """As Store."""
+        return await self._carrier.read(partial(inputs.read, ref=ref, input_id=input_id))
+
+    async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
+        """As Store."""
+        return await self._carrier.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
+
     async def bury(self, closed_before_ns: int) -> int:
         """As Store."""
         return await self._write(partial(transactions.bury, closed_before_ns=closed_before_ns))
 
-    async def _move(self, ownership: Ownership, head_seq: int | None, moved: Sequence[StoredTurn]) -> int:
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        """As Store."""
+        return await self._carrier.read(partial(lists.open_sessions, after=after, at_most=at_most))
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        """As Store."""
+        return await self._carrier.read(
+            partial(lists.sessions_of, tenant=tenant, which=which, after=after, at_most=at_most)
+        )
+
+    async def _move(
+        self,
+        ownership: Ownership,
+        head_seq: int | None,
+        moved: Sequence[StoredTurn],
+        told: Sequence[EventRow] = (),
+    ) -> int:
         return await self._write(
             partial(
                 transactions.move_turns,
@@ -142,14 +221,20 @@ class SqlStore:
                 commit_id=_commit_id(),
                 head_seq=head_seq,
                 moved=moved,
+                told=told,
             )
         )
 
-    async def _hold(self, ownership: Ownership, head_seq: int | None, **changes: object) -> int:
+    async def _hold(
+        self, ownership: Ownership, head_seq: int | None, told: Sequence[EventRow] = (), **changes: object
+    ) -> int:
         commit_id = _commit_id()
 
         def hold(connection: Connection) -> int:
-            return transactions.hold(connection, ownership, commit_id, head_seq, changes)[0]
+            commit, fresh = transactions.hold(connection, ownership, commit_id, head_seq, changes)
+            if fresh:
+                events.keep(connection, ownership.ref, told)
+            return commit
 
         return await self._write(hold)
 

@@ -43,6 +43,11 @@ READ = select(sessions).where(of_session(sessions))
 READ_STATE = select(states.c.state_json).where(of_session(states))
 READ_TURN = select(turns).where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id"))
 READ_OPEN = select(turns).where(of_session(turns), turns.c.end_seq.is_(None)).order_by(turns.c.number)
+READ_ENDED = (
+    select(turns)
+    .where(of_session(turns), turns.c.number > bindparam("after_number"), turns.c.end_seq > bindparam("after_seq"))
+    .order_by(turns.c.number)
+)
 READ_LAST = select(func.max(turns.c.number)).where(of_session(turns))
 READ_COMPLETED = (
     select(turns)

@@ -19,6 +19,7 @@ from agentring.errors.availability import (
     SessionMoving,
     StaleEpoch,
     StoreUnavailable,
+    TooManyTurns,
     Unavailable,
 )
 from agentring.errors.base import (
@@ -48,6 +49,8 @@ from agentring.errors.request import (
 from agentring.errors.state import (
     AgentMismatch,
     AgentNotFound,
+    InputAnswered,
+    InputNotFound,
     NodeNotFound,
     NotFound,
     ResumeOffsetExpired,
@@ -71,6 +74,8 @@ __all__ = [
     "DeadlineExceeded",
     "FirstFrameNotOpen",
     "FirstFrameTimeout",
+    "InputAnswered",
+    "InputNotFound",
     "InternalError",
     "InvalidArgument",
     "InvalidPageToken",
@@ -107,6 +112,7 @@ __all__ = [
     "TaskInputMismatch",
     "TaskKeyActive",
     "TaskNotFound",
+    "TooManyTurns",
     "TurnIdReused",
     "TurnInProgress",
     "TurnNotFound",

@@ -81,6 +81,15 @@ class MailboxFull(AgentringError):
     retry_after_s = 1.0
 
 
+class TooManyTurns(AgentringError):
+    """The node runs as many turns as it may, and as many wait as may."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_TURNS"
+    sentence = "too many turns run and wait on the session's node"
+    retry_after_s = 1.0
+
+
 class NodeOverloaded(AgentringError):
     """The node, or every node that could take it, is at its limit."""
 

@@ -29,6 +29,13 @@ class TurnNotFound(NotFound):
     sentence = "there is no such turn in this session"
 
 
+class InputNotFound(NotFound):
+    """No turn that has not ended has asked this."""
+
+    reason = "INPUT_NOT_FOUND"
+    sentence = "no turn waits for an answer of this input_id"
+
+
 class TaskNotFound(NotFound):
     """There is no such task."""
 
@@ -109,6 +116,14 @@ class TurnIdReused(AgentringError):
     code = StatusCode.ALREADY_EXISTS
     reason = "TURN_ID_REUSED"
     sentence = "the turn_id was used with another input"
+
+
+class InputAnswered(AgentringError):
+    """The question was answered, with something else."""
+
+    code = StatusCode.ALREADY_EXISTS
+    reason = "INPUT_ANSWERED"
+    sentence = "the question was answered with something else"
 
 
 @dataclass(eq=False)

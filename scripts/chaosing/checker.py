@@ -177,7 +177,7 @@ def _numbers(subject: str, calls: list[Call], *, durable: bool) -> Iterator[Viol
         if not call.ok or call.number is None:
             untold.add(call.turn)
             continue
-        if last is not None and last.number is not None and (durable or last.epoch == call.epoch):
+        if last is not None and last.number is not None and (durable or last.end_epoch == call.end_epoch):
             most = last.number + 1 + len(untold - {call.turn, last.turn})
             if not last.number < call.number <= most and call.turn != last.turn:
                 yield Violation("I2", subject, f"turn {last.number} is followed by {call.number}, at most {most}")
@@ -201,7 +201,7 @@ def at_most_one_run(evidence: Evidence) -> Iterator[Violation]:
         told: dict[tuple[str, int], set[str]] = defaultdict(set)
         for call in calls:
             if call.ok and call.result:
-                told[call.turn, 0 if evidence.is_durable(subject) else call.epoch].add(call.result)
+                told[call.turn, 0 if evidence.is_durable(subject) else call.end_epoch].add(call.result)
         for results_told in told.values():
             if len(results_told) > 1:
                 yield Violation("I4", subject, f"callers were told {' and '.join(sorted(results_told))}")

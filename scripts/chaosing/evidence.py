@@ -74,6 +74,8 @@ class Call:
     """Which of the session's turns it was, as its agent saw it."""
     result: str = ""
     """Of a task, to compare."""
+    end_epoch: int = 0
+    """Under which it ended: of a later run than `epoch`, if its router brought it back meanwhile."""
     event_epochs: tuple[int, ...] = ()
     """The epochs of what was told as it happened, each once, in their order; not of an outcome that is told again."""
 

@@ -172,7 +172,7 @@ def _take(call: Call, event: session_pb2.Event) -> None:
     kind = event.WhichOneof("body")
     if kind == "turn_completed":
         result: struct_pb2.Struct = event.turn_completed.result
-        call.ok, call.result = True, str(result["run"])
+        call.ok, call.result, call.end_epoch = True, str(result["run"]), event.epoch
         call.number = int(result.fields["number"].number_value) if call.turn else None
     elif kind in ("turn_failed", "turn_cancelled"):
         told = event.turn_failed if kind == "turn_failed" else event.turn_cancelled

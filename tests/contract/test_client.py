@@ -23,13 +23,13 @@ from agentring.client import (
     TurnCompleted,
     TurnStarted,
     TurnState,
-    UnknownFailure,
     connect,
     sync,
 )
 from agentring.errors import (
     AgentMismatch,
     AgentNotFound,
+    InputNotFound,
     SessionClosed,
     SessionNotFound,
     TaskInputMismatch,
@@ -129,7 +129,7 @@ async def test_errors_are_told_by_their_reason(cluster: Cluster, name: str) -> N
             await session.cancel("unheard-of")
         with pytest.raises(AgentMismatch):
             await ring.session(name, agent="echo").run("hello")
-        with pytest.raises(UnknownFailure, match="INPUT_NOT_FOUND"):
+        with pytest.raises(InputNotFound):
             await session.reply("nobody-asked", "an answer")
 
 

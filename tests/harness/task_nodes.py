@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from agent_node.agent import AgentEvent, TurnContext
+from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import (
@@ -152,7 +153,7 @@ class NodeClaims:
         if by != self._name and claim is not None:
             raise NotOwner(by, f"{by}:1", claim.epoch)
 
-    async def disclaim(self, ref: TaskRef) -> None:
+    async def disclaim(self, ref: TaskRef, in_use: Callable[[TaskRef], bool]) -> None:
         await self.raise_if_held_elsewhere(ref)
 
 
@@ -176,7 +177,7 @@ class TaskNode:
             {"held": self.stage.held, "failing": self.stage.failing, "tooling": self._tooling},
             self.clock,
             NodeSettings.model_validate({"node_id": name, "data_dir": Path("unused"), **settings}),
-            asyncio.Semaphore(10),
+            RunningPlaces(10, 100),
             tasks,
         )
 

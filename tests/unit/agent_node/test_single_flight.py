@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryTaskStore
@@ -58,7 +59,7 @@ class Node:
         self.stage = Stage()
         self.stubborn = Stubborn()
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
-        self.slots = asyncio.Semaphore(10)
+        self.slots = RunningPlaces(10, 100)
         self.runs = TaskRuns(
             replace(environment(self.clock), limits=limits),
             self.claims.as_claims,

@@ -68,7 +68,15 @@ class Two(TaskWorld):
     def sweep(self) -> TaskSweep:
         """The second node's: the ring is its own."""
         two, members = self.two, snapshot(member("n2", agents=("held",)))
-        return TaskSweep(two.store, two.runs, lambda: members, NodeId("n2"), two.clock, 10.0)
+        return TaskSweep(
+            two.store,
+            two.runs,
+            lambda: members,
+            NodeId("n2"),
+            two.clock,
+            interval_s=10.0,
+            claims_are_made=lambda: True,
+        )
 
 
 @asynccontextmanager

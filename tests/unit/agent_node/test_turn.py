@@ -9,7 +9,8 @@ import pytest
 import structlog
 
 from agent_node.agent import Agent, AgentEvent, PastTurn, Result, TurnContext
-from agent_node.event_log import READ_BYTES, EventLog
+from agent_node.event_log import EventLog
+from agent_node.log_entries import READ_BYTES
 from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, TurnLimits, run_agent
 from agentring.errors import NodeFenced
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task

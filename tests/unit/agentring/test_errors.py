@@ -33,13 +33,13 @@ STATUSES = {
     "UNAVAILABLE": "CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable RouterStopping"
     " SessionMoving StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
-    "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded",
+    "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded TooManyTurns",
     "FAILED_PRECONDITION": "AgentMismatch SessionClosed TaskInputMismatch TurnInProgress",
-    "ALREADY_EXISTS": "TaskKeyActive TurnIdReused",
+    "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
-    "NOT_FOUND": "AgentNotFound NodeNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
-    "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidRetention InvalidSessionId InvalidTaskKey"
-    " InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
+    "NOT_FOUND": "AgentNotFound InputNotFound NodeNotFound ServiceNotFound SessionNotFound TaskNotFound TurnNotFound",
+    "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidPageToken InvalidRetention InvalidSessionId"
+    " InvalidTaskKey InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "MethodNotImplemented",
     "INTERNAL": "InternalError",
@@ -110,6 +110,7 @@ def test_waiting_helps_exactly_where_the_session_or_its_node_may_soon_be_there()
         "MailboxFull",
         "NodeOverloaded",
         "RouterOverloaded",
+        "TooManyTurns",
     }
     for leaf in LEAVES:
         assert made(leaf).retryable is (leaf.__name__ in retryable)

@@ -27,6 +27,7 @@ def call(
     number: int | None = None,
     turn: str = "",
     result: str = "",
+    end_epoch: int = 0,
     subject: str = S,
 ) -> Call:
     return Call(
@@ -42,6 +43,7 @@ def call(
         ok=number is not None or bool(result),
         number=number,
         result=result,
+        end_epoch=end_epoch or epoch,
     )
 
 
@@ -200,6 +202,13 @@ def test_callers_of_one_run_who_were_told_different_results_break_i4() -> None:
     one, other = (call(0, 1, 10, subject=T, result=result, turn="-") for result in ("x", "y"))
     assert rules(calls=(one, one)) == []
     assert rules(calls=(one, other)) == ["I4"]
+
+
+def test_a_caller_who_was_brought_to_the_next_run_may_be_told_its_result_unless_the_first_was_kept() -> None:
+    one = call(0, 1, 10, subject=T, result="x", turn="-")
+    moved = call(0, 1, 10, subject=T, result="y", turn="-", end_epoch=20)
+    assert rules(calls=(one, moved)) == []
+    assert rules(calls=(one, moved), durable_tasks=True) == ["I4"]
 
 
 def test_a_session_that_moves_for_no_reason_breaks_stickiness() -> None:
