@@ -3,17 +3,12 @@
 import asyncio
 import signal
 
-from scripts.chaosing import stored
-from scripts.chaosing.audit_files import until
-from scripts.chaosing.failpoints import TASK_STEPS
-from scripts.chaosing.fault import RECOVERS_S, Fault, Scene
+from scripts.chaosing.fault import Fault, Scene
 from scripts.chaosing.host import Host
 
 RIVAL_JOINS_S = 2.0
 REACHES_S = 5.0
 """How long a node may take to come to a failpoint."""
-ENDS_S = 5.0
-"""How long a task may take once a node has taken it up."""
 LANDS_S = 0.3
 """How long a write that was under way takes to land."""
 
@@ -62,27 +57,30 @@ async def pause_long(scene: Scene) -> None:
 
 async def pause_before_write(scene: Scene) -> None:
     """Stopped between the check of the fence and a write to the store, for two TTLs."""
-    await _pause_at(scene, scene.drawn.choice(("start_tool", "accept", "_end")))
+    await pause_at(scene, scene.drawn.choice(("start_tool", "accept", "_end")))
 
 
 async def pause_before_tool(scene: Scene) -> None:
     """The same, before a tool's start is written."""
-    await _pause_at(scene, "start_tool")
+    await pause_at(scene, "start_tool")
 
 
 async def pause_in_transaction(scene: Scene) -> None:
     """Stopped inside a transaction of the store, for two TTLs. On SQLite nobody else writes meanwhile."""
-    await _pause_at(scene, "transaction")
+    await pause_at(scene, "transaction")
 
 
 async def pause_in_renewal(scene: Scene) -> None:
     """Stopped between a renewal's answer and its being counted, for two TTLs: it extends nothing any more. Nothing else
     tells the node either that it is too late."""
-    await _pause_at(scene, "renewal", cut=True)
+    await pause_at(scene, "renewal", cut=True)
 
 
-async def _pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
-    """cut: what etcd says meanwhile comes only when the node has fenced itself."""
+async def pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
+    """A node is stopped there for two TTLs, and must be fenced when it goes on.
+
+    cut: what etcd says meanwhile comes only when the node has fenced itself.
+    """
     name = await scene.world.until_stopped_at(point, scene.victim().name, within_s=REACHES_S)
     if name is None:
         scene.complaints.append(f"no node came to {point!r}")
@@ -97,29 +95,6 @@ async def _pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
     await scene.expect_fence(name, thawed_ns, 0.5)
     node.mend()
     await scene.expect_recovery()
-
-
-async def kill_task(scene: Scene) -> None:
-    """kill -9 at each step of a task's life, one after the other: every task that was accepted ends all the same,
-    whether or not its callers come back."""
-    for point in TASK_STEPS:
-        name = await scene.world.until_stopped_at(point, *scene.world.nodes, within_s=REACHES_S)
-        if name is None:
-            scene.complaints.append(f"no node came to {point!r}")
-            return
-        scene.world.mark("killed", name)
-        await scene.world.end_node(name, signal.SIGKILL)
-        left = stored.open_tasks(scene.world.store_file)
-        await scene.expect_recovery(scene.ttl_s + RECOVERS_S)
-        try:
-            async with asyncio.timeout(4 * scene.ttl_s + ENDS_S):
-                await until(lambda left=left: not left & stored.open_tasks(scene.world.store_file))  # type: ignore[misc]
-        except TimeoutError:
-            still = left & stored.open_tasks(scene.world.store_file)
-            scene.complaints.append(f"killed at {point!r}: {len(still)} tasks have not ended: {sorted(still)[:3]}")
-            return
-        await scene.world.start_node(name)
-        await scene.expect_recovery()
 
 
 async def raise_race(scene: Scene) -> None:
@@ -213,5 +188,4 @@ FAULTS = (
     Fault(6, "block", "fenced, or ended", block, "blocked"),
     Fault(16, "wall-clock", "nothing", jump, alter=("wall-clock",)),
     Fault(17, "same-id", "the second waits or refuses", same_id),
-    Fault(19, "kill-task", "I4, I5", kill_task, alter=("in-task",)),
 )
