@@ -74,6 +74,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 observed,
                 settings,
                 durable,
+                durable.tasks if durable is not None else None,
                 enter_generation,
                 claims_are_made=lambda: board.trouble is None,
             )

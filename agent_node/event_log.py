@@ -13,7 +13,7 @@ the turn that runs; read by every attached stream.
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from agent_node.log_entries import (
@@ -90,6 +90,21 @@ class EventLog:
     def used_seq(self) -> int:
         """The last number that may have been told, by this owner or an earlier one."""
         return max(self.head_seq, self._numbers.log_seq)
+
+    @classmethod
+    def restored(cls, epoch: Epoch, events: Iterable[session_pb2.Event]) -> "EventLog":
+        """A log that is over: it holds events that were numbered before, whose coverage has no gap. A read that begins
+        inside of one has all of it."""
+        log = cls(epoch, NO_END)
+        for event in events:
+            log.head_seq = event.seq
+            log._add(Single.of(event))
+        return log
+
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory the events take."""
+        return self._bytes
 
     @property
     def oldest_seq(self) -> int:
@@ -207,6 +222,18 @@ class EventLog:
         if after_seq < min(self._memory_seq - 1, self.head_seq):
             entries.insert(0, Single.of(gap(self._epoch, after_seq + 1, self._memory_seq - 1)))
         return entries
+
+    def all_events(self) -> list[session_pb2.Event]:
+        """All that it holds; where the oldest are gone, a gap comes first."""
+        seq, found = 0, []
+        while seq < self.head_seq:
+            seq, events = self.read(seq)
+            found += events
+        return found
+
+    def text(self) -> str:
+        """The words that it holds."""
+        return "".join(event.text_delta.text for event in self.all_events() if event.HasField("text_delta"))
 
     def subscribe(self, reader: asyncio.Event) -> None:
         """Sets the reader's event whenever something is appended or the log ends, until unsubscribed."""

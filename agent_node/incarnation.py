@@ -20,7 +20,8 @@ from agent_node.running_places import RunningPlaces
 from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
-from agent_node.store import MemoryStore, Store
+from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
+from agent_node.task_sweep import TaskSweep
 from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
@@ -50,14 +51,15 @@ class Incarnation:
         audit: AuditLog,
         settings: NodeSettings,
         durable: Store | None,
+        durable_tasks: TaskStore | None,
         membership: Callable[[], MembershipSnapshot | None],
         load: BoundedLoad,
         claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """load: how many sessions it takes. durable: where sessions are kept; None: in this incarnation's memory.
-        membership: as it is now; claims_are_made: whether etcd takes claims now.
-        tasks: owns whatever runs here; it must end with the incarnation."""
+        """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
+        incarnation's memory. membership: as it is now; claims_are_made: whether etcd takes claims now. tasks: owns
+        whatever runs here; it must end with the incarnation."""
         self.registration = registration
         limits = TurnLimits(
             settings.turn_timeout_s,
@@ -77,7 +79,8 @@ class Incarnation:
         self._claims_are_made = claims_are_made
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
         self._room = Room(self.host, tasks, claims_are_made=claims_are_made)
-        self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
+        self.tasks = durable_tasks or MemoryTaskStore()
+        self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)
         self._claims = claims
         self._clock = clock
         self._audit = audit
@@ -88,6 +91,7 @@ class Incarnation:
             await self._clock.sleep(_SWEEP_S)
             await self.host.bury_tombstones()
             await self.task_runs.forget_ended()
+            self.task_runs.unwatched.cancel_due()
 
     async def sweep_claims(self) -> None:
         """Gives up what was claimed unnoticed, until cancelled."""
@@ -110,12 +114,23 @@ class Incarnation:
                 interval_s=self._settings.lease_ttl_s,
                 claims_are_made=self._claims_are_made,
             )
+            task_sweep = TaskSweep(
+                self.tasks,
+                self.task_runs,
+                self._membership,
+                self.registration.identity.node_id,
+                self._clock,
+                interval_s=self._settings.lease_ttl_s,
+                claims_are_made=self._claims_are_made,
+            )
             async with asyncio.TaskGroup() as group:
                 group.create_task(
                     passivate_idle(self.host, self._clock, self._settings.idle_timeout_s, self._claims_are_made)
                 )
                 group.create_task(session_sweep.run())
                 group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
+                group.create_task(task_sweep.run())
+                group.create_task(task_sweep.delete_expired())
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and

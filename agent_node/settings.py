@@ -66,7 +66,12 @@ class NodeSettings(ProcessSettings):
         description="turns of different sessions that may wait to be among those; then new ones are refused",
     )
     mailbox_size: int = Field(64, ge=1, description="turns that may wait in a session")
-    max_tasks: int = Field(100_000, ge=1, description="task keys held on this node, those of ended tasks included")
+    max_tasks: int = Field(
+        100_000, ge=1, description="task keys held on this node, on a volatile store those of ended tasks included"
+    )
+    unwatched_timeout_s: float = Field(
+        30.0, gt=0, description="how long nobody may watch a task that is to be cancelled when unwatched"
+    )
     max_log_bytes: int = Field(2 * MiB, ge=64 << 10, description="events of one session or task kept in memory")
     max_stored_log_bytes: int = Field(
         4 * MiB,

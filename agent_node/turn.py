@@ -115,7 +115,12 @@ class RunEnvironment:
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""
-        return Ownership(ref, epoch, f"{self.node_id}/{self.incarnation}")
+        return Ownership(ref, epoch, self.owner)
+
+    @property
+    def owner(self) -> str:
+        """Names the incarnation in the store."""
+        return f"{self.node_id}/{self.incarnation}"
 
 
 class _OutputLimit(Exception):

@@ -19,21 +19,41 @@ from agent_node.store.records import (
     Trim,
     TurnCommit,
 )
+from agent_node.store.task_memory import MemoryTaskStore
+from agent_node.store.task_protocol import TaskStore
+from agent_node.store.task_records import (
+    TASK_ENDED,
+    ListedTask,
+    OpenTask,
+    StoredTask,
+    TaskEnd,
+    TaskFilter,
+    TaskRequest,
+)
 
 __all__ = [
     "SEQ_RANGE",
+    "TASK_ENDED",
     "Acceptance",
     "EventExtent",
     "EventRow",
     "ListedSession",
+    "ListedTask",
     "MemoryStore",
+    "MemoryTaskStore",
     "OpenSession",
+    "OpenTask",
     "Ownership",
     "SessionFilter",
     "Store",
     "StoredInput",
     "StoredSession",
+    "StoredTask",
     "StoredTurn",
+    "TaskEnd",
+    "TaskFilter",
+    "TaskRequest",
+    "TaskStore",
     "ToolStart",
     "Trim",
     "TurnCommit",

@@ -14,8 +14,9 @@ from pathlib import Path
 from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
+from agent_node.store.carrier import Carrier
 from agent_node.store.schema import SCHEMA_VERSION, cluster, metadata
-from agent_node.store.sql import Carrier, SqlStore
+from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
 from agentring.errors import StoreUnavailable
 

@@ -8,11 +8,12 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
 from agent_node.store import events, inputs, lists, transactions
+from agent_node.store.carrier import Carrier
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
@@ -28,23 +29,10 @@ from agent_node.store.records import (
     Trim,
     TurnCommit,
 )
+from agent_node.store.task_sql import SqlTaskStore
 from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")
-
-
-class Carrier(Protocol):
-    """A database's way of carrying out transactions."""
-
-    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
-        """Carries out a transaction, durably. Raises what the work raises, and StoreUnavailable within a deadline:
-        whether it landed is then unknown. again: it may be tried again by itself."""
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """Carries out what only reads. Raises StoreUnavailable."""
-
-    async def close(self) -> None:
-        """Lets go of the database, once what is under way has ended."""
 
 
 class SqlStore:
@@ -60,6 +48,8 @@ class SqlStore:
         self._generation = generation
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
+        self.tasks = SqlTaskStore(carrier, lambda: self._generation)
+        """The store of tasks in the same database."""
 
     async def close(self) -> None:
         """Lets go of the database."""

@@ -88,7 +88,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchTask(self, request, context):
-        """Streams a task's events, from the first one or from after_seq, to its end. Never starts one.
+        """Streams a task's events, from the first one or from after_seq, to its end. Never makes one; a task that was accepted
+        and that its node has left behind is taken up.
 
         Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
         """
@@ -97,7 +98,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists the tenant's tasks in the order of their keys, a page at a time.
+        """Lists the tenant's tasks in the order of their keys, a page at a time, as the store has them: without text, result,
+        failure and watchers. With volatile stores, those of the node that answers.
 
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """

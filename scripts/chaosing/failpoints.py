@@ -16,12 +16,27 @@ from typing import Any
 from agent_node.store import transactions
 from agent_node.store.records import Ownership, StoredSession
 from agent_node.store.sql import SqlStore
+from agent_node.store.task_sql import SqlTaskStore
+from agent_node.task_runner import TaskRunner
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.lease import Lease
 
 _HOUR_S = 3_600
 _WRITER = "_write"
 """The function of SessionTurns that checks the fence right before it writes, and right after."""
+
+
+TASK_STEPS = (
+    "task-asked-for",
+    "task-accepted",
+    "task-claimed",
+    "task-started",
+    "task-run",
+    "task-ended",
+    "task-published",
+)
+"""The points of in_task: before and after PENDING, after the claim, after RUNNING, before and after the end is stored,
+and after it was told, before the key is given up."""
 
 
 def before_write(trigger: Path) -> None:
@@ -73,6 +88,26 @@ def before_activate(trigger: Path) -> None:
     replace(SqlStore, "activate", stopping)
 
 
+def in_task(trigger: Path) -> None:
+    """Between any two steps of a task's life, TASK_STEPS."""
+    _around(SqlTaskStore, "accept", trigger, "task-asked-for", "task-accepted")
+    _around(SqlTaskStore, "start", trigger, "task-claimed", "task-started")
+    _around(SqlTaskStore, "end", trigger, "task-run", "task-ended")
+    _around(TaskRunner, "release", trigger, "task-published", "")
+
+
+def _around(owner: Any, name: str, trigger: Path, before: str, after: str) -> None:
+    step = getattr(owner, name)
+
+    async def stopping(*args: Any, **kwargs: Any) -> Any:
+        stop_if_armed(trigger, before)
+        done = await step(*args, **kwargs)
+        stop_if_armed(trigger, after)
+        return done
+
+    replace(owner, name, stopping)
+
+
 def wall_clock(trigger: Path) -> None:
     """The wall clock is an hour ahead while the trigger file is there. (As libfaketime does it, but only for Python's
     own readings of time.time and time.time_ns, which are all that the node has.)"""
@@ -86,6 +121,7 @@ FAILPOINTS: dict[str, Callable[[Path], None]] = {
     "in-renewal": in_renewal,
     "in-transaction": in_transaction,
     "before-activate": before_activate,
+    "in-task": in_task,
     "wall-clock": wall_clock,
 }
 
@@ -93,7 +129,7 @@ FAILPOINTS: dict[str, Callable[[Path], None]] = {
 def stop_if_armed(trigger: Path, point: str) -> None:
     """Stops this process if the trigger file names the point, or none."""
     try:
-        armed = trigger.read_text() in point
+        armed = bool(point) and trigger.read_text() in point
     except FileNotFoundError:
         return
     if armed:

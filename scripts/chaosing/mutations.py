@@ -20,6 +20,7 @@ from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.lease import RENEWAL_DEADLINES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
 from router.epochs import Epochs
 from scripts.chaosing.failpoints import before_write, in_renewal, replace, stop_if_armed
+from scripts.chaosing.task_mutations import TASK_MUTATIONS
 
 
 def no_fence(_: Path) -> None:
@@ -108,4 +109,5 @@ MUTATIONS: dict[str, Callable[[Path], None]] = {
     "no-compare": no_compare,
     "read-before-raise": read_before_raise,
     "no-memory-of-epochs": no_memory_of_epochs,
+    **TASK_MUTATIONS,
 }

@@ -135,14 +135,22 @@ class Traffic:
         stub = session_pb2_grpc.SessionServiceStub(self._channels[router])
         return await self._tried(call, lambda: stub.RunTurn(request, timeout=timeout_s))
 
+    async def task(self, client: str, key: str, data: dict[str, Any], router: str, *, timeout_s: float = TRY_S) -> Call:
+        """One try of one task."""
+        call = Call(client, f"task/{TENANT}/{key}", "", router, now_ns())
+        stub = task_pb2_grpc.TaskServiceStub(self._channels[router])
+        return await self._tried(call, lambda: stub.RunTask(_task(key, data), timeout=timeout_s))
+
+    async def leave_task(self, key: str, data: dict[str, Any], router: str) -> str:
+        """Asks for a task and leaves once it is accepted; its node. Raises AioRpcError."""
+        answer = task_pb2_grpc.TaskServiceStub(self._channels[router]).RunTask(_task(key, data), timeout=TRY_S)
+        told = dict(await answer.initial_metadata())
+        answer.cancel()
+        return str(told[metadata.NODE])
+
     async def _task_until_told(self, client: str, key: str, data: dict[str, Any], drawn: random.Random) -> None:
-        request = task_pb2.RunTaskRequest(task_key=key, agent=AGENT)
-        request.input.data.update(data)
         while not self._stopped.is_set():
-            router = drawn.choice(list(self._channels))
-            call = Call(client, f"task/{TENANT}/{key}", "", router, now_ns())
-            stub = task_pb2_grpc.TaskServiceStub(self._channels[router])
-            await self._tried(call, lambda stub=stub: stub.RunTask(request, timeout=TRY_S))  # type: ignore[misc]
+            call = await self.task(client, key, data, drawn.choice(list(self._channels)))
             if call.ok or call.reason.startswith("turn_"):
                 return
             await asyncio.sleep(RETRY_S)
@@ -157,6 +165,8 @@ class Traffic:
                 call.accepted_ns = now_ns()
                 call.node, call.epoch = told[metadata.NODE], int(told[metadata.EPOCH])
             async for response in answer:
+                if isinstance(response, task_pb2.RunTaskResponse):
+                    call.replayed |= response.disposition == task_pb2.DISPOSITION_REPLAYED
                 for event in response.events:
                     if event.WhichOneof("body") in _LIVE:
                         epochs[event.epoch] = None
@@ -166,6 +176,12 @@ class Traffic:
         call.event_epochs = tuple(epochs)
         call.ended_ns = now_ns()
         return call
+
+
+def _task(key: str, data: dict[str, Any]) -> task_pb2.RunTaskRequest:
+    request = task_pb2.RunTaskRequest(task_key=key, agent=AGENT)
+    request.input.data.update(data)
+    return request
 
 
 def _take(call: Call, event: session_pb2.Event) -> None:

@@ -13,10 +13,12 @@ from google.protobuf.message import Message
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.incarnations import Incarnations
+from agent_node.running_places import RunningPlaces
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
+from agent_node.store import MemoryTaskStore
 from agentring import metadata
 from agentring.errors import ResumeOffsetExpired
 from agentring.ids import Epoch
@@ -183,7 +185,9 @@ class Tasks:
         self.clock = FakeClock()
         env = environment(self.clock)
         agents = {"held": self.stage.held}
-        self.runs = TaskRuns(env, claims.as_claims, agents, self.clock, settings, asyncio.Semaphore(10), tasks)
+        self.runs = TaskRuns(
+            env, claims.as_claims, MemoryTaskStore(), agents, self.clock, settings, RunningPlaces(10, 100), tasks
+        )
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"), lease=env.lease)
         current = SimpleNamespace(task_runs=self.runs, registration=identity)
         self.service = TaskService(cast(Incarnations, SimpleNamespace(current=current)), settings)

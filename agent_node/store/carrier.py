@@ -1,0 +1,22 @@
+"""What carries out the SQL stores' transactions: SQLite (sqlite.py) or PostgreSQL (postgres.py)."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from sqlalchemy import Connection
+
+T = TypeVar("T")
+
+
+class Carrier(Protocol):
+    """A database's way of carrying out transactions."""
+
+    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+        """Carries out a transaction, durably. Raises what the work raises, and StoreUnavailable within a deadline:
+        whether it landed is then unknown. again: it may be tried again by itself."""
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """Carries out what only reads. Raises StoreUnavailable."""
+
+    async def close(self) -> None:
+        """Lets go of the database, once what is under way has ended."""
