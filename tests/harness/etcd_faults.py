@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import grpc
 from aetcd import rpc
@@ -76,6 +76,28 @@ def silent_endpoint() -> Iterator[str]:
     """The URL of something that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def ending_endpoint() -> AsyncIterator[str]:
+    """The URL of something that ends every stream at once, with OK and without a word."""
+
+    class Ending(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+            async def end(*_: object) -> AsyncIterator[bytes]:
+                return
+                yield
+
+            return grpc.stream_stream_rpc_method_handler(end)
+
+    server = aio.server()
+    server.add_generic_rpc_handlers((Ending(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
 
 
 async def until_answered(etcd: EtcdClient) -> None:
