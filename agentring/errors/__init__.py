@@ -19,6 +19,7 @@ from agentring.errors.availability import (
     SessionMoving,
     StaleEpoch,
     StoreUnavailable,
+    TooManyTasks,
     TooManyTurns,
     Unavailable,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "TaskInputMismatch",
     "TaskKeyActive",
     "TaskNotFound",
+    "TooManyTasks",
     "TooManyTurns",
     "TurnIdReused",
     "TurnInProgress",

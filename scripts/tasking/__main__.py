@@ -93,7 +93,12 @@ async def _on_a_cluster(measure: Callable[[Cluster], Awaitable[dict[str, Any]]])
         etcd = await asyncio.to_thread(EtcdProcess, Path(directory))
         cluster = Cluster(etcd.url, Path(directory), lease_ttl_s=10)
         try:
-            flags = ("--agent=holding=harness.agents:holding", "--max-tasks=200000", "--drain-timeout-s=0")
+            flags = (
+                "--agent=holding=harness.agents:holding",
+                "--max-tasks=200000",
+                "--max-tenant-tasks=200000",
+                "--drain-timeout-s=0",
+            )
             await asyncio.to_thread(lambda: cluster.start(nodes=2, routers=2, flags=flags))
             return await measure(cluster)
         finally:
