@@ -14,7 +14,7 @@ Called by the task service and the sweep; owned by the incarnation.
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from agent_node.agent import Agent
@@ -26,7 +26,7 @@ from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import StoredTask, TaskRequest, TaskStore
 from agent_node.task_room import TaskRoom
-from agent_node.task_run import TaskRun
+from agent_node.task_run import TaskRun, all_ended
 from agent_node.task_runner import TaskRunner
 from agent_node.turn import RunEnvironment
 from agent_node.unwatched import Unwatched
@@ -186,14 +186,14 @@ class TaskRuns:
         runs = [run for run in self._runs.values() if not run.has_ended]
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await _all_ended(runs)
+                await all_ended(runs)
         await asyncio.sleep(0)  # as in `cancel`
         for run in runs:
             if self._store.durable:
                 run.fail(NodeDraining())
             else:
                 run.cancel("NODE_DRAINING")
-        await _all_ended(runs)
+        await all_ended(runs)
         for run in runs:
             run.log.end(NodeDraining())
         await self._starts.all_ended()
@@ -296,8 +296,3 @@ class TaskRuns:
     async def _release(self, run: TaskRun) -> None:
         if run.claim is not None:
             await self._runner.release(run.ref, run.claim)
-
-
-async def _all_ended(runs: Iterable[TaskRun]) -> None:
-    for run in runs:
-        await run.ended.wait()
