@@ -37,6 +37,10 @@ class Answer:
     data: JsonObject
 
 
+class NobodyToAsk(RuntimeError):
+    """A task has no user who could answer."""
+
+
 AgentEvent = str | Result
 
 
@@ -101,7 +105,7 @@ class TurnContext(Protocol):
         the turn holds no place on the node, its deadline rests, and the session may leave the node: the turn then runs
         again from its start, on whichever node the session is activated, and its earlier questions are answered at once
         by what was answered before. So up to its last question the agent must do the same in every run. One question at
-        a time, at most 100 in a turn, of at most 16 KiB. Raises ValueError, NodeFenced, and RuntimeError in tasks.
+        a time, at most 100 in a turn, of at most 16 KiB. Raises ValueError, NodeFenced, and NobodyToAsk in tasks.
         """
 
 

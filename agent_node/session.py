@@ -1,17 +1,15 @@
-"""One session on the node that owns it: accepts turns, runs them one at a time, and keeps their story.
+"""One session on the node that owns it: accepts turns, has them run one at a time, and ends as a whole.
 
-Guarantees: a turn is stored before anybody is told that it was accepted, and its outcome before anybody is told that it
-ended; a turn_id never runs twice; every accepted turn ends, and ends once. What ends a turn is decided at one place
-(`_finish`), so a cancel that comes while the agent returns is either before or after, never both. What changes the
-session is carried out to its end although whoever asked for it goes away; where the store fails in it, nobody knows
-what is stored, so the session fails: `run` raises, and whoever waits here is told.
+Guarantees: a turn is stored before anybody is told that it was accepted; a turn_id never runs twice; every accepted
+turn ends, and ends once (turn_runner.py). What changes the session is carried out to its end although whoever asked for
+it goes away; where the store fails in it, nobody knows what is stored, so the session fails: `run` raises, and whoever
+waits here is told.
 
 Made by the host, which also owns the task that runs `run`. The session's services call the rest.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,12 +19,12 @@ from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
-from agent_node.running_places import RunningPlace, RunningPlaces
+from agent_node.running_places import RunningPlaces
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
-from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, attempts_exhausted, run_agent
-from agent_node.turn_questions import TurnQuestions
+from agent_node.turn import RunEnvironment
+from agent_node.turn_runner import TurnRunner
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,
@@ -43,17 +41,6 @@ from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Running:
-    """The turn that has left the mailbox."""
-
-    turn_id: str
-    task: asyncio.Task[Completed | Failed | None]
-    cancel_reason: str | None = "CLIENT"
-    """None: it is cut off, and left to the session's next owner."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Session:
@@ -75,10 +62,7 @@ class Session:
     ) -> None:
         """slots: the node's places for running turns; tasks: owns what must not end with whoever asked for it."""
         self._env = env
-        self._agent = agent
         self._slots = slots
-        self._mailbox = Mailbox(mailbox_size)
-        self._running: _Running | None = None
         self._accepting = asyncio.Lock()
         self._changes: SharedCalls[Hashable, Any] = SharedCalls(tasks)
         self._draining = False
@@ -94,18 +78,20 @@ class Session:
             stored,
             owned,
             self._changes,
-            self._fail,
+            lambda error: self._runner.fail(error),
             max_log_bytes=max_log_bytes,
             max_stored_log_bytes=max_stored_log_bytes,
         )
         self.log = self._turns.log
         self._asking = Asking(self._turns, self._changes, stored.inputs.values(), self._rest)
+        mailbox = Mailbox(mailbox_size)
+        self._runner = TurnRunner(env, agent, claim.epoch, self._turns, self._asking, mailbox, slots, self._set_idle)
         self._at_rest: asyncio.Event | None = None
         """While it settles; set whenever nothing of its turns goes on by itself: they have ended, or one waits for an
         answer."""
         for turn_id in self._turns.open_ids:
             self._idle.clear()
-            self._mailbox.put_back(WaitingTurn(turn_id, self._turns.get(turn_id).input_message()))
+            mailbox.put_back(WaitingTurn(turn_id, self._turns.get(turn_id).input_message()))
         self.closed = stored.closed
         self.closed_at_s: float | None = None
 
@@ -122,12 +108,12 @@ class Session:
     @property
     def running_turn_id(self) -> str | None:
         """The turn that has left the mailbox and has not ended."""
-        return self._running.turn_id if self._running else None
+        return self._runner.running_turn_id
 
     @property
     def waiting_turns(self) -> int:
         """How many turns wait in the mailbox."""
-        return len(self._mailbox)
+        return len(self._runner.mailbox)
 
     @property
     def is_idle(self) -> bool:
@@ -239,7 +225,7 @@ class Session:
         except TimeoutError:
             pass
         async with self._accepting:  # what is let in only now must not begin behind the last checkpoint
-            await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
+            await (self._runner.cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
 
     async def hand_on(self) -> None:
         """Once settled: stores the last checkpoint for the next owner. The caller then releases the claim, and last of
@@ -257,33 +243,11 @@ class Session:
         self.log.end(error)
         self._idle.set()
         self._rest()
-        if self._running is not None:
-            self._running.ended.set()
+        self._runner.drop()
 
     async def run(self) -> None:
         """Runs the turns of the mailbox, one at a time, until cancelled. Raises what the store raises, NodeFenced."""
-        try:
-            await self._run()
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None  # the turn's failure, or ours because of it
-
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            while True:
-                # In a frame of its own, which an idle session does not keep: a turn's input and outcome may be large.
-                await self._run_to_end(await self._mailbox.get(), group)
-
-    async def _run_to_end(self, waiting: WaitingTurn, group: asyncio.TaskGroup) -> None:
-        # Nothing is awaited before it is in `_running`: a turn is always either in the mailbox or cancellable.
-        running = self._running = _Running(waiting.turn_id, group.create_task(self._run_turn(waiting)))
-        try:
-            await asyncio.wait([running.task])
-            await self._finish(waiting, running)
-        finally:
-            self._running = None
-            running.ended.set()
-        self._asking.forget(waiting.turn_id)
-        self._set_idle()
+        await self._runner.run()
 
     async def _change(self, name: Hashable, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self.log.check()
@@ -308,14 +272,12 @@ class Session:
             if on_busy == session_pb2.ON_BUSY_INTERRUPT:
                 await self._cancel_all("INTERRUPTED")
                 self._check_accepts(on_busy)
-            turn, fresh = await self._turns.accept(
-                turn_id, fingerprint, given, lambda: len(self._mailbox) + (self._running is not None)
-            )
+            turn, fresh = await self._turns.accept(turn_id, fingerprint, given, lambda: self._runner.turns_ahead)
             if turn.fingerprint != fingerprint:
                 raise TurnIdReused
             if fresh:
                 self._idle.clear()
-                self._mailbox.put(WaitingTurn(turn_id, given))
+                self._runner.mailbox.put(WaitingTurn(turn_id, given))
             return turn, fresh
 
     async def _reply(self, input_id: str, given: session_pb2.Input) -> None:
@@ -328,14 +290,7 @@ class Session:
             await self._asking.reply(input_id, given)
 
     async def _cancel(self, turn_id: str, reason: str) -> StoredTurn:
-        if self._mailbox.take_back(turn_id):
-            await self._turns.cancel(turn_id, reason)
-            self._set_idle()
-        elif self._running is not None and self._running.turn_id == turn_id:
-            running = self._running
-            running.cancel_reason = reason
-            running.task.cancel()
-            await running.ended.wait()
+        await self._runner.cancel(turn_id, reason)
         if (turn := await self._turns.look_up(turn_id)).state not in ENDED:
             self._turns.check()
             raise NodeFenced
@@ -347,14 +302,6 @@ class Session:
         for change in changes:
             await asyncio.shield(change)
         self._set_idle()
-
-    async def _cut_off(self) -> None:
-        """Stops the turns that run and wait, and neither stores nor tells anything of it."""
-        self._mailbox.take_back_all()
-        if (running := self._running) is not None:
-            running.cancel_reason = None
-            running.task.cancel()
-            await running.ended.wait()
 
     async def _close(self, now_s: float) -> None:
         async with self._accepting:
@@ -368,64 +315,17 @@ class Session:
         async with self._accepting:
             if not self.is_idle:
                 return False
-            await self._cut_off()  # a turn that waits for an answer: the next owner runs it again
+            await self._runner.cut_off()  # a turn that waits for an answer: the next owner runs it again
             await self._turns.release()
             self.log.end(SessionMoving())  # whoever still holds this actor asks again, and finds the next one
             return True
-
-    async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
-        """None: the lease may be gone."""
-        async with RunningPlace(self._slots) as place:
-            try:
-                return await self._run_agent(waiting, place)
-            except NodeFenced:
-                return None
-
-    async def _run_agent(self, waiting: WaitingTurn, place: RunningPlace) -> Completed | Failed:
-        turn = await self._turns.start(waiting.turn_id)
-        if turn.attempt - self._asking.cut_short(turn.turn_id) > self._env.limits.max_attempts:
-            return attempts_exhausted(turn.attempt)
-        given = TurnInput(
-            ref=self.ref,
-            turn_id=waiting.turn_id,
-            attempt=turn.attempt,
-            text=waiting.input.text,
-            data=from_struct(waiting.input.data),
-            state_json=self.stored.state_json,
-            history=self.stored.history,
-            turn_number=self.stored.turns_completed + 1,
-            tool_starts=self._turns.start_tool,
-            questions=TurnQuestions(self._asking, waiting.turn_id, place),
-        )
-        return await run_agent(self._env, self._agent, given, self.log, self.claim.epoch)
-
-    async def _finish(self, waiting: WaitingTurn, running: _Running) -> None:
-        self._turns.check()
-        if running.task.cancelled():
-            if running.cancel_reason is None:
-                return
-            await self._turns.cancel(waiting.turn_id, running.cancel_reason)
-            return
-        match running.task.result():
-            case Completed() as outcome:
-                await self._turns.complete(waiting.turn_id, waiting.input.text, outcome)
-            case Failed() as outcome:
-                await self._turns.fail(waiting.turn_id, outcome)
-            case None:
-                raise NodeFenced
-
-    def _fail(self, error: Exception) -> None:
-        """Makes `run` raise."""
-        self._mailbox.fail(error)
-        if self._running is not None:
-            self._running.task.cancel()
 
     def _would_disturb(self, on_busy: session_pb2.OnBusy.ValueType) -> bool:
         """Whether a new turn would be refused, or others be cancelled for it."""
         if self._idle.is_set():
             return not self._slots.has_room
         may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
-        return not (may_wait and self._mailbox.has_room)
+        return not (may_wait and self._runner.mailbox.has_room)
 
     def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
         self._turns.check()
@@ -436,7 +336,7 @@ class Session:
         if on_busy == session_pb2.ON_BUSY_REJECT and not self._idle.is_set():
             raise TurnInProgress(self.running_turn_id or "")
         if on_busy != session_pb2.ON_BUSY_INTERRUPT:
-            self._mailbox.check_room()
+            self._runner.mailbox.check_room()
 
     def _set_idle(self) -> None:
         if not self._turns.open_ids:

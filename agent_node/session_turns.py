@@ -1,22 +1,20 @@
 """A session's turns: which were accepted, how far each is, how it ended; first in the store, then in the story.
 
 Guarantees: nobody is told of a turn's acceptance or end, and no tool is called, before the store has it; the store is
-written to once at a time, only while the lease stands, and never after the log was ended; a turn is known under its
-turn_id from its acceptance on, and its last event with it, also where the event log has dropped that and where an
-earlier owner ran it. In a durable store what was told is kept with the end of the turn that told it (stored_log.py).
-What an earlier owner left is taken up: numbers that it may have used are covered by the first event, and a turn that it
-began is begun again as another attempt. Where a write fails, nobody knows what the store has: `failed` is told, and the
-session must not go on. Used by the session alone.
+written to once at a time, only while the lease stands, and never after the log was ended (session_writes.py); a turn is
+known under its turn_id from its acceptance on, and its last event with it, also where the event log has dropped that
+and where an earlier owner ran it. In a durable store what was told is kept with the end of the turn that told it
+(stored_log.py). What an earlier owner left is taken up: numbers that it may have used are covered by the first event,
+and a turn that it began is begun again as another attempt. Used by the session alone.
 
 The race with the running turn's words: the store is given the number of a waiting turn's end before it is told, and
 words may be told meanwhile; the number that it got then goes to the store with the next write.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from agent_node.agent import PastTurn
 from agent_node.audit import Transition
@@ -24,6 +22,7 @@ from agent_node.event_log import EventLog, NumberRange
 from agent_node.known_turns import KnownTurns, TurnEnd
 from agent_node.log_entries import READ_BYTES, Single
 from agent_node.lost_stories import LostStories
+from agent_node.session_writes import SessionWrites
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import (
     SEQ_RANGE,
@@ -35,6 +34,7 @@ from agent_node.store import (
     StoredSession,
     StoredTurn,
     ToolStart,
+    Trim,
     TurnCommit,
 )
 from agent_node.stored_log import StoredLog
@@ -42,8 +42,6 @@ from agent_node.turn import Completed, Failed, RunEnvironment
 from agentring.errors import TurnNotFound
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Event
-
-T = TypeVar("T")
 
 ENDED = (session_pb2.TURN_STATE_COMPLETED, session_pb2.TURN_STATE_FAILED, session_pb2.TURN_STATE_CANCELLED)
 
@@ -70,9 +68,7 @@ class SessionTurns:
         self._store = store
         self._ownership = ownership
         self._changes = changes
-        self._failed = failed
-        self._failure: Exception | None = None
-        self._writing = asyncio.Lock()
+        self._writes = SessionWrites(self._check_told, changes, failed)
         self._turns = KnownTurns(stored.turns.values())
         self._accepted = stored.turns_accepted
         self._begun_commit = 0
@@ -123,10 +119,7 @@ class SessionTurns:
     def check(self) -> None:
         """Raises what a write failed with, what the log was ended with, or NodeFenced: nothing may be stored or told
         any more."""
-        if self._failure is not None:
-            raise self._failure
-        self.log.check()
-        self._env.lease.check()
+        self._writes.check()
 
     async def accept(
         self, turn_id: str, fingerprint: bytes, given: session_pb2.Input, turns_ahead: Callable[[], int]
@@ -147,7 +140,7 @@ class SessionTurns:
             self._keep(rows)
             return accepted
 
-        acceptance = await self._write(write)
+        acceptance = await self._writes.do(write)
         if acceptance.known is not None:
             self._turns.put(acceptance.known)
             return acceptance.known, False
@@ -175,21 +168,21 @@ class SessionTurns:
         else:
             turn = replace(turn, state=TURN_STATE_RUNNING)
             self._turns.put(turn)
-            await self._write_to_end(lambda: self._store.start_turn(self._ownership, turn), audit)
+            await self._writes.to_end(lambda: self._store.start_turn(self._ownership, turn), audit)
         started = session_pb2.TurnStarted(node_id=self._env.node_id)
         self.log.append(Event(turn_id=turn_id, attempt=turn.attempt, turn_started=started))
         return turn
 
     async def start_tool(self, start: ToolStart) -> None:
         """Stores that a tool is about to be called. Cancellation: it is stored all the same."""
-        await self._write_to_end(
+        await self._writes.to_end(
             lambda: self._store.start_tool(self._ownership, start),
             lambda commit: self._audit("tool_started", self.get(start.turn_id), commit, tool=start.name),
         )
 
     async def keep_input(self, asked: StoredInput) -> None:
         """Stores a question, or its answer."""
-        await self._write(lambda: self._store.keep_input(self._ownership, asked))
+        await self._writes.do(lambda: self._store.keep_input(self._ownership, asked))
 
     async def find_input(self, input_id: str) -> StoredInput | None:
         """A question, also of a turn that ended long ago. Raises StoreUnavailable."""
@@ -237,7 +230,7 @@ class SessionTurns:
             self._kept.written(rows)
             return commit
 
-        await self._write(write)
+        await self._writes.do(write)
 
     async def release(self) -> None:
         """The last checkpoint; nothing can be stored any more. Turns that have not ended are the next owner's."""
@@ -250,7 +243,11 @@ class SessionTurns:
             self._kept.written(rows)
             return commit
 
-        await self._write(write)
+        await self._writes.do(write)
+
+    def _check_told(self) -> None:
+        self.log.check()
+        self._env.lease.check()
 
     def _take_up(self) -> None:
         """What was told beyond head_seq is void, since it is of a turn that runs. Where none does it is at most an end
@@ -291,7 +288,7 @@ class SessionTurns:
             self._keep(rows)
             return commit
 
-        commit = await self._write(write)
+        commit = await self._writes.do(write)
         seq = self.log.append(event)
         self.log.shrink(READ_BYTES, self._kept.through_seq if self._store.durable else 0)
         if seq != turn.end_seq:
@@ -317,37 +314,19 @@ class SessionTurns:
             self._changes.begin(SessionTurns._trim, self._trim)
 
     async def _trim(self) -> None:
-        self._kept.trimmed(await self._write(lambda: self._store.trim_events(self._ownership, self._kept.due_bytes)))
+        def write() -> Awaitable[Trim]:
+            return self._store.trim_events(self._ownership, self._kept.due_bytes)
+
+        self._kept.trimmed(await self._writes.do(write))
 
     def _extend_numbers(self) -> None:
         self._changes.begin(SessionTurns._extend_numbers, self._extend)
 
     async def _extend(self) -> None:
         reserved_seq = self._numbers.reserved_seq + SEQ_RANGE
-        await self._write(lambda: self._store.extend_range(self._ownership, reserved_seq))
+        await self._writes.do(lambda: self._store.extend_range(self._ownership, reserved_seq))
         self._numbers.extend(reserved_seq)
 
     def _audit(self, transition: Transition, turn: StoredTurn, commit: int, **fields: str | int) -> None:
         ref, epoch = self._ownership.ref, self._ownership.epoch
         self._env.audit.write(transition, ref, epoch=epoch, turn=turn.turn_id, commit=commit, **fields)
-
-    async def _write_to_end(self, write: Callable[[], Awaitable[int]], audit: Callable[[int], None]) -> None:
-        """As `_write`, for what a turn asks for, which may be cancelled meanwhile: writes still go one at a time, and
-        what was stored is audited at once."""
-
-        async def to_end() -> None:
-            audit(await self._write(write))
-
-        await self._changes.get(object(), to_end)
-
-    async def _write(self, write: Callable[[], Awaitable[T]]) -> T:
-        async with self._writing:
-            self.check()
-            try:
-                written = await write()
-            except Exception as error:
-                self._failure = error
-                self._failed(error)
-                raise
-        self.check()  # what follows is told
-        return written

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 import structlog
 from google.protobuf import struct_pb2
 
-from agent_node.agent import Agent, Answer, JsonObject, PastTurn, Result
+from agent_node.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agent_node.audit import AuditLog
 from agent_node.bounded import DeadlineMet, TimeLeft, TooManyLetGo, run_bounded
 from agent_node.event_log import EventLog
@@ -214,7 +214,7 @@ class Run:
         """As TurnContext."""
         self._check()
         if (questions := self._given.questions) is None:
-            raise RuntimeError("a task has nobody to ask")
+            raise NobodyToAsk("a task has nobody to ask")
         if self._is_asking or self._asked == _MOST_QUESTIONS:
             raise RuntimeError(f"a turn asks one question at a time, and at most {_MOST_QUESTIONS}")
         if len(prompt.encode()) > _PROMPT_BYTES:

@@ -97,12 +97,11 @@ class GroupCommit:
         """The next group; what concerns a key that is in it already, or under way, stays where it was."""
         group: dict[str, _Waiting] = {}
         left: list[_Waiting] = []
-        too_old_s = asyncio.get_running_loop().time() - self._timeout_s
         while self._waiting and len(group) < self._max_group:
             waiting = self._waiting.popleft()
             if waiting.answer.done():
                 continue  # nobody waits for it any more
-            if waiting.since_s < too_old_s:
+            if self._is_too_old(waiting):
                 _fail(waiting, EtcdUnavailable())
             elif waiting.key in group or waiting.key in self._under_way:
                 left.append(waiting)
@@ -110,6 +109,9 @@ class GroupCommit:
                 group[waiting.key] = waiting
         self._waiting.extendleft(reversed(left))
         return list(group.values())
+
+    def _is_too_old(self, waiting: _Waiting) -> bool:
+        return waiting.since_s < asyncio.get_running_loop().time() - self._timeout_s
 
     async def _carry_out(self, txns: Sequence[Txn]) -> list[TxnResult]:
         if self._as_one and len(txns) > 1:
@@ -130,7 +132,10 @@ class GroupCommit:
         except EtcdError as error:
             if len(group) > 1 and error.refused:
                 for waiting in group:
-                    await self._send([waiting])
+                    if self._is_too_old(waiting):
+                        _fail(waiting, EtcdUnavailable())
+                    else:
+                        await self._send([waiting])
                 return
             for waiting in group:
                 _fail(waiting, error)

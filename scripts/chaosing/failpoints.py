@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from agent_node.session_writes import SessionWrites
 from agent_node.store import transactions
 from agent_node.store.records import Ownership, StoredSession
 from agent_node.store.sql import SqlStore
@@ -22,9 +23,8 @@ from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.lease import Lease
 
 _HOUR_S = 3_600
-_WRITER = "_write"
-"""The function of SessionTurns that checks the fence right before it writes, and right after."""
-
+_NEAR = 3
+"""So many frames above the lease's check is who asked for it."""
 
 TASK_STEPS = (
     "task-asked-for",
@@ -41,12 +41,13 @@ and after it was told, before the key is given up."""
 
 def before_write(trigger: Path) -> None:
     """The fence was checked, the write to the store comes next. Points: parts of the name of what is written by
-    SessionTurns (`start_tool`, `accept`, `_end`)."""
+    SessionTurns (`start_tool`, `accept`, `_end`). SessionWrites.do checks it right before it writes, and right after.
+    """
     check = Lease.check
 
     def stopping(self: Lease) -> None:
         check(self)
-        writer = _caller(_WRITER)
+        writer = _caller(SessionWrites.do)
         if writer is not None and "written" not in writer.f_locals:
             stop_if_armed(trigger, writer.f_locals["write"].__qualname__)
 
@@ -143,13 +144,11 @@ def replace(owner: Any, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
 
-def _caller(name: str) -> FrameType | None:
-    """The frame of the function of this name, if it is the failpoint's caller or the caller's own."""
-    frame = sys._getframe(2)
-    for _ in range(2):
-        if frame.f_code.co_name == name:
+def _caller(function: Callable[..., Any]) -> FrameType | None:
+    """The function's frame, if it asked for what the failpoint is put around."""
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_NEAR):
+        if frame is None or frame.f_code is function.__code__:
             return frame
-        if frame.f_back is None:
-            return None
         frame = frame.f_back
     return None

@@ -17,9 +17,9 @@ from harness.tasks import own_tasks
 class Network:
     """A fake etcd, what was sent to it, and a line to it."""
 
-    def __init__(self, tasks: asyncio.TaskGroup) -> None:
+    def __init__(self, tasks: asyncio.TaskGroup, *, timeout_s: float = 5.0) -> None:
         self.etcd = FakeEtcd(FakeClock())
-        self.line = GroupCommit(self.etcd.client(), tasks, timeout_s=5.0, max_group=3)
+        self.line = GroupCommit(self.etcd.client(), tasks, timeout_s=timeout_s, max_group=3)
 
     def begin(self, key: str, txn: Txn) -> asyncio.Task[TxnResult]:
         return asyncio.create_task(self.line.commit(key, txn))
@@ -160,6 +160,18 @@ async def test_a_group_that_is_refused_as_a_whole_goes_one_by_one(network: Netwo
         assert await network.sent() == ["txn"]
         await network.answer()
     assert all(result.succeeded for result in await results(tasks))
+
+
+async def test_what_became_too_old_before_its_turn_alone_is_not_sent() -> None:
+    async with own_tasks() as tasks:
+        network = Network(tasks, timeout_s=0.05)
+        hung, late = (network.begin(key, put(key)) for key in "ab")
+        assert await network.sent() == ["txn_of_all"]
+        network.refuse(EtcdError(code=StatusCode.INVALID_ARGUMENT))
+        assert await network.sent() == ["txn"]
+        async with asyncio.timeout(10):
+            failures = await asyncio.gather(hung, late, return_exceptions=True)
+        assert [getattr(failure, "outcome_unknown", None) for failure in failures] == [True, False]
 
 
 async def test_who_stops_waiting_ends_nobody_elses_wait(network: Network) -> None:
