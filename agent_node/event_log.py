@@ -25,6 +25,7 @@ from agent_node.log_entries import (
     gap,
     read_entries,
 )
+from agent_node.log_readers import LogReaders
 from agentring.errors import AgentringError, ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
@@ -80,7 +81,7 @@ class EventLog:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._entries: list[Entry] = []
-        self._readers: set[asyncio.Event] = set()
+        self._readers = LogReaders()
         self._end: AgentringError | None = None
         self.head_seq = self._numbers.log_seq if head_seq is None else head_seq
         self.quiet_since_s = time.monotonic()
@@ -160,14 +161,14 @@ class EventLog:
         last.size_bytes += len(piece) + last.ends.itemsize
         self._bytes += len(piece) + last.ends.itemsize
         self._shrink()
-        self._wake()
+        self._readers.wake()
         return len(piece)
 
     def end(self, error: AgentringError) -> None:
         """Ends every attached stream with an error, after what is stored; the first one stays."""
         if self._end is None:
             self._end = error
-            self._wake()
+            self._readers.wake()
 
     async def until_ended(self) -> None:
         """Returns once no more events will come."""
@@ -264,7 +265,7 @@ class EventLog:
         self._entries.append(entry)
         self._bytes += entry.size_bytes
         self._shrink()
-        self._wake()
+        self._readers.wake()
 
     def shrink(self, max_bytes: int, through_seq: int) -> None:
         """Drops the oldest events from memory that are kept elsewhere, up to through_seq, until about max_bytes are
@@ -282,7 +283,3 @@ class EventLog:
             drop += 1
         if drop:
             del self._entries[:drop]
-
-    def _wake(self) -> None:
-        for reader in self._readers:
-            reader.set()

@@ -69,6 +69,9 @@ class NodeSettings(ProcessSettings):
     max_tasks: int = Field(
         100_000, ge=1, description="task keys held on this node, on a volatile store those of ended tasks included"
     )
+    max_tenant_tasks: int = Field(
+        50_000, ge=1, description="of them, those of one tenant that have not ended; then new ones are refused"
+    )
     unwatched_timeout_s: float = Field(
         30.0, gt=0, description="how long nobody may watch a task that is to be cancelled when unwatched"
     )

@@ -14,7 +14,7 @@ Called by the task service and the sweep; owned by the incarnation.
 
 import asyncio
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 
 from agent_node.agent import Agent
@@ -25,7 +25,8 @@ from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import StoredTask, TaskRequest, TaskStore
-from agent_node.task_run import TaskRun
+from agent_node.task_room import TaskRoom
+from agent_node.task_run import TaskRun, all_ended
 from agent_node.task_runner import TaskRunner
 from agent_node.turn import RunEnvironment
 from agent_node.unwatched import Unwatched
@@ -66,7 +67,6 @@ class TaskRuns:
         self._store = store
         self._agents = agents
         self._clock = clock
-        self._settings = settings
         self._tasks = tasks
         self._runner = TaskRunner(env, claims, store, agents, clock, settings, slots)
         self._runs: dict[TaskRef, TaskRun] = {}
@@ -74,6 +74,7 @@ class TaskRuns:
         self._ended = EndedTasks(store, claims, clock)
         self._starts: SharedCalls[TaskRef, TaskRun] = SharedCalls(tasks)
         self.unwatched = Unwatched(clock, settings.unwatched_timeout_s)
+        self._room = TaskRoom(self._runs, self._starts, settings, durable=store.durable)
         self._draining = False
 
     def __len__(self) -> int:
@@ -108,8 +109,8 @@ class TaskRuns:
         """Starts the task's run, or finds it. told_seq: what the caller was told by a run that was lost with its node.
 
         Raises MalformedRequest, TaskInputMismatch, TaskKeyActive, AgentRequired, AgentNotFound, NodeOverloaded,
-        NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable, StoreUnavailable. Cancellation: a run
-        that was started goes on.
+        TooManyTasks, NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable, StoreUnavailable.
+        Cancellation: a run that was started goes on.
         """
         self._env.lease.check()
         from_struct(given.data)  # what is no JSON is refused now, not when the task runs
@@ -119,7 +120,7 @@ class TaskRuns:
         run = await self._known(ref) or await self._refused(ref, agent)
         if run is None:
             # Made here and not in the start, so that concurrent starts do not count on the same room.
-            gone = self._make_room() if ref not in self._starts else None
+            gone = self._room.make() if ref not in self._starts else None
             try:
                 run = await self._starts.get(ref, lambda: self._accept(request, gone, told_seq))
             except AgentNotFound as error:
@@ -146,7 +147,7 @@ class TaskRuns:
             return stored
         if stored.has_ended:
             return self._ended.told_again(stored)
-        if ref not in self._starts and (self._draining or self._is_full) and not to_cancel:
+        if ref not in self._starts and (self._draining or self._room.is_full) and not to_cancel:
             await self._claims.disclaim(ref, self.__contains__)
             raise NodeDraining if self._draining else NodeOverloaded
         return await self._starts.get(ref, lambda: self._take_up(stored, 0, to_cancel=to_cancel))
@@ -172,7 +173,7 @@ class TaskRuns:
     async def take_up(self, ref: TaskRef) -> None:
         """For the sweep: runs a task that was left behind, if it still is. Raises as `find`."""
         self._env.lease.check()
-        if ref in self or self._draining or self._is_full:
+        if ref in self or self._draining or self._room.is_full:
             return
         stored = await self._store.read(ref)
         if stored is not None and not stored.has_ended:
@@ -185,14 +186,14 @@ class TaskRuns:
         runs = [run for run in self._runs.values() if not run.has_ended]
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await _all_ended(runs)
+                await all_ended(runs)
         await asyncio.sleep(0)  # as in `cancel`
         for run in runs:
             if self._store.durable:
                 run.fail(NodeDraining())
             else:
                 run.cancel("NODE_DRAINING")
-        await _all_ended(runs)
+        await all_ended(runs)
         for run in runs:
             run.log.end(NodeDraining())
         await self._starts.all_ended()
@@ -203,14 +204,12 @@ class TaskRuns:
             run.drop(error)
         self._runs.clear()
         self.unwatched.clear()
+        self._room.clear()
 
     async def forget_ended(self) -> None:
         """On a volatile store: gives up the keys whose retention is over."""
-        now_s = self._clock.now_s()
-        for run in [run for run in self._runs.values() if run.forget_at_s is not None and run.forget_at_s <= now_s]:
-            if self._runs.get(run.ref) is run:
-                del self._runs[run.ref]
-                await self._release(run)
+        for run in self._room.forgotten(self._clock.now_s()):
+            await self._release(run)
 
     async def _here_or_stored(self, ref: TaskRef, agent: str) -> TaskRun | StoredTask:
         self._env.lease.check()
@@ -230,7 +229,7 @@ class TaskRuns:
     async def _refused(self, ref: TaskRef, agent: str) -> TaskRun | None:
         """Refuses a caller for whom nothing can be started here; None: it can. Only a task that nobody runs may be
         refused: another node's is answered with where it is, and an ended one with its result."""
-        refusal = self._refusal(agent, has_room=ref in self._starts)
+        refusal = self._refusal(ref, agent)
         if refusal is None:
             return None
         stored = await self._store.read(ref)
@@ -239,16 +238,14 @@ class TaskRuns:
         await self._claims.disclaim(ref, self.__contains__)
         raise refusal
 
-    def _refusal(self, agent: str, *, has_room: bool) -> AgentringError | None:
+    def _refusal(self, ref: TaskRef, agent: str) -> AgentringError | None:
         if not agent:
             return AgentRequired()
         if agent not in self._agents:
             return AgentNotFound(agent)
-        if has_room:
+        if ref in self._starts:
             return None
-        if self._draining:
-            return NodeDraining()
-        return NodeOverloaded() if self._is_full and self._first_ended is None else None
+        return NodeDraining() if self._draining else self._room.refusal(ref.tenant)
 
     async def _accept(self, request: TaskRequest, gone: TaskRun | None, told_seq: int) -> TaskRun:
         if gone is not None:
@@ -276,12 +273,14 @@ class TaskRuns:
             raise NodeDraining
         self._runs[run.ref] = run
         self.unwatched.add(run)
+        self._room.begun(run)
         run.task = self._tasks.create_task(self._runner.carry_out(run, self._over))
         return run
 
     async def _over(self, run: TaskRun) -> None:
         """The run has ended or was dropped."""
         self.unwatched.discard(run)
+        self._room.over(run)
         run.forget_at_s = self._clock.now_s() + run.retention_s
         stays = run.has_ended and not run.begins_anew
         if self._runs.get(run.ref) is run:
@@ -294,26 +293,6 @@ class TaskRuns:
             self._ended.remember(run)
         await self._release(run)
 
-    @property
-    def _is_full(self) -> bool:
-        return len(self._runs) + len(self._starts) >= self._settings.max_tasks
-
-    @property
-    def _first_ended(self) -> TaskRun | None:
-        if self._store.durable:
-            return None
-        return next((run for run in self._runs.values() if run.has_ended), None)
-
-    def _make_room(self) -> TaskRun | None:
-        """On a volatile store: forgets the run that ended first if the node holds all the keys it may; its claim is
-        still to be released."""
-        return self._runs.pop(ended.ref) if self._is_full and (ended := self._first_ended) is not None else None
-
     async def _release(self, run: TaskRun) -> None:
         if run.claim is not None:
             await self._runner.release(run.ref, run.claim)
-
-
-async def _all_ended(runs: Iterable[TaskRun]) -> None:
-    for run in runs:
-        await run.ended.wait()

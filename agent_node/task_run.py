@@ -7,6 +7,7 @@ is used by two runs, and nothing need be stored for it. Made and kept by `TaskRu
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agent_node.event_log import NO_END, EventLog, NumberRange
@@ -224,3 +225,9 @@ def described(stored: StoredTask) -> task_pb2.Task:
     )
     task.create_time.FromNanoseconds(stored.created_ns)
     return task
+
+
+async def all_ended(runs: Iterable[TaskRun]) -> None:
+    """Returns once each has ended or was dropped."""
+    for run in runs:
+        await run.ended.wait()

@@ -19,6 +19,7 @@ from agentring.errors.availability import (
     SessionMoving,
     StaleEpoch,
     StoreUnavailable,
+    TooManyTasks,
     TooManyTurns,
     Unavailable,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "TaskInputMismatch",
     "TaskKeyActive",
     "TaskNotFound",
+    "TooManyTasks",
     "TooManyTurns",
     "TurnIdReused",
     "TurnInProgress",

@@ -90,6 +90,15 @@ class TooManyTurns(AgentringError):
     retry_after_s = 1.0
 
 
+class TooManyTasks(AgentringError):
+    """The tenant has as many tasks under way on the node as it may."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_TASKS"
+    sentence = "too many of the tenant's tasks are under way on the task's node"
+    retry_after_s = 1.0
+
+
 class NodeOverloaded(AgentringError):
     """The node, or every node that could take it, is at its limit."""
 

@@ -145,6 +145,8 @@ class Traffic:
         """Asks for a task and leaves once it is accepted; its node. Raises AioRpcError."""
         answer = task_pb2_grpc.TaskServiceStub(self._channels[router]).RunTask(_task(key, data), timeout=TRY_S)
         told = dict(await answer.initial_metadata())
+        if metadata.NODE not in told:
+            await answer.read()  # it was refused: this raises why
         answer.cancel()
         return str(told[metadata.NODE])
 

@@ -24,8 +24,7 @@ import json
 import random
 import sys
 import tempfile
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,10 +35,9 @@ from agentring.client import connect
 from agentring.errors import SessionNotFound
 from harness import client as harness
 from harness.cluster import Cluster
-from harness.etcd import EtcdProcess
-from harness.postgres import PostgresProcess
 from scripts.soaking import judge
 from scripts.soaking.client import Heard, Script, Talk, raw, with_client
+from scripts.soaking.cluster import disturbed_cluster
 from scripts.soaking.disturbance import DISTURBANCES, Disturbances
 
 CHANNELS = 8
@@ -104,7 +102,7 @@ async def _run(
     directory: Path,
 ) -> dict[str, Any]:
     names = [f"soak-{number}" for number in range(sessions)]
-    async with _cluster(store, ttl, directory) as (cluster, node_flags):
+    async with disturbed_cluster(store, ttl, directory) as (cluster, node_flags):
         how = Disturbances(every_s, node_flags)
         begun_s = asyncio.get_running_loop().time()
         async with AsyncExitStack() as stack:
@@ -138,22 +136,6 @@ def _found(
         "broken": [f"{each.session_id}: {each.broken}" for each in heard if each.broken],
         "complaints": how.complaints,
     }
-
-
-@asynccontextmanager
-async def _cluster(store: str, ttl: int, directory: Path) -> AsyncIterator[tuple[Cluster, tuple[str, ...]]]:
-    async with AsyncExitStack() as stack:
-        etcd = await asyncio.to_thread(EtcdProcess, directory)
-        stack.push_async_callback(asyncio.to_thread, etcd.stop)
-        if store == "postgresql":
-            postgres = await asyncio.to_thread(PostgresProcess, directory / "postgresql")
-            stack.push_async_callback(asyncio.to_thread, postgres.stop)
-            store = postgres.database()
-        node_flags = () if store == "sqlite" else (f"--store={store}",)
-        cluster = Cluster(etcd.url, directory, lease_ttl_s=ttl)
-        stack.push_async_callback(asyncio.to_thread, cluster.stop)
-        await asyncio.to_thread(cluster.start, nodes=3, routers=2, flags=node_flags)
-        yield cluster, node_flags
 
 
 async def _talk(stack: AsyncExitStack, cluster: Cluster, clients: str, script: Script, drawn: random.Random) -> Talk:

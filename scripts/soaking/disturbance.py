@@ -12,6 +12,7 @@ from itertools import cycle
 
 from harness.cluster import Cluster, Member
 from harness.processes import Process
+from scripts.chaosing.evidence import Mark, now_ns
 
 Disturb = Callable[[Cluster, "Disturbances"], Coroutine[None, None, None]]
 
@@ -27,6 +28,8 @@ class Disturbances:
     """Set when the clients are done."""
     done: int = 0
     complaints: list[str] = field(default_factory=list)
+    marks: list[Mark] = field(default_factory=list)
+    """Which nodes were killed, and when."""
 
     async def until(self, due_s: float) -> None:
         """Returns at that time of the event loop's, or once it is over."""
@@ -43,6 +46,7 @@ async def kill_nodes(cluster: Cluster, how: Disturbances) -> None:
         if how.over.is_set():
             return
         due_s = loop.time() + how.every_s
+        how.marks.append(Mark(now_ns(), "killed", name))
         await asyncio.to_thread(cluster.nodes[name].process.stop, signal.SIGKILL)
         how.done += 1
         await asyncio.sleep(cluster.lease_ttl_s + 1)

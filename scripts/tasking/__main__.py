@@ -10,9 +10,11 @@ What it does: starts etcd, two nodes and two routers on a store of SQLite. (1) S
 their own, and as many first turns of new sessions, --workers at a time. (3) So many keys are in flight on the nodes at
 the same time, nearly all of them waiting for a place to run, and are then listed.
 
-What the numbers mean: a join is the time from the call to its first answer, which says what the call was to the task;
-`same` whether every caller was told the same events; memory is the nodes' resident memory before and with the keys in
-flight, by key. The ratio is of medians: a task with a key, to a first turn of a new session (which claims, too).
+What the numbers mean: a join is the time from the call to its first answer, which says what the call was to the task,
+as callers in a process of their own find it who come by each router all the while; the crowd's joins are those of the
+callers who stay, whose process is sent every word as often as it has callers and is late itself. `same`: whether every
+caller was told the same events; memory is the nodes' resident memory before and with the keys in flight, by key. The
+ratio is of medians: a task with a key, to a first turn of a new session (which claims, too).
 
 Exit status: 0 if there was one run of the key, everyone was told the same, and the joins' p99 was below --join-s.
 """
@@ -69,7 +71,9 @@ def _page(found: dict[str, Any]) -> str:
     hot, many, cost = found["hot"], found["many"], found["cost"]
     return (
         f"one key, {hot['callers']:,} callers: {hot['runs']} run, all told the same: {hot['same']}; "
-        f"joins p50 {hot['join_p50_s']:.3f} s, p99 {hot['join_p99_s']:.3f} s, max {hot['join_max_s']:.3f} s; "
+        f"{hot['joins']:,} joins p50 {hot['join_p50_s']:.3f} s, p99 {hot['join_p99_s']:.3f} s, "
+        f"max {hot['join_max_s']:.3f} s (the crowd's own p50 {hot['crowd_p50_s']:.3f} s, "
+        f"p99 {hot['crowd_p99_s']:.3f} s); "
         f"{hot['kib_per_caller']:.1f} KiB of the nodes' memory a caller\n"
         f"{many['keys']:,} keys in flight: accepted at {many['accepted_per_s']:,.0f}/s, "
         f"{many['kib_per_key']:.1f} KiB a key, {many['listed']:,} listed\n"
@@ -93,7 +97,12 @@ async def _on_a_cluster(measure: Callable[[Cluster], Awaitable[dict[str, Any]]])
         etcd = await asyncio.to_thread(EtcdProcess, Path(directory))
         cluster = Cluster(etcd.url, Path(directory), lease_ttl_s=10)
         try:
-            flags = ("--agent=holding=harness.agents:holding", "--max-tasks=200000", "--drain-timeout-s=0")
+            flags = (
+                "--agent=holding=harness.agents:holding",
+                "--max-tasks=200000",
+                "--max-tenant-tasks=200000",
+                "--drain-timeout-s=0",
+            )
             await asyncio.to_thread(lambda: cluster.start(nodes=2, routers=2, flags=flags))
             return await measure(cluster)
         finally:
@@ -127,7 +136,7 @@ class _Channels:
 async def _one_key(cluster: Cluster, callers: int, arrivals: float) -> dict[str, Any]:
     request = task_pb2.RunTaskRequest(task_key="hot", agent="echo")
     request.input.data.update({"tokens": int((1.5 * callers / arrivals + 5) * _WORDS_PER_S) + 2, "rate": _WORDS_PER_S})
-    joins_s: list[float] = []
+    crowd_s: list[float] = []
     told: Counter[bytes] = Counter()
     all_joined = asyncio.Event()
 
@@ -136,9 +145,9 @@ async def _one_key(cluster: Cluster, callers: int, arrivals: float) -> dict[str,
         words, last = "", b""
         async for response in channels.stub(number).RunTask(request, timeout=_TIMEOUT_S):
             if not joined:
-                joins_s.append(time.perf_counter() - began_s)
+                crowd_s.append(time.perf_counter() - began_s)
                 joined = True
-                if len(joins_s) == callers:
+                if len(crowd_s) == callers:
                     all_joined.set()
             for event in response.events:
                 words += event.text_delta.text
@@ -147,11 +156,14 @@ async def _one_key(cluster: Cluster, callers: int, arrivals: float) -> dict[str,
 
     before = _resident_kib(cluster)
     async with _Channels(cluster) as channels:
+        joiners = [await _joiner(router.address, request) for router in cluster.routers.values()]
         began_s, calls = time.perf_counter(), []
         for number in range(callers):
             await asyncio.sleep(began_s + number / arrivals - time.perf_counter())
             calls.append(asyncio.ensure_future(call(channels, number)))
         await asyncio.wait_for(all_joined.wait(), _TIMEOUT_S)
+        said = await asyncio.gather(*(joiner.communicate(b"\n") for joiner in joiners))
+        joins_s = [took_s for out, _ in said for took_s in json.loads(out)]
         with_all = _resident_kib(cluster)
         await asyncio.gather(*calls)
     return {
@@ -159,8 +171,16 @@ async def _one_key(cluster: Cluster, callers: int, arrivals: float) -> dict[str,
         "runs": sum(line["task"] == "hot" for line in cluster.audit("task_started")),
         "same": len(told) == 1,
         "kib_per_caller": (with_all - before) / callers,
+        "joins": len(joins_s),
         **_times("join", joins_s, "s", 1.0),
+        **_times("crowd", crowd_s, "s", 1.0),
     }
+
+
+async def _joiner(router: str, request: task_pb2.RunTaskRequest) -> asyncio.subprocess.Process:
+    command = (sys.executable, "-P", "-m", "scripts.tasking.joiner", router, request.SerializeToString().hex())
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe)
 
 
 async def _many_keys(cluster: Cluster, keys: int) -> dict[str, Any]:

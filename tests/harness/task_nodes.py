@@ -195,8 +195,9 @@ class TaskNode:
         given: session_pb2.Input = GIVEN,
         *,
         cancel_when_unwatched: bool = False,
+        tenant: str = "",
     ) -> tuple[TaskRun, Disposition.ValueType]:
-        ref = parse_task("", key)
+        ref = parse_task(tenant, key)
         return await self.runs.run(ref, agent, given, 60, on_duplicate, cancel_when_unwatched=cancel_when_unwatched)
 
     def die(self) -> None:

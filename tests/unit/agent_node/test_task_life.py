@@ -19,6 +19,7 @@ from agentring.errors import (
     TaskInputMismatch,
     TaskKeyActive,
     TaskNotFound,
+    TooManyTasks,
 )
 from agentring.ids import Epoch, NodeId, parse_task
 from agentring.v1 import session_pb2
@@ -34,6 +35,7 @@ from agentring.v1.task_pb2 import (
     TASK_STATE_PENDING,
     TASK_STATE_RUNNING,
 )
+from harness.conditions import until
 from harness.memberships import node as member
 from harness.memberships import snapshot
 from harness.sessions import kind_of
@@ -385,3 +387,21 @@ async def test_a_full_node_still_tells_what_has_ended_and_refuses_the_rest() -> 
         with pytest.raises(NodeOverloaded):
             await nodes.one.run("more")
         assert await nodes.stored.read(parse_task("", "more")) is None
+
+
+async def test_a_tenant_with_too_many_tasks_under_way_is_refused_another_and_keeps_nobody_else_out() -> None:
+    async with two_nodes(max_tenant_tasks=2) as nodes:
+        one = nodes.one
+        first, _ = await one.run("a")
+        await one.run("b")
+        with pytest.raises(TooManyTasks):
+            await one.run("c")
+        assert await nodes.stored.read(parse_task("", "c")) is None
+        assert (await one.run("b"))[1] == DISPOSITION_JOINED
+        assert (await one.run("c", tenant="other"))[1] == DISPOSITION_STARTED
+        await one.runs.cancel(first)
+        await until(lambda: len(one.runs) == 2, "the cancelled run is given up")
+        assert (await one.run("c"))[1] == DISPOSITION_STARTED
+        with pytest.raises(TooManyTasks):
+            await one.run("d")
+        assert (await one.run("a"))[1] == DISPOSITION_REPLAYED

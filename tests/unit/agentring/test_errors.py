@@ -33,7 +33,8 @@ STATUSES = {
     "UNAVAILABLE": "CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable RouterStopping"
     " SessionMoving StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
-    "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded TooManyTurns",
+    "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded"
+    " TooManyTasks TooManyTurns",
     "FAILED_PRECONDITION": "AgentMismatch SessionClosed TaskInputMismatch TurnInProgress",
     "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
@@ -111,6 +112,7 @@ def test_waiting_helps_exactly_where_the_session_or_its_node_may_soon_be_there()
         "MailboxFull",
         "NodeOverloaded",
         "RouterOverloaded",
+        "TooManyTasks",
         "TooManyTurns",
     }
     for leaf in LEAVES:
