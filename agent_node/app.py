@@ -99,7 +99,8 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
             )
             board.on_change(lambda: server.set_condition(board.condition.serves, board.trouble is None))
             if settings.metrics_listen is not None:
-                metrics.serve(NodeMetrics(board, observed, incarnations), settings.metrics_listen)
+                carrier = durable.carrier if durable is not None else None
+                metrics.serve(NodeMetrics(board, observed, incarnations, carrier), settings.metrics_listen)
             stack.enter_context(Watchdog(lambda: incarnations.lease, clock, end_process))
             await server.start()
             try:

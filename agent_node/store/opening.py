@@ -17,6 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from agent_node.store.carrier import Carrier
 from agent_node.store.migration import HEAD, VersionUnknown, bring_to_head
+from agent_node.store.observed import ObservedCarrier
 from agent_node.store.schema import cluster
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
@@ -55,7 +56,7 @@ async def open_store(
     """The durable store; None: the URL says that sessions are kept in memory. Raises StoreRefused."""
     if url == MEMORY:
         return None
-    carrier = await _carrier(url, timeout_s)
+    carrier = ObservedCarrier(await _carrier(url, timeout_s))
     try:
         await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
     except (StoreUnavailable, SQLAlchemyError) as error:

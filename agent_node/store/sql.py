@@ -13,7 +13,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from agent_node.store import events, inputs, lists, transactions
-from agent_node.store.carrier import Carrier
+from agent_node.store.observed import ObservedCarrier
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
@@ -41,19 +41,20 @@ class SqlStore:
     durable = True
 
     def __init__(
-        self, carrier: Carrier, generation: int, *, max_history_turns: int, seq_range: int = SEQ_RANGE
+        self, carrier: ObservedCarrier, generation: int, *, max_history_turns: int, seq_range: int = SEQ_RANGE
     ) -> None:
         """generation: the cluster's; the database must not go on to another one meanwhile."""
-        self._carrier = carrier
         self._generation = generation
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
+        self.carrier = carrier
+        """Who carries out its transactions, and knows how many failed."""
         self.tasks = SqlTaskStore(carrier, lambda: self._generation)
         """The store of tasks in the same database."""
 
     async def close(self) -> None:
         """Lets go of the database."""
-        await self._carrier.close()
+        await self.carrier.close()
 
     @property
     def generation(self) -> int:
@@ -63,7 +64,7 @@ class SqlStore:
     async def enter_generation(self, generation: int, take_possession: Callable[[Connection], None]) -> None:
         """Writes under a later generation of the cluster from now on, once the database is taken possession of under
         it. Raises StoreUnavailable, and what take_possession raises."""
-        await self._carrier.transact(take_possession, again=True)
+        await self.carrier.transact(take_possession, again=True)
         self._generation = generation
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
@@ -77,7 +78,7 @@ class SqlStore:
             seq_range=self._seq_range,
             max_history_turns=self._max_history_turns,
         )
-        return await self._carrier.transact(raise_and_read, again=False)
+        return await self.carrier.transact(raise_and_read, again=False)
 
     async def accept_turn(
         self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
@@ -177,19 +178,19 @@ class SqlStore:
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
         """As Store."""
-        return await self._carrier.read(partial(transactions.read_session, ref=ref))
+        return await self.carrier.read(partial(transactions.read_session, ref=ref))
 
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         """As Store."""
-        return await self._carrier.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
+        return await self.carrier.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
 
     async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
         """As Store."""
-        return await self._carrier.read(partial(inputs.read, ref=ref, input_id=input_id))
+        return await self.carrier.read(partial(inputs.read, ref=ref, input_id=input_id))
 
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         """As Store."""
-        return await self._carrier.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
+        return await self.carrier.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
 
     async def bury(self, closed_before_ns: int) -> int:
         """As Store."""
@@ -197,13 +198,13 @@ class SqlStore:
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
         """As Store."""
-        return await self._carrier.read(partial(lists.open_sessions, after=after, at_most=at_most))
+        return await self.carrier.read(partial(lists.open_sessions, after=after, at_most=at_most))
 
     async def list_sessions(
         self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
     ) -> Sequence[ListedSession]:
         """As Store."""
-        return await self._carrier.read(
+        return await self.carrier.read(
             partial(lists.sessions_of, tenant=tenant, which=which, after=after, at_most=at_most)
         )
 
@@ -239,7 +240,7 @@ class SqlStore:
         return await self._write(hold)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await self._carrier.transact(work, again=True)
+        return await self.carrier.transact(work, again=True)
 
 
 def _commit_id() -> str:

@@ -72,6 +72,13 @@ class StoreUnavailable(Unavailable):
     sentence = "the store does not answer"
 
 
+class StoreFull(StoreUnavailable):
+    """The store has no space left. Nothing was acknowledged."""
+
+    reason = "STORE_FULL"
+    sentence = "the store has no space left"
+
+
 class MailboxFull(AgentringError):
     """Too many turns wait in this session."""
 

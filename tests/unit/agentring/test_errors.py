@@ -31,7 +31,7 @@ PROTOS = Path(__file__).parents[3] / "protos" / "agentring" / "v1"
 
 STATUSES = {
     "UNAVAILABLE": "CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable RouterStopping"
-    " SessionMoving StoreUnavailable",
+    " SessionMoving StoreFull StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded"
     " TooManyTasks TooManyTurns",
@@ -67,8 +67,10 @@ class Failed(grpc.RpcError):
 
 
 def leaves(of: type[AgentringError] = AgentringError) -> list[type[AgentringError]]:
+    """Those that are told: what others only derive from has no sentence of its own."""
     below = of.__subclasses__()
-    return [leaf for each in below for leaf in leaves(each)] if below else [of]
+    told = not below or ("sentence" in vars(of) and of is not AgentringError)
+    return [*([of] if told else []), *(leaf for each in below for leaf in leaves(each))]
 
 
 LEAVES = sorted(leaves(), key=lambda leaf: leaf.__name__)

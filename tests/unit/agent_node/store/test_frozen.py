@@ -105,7 +105,7 @@ async def test_a_write_whose_answer_was_lost_is_not_carried_out_twice(store: Sql
         pytest.skip("nothing is lost on the way to a volatile store")
     await store.activate(OLD, "agent")
     told = EventRow(1, 5, 0, b"told")
-    carrier = store._carrier  # what the store does after a lost answer, done by hand
+    carrier = store.carrier  # what the store does after a lost answer, done by hand
     first = await carrier.transact(
         lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), again=True
     )
