@@ -142,15 +142,16 @@ class Session:
         return TurnState((await call(self.connection.routers, self.connection.policy, once)).state)
 
     async def reply(self, input_id: str, text: str = "", *, data: dict[str, Json] | None = None) -> None:
-        """Answers a question (InputRequired); returns once the answer is safe. Raises UnknownFailure with the reason
-        INPUT_NOT_FOUND where nobody waits for it."""
+        """Answers a question (InputRequired); returns once the answer is safe. Raises InputNotFound where nobody waits
+        for it, InputAnswered where something else was answered before."""
         opening = session_pb2.Open(session_id=self.session_id, agent=self.agent)
         await reply(self.connection, opening, session_pb2.Reply(input_id=input_id, input=to_input(text, data)))
 
     def watch(self, after_seq: int | None = None) -> EventStream:
         """The session's events, of all turns, without end: those after a seq; None: from now on; 0: all that are kept.
 
-        Iterating raises SessionNotFound, SessionClosed, ResumeOffsetExpired.
+        Iterating raises SessionNotFound, SessionClosed, and ResumeOffsetExpired where what comes after after_seq is not
+        kept. Where that happens later, after a lost connection, a Gap says what is missing.
         """
 
         def start(channel: aio.Channel, metadata: Metadata, seq: int | None) -> Call:
