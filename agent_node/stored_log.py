@@ -14,8 +14,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
 
+from google.protobuf.message import DecodeError
+
 from agent_node.log_entries import READ_BYTES, Entry, Single, Words
 from agent_node.store import EventExtent, EventRow, Store, StoredSession, Trim
+from agentring.errors import SessionCorrupt
 from agentring.ids import Epoch
 from agentring.v1 import store_pb2
 
@@ -75,12 +78,15 @@ class StoredLog:
         self._kept = trim.kept
 
     async def entries(self, after_seq: int) -> list[Entry]:
-        """Some of what comes after a seq, from the first that is kept on; empty: nothing is. Raises
-        StoreUnavailable."""
+        """Some of what comes after a seq, from the first that is kept on; empty: nothing is. Raises StoreUnavailable,
+        SessionCorrupt."""
         if after_seq >= self.through_seq:
             return []
         rows = await self._store.read_events(self._ref, after_seq, READ_BYTES)
-        return [_entry(event) for row in rows for event in store_pb2.StoredEvents.FromString(row.events).events]
+        try:
+            return [_entry(event) for row in rows for event in store_pb2.StoredEvents.FromString(row.events).events]
+        except DecodeError:
+            raise SessionCorrupt from None
 
 
 def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

@@ -1,6 +1,7 @@
 """Opens the store that a URL names, and makes sure that it is this cluster's.
 
-Guarantees: the tables are there and are of our version; a database that belongs to another cluster, or to a later
+Guarantees: the tables are there and are of our version, once one of the nodes that start has brought them there; a
+database that belongs to another cluster, or to a later
 generation of this one, is refused, so that epochs which do not compare never meet in it; a generation that has grown
 (`agentring admin new-generation`) is written down, and nodes of the old one can raise nothing any more. An SQLite file
 is refused on a second machine. Called by the node's app, at its start.
@@ -15,7 +16,8 @@ from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent_node.store.carrier import Carrier
-from agent_node.store.schema import SCHEMA_VERSION, cluster, metadata
+from agent_node.store.migration import HEAD, VersionUnknown, bring_to_head
+from agent_node.store.schema import cluster
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
 from agentring.errors import StoreUnavailable
@@ -102,7 +104,13 @@ def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
     on_sqlite = connection.dialect.name == "sqlite"
     if not on_sqlite:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    metadata.create_all(connection)
+    try:
+        bring_to_head(connection)
+    except VersionUnknown as unknown:
+        raise StoreRefused(
+            f"the store's tables are of version {unknown.version}, which this release, whose own is {HEAD}, does not "
+            "know: run the release that made them, or a later one"
+        ) from None
     row = connection.execute(select(cluster)).mappings().first()
     here = {"machine_id": identity.machine_id, "boot_id": identity.boot_id}
     if row is None:
@@ -110,15 +118,12 @@ def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
             insert(cluster),
             {
                 "one": 1,
-                "schema_version": SCHEMA_VERSION,
                 "generation": identity.generation,
                 "cluster_uuid": identity.cluster_uuid,
                 **here,
             },
         )
         return
-    if row["schema_version"] != SCHEMA_VERSION:
-        raise StoreRefused(f"the store has version {row['schema_version']} of the tables, not {SCHEMA_VERSION}")
     if row["cluster_uuid"] != identity.cluster_uuid:
         raise StoreRefused("the store belongs to another cluster: etcd's data are not those it was made with")
     if row["generation"] > identity.generation:

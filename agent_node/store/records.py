@@ -46,6 +46,11 @@ class StoredTurn:
         """What the agent is given."""
         return session_pb2.Input.FromString(self.input)
 
+    def check(self) -> None:
+        """Raises DecodeError if what is stored of it cannot be read."""
+        self.input_message()
+        self.outcome_event()
+
     def outcome_event(self) -> session_pb2.Event | None:
         """The last event; None: it has not ended."""
         return session_pb2.Event.FromString(self.outcome) if self.outcome else None

@@ -40,7 +40,7 @@ LANDED = select(sessions.c.commit_number).where(
 )
 CLUSTER = select(cluster.c.generation)
 READ = select(sessions).where(of_session(sessions))
-READ_STATE = select(states.c.state_json).where(of_session(states))
+READ_STATE = select(states.c.state_json, states.c.checksum).where(of_session(states))
 READ_TURN = select(turns).where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id"))
 READ_OPEN = select(turns).where(of_session(turns), turns.c.end_seq.is_(None)).order_by(turns.c.number)
 READ_ENDED = (
@@ -90,7 +90,8 @@ def _raising(insert: Callable[..., Any]) -> Any:
 def _keeping_state(insert: Callable[..., Any]) -> Any:
     upsert = insert(states)
     return upsert.on_conflict_do_update(
-        index_elements=[states.c.tenant, states.c.session_id], set_={"state_json": upsert.excluded.state_json}
+        index_elements=[states.c.tenant, states.c.session_id],
+        set_={"state_json": upsert.excluded.state_json, "checksum": upsert.excluded.checksum},
     )
 
 

@@ -13,13 +13,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from sqlalchemy import Connection, RowMapping, delete, select
+from xxhash import xxh3_64_hexdigest
 
 from agent_node.agent import PastTurn
 from agent_node.store import events, inputs, statements
 from agent_node.store.records import Acceptance, EventRow, Ownership, StoredSession, StoredTurn, ToolStart
 from agent_node.store.schema import sessions, states, tool_starts, turns
-from agentring.errors import StaleEpoch
+from agentring.errors import SessionCorrupt, StaleEpoch
 from agentring.ids import Epoch, SessionRef
 
 Values = Mapping[str, Any]
@@ -75,7 +77,7 @@ def read_session(connection: Connection, ref: SessionRef) -> StoredSession | Non
         created_ns=row["created_ns"],
         was_released=bool(row["was_released"]),
         closed=row["closed_ns"] is not None,
-        state_json=connection.execute(statements.READ_STATE, _keys(ref)).scalar() or "{}",
+        state_json=_state_json(connection, ref),
         turns_completed=row["turns_completed"],
         head_seq=row["head_seq"],
         log_seq=row["reserved_seq"],
@@ -186,7 +188,8 @@ def move_turns(
         connection.execute(statements.MOVE_TURN, values)
     if state_json is not None:
         connection.execute(
-            statements.KEEP_STATE[connection.dialect.name], {**_ref(ownership.ref), "state_json": state_json}
+            statements.KEEP_STATE[connection.dialect.name],
+            {**_ref(ownership.ref), "state_json": state_json, "checksum": xxh3_64_hexdigest(state_json.encode())},
         )
     return commit
 
@@ -240,14 +243,31 @@ def _with_turns(
         # Ends that were told where the story is lost: turns that were cancelled while another ran, say.
         since = keys | {"after_number": accepted - _MAY_HAVE_WAITED, "after_seq": session.head_seq}
         known += [_turn(row) for row in connection.execute(statements.READ_ENDED, since).mappings()]
+    asked = inputs.read_open(connection, session.ref) if unfinished else {}
+    try:
+        for read in (*known, *unfinished):
+            read.check()
+        for question in asked.values():
+            question.answer_message()
+    except DecodeError:
+        raise SessionCorrupt from None
     return replace(
         session,
         history=tuple(PastTurn(_turn(row).input_message().text, row["output_text"] or "") for row in completed),
         turns={turn.turn_id: turn for turn in [*known, *unfinished]},
         turns_accepted=accepted,
-        inputs=inputs.read_open(connection, session.ref) if unfinished else {},
+        inputs=asked,
         log_seq=log_seq,
     )
+
+
+def _state_json(connection: Connection, ref: SessionRef) -> str:
+    row = connection.execute(statements.READ_STATE, _keys(ref)).first()
+    if row is None:
+        return "{}"
+    if xxh3_64_hexdigest(row.state_json.encode()) != row.checksum:
+        raise SessionCorrupt
+    return str(row.state_json)
 
 
 def _turn(row: RowMapping) -> StoredTurn:

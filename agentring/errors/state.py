@@ -76,6 +76,14 @@ class AgentMismatch(AgentringError):
     agent: str
 
 
+class SessionCorrupt(AgentringError):
+    """What the store has of the session cannot be read."""
+
+    code = StatusCode.DATA_LOSS
+    reason = "SESSION_CORRUPT"
+    sentence = "what the store has of this session is damaged; an operator must restore it"
+
+
 class SessionClosed(AgentringError):
     """The session was closed; its id rests."""
 

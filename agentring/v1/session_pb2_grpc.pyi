@@ -16,6 +16,7 @@ Common to every RPC here:
       RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA
       DEADLINE_EXCEEDED   DEADLINE_PASSED (the caller's own)
       ABORTED             NOT_OWNER (met only without a router), STALE_EPOCH
+      DATA_LOSS           SESSION_CORRUPT (of this session alone: what is stored of it cannot be read)
       INTERNAL            INTERNAL, with an opaque error_id to look for in the node's log
   * Sizes: a message is at most 1 MiB, metadata at most 8 KiB.
 """

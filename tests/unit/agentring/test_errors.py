@@ -43,6 +43,7 @@ STATUSES = {
     " InvalidTaskKey InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "MethodNotImplemented",
+    "DATA_LOSS": "SessionCorrupt",
     "INTERNAL": "InternalError",
 }
 OF_NO_RPC_OF_OURS = {"INTERNAL", "UNIMPLEMENTED", "SERVICE_NOT_FOUND"}
