@@ -70,13 +70,13 @@ class Breaking(SessionServiceServicer):
         *,
         error: AgentringError | None = None,
         seed: int = 0,
-        lingers: bool = False,
+        lingers_s: float = 0.0,
         oldest_seq: int = 1,
     ) -> None:
-        """error: what a cut stream ends with; None: it is broken off. seed: of how words are merged. lingers: a turn's
-        stream stays open after its last event. oldest_seq: from here on watches are served, if they are told more than
-        nothing."""
-        self._lingers = lingers
+        """error: what a cut stream ends with; None: it is broken off. seed: of how words are merged. lingers_s: so
+        long a turn's stream stays open after its last event. oldest_seq: from here on watches are served, but for
+        those from the beginning."""
+        self._lingers_s = lingers_s
         self._oldest_seq = oldest_seq
         self._pieces = pieces
         self._cuts = cuts
@@ -99,8 +99,8 @@ class Breaking(SessionServiceServicer):
         try:
             async for event in self._told(story(turn_id, self._pieces), len(self.turn_ids), context):
                 yield RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event])
-            if self._lingers:
-                await asyncio.Event().wait()
+            if self._lingers_s:
+                await asyncio.sleep(self._lingers_s)
         except asyncio.CancelledError:
             self.left.set()
             raise
@@ -144,12 +144,12 @@ def breaking(
     *,
     error: AgentringError | None = None,
     seed: int = 0,
-    lingers: bool = False,
+    lingers_s: float = 0.0,
     oldest_seq: int = 1,
 ) -> Breaking:
     """See Breaking."""
     return Breaking(  # type: ignore[abstract]  # the other methods are not served
-        pieces, cuts, error=error, seed=seed, lingers=lingers, oldest_seq=oldest_seq
+        pieces, cuts, error=error, seed=seed, lingers_s=lingers_s, oldest_seq=oldest_seq
     )
 
 

@@ -14,6 +14,7 @@ from harness.breaking import breaking, serving
 
 PIECES = ["Grüße, ", "Ada. ", "🙂 ", "日本", "x", " end"]
 TEXT = "".join(PIECES)
+FOR_EVER_S = 3_600.0
 
 
 class Sleeps:
@@ -217,9 +218,9 @@ async def fail_midway(turn: Turn) -> None:
 
 
 async def test_a_stream_that_was_read_to_its_end_is_not_cancelled() -> None:
-    service = breaking(PIECES, [])
+    service = breaking(PIECES, [], lingers_s=0.05)
     async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
-        for _ in range(20):
+        for _ in range(3):
             await ring.session("ada", agent="echo").run("hello")
         assert (service.open_calls, service.left.is_set()) == (0, False)
 
@@ -228,7 +229,7 @@ async def test_a_status_that_never_comes_after_the_last_event_is_not_waited_for_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("agentring.client.streams._END_S", 0.05)
-    service = breaking(PIECES, [], lingers=True)
+    service = breaking(PIECES, [], lingers_s=FOR_EVER_S)
     async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
         assert (await ring.session("ada", agent="echo").run("hello")).text == TEXT
         async with asyncio.timeout(10):
@@ -236,7 +237,7 @@ async def test_a_status_that_never_comes_after_the_last_event_is_not_waited_for_
 
 
 async def test_streams_that_are_left_half_read_leave_nothing() -> None:
-    service = breaking(PIECES, [], lingers=True)
+    service = breaking(PIECES, [], lingers_s=FOR_EVER_S)
     async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
         tasks = len(asyncio.all_tasks())
         for number in range(200):
