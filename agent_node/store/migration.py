@@ -29,12 +29,16 @@ class VersionUnknown(Exception):
         self.version = version
 
 
+def is_at_head(connection: Connection) -> bool:
+    """Whether there is nothing to do."""
+    return _written(connection) == HEAD
+
+
 def bring_to_head(connection: Connection) -> None:
     """Makes the tables, or brings them up to date. The caller's transaction keeps others out. Raises VersionUnknown."""
-    tables = set(inspect(connection).get_table_names())
-    written = connection.execute(select(_VERSION)).scalar() if _VERSION.name in tables else None
+    written = _written(connection)
     if written == HEAD:
-        return
+        return  # somebody else was first
     # Slow to import, and needed only now.
     from alembic import command
     from alembic.config import Config
@@ -46,6 +50,15 @@ def bring_to_head(connection: Connection) -> None:
     known = {each.revision for each in ScriptDirectory.from_config(config).walk_revisions()}
     if written is not None and written not in known:
         raise VersionUnknown(written)
+    tables = inspect(connection).get_table_names()
     if written is None and (unwritten := next((each for table, each in _UNWRITTEN.items() if table in tables), None)):
         command.stamp(config, unwritten)
     command.upgrade(config, "head")
+
+
+def _written(connection: Connection) -> str | None:
+    """The version that the database says it has; None: it says nothing."""
+    if not inspect(connection).has_table(_VERSION.name):
+        return None
+    version: str | None = connection.execute(select(_VERSION)).scalar()
+    return version

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, insert, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent_node.store.carrier import Carrier
-from agent_node.store.migration import HEAD, VersionUnknown, bring_to_head
+from agent_node.store.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
 from agent_node.store.observed import ObservedCarrier
 from agent_node.store.schema import cluster
 from agent_node.store.sql import SqlStore
@@ -27,6 +27,9 @@ MEMORY = "memory:"
 _SQLITE = "sqlite:///"
 _POSTGRESQL = "postgresql://"
 _LOCK = 0x6167656E7472696E  # "agentrin": nobody else's advisory lock
+
+_MIGRATION_S = 600.0
+"""How long the tables may take to be brought up to date."""
 
 
 class StoreRefused(Exception):
@@ -58,6 +61,8 @@ async def open_store(
         return None
     carrier = ObservedCarrier(await _carrier(url, timeout_s))
     try:
+        if not await carrier.read(is_at_head):
+            await _bring_to_head(url)
         await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
     except (StoreUnavailable, SQLAlchemyError) as error:
         await carrier.close()
@@ -101,17 +106,36 @@ async def _carrier(url: str, timeout_s: float) -> Carrier:
         raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
 
 
-def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
-    on_sqlite = connection.dialect.name == "sqlite"
-    if not on_sqlite:
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    try:
+async def _bring_to_head(url: str) -> None:
+    """Brings the tables up to date, which may take long, or waits for another node that does."""
+    carrier = await _carrier(url, _MIGRATION_S)
+
+    def migrate(connection: Connection) -> None:
+        _lock(connection)
         bring_to_head(connection)
+
+    try:
+        await carrier.transact(migrate, again=True)
     except VersionUnknown as unknown:
         raise StoreRefused(
             f"the store's tables are of version {unknown.version}, which this release, whose own is {HEAD}, does not "
             "know: run the release that made them, or a later one"
         ) from None
+    finally:
+        await carrier.close()
+
+
+def _lock(connection: Connection) -> None:
+    """Keeps the other nodes that open the store out. (On SQLite every transaction that writes does.)"""
+    if connection.dialect.name != "sqlite":
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text(f"SET LOCAL {limit} = 0"))
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
+
+
+def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
+    on_sqlite = connection.dialect.name == "sqlite"
+    _lock(connection)
     row = connection.execute(select(cluster)).mappings().first()
     here = {"machine_id": identity.machine_id, "boot_id": identity.boot_id}
     if row is None:

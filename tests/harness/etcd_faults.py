@@ -83,7 +83,7 @@ async def ending_endpoint() -> AsyncIterator[str]:
     """The URL of something that ends every stream at once, with OK and without a word."""
 
     class Ending(grpc.GenericRpcHandler):
-        def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
             async def end(*_: object) -> AsyncIterator[bytes]:
                 return
                 yield
