@@ -167,20 +167,7 @@ class Session:
         async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.GetSessionResponse:
             return await SessionServiceStub(channel).GetSession(request, metadata=metadata, timeout=timeout)
 
-        found = (await call(self.connection.routers, self.connection.policy, once)).session
-        return SessionInfo(
-            raw=found,
-            session_id=found.session_id,
-            agent=found.agent,
-            closed=found.closed,
-            node_id=found.node_id,
-            epoch=found.epoch,
-            head_seq=found.head_seq,
-            turns_completed=found.turns_completed,
-            running_turn_id=found.running_turn_id,
-            waiting_turns=found.waiting_turns,
-            created=found.create_time.ToDatetime(tzinfo=UTC),
-        )
+        return to_session_info((await call(self.connection.routers, self.connection.policy, once)).session)
 
     async def close(self) -> None:
         """Closes it for good: its turns are cancelled, its streams end with SessionClosed. Closing it again changes
@@ -191,6 +178,23 @@ class Session:
             return await SessionServiceStub(channel).CloseSession(request, metadata=metadata, timeout=timeout)
 
         await call(self.connection.routers, self.connection.policy, once)
+
+
+def to_session_info(found: session_pb2.Session) -> SessionInfo:
+    """As the wire tells it."""
+    return SessionInfo(
+        raw=found,
+        session_id=found.session_id,
+        agent=found.agent,
+        closed=found.closed,
+        node_id=found.node_id,
+        epoch=found.epoch,
+        head_seq=found.head_seq,
+        turns_completed=found.turns_completed,
+        running_turn_id=found.running_turn_id,
+        waiting_turns=found.waiting_turns,
+        created=found.create_time.ToDatetime(tzinfo=UTC),
+    )
 
 
 def to_input(text: str, data: dict[str, Json] | None) -> session_pb2.Input:

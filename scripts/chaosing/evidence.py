@@ -80,6 +80,8 @@ class Call:
     """Under which it ended: of a later run than `epoch`, if its router brought it back meanwhile."""
     event_epochs: tuple[int, ...] = ()
     """The epochs of what was told as it happened, each once, in their order; not of an outcome that is told again."""
+    acknowledged_ns: int | None = None
+    """When it was told that the turn was accepted; None: it was not."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,15 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts.chaosing import faults_etcd, faults_network, faults_process, faults_tasks, stored
+from scripts.chaosing import (
+    faults_etcd,
+    faults_network,
+    faults_process,
+    faults_roll,
+    faults_store,
+    faults_tasks,
+    stored,
+)
 from scripts.chaosing.checker import check
 from scripts.chaosing.etcd import QUOTA_BYTES
 from scripts.chaosing.evidence import Evidence, now_ns
@@ -19,7 +27,14 @@ from scripts.chaosing.world import Plan, World
 FAULTS = {
     fault.name: fault
     for fault in sorted(
-        (*faults_process.FAULTS, *faults_network.FAULTS, *faults_etcd.FAULTS, *faults_tasks.FAULTS),
+        (
+            *faults_process.FAULTS,
+            *faults_network.FAULTS,
+            *faults_store.FAULTS,
+            *faults_etcd.FAULTS,
+            *faults_tasks.FAULTS,
+            *faults_roll.FAULTS,
+        ),
         key=lambda fault: fault.number,
     )
 }

@@ -188,6 +188,8 @@ def _task(key: str, data: dict[str, Any]) -> task_pb2.RunTaskRequest:
 
 def _take(call: Call, event: session_pb2.Event) -> None:
     kind = event.WhichOneof("body")
+    if kind == "turn_accepted":
+        call.acknowledged_ns = call.acknowledged_ns or now_ns()
     if kind == "turn_completed":
         result: struct_pb2.Struct = event.turn_completed.result
         call.ok, call.result, call.end_epoch = True, str(result["run"]), event.epoch
