@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 
 from scripts.chaosing.fault import Fault, Scene
 from scripts.chaosing.host import Host
@@ -76,10 +77,13 @@ async def pause_in_renewal(scene: Scene) -> None:
     await pause_at(scene, "renewal", cut=True)
 
 
-async def pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
+async def pause_at(
+    scene: Scene, point: str, *, cut: bool = False, meanwhile: Callable[[], Awaitable[None]] | None = None
+) -> None:
     """A node is stopped there for two TTLs, and must be fenced when it goes on.
 
-    cut: what etcd says meanwhile comes only when the node has fenced itself.
+    cut: what etcd says meanwhile comes only when the node has fenced itself. meanwhile: what it is stopped for, if that
+    takes longer.
     """
     name = await scene.world.until_stopped_at(point, scene.victim().name, within_s=REACHES_S)
     if name is None:
@@ -89,7 +93,7 @@ async def pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
     scene.world.mark("frozen", name)
     if cut:
         node.cut_etcd()
-    await asyncio.sleep(2 * scene.ttl_s)
+    await asyncio.gather(asyncio.sleep(2 * scene.ttl_s), *([meanwhile()] if meanwhile is not None else []))
     thawed_ns = scene.world.mark("thawed", name)
     node.signal(signal.SIGCONT)
     await scene.expect_fence(name, thawed_ns, 0.5)

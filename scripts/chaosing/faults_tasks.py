@@ -57,8 +57,17 @@ async def _kill(scene: Scene, name: str) -> bool:
 
 
 async def pause_task(scene: Scene) -> None:
-    """Stopped before a task's end is stored, for two TTLs: somebody else has run the task meanwhile, and told."""
-    await pause_at(scene, "task-run")
+    """Stopped before a task's end is stored, until somebody else has run the task, and told."""
+
+    async def others_end_it() -> None:
+        left = stored.open_tasks(scene.world.store_file)
+        try:
+            async with asyncio.timeout(4 * scene.ttl_s + ENDS_S):
+                await until(lambda: not left & stored.open_tasks(scene.world.store_file))
+        except TimeoutError:
+            scene.complaints.append("nobody else ended what the node had begun")
+
+    await pause_at(scene, "task-run", meanwhile=others_end_it)
 
 
 async def ask_everywhere(scene: Scene) -> None:

@@ -65,6 +65,8 @@ def raw(channels: list[aio.Channel], script: Script, drawn: random.Random) -> Ta
             for number in range(script.turns):
                 await _take(call, script, number, heard)
                 await asyncio.sleep(drawn.uniform(0, script.pause_s))
+        except asyncio.InvalidStateError:  # the call had ended when the next turn was written to it
+            heard.broken = repr(await call.code())
         except (grpc.RpcError, EOFError, TimeoutError) as error:
             heard.broken = repr(error)
         finally:
