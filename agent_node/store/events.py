@@ -9,7 +9,19 @@ row; reading needs no hold, since a row never changes. Used by transactions.py a
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, Integer, LargeBinary, String, Table, bindparam, insert, select
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    RowMapping,
+    String,
+    Table,
+    bindparam,
+    insert,
+    select,
+)
 from sqlalchemy import delete as delete_from
 
 from agent_node.store.records import EventExtent, EventRow
@@ -35,12 +47,14 @@ _OF_SESSION = (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id ==
 _KEEP = insert(table)
 _OLDEST = select(table).where(_OF_SESSION).order_by(table.c.seq).limit(1)
 _NEWEST = select(table).where(_OF_SESSION).order_by(table.c.seq.desc()).limit(1)
-_EXTENT = select(
+EXTENT = (
     # Three look-ups by the primary key: nothing is added up.
     _OLDEST.with_only_columns(table.c.first_seq).scalar_subquery().label("oldest_seq"),
     _OLDEST.with_only_columns(table.c.begin_bytes).scalar_subquery().label("begin_bytes"),
     _NEWEST.with_only_columns(table.c.begin_bytes + table.c.size_bytes).scalar_subquery().label("end_bytes"),
 )
+"""Columns of any select that has the parameters of the session."""
+_READ_EXTENT = select(*EXTENT)
 _SIZES = (
     select(table.c.seq, table.c.size_bytes)
     .where(_OF_SESSION, table.c.seq > bindparam("k_after_seq"))
@@ -77,8 +91,14 @@ def keep(connection: Connection, ref: SessionRef, rows: Sequence[EventRow]) -> N
 
 def extent(connection: Connection, ref: SessionRef) -> EventExtent:
     """Which events are kept."""
-    row = connection.execute(_EXTENT, _keys(ref)).one()
-    return EventExtent(*row) if row.oldest_seq is not None else EventExtent()
+    return extent_of(connection.execute(_READ_EXTENT, _keys(ref)).mappings().one())
+
+
+def extent_of(row: RowMapping) -> EventExtent:
+    """As `extent`, of a row that has the columns EXTENT."""
+    if row["oldest_seq"] is None:
+        return EventExtent()
+    return EventExtent(row["oldest_seq"], row["begin_bytes"], row["end_bytes"])
 
 
 def read(connection: Connection, ref: SessionRef, after_seq: int, max_bytes: int) -> list[EventRow]:

@@ -27,6 +27,7 @@ from agentring.ids import Epoch, SessionRef
 Values = Mapping[str, Any]
 
 _BURY_AT_ONCE = 500
+_READ = statements.READ.add_columns(*events.EXTENT)
 _MAY_HAVE_WAITED = 256
 """How many of the latest turns an activation looks at for ends that its predecessor may not have told."""
 
@@ -67,7 +68,7 @@ def raise_and_read(
 
 def read_session(connection: Connection, ref: SessionRef) -> StoredSession | None:
     """The session without its turns; None: there is none."""
-    row = connection.execute(statements.READ, _keys(ref)).mappings().first()
+    row = connection.execute(_READ, _keys(ref)).mappings().first()
     if row is None:
         return None
     return StoredSession(
@@ -77,13 +78,14 @@ def read_session(connection: Connection, ref: SessionRef) -> StoredSession | Non
         created_ns=row["created_ns"],
         was_released=bool(row["was_released"]),
         closed=row["closed_ns"] is not None,
-        state_json=_state_json(connection, ref),
+        state_json=_state_json(row),
         turns_completed=row["turns_completed"],
         head_seq=row["head_seq"],
         log_seq=row["reserved_seq"],
         reserved_seq=row["reserved_seq"],
         commit=row["commit_number"],
-        kept=events.extent(connection, ref),
+        kept=events.extent_of(row),
+        turns_accepted=row["turns_accepted"] or 0,
     )
 
 
@@ -236,12 +238,11 @@ def _with_turns(
     completed = (
         connection.execute(statements.READ_COMPLETED, keys | {"at_most": max_history_turns}).mappings().all()[::-1]
     )
-    accepted = connection.execute(statements.READ_LAST, keys).scalar() or 0
     log_seq = session.reserved_seq - seq_range
     known = [_turn(row) for row in completed]
     if log_seq > session.head_seq:
         # Ends that were told where the story is lost: turns that were cancelled while another ran, say.
-        since = keys | {"after_number": accepted - _MAY_HAVE_WAITED, "after_seq": session.head_seq}
+        since = keys | {"after_number": session.turns_accepted - _MAY_HAVE_WAITED, "after_seq": session.head_seq}
         known += [_turn(row) for row in connection.execute(statements.READ_ENDED, since).mappings()]
     asked = inputs.read_open(connection, session.ref) if unfinished else {}
     try:
@@ -255,19 +256,18 @@ def _with_turns(
         session,
         history=tuple(PastTurn(_turn(row).input_message().text, row["output_text"] or "") for row in completed),
         turns={turn.turn_id: turn for turn in [*known, *unfinished]},
-        turns_accepted=accepted,
         inputs=asked,
         log_seq=log_seq,
     )
 
 
-def _state_json(connection: Connection, ref: SessionRef) -> str:
-    row = connection.execute(statements.READ_STATE, _keys(ref)).first()
-    if row is None:
+def _state_json(row: RowMapping) -> str:
+    if row["state_json"] is None:
         return "{}"
-    if xxh3_64_hexdigest(row.state_json.encode()) != row.checksum:
+    state_json = str(row["state_json"])
+    if xxh3_64_hexdigest(state_json.encode()) != row["checksum"]:
         raise SessionCorrupt
-    return str(row.state_json)
+    return state_json
 
 
 def _turn(row: RowMapping) -> StoredTurn:

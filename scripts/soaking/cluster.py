@@ -9,6 +9,9 @@ from harness.cluster import Cluster
 from harness.etcd import EtcdProcess
 from harness.postgres import PostgresProcess
 
+_PATIENCE_TTLS = 10
+"""How many TTLs a stream waits for its next owner: with a TTL of 3 s the routers' default."""
+
 
 @asynccontextmanager
 async def disturbed_cluster(
@@ -26,5 +29,7 @@ async def disturbed_cluster(
         node_flags = flags if store == "sqlite" else (*flags, f"--store={store}")
         cluster = Cluster(etcd.url, directory, lease_ttl_s=ttl)
         stack.push_async_callback(asyncio.to_thread, cluster.stop)
-        await asyncio.to_thread(cluster.start, nodes=3, routers=2, flags=node_flags)
+        # A node that takes over may be the next to be killed, and the one after it, too.
+        patience = f"--reattach-timeout-s={_PATIENCE_TTLS * ttl}"
+        await asyncio.to_thread(cluster.start, nodes=3, routers=2, flags=node_flags, router_flags=(patience,))
         yield cluster, node_flags
