@@ -5,13 +5,14 @@ A turn of 500 events, read while it runs, once it has ended, once memory has dro
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.attachment import Attachment
 from agent_node.log_entries import READ_BYTES
-from agentring.errors import NodeFenced, ResumeOffsetExpired, StoreUnavailable
+from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionCorrupt, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import ON_BUSY_INTERRUPT, ON_BUSY_REJECT, Event
 from harness.premises import Stage
@@ -194,6 +195,22 @@ async def test_what_the_store_cannot_be_asked_for_ends_the_stream_and_not_the_se
         await actor.until_ended("a")
         actor.store.errors["read_events"] = StoreUnavailable()
         with pytest.raises(StoreUnavailable):
+            await read_from(actor, 0, 1)
+        await actor.submit("b", "2")
+        assert await actor.until_ended("b") == ["turn_completed"]
+
+
+async def test_what_cannot_be_read_any_more_ends_the_stream_and_not_the_session() -> None:
+    async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        yield ctx.input_text
+
+    async with acting(echoing, store=RecordingStore(durable=True)) as actor:
+        actor.session.log._max_bytes = 1
+        await actor.submit("a", "1")
+        await actor.until_ended("a")
+        rows = actor.store.memory._events[actor.session.ref]
+        rows[0] = replace(rows[0], events=b"\xff")
+        with pytest.raises(SessionCorrupt):
             await read_from(actor, 0, 1)
         await actor.submit("b", "2")
         assert await actor.until_ended("b") == ["turn_completed"]
