@@ -1,9 +1,8 @@
 """One session on the node that owns it: accepts turns, has them run one at a time, and ends as a whole.
 
-Guarantees: a turn is stored before anybody is told that it was accepted; a turn_id never runs twice; every accepted
-turn ends, and ends once (turn_runner.py). What changes the session is carried out to its end although whoever asked for
-it goes away; where the store fails in it, nobody knows what is stored, so the session fails: `run` raises, and whoever
-waits here is told.
+Guarantees: a turn_id never runs twice (turn_intake.py); every accepted turn ends, and ends once (turn_runner.py). What
+changes the session is carried out to its end although whoever asked for it goes away; where the store fails in it,
+nobody knows what is stored, so the session fails: `run` raises, and whoever waits here is told.
 
 Made by the host, which also owns the task that runs `run`. The session's services call the rest.
 """
@@ -15,7 +14,6 @@ from typing import Any, TypeVar
 
 from agent_node.agent import Agent
 from agent_node.asking import Asking
-from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
@@ -24,6 +22,7 @@ from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
 from agent_node.turn import RunEnvironment
+from agent_node.turn_intake import TurnIntake
 from agent_node.turn_runner import TurnRunner
 from agentring.cluster.claim import Claim
 from agentring.errors import (
@@ -33,8 +32,6 @@ from agentring.errors import (
     NodeFenced,
     SessionClosed,
     SessionMoving,
-    TurnIdReused,
-    TurnInProgress,
 )
 from agentring.ids import SessionRef
 from agentring.v1 import session_pb2
@@ -62,14 +59,8 @@ class Session:
     ) -> None:
         """slots: the node's places for running turns; tasks: owns what must not end with whoever asked for it."""
         self._env = env
-        self._slots = slots
-        self._accepting = asyncio.Lock()
         self._changes: SharedCalls[Hashable, Any] = SharedCalls(tasks)
-        self._draining = False
         self._durable = store.durable
-        self._idle = asyncio.Event()
-        """Set while every accepted turn has ended, and once the session is dropped."""
-        self._idle.set()
         self.claim = claim
         owned = env.ownership(stored.ref, claim.epoch)
         self._turns = SessionTurns(
@@ -86,13 +77,13 @@ class Session:
         self._asking = Asking(self._turns, self._changes, stored.inputs.values(), self._rest)
         mailbox = Mailbox(mailbox_size)
         self._runner = TurnRunner(env, agent, claim.epoch, self._turns, self._asking, mailbox, slots, self._set_idle)
+        self._intake = TurnIntake(self._turns, self._runner, self._asking, slots, self._cancel_all, stored.closed)
         self._at_rest: asyncio.Event | None = None
         """While it settles; set whenever nothing of its turns goes on by itself: they have ended, or one waits for an
         answer."""
         for turn_id in self._turns.open_ids:
-            self._idle.clear()
+            self._intake.idle.clear()
             mailbox.put_back(WaitingTurn(turn_id, self._turns.get(turn_id).input_message()))
-        self.closed = stored.closed
         self.closed_at_s: float | None = None
 
     @property
@@ -104,6 +95,11 @@ class Session:
     def stored(self) -> StoredSession:
         """As the store has it since the last completed turn."""
         return self._turns.stored
+
+    @property
+    def closed(self) -> bool:
+        """Whether it was closed, by whomever."""
+        return self._intake.closed
 
     @property
     def running_turn_id(self) -> str | None:
@@ -118,7 +114,7 @@ class Session:
     @property
     def is_idle(self) -> bool:
         """Whether all its turns have ended, or the running one waits for an answer, and no stream is attached."""
-        return (self._idle.is_set() or self._asking.is_waiting) and not self.log.readers
+        return (self._intake.idle.is_set() or self._asking.is_waiting) and not self.log.readers
 
     def check_agent(self, agent: str) -> None:
         """Raises AgentMismatch unless `agent` is empty or the one it is bound to."""
@@ -166,12 +162,15 @@ class Session:
         same, and then runs.
         """
         from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
-        try:
-            return await self._change(object(), partial(self._submit, turn_id, given, on_busy))
-        except NodeDraining:
-            await self.log.until_ended()
-            self.log.check()
-            raise
+        return await self._let_in(partial(self._intake.submit, turn_id, given, on_busy))
+
+    async def reply(self, input_id: str, given: session_pb2.Input) -> None:
+        """Stores the answer to a question of a turn, which then goes on.
+
+        Raises InputNotFound, InputAnswered, and as `submit`. Cancellation: it may be answered all the same.
+        """
+        from_struct(given.data)
+        await self._let_in(partial(self._intake.reply, input_id, given))
 
     async def cancel(self, turn_id: str, reason: str = "CLIENT") -> StoredTurn:
         """Cancels a turn that waits or runs, and returns it once it has ended. Raises TurnNotFound, what the session
@@ -180,19 +179,6 @@ class Session:
         if turn.state not in ENDED:
             turn = await self._change(turn_id, partial(self._cancel, turn_id, reason))
         return turn
-
-    async def reply(self, input_id: str, given: session_pb2.Input) -> None:
-        """Stores the answer to a question of a turn, which then goes on.
-
-        Raises InputNotFound, InputAnswered, and as `submit`. Cancellation: it may be answered all the same.
-        """
-        from_struct(given.data)
-        try:
-            await self._change(object(), partial(self._reply, input_id, given))
-        except NodeDraining:
-            await self.log.until_ended()
-            self.log.check()
-            raise
 
     async def close(self, now_s: float) -> None:
         """Cancels every turn, marks the session closed and ends its streams. Closing it again changes nothing.
@@ -204,18 +190,19 @@ class Session:
 
     def stop_if_quiet(self) -> bool:
         """Takes no more turns from now on, if all that were accepted have ended and none is being accepted."""
-        self._draining = self._draining or (self._idle.is_set() and not self._accepting.locked())
-        return self._draining and self._idle.is_set()
+        intake = self._intake
+        intake.draining = intake.draining or (intake.idle.is_set() and not intake.accepting.locked())
+        return intake.draining and intake.idle.is_set()
 
     async def settle(self, timeout_s: float) -> None:
         """Takes no more turns, and lets the accepted ones end until timeout_s. In a volatile store what has not ended
         then is cancelled; in a durable one it is left to the next owner, which runs it again."""
-        self._draining = True
+        self._intake.draining = True
         try:
             async with asyncio.timeout(timeout_s):
-                async with self._accepting:  # whatever was let in before is accepted now
+                async with self._intake.accepting:  # whatever was let in before is accepted now
                     pass
-                while not self._idle.is_set():
+                while not self._intake.idle.is_set():
                     if self._durable and self._asking.is_waiting:
                         break  # it may wait for days: the next owner lets it
                     self._at_rest = asyncio.Event()
@@ -224,7 +211,7 @@ class Session:
                     return
         except TimeoutError:
             pass
-        async with self._accepting:  # what is let in only now must not begin behind the last checkpoint
+        async with self._intake.accepting:  # what is let in only now must not begin behind the last checkpoint
             await (self._runner.cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
 
     async def hand_on(self) -> None:
@@ -241,7 +228,7 @@ class Session:
     def drop(self, error: AgentringError) -> None:
         """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is told or stored."""
         self.log.end(error)
-        self._idle.set()
+        self._intake.idle.set()
         self._rest()
         self._runner.drop()
 
@@ -249,45 +236,18 @@ class Session:
         """Runs the turns of the mailbox, one at a time, until cancelled. Raises what the store raises, NodeFenced."""
         await self._runner.run()
 
+    async def _let_in(self, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await self._change(object(), change)
+        except NodeDraining:
+            await self.log.until_ended()
+            self.log.check()
+            raise
+
     async def _change(self, name: Hashable, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self.log.check()
         changed: T = await self._changes.get(name, change)
         return changed
-
-    async def _submit(
-        self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType
-    ) -> tuple[StoredTurn, bool]:
-        fingerprint = input_fingerprint(given)
-        async with self._accepting:  # what is checked here must still hold when the store has answered
-            known = self._turns.known(turn_id)
-            if known is None and self._would_disturb(on_busy):
-                known = await self._turns.find(turn_id)  # it may have ended long ago, and must change nothing
-            if known is not None:
-                if known.fingerprint != fingerprint:
-                    raise TurnIdReused
-                return known, False
-            self._check_accepts(on_busy)
-            if self._idle.is_set():
-                self._slots.check_room()
-            if on_busy == session_pb2.ON_BUSY_INTERRUPT:
-                await self._cancel_all("INTERRUPTED")
-                self._check_accepts(on_busy)
-            turn, fresh = await self._turns.accept(turn_id, fingerprint, given, lambda: self._runner.turns_ahead)
-            if turn.fingerprint != fingerprint:
-                raise TurnIdReused
-            if fresh:
-                self._idle.clear()
-                self._runner.mailbox.put(WaitingTurn(turn_id, given))
-            return turn, fresh
-
-    async def _reply(self, input_id: str, given: session_pb2.Input) -> None:
-        async with self._accepting:  # what is answered here is in the store before the last checkpoint
-            self._turns.check()
-            if self.closed:
-                raise SessionClosed
-            if self._draining:
-                raise NodeDraining
-            await self._asking.reply(input_id, given)
 
     async def _cancel(self, turn_id: str, reason: str) -> StoredTurn:
         await self._runner.cancel(turn_id, reason)
@@ -304,15 +264,15 @@ class Session:
         self._set_idle()
 
     async def _close(self, now_s: float) -> None:
-        async with self._accepting:
-            self.closed = True
+        async with self._intake.accepting:
+            self._intake.closed = True
         await self._cancel_all("SESSION_CLOSED")
         await self._turns.close()
         self.closed_at_s = now_s
         self.log.end(SessionClosed())
 
     async def _passivate(self) -> bool:
-        async with self._accepting:
+        async with self._intake.accepting:
             if not self.is_idle:
                 return False
             await self._runner.cut_off()  # a turn that waits for an answer: the next owner runs it again
@@ -320,27 +280,9 @@ class Session:
             self.log.end(SessionMoving())  # whoever still holds this actor asks again, and finds the next one
             return True
 
-    def _would_disturb(self, on_busy: session_pb2.OnBusy.ValueType) -> bool:
-        """Whether a new turn would be refused, or others be cancelled for it."""
-        if self._idle.is_set():
-            return not self._slots.has_room
-        may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
-        return not (may_wait and self._runner.mailbox.has_room)
-
-    def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
-        self._turns.check()
-        if self.closed:
-            raise SessionClosed
-        if self._draining:
-            raise NodeDraining
-        if on_busy == session_pb2.ON_BUSY_REJECT and not self._idle.is_set():
-            raise TurnInProgress(self.running_turn_id or "")
-        if on_busy != session_pb2.ON_BUSY_INTERRUPT:
-            self._runner.mailbox.check_room()
-
     def _set_idle(self) -> None:
         if not self._turns.open_ids:
-            self._idle.set()
+            self._intake.idle.set()
             self._rest()
 
     def _rest(self) -> None:

@@ -593,7 +593,7 @@ async def test_past_the_fence_nothing_is_started_stored_or_told(stage: Stage) ->
 
 async def test_a_turn_that_waits_for_a_place_can_be_cancelled(stage: Stage) -> None:
     async with acting(stage.held) as actor:
-        slots = actor.session._slots
+        slots = actor.session._intake._places
         for _ in range(10):
             await slots.acquire()
         await actor.submit("a")
@@ -613,7 +613,7 @@ async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_no
     async with acting(stage.held) as actor:
         await actor.submit("known")
         await actor.until_ended("known")
-        slots = actor.session._slots
+        slots = actor.session._intake._places
         for _ in range(10):
             await slots.acquire()
         waiting = [asyncio.create_task(slots.acquire()) for _ in range(9)]

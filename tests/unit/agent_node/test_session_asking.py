@@ -275,7 +275,7 @@ async def test_a_drain_does_not_wait_for_an_answer_and_leaves_the_turn_to_the_ne
 
 async def test_a_turn_that_waits_holds_no_place_and_its_time_rests() -> None:
     async with acting(asking) as actor:
-        places = actor.session._slots
+        places = actor.session._intake._places
         free = places._value
         await actor.submit("t", "1")
         await until_asked(actor, "t.1")
