@@ -8,15 +8,16 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from agent_node.session_writes import SessionWrites
-from agent_node.store import transactions
+from agent_node.store import task_transactions, transactions
 from agent_node.store.records import Ownership, StoredSession
 from agent_node.store.sql import SqlStore
+from agent_node.store.sqlite import SqliteCarrier
 from agent_node.store.task_sql import SqlTaskStore
 from agent_node.task_runner import TaskRunner
 from agentring.cluster.etcd import EtcdClient
@@ -37,6 +38,8 @@ TASK_STEPS = (
 )
 """The points of in_task: before and after PENDING, after the claim, after RUNNING, before and after the end is stored,
 and after it was told, before the key is given up."""
+TASK_END_SENT = "task-end-sent"
+_STOPS_S = 0.05
 
 
 def before_write(trigger: Path) -> None:
@@ -90,11 +93,25 @@ def before_activate(trigger: Path) -> None:
 
 
 def in_task(trigger: Path) -> None:
-    """Between any two steps of a task's life, TASK_STEPS."""
+    """Between any two steps of a task's life, TASK_STEPS, and TASK_END_SENT."""
     _around(SqlTaskStore, "accept", trigger, "task-asked-for", "task-accepted")
     _around(SqlTaskStore, "start", trigger, "task-claimed", "task-started")
     _around(SqlTaskStore, "end", trigger, "task-run", "task-ended")
     _around(TaskRunner, "release", trigger, "task-published", "")
+    _before_commit(trigger)
+
+
+def _before_commit(trigger: Path) -> None:
+    """A task's end is on its way to SQLite, which is not locked yet: the writer's thread sends it whatever becomes of
+    the node. Point: TASK_END_SENT."""
+    commit = SqliteCarrier._commit
+
+    def stopping(self: SqliteCarrier, works: Sequence[Any]) -> Any:
+        if any(getattr(work, "func", None) is task_transactions.end for work in works):
+            stop_if_armed(trigger, TASK_END_SENT)
+        return commit(self, works)
+
+    replace(SqliteCarrier, "_commit", stopping)
 
 
 def _around(owner: Any, name: str, trigger: Path, before: str, after: str) -> None:
@@ -136,6 +153,7 @@ def stop_if_armed(trigger: Path, point: str) -> None:
     if armed:
         trigger.unlink()
         os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(_STOPS_S)  # the signal is the whole process's, and may reach this thread last
 
 
 def replace(owner: Any, name: str, value: Any) -> None:

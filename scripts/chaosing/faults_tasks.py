@@ -7,7 +7,7 @@ from collections import Counter
 
 from scripts.chaosing import stored
 from scripts.chaosing.audit_files import until
-from scripts.chaosing.failpoints import TASK_STEPS
+from scripts.chaosing.failpoints import TASK_END_SENT, TASK_STEPS
 from scripts.chaosing.fault import RECOVERS_S, Fault, Scene
 from scripts.chaosing.faults_process import REACHES_S, pause_at
 from scripts.chaosing.traffic import PACE_S, Traffic
@@ -57,7 +57,7 @@ async def _kill(scene: Scene, name: str) -> bool:
 
 
 async def pause_task(scene: Scene) -> None:
-    """Stopped before a task's end is stored, until somebody else has run the task, and told."""
+    """Stopped when a task's end is on its way to the store, until somebody else has run the task, and told."""
 
     async def others_end_it() -> None:
         left = stored.open_tasks(scene.world.store_file)
@@ -67,7 +67,7 @@ async def pause_task(scene: Scene) -> None:
         except TimeoutError:
             scene.complaints.append("nobody else ended what the node had begun")
 
-    await pause_at(scene, "task-run", meanwhile=others_end_it)
+    await pause_at(scene, TASK_END_SENT, meanwhile=others_end_it)
 
 
 async def ask_everywhere(scene: Scene) -> None:
