@@ -12,7 +12,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, insert, inspect, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent_node.store.carrier import Carrier
@@ -62,7 +62,7 @@ async def open_store(
     carrier = ObservedCarrier(await _carrier(url, timeout_s))
     try:
         if not await carrier.read(is_at_head):
-            await _bring_to_head(url)
+            await _bring_to_head(url, identity)
         await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
     except (StoreUnavailable, SQLAlchemyError) as error:
         await carrier.close()
@@ -106,12 +106,15 @@ async def _carrier(url: str, timeout_s: float) -> Carrier:
         raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
 
 
-async def _bring_to_head(url: str) -> None:
-    """Brings the tables up to date, which may take long, or waits for another node that does."""
+async def _bring_to_head(url: str, identity: ClusterIdentity) -> None:
+    """Brings the tables up to date, which may take long, or waits for another node that does. Those of a store that
+    must not be used are left as they are."""
     carrier = await _carrier(url, _MIGRATION_S)
 
     def migrate(connection: Connection) -> None:
         _lock(connection)
+        if inspect(connection).has_table(cluster.name):
+            _whose(connection, identity)
         bring_to_head(connection)
 
     try:
@@ -134,11 +137,9 @@ def _lock(connection: Connection) -> None:
 
 
 def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
-    on_sqlite = connection.dialect.name == "sqlite"
     _lock(connection)
-    row = connection.execute(select(cluster)).mappings().first()
     here = {"machine_id": identity.machine_id, "boot_id": identity.boot_id}
-    if row is None:
+    if not _whose(connection, identity):
         connection.execute(
             insert(cluster),
             {
@@ -149,16 +150,29 @@ def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
             },
         )
         return
+    connection.execute(update(cluster).values(generation=identity.generation, **here))
+
+
+def _whose(connection: Connection, identity: ClusterIdentity) -> bool:
+    """Whether it is this cluster's; False: nobody's yet. Raises StoreRefused."""
+    row = connection.execute(select(cluster)).mappings().first()
+    if row is None:
+        return False
     if row["cluster_uuid"] != identity.cluster_uuid:
-        raise StoreRefused("the store belongs to another cluster: etcd's data are not those it was made with")
+        raise StoreRefused(
+            f"the store belongs to another cluster, {row['cluster_uuid']}, and this one is {identity.cluster_uuid}: "
+            "give each cluster a store of its own, or bring back the etcd data that the store was made with"
+        )
     if row["generation"] > identity.generation:
         raise StoreRefused(
-            f"the store is of generation {row['generation']}, the cluster of {identity.generation}: etcd was restored"
+            f"the store is of generation {row['generation']}, the cluster of {identity.generation}: etcd was restored "
+            "to before `agentring admin new-generation`, which has to be run again, above the store's"
         )
     # A boot is of one machine alone; a machine that was booted anew is known by its id.
+    on_sqlite = connection.dialect.name == "sqlite"
     if on_sqlite and row["boot_id"] != identity.boot_id and row["machine_id"] != identity.machine_id:
         raise StoreRefused("the store is an SQLite file of another machine; several machines need PostgreSQL")
-    connection.execute(update(cluster).values(generation=identity.generation, **here))
+    return True
 
 
 def _told(url: str) -> str:

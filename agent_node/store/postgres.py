@@ -28,8 +28,9 @@ _SERVER_SETTINGS = {
     "synchronous_commit": "on",
 }
 """Times in ms. The first bounds how long a node frozen inside a transaction holds the session's row."""
-_PASSING = ("08", "40", "53", "55", "57")
-"""Classes of SQLSTATE that say nothing about the statement: connection, conflict, resources, locks, operator."""
+_PASSING = ("08", "25P03", "40", "53", "55", "57")
+"""SQLSTATE, mostly classes, that say nothing about the statement: connection, a process that stood still inside a
+transaction, conflict, resources, locks, operator."""
 _DISK_FULL = "53100"
 
 T = TypeVar("T")

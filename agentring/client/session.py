@@ -143,7 +143,8 @@ class Session:
 
     async def reply(self, input_id: str, text: str = "", *, data: dict[str, Json] | None = None) -> None:
         """Answers a question (InputRequired); returns once the answer is safe. Raises InputNotFound where nobody waits
-        for it, InputAnswered where something else was answered before."""
+        for it, InputAnswered where something else was answered before. A volatile store forgets a turn's questions with
+        its end: InputNotFound may then be the end of an answer that was taken, and whose connection was lost."""
         opening = session_pb2.Open(session_id=self.session_id, agent=self.agent)
         await reply(self.connection, opening, session_pb2.Reply(input_id=input_id, input=to_input(text, data)))
 

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,6 +171,18 @@ async def test_tables_of_a_later_version_are_refused_and_left_as_they_are(url: s
     await change(url, lambda connection: connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'")))
     with pytest.raises(StoreRefused, match=r"version 9999.*run the release that made them"):
         await open_sql(url)
+
+
+@BOTH
+async def test_an_earlier_versions_store_of_another_cluster_is_left_as_it_is(url: str, open_sql: OpenSql) -> None:
+    await change(url, make("0002"))
+    with pytest.raises(StoreRefused, match="another cluster"):
+        await open_sql(url, replace(HERE, cluster_uuid="other"))
+
+    def assert_as_before(connection: sa.Connection) -> None:
+        assert connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar() == "0002"
+
+    await change(url, assert_as_before)
 
 
 @BOTH

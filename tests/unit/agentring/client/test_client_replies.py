@@ -38,7 +38,7 @@ class Questions(SessionServiceServicer):
         yield ConverseResponse(through_seq=4, acked_frame=2)
 
 
-@pytest.mark.parametrize("script", [("taken",), ("lost", "taken"), ("lost", "unwanted")])
+@pytest.mark.parametrize("script", [("taken",), ("lost", "taken"), ("lost", "lost", "taken")])
 async def test_an_answer_is_sent_until_it_is_safe(script: tuple[str, ...]) -> None:
     questions = Questions(*script)  # type: ignore[abstract]  # the other methods are not served
     async with serving(questions) as address, connect(address, policy=Policy(jitter=lambda: 0.0)) as ring:
@@ -46,9 +46,10 @@ async def test_an_answer_is_sent_until_it_is_safe(script: tuple[str, ...]) -> No
     assert questions.answers == [("ada", "q1", "yes")] * len(script)
 
 
-async def test_an_answer_that_nobody_waits_for_is_told() -> None:
-    questions = Questions("unwanted")  # type: ignore[abstract]  # as above
-    async with serving(questions) as address, connect(address) as ring:
+@pytest.mark.parametrize("script", [("unwanted",), ("lost", "unwanted")])
+async def test_an_answer_that_nobody_waits_for_is_told(script: tuple[str, ...]) -> None:
+    questions = Questions(*script)  # type: ignore[abstract]  # as above
+    async with serving(questions) as address, connect(address, policy=Policy(jitter=lambda: 0.0)) as ring:
         with pytest.raises(InputNotFound) as refused:
             await ring.session("ada", agent="asking").reply("q1", "yes")
     assert refused.value.reason == "INPUT_NOT_FOUND"
