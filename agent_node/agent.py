@@ -29,6 +29,18 @@ class Result:
     data: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the user answered."""
+
+    text: str
+    data: JsonObject
+
+
+class NobodyToAsk(RuntimeError):
+    """A task has no user who could answer."""
+
+
 AgentEvent = str | Result
 
 
@@ -110,6 +122,16 @@ class TurnContext(Protocol):
         Raises agent_node.once_errors: OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; and
         TaskCycle where the wait would be for a key that the caller itself holds. Cancellation: a step that this turn
         runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN.
+        """
+
+    async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
+        """Asks the user, and returns the answer once there is one, which may take days.
+
+        schema: a JSON Schema of the answer's data, for the client; the answer is not checked against it. While it waits
+        the turn holds no place on the node, its deadline rests, and the session may leave the node: the turn then runs
+        again from its start, on whichever node the session is activated, and its earlier questions are answered at once
+        by what was answered before. So up to its last question the agent must do the same in every run. One question at
+        a time, at most 100 in a turn, of at most 16 KiB. Raises ValueError, NodeFenced, and NobodyToAsk in tasks.
         """
 
 

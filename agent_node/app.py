@@ -6,6 +6,7 @@ streams told, lease revoked), then the server, then the rest.
 """
 
 import asyncio
+import gc
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -66,7 +67,17 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     await opening.enter_generation(durable, _identity(membership.history))
 
             incarnations = Incarnations(
-                etcd, keys, membership, agents, clock, observed, settings, durable, enter_generation
+                etcd,
+                keys,
+                membership,
+                agents,
+                clock,
+                observed,
+                settings,
+                durable,
+                durable.tasks if durable is not None else None,
+                enter_generation,
+                claims_are_made=lambda: board.trouble is None,
             )
             server = Server(
                 settings.listen,
@@ -90,7 +101,8 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
             )
             board.on_change(lambda: server.set_condition(board.condition.serves, board.trouble is None))
             if settings.metrics_listen is not None:
-                metrics.serve(NodeMetrics(board, observed, incarnations), settings.metrics_listen)
+                carrier = durable.carrier if durable is not None else None
+                metrics.serve(NodeMetrics(board, observed, incarnations, carrier), settings.metrics_listen)
             stack.enter_context(Watchdog(lambda: incarnations.lease, clock, end_process))
             await server.start()
             try:
@@ -101,6 +113,9 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     living = group.create_task(incarnations.run(identity, joined))
                     await _first_of(group, joined, stop)
                     if joined.is_set():
+                        # Else each full collection goes through all that was imported: a stop of 0.1 s, and it comes
+                        # when much is made at once, as where a failed node's sessions are taken over.
+                        gc.freeze()
                         ready(server.address)
                         await stop.wait()
                         board.enter(Condition.DRAINING)

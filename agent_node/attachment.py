@@ -14,7 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
-from agent_node.event_log import READ_BYTES, EventLog
+from agent_node.event_log import EventLog
+from agent_node.log_entries import READ_BYTES
 from agentring.errors import AgentringError
 from agentring.v1 import session_pb2
 
@@ -39,7 +40,7 @@ class Attachment:
         """turn_id: only this turn's events; heartbeat_s: how long the stream may be silent; merge_bytes: the most that
         events have together which go in one response, 0: every event goes alone; check: raises NodeFenced once nothing
         may be told any more, not even what the log holds; earlier: numbered events after after_seq that the log does
-        not have."""
+        not have, in their order."""
         self._log = log
         self._check = check
         self._turn_id = turn_id
@@ -95,15 +96,17 @@ class Attachment:
     async def next(self) -> list[session_pb2.Event] | None:
         """What to send next; an empty list: only the new through_seq and acked_frame; None: the stream has ended well.
 
-        Raises what the log ended with, what `fail` was given, or NodeFenced. Cancellation: nothing is lost.
+        Raises what the log ended with, what `fail` was given, NodeFenced, or StoreUnavailable. Cancellation: nothing
+        is lost.
         """
         loop = asyncio.get_running_loop()
         heartbeat_due_s = loop.time() + self._heartbeat_s
         while True:
             self._wake.clear()
             end_seq = self._ends_after() if self._error is None else self._fails_after
+            events = self._take_aside() or self._take_earlier() or await self._take_from_log(end_seq)
             self._check()
-            if events := self._take_aside() or self._take_earlier() or self._take_from_log(end_seq):
+            if events:
                 if not self._aside:
                     self.acked_frame = self._acked
                 return events
@@ -132,8 +135,10 @@ class Attachment:
         return events
 
     def _take_earlier(self) -> list[session_pb2.Event]:
-        if events := self._take(self._earlier):
-            self.through_seq = events[-1].seq
+        if not self._earlier or _first_seq(self._earlier[0]) > self.through_seq + 1:
+            return []  # what comes before them is in the store
+        events = self._take(self._earlier)
+        self.through_seq = events[-1].seq
         return events
 
     def _take(self, waiting: deque[session_pb2.Event]) -> list[session_pb2.Event]:
@@ -144,11 +149,18 @@ class Attachment:
             room_bytes -= size_bytes
         return events
 
-    def _take_from_log(self, end_seq: int | None) -> list[session_pb2.Event]:
+    async def _take_from_log(self, end_seq: int | None) -> list[session_pb2.Event]:
         while True:
-            before = self.through_seq
-            self.through_seq, events = self._log.read(before, end_seq, merge_bytes=self.merge_bytes)
+            before, limit = self.through_seq, end_seq
+            if self._earlier:
+                before_earlier = _first_seq(self._earlier[0]) - 1
+                limit = before_earlier if end_seq is None else min(before_earlier, end_seq)
+            self.through_seq, events = await self._log.recall(before, limit, merge_bytes=self.merge_bytes)
             if self._turn_id is not None:
                 events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn
             if events or self.through_seq == before:
                 return events
+
+
+def _first_seq(event: session_pb2.Event) -> int:
+    return event.first_seq or event.seq

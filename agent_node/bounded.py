@@ -4,11 +4,14 @@ Guarantees: whoever calls goes on once the code has ended, or else `grace_s` aft
 cancelled; and whatever the code raises is returned, also what would end the process (an agent's sys.exit()). Does not
 guarantee that the code stops: a coroutine that swallows its cancellation cannot be stopped. It is let go: it stays in
 its task, which is the one kind of task here that no group owns, because a group would wait for it for ever, and with
-it the fence, the drain and the node's stop. Called by `run_agent`.
+it the fence, the drain and the node's stop. What was let go and still runs is counted, and of one agent's there are at
+most MOST_LET_GO (and those that were under way then): beyond it nothing of that agent is begun. Called by `run_agent`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Any
 
 import structlog
 
@@ -17,27 +20,103 @@ _log = structlog.get_logger()
 _tasks: set[asyncio.Task[BaseException | None]] = set()
 """The event loop itself keeps no task alive."""
 
+MOST_LET_GO = 64
+"""Runs of one agent that were let go and have not ended."""
+
+
+class LetGo:
+    """What was let go on this process."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        """Since the start."""
+        self._running: Counter[Hashable] = Counter()
+
+    @property
+    def running(self) -> int:
+        """How many have not ended."""
+        return self._running.total()
+
+    def has_room(self, whose: Hashable) -> bool:
+        """Whether another one of the same agent may be begun."""
+        return self._running[whose] < MOST_LET_GO
+
+    def add(self, task: asyncio.Task[BaseException | None], whose: Hashable) -> None:
+        """Counts a task until it ends."""
+        self.total += 1
+        self._running[whose] += 1
+
+        def ended(_: object) -> None:
+            self._running[whose] -= 1
+            if not self._running[whose]:
+                del self._running[whose]
+
+        task.add_done_callback(ended)
+
+
+LET_GO = LetGo()
+
+
+class TooManyLetGo(Exception):
+    """Too many earlier runs of the agent cannot be stopped."""
+
 
 class DeadlineMet(Exception):
     """The time was over before the code was."""
 
 
-async def run_bounded(code: Callable[[], Awaitable[None]], *, timeout_s: float, grace_s: float) -> BaseException | None:
-    """Runs `code` for at most timeout_s; returns what it raised, DeadlineMet, or None: it came to its end.
+class TimeLeft:
+    """How long the code may still take. It can be held while the code waits for somebody."""
+
+    def __init__(self, timeout_s: float) -> None:
+        """Begins to run."""
+        self._loop = asyncio.get_running_loop()
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        self._left_s = timeout_s
+        self._timer: asyncio.TimerHandle | None = None
+        self.go_on()
+
+    def hold(self) -> None:
+        """The time does not run from now on."""
+        if self._timer is not None:
+            self._left_s = max(0.0, self._timer.when() - self._loop.time())
+            self._timer.cancel()
+            self._timer = None
+
+    def go_on(self) -> None:
+        """It runs again."""
+        if self._timer is None and not self.over.done():
+            self._timer = self._loop.call_later(self._left_s, self._end)
+
+    def _end(self) -> None:
+        self.over.set_result(None)
+
+
+async def run_bounded(
+    code: Callable[[], Awaitable[None]], *, time: TimeLeft, grace_s: float, whose: Hashable
+) -> BaseException | None:
+    """Runs `code` until its time is over; returns what it raised, DeadlineMet, or None: it came to its end.
+
+    whose: the agent it belongs to; where too many of its runs were let go: TooManyLetGo, and the code was not begun.
 
     Cancellation: the code is cancelled too, and let go if it has not ended grace_s later, or at a second cancellation.
     """
+    if not LET_GO.has_room(whose):
+        return TooManyLetGo()
     task = asyncio.get_running_loop().create_task(_caught(code))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     try:
-        await asyncio.wait([task], timeout=timeout_s)
+        waited: tuple[asyncio.Future[Any], ...] = (task, time.over)
+        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        await _stop(task, grace_s)
+        await _stop(task, grace_s, whose)
         raise
+    finally:
+        time.hold()
     if task.done():
         return task.result()
-    await _stop(task, grace_s)
+    await _stop(task, grace_s, whose)
     return DeadlineMet()
 
 
@@ -49,10 +128,11 @@ async def _caught(code: Callable[[], Awaitable[None]]) -> BaseException | None:
     return None
 
 
-async def _stop(task: asyncio.Task[BaseException | None], grace_s: float) -> None:
+async def _stop(task: asyncio.Task[BaseException | None], grace_s: float, whose: Hashable) -> None:
     task.cancel()
     try:
         await asyncio.wait([task], timeout=grace_s)
     finally:
         if not task.done():
+            LET_GO.add(task, whose)
             _log.error("agent_let_go", grace_s=grace_s)

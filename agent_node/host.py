@@ -11,6 +11,7 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.hand_off import hand_off
+from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
@@ -47,7 +48,7 @@ class Host:
         agents: Mapping[str, Agent],
         clock: Clock,
         settings: NodeSettings,
-        slots: asyncio.Semaphore,
+        slots: RunningPlaces,
         tasks: asyncio.TaskGroup,
         takes_new: Callable[[Callable[[], int], str], Awaitable[bool]],
     ) -> None:
@@ -82,6 +83,11 @@ class Host:
         return ref in self._sessions or (isinstance(ref, SessionRef) and ref in self._activations)
 
     @property
+    def draining(self) -> bool:
+        """Whether it activates nothing more."""
+        return self._draining
+
+    @property
     def running_turns(self) -> int:
         """How many sessions run a turn."""
         return sum(session.running_turn_id is not None for session in tuple(self._sessions.values()))
@@ -100,7 +106,7 @@ class Host:
             # Refused before the activation, which others may share who ask for another agent.
             if ref not in self._activations and (refusal := await self._refusal(agent)) is not None:
                 # Only a session that nobody holds may be refused; another node's is answered with where it is.
-                await self._claims.disclaim(ref)
+                await self._claims.disclaim(ref, self.__contains__)
                 raise refusal
             if (session := self._sessions.get(ref)) is None:  # another call may have activated it meanwhile
                 session = await self._activations.get(ref, lambda: self._activate(ref, agent))
@@ -214,6 +220,7 @@ class Host:
             self._tasks,
             mailbox_size=self._settings.mailbox_size,
             max_log_bytes=self._settings.max_log_bytes,
+            max_stored_log_bytes=self._settings.max_stored_log_bytes,
         )
 
     async def _refusal(self, agent_name: str) -> AgentringError | None:
@@ -249,9 +256,12 @@ class Host:
 
     async def _hand_on(self, session: Session) -> None:
         try:
-            await session.hand_on()
+            if self._sessions.get(session.ref) is session:  # else it was passivated or has failed meanwhile
+                await session.hand_on()
+        except AgentringError as error:
+            _log.warning("session_drain_failed", reason=error.reason)
         except Exception:
-            _log.warning("session_drain_failed", exc_info=True)
+            _log.exception("session_drain_failed")
         try:
             await self._give_up(session)
         finally:

@@ -6,7 +6,8 @@ again as a new incarnation, with nothing of the old one: that is incarnations.py
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -17,24 +18,28 @@ from agent_node.following import Peers
 from agent_node.host import Host
 from agent_node.once import Once
 from agent_node.once_keys import OnceKeys, OnceLimits
-from agent_node.once_sweep import OrphanSweep, bury_runs
+from agent_node.once_sweep import OrphanSweep, bury_runs, has_ended
 from agent_node.passivation import bury_closed, passivate_idle
-from agent_node.session_turns import ENDED
+from agent_node.room import Room
+from agent_node.running_places import RunningPlaces
+from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
-from agent_node.store import MemoryStore, Store
-from agent_node.store.once_records import OnceCaller
+from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
+from agent_node.task_sweep import TaskSweep
 from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.registration import Registration
+from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import CoordinatorUnavailable, NodeFenced
-from agentring.ids import TaskRef
 
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
 _TELL_DRAIN_EVERY_S = 1.0
+_TRIES_FOR_ROOM = 4
+"""How often room is made for one new session, which others take meanwhile."""
 
 _log = structlog.get_logger()
 
@@ -51,11 +56,15 @@ class Incarnation:
         audit: AuditLog,
         settings: NodeSettings,
         durable: Store | None,
+        durable_tasks: TaskStore | None,
+        membership: Callable[[], MembershipSnapshot | None],
         load: BoundedLoad,
+        claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """load: how many sessions it takes. durable: where sessions are kept; None: in this incarnation's memory.
-        tasks: owns whatever runs here; it must end with the incarnation."""
+        """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
+        incarnation's memory. membership: as it is now; claims_are_made: whether etcd takes claims now. tasks: owns
+        whatever runs here; it must end with the incarnation."""
         self.registration = registration
         limits = TurnLimits(
             settings.turn_timeout_s,
@@ -65,6 +74,7 @@ class Incarnation:
             settings.max_turn_attempts,
         )
         store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
+        self.store: Store = store
         lease, owner = registration.lease, f"{registration.identity.node_id}/{registration.incarnation}"
         once_limits = OnceLimits(
             settings.max_once_keys, settings.max_once_result_bytes, settings.once_retention_s, settings.once_failure_s
@@ -72,13 +82,16 @@ class Incarnation:
         once_keys = OnceKeys(lease, audit, claims, store.once, clock, owner, once_limits, tasks)
         self.once = Once(once_keys, lease, Peers(settings.node_credentials()))
         env = RunEnvironment(registration.identity.node_id, lease, audit, limits, registration.incarnation, self.once)
-        slots = asyncio.Semaphore(settings.max_running_turns)
+        slots = RunningPlaces(settings.max_running_turns, settings.max_waiting_turns)
         self._durable = durable
-        self._store: Store = store
         self._settings = settings
         self.load = load
-        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, load.takes_new)
-        self.task_runs = TaskRuns(env, claims, agents, clock, settings, slots, tasks)
+        self._membership = membership
+        self._claims_are_made = claims_are_made
+        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
+        self._room = Room(self.host, tasks, claims_are_made=claims_are_made)
+        self.tasks = durable_tasks or MemoryTaskStore()
+        self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)
         self._claims = claims
         self._clock = clock
         self._audit = audit
@@ -90,6 +103,7 @@ class Incarnation:
             await self.host.bury_tombstones()
             await self.task_runs.forget_ended()
             await self.once.keys.forget_ended()
+            self.task_runs.unwatched.cancel_due()
 
     async def sweep_claims(self) -> None:
         """Gives up what was claimed unnoticed, until cancelled."""
@@ -103,14 +117,37 @@ class Incarnation:
                 _log.info("claims_not_swept")  # the next one will
 
     async def tend_store(self) -> None:
-        """Passivates and buries, until cancelled."""
+        """Passivates, sweeps and buries, until cancelled."""
         if self._durable is not None:
+            session_sweep = SessionSweep(
+                self._durable,
+                self.host,
+                self._membership,
+                self.registration.identity.node_id,
+                self._clock,
+                interval_s=self._settings.lease_ttl_s,
+                claims_are_made=self._claims_are_made,
+            )
+            task_sweep = TaskSweep(
+                self.tasks,
+                self.task_runs,
+                self._membership,
+                self.registration.identity.node_id,
+                self._clock,
+                interval_s=self._settings.lease_ttl_s,
+                claims_are_made=self._claims_are_made,
+            )
             async with asyncio.TaskGroup() as group:
-                group.create_task(passivate_idle(self.host, self._clock, self._settings.idle_timeout_s))
+                group.create_task(
+                    passivate_idle(self.host, self._clock, self._settings.idle_timeout_s, self._claims_are_made)
+                )
+                group.create_task(session_sweep.run())
                 group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
-                group.create_task(bury_runs(self._durable.once, self._clock))
-                orphans = OrphanSweep(self.once.keys, self._durable.once, self._has_ended)
+                orphans = OrphanSweep(self.once.keys, self._durable.once, partial(has_ended, self._durable, self.tasks))
+                group.create_task(task_sweep.run())
+                group.create_task(task_sweep.delete_expired())
                 group.create_task(orphans.run(self._clock, self._settings.lease_ttl_s))
+                group.create_task(bury_runs(self._durable.once, self._clock))
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and
@@ -130,8 +167,16 @@ class Incarnation:
             await self.once.keys.drain()
             telling.cancel()
         await self.registration.lease.revoke_quietly()
-        self._audit.write("drain_done")
         _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
+
+    async def _takes_new(self, sessions: Callable[[], int], agent: str) -> bool:
+        for _ in range(_TRIES_FOR_ROOM):
+            if await self.load.takes_new(sessions, agent):
+                return True
+            is_full = self._durable is not None and sessions() >= self._settings.max_sessions
+            if not (is_full and await self._room.make()):
+                return False
+        return False
 
     async def _tell_drain_going_on(self) -> None:
         while True:
@@ -147,10 +192,3 @@ class Incarnation:
         self.host.drop_all(NodeFenced())
         self.task_runs.drop_all(NodeFenced())
         self.once.keys.drop_all()
-
-    async def _has_ended(self, caller: OnceCaller) -> bool:
-        """Whether the turn or the task that ran a step has ended."""
-        if isinstance(caller.ref, TaskRef):
-            return await self._claims.owner(caller.ref) is None
-        turn = await self._store.read_turn(caller.ref, caller.turn_id)
-        return turn is None or turn.state in ENDED

@@ -17,7 +17,7 @@ from agent_node.audit import AuditLog
 from agent_node.drain import Drain
 from agent_node.incarnation import Incarnation
 from agent_node.settings import NodeSettings
-from agent_node.store import Store
+from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
@@ -51,10 +51,15 @@ class Incarnations:
         audit: AuditLog,
         settings: NodeSettings,
         durable: Store | None,
+        durable_tasks: TaskStore | None,
         enter_generation: Callable[[], Awaitable[None]],
+        claims_are_made: Callable[[], bool],
     ) -> None:
-        """One for a process. durable: as Incarnation's; enter_generation: lets it follow the cluster's generation."""
+        """One for a process. durable, durable_tasks, claims_are_made: as Incarnation's; enter_generation: lets the
+        store follow the cluster's generation."""
+        self._claims_are_made = claims_are_made
         self._durable = durable
+        self._durable_tasks = durable_tasks
         self._enter_generation = enter_generation
         self._etcd = etcd
         self._keys = keys
@@ -115,6 +120,7 @@ class Incarnations:
             else:  # whatever ends it at once may do so again and again
                 await self._unless_stopping(self._clock.sleep(wait_s))
                 wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
+        self._audit.write("drain_done")  # also of a node that had nothing to drain, being fenced
         self.drain.done.set()
 
     async def _join(self, identity: NodeIdentity) -> Registration:
@@ -158,7 +164,10 @@ class Incarnations:
                 self._audit,
                 self._settings,
                 self._durable,
+                self._durable_tasks,
+                lambda: self._membership.current,
                 self._load(registration),
+                self._claims_are_made,
                 tasks,
             )
             background = [

@@ -1,10 +1,10 @@
 """The turns that wait in a session: first come, first served, at most so many.
 
-Written by whoever submits turns, read by the session's one runner.
+Written by whoever submits turns, read by the session's one runner. Sessions that are idle are many and have one each,
+so an empty one is small: an asyncio.Event and a deque would each take 760 bytes.
 """
 
 import asyncio
-from collections import deque
 from dataclasses import dataclass
 
 from agentring.errors import MailboxFull
@@ -25,23 +25,29 @@ class Mailbox:
     def __init__(self, size: int) -> None:
         """size: how many turns may wait."""
         self._size = size
-        self._turns: deque[WaitingTurn] = deque()
-        self._filled = asyncio.Event()
+        self._turns: list[WaitingTurn] = []
+        self._filled: asyncio.Future[None] | None = None
+        """What the reader waits for."""
         self._failure: Exception | None = None
 
     def __len__(self) -> int:
         """How many turns wait."""
         return len(self._turns)
 
+    @property
+    def has_room(self) -> bool:
+        """Whether another turn may wait."""
+        return len(self._turns) < self._size
+
     def check_room(self) -> None:
         """Raises MailboxFull."""
-        if len(self._turns) >= self._size:
+        if not self.has_room:
             raise MailboxFull
 
     def put_back(self, turn: WaitingTurn) -> None:
         """Appends a turn that had room once, under an earlier owner."""
         self._turns.append(turn)
-        self._filled.set()
+        self._wake()
 
     def put(self, turn: WaitingTurn) -> None:
         """Appends a turn. Raises MailboxFull."""
@@ -51,16 +57,16 @@ class Mailbox:
     async def get(self) -> WaitingTurn:
         """Takes the oldest turn, once there is one. Raises what `fail` was given. Cancellation: no turn is lost."""
         while self._failure is None and not self._turns:
-            self._filled.clear()
-            await self._filled.wait()
+            self._filled = asyncio.get_running_loop().create_future()
+            await self._filled
         if self._failure is not None:
             raise self._failure
-        return self._turns.popleft()
+        return self._turns.pop(0)
 
     def fail(self, error: Exception) -> None:
         """Its reader is given this error instead of turns from now on."""
         self._failure = error
-        self._filled.set()
+        self._wake()
 
     def take_back(self, turn_id: str) -> bool:
         """Removes a turn that waits; False: it does not."""
@@ -72,6 +78,9 @@ class Mailbox:
 
     def take_back_all(self) -> list[WaitingTurn]:
         """Removes and returns all that wait."""
-        turns = list(self._turns)
-        self._turns.clear()
+        turns, self._turns = self._turns, []
         return turns
+
+    def _wake(self) -> None:
+        if self._filled is not None and not self._filled.done():
+            self._filled.set_result(None)

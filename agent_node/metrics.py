@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent_node.bounded import LET_GO
 from agent_node.incarnations import Incarnations
 from agent_node.observed_audit import ObservedAudit
+from agent_node.store.observed import ObservedCarrier
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeDraining, NodeFenced
 
@@ -18,8 +20,15 @@ from agentring.errors import NodeDraining, NodeFenced
 class NodeMetrics(Collector):
     """Reads the numbers."""
 
-    def __init__(self, board: ConditionBoard, audit: ObservedAudit, incarnations: Incarnations) -> None:
-        """incarnations: whose sessions and lease are told."""
+    def __init__(
+        self,
+        board: ConditionBoard,
+        audit: ObservedAudit,
+        incarnations: Incarnations,
+        store: ObservedCarrier | None = None,
+    ) -> None:
+        """incarnations: whose sessions and lease are told; store: the durable one's; None: there is none."""
+        self._store = store
         self._board = board
         self._audit = audit
         self._incarnations = incarnations
@@ -36,6 +45,13 @@ class NodeMetrics(Collector):
             "Renewals of the lease that were not acknowledged.",
             value=self._incarnations.renewals_failed,
         )
+        if self._store is not None:
+            failures = dict(self._store.failures)
+            yield _by("store_failures", "What the store did not carry out, by the error's reason.", "reason", failures)
+            failing = self._store.trouble is not None
+            yield _gauge("store_failing", "1 from a failure of the store until its next write succeeds.", failing)
+        yield _gauge("agents_let_go", "Runs that could not be stopped and still go on.", LET_GO.running)
+        yield CounterMetricFamily("agentring_node_agents_let_go_ever", "Runs that could not be stopped.", LET_GO.total)
         try:
             incarnation = self._incarnations.current
         except (NodeDraining, NodeFenced):

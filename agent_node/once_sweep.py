@@ -1,8 +1,8 @@
 """What a node does for the rows of `ctx.once` by the hour: it forgets those whose retention is over, and ends those
 that nobody will run again.
 
-A run that was cut off is run again by its turn, which its session's next owner begins anew. Where that turn has ended,
-or its session is gone, nobody would: the run is FAILED then, or UNKNOWN where it must not run twice. A run is looked at
+A run that was cut off is run again by its turn or task, which its next owner begins anew. Where that has ended, or is
+gone, nobody would: the run is FAILED then, or UNKNOWN where it must not run twice. A run is looked at
 twice, `every_s` apart, and must not have changed in between; the key's claim decides whether it is really nobody's.
 
 Every node looks, at different moments; whoever comes second finds nothing to do. Called by the incarnation.
@@ -14,11 +14,12 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from agent_node.once_keys import OnceKeys
+from agent_node.store import Store, TaskStore
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import OnceCaller, StoredRun
 from agentring.cluster.clock import Clock
 from agentring.errors import AgentringError
-from agentring.ids import OnceRef
+from agentring.ids import OnceRef, TaskRef
 
 _AT_ONCE = 500
 _BURY_EVERY_S = 30.0
@@ -58,6 +59,16 @@ class OrphanSweep:
             if len(page) < _AT_ONCE:
                 return
             after = page[-1].ref
+
+
+async def has_ended(sessions: Store, tasks: TaskStore, caller: OnceCaller) -> bool:
+    """Whether a turn or a task has ended, by its own row: that nobody runs it at the moment says nothing, since its
+    next owner begins it again. Raises StoreUnavailable."""
+    if isinstance(caller.ref, TaskRef):
+        task = await tasks.read(caller.ref)
+        return task is None or task.has_ended
+    turn = await sessions.read_turn(caller.ref, caller.turn_id)
+    return turn is None or turn.end_seq is not None
 
 
 async def bury_runs(store: OnceStore, clock: Clock) -> None:

@@ -1,7 +1,8 @@
 """What a node does for its durable store by the hour: passivation, and the burial of what was closed.
 
 Passivation: sessions that have been idle for long are checkpointed and given up, so that a node's memory and claims
-follow those that are in use. The next call for one activates it, on this node or another.
+follow those that are in use. The next call for one activates it, on this node or another; while etcd takes no claims
+nothing could, so there is no passivation then.
 
 Idle is a session whose turns have all ended, to which no stream is attached, and of which nothing was told between one
 look and the next. It costs a session nothing while it works. Called by the incarnation.
@@ -9,6 +10,7 @@ look and the next. It costs a session nothing while it works. Called by the inca
 
 import asyncio
 import time
+from collections.abc import Callable
 
 import structlog
 
@@ -26,12 +28,17 @@ _BREATHE_EVERY = 256
 _log = structlog.get_logger()
 
 
-async def passivate_idle(host: Host, clock: Clock, idle_timeout_s: float) -> None:
-    """Passivates sessions once they have been idle for idle_timeout_s, or up to a quarter longer, until cancelled."""
+async def passivate_idle(host: Host, clock: Clock, idle_timeout_s: float, claims_are_made: Callable[[], bool]) -> None:
+    """Passivates sessions once they have been idle for idle_timeout_s, or up to a quarter longer, until cancelled.
+
+    claims_are_made: whether etcd takes claims now; where it does not, what is given up could not be taken up again.
+    """
     seen: dict[Session, tuple[int, int]] = {}
     """What each had told at the last look, and for how many looks it has been idle with that."""
     while True:
         await clock.sleep(idle_timeout_s / _LOOKS)
+        if not claims_are_made():
+            continue
         before, seen, due = seen, {}, []
         for number, session in enumerate(host.sessions, 1):
             told_before, looks = before.get(session, (-1, 0))

@@ -1,28 +1,29 @@
-"""One session on the node that owns it: accepts turns, runs them one at a time, and keeps their story.
+"""One session on the node that owns it: accepts turns, has them run one at a time, and ends as a whole.
 
-Guarantees: a turn is stored before anybody is told that it was accepted, and its outcome before anybody is told that it
-ended; a turn_id never runs twice; every accepted turn ends, and ends once. What ends a turn is decided at one place
-(`_finish`), so a cancel that comes while the agent returns is either before or after, never both. What changes the
-session is carried out to its end although whoever asked for it goes away; where the store fails in it, nobody knows
-what is stored, so the session fails: `run` raises, and whoever waits here is told.
+Guarantees: a turn_id never runs twice (turn_intake.py); every accepted turn ends, and ends once (turn_runner.py). What
+changes the session is carried out to its end although whoever asked for it goes away; where the store fails in it,
+nobody knows what is stored, so the session fails: `run` raises, and whoever waits here is told.
 
 Made by the host, which also owns the task that runs `run`. The session's services call the rest.
 """
 
 import asyncio
 from collections.abc import Callable, Coroutine, Hashable
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
 from agent_node.agent import Agent
-from agent_node.fingerprint import input_fingerprint
+from agent_node.asking import Asking
 from agent_node.json_values import from_struct
+from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
+from agent_node.running_places import RunningPlaces
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
-from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, attempts_exhausted, run_agent
+from agent_node.turn import RunEnvironment
+from agent_node.turn_intake import TurnIntake
+from agent_node.turn_runner import TurnRunner
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,
@@ -31,25 +32,12 @@ from agentring.errors import (
     NodeFenced,
     SessionClosed,
     SessionMoving,
-    TurnIdReused,
-    TurnInProgress,
 )
 from agentring.ids import SessionRef
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Running:
-    """The turn that has left the mailbox."""
-
-    turn_id: str
-    task: asyncio.Task[Completed | Failed | None]
-    cancel_reason: str | None = "CLIENT"
-    """None: it is cut off, and left to the session's next owner."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Session:
@@ -62,34 +50,40 @@ class Session:
         stored: StoredSession,
         claim: Claim,
         agent: Agent,
-        slots: asyncio.Semaphore,
+        slots: RunningPlaces,
         tasks: asyncio.TaskGroup,
         *,
         mailbox_size: int,
         max_log_bytes: int,
+        max_stored_log_bytes: int,
     ) -> None:
         """slots: the node's places for running turns; tasks: owns what must not end with whoever asked for it."""
         self._env = env
-        self._agent = agent
-        self._slots = slots
-        self._mailbox = Mailbox(mailbox_size)
-        self._running: _Running | None = None
-        self._accepting = asyncio.Lock()
         self._changes: SharedCalls[Hashable, Any] = SharedCalls(tasks)
-        self._draining = False
         self._durable = store.durable
-        self._idle = asyncio.Event()
-        """Set while every accepted turn has ended, and once the session is dropped."""
-        self._idle.set()
-        self._dropped = asyncio.Event()
         self.claim = claim
         owned = env.ownership(stored.ref, claim.epoch)
-        self._turns = SessionTurns(env, store, stored, owned, self._changes, self._fail, max_log_bytes=max_log_bytes)
+        self._turns = SessionTurns(
+            env,
+            store,
+            stored,
+            owned,
+            self._changes,
+            lambda error: self._runner.fail(error),
+            max_log_bytes=max_log_bytes,
+            max_stored_log_bytes=max_stored_log_bytes,
+        )
         self.log = self._turns.log
+        self._asking = Asking(self._turns, self._changes, stored.inputs.values(), self._rest)
+        mailbox = Mailbox(mailbox_size)
+        self._runner = TurnRunner(env, agent, claim.epoch, self._turns, self._asking, mailbox, slots, self._set_idle)
+        self._intake = TurnIntake(self._turns, self._runner, self._asking, slots, self._cancel_all, stored.closed)
+        self._at_rest: asyncio.Event | None = None
+        """While it settles; set whenever nothing of its turns goes on by itself: they have ended, or one waits for an
+        answer."""
         for turn_id in self._turns.open_ids:
-            self._idle.clear()
-            self._mailbox.put_back(WaitingTurn(turn_id, self._turns.get(turn_id).input_message()))
-        self.closed = stored.closed
+            self._intake.idle.clear()
+            mailbox.put_back(WaitingTurn(turn_id, self._turns.get(turn_id).input_message()))
         self.closed_at_s: float | None = None
 
     @property
@@ -103,19 +97,24 @@ class Session:
         return self._turns.stored
 
     @property
+    def closed(self) -> bool:
+        """Whether it was closed, by whomever."""
+        return self._intake.closed
+
+    @property
     def running_turn_id(self) -> str | None:
         """The turn that has left the mailbox and has not ended."""
-        return self._running.turn_id if self._running else None
+        return self._runner.running_turn_id
 
     @property
     def waiting_turns(self) -> int:
         """How many turns wait in the mailbox."""
-        return len(self._mailbox)
+        return len(self._runner.mailbox)
 
     @property
     def is_idle(self) -> bool:
-        """Whether all its turns have ended and no stream is attached."""
-        return self._idle.is_set() and not self.log.readers
+        """Whether all its turns have ended, or the running one waits for an answer, and no stream is attached."""
+        return (self._intake.idle.is_set() or self._asking.is_waiting) and not self.log.readers
 
     def check_agent(self, agent: str) -> None:
         """Raises AgentMismatch unless `agent` is empty or the one it is bound to."""
@@ -131,12 +130,16 @@ class Session:
         return self._turns.get(turn_id)
 
     def lost_story(self, turn: StoredTurn) -> list[Event]:
-        """As SessionTurns.lost_story."""
-        return self._turns.lost_story(turn)
+        """As LostStories.of."""
+        return self._turns.lost.of(turn)
 
-    def missed(self, after_seq: int, turn_id: str | None = None) -> list[Event]:
-        """As SessionTurns.missed."""
-        return self._turns.missed(after_seq, turn_id)
+    def missed(self, after_seq: int, turn: StoredTurn | None = None) -> list[Event]:
+        """As LostStories.after."""
+        return self._turns.lost.after(after_seq, turn)
+
+    def follow(self, turn: StoredTurn) -> TurnEnd:
+        """As SessionTurns.follow."""
+        return self._turns.follow(turn)
 
     def tells_on(self, epoch: int | None) -> bool:
         """Whether what an owner under this epoch told is the beginning of what is told here; None: one that is not
@@ -153,17 +156,21 @@ class Session:
     ) -> tuple[StoredTurn, bool]:
         """Accepts a turn; False: it was accepted before, and this changed nothing.
 
-        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, SessionClosed, what the session was dropped
-        with, and what the store raises; NodeDraining once another node may own the session: whoever was told before
-        would be led back here by the claim. Cancellation: the turn may be accepted all the same, and then runs.
+        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, SessionClosed, what the
+        session was dropped with, and what the store raises; NodeDraining once another node may own the session:
+        whoever was told before would be led back here by the claim. Cancellation: the turn may be accepted all the
+        same, and then runs.
         """
         from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
-        try:
-            return await self._change(object(), partial(self._submit, turn_id, given, on_busy))
-        except NodeDraining:
-            await self._dropped.wait()
-            self.log.check()
-            raise
+        return await self._let_in(partial(self._intake.submit, turn_id, given, on_busy))
+
+    async def reply(self, input_id: str, given: session_pb2.Input) -> None:
+        """Stores the answer to a question of a turn, which then goes on.
+
+        Raises InputNotFound, InputAnswered, and as `submit`. Cancellation: it may be answered all the same.
+        """
+        from_struct(given.data)
+        await self._let_in(partial(self._intake.reply, input_id, given))
 
     async def cancel(self, turn_id: str, reason: str = "CLIENT") -> StoredTurn:
         """Cancels a turn that waits or runs, and returns it once it has ended. Raises TurnNotFound, what the session
@@ -183,20 +190,29 @@ class Session:
 
     def stop_if_quiet(self) -> bool:
         """Takes no more turns from now on, if all that were accepted have ended and none is being accepted."""
-        self._draining = self._draining or (self._idle.is_set() and not self._accepting.locked())
-        return self._draining and self._idle.is_set()
+        intake = self._intake
+        intake.draining = intake.draining or (intake.idle.is_set() and not intake.accepting.locked())
+        return intake.draining and intake.idle.is_set()
 
     async def settle(self, timeout_s: float) -> None:
         """Takes no more turns, and lets the accepted ones end until timeout_s. In a volatile store what has not ended
         then is cancelled; in a durable one it is left to the next owner, which runs it again."""
-        self._draining = True
+        self._intake.draining = True
         try:
             async with asyncio.timeout(timeout_s):
-                async with self._accepting:  # whatever was let in before is accepted now
+                async with self._intake.accepting:  # whatever was let in before is accepted now
                     pass
-                await self._idle.wait()
+                while not self._intake.idle.is_set():
+                    if self._durable and self._asking.is_waiting:
+                        break  # it may wait for days: the next owner lets it
+                    self._at_rest = asyncio.Event()
+                    await self._at_rest.wait()
+                else:
+                    return
         except TimeoutError:
-            await (self._cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
+            pass
+        async with self._intake.accepting:  # what is let in only now must not begin behind the last checkpoint
+            await (self._runner.cut_off() if self._durable else self._cancel_all("NODE_DRAINING"))
 
     async def hand_on(self) -> None:
         """Once settled: stores the last checkpoint for the next owner. The caller then releases the claim, and last of
@@ -212,70 +228,30 @@ class Session:
     def drop(self, error: AgentringError) -> None:
         """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is told or stored."""
         self.log.end(error)
-        self._idle.set()
-        self._dropped.set()
-        if self._running is not None:
-            self._running.ended.set()
+        self._intake.idle.set()
+        self._rest()
+        self._runner.drop()
 
     async def run(self) -> None:
         """Runs the turns of the mailbox, one at a time, until cancelled. Raises what the store raises, NodeFenced."""
-        try:
-            await self._run()
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None  # the turn's failure, or ours because of it
+        await self._runner.run()
 
-    async def _run(self) -> None:
-        async with asyncio.TaskGroup() as group:
-            while True:
-                waiting = await self._mailbox.get()
-                # Nothing is awaited before it is in `_running`: a turn is always either in the mailbox or cancellable.
-                running = self._running = _Running(waiting.turn_id, group.create_task(self._run_turn(waiting)))
-                try:
-                    await asyncio.wait([running.task])
-                    await self._finish(waiting, running)
-                finally:
-                    self._running = None
-                    running.ended.set()
-                self._set_idle()
+    async def _let_in(self, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        try:
+            return await self._change(object(), change)
+        except NodeDraining:
+            await self.log.until_ended()
+            self.log.check()
+            raise
 
     async def _change(self, name: Hashable, change: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self.log.check()
         changed: T = await self._changes.get(name, change)
         return changed
 
-    async def _submit(
-        self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType
-    ) -> tuple[StoredTurn, bool]:
-        fingerprint = input_fingerprint(given)
-        async with self._accepting:  # what is checked here must still hold when the store has answered
-            if (known := self._turns.known(turn_id)) is not None:
-                if known.fingerprint != fingerprint:
-                    raise TurnIdReused
-                return known, False
-            self._check_accepts(on_busy)
-            if on_busy == session_pb2.ON_BUSY_INTERRUPT:
-                await self._cancel_all("INTERRUPTED")
-                self._check_accepts(on_busy)
-            turn, fresh = await self._turns.accept(
-                turn_id, fingerprint, given, lambda: len(self._mailbox) + (self._running is not None)
-            )
-            if turn.fingerprint != fingerprint:
-                raise TurnIdReused
-            if fresh:
-                self._idle.clear()
-                self._mailbox.put(WaitingTurn(turn_id, given))
-            return turn, fresh
-
     async def _cancel(self, turn_id: str, reason: str) -> StoredTurn:
-        if self._mailbox.take_back(turn_id):
-            await self._turns.cancel(turn_id, reason)
-            self._set_idle()
-        elif self._running is not None and self._running.turn_id == turn_id:
-            running = self._running
-            running.cancel_reason = reason
-            running.task.cancel()
-            await running.ended.wait()
-        if (turn := self._turns.get(turn_id)).state not in ENDED:
+        await self._runner.cancel(turn_id, reason)
+        if (turn := await self._turns.look_up(turn_id)).state not in ENDED:
             self._turns.check()
             raise NodeFenced
         return turn
@@ -287,87 +263,28 @@ class Session:
             await asyncio.shield(change)
         self._set_idle()
 
-    async def _cut_off(self) -> None:
-        """Stops the turns that run and wait, and neither stores nor tells anything of it."""
-        self._mailbox.take_back_all()
-        if (running := self._running) is not None:
-            running.cancel_reason = None
-            running.task.cancel()
-            await running.ended.wait()
-
     async def _close(self, now_s: float) -> None:
-        async with self._accepting:
-            self.closed = True
+        async with self._intake.accepting:
+            self._intake.closed = True
         await self._cancel_all("SESSION_CLOSED")
         await self._turns.close()
         self.closed_at_s = now_s
         self.log.end(SessionClosed())
 
     async def _passivate(self) -> bool:
-        async with self._accepting:
+        async with self._intake.accepting:
             if not self.is_idle:
                 return False
+            await self._runner.cut_off()  # a turn that waits for an answer: the next owner runs it again
             await self._turns.release()
             self.log.end(SessionMoving())  # whoever still holds this actor asks again, and finds the next one
             return True
 
-    async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
-        """None: the lease may be gone."""
-        async with self._slots:
-            try:
-                return await self._run_agent(waiting)
-            except NodeFenced:
-                return None
-
-    async def _run_agent(self, waiting: WaitingTurn) -> Completed | Failed:
-        turn = await self._turns.start(waiting.turn_id)
-        if turn.attempt > self._env.limits.max_attempts:
-            return attempts_exhausted(turn.attempt)
-        given = TurnInput(
-            ref=self.ref,
-            turn_id=waiting.turn_id,
-            attempt=turn.attempt,
-            text=waiting.input.text,
-            data=from_struct(waiting.input.data),
-            state_json=self.stored.state_json,
-            history=self.stored.history,
-            turn_number=self.stored.turns_completed + 1,
-            tool_starts=self._turns.start_tool,
-        )
-        return await run_agent(self._env, self._agent, given, self.log, self.claim.epoch)
-
-    async def _finish(self, waiting: WaitingTurn, running: _Running) -> None:
-        self._turns.check()
-        if running.task.cancelled():
-            if running.cancel_reason is None:
-                return
-            await self._turns.cancel(waiting.turn_id, running.cancel_reason)
-            return
-        match running.task.result():
-            case Completed() as outcome:
-                await self._turns.complete(waiting.turn_id, waiting.input.text, outcome)
-            case Failed() as outcome:
-                await self._turns.fail(waiting.turn_id, outcome)
-            case None:
-                raise NodeFenced
-
-    def _fail(self, error: Exception) -> None:
-        """Makes `run` raise."""
-        self._mailbox.fail(error)
-        if self._running is not None:
-            self._running.task.cancel()
-
-    def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
-        self._turns.check()
-        if self.closed:
-            raise SessionClosed
-        if self._draining:
-            raise NodeDraining
-        if on_busy == session_pb2.ON_BUSY_REJECT and not self._idle.is_set():
-            raise TurnInProgress(self.running_turn_id or "")
-        if on_busy != session_pb2.ON_BUSY_INTERRUPT:
-            self._mailbox.check_room()
-
     def _set_idle(self) -> None:
         if not self._turns.open_ids:
-            self._idle.set()
+            self._intake.idle.set()
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._at_rest is not None:
+            self._at_rest.set()

@@ -56,10 +56,25 @@ class NodeSettings(ProcessSettings):
         le=10,
         description="refuse new sessions beyond this times the node's weighted share of all sessions, 1.25 say; 0: off",
     )
-    max_sessions: int = Field(100_000, ge=1, description="sessions on this node")
+    max_sessions: int = Field(
+        100_000, ge=1, description="sessions on this node; with a durable store idle ones make room for new ones"
+    )
     max_running_turns: int = Field(1_000, ge=1, description="turns and task runs at the same time")
+    max_waiting_turns: int = Field(
+        10_000,
+        ge=0,
+        description="turns of different sessions that may wait to be among those; then new ones are refused",
+    )
     mailbox_size: int = Field(64, ge=1, description="turns that may wait in a session")
-    max_tasks: int = Field(100_000, ge=1, description="task keys held on this node, those of ended tasks included")
+    max_tasks: int = Field(
+        100_000, ge=1, description="task keys held on this node, on a volatile store those of ended tasks included"
+    )
+    max_tenant_tasks: int = Field(
+        50_000, ge=1, description="of them, those of one tenant that have not ended; then new ones are refused"
+    )
+    unwatched_timeout_s: float = Field(
+        30.0, gt=0, description="how long nobody may watch a task that is to be cancelled when unwatched"
+    )
     max_once_keys: int = Field(100_000, ge=1, description="steps that run once, at the same time on this node")
     max_once_result_bytes: int = Field(256 << 10, ge=2, le=512 << 10, description="result of such a step as JSON")
     once_retention_s: float = Field(3_600.0, gt=0, description="how long its outcome is replayed")
@@ -67,6 +82,12 @@ class NodeSettings(ProcessSettings):
         10.0, ge=0, description="how long its failure is, where it may be run again; later calls then run it again"
     )
     max_log_bytes: int = Field(2 * MiB, ge=64 << 10, description="events of one session or task kept in memory")
+    max_stored_log_bytes: int = Field(
+        4 * MiB,
+        ge=64 << 10,
+        description="events of one session kept in a durable store, an eighth more for a while; the oldest turns' go "
+        "first. A turn that tells more than max_log_bytes is kept without its beginning",
+    )
     max_text_bytes: int = Field(1 * MiB, ge=1, description="words of one turn or task run")
     max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")
     max_turn_attempts: int = Field(

@@ -1,83 +1,94 @@
-"""Runs of task keys: at most one at a time in the cluster, joined by everyone who asks meanwhile.
+"""Runs of tasks: at most one at a time in the cluster, joined by everyone who asks meanwhile.
 
-Guarantees: an agent is started for a key only after the key's claim, so two nodes never run it at the same time while
-their leases stand; on this node, whoever asks while the claim or the run is under way joins it; an ended run keeps its
-claim until its retention is over, so that a duplicate that comes later, through any router, is led here and given the
-result. A node that dies takes its keys with its lease: the next request runs the task anew; where that is a stream of
-the lost run, which its router brings here, the new run's story goes on beyond where that one's may have ended.
+Guarantees: a task is stored before anybody is told of it, and run under its key's claim, so two nodes never run it at
+the same time while their leases stand, and the epoch fences what a node writes whose lease does not; on this node,
+whoever asks while the claim or the run is under way joins it. On a durable store the key is given up with the run's
+end: whoever comes later, on any node, is given the result by the store until the retention is over. A volatile store is
+known to this node alone, so there an ended run keeps its claim, and later calls are led here.
 
-Called by the task service; owned by the incarnation.
+A node that dies takes its keys with its lease: the next call, or the sweep, runs the task again, and the new run's
+story goes on beyond where that one's may have ended. A caller that leaves cancels nothing.
+
+Called by the task service and the sweep; owned by the incarnation.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping
+import uuid
+from collections.abc import Mapping
 from contextlib import suppress
-from functools import partial
-
-import structlog
 
 from agent_node.agent import Agent
-from agent_node.event_log import NO_END, EventLog, NumberRange
+from agent_node.ended_tasks import EndedTasks
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
+from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
-from agent_node.store import SEQ_RANGE
-from agent_node.task_run import TaskRun
-from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, run_agent
-from agentring.cluster.claim import Claim, Claims
+from agent_node.store import StoredTask, TaskRequest, TaskStore
+from agent_node.task_room import TaskRoom
+from agent_node.task_run import TaskRun, all_ended
+from agent_node.task_runner import TaskRunner
+from agent_node.turn import RunEnvironment
+from agent_node.unwatched import Unwatched
+from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (
+    AgentMismatch,
     AgentNotFound,
     AgentRequired,
     AgentringError,
-    InternalError,
     NodeDraining,
-    NodeFenced,
     NodeOverloaded,
+    SessionMoving,
     TaskInputMismatch,
     TaskKeyActive,
-    TaskNotFound,
 )
 from agentring.ids import TaskRef
 from agentring.v1 import session_pb2, task_pb2
-from agentring.v1.session_pb2 import Event
-
-_log = structlog.get_logger()
 
 
 class TaskRuns:
-    """The task keys that this incarnation of the node holds."""
+    """The tasks that this incarnation of the node runs."""
 
     def __init__(
         self,
         env: RunEnvironment,
         claims: Claims,
+        store: TaskStore,
         agents: Mapping[str, Agent],
         clock: Clock,
         settings: NodeSettings,
-        slots: asyncio.Semaphore,
+        slots: RunningPlaces,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """slots: the node's places for running turns; tasks: owns the runs."""
         self._env = env
         self._claims = claims
+        self._store = store
         self._agents = agents
         self._clock = clock
-        self._settings = settings
-        self._slots = slots
         self._tasks = tasks
+        self._runner = TaskRunner(env, claims, store, agents, clock, settings, slots)
         self._runs: dict[TaskRef, TaskRun] = {}
+        """Those under way; on a volatile store also those that have ended, in the order of their ends."""
+        self._ended = EndedTasks(store, claims, clock)
         self._starts: SharedCalls[TaskRef, TaskRun] = SharedCalls(tasks)
+        self.unwatched = Unwatched(clock, settings.unwatched_timeout_s)
+        self._room = TaskRoom(self._runs, self._starts, settings, durable=store.durable)
         self._draining = False
 
     def __len__(self) -> int:
-        """How many keys this node holds, those of ended runs included."""
+        """How many keys this node holds, on a volatile store those of ended runs included."""
         return len(self._runs)
 
     def __contains__(self, ref: object) -> bool:
         """Whether this node has a run of the key, or is about to."""
         return ref in self._runs or (isinstance(ref, TaskRef) and ref in self._starts)
+
+    @property
+    def draining(self) -> bool:
+        """Whether it starts nothing any more."""
+        return self._draining
 
     @property
     def running(self) -> int:
@@ -92,30 +103,30 @@ class TaskRuns:
         retention_s: float,
         on_duplicate: task_pb2.OnDuplicate.ValueType,
         *,
+        cancel_when_unwatched: bool = False,
         told_seq: int = 0,
     ) -> tuple[TaskRun, task_pb2.Disposition.ValueType]:
-        """Starts the key's run, or finds it. told_seq: what the caller was told by a run that was lost with its node.
+        """Starts the task's run, or finds it. told_seq: what the caller was told by a run that was lost with its node.
 
         Raises MalformedRequest, TaskInputMismatch, TaskKeyActive, AgentRequired, AgentNotFound, NodeOverloaded,
-        NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable. Cancellation: a run that was started
-        goes on.
+        TooManyTasks, NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable, StoreUnavailable.
+        Cancellation: a run that was started goes on.
         """
         self._env.lease.check()
         from_struct(given.data)  # what is no JSON is refused now, not when the task runs
         fingerprint = input_fingerprint(given, agent)
-        run = self._runs.get(ref)
+        raw, request_id = given.SerializeToString(), uuid.uuid4().hex
+        request = TaskRequest(ref, agent, fingerprint, raw, retention_s, cancel_when_unwatched, request_id)
+        run = await self._known(ref) or await self._refused(ref, agent)
         if run is None:
-            starts = ref not in self._starts
-            if starts and (refusal := self._refusal(agent)) is not None:
-                # Only a key that nobody holds may be refused; another node's is answered with where it is.
-                await self._claims.disclaim(ref)
-                raise refusal
             # Made here and not in the start, so that concurrent starts do not count on the same room.
-            gone = self._make_room() if starts else None
-            made = partial(TaskRun, ref, agent, given, fingerprint, retention_s)
-            run = await self._starts.get(ref, lambda: self._start(ref, made, gone, told_seq))
-            if starts:
-                return run, task_pb2.DISPOSITION_STARTED
+            gone = self._room.make() if ref not in self._starts else None
+            try:
+                run = await self._starts.get(ref, lambda: self._accept(request, gone, told_seq))
+            except AgentNotFound as error:
+                raise (error if error.agent == agent else TaskInputMismatch) from None
+        if run.request_id == request_id:
+            return run, task_pb2.DISPOSITION_STARTED
         if run.fingerprint != fingerprint:
             raise TaskInputMismatch
         if run.has_ended:
@@ -124,14 +135,31 @@ class TaskRuns:
             raise TaskKeyActive
         return run, task_pb2.DISPOSITION_JOINED
 
-    async def find(self, ref: TaskRef) -> TaskRun:
-        """The key's run if this node holds it; never claims. Raises NotOwner, SessionMoving, TaskNotFound, NodeFenced,
-        CoordinatorUnavailable."""
-        self._env.lease.check()
-        if (run := self._runs.get(ref)) is not None:
-            return run
+    async def find(self, ref: TaskRef, agent: str = "", *, to_cancel: bool = False) -> TaskRun:
+        """The task's run. One that was accepted, has not ended and is nobody's is taken up here, or, to_cancel, ended.
+        agent: empty, or whose task it must be.
+
+        Raises AgentMismatch, NotOwner, SessionMoving, TaskNotFound, AgentNotFound, NodeOverloaded, NodeDraining,
+        NodeFenced, CoordinatorUnavailable, StoreUnavailable.
+        """
+        stored = await self._here_or_stored(ref, agent)
+        if isinstance(stored, TaskRun):
+            return stored
+        if stored.has_ended:
+            return self._ended.told_again(stored)
+        if ref not in self._starts and (self._draining or self._room.is_full) and not to_cancel:
+            await self._claims.disclaim(ref, self.__contains__)
+            raise NodeDraining if self._draining else NodeOverloaded
+        return await self._starts.get(ref, lambda: self._take_up(stored, 0, to_cancel=to_cancel))
+
+    async def look_up(self, ref: TaskRef, agent: str = "") -> TaskRun | StoredTask:
+        """The run if it is here; what the store has of the task if nobody runs it; never claims. Raises
+        AgentMismatch, NotOwner, SessionMoving, TaskNotFound, NodeFenced, CoordinatorUnavailable, StoreUnavailable."""
+        found = await self._here_or_stored(ref, agent)
+        if found.has_ended or isinstance(found, TaskRun):
+            return found
         await self._claims.raise_if_held_elsewhere(ref)
-        raise TaskNotFound
+        return await self._ended.read(ref)  # it may have ended between the two looks
 
     async def cancel(self, run: TaskRun) -> None:
         """Cancels a run and returns once it has ended; one that has ended stays as it is. Raises what the run was
@@ -142,147 +170,129 @@ class TaskRuns:
         if not run.has_ended:
             run.log.check()
 
+    async def take_up(self, ref: TaskRef) -> None:
+        """For the sweep: runs a task that was left behind, if it still is. Raises as `find`."""
+        self._env.lease.check()
+        if ref in self or self._draining or self._room.is_full:
+            return
+        stored = await self._store.read(ref)
+        if stored is not None and not stored.has_ended:
+            await self._starts.get(ref, lambda: self._take_up(stored, 0))
+
     async def drain(self, timeout_s: float) -> None:
-        """Starts nothing more, lets the runs end until timeout_s, cancels the rest and ends the streams. Returns once
-        nothing is being claimed."""
+        """Starts nothing more, lets the runs end until timeout_s and hands on the rest; on a volatile store, where
+        nobody could go on with them, cancels the rest. Returns once nothing is being claimed."""
         self._draining = True
         runs = [run for run in self._runs.values() if not run.has_ended]
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                await _all_ended(runs)
+                await all_ended(runs)
+        await asyncio.sleep(0)  # as in `cancel`
         for run in runs:
-            run.cancel("NODE_DRAINING")
-        await _all_ended(runs)
+            if self._store.durable:
+                run.fail(NodeDraining())
+            else:
+                run.cancel("NODE_DRAINING")
+        await all_ended(runs)
         for run in runs:
             run.log.end(NodeDraining())
         await self._starts.all_ended()
 
     def drop_all(self, error: AgentringError) -> None:
-        """Ends every run at once: its streams end with the error, nothing more is published."""
+        """Ends every run at once: its streams end with the error, nothing more is stored or published."""
         for run in self._runs.values():
             run.drop(error)
         self._runs.clear()
+        self.unwatched.clear()
+        self._room.clear()
 
     async def forget_ended(self) -> None:
-        """Gives up the keys whose retention is over."""
-        now_s = self._clock.now_s()
-        for run in [run for run in self._runs.values() if run.forget_at_s is not None and run.forget_at_s <= now_s]:
-            await self._forget(run)
+        """On a volatile store: gives up the keys whose retention is over."""
+        for run in self._room.forgotten(self._clock.now_s()):
+            await self._release(run)
 
-    async def _start(
-        self, ref: TaskRef, made: Callable[[Claim, EventLog], TaskRun], gone: TaskRun | None, told_seq: int
-    ) -> TaskRun:
-        if gone is not None:
-            await self._release(gone.claim)
-        claim = await self._claims.claim(ref)
-        self._env.audit.write("claimed", ref, epoch=claim.epoch)
+    async def _here_or_stored(self, ref: TaskRef, agent: str) -> TaskRun | StoredTask:
         self._env.lease.check()
-        if self._draining:
-            await self._release(claim)
-            raise NodeDraining  # the drain has begun since and does not know of this run
-        # Others may have been told more than this caller; none of the range is used twice.
-        covered_seq = -(-told_seq // SEQ_RANGE) * SEQ_RANGE
-        numbers = NumberRange(covered_seq, NO_END, lambda: None)
-        run = made(claim, EventLog(claim.epoch, self._settings.max_log_bytes, numbers))
-        if told_seq:
-            run.cover(covered_seq)
-        self._runs[ref] = run
-        run.task = self._tasks.create_task(self._run(run))
+        found = self._runs.get(ref) or self._ended.remembered(ref) or await self._ended.read(ref)
+        if agent not in ("", found.agent):
+            raise AgentMismatch(found.agent)
+        return found
+
+    async def _known(self, ref: TaskRef) -> TaskRun | None:
+        """The run that is under way here, or that has ended and is remembered. One that is being cancelled because
+        nobody watched it is none: the task then begins anew."""
+        while (run := self._runs.get(ref)) is not None and run.begins_anew:
+            await run.ended.wait()
+            self._env.lease.check()
+        return run or self._ended.remembered(ref)
+
+    async def _refused(self, ref: TaskRef, agent: str) -> TaskRun | None:
+        """Refuses a caller for whom nothing can be started here; None: it can. Only a task that nobody runs may be
+        refused: another node's is answered with where it is, and an ended one with its result."""
+        refusal = self._refusal(ref, agent)
+        if refusal is None:
+            return None
+        stored = await self._store.read(ref)
+        if stored is not None and stored.has_ended and not stored.may_begin_anew:
+            return self._ended.told_again(stored)
+        await self._claims.disclaim(ref, self.__contains__)
+        raise refusal
+
+    def _refusal(self, ref: TaskRef, agent: str) -> AgentringError | None:
+        if not agent:
+            return AgentRequired()
+        if agent not in self._agents:
+            return AgentNotFound(agent)
+        if ref in self._starts:
+            return None
+        return NodeDraining() if self._draining else self._room.refusal(ref.tenant)
+
+    async def _accept(self, request: TaskRequest, gone: TaskRun | None, told_seq: int) -> TaskRun:
+        if gone is not None:
+            await self._release(gone)
+        stored = await self._store.accept(request)
+        return self._ended.told_again(stored) if stored.has_ended else await self._take_up(stored, told_seq)
+
+    async def _take_up(self, stored: StoredTask, told_seq: int, *, to_cancel: bool = False) -> TaskRun:
+        if stored.agent not in self._agents and not to_cancel:
+            await self._claims.disclaim(stored.ref, self.__contains__)
+            raise AgentNotFound(stored.agent)
+        if (known := self._runs.get(stored.ref)) is not None:
+            return known  # another call has begun it since this one read the store
+        run = await self._runner.begin(stored, told_seq)
+        if run is None:
+            now = await self._ended.read(stored.ref)
+            if not now.has_ended:
+                raise SessionMoving
+            return self._ended.told_again(now)
+        if to_cancel:
+            run.cancel_reason = "CLIENT"
+        elif self._draining:  # the drain has begun since and does not know of this run
+            await self._runner.put_back(run)
+            await self._release(run)
+            raise NodeDraining
+        self._runs[run.ref] = run
+        self.unwatched.add(run)
+        self._room.begun(run)
+        run.task = self._tasks.create_task(self._runner.carry_out(run, self._over))
         return run
 
-    @property
-    def _is_full(self) -> bool:
-        return len(self._runs) + len(self._starts) >= self._settings.max_tasks
-
-    @property
-    def _first_ended(self) -> TaskRun | None:
-        return next((run for run in self._runs.values() if run.has_ended), None)
-
-    def _make_room(self) -> TaskRun | None:
-        """Forgets the run that ended first if the node holds all the keys it may; its claim is still to be released."""
-        return self._runs.pop(ended.ref) if self._is_full and (ended := self._first_ended) is not None else None
-
-    def _refusal(self, agent_name: str) -> AgentringError | None:
-        if self._draining:
-            return NodeDraining()
-        if not agent_name:
-            return AgentRequired()
-        if agent_name not in self._agents:
-            return AgentNotFound(agent_name)
-        if self._is_full and self._first_ended is None:
-            return NodeOverloaded()
-        return None
-
-    async def _run(self, run: TaskRun) -> None:
-        try:
-            try:
-                async with self._slots:
-                    outcome = await self._run_agent(run)
-            except asyncio.CancelledError:
-                if run.cancel_reason is None:
-                    raise  # dropped
-                outcome = None
-            self._env.lease.check()
-            self._end(run, outcome)
-        except NodeFenced:
-            pass  # the incarnation drops everything
-        except Exception:
-            error_id = f"{run.epoch:x}"
-            _log.exception("task_run_failed", error_id=error_id)
-            run.drop(InternalError(error_id))
-            await self._forget(run)
-
-    async def _run_agent(self, run: TaskRun) -> Completed | Failed:
-        self._env.lease.check()
-        run.state = task_pb2.TASK_STATE_RUNNING
-        self._env.audit.write("task_started", run.ref, epoch=run.epoch, attempt=run.attempt)
-        run.log.append(Event(attempt=run.attempt, turn_started=session_pb2.TurnStarted(node_id=self._env.node_id)))
-        given = TurnInput(
-            ref=run.ref,
-            turn_id="",
-            attempt=run.attempt,
-            text=run.input.text,
-            data=from_struct(run.input.data),
-            state_json="{}",
-            history=(),
-            turn_number=1,
-        )
-        return await run_agent(self._env, self._agents[run.agent], given, run.log, run.epoch)
-
-    def _end(self, run: TaskRun, outcome: Completed | Failed | None) -> None:
-        """Publishes the end; outcome None: cancelled."""
-        audit, epoch = self._env.audit, run.epoch
-        match outcome:
-            case Completed():
-                run.end(task_pb2.TASK_STATE_COMPLETED, Event(turn_completed=outcome.to_event()), outcome)
-                audit.write("task_committed", run.ref, epoch=epoch)
-            case Failed():
-                run.end(task_pb2.TASK_STATE_FAILED, Event(turn_failed=outcome.to_event()), outcome)
-                audit.write("task_failed", run.ref, epoch=epoch, reason=outcome.reason)
-            case None:
-                reason = run.cancel_reason or ""
-                cancelled = session_pb2.TurnCancelled(reason=reason)
-                run.end(task_pb2.TASK_STATE_CANCELLED, Event(turn_cancelled=cancelled), None)
-                audit.write("task_cancelled", run.ref, epoch=epoch, reason=reason)
+    async def _over(self, run: TaskRun) -> None:
+        """The run has ended or was dropped."""
+        self.unwatched.discard(run)
+        self._room.over(run)
         run.forget_at_s = self._clock.now_s() + run.retention_s
-        # Moved to the end, so that the mapping has ended runs in the order of their ends.
-        self._runs[run.ref] = self._runs.pop(run.ref)
-
-    async def _forget(self, run: TaskRun) -> None:
+        stays = run.has_ended and not run.begins_anew
         if self._runs.get(run.ref) is run:
+            # At the end of the mapping, so that it has ended runs in the order of their ends.
             del self._runs[run.ref]
-            await self._release(run.claim)
+            if stays and not self._store.durable:
+                self._runs[run.ref] = run
+                return
+        if stays:
+            self._ended.remember(run)
+        await self._release(run)
 
-    async def _release(self, claim: Claim) -> None:
-        try:
-            released = await self._claims.release(claim)
-        except AgentringError as error:
-            _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
-        else:
-            if released:
-                self._env.audit.write("released", claim.ref, epoch=claim.epoch)
-
-
-async def _all_ended(runs: Iterable[TaskRun]) -> None:
-    for run in runs:
-        await run.ended.wait()
+    async def _release(self, run: TaskRun) -> None:
+        if run.claim is not None:
+            await self._runner.release(run.ref, run.claim)

@@ -1,13 +1,17 @@
-"""One run of a task key on this node: its state, its story, its result.
+"""One run of a task on this node: its state, its story, its result. Also an ended one that is told again.
 
-Guarantees: it ends once, and its outcome is published only while the lease stands. Made and kept by `TaskRuns`.
+Guarantees: it ends once; once its end is being stored nothing cancels or fails it any more, so a cancel is either
+before the end or after it, never both. The numbers of a run's events follow from which attempt it is, so that no number
+is used by two runs, and nothing need be stored for it. Made and kept by `TaskRuns`, carried out by `TaskRunner`.
 """
 
 import asyncio
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent_node.event_log import EventLog
+from agent_node.event_log import NO_END, EventLog, NumberRange
+from agent_node.store import StoredTask, TaskEnd
 from agent_node.turn import Completed, Failed
 from agentring.cluster.claim import Claim
 from agentring.errors import AgentringError
@@ -15,86 +19,123 @@ from agentring.ids import Epoch, NodeId, TaskRef
 from agentring.v1 import session_pb2, task_pb2
 from agentring.v1.session_pb2 import Event
 
-TASK_ENDED = (task_pb2.TASK_STATE_COMPLETED, task_pb2.TASK_STATE_FAILED, task_pb2.TASK_STATE_CANCELLED)
+ATTEMPT_RANGE = 1 << 32
+"""Attempt n numbers its events from (n - 1) * ATTEMPT_RANGE + 1 on: more than fit into its time."""
+UNWATCHED = "UNWATCHED"
+"""The reason of a cancel after which the task may begin anew."""
 
 
 @dataclass(slots=True, eq=False)
 class TaskRun:
-    """A claimed task key: its run under way, or the one that has ended and is remembered."""
+    """A task whose run is under way here, or has ended."""
 
     ref: TaskRef
     agent: str
     input: session_pb2.Input
     fingerprint: bytes
     retention_s: float
-    claim: Claim
+    epoch: Epoch
     log: EventLog
+    node_id: NodeId
+    claim: Claim | None = None
+    """None: it is told from the store."""
+    request_id: str = ""
+    cancel_when_unwatched: bool = False
+    attempt: int = 1
     state: task_pb2.TaskState.ValueType = task_pb2.TASK_STATE_PENDING
     outcome: Completed | Failed | None = None
     end_seq: int | None = None
-    forget_at_s: float | None = None
-    """When its retention is over; None: it runs."""
     created_ns: int = field(default_factory=time.time_ns)
     ended_ns: int = 0
+    forget_at_s: float | None = None
+    """When its retention is over; None: it runs."""
     task: asyncio.Task[None] | None = None
     cancel_reason: str | None = None
     """Why it is being cancelled; None: it is not."""
+    failure: AgentringError | None = None
+    """Why it stops half-way; None: it does not."""
+    ending: bool = False
+    """Its end is decided and is being stored."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
     """Set once it has ended or was dropped."""
-    attempt: int = 1
-    covered_seq: int = 0
-    """Numbers up to this may have been used by a run that was lost with its node; the first event covers them."""
-
-    @property
-    def epoch(self) -> Epoch:
-        """The epoch of its claim."""
-        return self.claim.epoch
 
     @property
     def has_ended(self) -> bool:
         """Whether the run is over."""
         return self.end_seq is not None
 
+    @property
+    def begins_anew(self) -> bool:
+        """Whether whoever asks for the task now is not to be given this run."""
+        return self.cancel_reason == UNWATCHED
+
+    @property
+    def covered_seq(self) -> int:
+        """Numbers up to this belong to earlier runs."""
+        return (self.attempt - 1) * ATTEMPT_RANGE
+
     def tells_on(self, epoch: int | None, seq: int) -> bool:
         """Whether this story goes on with what a run under that epoch told up to seq; None: one that is not known, and
         is believed."""
         return epoch in (None, self.epoch) or seq <= self.covered_seq
 
-    def cover(self, seq: int) -> None:
-        """Takes the place of a run that was lost with its node and had told up to seq at least: what it told is told
-        to be void. Before anything else is told."""
-        self.attempt, self.covered_seq = 2, seq
-        restarted = session_pb2.AttemptRestarted(reason="NODE_LOST")
-        self.log.append(Event(attempt=self.attempt, attempt_restarted=restarted), first_seq=1)
-
     def cancel(self, reason: str) -> None:
-        """Cancels the run unless it is over; its task then publishes the end. The first reason stays."""
-        if self.task is not None and not self.ended.is_set() and self.cancel_reason is None:
+        """Cancels the run unless it is over; its task then stores and publishes the end. The first reason stays."""
+        if self.task is not None and not self._is_settled and self.cancel_reason is None:
             self.cancel_reason = reason
             self.task.cancel()
 
+    def fail(self, error: AgentringError) -> None:
+        """Stops the run half-way unless it is over or being cancelled; its task then drops it."""
+        if self.task is not None and not self._is_settled and self.failure is None and self.cancel_reason is None:
+            self.failure = error
+            self.task.cancel()
+
     def drop(self, error: AgentringError) -> None:
-        """Ends the run's streams with an error, and the run, if it is under way, without an end of its own."""
+        """Ends the run's streams with the error and its task, without an end; does nothing to one that is dropped."""
         self.log.end(error)
-        self.cancel_reason = None
         self.ended.set()
         if self.task is not None and self.task is not asyncio.current_task():
             self.task.cancel()
 
+    def ending_of(self, outcome: Completed | Failed | None) -> tuple[Event, TaskEnd]:
+        """The last event, and all that is stored of the end. outcome None: cancelled."""
+        match outcome:
+            case Completed():
+                state = task_pb2.TASK_STATE_COMPLETED
+                event = Event(turn_completed=outcome.to_event())
+            case Failed():
+                state = task_pb2.TASK_STATE_FAILED
+                event = Event(turn_failed=outcome.to_event())
+            case None:
+                state = task_pb2.TASK_STATE_CANCELLED
+                event = Event(turn_cancelled=session_pb2.TurnCancelled(reason=self.cancel_reason or ""))
+        event.attempt, event.epoch = self.attempt, self.epoch
+        self.log.number(event)
+        event.time.FromNanoseconds(time.time_ns())
+        story = self.log.all_events()
+        has_lost = any(told.HasField("gap") for told in story)
+        return event, TaskEnd(
+            state=state,
+            outcome=event.SerializeToString(),
+            story=task_pb2.RunTaskResponse(events=story).SerializeToString(),
+            text=outcome.text if has_lost and isinstance(outcome, Completed) else None,
+            may_begin_anew=outcome is None and self.cancel_reason == UNWATCHED,
+        )
+
     def end(self, state: task_pb2.TaskState.ValueType, event: Event, outcome: Completed | Failed | None) -> None:
-        """Publishes the end. The caller has checked the lease."""
+        """Publishes the end. The caller has stored it, and has checked the lease since."""
         self.state, self.outcome, self.ended_ns = state, outcome, time.time_ns()
-        event.attempt = self.attempt
         self.end_seq = self.log.append(event)
         self.ended.set()
 
-    def to_task(self, node_id: NodeId) -> task_pb2.Task:
-        """As GetTask shows it. The text of a run under way is what its log still holds."""
+    def to_task(self) -> task_pb2.Task:
+        """As GetTask shows it. The text of a run under way, or of one that did not complete, is what its log holds."""
         task = task_pb2.Task(
             task_key=self.ref.task_key,
             agent=self.agent,
             state=self.state,
-            node_id=node_id,
+            node_id=self.node_id,
             epoch=self.epoch,
             attempt=self.attempt,
             watchers=self.log.readers,
@@ -110,12 +151,83 @@ class TaskRun:
             case Failed():
                 task.failure.CopyFrom(self.outcome.to_event())
             case None:
-                task.text = self._text_so_far()
+                task.text = self.log.text()
         return task
 
-    def _text_so_far(self) -> str:
-        seq, pieces = 0, []
-        while seq < self.log.head_seq:
-            seq, events = self.log.read(seq)
-            pieces += [event.text_delta.text for event in events if event.HasField("text_delta")]
-        return "".join(pieces)
+    @property
+    def _is_settled(self) -> bool:
+        return self.ending or self.ended.is_set()
+
+
+def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_log_bytes: int) -> TaskRun:
+    """The run that a claim begins. attempt: which one it is."""
+    numbers = NumberRange((attempt - 1) * ATTEMPT_RANGE, NO_END, lambda: None)
+    return TaskRun(
+        ref=stored.ref,
+        agent=stored.agent,
+        input=session_pb2.Input.FromString(stored.input),
+        fingerprint=stored.fingerprint,
+        retention_s=stored.retention_s,
+        epoch=claim.epoch,
+        log=EventLog(claim.epoch, max_log_bytes, numbers, head_seq=0),
+        claim=claim,
+        request_id=stored.request_id,
+        cancel_when_unwatched=stored.cancel_when_unwatched,
+        node_id=node_id,
+        attempt=attempt,
+        created_ns=stored.created_ns,
+    )
+
+
+def restored(stored: StoredTask) -> TaskRun:
+    """An ended task as its run told it, from the store."""
+    outcome = stored.outcome_event()
+    story = task_pb2.RunTaskResponse.FromString(stored.story).events
+    run = TaskRun(
+        ref=stored.ref,
+        agent=stored.agent,
+        input=session_pb2.Input(),
+        fingerprint=stored.fingerprint,
+        retention_s=stored.retention_s,
+        epoch=stored.epoch,
+        log=EventLog.restored(stored.epoch, [*story, outcome]),
+        request_id=stored.request_id,
+        node_id=stored.node_id,
+        attempt=outcome.attempt,
+        state=stored.state,
+        end_seq=outcome.seq,
+        created_ns=stored.created_ns,
+        ended_ns=stored.ended_ns or 0,
+    )
+    if outcome.HasField("turn_completed"):
+        text = stored.text if stored.text is not None else run.log.text()
+        result = outcome.turn_completed.result if outcome.turn_completed.HasField("result") else None
+        run.outcome = Completed(text, outcome.turn_completed.text_bytes, "{}", result)
+    elif outcome.HasField("turn_failed"):
+        run.outcome = Failed(outcome.turn_failed.reason, outcome.turn_failed.error_id)
+    elif stored.may_begin_anew:
+        run.cancel_reason = UNWATCHED
+    run.ended.set()
+    return run
+
+
+def described(stored: StoredTask) -> task_pb2.Task:
+    """As GetTask shows a task that nobody runs at the moment, or that has ended."""
+    if stored.has_ended:
+        return restored(stored).to_task()
+    task = task_pb2.Task(
+        task_key=stored.ref.task_key,
+        agent=stored.agent,
+        state=stored.state,
+        node_id=stored.node_id,
+        epoch=stored.epoch,
+        attempt=stored.attempt,
+    )
+    task.create_time.FromNanoseconds(stored.created_ns)
+    return task
+
+
+async def all_ended(runs: Iterable[TaskRun]) -> None:
+    """Returns once each has ended or was dropped."""
+    for run in runs:
+        await run.ended.wait()

@@ -11,16 +11,17 @@ import json
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from google.protobuf import struct_pb2
 
-from agent_node.agent import Agent, JsonObject, PastTurn, Result
+from agent_node.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agent_node.audit import AuditLog
-from agent_node.bounded import DeadlineMet, run_bounded
-from agent_node.event_log import READ_BYTES, EventLog
-from agent_node.json_values import NotJson, changed_keys, to_struct, to_value
+from agent_node.bounded import DeadlineMet, TimeLeft, TooManyLetGo, run_bounded
+from agent_node.event_log import EventLog
+from agent_node.json_values import NotJson, changed_keys, from_struct, to_struct, to_value
+from agent_node.log_entries import READ_BYTES
 from agent_node.once import Once
 from agent_node.store import Ownership, ToolStart
 from agent_node.store.once_records import OnceCaller
@@ -30,6 +31,8 @@ from agentring.v1 import session_pb2
 
 _BREATHE_EVERY = 32
 _CANCEL_GRACE_S = 2.0
+_MOST_QUESTIONS = 100
+_PROMPT_BYTES = 16 << 10
 
 _log = structlog.get_logger()
 
@@ -64,6 +67,16 @@ class TurnInput:
     turn_number: int
     tool_starts: Callable[[ToolStart], Awaitable[None]] | None = None
     """Keeps a tool's start before the call; None: nothing does."""
+    questions: "Questions | None" = None
+    """Asks the session's user; None: there is nobody to ask, as in tasks."""
+
+
+class Questions(Protocol):
+    """How one run asks. It holds none of the node's places for running turns while it waits."""
+
+    async def ask(self, ordinal: int, tell: Callable[[str], None], time: TimeLeft) -> session_pb2.Input:
+        """The answer to the run's so manieth question. tell: tells it, under its input_id; time: of the run, which is
+        held meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +119,12 @@ class RunEnvironment:
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""
-        return Ownership(ref, epoch, f"{self.node_id}/{self.incarnation}")
+        return Ownership(ref, epoch, self.owner)
+
+    @property
+    def owner(self) -> str:
+        """Names the incarnation in the store."""
+        return f"{self.node_id}/{self.incarnation}"
 
 
 class _OutputLimit(Exception):
@@ -123,6 +141,9 @@ class Run:
         self._log = log
         self._epoch = epoch
         self._calls = 0
+        self._asked = 0
+        self._is_asking = False
+        self.time = TimeLeft(env.limits.timeout_s)
         self._texts: list[str] = []
         self.text_bytes = 0
         self.over = False
@@ -216,6 +237,29 @@ class Run:
             tell_unknown=lambda: self._tell_unknown(key),
         )
 
+    async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
+        """As TurnContext."""
+        self._check()
+        if (questions := self._given.questions) is None:
+            raise NobodyToAsk("a task has nobody to ask")
+        if self._is_asking or self._asked == _MOST_QUESTIONS:
+            raise RuntimeError(f"a turn asks one question at a time, and at most {_MOST_QUESTIONS}")
+        if len(prompt.encode()) > _PROMPT_BYTES:
+            raise ValueError(f"a question has at most {_PROMPT_BYTES} bytes")
+        asked = session_pb2.InputRequired(prompt=prompt, schema=to_struct(schema) if schema is not None else None)
+
+        def tell(input_id: str) -> None:
+            asked.input_id = input_id
+            self._append(session_pb2.Event(input_required=asked))
+
+        self._asked += 1
+        self._is_asking = True
+        try:
+            given = await questions.ask(self._asked, tell, self.time)
+        finally:
+            self._is_asking = False
+        return Answer(given.text, from_struct(given.data))
+
     def take(self, event: str | Result) -> None:
         """Deals with what the agent yielded. Raises NodeFenced, _OutputLimit, NotJson."""
         if isinstance(event, str):
@@ -284,7 +328,7 @@ async def run_agent(
     run = Run(env, given, log, epoch)
     limits = env.limits
     try:
-        cause = await run_bounded(lambda: _drive(agent, run), timeout_s=limits.timeout_s, grace_s=limits.cancel_grace_s)
+        cause = await run_bounded(lambda: _drive(agent, run), time=run.time, grace_s=limits.cancel_grace_s, whose=agent)
         if cause is None:
             return run.completed()
     except NotJson as error:
@@ -301,6 +345,7 @@ async def run_agent(
 
 _REASONS: dict[type[BaseException], str] = {
     DeadlineMet: "TURN_DEADLINE",
+    TooManyLetGo: "AGENT_STUCK",
     _OutputLimit: "OUTPUT_LIMIT",
     NotJson: "STATE_INVALID",
 }

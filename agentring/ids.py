@@ -71,6 +71,13 @@ def parse_session(tenant: str, session_id: str) -> SessionRef:
     return SessionRef(parse_tenant(tenant), SessionId(session_id))
 
 
+def parse_session_prefix(prefix: str) -> str:
+    """What session ids may begin with, from a client's words; empty: anything. Raises InvalidSessionId."""
+    if prefix and not _NAME.fullmatch(prefix):
+        raise InvalidSessionId
+    return prefix
+
+
 def parse_task(tenant: str, task_key: str) -> TaskRef:
     """A task's name from a client's words. Raises InvalidTenantId, InvalidTaskKey."""
     if not _TASK_KEY.fullmatch(task_key):

@@ -65,17 +65,20 @@ class OwnerLookup:
         self._view = view
         self._cache_size = cache_size
         self._learnt: OrderedDict[Ref, Target] = OrderedDict()
+        self._lists = 0
+        """Calls that belonged to no session: each begins at the next node."""
 
     def walk(self, ref: Ref, agent: str, labels: Labels = ()) -> "Walk":
         """The way of one call; agent: empty where the caller did not name one; labels: of the nodes where it may be
         made. Raises CoordinatorUnavailable."""
         return Walk(self, ref, agent, labels, self._agent_hosted(agent))
 
-    def any_node(self) -> Target:
-        """A node for a call that belongs to no session. Raises NoNodes, CoordinatorUnavailable."""
-        for node in self._view.ring.nodes:
-            return Target(node.node_id, node.address)
-        raise NoNodes
+    def any_node(self) -> "AnyNode":
+        """The way of a call that belongs to no session. Raises CoordinatorUnavailable."""
+        nodes = [Target(node.node_id, node.address) for node in self._view.ring.nodes]
+        self._lists += 1
+        first = self._lists % len(nodes) if nodes else 0
+        return AnyNode([*nodes[first:], *nodes[:first]])
 
     def learn(self, ref: Ref, target: Target) -> None:
         """The target said that it owns it, or another node said so."""
@@ -195,3 +198,37 @@ class Walk:
                 self._asked = target.node_id
                 return target
         raise self._refusal or NoNodes()
+
+
+class AnyNode:
+    """The way of a call that any node answers, past those that cannot be reached or are leaving; as a Walk."""
+
+    def __init__(self, targets: list[Target]) -> None:
+        """Made by OwnerLookup.any_node."""
+        self._targets = iter(targets)
+        self._refusal: AgentringError = NoNodes()
+
+    def first(self) -> Target:
+        """Where to begin. Raises NoNodes."""
+        for target in self._targets:
+            return target
+        raise self._refusal
+
+    def redirected(self, _to: Target) -> Target:
+        """No node owns such a call, so one that says who does is wrong. Raises as `unreachable`."""
+        return self._next(NodeUnreachable())
+
+    def unreachable(self, _target: Target) -> Target:
+        """The connection failed before the node had accepted. Raises NodeUnreachable when no node is left."""
+        return self._next(NodeUnreachable())
+
+    def refused(self, _refusal: str) -> Target:
+        """The node is leaving. Raises NodeDraining when no node is left."""
+        return self._next(NodeDraining())
+
+    def accepted(self, _target: Target) -> None:
+        """There is nothing to remember."""
+
+    def _next(self, refusal: AgentringError) -> Target:
+        self._refusal = refusal
+        return self.first()

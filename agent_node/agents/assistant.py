@@ -11,6 +11,7 @@ The results, for scripts; where a change was refused they also have `"refused": 
     {"intent": "forget", "forgotten": 1}                                              how many things
     {"intent": "arithmetic", "expression": "2 + 2", "value": 4}                       or "value": None, "refusal": why
     {"intent": "status", "node": "node-1", "epoch": 7, "turn": 3}
+    {"intent": "interview", "refused": True}                                          a task has nobody to ask
     {"intent": "help"}      {"intent": "greeting"}      {"intent": "other"}
 """
 
@@ -18,11 +19,11 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 
-from agent_node.agent import AgentEvent, JsonObject, Result, TurnContext
+from agent_node.agent import AgentEvent, JsonObject, NobodyToAsk, Result, TurnContext
 from agent_node.agents.arithmetic import MAX_DIGITS, MAX_LENGTH, ExpressionError, Number, Refusal, evaluate
 from agent_node.agents.memory import Memory
 from agent_node.agents.phrases import Ask, understand
-from agent_node.agents.remembering import Answer
+from agent_node.agents.remembering import Answer, interview
 from agent_node.agents.remembering import answer as answer_from_memory
 
 _HELP = """I remember what you tell me in this session, do arithmetic, and know where I run. Say, for example:
@@ -31,6 +32,7 @@ _HELP = """I remember what you tell me in this session, do arithmetic, and know 
 - todo: call Bob / list todos / done 1
 - forget note 1 / forget my name / forget everything
 - what is 2 + 3 * 4? / calculate 10% of 50
+- ask me
 - where are you? / how many turns?"""
 
 _REFUSALS = {
@@ -76,6 +78,8 @@ async def _answer(ctx: TurnContext) -> Answer:
     match request.ask:
         case Ask.CALCULATE:
             return await _calculate(ctx, request.about)
+        case Ask.INTERVIEW:
+            return await _interview(ctx, memory)
         case Ask.STATUS:
             return _status(ctx)
         case Ask.HELP:
@@ -98,6 +102,16 @@ async def _calculate(ctx: TurnContext, expression: str) -> Answer:
     if "refusal" in found:
         return Answer(_REFUSALS[Refusal(found["refusal"])], {**result, "refusal": found["refusal"]})
     return Answer(f"{expression} = {_in_words(found['value'])}", result)
+
+
+async def _interview(ctx: TurnContext, memory: Memory) -> Answer:
+    async def ask(question: str) -> str:
+        return (await ctx.ask(question)).text
+
+    try:
+        return await interview(ask, memory)
+    except NobodyToAsk:
+        return Answer("There is nobody whom I could ask: this is a task.", {"intent": "interview", "refused": True})
 
 
 def _status(ctx: TurnContext) -> Answer:

@@ -30,6 +30,8 @@ class Ask(Enum):
     """about: what to forget, in the user's words."""
     CALCULATE = auto()
     """about: the expression."""
+    INTERVIEW = auto()
+    """The assistant asks the user."""
     STATUS = auto()
     HELP = auto()
     GREET = auto()
@@ -67,6 +69,10 @@ _QUESTIONS = [
         r"(?:(?:list|show me|show|read me|read|tell me|what are|whats on|what is on) )?(?:all )?(?:my |the )?"
         r"(?:todos?|to dos?)(?: list)?"
         r"|what (?:do i have|have i|have i got|is there|is left) to do|what (?:should|must) i do",
+    ),
+    (
+        Ask.INTERVIEW,
+        r"ask me(?: (?:something|a question|my name))?|get to know me|interview me",
     ),
     (
         Ask.STATUS,
@@ -130,7 +136,7 @@ def understand(text: str) -> Request:
                 return Request(ask)
     for ask, phrase in _SAID_STATEMENTS:
         if said := phrase.fullmatch(bare):
-            return Request(ask, _tidy(said["about"]))
+            return Request(ask, tidy(said["about"]))
     expression = sums.asked(bare)
     return Request(Ask.OTHER) if expression is None else Request(Ask.CALCULATE, expression)
 
@@ -140,6 +146,7 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"[^\w\s]", "", text.casefold()).split())
 
 
-def _tidy(about: str) -> str:
+def tidy(about: str) -> str:
+    """What is kept of what the user wrote: without quotes and the sentence's end."""
     # A question mark may belong to what is kept, the full stop of the sentence does not.
     return about.strip(_QUOTES).rstrip(".,;:! ").strip(_QUOTES)

@@ -5,11 +5,12 @@ more than one thing meant. Called by the assistant.
 """
 
 import re
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from agent_node.agent import JsonObject
 from agent_node.agents.memory import Memory, OverBound
-from agent_node.agents.phrases import Ask, Request, plain
+from agent_node.agents.phrases import Ask, Request, plain, tidy
 
 _EVERYTHING = re.compile(r"everything|all|it all|all of it|everything (?:you know|i (?:said|told you))(?: about me)?")
 _NAME = re.compile(r"(?:my )?name|me|who i am")
@@ -60,6 +61,16 @@ def _learn_name(name: str, memory: Memory) -> Answer:
     except OverBound as over:
         return Answer(_over_bound_words(over), {**_name_result(memory), "refused": True})
     return Answer(f"Nice to meet you, {name}.", _name_result(memory))
+
+
+async def interview(ask: Callable[[str], Awaitable[str]], memory: Memory) -> Answer:
+    """Asks for what it does not know yet: the name, and then whatever is worth a note. ask: answers one question."""
+    if not memory.name:
+        learned = _learn_name(tidy(await ask("What is your name?")), memory)
+        if not memory.name:
+            return learned
+    note = tidy(await ask(f"What shall I remember, {memory.name}?"))
+    return _add("notes", note, memory)
 
 
 def _add(kind: str, item: str, memory: Memory) -> Answer:

@@ -14,20 +14,23 @@ from collections.abc import AsyncIterator
 
 from agent_node.attachment import Attachment
 from agent_node.incarnations import Incarnations
+from agent_node.known_turns import TurnEnd
 from agent_node.services.place import Place, place_of
 from agent_node.services.route import accept, session_of
 from agent_node.session import Session
-from agent_node.session_turns import ENDED
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTurn
 from agentring import metadata
 from agentring.errors import (
     AgentringError,
     FirstFrameNotOpen,
+    InputAnswered,
+    InputNotFound,
     InvalidTurnId,
     MailboxFull,
     MalformedRequest,
     SecondOpen,
+    TooManyTurns,
     TurnIdReused,
     TurnInProgress,
     TurnNotFound,
@@ -37,7 +40,16 @@ from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ConverseRequest, Event
 
-_REFUSALS = (TurnInProgress, MailboxFull, TurnIdReused, InvalidTurnId, TurnNotFound)
+_REFUSALS = (
+    TurnInProgress,
+    MailboxFull,
+    TooManyTurns,
+    TurnIdReused,
+    InvalidTurnId,
+    TurnNotFound,
+    InputNotFound,
+    InputAnswered,
+)
 
 
 async def converse(
@@ -92,12 +104,14 @@ class _Frames:
         self._session = session
         self._attachment = attachment
         self._stream_id = stream_id
-        self._sent: set[str] = set()
+        self._sent: dict[str, TurnEnd] = {}
         """Turns of this stream that had not ended when last looked at."""
         if place.is_taken_over:
             # Whose they are is not known; those that this stream was sent before it began are not its own.
             begins_after = place.begins_after or 0
-            self._sent.update(turn.turn_id for turn in session.open_turns if turn.accepted_seq > begins_after)
+            for turn in session.open_turns:
+                if turn.accepted_seq > begins_after:
+                    self._sent[turn.turn_id] = session.follow(turn)
         self._end_seq = session.log.head_seq
 
     async def read(self, requests: AsyncIterator[ConverseRequest]) -> None:
@@ -124,9 +138,7 @@ class _Frames:
             case "cancel":
                 await self._session.cancel(parse_turn_id(request.cancel.turn_id))
             case "reply":
-                # No agent can ask yet, so there is no question that this could answer.
-                rejected = session_pb2.TurnRejected(reason="INPUT_NOT_FOUND", frame=number)
-                await self._attachment.tell([Event(turn_rejected=rejected)])
+                await self._session.reply(request.reply.input_id, request.reply.input)
             case "ack":
                 pass  # nothing is kept only until it is acknowledged
             case "open":
@@ -138,7 +150,7 @@ class _Frames:
         turn_id = parse_turn_id(turn.turn_id or f"{self._stream_id}.{number}")
         self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
         accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy)
-        self._sent.add(turn_id)
+        self._sent[turn_id] = self._session.follow(accepted)
         if not fresh:
             await self._replay(accepted, self._place.replays_through(number))
 
@@ -151,17 +163,16 @@ class _Frames:
         if turn.end_seq is not None:
             through_seq = min(through_seq, turn.end_seq)
         while seq < through_seq:
-            seq, events = self._session.log.read(seq, through_seq, merge_bytes=self._attachment.merge_bytes)
+            seq, events = await self._session.log.recall(seq, through_seq, merge_bytes=self._attachment.merge_bytes)
             await self._attachment.tell([event for event in events if event.turn_id in ("", turn.turn_id)])
 
     def _ends_after(self) -> int | None:
         """The last seq that this stream is owed; None: a turn of its has not ended."""
-        for turn_id in list(self._sent):
-            turn = self._session.turn(turn_id)
-            if turn.state not in ENDED or turn.end_seq is None:
+        for turn_id, end in list(self._sent.items()):
+            if end.seq is None:
                 return None
-            self._end_seq = max(self._end_seq, turn.end_seq)
-            self._sent.discard(turn_id)
+            self._end_seq = max(self._end_seq, end.seq)
+            del self._sent[turn_id]
         return self._end_seq
 
 

@@ -42,7 +42,7 @@ class Place:
         not.
         """
         seen_seq = self.after_seq if self.after_seq is not None else self.begins_after
-        if seen_seq and (not same_story or seen_seq > log.head_seq):
+        if seen_seq and (not same_story or seen_seq > log.used_seq):
             raise ResumeOffsetExpired(log.oldest_seq, log.head_seq)
         return seen_seq
 

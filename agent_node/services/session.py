@@ -12,19 +12,20 @@ from agent_node.incarnation import Incarnation
 from agent_node.incarnations import Incarnations
 from agent_node.services.converse import converse
 from agent_node.services.place import Place, place_of
-from agent_node.services.route import accept, session_of
+from agent_node.services.route import accept, session_of, tenant_of
+from agent_node.services.session_page import list_page
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredSession, StoredTurn
 from agentring import metadata
 from agentring.errors import AgentMismatch, MalformedRequest
-from agentring.ids import parse_turn_id
+from agentring.ids import Epoch, parse_turn_id
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 
 
 class SessionService:
-    """The service's methods; see protos/agentring/v1/session.proto. ListSessions is not served yet."""
+    """The service's methods; see protos/agentring/v1/session.proto."""
 
     def __init__(self, incarnations: Incarnations, settings: NodeSettings) -> None:
         """incarnations: whose sessions are served."""
@@ -39,12 +40,13 @@ class SessionService:
         """Streams one turn."""
         place = place_of(call)
         session, turn, _ = await self._submit(request, call, place)
+        end = session.follow(turn)
         await accept(call, self._incarnations.current, session.claim.epoch)
         after_seq = place.after_seq if place.after_seq is not None else turn.accepted_seq - 1
-        earlier = session.missed(after_seq, turn.turn_id)
+        earlier = session.missed(after_seq, turn)
         with self._attachment(session, after_seq, earlier, turn.turn_id) as attachment:
             attachment.ack(1)
-            attachment.end_after(lambda: session.turn(turn.turn_id).end_seq)
+            attachment.end_after(lambda: end.seq)
             await stream(
                 attachment,
                 lambda events: call.send(
@@ -102,7 +104,7 @@ class SessionService:
             closed=stored.closed,
             epoch=stored.epoch,
             head_seq=stored.head_seq,
-            oldest_seq=stored.head_seq + 1,
+            oldest_seq=stored.oldest_seq,
             turns_completed=stored.turns_completed,
         )
         described.create_time.FromNanoseconds(stored.created_ns)
@@ -113,6 +115,15 @@ class SessionService:
             described.running_turn_id = found.running_turn_id or ""
             described.waiting_turns = found.waiting_turns
         return session_pb2.GetSessionResponse(session=described)
+
+    async def ListSessions(
+        self, request: session_pb2.ListSessionsRequest, call: Call
+    ) -> session_pb2.ListSessionsResponse:
+        """See session_page.py."""
+        incarnation = self._incarnations.current
+        page = await list_page(incarnation.store, tenant_of(call), request)
+        await accept(call, incarnation, Epoch(0))
+        return page
 
     async def CloseSession(
         self, request: session_pb2.CloseSessionRequest, call: Call

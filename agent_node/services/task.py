@@ -1,14 +1,20 @@
-"""TaskService on a node: finds or starts the key's run, says what the call was to it, and streams its story."""
+"""TaskService on a node: finds or starts the task's run, says what the call was to it, and streams its story.
+
+Whatever the store knows (ended tasks, lists) any node tells; a run under way is told by its node, to which NOT_OWNER
+leads.
+"""
 
 from agent_node.attachment import Attachment
 from agent_node.incarnation import Incarnation
 from agent_node.incarnations import Incarnations
 from agent_node.services.place import place_of
-from agent_node.services.route import accept, task_of
+from agent_node.services.route import accept, task_of, tenant_of
 from agent_node.services.session import stream
+from agent_node.services.task_page import list_page
 from agent_node.settings import NodeSettings
-from agent_node.task_run import TaskRun
-from agentring.errors import AgentMismatch, InvalidRetention
+from agent_node.task_run import TaskRun, described
+from agentring.errors import InvalidRetention
+from agentring.ids import Epoch
 from agentring.rpc.service import Call
 from agentring.v1 import task_pb2
 
@@ -16,7 +22,7 @@ MIN_RETENTION_S, DEFAULT_RETENTION_S, MAX_RETENTION_S = 60, 3_600, 86_400
 
 
 class TaskService:
-    """The service's methods; see protos/agentring/v1/task.proto. ListTasks is not served yet."""
+    """The service's methods; see protos/agentring/v1/task.proto."""
 
     def __init__(self, incarnations: Incarnations, settings: NodeSettings) -> None:
         """incarnations: whose task runs are served."""
@@ -32,7 +38,13 @@ class TaskService:
         incarnation = self._incarnations.current
         told_seq = place.after_seq or 0
         run, disposition = await incarnation.task_runs.run(
-            ref, agent, request.input, retention_s, on_duplicate, told_seq=told_seq
+            ref,
+            agent,
+            request.input,
+            retention_s,
+            on_duplicate,
+            cancel_when_unwatched=request.cancel_when_unwatched,
+            told_seq=told_seq,
         )
         after_seq = place.resumed_after(run.log, same_story=run.tells_on(place.epoch, told_seq)) or 0
         await accept(call, incarnation, run.epoch)
@@ -66,13 +78,25 @@ class TaskService:
             )
 
     async def GetTask(self, request: task_pb2.GetTaskRequest, call: Call) -> task_pb2.GetTaskResponse:
-        """Describes the task."""
-        run, incarnation = await self._find(request, call)
-        return task_pb2.GetTaskResponse(task=run.to_task(incarnation.registration.identity.node_id))
+        """Describes the task, which need not run anywhere."""
+        ref, agent = task_of(call, request.task_key, request.agent)
+        incarnation = self._incarnations.current
+        found = await incarnation.task_runs.look_up(ref, agent)
+        await accept(call, incarnation, found.epoch)
+        task = found.to_task() if isinstance(found, TaskRun) else described(found)
+        return task_pb2.GetTaskResponse(task=task)
+
+    async def ListTasks(self, request: task_pb2.ListTasksRequest, call: Call) -> task_pb2.ListTasksResponse:
+        """See task_page.py."""
+        incarnation = self._incarnations.current
+        page = await list_page(incarnation.tasks, tenant_of(call), request)
+        await accept(call, incarnation, Epoch(0))
+        return page
 
     async def CancelTask(self, request: task_pb2.CancelTaskRequest, call: Call) -> task_pb2.CancelTaskResponse:
-        """Cancels the run."""
-        run, incarnation = await self._find(request, call)
+        """Cancels the task's run, or the task where nobody runs it."""
+        run, incarnation = await self._found(request, call, to_cancel=True)
+        await accept(call, incarnation, run.epoch)
         await incarnation.task_runs.cancel(run)
         return task_pb2.CancelTaskResponse(state=run.state)
 
@@ -89,23 +113,16 @@ class TaskService:
         attachment.end_after(lambda: run.end_seq)
         return attachment
 
-    async def _find(
-        self, request: task_pb2.GetTaskRequest | task_pb2.CancelTaskRequest, call: Call
-    ) -> tuple[TaskRun, Incarnation]:
-        run, incarnation = await self._found(request, call)
-        await accept(call, incarnation, run.epoch)
-        return run, incarnation
-
     async def _found(
         self,
-        request: task_pb2.WatchTaskRequest | task_pb2.GetTaskRequest | task_pb2.CancelTaskRequest,
+        request: task_pb2.WatchTaskRequest | task_pb2.CancelTaskRequest,
         call: Call,
+        *,
+        to_cancel: bool = False,
     ) -> tuple[TaskRun, Incarnation]:
         ref, agent = task_of(call, request.task_key, request.agent)
         incarnation = self._incarnations.current
-        run = await incarnation.task_runs.find(ref)
-        if agent not in ("", run.agent):
-            raise AgentMismatch(run.agent)
+        run = await incarnation.task_runs.find(ref, agent, to_cancel=to_cancel)
         return run, incarnation
 
 

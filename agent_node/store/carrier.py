@@ -1,4 +1,4 @@
-"""How an SQL store has its transactions carried out: by SQLite (sqlite.py) or PostgreSQL (postgres.py)."""
+"""What carries out the SQL stores' transactions: SQLite (sqlite.py) or PostgreSQL (postgres.py)."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar

@@ -4,19 +4,28 @@ agents whose state may be lost."""
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import islice
 
 from agent_node.store.once import MemoryOnceStore
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
+    EventExtent,
+    EventRow,
+    ListedSession,
+    OpenSession,
     Ownership,
+    SessionFilter,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
+    Trim,
     TurnCommit,
 )
 from agentring.errors import StaleEpoch
-from agentring.ids import Epoch, SessionRef
+from agentring.ids import Epoch, SessionRef, TenantId
+from agentring.v1.session_pb2 import TURN_STATE_RUNNING
 
 
 class MemoryStore:
@@ -28,6 +37,8 @@ class MemoryStore:
         """max_history_turns: completed turns that an activation reads."""
         self._sessions: dict[SessionRef, StoredSession] = {}
         self._owners: dict[SessionRef, str] = {}
+        self._events: dict[SessionRef, list[EventRow]] = {}
+        self._inputs: dict[SessionRef, dict[str, StoredInput]] = {}
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
         self.once = MemoryOnceStore()
@@ -46,18 +57,25 @@ class MemoryStore:
             session,
             epoch=ownership.epoch,
             turns=dict(session.turns),
+            inputs={
+                input_id: asked
+                for input_id, asked in self._inputs.get(ref, {}).items()
+                if session.turns[asked.turn_id].end_seq is None
+            },
             log_seq=session.reserved_seq,
             reserved_seq=session.reserved_seq + self._seq_range,
             commit=session.commit + 1,
         )
         return session
 
-    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
+    async def accept_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+    ) -> Acceptance:
         """As Store."""
         session = self._fenced(ownership)
         if (known := session.turns.get(turn.turn_id)) is not None:
-            return Acceptance(session.commit, known)
-        return Acceptance(self._keep(replace(session, turns_accepted=turn.number), head_seq, turn), None)
+            return Acceptance(self._keep(session, head_seq, told=told), known)
+        return Acceptance(self._keep(replace(session, turns_accepted=turn.number), head_seq, turn, told=told), None)
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
         """As Store."""
@@ -67,13 +85,30 @@ class MemoryStore:
         """As Store."""
         return self._keep(self._fenced(ownership), None)
 
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        """As Store."""
+        session = self._fenced(ownership)
+        self._inputs.setdefault(session.ref, {})[asked.input_id] = asked
+        return self._keep(session, None)
+
     async def end_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+        self,
+        ownership: Ownership,
+        turn: StoredTurn,
+        head_seq: int | None,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
     ) -> int:
         """As Store."""
-        return self._keep(self._fenced(ownership), head_seq, turn, *moved)
+        return self._keep(self._fenced(ownership), head_seq, turn, *moved, told=told)
 
-    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+    async def commit_turn(
+        self,
+        ownership: Ownership,
+        commit: TurnCommit,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
+    ) -> int:
         """As Store."""
         session = self._fenced(ownership)
         history = (*session.history, commit.past)
@@ -83,20 +118,31 @@ class MemoryStore:
             turns_completed=session.turns_completed + 1,
             history=history[max(0, len(history) - self._max_history_turns) :],
         )
-        return self._keep(session, commit.turn.end_seq, commit.turn, *moved)
+        return self._keep(session, commit.turn.end_seq, commit.turn, *moved, told=told)
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         """As Store."""
         return self._keep(replace(self._fenced(ownership), reserved_seq=reserved_seq), None)
 
-    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
+    async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
         """As Store."""
-        return self._keep(replace(self._fenced(ownership), closed=True), head_seq)
+        session = self._fenced(ownership)
+        kept = [row for row in self._events.get(session.ref, []) if row.begin_bytes >= before_bytes]
+        self._events[session.ref] = kept
+        return Trim(self._keep(session, None), _extent(kept))
 
-    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
+    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
+        """As Store."""
+        return self._keep(replace(self._fenced(ownership), closed=True), head_seq, told=told)
+
+    async def release(
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+    ) -> int:
         """As Store: what another node may own from now on must not be found here again."""
         session = self._fenced(ownership)
         del self._sessions[ownership.ref], self._owners[ownership.ref]
+        self._events.pop(ownership.ref, None)
+        self._inputs.pop(ownership.ref, None)
         return session.commit + 1
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
@@ -108,9 +154,63 @@ class MemoryStore:
         session = self._sessions.get(ref)
         return session.turns.get(turn_id) if session is not None else None
 
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        """As Store."""
+        return self._inputs.get(ref, {}).get(input_id)
+
+    async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
+        """As Store."""
+        later = [row for row in self._events.get(ref, []) if row.seq > after_seq]
+        return [row for row in later if row.begin_bytes < later[0].begin_bytes + max_bytes]
+
     async def bury(self, closed_before_ns: int) -> int:
         """As Store: here a closed session rests in the hands of its owner, who then releases it."""
         return 0
+
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        """As Store."""
+        found = (
+            OpenSession(ref, session.agent, session.commit)
+            for ref, session in sorted(self._sessions.items(), key=lambda item: _place(item[0]))
+            if (after is None or _place(ref) > _place(after)) and _open(session) and not self._waits(ref, session)
+        )
+        return list(islice(found, at_most))
+
+    def _waits(self, ref: SessionRef, session: StoredSession) -> bool:
+        """Whether it waits for an answer."""
+        asked = self._inputs.get(ref, {}).values()
+        return any(each.answer is None and session.turns[each.turn_id].end_seq is None for each in asked)
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        """As Store: those that this node has."""
+        refs = sorted(
+            ref.session_id
+            for ref, session in self._sessions.items()
+            if ref.tenant == tenant
+            and ref.session_id > after
+            and ref.session_id.startswith(which.prefix)
+            and which.agent in ("", session.agent)
+        )
+        return [self._listed(SessionRef(tenant, session_id)) for session_id in refs[:at_most]]
+
+    def _listed(self, ref: SessionRef) -> ListedSession:
+        session = self._sessions[ref]
+        running = [turn.turn_id for turn in _open(session) if turn.state == TURN_STATE_RUNNING]
+        return ListedSession(
+            session_id=ref.session_id,
+            agent=session.agent,
+            closed=session.closed,
+            owner=self._owners[ref],
+            epoch=session.epoch,
+            head_seq=session.head_seq,
+            oldest_seq=session.oldest_seq,
+            turns_completed=session.turns_completed,
+            created_ns=session.created_ns,
+            running_turn_id=running[0] if running else "",
+            waiting_turns=len(_open(session)) - len(running),
+        )
 
     def _fenced(self, ownership: Ownership) -> StoredSession:
         session = self._sessions.get(ownership.ref)
@@ -118,12 +218,28 @@ class MemoryStore:
             raise StaleEpoch
         return session
 
-    def _keep(self, session: StoredSession, head_seq: int | None, *turns: StoredTurn) -> int:
+    def _keep(
+        self, session: StoredSession, head_seq: int | None, *turns: StoredTurn, told: Sequence[EventRow] = ()
+    ) -> int:
         # The mapping is shared by the session's successive versions: only the owner of the epoch sees it.
         assert isinstance(session.turns, dict)
         for turn in turns:
             session.turns[turn.turn_id] = turn
         commit = session.commit + 1
         head_seq = session.head_seq if head_seq is None else head_seq
-        self._sessions[session.ref] = replace(session, head_seq=head_seq, commit=commit)
+        events = self._events.setdefault(session.ref, []) if told else self._events.get(session.ref, [])
+        events += told
+        self._sessions[session.ref] = replace(session, head_seq=head_seq, commit=commit, kept=_extent(events))
         return commit
+
+
+def _extent(rows: Sequence[EventRow]) -> EventExtent:
+    return EventExtent(rows[0].first_seq, rows[0].begin_bytes, rows[-1].end_bytes) if rows else EventExtent()
+
+
+def _open(session: StoredSession) -> list[StoredTurn]:
+    return [turn for turn in session.turns.values() if turn.end_seq is None]
+
+
+def _place(ref: SessionRef) -> tuple[str, str]:
+    return ref.tenant, ref.session_id

@@ -1,6 +1,7 @@
 """Opens the store that a URL names, and makes sure that it is this cluster's.
 
-Guarantees: the tables are there and are of our version; a database that belongs to another cluster, or to a later
+Guarantees: the tables are there and are of our version, once one of the nodes that start has brought them there; a
+database that belongs to another cluster, or to a later
 generation of this one, is refused, so that epochs which do not compare never meet in it; a generation that has grown
 (`agentring admin new-generation`) is written down, and nodes of the old one can raise nothing any more. An SQLite file
 is refused on a second machine. Called by the node's app, at its start.
@@ -11,11 +12,13 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy import Connection, insert, select, text, update
+from sqlalchemy import Connection, insert, inspect, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from agent_node.store.carrier import Carrier
-from agent_node.store.schema import SCHEMA_VERSION, cluster, metadata
+from agent_node.store.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
+from agent_node.store.observed import ObservedCarrier
+from agent_node.store.schema import cluster
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
 from agentring.errors import StoreUnavailable
@@ -24,6 +27,9 @@ MEMORY = "memory:"
 _SQLITE = "sqlite:///"
 _POSTGRESQL = "postgresql://"
 _LOCK = 0x6167656E7472696E  # "agentrin": nobody else's advisory lock
+
+_MIGRATION_S = 600.0
+"""How long the tables may take to be brought up to date."""
 
 
 class StoreRefused(Exception):
@@ -53,8 +59,10 @@ async def open_store(
     """The durable store; None: the URL says that sessions are kept in memory. Raises StoreRefused."""
     if url == MEMORY:
         return None
-    carrier = await _carrier(url, timeout_s)
+    carrier = ObservedCarrier(await _carrier(url, timeout_s))
     try:
+        if not await carrier.read(is_at_head):
+            await _bring_to_head(url, identity)
         await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
     except (StoreUnavailable, SQLAlchemyError) as error:
         await carrier.close()
@@ -98,37 +106,73 @@ async def _carrier(url: str, timeout_s: float) -> Carrier:
         raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
 
 
-def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
-    on_sqlite = connection.dialect.name == "sqlite"
-    if not on_sqlite:
+async def _bring_to_head(url: str, identity: ClusterIdentity) -> None:
+    """Brings the tables up to date, which may take long, or waits for another node that does. Those of a store that
+    must not be used are left as they are."""
+    carrier = await _carrier(url, _MIGRATION_S)
+
+    def migrate(connection: Connection) -> None:
+        _lock(connection)
+        if inspect(connection).has_table(cluster.name):
+            _whose(connection, identity)
+        bring_to_head(connection)
+
+    try:
+        await carrier.transact(migrate, again=True)
+    except VersionUnknown as unknown:
+        raise StoreRefused(
+            f"the store's tables are of version {unknown.version}, which this release, whose own is {HEAD}, does not "
+            "know: run the release that made them, or a later one"
+        ) from None
+    finally:
+        await carrier.close()
+
+
+def _lock(connection: Connection) -> None:
+    """Keeps the other nodes that open the store out. (On SQLite every transaction that writes does.)"""
+    if connection.dialect.name != "sqlite":
+        for limit in ("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"):
+            connection.execute(text(f"SET LOCAL {limit} = 0"))
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
-    metadata.create_all(connection)
-    row = connection.execute(select(cluster)).mappings().first()
+
+
+def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
+    _lock(connection)
     here = {"machine_id": identity.machine_id, "boot_id": identity.boot_id}
-    if row is None:
+    if not _whose(connection, identity):
         connection.execute(
             insert(cluster),
             {
                 "one": 1,
-                "schema_version": SCHEMA_VERSION,
                 "generation": identity.generation,
                 "cluster_uuid": identity.cluster_uuid,
                 **here,
             },
         )
         return
-    if row["schema_version"] != SCHEMA_VERSION:
-        raise StoreRefused(f"the store has version {row['schema_version']} of the tables, not {SCHEMA_VERSION}")
+    connection.execute(update(cluster).values(generation=identity.generation, **here))
+
+
+def _whose(connection: Connection, identity: ClusterIdentity) -> bool:
+    """Whether it is this cluster's; False: nobody's yet. Raises StoreRefused."""
+    row = connection.execute(select(cluster)).mappings().first()
+    if row is None:
+        return False
     if row["cluster_uuid"] != identity.cluster_uuid:
-        raise StoreRefused("the store belongs to another cluster: etcd's data are not those it was made with")
+        raise StoreRefused(
+            f"the store belongs to another cluster, {row['cluster_uuid']}, and this one is {identity.cluster_uuid}: "
+            "give each cluster a store of its own, or bring back the etcd data that the store was made with"
+        )
     if row["generation"] > identity.generation:
         raise StoreRefused(
-            f"the store is of generation {row['generation']}, the cluster of {identity.generation}: etcd was restored"
+            f"the store is of generation {row['generation']}, the cluster of {identity.generation}: etcd was restored "
+            "to before `agentring admin new-generation`, which has to be run again, above the store's"
         )
     # A boot is of one machine alone; a machine that was booted anew is known by its id.
+    on_sqlite = connection.dialect.name == "sqlite"
     if on_sqlite and row["boot_id"] != identity.boot_id and row["machine_id"] != identity.machine_id:
         raise StoreRefused("the store is an SQLite file of another machine; several machines need PostgreSQL")
-    connection.execute(update(cluster).values(generation=identity.generation, **here))
+    return True
 
 
 def _told(url: str) -> str:

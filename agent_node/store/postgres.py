@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from agentring.errors import StoreUnavailable
+from agentring.errors import StoreFull, StoreUnavailable
 
 _CONNECTIONS = 16
 _RETRY_S = 0.05
@@ -28,8 +28,10 @@ _SERVER_SETTINGS = {
     "synchronous_commit": "on",
 }
 """Times in ms. The first bounds how long a node frozen inside a transaction holds the session's row."""
-_PASSING = ("08", "40", "53", "55", "57")
-"""Classes of SQLSTATE that say nothing about the statement: connection, conflict, resources, locks, operator."""
+_PASSING = ("08", "25P03", "40", "53", "55", "57")
+"""SQLSTATE, mostly classes, that say nothing about the statement: connection, a process that stood still inside a
+transaction, conflict, resources, locks, operator."""
+_DISK_FULL = "53100"
 
 T = TypeVar("T")
 
@@ -62,6 +64,8 @@ class PostgresCarrier:
                         if not _is_passing(error):
                             raise
                         _log.warning("store_failed", error=type(error).__name__, sqlstate=_sqlstate(error))
+                        if _sqlstate(error) == _DISK_FULL:
+                            raise StoreFull from None
                         if not again:
                             raise StoreUnavailable from None
                     await asyncio.sleep(_RETRY_S)

@@ -7,14 +7,31 @@ the row's commit number, by which the order of a session's writes is known after
 
 Every method may raise StaleEpoch (the caller no longer owns the session) and StoreUnavailable (nobody knows whether
 the write landed), the latter within the store's deadline. Cancellation: as StoreUnavailable. A session has one write
-under way at a time."""
+under way at a time.
+
+Events are kept with the write that gives the session a new head_seq: `told` goes from the head_seq before to the new
+one, or is empty where nothing was told in between or events are not kept. So what is kept always ends at head_seq, and
+what a turn that has not ended tells is not in it."""
 
 from collections.abc import Sequence
 from typing import Protocol
 
 from agent_node.store.once import OnceStore
-from agent_node.store.records import Acceptance, Ownership, StoredSession, StoredTurn, ToolStart, TurnCommit
-from agentring.ids import SessionRef
+from agent_node.store.records import (
+    Acceptance,
+    EventRow,
+    ListedSession,
+    OpenSession,
+    Ownership,
+    SessionFilter,
+    StoredInput,
+    StoredSession,
+    StoredTurn,
+    ToolStart,
+    Trim,
+    TurnCommit,
+)
+from agentring.ids import SessionRef, TenantId
 
 
 class Store(Protocol):
@@ -32,7 +49,9 @@ class Store(Protocol):
         """Raises the session's epoch, reserves event numbers, and reads; makes the session, bound to `agent`, if it
         does not exist."""
 
-    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
+    async def accept_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+    ) -> Acceptance:
         """Keeps a turn before anybody is told that it is accepted; one that is known already changes nothing.
 
         head_seq, here and below: the new StoredSession.head_seq; None: as it was.
@@ -44,25 +63,44 @@ class Store(Protocol):
     async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
         """Keeps that a tool is about to be called."""
 
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        """Keeps a question before anybody is told of it, and its answer before it is acknowledged."""
+
     async def end_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+        self,
+        ownership: Ownership,
+        turn: StoredTurn,
+        head_seq: int | None,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
     ) -> int:
         """Keeps how a turn ended that changes nothing else, failed or cancelled.
 
         moved: turns whose ends were told under later numbers than were stored.
         """
 
-    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+    async def commit_turn(
+        self,
+        ownership: Ownership,
+        commit: TurnCommit,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
+    ) -> int:
         """Keeps a completed turn, its state and its place in the history, in one step; its end is the new head_seq.
         moved: as in end_turn."""
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         """Reserves event numbers up to reserved_seq."""
 
-    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
+    async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
+        """Drops the oldest events: the rows that begin before so many bytes of the session's events."""
+
+    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
         """Marks the session as closed. Its id rests until it is buried."""
 
-    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
+    async def release(
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+    ) -> int:
         """The last checkpoint: gives back the event numbers beyond reserved_seq, and the ownership: no later write of
         its epoch is taken. A volatile store forgets the session."""
 
@@ -72,5 +110,22 @@ class Store(Protocol):
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         """One turn; None: there is none."""
 
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        """One question, also of a turn that has ended; None: there is none."""
+
+    async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
+        """Rows that go on after a seq, the first of them perhaps with what is before it too, in their order: about
+        max_bytes of them, at least one; empty: nothing later is kept."""
+
     async def bury(self, closed_before_ns: int) -> int:
         """Removes sessions that were closed before this wall clock time, some at a time; how many."""
+
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        """Sessions of all tenants that have turns which have not ended, in an order of the store's own; after: the last
+        one that is known already; None: from the first. None that waits for an answer: who gives it takes it up."""
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        """A tenant's sessions in the order of their ids, as the database sorts text; after: the last id that is known
+        already; empty: from the first. A volatile store knows those that its own node has."""

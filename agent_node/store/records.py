@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent_node.agent import PastTurn
-from agentring.ids import Epoch, SessionRef
+from agentring.ids import Epoch, SessionId, SessionRef
 from agentring.v1 import session_pb2
 
 SEQ_RANGE = 1 << 20
@@ -46,9 +46,61 @@ class StoredTurn:
         """What the agent is given."""
         return session_pb2.Input.FromString(self.input)
 
+    def check(self) -> None:
+        """Raises DecodeError if what is stored of it cannot be read."""
+        self.input_message()
+        self.outcome_event()
+
     def outcome_event(self) -> session_pb2.Event | None:
         """The last event; None: it has not ended."""
         return session_pb2.Event.FromString(self.outcome) if self.outcome else None
+
+
+@dataclass(frozen=True, slots=True)
+class EventRow:
+    """Consecutive events of a session, as they are kept."""
+
+    first_seq: int
+    seq: int
+    """The last number."""
+    begin_bytes: int
+    """How many bytes of the session's events were kept before."""
+    events: bytes
+    """A store_pb2.StoredEvents."""
+
+    @property
+    def end_bytes(self) -> int:
+        """How many bytes of the session's events were kept, with these."""
+        return self.begin_bytes + len(self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class EventExtent:
+    """Which events of a session are kept. The default: none."""
+
+    oldest_seq: int = 0
+    """The first number; 0: none."""
+    begin_bytes: int = 0
+    """As in EventRow, of the first row."""
+    end_bytes: int = 0
+    """As in EventRow, of the last row."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredInput:
+    """A question that a turn asked."""
+
+    input_id: str
+    """Names its turn and its place among the turn's questions."""
+    turn_id: str
+    waits: int = 0
+    """How many runs of the turn have waited for it, and were not answered."""
+    answer: bytes | None = None
+    """A session_pb2.Input; None: it is open."""
+
+    def answer_message(self) -> session_pb2.Input | None:
+        """The answer; None: it is open."""
+        return session_pb2.Input.FromString(self.answer) if self.answer is not None else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +120,8 @@ class StoredSession:
     history: tuple[PastTurn, ...] = ()
     turns: Mapping[str, StoredTurn] = field(default_factory=dict)
     """Those that have not ended, in the order of their numbers, and the latest that have; a store may know more."""
+    inputs: Mapping[str, StoredInput] = field(default_factory=dict)
+    """The questions of turns that have not ended, by input_id."""
     turns_accepted: int = 0
     """The highest turn number."""
     head_seq: int = 0
@@ -79,6 +133,13 @@ class StoredSession:
     """The last number that this activation may use."""
     commit: int = 0
     """The number of the row's last transaction; it grows with each."""
+    kept: EventExtent = EventExtent()
+    """Its events in the store: up to head_seq, those that retention has not dropped."""
+
+    @property
+    def oldest_seq(self) -> int:
+        """The oldest number whose event is kept; head_seq + 1: none."""
+        return self.kept.oldest_seq or self.head_seq + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +150,14 @@ class TurnCommit:
     state_json: str | None
     """None: it is as it was."""
     past: PastTurn
+
+
+@dataclass(frozen=True, slots=True)
+class Trim:
+    """What is left once the oldest events were dropped."""
+
+    commit: int
+    kept: EventExtent
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +177,42 @@ class Acceptance:
     commit: int
     known: StoredTurn | None
     """The turn that has the turn_id already; None: it was accepted."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenSession:
+    """A session with turns that have not ended."""
+
+    ref: SessionRef
+    agent: str
+    commit: int
+    """As StoredSession.commit."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Which sessions of a tenant are asked for."""
+
+    prefix: str = ""
+    """That their ids begin with."""
+    agent: str = ""
+    """Empty: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class ListedSession:
+    """A session as a list shows it: as of its last write."""
+
+    session_id: SessionId
+    agent: str
+    closed: bool
+    owner: str
+    """As Ownership.owner, of whoever has not given it up, alive or not; empty: nobody."""
+    epoch: Epoch
+    head_seq: int
+    oldest_seq: int
+    turns_completed: int
+    created_ns: int
+    running_turn_id: str
+    """Empty: none runs, or did when its owner was lost."""
+    waiting_turns: int

@@ -3,6 +3,8 @@
 `sessions` is small and is locked and compared by every write, so a session's state, which may be large and changes with
 completed turns alone, stands beside it. `turns` has an index of those that have not ended: an activation and the sweep
 for sessions that nobody comes back to look for nothing else.
+
+Who changes a table here, or in a neighbour, adds the version that changes it to `migrations/versions`.
 """
 
 from sqlalchemy import (
@@ -20,15 +22,12 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = 1
-
 metadata = MetaData()
 
 cluster = Table(
     "cluster",
     metadata,
     Column("one", SmallInteger, CheckConstraint("one = 1"), primary_key=True, autoincrement=False),
-    Column("schema_version", SmallInteger, nullable=False),
     Column("generation", BigInteger, nullable=False),
     Column("cluster_uuid", String(64), nullable=False),
     Column("machine_id", String(64), nullable=False),
@@ -66,6 +65,7 @@ states = Table(
     Column("tenant", String(128), primary_key=True),
     Column("session_id", String(128), primary_key=True),
     Column("state_json", Text, nullable=False),
+    Column("checksum", String(16), nullable=False, server_default=""),
 )
 
 turns = Table(

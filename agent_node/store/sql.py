@@ -12,19 +12,26 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from agent_node.store import transactions
-from agent_node.store.carrier import Carrier
+from agent_node.store import events, inputs, lists, transactions
+from agent_node.store.observed import ObservedCarrier
 from agent_node.store.once_sql import SqlOnceStore
 from agent_node.store.records import (
     SEQ_RANGE,
     Acceptance,
+    EventRow,
+    ListedSession,
+    OpenSession,
     Ownership,
+    SessionFilter,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
+    Trim,
     TurnCommit,
 )
-from agentring.ids import SessionRef
+from agent_node.store.task_sql import SqlTaskStore
+from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")
 
@@ -35,19 +42,22 @@ class SqlStore:
     durable = True
 
     def __init__(
-        self, carrier: Carrier, generation: int, *, max_history_turns: int, seq_range: int = SEQ_RANGE
+        self, carrier: ObservedCarrier, generation: int, *, max_history_turns: int, seq_range: int = SEQ_RANGE
     ) -> None:
         """generation: the cluster's; the database must not go on to another one meanwhile."""
-        self._carrier = carrier
         self._generation = generation
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
+        self.carrier = carrier
+        """Who carries out its transactions, and knows how many failed."""
+        self.tasks = SqlTaskStore(carrier, lambda: self._generation)
+        """The store of tasks in the same database."""
         self.once = SqlOnceStore(carrier, lambda: self._generation)
         """The runs of `ctx.once`."""
 
     async def close(self) -> None:
         """Lets go of the database."""
-        await self._carrier.close()
+        await self.carrier.close()
 
     @property
     def generation(self) -> int:
@@ -57,7 +67,7 @@ class SqlStore:
     async def enter_generation(self, generation: int, take_possession: Callable[[Connection], None]) -> None:
         """Writes under a later generation of the cluster from now on, once the database is taken possession of under
         it. Raises StoreUnavailable, and what take_possession raises."""
-        await self._carrier.transact(take_possession, again=True)
+        await self.carrier.transact(take_possession, again=True)
         self._generation = generation
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
@@ -71,12 +81,21 @@ class SqlStore:
             seq_range=self._seq_range,
             max_history_turns=self._max_history_turns,
         )
-        return await self._carrier.transact(raise_and_read, again=False)
+        return await self.carrier.transact(raise_and_read, again=False)
 
-    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
+    async def accept_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+    ) -> Acceptance:
         """As Store."""
         return await self._write(
-            partial(transactions.accept_turn, ownership=ownership, commit_id=_commit_id(), turn=turn, head_seq=head_seq)
+            partial(
+                transactions.accept_turn,
+                ownership=ownership,
+                commit_id=_commit_id(),
+                turn=turn,
+                head_seq=head_seq,
+                told=told,
+            )
         )
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
@@ -89,13 +108,36 @@ class SqlStore:
             partial(transactions.start_tool, ownership=ownership, commit_id=_commit_id(), start=start)
         )
 
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        """As Store."""
+        commit_id = _commit_id()
+
+        def keep(connection: Connection) -> int:
+            commit, fresh = transactions.hold(connection, ownership, commit_id, None)
+            if fresh:
+                inputs.keep(connection, ownership.ref, asked)
+            return commit
+
+        return await self._write(keep)
+
     async def end_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+        self,
+        ownership: Ownership,
+        turn: StoredTurn,
+        head_seq: int | None,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
     ) -> int:
         """As Store."""
-        return await self._move(ownership, head_seq, [*moved, turn])
+        return await self._move(ownership, head_seq, [*moved, turn], told)
 
-    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+    async def commit_turn(
+        self,
+        ownership: Ownership,
+        commit: TurnCommit,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
+    ) -> int:
         """As Store."""
         return await self._write(
             partial(
@@ -104,6 +146,7 @@ class SqlStore:
                 commit_id=_commit_id(),
                 head_seq=commit.turn.end_seq,
                 moved=[*moved, commit.turn],
+                told=told,
                 completed=commit.turn,
                 output_text=commit.past.output_text,
                 state_json=commit.state_json,
@@ -114,27 +157,67 @@ class SqlStore:
         """As Store."""
         return await self._hold(ownership, None, reserved_seq=reserved_seq)
 
-    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
+    async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
         """As Store."""
-        return await self._hold(ownership, head_seq, closed_ns=time.time_ns())
+        commit_id = _commit_id()
 
-    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
+        def trim(connection: Connection) -> Trim:
+            commit, fresh = transactions.hold(connection, ownership, commit_id, None)
+            if fresh:
+                events.trim(connection, ownership.ref, before_bytes)
+            return Trim(commit, events.extent(connection, ownership.ref))
+
+        return await self._write(trim)
+
+    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
         """As Store."""
-        return await self._hold(ownership, head_seq, reserved_seq=reserved_seq, owner="")
+        return await self._hold(ownership, head_seq, told, closed_ns=time.time_ns())
+
+    async def release(
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+    ) -> int:
+        """As Store."""
+        return await self._hold(ownership, head_seq, told, reserved_seq=reserved_seq, owner="")
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
         """As Store."""
-        return await self._carrier.read(partial(transactions.read_session, ref=ref))
+        return await self.carrier.read(partial(transactions.read_session, ref=ref))
 
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         """As Store."""
-        return await self._carrier.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
+        return await self.carrier.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
+
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        """As Store."""
+        return await self.carrier.read(partial(inputs.read, ref=ref, input_id=input_id))
+
+    async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
+        """As Store."""
+        return await self.carrier.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
 
     async def bury(self, closed_before_ns: int) -> int:
         """As Store."""
         return await self._write(partial(transactions.bury, closed_before_ns=closed_before_ns))
 
-    async def _move(self, ownership: Ownership, head_seq: int | None, moved: Sequence[StoredTurn]) -> int:
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        """As Store."""
+        return await self.carrier.read(partial(lists.open_sessions, after=after, at_most=at_most))
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        """As Store."""
+        return await self.carrier.read(
+            partial(lists.sessions_of, tenant=tenant, which=which, after=after, at_most=at_most)
+        )
+
+    async def _move(
+        self,
+        ownership: Ownership,
+        head_seq: int | None,
+        moved: Sequence[StoredTurn],
+        told: Sequence[EventRow] = (),
+    ) -> int:
         return await self._write(
             partial(
                 transactions.move_turns,
@@ -142,19 +225,25 @@ class SqlStore:
                 commit_id=_commit_id(),
                 head_seq=head_seq,
                 moved=moved,
+                told=told,
             )
         )
 
-    async def _hold(self, ownership: Ownership, head_seq: int | None, **changes: object) -> int:
+    async def _hold(
+        self, ownership: Ownership, head_seq: int | None, told: Sequence[EventRow] = (), **changes: object
+    ) -> int:
         commit_id = _commit_id()
 
         def hold(connection: Connection) -> int:
-            return transactions.hold(connection, ownership, commit_id, head_seq, changes)[0]
+            commit, fresh = transactions.hold(connection, ownership, commit_id, head_seq, changes)
+            if fresh:
+                events.keep(connection, ownership.ref, told)
+            return commit
 
         return await self._write(hold)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await self._carrier.transact(work, again=True)
+        return await self.carrier.transact(work, again=True)
 
 
 def _commit_id() -> str:

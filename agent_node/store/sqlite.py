@@ -20,10 +20,10 @@ from typing import TypeVar
 
 import structlog
 from sqlalchemy import Connection, Engine, NullPool, create_engine, event
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError
 
 from agent_node.store.group_commit import GroupCommit, Outcome, Work, work_off
-from agentring.errors import StoreUnavailable
+from agentring.errors import StoreFull, StoreUnavailable
 
 _LOCK_POLL_S = 0.0005
 _LOCK_SHARE = 0.8
@@ -60,8 +60,12 @@ class SqliteCarrier:
         try:
             async with asyncio.timeout(self._timeout_s):
                 return await reading
-        except (TimeoutError, OperationalError):
+        except TimeoutError:
             raise StoreUnavailable from None
+        except DatabaseError as error:
+            if (unavailable := _unavailable(error)) is None:
+                raise
+            raise unavailable from None
 
     async def close(self) -> None:
         """As Carrier."""
@@ -78,16 +82,26 @@ class SqliteCarrier:
                 self._writer = self._engine.connect().execution_options(**{_WRITES: True})
             with self._writer.begin():
                 return work_off(self._writer, works)
-        except (OperationalError, sqlite3.OperationalError) as error:
-            cause = error.orig if isinstance(error, OperationalError) else error
-            _log.warning("store_failed", sqlite=getattr(cause, "sqlite_errorname", ""))
-            raise StoreUnavailable from None
+        except (DatabaseError, sqlite3.OperationalError) as error:
+            if (unavailable := _unavailable(error)) is None:
+                raise
+            raise unavailable from None
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         if self._reader is None:
             self._reader = self._engine.connect()
         with self._reader.begin():
             return work(self._reader)
+
+
+def _unavailable(error: DatabaseError | sqlite3.OperationalError) -> StoreUnavailable | None:
+    """What the error says of the file, its disk or its lock; None: it is about the statement."""
+    cause = error.orig if isinstance(error, DatabaseError) else error
+    code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
+    if not isinstance(cause, sqlite3.OperationalError) and code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
+        return None
+    _log.warning("store_failed", sqlite=getattr(cause, "sqlite_errorname", ""))
+    return StoreFull() if code == sqlite3.SQLITE_FULL else StoreUnavailable()
 
 
 def _open(path: Path, timeout_s: float) -> Engine:

@@ -39,11 +39,24 @@ LANDED = select(sessions.c.commit_number).where(
     sessions.c.commit_id == bindparam("new_commit_id"),
 )
 CLUSTER = select(cluster.c.generation)
-READ = select(sessions).where(of_session(sessions))
-READ_STATE = select(states.c.state_json).where(of_session(states))
+READ = (
+    select(
+        sessions,
+        states.c.state_json,
+        states.c.checksum,
+        select(func.max(turns.c.number)).where(of_session(turns)).scalar_subquery().label("turns_accepted"),
+    )
+    .outerjoin(states, (states.c.tenant == sessions.c.tenant) & (states.c.session_id == sessions.c.session_id))
+    .where(of_session(sessions))
+)
+"""All of a session that is one row: an activation waits for each statement's answer."""
 READ_TURN = select(turns).where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id"))
 READ_OPEN = select(turns).where(of_session(turns), turns.c.end_seq.is_(None)).order_by(turns.c.number)
-READ_LAST = select(func.max(turns.c.number)).where(of_session(turns))
+READ_ENDED = (
+    select(turns)
+    .where(of_session(turns), turns.c.number > bindparam("after_number"), turns.c.end_seq > bindparam("after_seq"))
+    .order_by(turns.c.number)
+)
 READ_COMPLETED = (
     select(turns)
     .where(of_session(turns), turns.c.state == session_pb2.TURN_STATE_COMPLETED)
@@ -85,7 +98,8 @@ def _raising(insert: Callable[..., Any]) -> Any:
 def _keeping_state(insert: Callable[..., Any]) -> Any:
     upsert = insert(states)
     return upsert.on_conflict_do_update(
-        index_elements=[states.c.tenant, states.c.session_id], set_={"state_json": upsert.excluded.state_json}
+        index_elements=[states.c.tenant, states.c.session_id],
+        set_={"state_json": upsert.excluded.state_json, "checksum": upsert.excluded.checksum},
     )
 
 

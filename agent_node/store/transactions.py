@@ -13,18 +13,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from google.protobuf.message import DecodeError
 from sqlalchemy import Connection, RowMapping, delete, select
+from xxhash import xxh3_64_hexdigest
 
 from agent_node.agent import PastTurn
-from agent_node.store import statements
-from agent_node.store.records import Acceptance, Ownership, StoredSession, StoredTurn, ToolStart
+from agent_node.store import events, inputs, statements
+from agent_node.store.records import Acceptance, EventRow, Ownership, StoredSession, StoredTurn, ToolStart
 from agent_node.store.schema import sessions, states, tool_starts, turns
-from agentring.errors import StaleEpoch
+from agentring.errors import SessionCorrupt, StaleEpoch
 from agentring.ids import Epoch, SessionRef
 
 Values = Mapping[str, Any]
 
 _BURY_AT_ONCE = 500
+_READ = statements.READ.add_columns(*events.EXTENT)
+_MAY_HAVE_WAITED = 256
+"""How many of the latest turns an activation looks at for ends that its predecessor may not have told."""
 
 
 def raise_and_read(
@@ -63,7 +68,7 @@ def raise_and_read(
 
 def read_session(connection: Connection, ref: SessionRef) -> StoredSession | None:
     """The session without its turns; None: there is none."""
-    row = connection.execute(statements.READ, _keys(ref)).mappings().first()
+    row = connection.execute(_READ, _keys(ref)).mappings().first()
     if row is None:
         return None
     return StoredSession(
@@ -73,12 +78,14 @@ def read_session(connection: Connection, ref: SessionRef) -> StoredSession | Non
         created_ns=row["created_ns"],
         was_released=bool(row["was_released"]),
         closed=row["closed_ns"] is not None,
-        state_json=connection.execute(statements.READ_STATE, _keys(ref)).scalar() or "{}",
+        state_json=_state_json(row),
         turns_completed=row["turns_completed"],
         head_seq=row["head_seq"],
         log_seq=row["reserved_seq"],
         reserved_seq=row["reserved_seq"],
         commit=row["commit_number"],
+        kept=events.extent_of(row),
+        turns_accepted=row["turns_accepted"] or 0,
     )
 
 
@@ -121,12 +128,18 @@ def hold(
 
 
 def accept_turn(
-    connection: Connection, ownership: Ownership, commit_id: str, turn: StoredTurn, head_seq: int | None
+    connection: Connection,
+    ownership: Ownership,
+    commit_id: str,
+    turn: StoredTurn,
+    head_seq: int | None,
+    told: Sequence[EventRow] = (),
 ) -> Acceptance:
     """Adds a turn, unless there is one of its name."""
     commit, fresh = hold(connection, ownership, commit_id, head_seq)
     if not fresh:
         return Acceptance(commit, None)
+    events.keep(connection, ownership.ref, told)
     added = connection.execute(
         statements.ADD_TURN[connection.dialect.name],
         {
@@ -151,15 +164,18 @@ def move_turns(
     commit_id: str,
     head_seq: int | None,
     moved: Sequence[StoredTurn],
+    told: Sequence[EventRow] = (),
     *,
     completed: StoredTurn | None = None,
     output_text: str | None = None,
     state_json: str | None = None,
 ) -> int:
-    """Brings turns up to date; where one of them has completed, its words and the session's state with it."""
+    """Brings turns up to date, and the session's events; where a turn has completed, its words and the session's state
+    with it."""
     commit, fresh = hold(connection, ownership, commit_id, head_seq, completed=int(completed is not None))
     if not fresh:
         return commit
+    events.keep(connection, ownership.ref, told)
     for turn in moved:
         values = _keys(ownership.ref) | {
             "k_turn_id": turn.turn_id,
@@ -174,7 +190,8 @@ def move_turns(
         connection.execute(statements.MOVE_TURN, values)
     if state_json is not None:
         connection.execute(
-            statements.KEEP_STATE[connection.dialect.name], {**_ref(ownership.ref), "state_json": state_json}
+            statements.KEEP_STATE[connection.dialect.name],
+            {**_ref(ownership.ref), "state_json": state_json, "checksum": xxh3_64_hexdigest(state_json.encode())},
         )
     return commit
 
@@ -208,7 +225,7 @@ def bury(connection: Connection, closed_before_ns: int) -> int:
     ).all()
     keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id in due]
     if keys:
-        for table in (tool_starts, turns, states, sessions):
+        for table in (events.table, inputs.table, tool_starts, turns, states, sessions):
             connection.execute(delete(table).where(statements.of_session(table)), keys)
     return len(keys)
 
@@ -221,14 +238,36 @@ def _with_turns(
     completed = (
         connection.execute(statements.READ_COMPLETED, keys | {"at_most": max_history_turns}).mappings().all()[::-1]
     )
-    known = [*(_turn(row) for row in completed), *unfinished]
+    log_seq = session.reserved_seq - seq_range
+    known = [_turn(row) for row in completed]
+    if log_seq > session.head_seq:
+        # Ends that were told where the story is lost: turns that were cancelled while another ran, say.
+        since = keys | {"after_number": session.turns_accepted - _MAY_HAVE_WAITED, "after_seq": session.head_seq}
+        known += [_turn(row) for row in connection.execute(statements.READ_ENDED, since).mappings()]
+    asked = inputs.read_open(connection, session.ref) if unfinished else {}
+    try:
+        for read in (*known, *unfinished):
+            read.check()
+        for question in asked.values():
+            question.answer_message()
+    except DecodeError:
+        raise SessionCorrupt from None
     return replace(
         session,
         history=tuple(PastTurn(_turn(row).input_message().text, row["output_text"] or "") for row in completed),
-        turns={turn.turn_id: turn for turn in known},
-        turns_accepted=connection.execute(statements.READ_LAST, keys).scalar() or 0,
-        log_seq=session.reserved_seq - seq_range,
+        turns={turn.turn_id: turn for turn in [*known, *unfinished]},
+        inputs=asked,
+        log_seq=log_seq,
     )
+
+
+def _state_json(row: RowMapping) -> str:
+    if row["state_json"] is None:
+        return "{}"
+    state_json = str(row["state_json"])
+    if xxh3_64_hexdigest(state_json.encode()) != row["checksum"]:
+        raise SessionCorrupt
+    return state_json
 
 
 def _turn(row: RowMapping) -> StoredTurn:

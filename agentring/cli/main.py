@@ -10,6 +10,7 @@ from agentring.cli.drain import drain
 from agentring.cli.errors import CommandError
 from agentring.cli.locate import locate
 from agentring.cli.ring import ring
+from agentring.cli.sessions import sessions
 from agentring.cli.status import status
 from agentring.cli.up import up
 
@@ -20,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, chat, status, locate, ring, drain):
+for command in (up, chat, status, sessions, locate, ring, drain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(once.app, name="once")

@@ -1,7 +1,7 @@
 """What only a Converse stream can do: make a session without a turn, and answer an agent's question.
 
 Guarantees that an answer is safe when `reply` returns: its frame was acknowledged. An answer whose connection was lost
-is sent again; if it is not wanted any more then, it was taken the first time. Called by session.py.
+is sent again; the same one a second time changes nothing. Called by session.py.
 """
 
 from collections.abc import AsyncIterator
@@ -53,11 +53,8 @@ async def attach(connection: Connection, opening: Open) -> Attached:
 
 async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
     """Sends the answer. Raises AgentringError, ClientError."""
-    tries = 0
 
     async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> str:
-        nonlocal tries
-        tries += 1
         stream = SessionServiceStub(channel).Converse(
             _frames(opening, ConverseRequest(reply=answer)), metadata=metadata, timeout=timeout
         )
@@ -73,7 +70,7 @@ async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
             stream.cancel()
 
     reason = await call(connection.routers, connection.policy, once)
-    if reason and not (reason == "INPUT_NOT_FOUND" and tries > 1):
+    if reason:
         raise to_error(reason, {}, "FAILED_PRECONDITION", "the answer was not taken")
 
 

@@ -3,13 +3,15 @@
 Guarantees that what is left of a ring's calls ends with its `async with`. Called by users' programs.
 """
 
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
 from agentring.client.events import Json
+from agentring.client.listing import list_sessions, list_tasks
 from agentring.client.patience import Policy
 from agentring.client.routers import Routers, Tls
-from agentring.client.session import Session
+from agentring.client.session import Session, SessionInfo
 from agentring.client.streams import Connection
 from agentring.client.tasks import (
     OnDuplicate,
@@ -84,6 +86,17 @@ class Ring:
     async def cancel_task(self, key: str) -> TaskState:
         """Cancels a task's run; CANCELLED, or how it had ended before. Raises TaskNotFound."""
         return await cancel_task(self._connection, key)
+
+    def list_sessions(self, *, prefix: str = "", agent: str = "", page_size: int = 0) -> AsyncIterator[SessionInfo]:
+        """The sessions, by `async for`, in the order of their ids; empty: of any id, of any agent. page_size: how many
+        one call asks for, up to 1,000; 0: 100."""
+        return list_sessions(self._connection, prefix, agent, page_size)
+
+    def list_tasks(
+        self, *, prefix: str = "", agent: str = "", state: TaskState = TaskState.UNSPECIFIED, page_size: int = 0
+    ) -> AsyncIterator[TaskInfo]:
+        """The tasks, by `async for`, in the order of their keys; UNSPECIFIED: in any state. Else as list_sessions."""
+        return list_tasks(self._connection, prefix, agent, state, page_size)
 
     async def close(self) -> None:
         """Ends every call; what is still iterated raises RingClosed."""

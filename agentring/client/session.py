@@ -142,15 +142,17 @@ class Session:
         return TurnState((await call(self.connection.routers, self.connection.policy, once)).state)
 
     async def reply(self, input_id: str, text: str = "", *, data: dict[str, Json] | None = None) -> None:
-        """Answers a question (InputRequired); returns once the answer is safe. Raises UnknownFailure with the reason
-        INPUT_NOT_FOUND where nobody waits for it."""
+        """Answers a question (InputRequired); returns once the answer is safe. Raises InputNotFound where nobody waits
+        for it, InputAnswered where something else was answered before. A volatile store forgets a turn's questions with
+        its end: InputNotFound may then be the end of an answer that was taken, and whose connection was lost."""
         opening = session_pb2.Open(session_id=self.session_id, agent=self.agent)
         await reply(self.connection, opening, session_pb2.Reply(input_id=input_id, input=to_input(text, data)))
 
     def watch(self, after_seq: int | None = None) -> EventStream:
         """The session's events, of all turns, without end: those after a seq; None: from now on; 0: all that are kept.
 
-        Iterating raises SessionNotFound, SessionClosed, ResumeOffsetExpired.
+        Iterating raises SessionNotFound, SessionClosed, and ResumeOffsetExpired where what comes after after_seq is not
+        kept. Where that happens later, after a lost connection, a Gap says what is missing.
         """
 
         def start(channel: aio.Channel, metadata: Metadata, seq: int | None) -> Call:
@@ -166,20 +168,7 @@ class Session:
         async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.GetSessionResponse:
             return await SessionServiceStub(channel).GetSession(request, metadata=metadata, timeout=timeout)
 
-        found = (await call(self.connection.routers, self.connection.policy, once)).session
-        return SessionInfo(
-            raw=found,
-            session_id=found.session_id,
-            agent=found.agent,
-            closed=found.closed,
-            node_id=found.node_id,
-            epoch=found.epoch,
-            head_seq=found.head_seq,
-            turns_completed=found.turns_completed,
-            running_turn_id=found.running_turn_id,
-            waiting_turns=found.waiting_turns,
-            created=found.create_time.ToDatetime(tzinfo=UTC),
-        )
+        return to_session_info((await call(self.connection.routers, self.connection.policy, once)).session)
 
     async def close(self) -> None:
         """Closes it for good: its turns are cancelled, its streams end with SessionClosed. Closing it again changes
@@ -190,6 +179,23 @@ class Session:
             return await SessionServiceStub(channel).CloseSession(request, metadata=metadata, timeout=timeout)
 
         await call(self.connection.routers, self.connection.policy, once)
+
+
+def to_session_info(found: session_pb2.Session) -> SessionInfo:
+    """As the wire tells it."""
+    return SessionInfo(
+        raw=found,
+        session_id=found.session_id,
+        agent=found.agent,
+        closed=found.closed,
+        node_id=found.node_id,
+        epoch=found.epoch,
+        head_seq=found.head_seq,
+        turns_completed=found.turns_completed,
+        running_turn_id=found.running_turn_id,
+        waiting_turns=found.waiting_turns,
+        created=found.create_time.ToDatetime(tzinfo=UTC),
+    )
 
 
 def to_input(text: str, data: dict[str, Json] | None) -> session_pb2.Input:

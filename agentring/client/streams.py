@@ -22,8 +22,11 @@ from agentring.client.events import Event
 from agentring.client.patience import Patience, Policy
 from agentring.client.progress import Progress
 from agentring.client.routers import Routers
-from agentring.errors import RouterStopping
+from agentring.errors import ResumeOffsetExpired, RouterStopping
 from agentring.v1 import session_pb2
+
+_END_S = 2.0
+"""How long a call's status is waited for, once all was told."""
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -78,6 +81,8 @@ class EventStream:
         self._channel: aio.Channel | None = None
         self._patience: Patience | None = None
         self._over = False
+        self._was_heard = False
+        """Whether any call has said something: where it expires, the place is the stream's own, not its user's."""
 
     @property
     def seq(self) -> int | None:
@@ -95,7 +100,7 @@ class EventStream:
         """
         while not self._ready:
             if self._over:
-                await self.aclose()
+                await self._read_end()
                 raise StopAsyncIteration
             await self._read_on()
         return self._ready.popleft()
@@ -142,7 +147,36 @@ class EventStream:
         if failure is None or self._channel is None:
             return
         self._drop()
-        await patience.wait(self._connection.routers.move_on(self._channel, failure))
+        if not self._passes_over(failure):
+            await patience.wait(self._connection.routers.move_on(self._channel, failure))
+
+    async def _read_end(self) -> None:
+        """The last event was told: what the call has left is its status. Who does not wait for that cancels it, and
+        router and node would count a call that was given up."""
+        if self._call is None:
+            return
+        try:
+            async with asyncio.timeout(_END_S):
+                while await self._call.read() is not aio.EOF:
+                    pass
+        except (aio.AioRpcError, TimeoutError):
+            pass  # nothing is lost with it
+        except asyncio.CancelledError:
+            self._connection.routers.check_cancelled()
+            raise
+        finally:
+            self._drop()
+
+    def _passes_over(self, failure: Failure) -> bool:
+        """Whether all that is wrong is that what comes next is no longer kept: then a Gap says so."""
+        known, error = self._progress.seq, failure.error
+        if not (self._was_heard and isinstance(error, ResumeOffsetExpired) and known is not None):
+            return False
+        if error.oldest_seq <= known + 1:
+            return False
+        gap = session_pb2.Event(first_seq=known + 1, seq=error.oldest_seq - 1, gap=session_pb2.Gap())
+        self._ready.extend(self._progress.take(gap))
+        return True
 
     async def _read(self, call: Call, patience: Patience) -> Failure | None:
         try:
@@ -172,8 +206,8 @@ class EventStream:
             for event in self._progress.take(raw):
                 self._ready.append(event)
                 self._over = self._take(event) or self._over
+        self._was_heard = True
         if self._over:
-            self._drop()
             return None
         if self._counts_silence:
             self._progress.reach(response.through_seq)

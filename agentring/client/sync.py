@@ -8,16 +8,13 @@ Guarantees what agentring.client does. A ring has one thread with an event loop,
 sessions and streams may be used from any thread, a stream from one at a time. Called by users' programs.
 """
 
-import asyncio
-import threading
-from collections.abc import Coroutine, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
-from typing import Any, Generic, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from agentring.client.converse import Attached
-from agentring.client.errors import RingClosed
 from agentring.client.events import Event, Json
+from agentring.client.loop import Loop
 from agentring.client.patience import Policy
 from agentring.client.ring import Ring as AsyncRing
 from agentring.client.ring import connect as connect_async
@@ -33,48 +30,6 @@ from agentring.client.turn_stream import Outcome, RunStream
 T = TypeVar("T")
 S = TypeVar("S", bound=EventStream, covariant=True)
 R = TypeVar("R", bound=RunStream, covariant=True)
-
-
-class Loop:
-    """A thread that runs coroutines for other threads."""
-
-    def __init__(self) -> None:
-        """Starts it."""
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="agentring-client", daemon=True)
-        self._thread.start()
-
-    def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """Its result, or what it raises; RingClosed once the loop was ended. Interrupted, it is cancelled."""
-        try:
-            future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        except RuntimeError:
-            work.close()
-            raise RingClosed("the connection is closed") from None
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
-
-    def leave(self, stream: EventStream) -> None:
-        """Ends a stream soon. For finalizers, which may run in any thread and must not wait."""
-        with suppress(RuntimeError):  # the loop has ended, and the stream with it
-            self._loop.call_soon_threadsafe(stream.leave)
-
-    def end(self) -> None:
-        """Ends the thread. What still runs is cancelled."""
-        self.run(_cancel_others())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-
-
-async def _cancel_others() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
 
 
 class Events(Generic[S]):
@@ -122,6 +77,15 @@ class Events(Generic[S]):
 
 async def _next(stream: EventStream) -> Event | None:
     return await anext(stream, None)
+
+
+def _each(loop: Loop, found: AsyncIterator[T]) -> Iterator[T]:
+    while (item := loop.run(_next_of(found))) is not None:
+        yield item
+
+
+async def _next_of(found: AsyncIterator[T]) -> T | None:
+    return await anext(found, None)
 
 
 class Run(Events[R]):
@@ -276,6 +240,16 @@ class Ring:
     def cancel_task(self, key: str) -> TaskState:
         """Cancels a task's run."""
         return self._loop.run(self._ring.cancel_task(key))
+
+    def list_sessions(self, *, prefix: str = "", agent: str = "", page_size: int = 0) -> Iterator[SessionInfo]:
+        """The sessions, by `for`."""
+        return _each(self._loop, self._ring.list_sessions(prefix=prefix, agent=agent, page_size=page_size))
+
+    def list_tasks(
+        self, *, prefix: str = "", agent: str = "", state: TaskState = TaskState.UNSPECIFIED, page_size: int = 0
+    ) -> Iterator[TaskInfo]:
+        """The tasks, by `for`."""
+        return _each(self._loop, self._ring.list_tasks(prefix=prefix, agent=agent, state=state, page_size=page_size))
 
     def close(self) -> None:
         """Ends every call, and the thread. Closing it again changes nothing."""

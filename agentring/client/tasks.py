@@ -118,6 +118,21 @@ async def get_task(connection: Connection, key: str) -> TaskInfo:
         return await TaskServiceStub(channel).GetTask(request, metadata=metadata, timeout=timeout)
 
     found = (await call(connection.routers, connection.policy, once)).task
+    return to_task_info(found)
+
+
+async def cancel_task(connection: Connection, key: str) -> TaskState:
+    """Cancels a task's run; CANCELLED, or how it had ended before. Raises TaskNotFound."""
+    request = task_pb2.CancelTaskRequest(task_key=key)
+
+    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> task_pb2.CancelTaskResponse:
+        return await TaskServiceStub(channel).CancelTask(request, metadata=metadata, timeout=timeout)
+
+    return TaskState((await call(connection.routers, connection.policy, once)).state)
+
+
+def to_task_info(found: task_pb2.Task) -> TaskInfo:
+    """As the wire tells it."""
     return TaskInfo(
         raw=found,
         task_key=found.task_key,
@@ -129,13 +144,3 @@ async def get_task(connection: Connection, key: str) -> TaskInfo:
         text=found.text,
         result=MessageToDict(found.result) if found.HasField("result") else None,
     )
-
-
-async def cancel_task(connection: Connection, key: str) -> TaskState:
-    """Cancels a task's run; CANCELLED, or how it had ended before. Raises TaskNotFound."""
-    request = task_pb2.CancelTaskRequest(task_key=key)
-
-    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> task_pb2.CancelTaskResponse:
-        return await TaskServiceStub(channel).CancelTask(request, metadata=metadata, timeout=timeout)
-
-    return TaskState((await call(connection.routers, connection.policy, once)).state)

@@ -17,18 +17,16 @@ task runs; `read_owner` also by the router's LocateSession.
 
 import asyncio
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError, EtcdNoSpace
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Txn
+from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Txn, TxnResult
 from agentring.cluster.group_commit import MAX_GROUP, GroupCommit
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
-from agentring.cluster.records import RECORD_VERSION, decode_claim, encode
+from agentring.cluster.records import RECORD_VERSION, UnreadableRecord, decode_claim, encode
 from agentring.cluster.registration import Registration
 from agentring.errors import CoordinatorUnavailable, NodeFenced, NotOwner, SessionMoving
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef
@@ -83,13 +81,14 @@ class Claims:
         self._etcd = etcd
         self._claiming = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)
         self._releasing = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)
-        self._busy: Counter[SessionRef | TaskRef] = Counter()
-        """Keys that are being claimed or released."""
+        self._busy: dict[SessionRef | TaskRef, int] = {}
+        """Keys that are being claimed or released, and how many times."""
         self._unsure: dict[SessionRef | TaskRef, int] = {}
-        """Keys that may have a record of ours which nobody knows of, the oldest first; and how many sweeps ended with
+        """Keys that may have a record of ours which nobody uses, the oldest first; and how many sweeps ended with
         none. What is on its way for longer than it takes to sweep twice has failed."""
         self._keys = keys
         self._registration = registration
+        self._registered = Compare(registration.key, "create", registration.incarnation)
         self._value = b""
         self._value_of_s = 0
 
@@ -102,32 +101,31 @@ class Claims:
         """
         self._registration.lease.check()
         key = self._keys.claim(ref)
-        seen = 0
-        with self._working_on(ref):
-            # Twice at most loses to nobody: a record of our own incarnation is changed only by ourselves.
-            for compare in ("create", "mod"):
-                unclaimed = Compare(key, "create", 0) if compare == "create" else Compare(key, "mod", seen)
-                txn = Txn(
-                    (unclaimed, Compare(self._registration.key, "create", self._registration.incarnation)),
-                    (Put(key, self._record(), self._registration.lease.lease_id),),
-                    (Get(key),),
+        unclaimed, seen = Compare(key, "create", 0), 0
+        # Twice at most loses to nobody: a record of our own incarnation is changed only by ourselves.
+        for _ in range(2):
+            put = Put(key, self._record(), self._registration.lease.lease_id)
+            try:
+                result = await self._commit(
+                    ref, self._claiming, key, Txn((unclaimed, self._registered), (put,), (Get(key),))
                 )
-                try:
-                    result = await self._claiming.commit(key, txn)
-                except EtcdNoSpace:
-                    await self.raise_if_held_elsewhere(ref)  # etcd still reads
-                    raise
-                if result.succeeded:
-                    return Claim(ref, epoch_of(self._registration.generation, result.revision), result.revision)
-                (held,) = result.gets
-                if (held.mod_revision if held is not None else 0) == seen:
-                    # The key is as it was compared with, so it is the node's own that is not.
-                    self._registration.lease.fence(FenceReason.KEY_GONE)
-                    raise NodeFenced
-                if held is None:
-                    break  # deleted between our two transactions
-                self._raise_if_foreign(held)
-                seen = held.mod_revision
+            except EtcdNoSpace:
+                await self.raise_if_held_elsewhere(ref)  # etcd still reads
+                raise CoordinatorUnavailable from None
+            except EtcdError:
+                raise CoordinatorUnavailable from None
+            if result.succeeded:
+                return Claim(ref, epoch_of(self._registration.generation, result.revision), result.revision)
+            (held,) = result.gets
+            if (held.mod_revision if held is not None else 0) == seen:
+                # The key is as it was compared with, so it is the node's own that is not.
+                self._registration.lease.fence(FenceReason.KEY_GONE)
+                raise NodeFenced
+            if held is None:
+                break  # deleted between our two transactions
+            self._raise_if_foreign(held)
+            seen = held.mod_revision
+            unclaimed = Compare(key, "mod", seen)
         raise SessionMoving
 
     async def release(self, claim: Claim) -> bool:
@@ -141,11 +139,13 @@ class Claims:
         next sweep."""
         found = 0
         for ref in list(self._unsure):
-            if self._busy[ref] or in_use(ref):
+            if ref in self._busy or in_use(ref):
                 continue  # whoever uses it has put the record again, and will release it
             held = await self._read(ref)
-            if held is not None and self._is_ours(held) and not (self._busy[ref] or in_use(ref)):
+            if held is not None and self._is_ours(held) and not (ref in self._busy or in_use(ref)):
                 found += await self._delete(ref, held.mod_revision)
+            if ref not in self._unsure:
+                continue  # others have taken its place meanwhile
             self._unsure[ref] += 1
             if self._unsure[ref] == _SWEEPS:
                 del self._unsure[ref]
@@ -161,12 +161,13 @@ class Claims:
         if (held := await self._read(ref)) is not None:
             self._raise_if_foreign(held)
 
-    async def disclaim(self, ref: SessionRef | TaskRef) -> None:
+    async def disclaim(self, ref: SessionRef | TaskRef, in_use: Callable[[SessionRef | TaskRef], bool]) -> None:
         """As raise_if_held_elsewhere, before a key that this node does not use is refused: a record of its own, left
-        by a claim that landed unnoticed, would lead everyone back here, and is given up."""
+        by a claim that landed unnoticed, would lead everyone back here, and is given up. in_use: as for `sweep`; asked
+        once the record is read, since another caller may have had the key activated meanwhile."""
         if (held := await self._read(ref)) is not None:
             self._raise_if_foreign(held)
-            if not self._busy[ref]:
+            if not (ref in self._busy or in_use(ref)):
                 await self._delete(ref, held.mod_revision)
 
     async def _read(self, ref: SessionRef | TaskRef) -> KeyValue | None:
@@ -177,9 +178,11 @@ class Claims:
 
     async def _delete(self, ref: SessionRef | TaskRef, revision: Revision) -> bool:
         key = self._keys.claim(ref)
-        with self._working_on(ref):
-            result = await self._releasing.commit(key, Txn((Compare(key, "mod", revision),), (Delete(key),)))
-        return result.succeeded
+        txn = Txn((Compare(key, "mod", revision),), (Delete(key),))
+        try:
+            return (await self._commit(ref, self._releasing, key, txn, gives_up=True)).succeeded
+        except EtcdError:
+            raise CoordinatorUnavailable from None
 
     def _record(self) -> bytes:
         """The value of a claim that is made now."""
@@ -196,22 +199,25 @@ class Claims:
             self._value, self._value_of_s = encode(record), now_s
         return self._value
 
-    @contextmanager
-    def _working_on(self, ref: SessionRef | TaskRef) -> Iterator[None]:
-        """While a claim or release of a key is under way; what ends without an answer is remembered."""
-        self._busy[ref] += 1
+    async def _commit(
+        self, ref: SessionRef | TaskRef, line: GroupCommit, key: str, txn: Txn, *, gives_up: bool = False
+    ) -> TxnResult:
+        """Sends a claim or release of a key; what ends without an answer is remembered, and so is a release that
+        certainly did not happen (gives_up): nobody uses its key any more. Raises EtcdError."""
+        self._busy[ref] = self._busy.get(ref, 0) + 1
         try:
-            yield
+            return await line.commit(key, txn)
         except EtcdError as error:
-            if error.outcome_unknown:
+            if error.outcome_unknown or gives_up:
                 self._remember(ref)
-            raise CoordinatorUnavailable from None
+            raise
         except asyncio.CancelledError:
             self._remember(ref)
             raise
         finally:
-            self._busy[ref] -= 1
-            if not self._busy[ref]:
+            if (left := self._busy[ref] - 1) > 0:
+                self._busy[ref] = left
+            else:
                 del self._busy[ref]
 
     def _remember(self, ref: SessionRef | TaskRef) -> None:
@@ -220,7 +226,10 @@ class Claims:
             del self._unsure[next(iter(self._unsure))]
 
     def _is_ours(self, held: KeyValue) -> bool:
-        owner = _owner(held, self._registration.generation)
+        try:
+            owner = _owner(held, self._registration.generation)
+        except UnreadableRecord:
+            return False
         identity = self._registration.identity
         return (owner.node_id, owner.incarnation) == (identity.node_id, self._registration.incarnation)
 

@@ -7,13 +7,12 @@ call begins with another endpoint. Revisions never go back: a linearizable answe
 was known when its request was sent means that etcd's data were lost or replaced; from then on every read and
 transaction raises EtcdHistoryBroken, until `begin_anew` (agentring/cluster/history.py).
 
-With etcd_messages.py the only user of the generated stubs (of the package aetcd, whose own client has no TLS, a single
-endpoint and no deadlines). Called by lease, registration, claim and membership.
+With etcd_messages.py and etcd_watch.py the only user of the generated stubs (of the package aetcd, whose own client
+has no TLS, a single endpoint and no deadlines). Called by lease, registration, claim and membership.
 """
 
-import asyncio
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import suppress
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -26,20 +25,24 @@ from agentring.cluster.etcd_errors import (
     EtcdError,
     EtcdHistoryBroken,
     EtcdLeaseNotFound,
-    EtcdSilent,
     EtcdUnavailable,
     from_rpc_error,
 )
-from agentring.cluster.etcd_messages import batch_of, key_value_of, prefix_end, range_result_of, txn_request, txn_result
+from agentring.cluster.etcd_messages import (
+    batch_of,
+    key_value_of,
+    nested_request,
+    prefix_end,
+    range_result_of,
+    request_of_all,
+    txn_request,
+    txn_result,
+)
 from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
+from agentring.cluster.etcd_watch import CALL_FAILED, watch_responses
 from agentring.ids import Revision
 
-# Writing to a stream that has already failed raises InvalidStateError instead of what it failed with.
-_CALL_FAILED = (aio.AioRpcError, asyncio.InvalidStateError)
-
 WATCH_SILENCE_S = 2.0
-_HAS_LEADER = (("hasleader", "true"),)
-"""Lets etcd end a watch at a member that has lost touch with the others, instead of leaving it silent."""
 
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 5_000),
@@ -169,12 +172,20 @@ class EtcdClient:
         if len(txns) == 1:
             (txn,) = txns
             return [await self.txn(txn.compares, txn.success, txn.failure, timeout_s=timeout_s)]
-        request = rpc.TxnRequest(success=[rpc.RequestOp(request_txn=txn_request(txn)) for txn in txns])
-        response = await self._commit(request, timeout_s)
+        response = await self._commit(nested_request(txns), timeout_s)
         return [
             txn_result(txn, answer.response_txn, response.header.revision)
             for txn, answer in zip(txns, response.responses, strict=True)
         ]
+
+    async def txn_of_all(self, txns: Sequence[Txn], *, timeout_s: float | None = None) -> list[TxnResult] | None:
+        """Several transactions, none of which reads where it succeeds, as one: IF the compares of all of them hold THEN
+        all that they write, under one revision; None: not all hold, and nothing was written. A fraction of what `txns`
+        costs here and in etcd; the same bounds hold. Raises EtcdError, for all of them."""
+        response = await self._commit(request_of_all(txns), timeout_s)
+        if not response.succeeded:
+            return None
+        return [TxnResult(succeeded=True, revision=Revision(response.header.revision), gets=())] * len(txns)
 
     async def grant(self, ttl_s: int) -> tuple[int, int]:
         """A new lease: its id and the TTL that etcd granted, in seconds. Raises EtcdError."""
@@ -193,10 +204,11 @@ class EtcdClient:
         try:
             await call.write(rpc.LeaseKeepAliveRequest(ID=lease_id))
             response = await call.read()
-            if response is aio.EOF:
-                raise EtcdError(outcome_unknown=True)
-            return int(response.TTL)
-        except _CALL_FAILED as error:
+            if response is not aio.EOF:
+                return int(response.TTL)
+            self._move_on(index)
+            raise EtcdError(outcome_unknown=True)
+        except CALL_FAILED as error:
             self._move_on(index)
             raise from_rpc_error(error) from None
         finally:
@@ -212,50 +224,28 @@ class EtcdClient:
         """Changes under a prefix from a revision on, each response as one batch, until cancelled or broken.
 
         Raises EtcdCompacted where from_revision is compacted, EtcdSilent where not even a progress notification comes,
-        EtcdHistoryBroken soon after any call was found to go back in time, EtcdError where the stream breaks.
+        EtcdHistoryBroken soon after any call was found to go back in time, EtcdError where the stream breaks, and soon
+        after etcd's data were found to have begun anew.
         """
-        index = self._current
-        call = rpc.WatchStub(self._channels[index]).Watch(metadata=_HAS_LEADER)
-        create = rpc.WatchCreateRequest(
-            key=prefix.encode(), range_end=prefix_end(prefix), start_revision=from_revision, progress_notify=True
-        )
+        index, life = self._current, self._life
         try:
-            await call.write(rpc.WatchRequest(create_request=create))
-            while (response := await self._next_response(call)) is not aio.EOF:
-                if self._history_broken:  # somebody else's read or transaction found out
-                    raise EtcdHistoryBroken
-                if response.canceled:
-                    raise EtcdCompacted if response.compact_revision else EtcdError(outcome_unknown=False)
-                if response.events:
-                    batch = batch_of(response)
-                    self._newest_revision = max(self._newest_revision, batch.revision)
-                    yield batch
-            raise EtcdError(outcome_unknown=False)
-        except EtcdSilent:
+            async with aclosing(
+                watch_responses(self._channels[index], prefix, from_revision, self._watch_silence_s)
+            ) as responses:
+                async for response in responses:
+                    if self._history_broken:  # somebody else's read or transaction found out
+                        raise EtcdHistoryBroken
+                    if life != self._life:
+                        raise EtcdUnavailable(outcome_unknown=False)
+                    if response.events:
+                        batch = batch_of(response)
+                        self._newest_revision = max(self._newest_revision, batch.revision)
+                        yield batch
+        except (EtcdCompacted, EtcdHistoryBroken):
+            raise
+        except EtcdError:
             self._move_on(index)
             raise
-        except _CALL_FAILED as error:
-            self._move_on(index)
-            raise from_rpc_error(error) from None
-        finally:
-            call.cancel()
-
-    async def _next_response(self, call: Any) -> Any:
-        """What a watch says next; where it is silent it is asked for its progress. That etcd lives is all that a
-        progress notification is taken for: some releases sent it ahead of events (etcd issue 15220)."""
-        reading = asyncio.ensure_future(call.read())
-        try:
-            for last in (False, True):
-                await asyncio.wait([reading], timeout=self._watch_silence_s / 2)
-                if reading.done():
-                    return reading.result()
-                if not last:
-                    await call.write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
-            raise EtcdSilent
-        finally:
-            if not reading.done():
-                reading.cancel()
-                await asyncio.wait([reading])
 
     def _check_order(self, sent: tuple[Revision, int], response: Any) -> None:
         """sent: what was known when the request went out, and in which of etcd's lives."""

@@ -1,11 +1,16 @@
-"""What is sent to etcd and what it answers, from and into the types of etcd_types. Used by the client alone."""
+"""What is sent to etcd and what it answers, from and into the types of etcd_types. Used by the client alone.
 
+Messages are filled in where they belong: one that is handed to another's constructor is copied."""
+
+from collections.abc import Iterable
 from typing import Any
 
 from aetcd import rpc
 
 from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
 from agentring.ids import Revision
+
+_EQUAL, _CREATE, _MOD = rpc.Compare.EQUAL, rpc.Compare.CREATE, rpc.Compare.MOD
 
 
 def prefix_end(prefix: str) -> bytes:
@@ -24,26 +29,43 @@ def range_result_of(response: Any) -> RangeResult:
     return RangeResult(Revision(response.header.revision), tuple(key_value_of(kv) for kv in response.kvs))
 
 
-def _compare(compare: Compare) -> Any:
-    result = rpc.Compare(key=compare.key.encode(), result=rpc.Compare.EQUAL)
+def _fill_compare(message: Any, compare: Compare) -> None:
+    message.key = compare.key.encode()
+    message.result = _EQUAL
     if compare.prefix:
-        result.range_end = prefix_end(compare.key)
+        message.range_end = prefix_end(compare.key)
     if compare.field == "create":
-        result.target = rpc.Compare.CREATE
-        result.create_revision = compare.revision
+        message.target = _CREATE
+        message.create_revision = compare.revision
     else:
-        result.target = rpc.Compare.MOD
-        result.mod_revision = compare.revision
-    return result
+        message.target = _MOD
+        message.mod_revision = compare.revision
 
 
 def txn_request(txn: Txn) -> Any:
     """The transaction as it is sent."""
-    return rpc.TxnRequest(
-        compare=[_compare(compare) for compare in txn.compares],
-        success=[_request_op(op) for op in txn.success],
-        failure=[_request_op(op) for op in txn.failure],
-    )
+    request = rpc.TxnRequest()
+    _fill_txn(request, txn)
+    return request
+
+
+def nested_request(txns: Iterable[Txn]) -> Any:
+    """Several transactions in one, each by its own compares."""
+    request = rpc.TxnRequest()
+    for txn in txns:
+        _fill_txn(request.success.add().request_txn, txn)
+    return request
+
+
+def request_of_all(txns: Iterable[Txn]) -> Any:
+    """Several transactions as one that writes all or nothing; a compare that they share is sent once."""
+    request = rpc.TxnRequest()
+    for compare in dict.fromkeys(each for txn in txns for each in txn.compares):
+        _fill_compare(request.compare.add(), compare)
+    for txn in txns:
+        for op in txn.success:
+            _fill_op(request.success.add(), op)
+    return request
 
 
 def txn_result(txn: Txn, response: Any, revision: int) -> TxnResult:
@@ -60,13 +82,25 @@ def txn_result(txn: Txn, response: Any, revision: int) -> TxnResult:
     )
 
 
-def _request_op(op: Put | Delete | Get) -> Any:
+def _fill_txn(message: Any, txn: Txn) -> None:
+    for compare in txn.compares:
+        _fill_compare(message.compare.add(), compare)
+    for op in txn.success:
+        _fill_op(message.success.add(), op)
+    for op in txn.failure:
+        _fill_op(message.failure.add(), op)
+    message.SetInParent()  # also where it is empty
+
+
+def _fill_op(message: Any, op: Put | Delete | Get) -> None:
     key = op.key.encode()
     if isinstance(op, Put):
-        return rpc.RequestOp(request_put=rpc.PutRequest(key=key, value=op.value, lease=op.lease_id))
-    if isinstance(op, Delete):
-        return rpc.RequestOp(request_delete_range=rpc.DeleteRangeRequest(key=key))
-    return rpc.RequestOp(request_range=rpc.RangeRequest(key=key))
+        put = message.request_put
+        put.key, put.value, put.lease = key, op.value, op.lease_id
+    elif isinstance(op, Delete):
+        message.request_delete_range.key = key
+    else:
+        message.request_range.key = key
 
 
 def batch_of(response: Any) -> WatchBatch:

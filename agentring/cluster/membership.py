@@ -59,8 +59,9 @@ class Membership:
 
     @property
     def current(self) -> MembershipSnapshot | None:
-        """The latest snapshot; None before the first one, and while the history is broken, whoever noticed it."""
-        return None if self.history.broken else self._current
+        """The latest snapshot; None before the first one, while the history is broken, whoever noticed it, and until
+        there is one of the cluster's present generation."""
+        return None if self.history.broken or self._generation != self.history.generation else self._current
 
     async def next(self, after: MembershipSnapshot | None) -> MembershipSnapshot:
         """The current snapshot once it is another than `after`. Cancellation: changes nothing."""

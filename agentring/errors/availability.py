@@ -72,12 +72,37 @@ class StoreUnavailable(Unavailable):
     sentence = "the store does not answer"
 
 
+class StoreFull(StoreUnavailable):
+    """The store has no space left. Nothing was acknowledged."""
+
+    reason = "STORE_FULL"
+    sentence = "the store has no space left"
+
+
 class MailboxFull(AgentringError):
     """Too many turns wait in this session."""
 
     code = StatusCode.RESOURCE_EXHAUSTED
     reason = "MAILBOX_FULL"
     sentence = "too many turns wait in this session"
+    retry_after_s = 1.0
+
+
+class TooManyTurns(AgentringError):
+    """The node runs as many turns as it may, and as many wait as may."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_TURNS"
+    sentence = "too many turns run and wait on the session's node"
+    retry_after_s = 1.0
+
+
+class TooManyTasks(AgentringError):
+    """The tenant has as many tasks under way on the node as it may."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "TOO_MANY_TASKS"
+    sentence = "too many of the tenant's tasks are under way on the task's node"
     retry_after_s = 1.0
 
 

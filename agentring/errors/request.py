@@ -50,6 +50,13 @@ class InvalidTaskKey(InvalidArgument):
     sentence = "task_key must be 1 to 256 printable ASCII characters other than the space"
 
 
+class InvalidPageToken(InvalidArgument):
+    """The page token is none of this list's."""
+
+    reason = "INVALID_PAGE_TOKEN"
+    sentence = "page_token is not of a page before, of the same list"
+
+
 @dataclass(eq=False)
 class InvalidRetention(InvalidArgument):
     """The retention is out of bounds."""

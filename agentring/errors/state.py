@@ -29,6 +29,13 @@ class TurnNotFound(NotFound):
     sentence = "there is no such turn in this session"
 
 
+class InputNotFound(NotFound):
+    """No turn that has not ended has asked this."""
+
+    reason = "INPUT_NOT_FOUND"
+    sentence = "no turn waits for an answer of this input_id"
+
+
 class TaskNotFound(NotFound):
     """There is no such task."""
 
@@ -67,6 +74,14 @@ class AgentMismatch(AgentringError):
     reason: ClassVar[str] = "AGENT_MISMATCH"
     sentence: ClassVar[str] = "the session or task is bound to another agent"
     agent: str
+
+
+class SessionCorrupt(AgentringError):
+    """What the store has of the session cannot be read."""
+
+    code = StatusCode.DATA_LOSS
+    reason = "SESSION_CORRUPT"
+    sentence = "what the store has of this session is damaged; an operator must restore it"
 
 
 class SessionClosed(AgentringError):
@@ -134,6 +149,14 @@ class TurnIdReused(AgentringError):
     code = StatusCode.ALREADY_EXISTS
     reason = "TURN_ID_REUSED"
     sentence = "the turn_id was used with another input"
+
+
+class InputAnswered(AgentringError):
+    """The question was answered, with something else."""
+
+    code = StatusCode.ALREADY_EXISTS
+    reason = "INPUT_ANSWERED"
+    sentence = "the question was answered with something else"
 
 
 @dataclass(eq=False)

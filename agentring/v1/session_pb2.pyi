@@ -12,10 +12,11 @@ Common to every RPC here:
   * Every RPC can end with
       INVALID_ARGUMENT    MALFORMED_REQUEST, INVALID_SESSION_ID, INVALID_TENANT_ID, ROUTE_MISSING, ROUTE_MISMATCH
       UNAVAILABLE         SESSION_MOVING, NODE_DRAINING, NODE_FENCED, NO_NODES, NODE_UNREACHABLE,
-                          COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, ROUTER_STOPPING
+                          COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING
       RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA
       DEADLINE_EXCEEDED   DEADLINE_PASSED (the caller's own)
       ABORTED             NOT_OWNER (met only without a router), STALE_EPOCH
+      DATA_LOSS           SESSION_CORRUPT (of this session alone: what is stored of it cannot be read)
       INTERNAL            INTERNAL, with an opaque error_id to look for in the node's log
   * Sizes: a message is at most 1 MiB, metadata at most 8 KiB.
 """
@@ -271,7 +272,9 @@ Global___Cancel: _TypeAlias = Cancel  # noqa: Y015
 
 @_typing.final
 class Reply(_message.Message):
-    """Answers a question that an agent asked (`input_required`)."""
+    """Answers a question that an agent asked (`input_required`). The answer is safe once its frame is acknowledged. The same
+    answer again changes nothing; another one is rejected with INPUT_ANSWERED.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -679,7 +682,7 @@ class ListSessionsRequest(_message.Message):
     agent: _builtins.str
     """Only sessions of this agent; empty: of any."""
     page_size: _builtins.int
-    """At most so many, 1 to 1,000; 0: 100."""
+    """At most so many, up to 1,000, which more is taken as; 0: 100."""
     page_token: _builtins.str
     """next_page_token of the page before; empty: the first page."""
     def __init__(
@@ -1192,7 +1195,9 @@ Global___StateChanged: _TypeAlias = StateChanged  # noqa: Y015
 
 @_typing.final
 class InputRequired(_message.Message):
-    """The agent waits for a `reply`."""
+    """The agent waits for a `reply`, and the turn with it, for as long as that takes. A run that was cut off while it waited
+    asks again under the same input_id.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1281,8 +1286,9 @@ class TurnFailed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ERROR_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """AGENT_ERROR, AGENT_NOT_FOUND, TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID or ATTEMPTS_EXHAUSTED (every run that it
-    was allowed was cut off by the end of its node).
+    """AGENT_ERROR, AGENT_NOT_FOUND, TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID, AGENT_STUCK (it was not
+    run: too many earlier runs of the agent cannot be stopped) or ATTEMPTS_EXHAUSTED (every run that it was allowed was
+    cut off by the end of its node).
     """
     error_id: _builtins.str
     """An opaque id to look for in the node's log."""
@@ -1331,8 +1337,8 @@ class TurnRejected(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """TURN_IN_PROGRESS, MAILBOX_FULL, TURN_ID_REUSED, INVALID_TURN_ID, TURN_NOT_FOUND (a cancel), INPUT_NOT_FOUND (a
-    reply) or NODE_DRAINING.
+    """TURN_IN_PROGRESS, MAILBOX_FULL, TOO_MANY_TURNS, TURN_ID_REUSED, INVALID_TURN_ID, TURN_NOT_FOUND (a cancel),
+    INPUT_NOT_FOUND (a reply), INPUT_ANSWERED (a reply, with something else before) or NODE_DRAINING.
     """
     frame: _builtins.int
     """The frame's number."""

@@ -90,9 +90,9 @@ class SessionServiceServicer:
         every turn it sent has ended.
 
         Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
-        AGENT_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED
-        {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A turn that is refused does not end the stream: it
-        is answered with `turn_rejected`.
+        AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
+        SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
+        turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -101,8 +101,8 @@ class SessionServiceServicer:
     def RunTurn(self, request, context):
         """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL;
-        ALREADY_EXISTS TURN_ID_REUSED.
+        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL,
+        TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -147,9 +147,12 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSessions(self, request, context):
-        """Lists the tenant's sessions in the order of their ids, a page at a time.
+        """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
+        asking the sessions' owners: head_seq is that of the last turn that ended, and node_id the node that has not given
+        the session up, alive or not. What comes and goes between two pages may be listed or not, everything else is listed
+        once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
-        Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+        Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

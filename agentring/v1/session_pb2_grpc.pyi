@@ -12,10 +12,11 @@ Common to every RPC here:
   * Every RPC can end with
       INVALID_ARGUMENT    MALFORMED_REQUEST, INVALID_SESSION_ID, INVALID_TENANT_ID, ROUTE_MISSING, ROUTE_MISMATCH
       UNAVAILABLE         SESSION_MOVING, NODE_DRAINING, NODE_FENCED, NO_NODES, NODE_UNREACHABLE,
-                          COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, ROUTER_STOPPING
+                          COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING
       RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA
       DEADLINE_EXCEEDED   DEADLINE_PASSED (the caller's own)
       ABORTED             NOT_OWNER (met only without a router), STALE_EPOCH
+      DATA_LOSS           SESSION_CORRUPT (of this session alone: what is stored of it cannot be read)
       INTERNAL            INTERNAL, with an opaque error_id to look for in the node's log
   * Sizes: a message is at most 1 MiB, metadata at most 8 KiB.
 """
@@ -59,15 +60,15 @@ class SessionServiceStub:
     every turn it sent has ended.
 
     Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
-    AGENT_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED
-    {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A turn that is refused does not end the stream: it
-    is answered with `turn_rejected`.
+    AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
+    SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
+    turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
     """
     RunTurn: _grpc.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL;
-    ALREADY_EXISTS TURN_ID_REUSED.
+    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL,
+    TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
     """
     SubmitTurn: _grpc.UnaryUnaryMultiCallable[_session_pb2.SubmitTurnRequest, _session_pb2.SubmitTurnResponse]
     """Hands in one turn and returns once it is accepted; its events are read by WatchSession or by Converse.
@@ -92,9 +93,12 @@ class SessionServiceStub:
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
-    """Lists the tenant's sessions in the order of their ids, a page at a time.
+    """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
+    asking the sessions' owners: head_seq is that of the last turn that ended, and node_id the node that has not given
+    the session up, alive or not. What comes and goes between two pages may be listed or not, everything else is listed
+    once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
-    Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
     """
     CloseSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
@@ -117,15 +121,15 @@ class SessionServiceAsyncStub(SessionServiceStub):
     every turn it sent has ended.
 
     Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
-    AGENT_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED
-    {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A turn that is refused does not end the stream: it
-    is answered with `turn_rejected`.
+    AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
+    SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
+    turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
     """
     RunTurn: _aio.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]  # type: ignore[assignment]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL;
-    ALREADY_EXISTS TURN_ID_REUSED.
+    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL,
+    TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
     """
     SubmitTurn: _aio.UnaryUnaryMultiCallable[_session_pb2.SubmitTurnRequest, _session_pb2.SubmitTurnResponse]  # type: ignore[assignment]
     """Hands in one turn and returns once it is accepted; its events are read by WatchSession or by Converse.
@@ -150,9 +154,12 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
-    """Lists the tenant's sessions in the order of their ids, a page at a time.
+    """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
+    asking the sessions' owners: head_seq is that of the last turn that ended, and node_id the node that has not given
+    the session up, alive or not. What comes and goes between two pages may be listed or not, everything else is listed
+    once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
-    Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+    Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
     """
     CloseSession: _aio.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]  # type: ignore[assignment]
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
@@ -178,9 +185,9 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         every turn it sent has ended.
 
         Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
-        AGENT_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED
-        {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A turn that is refused does not end the stream: it
-        is answered with `turn_rejected`.
+        AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
+        SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
+        turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
         """
 
     @_abc_1.abstractmethod
@@ -191,8 +198,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_session_pb2.RunTurnResponse], _abc.AsyncIterator[_session_pb2.RunTurnResponse]]:
         """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL;
-        ALREADY_EXISTS TURN_ID_REUSED.
+        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL,
+        TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
         """
 
     @_abc_1.abstractmethod
@@ -247,9 +254,12 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.ListSessionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.ListSessionsResponse, _abc.Awaitable[_session_pb2.ListSessionsResponse]]:
-        """Lists the tenant's sessions in the order of their ids, a page at a time.
+        """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
+        asking the sessions' owners: head_seq is that of the last turn that ended, and node_id the node that has not given
+        the session up, alive or not. What comes and goes between two pages may be listed or not, everything else is listed
+        once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
-        Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+        Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
         """
 
     @_abc_1.abstractmethod

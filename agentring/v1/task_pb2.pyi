@@ -138,7 +138,9 @@ class RunTaskRequest(_message.Message):
     on_duplicate: Global___OnDuplicate.ValueType
     """What to do if a run is under way."""
     cancel_when_unwatched: _builtins.bool
-    """Cancel the run when nobody has watched it for 30 s."""
+    """Cancel the run when nobody has watched it for 30 s; whoever asks for the task after that starts it anew. The call
+    that starts the run decides.
+    """
     @_builtins.property
     def input(self) -> _session_pb2.Input:
         """What the agent is given. The same key with another agent or input is refused while the task is known."""

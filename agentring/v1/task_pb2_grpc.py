@@ -72,7 +72,8 @@ class TaskServiceServicer:
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION; NOT_FOUND AGENT_NOT_FOUND;
         ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
-        TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED.
+        TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED,
+        TOO_MANY_TASKS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -88,7 +89,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchTask(self, request, context):
-        """Streams a task's events, from the first one or from after_seq, to its end. Never starts one.
+        """Streams a task's events, from the first one or from after_seq, to its end. Never makes one; a task that was accepted
+        and that its node has left behind is taken up.
 
         Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
         """
@@ -97,7 +99,8 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListTasks(self, request, context):
-        """Lists the tenant's tasks in the order of their keys, a page at a time.
+        """Lists the tenant's tasks in the order of their keys, a page at a time, as the store has them: without text, result,
+        failure and watchers. With volatile stores, those of the node that answers.
 
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """

@@ -43,7 +43,8 @@ class TaskServiceStub:
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION; NOT_FOUND AGENT_NOT_FOUND;
     ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
-    TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED.
+    TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED,
+    TOO_MANY_TASKS.
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]
     """Tells what is known of a task. Never starts or claims one.
@@ -51,12 +52,14 @@ class TaskServiceStub:
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
     WatchTask: _grpc.UnaryStreamMultiCallable[_task_pb2.WatchTaskRequest, _task_pb2.WatchTaskResponse]
-    """Streams a task's events, from the first one or from after_seq, to its end. Never starts one.
+    """Streams a task's events, from the first one or from after_seq, to its end. Never makes one; a task that was accepted
+    and that its node has left behind is taken up.
 
     Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.ListTasksRequest, _task_pb2.ListTasksResponse]
-    """Lists the tenant's tasks in the order of their keys, a page at a time.
+    """Lists the tenant's tasks in the order of their keys, a page at a time, as the store has them: without text, result,
+    failure and watchers. With volatile stores, those of the node that answers.
 
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
@@ -77,7 +80,8 @@ class TaskServiceAsyncStub(TaskServiceStub):
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION; NOT_FOUND AGENT_NOT_FOUND;
     ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
-    TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED.
+    TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED,
+    TOO_MANY_TASKS.
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Tells what is known of a task. Never starts or claims one.
@@ -85,12 +89,14 @@ class TaskServiceAsyncStub(TaskServiceStub):
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
     WatchTask: _aio.UnaryStreamMultiCallable[_task_pb2.WatchTaskRequest, _task_pb2.WatchTaskResponse]  # type: ignore[assignment]
-    """Streams a task's events, from the first one or from after_seq, to its end. Never starts one.
+    """Streams a task's events, from the first one or from after_seq, to its end. Never makes one; a task that was accepted
+    and that its node has left behind is taken up.
 
     Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.ListTasksRequest, _task_pb2.ListTasksResponse]  # type: ignore[assignment]
-    """Lists the tenant's tasks in the order of their keys, a page at a time.
+    """Lists the tenant's tasks in the order of their keys, a page at a time, as the store has them: without text, result,
+    failure and watchers. With volatile stores, those of the node that answers.
 
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
     """
@@ -114,7 +120,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION; NOT_FOUND AGENT_NOT_FOUND;
         ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
-        TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED.
+        TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED,
+        TOO_MANY_TASKS.
         """
 
     @_abc_1.abstractmethod
@@ -134,7 +141,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_pb2.WatchTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_task_pb2.WatchTaskResponse], _abc.AsyncIterator[_task_pb2.WatchTaskResponse]]:
-        """Streams a task's events, from the first one or from after_seq, to its end. Never starts one.
+        """Streams a task's events, from the first one or from after_seq, to its end. Never makes one; a task that was accepted
+        and that its node has left behind is taken up.
 
         Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
         """
@@ -145,7 +153,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_pb2.ListTasksRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.ListTasksResponse, _abc.Awaitable[_task_pb2.ListTasksResponse]]:
-        """Lists the tenant's tasks in the order of their keys, a page at a time.
+        """Lists the tenant's tasks in the order of their keys, a page at a time, as the store has them: without text, result,
+        failure and watchers. With volatile stores, those of the node that answers.
 
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
         """

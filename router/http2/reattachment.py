@@ -2,10 +2,11 @@
 
 A node dies, drains, is fenced or loses its claim; the next one owns the session only once the claim has moved, which
 takes up to a lease's TTL. Until then each try ends with an error that waiting helps against. Guarantees: tries come
-with growing pauses, and at once when the membership has changed (with a dead node's key its claims are gone); no two at
-once, and none after reattach_timeout_s: then the call ends with UNAVAILABLE. A node that is lost as soon as it has
-taken the call is the same trouble going on: neither the pauses nor the time begin anew, so that nodes which take calls
-and drop them are not asked without end. Owned by its Call, from its first loss on.
+with growing pauses, and at once when the membership has changed (with a dead node's key its claims are gone), where one
+is under way just then, as soon as it has failed: it may have asked a moment before; no two at once, and none after
+reattach_timeout_s: then the call ends with UNAVAILABLE. A node that is lost as soon as it has taken the call is the
+same trouble going on: neither the pauses nor the time begin anew, so that nodes which take calls and drop them are not
+asked without end. Owned by its Call, from its first loss on.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Reattachment:
         self._lost_s = now_s
         self._cause = cause
         self.is_on = True
+        self._carrier.waiting.add(self)
 
     def later(self, error: AgentringError) -> None:
         """Tries again after a pause, the first time at once; error: what the last try ended with."""
@@ -72,7 +74,6 @@ class Reattachment:
         pause_s = min(self._pause_s * (0.5 + random.random()), left_s)  # noqa: S311  nobody gains by guessing it
         self._pause_s = min(max(_FIRST_PAUSE_S, 2 * self._pause_s), _LONGEST_PAUSE_S)
         self._timer = self._carrier.call_later(pause_s, self._fire)
-        self._carrier.waiting.add(self)
 
     def succeeded(self) -> None:
         """A node has taken the call."""
@@ -81,9 +82,12 @@ class Reattachment:
 
     def hurry(self) -> None:
         """Tries now: the session may have an owner."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._fire()
+        if self._timer is None:
+            self._pause_s = 0.0  # after the try that is under way
+            return
+        self._timer.cancel()
+        self._pause_s = _FIRST_PAUSE_S
+        self._fire()
 
     def end(self, outcome: str) -> None:
         """A node has taken the call, or it is over."""
@@ -97,6 +101,5 @@ class Reattachment:
         self._carrier.stats.reattached(self._cause, outcome, self._carrier.now_s() - self._lost_s)
 
     def _fire(self) -> None:
-        self._carrier.waiting.discard(self)
         self._timer = None
         self._try()

@@ -18,7 +18,7 @@ from router.http2.client_stream import ClientStream
 from router.http2.headers import literal
 from router.http2.messages import MARKS, NO_MARKS
 from router.http2.request import Request
-from router.owner import Target, Walk
+from router.owner import AnyNode, Target, Walk
 from router.route import Destination, Route
 
 
@@ -42,7 +42,7 @@ class Way:
         """Goes nowhere yet."""
         self._carrier = carrier
         self._request: Request | None = request
-        self._walk: Walk | None = None
+        self._walk: Walk | AnyNode | None = None
         self._about: Route | None = None
         self._epoch = self._begins_after = ""
         """As the node said that took the call last, and as the first one said; empty: it did not."""
@@ -73,7 +73,8 @@ class Way:
             case Destination.ROUTER:
                 self._go_to(request, self._carrier.own_services)
             case Destination.ANY_NODE:
-                self._go_to(request, self._carrier.lookup.any_node())
+                self._walk = self._carrier.lookup.any_node()
+                self._go_to(request, self._walk.first())
             case Destination.NOBODY:
                 raise MethodNotImplemented
 

@@ -7,11 +7,12 @@ volatile store) a node that is frozen in the microseconds between a commit and i
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from itertools import pairwise
 
 from scripts.chaosing.evidence import Call, Evidence, Line, StoredRow
+from scripts.chaosing.task_rules import at_most_one_run, what_was_left_is_taken_up, what_was_told_is_stored
+from scripts.chaosing.violation import Rule, Violation
 
 WORK = frozenset(
     {
@@ -30,24 +31,8 @@ WORK = frozenset(
 )
 """What an owner alone may do. (A claim's line may be late: its reply was. A release's too.)"""
 
-
 ANSWERS = "I1, answers"
 """I1 as clients see it: what a router, too, protects from."""
-
-
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """Something that must not be."""
-
-    rule: str
-    subject: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.rule}: {self.subject}: {self.what}"
-
-
-Rule = Callable[[Evidence], Iterator[Violation]]
 
 
 def check(evidence: Evidence) -> list[Violation]:
@@ -128,7 +113,7 @@ def epochs_only_grow(evidence: Evidence) -> Iterator[Violation]:
         if line.subject and line.epoch:
             nodes[line.subject, line.epoch].add(line.node)
     for call in evidence.calls:
-        if call.accepted_ns:
+        if call.accepted_ns and not call.replayed:
             nodes[call.subject, call.epoch].add(call.node)
     for (subject, epoch), names in nodes.items():
         if len(names) > 1:
@@ -175,34 +160,12 @@ def _numbers(subject: str, calls: list[Call], *, durable: bool) -> Iterator[Viol
         if not call.ok or call.number is None:
             untold.add(call.turn)
             continue
-        if last is not None and last.number is not None and (durable or last.epoch == call.epoch):
+        if last is not None and last.number is not None and (durable or last.end_epoch == call.end_epoch):
             most = last.number + 1 + len(untold - {call.turn, last.turn})
             if not last.number < call.number <= most and call.turn != last.turn:
                 yield Violation("I2", subject, f"turn {last.number} is followed by {call.number}, at most {most}")
         last = call
         untold.clear()
-
-
-def at_most_one_run(evidence: Evidence) -> Iterator[Violation]:
-    """I4: one run of a task key (and of a session's turn) at a time, one result. (That no run works on after a later
-    one began is I1.)
-
-    A second run, or a second result, needs a reason: the first run's node had to give its claim up, or was killed.
-    With a durable store there is no reason for a second result.
-    """
-    for subject, lines in evidence.lines_by_subject().items():
-        results = [line for line in lines if line.event == "task_committed"]
-        for first, second in pairwise(results):
-            if evidence.is_durable(subject) or first.epoch == second.epoch:
-                yield Violation("I4", subject, f"results of epoch {first.epoch} and of {second.epoch}")
-    for subject, calls in evidence.calls_by_subject().items():
-        told: dict[tuple[str, int], set[str]] = defaultdict(set)
-        for call in calls:
-            if call.ok and call.result:
-                told[call.turn, 0 if evidence.is_durable(subject) else call.epoch].add(call.result)
-        for results_told in told.values():
-            if len(results_told) > 1:
-                yield Violation("I4", subject, f"callers were told {' and '.join(sorted(results_told))}")
 
 
 def owners_change_for_a_reason(evidence: Evidence) -> Iterator[Violation]:
@@ -251,5 +214,7 @@ RULES: tuple[Rule, ...] = (
     epochs_only_grow,
     turns_have_no_gap,
     at_most_one_run,
+    what_was_told_is_stored,
+    what_was_left_is_taken_up,
     owners_change_for_a_reason,
 )

@@ -7,9 +7,10 @@ find: that is what tests/chaos/test_faults.py and scripts/chaos run.
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from scripts.chaosing.checker import ANSWERS, Violation
+from scripts.chaosing.checker import ANSWERS
 from scripts.chaosing.fault import VOLATILE
 from scripts.chaosing.run import FAULTS, run_fault
+from scripts.chaosing.violation import Violation
 from scripts.chaosing.world import Plan
 
 _LONG_STEPS = 60
@@ -28,6 +29,9 @@ class Control:
     store: str = ""
     """As Plan.store. An SQL store rejects what a missing fence lets through: that control needs the volatile one."""
     of_routers: bool = False
+    ttl_s: int = 3
+    tasks: int = 0
+    """Pairs of clients with a task each."""
 
 
 CONTROLS = {
@@ -38,16 +42,20 @@ CONTROLS = {
     "routers drop old epochs": Control(
         "no-memory-of-epochs", "stale-owner", frozenset({ANSWERS}), VOLATILE, of_routers=True
     ),
+    "the SQL compare of tasks": Control("no-task-compare", "pause-task", frozenset({"I4"}), tasks=4),
+    "a task's claim": Control("no-task-claims", "ask-everywhere", frozenset({"I1", "stickiness"}), VOLATILE),
+    "a task's end is kept": Control("no-memory-of-ends", "ask-everywhere", frozenset({"I4"})),
+    "the sweep of tasks": Control("no-task-sweep", "leave-tasks", frozenset({"I5"}), ttl_s=2),
 }
 
 
 async def run_control(control: Control, etcd: Path) -> list[Violation]:
     """The violations that the checker found."""
-    plan = Plan(etcd, nodes=2, routers=1, store=control.store)
+    plan = Plan(etcd, ttl_s=control.ttl_s, nodes=2, routers=1, store=control.store)
     fault = replace(FAULTS[control.fault], steps=_LONG_STEPS)
     if control.of_routers:
         plan = replace(plan, alter_routers=(control.mutation,))
     else:  # the fault's own failpoint is part of the mutation
         fault, plan = replace(fault, alter=()), replace(plan, alter=(control.mutation,))
-    outcome = await run_fault(fault, plan, seed=1, seconds=1, sessions=8, tasks=0, cycles=1)
+    outcome = await run_fault(fault, plan, seed=1, seconds=1, sessions=8, tasks=control.tasks, cycles=1)
     return outcome.violations

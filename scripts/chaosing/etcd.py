@@ -14,6 +14,7 @@ import urllib.request
 from contextlib import suppress
 from pathlib import Path
 
+import grpc
 from aetcd import rpc
 from grpc import aio
 
@@ -153,8 +154,9 @@ class Etcd:
                 try:
                     put = rpc.PutRequest(key=f"{_FILLER}{number}".encode(), value=os.urandom(_FILLER_BYTES))
                     await stub.Put(put, timeout=_CALL_S)
-                except aio.AioRpcError:
-                    return
+                except aio.AioRpcError as error:
+                    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                        return
         raise AssertionError("etcd took more than its quota")
 
     async def make_room(self) -> None:

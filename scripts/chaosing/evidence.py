@@ -74,8 +74,14 @@ class Call:
     """Which of the session's turns it was, as its agent saw it."""
     result: str = ""
     """Of a task, to compare."""
+    replayed: bool = False
+    """The task had ended before: whoever was asked has told it, under the epoch of the run."""
+    end_epoch: int = 0
+    """Under which it ended: of a later run than `epoch`, if its router brought it back meanwhile."""
     event_epochs: tuple[int, ...] = ()
     """The epochs of what was told as it happened, each once, in their order; not of an outcome that is told again."""
+    acknowledged_ns: int | None = None
+    """When it was told that the turn was accepted; None: it was not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +105,21 @@ class StoredRow:
     """Under which it was written last."""
 
 
+@dataclass(frozen=True, slots=True)
+class StoredEnd:
+    """An ended task as the store has it."""
+
+    subject: str
+    attempt: int
+    """How many runs it has counted."""
+    epoch: int
+    """Under which it was run last."""
+    end_epoch: int
+    """Which the end itself says."""
+    result: str = ""
+    """The name of the run that is its result; empty: it has not completed."""
+
+
 @dataclass(slots=True)
 class Evidence:
     """Everything of one run."""
@@ -115,6 +136,10 @@ class Evidence:
     """Sessions outlive their node: they are in a store, not in the process's memory."""
     durable_tasks: bool = False
     """Tasks' results do."""
+    ended_tasks: list[StoredEnd] = field(default_factory=list)
+    """The ended tasks that the store has at the end."""
+    never_ended: set[str] = field(default_factory=set)
+    """The tasks that were accepted and had not ended long after they should have."""
 
     def is_durable(self, subject: str) -> bool:
         """Whether what was committed of it outlives its node."""

@@ -4,8 +4,8 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from scripts.chaosing.checker import Violation
 from scripts.chaosing.evidence import Evidence
+from scripts.chaosing.violation import Violation
 
 
 @dataclass(frozen=True, slots=True)

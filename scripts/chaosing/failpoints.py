@@ -8,30 +8,49 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent_node.store import transactions
+from agent_node.session_writes import SessionWrites
+from agent_node.store import task_transactions, transactions
 from agent_node.store.records import Ownership, StoredSession
 from agent_node.store.sql import SqlStore
+from agent_node.store.sqlite import SqliteCarrier
+from agent_node.store.task_sql import SqlTaskStore
+from agent_node.task_runner import TaskRunner
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.lease import Lease
 
 _HOUR_S = 3_600
-_WRITER = "_write"
-"""The function of SessionTurns that checks the fence right before it writes, and right after."""
+_NEAR = 3
+"""So many frames above the lease's check is who asked for it."""
+
+TASK_STEPS = (
+    "task-asked-for",
+    "task-accepted",
+    "task-claimed",
+    "task-started",
+    "task-run",
+    "task-ended",
+    "task-published",
+)
+"""The points of in_task: before and after PENDING, after the claim, after RUNNING, before and after the end is stored,
+and after it was told, before the key is given up."""
+TASK_END_SENT = "task-end-sent"
+_STOPS_S = 0.05
 
 
 def before_write(trigger: Path) -> None:
     """The fence was checked, the write to the store comes next. Points: parts of the name of what is written by
-    SessionTurns (`start_tool`, `accept`, `_end`)."""
+    SessionTurns (`start_tool`, `accept`, `_end`). SessionWrites.do checks it right before it writes, and right after.
+    """
     check = Lease.check
 
     def stopping(self: Lease) -> None:
         check(self)
-        writer = _caller(_WRITER)
+        writer = _caller(SessionWrites.do)
         if writer is not None and "written" not in writer.f_locals:
             stop_if_armed(trigger, writer.f_locals["write"].__qualname__)
 
@@ -73,6 +92,40 @@ def before_activate(trigger: Path) -> None:
     replace(SqlStore, "activate", stopping)
 
 
+def in_task(trigger: Path) -> None:
+    """Between any two steps of a task's life, TASK_STEPS, and TASK_END_SENT."""
+    _around(SqlTaskStore, "accept", trigger, "task-asked-for", "task-accepted")
+    _around(SqlTaskStore, "start", trigger, "task-claimed", "task-started")
+    _around(SqlTaskStore, "end", trigger, "task-run", "task-ended")
+    _around(TaskRunner, "release", trigger, "task-published", "")
+    _before_commit(trigger)
+
+
+def _before_commit(trigger: Path) -> None:
+    """A task's end is on its way to SQLite, which is not locked yet: the writer's thread sends it whatever becomes of
+    the node. Point: TASK_END_SENT."""
+    commit = SqliteCarrier._commit
+
+    def stopping(self: SqliteCarrier, works: Sequence[Any]) -> Any:
+        if any(getattr(work, "func", None) is task_transactions.end for work in works):
+            stop_if_armed(trigger, TASK_END_SENT)
+        return commit(self, works)
+
+    replace(SqliteCarrier, "_commit", stopping)
+
+
+def _around(owner: Any, name: str, trigger: Path, before: str, after: str) -> None:
+    step = getattr(owner, name)
+
+    async def stopping(*args: Any, **kwargs: Any) -> Any:
+        stop_if_armed(trigger, before)
+        done = await step(*args, **kwargs)
+        stop_if_armed(trigger, after)
+        return done
+
+    replace(owner, name, stopping)
+
+
 def wall_clock(trigger: Path) -> None:
     """The wall clock is an hour ahead while the trigger file is there. (As libfaketime does it, but only for Python's
     own readings of time.time and time.time_ns, which are all that the node has.)"""
@@ -86,6 +139,7 @@ FAILPOINTS: dict[str, Callable[[Path], None]] = {
     "in-renewal": in_renewal,
     "in-transaction": in_transaction,
     "before-activate": before_activate,
+    "in-task": in_task,
     "wall-clock": wall_clock,
 }
 
@@ -93,12 +147,13 @@ FAILPOINTS: dict[str, Callable[[Path], None]] = {
 def stop_if_armed(trigger: Path, point: str) -> None:
     """Stops this process if the trigger file names the point, or none."""
     try:
-        armed = trigger.read_text() in point
+        armed = bool(point) and trigger.read_text() in point
     except FileNotFoundError:
         return
     if armed:
         trigger.unlink()
         os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(_STOPS_S)  # the signal is the whole process's, and may reach this thread last
 
 
 def replace(owner: Any, name: str, value: Any) -> None:
@@ -107,13 +162,11 @@ def replace(owner: Any, name: str, value: Any) -> None:
     setattr(owner, name, value)
 
 
-def _caller(name: str) -> FrameType | None:
-    """The frame of the function of this name, if it is the failpoint's caller or the caller's own."""
-    frame = sys._getframe(2)
-    for _ in range(2):
-        if frame.f_code.co_name == name:
+def _caller(function: Callable[..., Any]) -> FrameType | None:
+    """The function's frame, if it asked for what the failpoint is put around."""
+    frame: FrameType | None = sys._getframe(2)
+    for _ in range(_NEAR):
+        if frame is None or frame.f_code is function.__code__:
             return frame
-        if frame.f_back is None:
-            return None
         frame = frame.f_back
     return None

@@ -27,6 +27,8 @@ class Scene:
     traffic: Traffic
     drawn: random.Random
     complaints: list[str] = field(default_factory=list)
+    never_ended: set[str] = field(default_factory=set)
+    """Tasks that should have ended long ago."""
 
     @property
     def ttl_s(self) -> float:

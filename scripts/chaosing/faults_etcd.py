@@ -45,8 +45,9 @@ async def lose_quorum(scene: Scene) -> None:
     for member in paused:
         _signal(member, signal.SIGSTOP)
     for name in scene.world.nodes:
-        # A leader goes on renewing leases until it has noticed that nobody follows it.
-        await scene.expect_fence(name, lost_ns, scene.fence_s + ELECTION_S)
+        # A leader goes on renewing leases until it has noticed that nobody follows it: it looks once an election
+        # time-out, whether anybody did since it looked last.
+        await scene.expect_fence(name, lost_ns, scene.fence_s + 2 * ELECTION_S)
     left_s = 3 * scene.ttl_s - (now_ns() - lost_ns) / 1e9
     await asyncio.sleep(max(0.0, left_s))
     scene.world.mark("quorum back")

@@ -2,6 +2,7 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable
 
 from scripts.chaosing.fault import Fault, Scene
 from scripts.chaosing.host import Host
@@ -57,27 +58,33 @@ async def pause_long(scene: Scene) -> None:
 
 async def pause_before_write(scene: Scene) -> None:
     """Stopped between the check of the fence and a write to the store, for two TTLs."""
-    await _pause_at(scene, scene.drawn.choice(("start_tool", "accept", "_end")))
+    await pause_at(scene, scene.drawn.choice(("start_tool", "accept", "_end")))
 
 
 async def pause_before_tool(scene: Scene) -> None:
     """The same, before a tool's start is written."""
-    await _pause_at(scene, "start_tool")
+    await pause_at(scene, "start_tool")
 
 
 async def pause_in_transaction(scene: Scene) -> None:
     """Stopped inside a transaction of the store, for two TTLs. On SQLite nobody else writes meanwhile."""
-    await _pause_at(scene, "transaction")
+    await pause_at(scene, "transaction")
 
 
 async def pause_in_renewal(scene: Scene) -> None:
     """Stopped between a renewal's answer and its being counted, for two TTLs: it extends nothing any more. Nothing else
     tells the node either that it is too late."""
-    await _pause_at(scene, "renewal", cut=True)
+    await pause_at(scene, "renewal", cut=True)
 
 
-async def _pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
-    """cut: what etcd says meanwhile comes only when the node has fenced itself."""
+async def pause_at(
+    scene: Scene, point: str, *, cut: bool = False, meanwhile: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """A node is stopped there for two TTLs, and must be fenced when it goes on.
+
+    cut: what etcd says meanwhile comes only when the node has fenced itself. meanwhile: what it is stopped for, if that
+    takes longer.
+    """
     name = await scene.world.until_stopped_at(point, scene.victim().name, within_s=REACHES_S)
     if name is None:
         scene.complaints.append(f"no node came to {point!r}")
@@ -86,7 +93,7 @@ async def _pause_at(scene: Scene, point: str, *, cut: bool = False) -> None:
     scene.world.mark("frozen", name)
     if cut:
         node.cut_etcd()
-    await asyncio.sleep(2 * scene.ttl_s)
+    await asyncio.gather(asyncio.sleep(2 * scene.ttl_s), *([meanwhile()] if meanwhile is not None else []))
     thawed_ns = scene.world.mark("thawed", name)
     node.signal(signal.SIGCONT)
     await scene.expect_fence(name, thawed_ns, 0.5)

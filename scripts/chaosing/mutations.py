@@ -20,6 +20,7 @@ from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.lease import RENEWAL_DEADLINES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
 from router.epochs import Epochs
 from scripts.chaosing.failpoints import before_write, in_renewal, replace, stop_if_armed
+from scripts.chaosing.task_mutations import TASK_MUTATIONS
 
 
 def no_fence(_: Path) -> None:
@@ -86,7 +87,7 @@ def read_before_raise(trigger: Path) -> None:
         return session and transactions._with_turns(connection, session, 0, at_most)
 
     async def swapped(self: SqlStore, ownership: Ownership, agent: str) -> StoredSession:
-        seen = await self._carrier.read(partial(read, ownership=ownership, at_most=self._max_history_turns))
+        seen = await self.carrier.read(partial(read, ownership=ownership, at_most=self._max_history_turns))
         stop_if_armed(trigger, "activate")
         raised = await activate(self, ownership, agent)
         if seen is None:
@@ -108,4 +109,5 @@ MUTATIONS: dict[str, Callable[[Path], None]] = {
     "no-compare": no_compare,
     "read-before-raise": read_before_raise,
     "no-memory-of-epochs": no_memory_of_epochs,
+    **TASK_MUTATIONS,
 }

@@ -6,19 +6,36 @@ from collections import Counter
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from scripts.chaosing import faults_etcd, faults_network, faults_process, stored
-from scripts.chaosing.checker import Violation, check
+from scripts.chaosing import (
+    faults_etcd,
+    faults_network,
+    faults_process,
+    faults_roll,
+    faults_store,
+    faults_tasks,
+    stored,
+)
+from scripts.chaosing.checker import check
 from scripts.chaosing.etcd import QUOTA_BYTES
 from scripts.chaosing.evidence import Evidence, now_ns
 from scripts.chaosing.failover import Failover, failovers, percentile, too_slow
 from scripts.chaosing.fault import VOLATILE, Fault, Scene
 from scripts.chaosing.traffic import running
+from scripts.chaosing.violation import Violation
 from scripts.chaosing.world import Plan, World
 
 FAULTS = {
     fault.name: fault
     for fault in sorted(
-        (*faults_process.FAULTS, *faults_network.FAULTS, *faults_etcd.FAULTS), key=lambda fault: fault.number
+        (
+            *faults_process.FAULTS,
+            *faults_network.FAULTS,
+            *faults_store.FAULTS,
+            *faults_etcd.FAULTS,
+            *faults_tasks.FAULTS,
+            *faults_roll.FAULTS,
+        ),
+        key=lambda fault: fault.number,
     )
 }
 WARM_S = 15.0
@@ -104,11 +121,15 @@ async def _run(
     async with running(routers, seed, sessions=sessions, tasks=tasks, steps=fault.steps) as traffic:
         scene = Scene(world, traffic, random.Random(f"{seed}/{fault.name}"))
         await scene.expect_recovery(WARM_S)
-        while not scene.complaints and (done < cycles if cycles else not done or now_ns() < begun_ns + seconds * 1e9):
+        while not (scene.complaints or scene.never_ended) and (
+            done < cycles if cycles else not done or now_ns() < begun_ns + seconds * 1e9
+        ):
             await fault.cycle(scene)
             done += 1
     await world.stop()  # so that the logs are whole
-    evidence = Evidence(list(world.audit.lines()), traffic.calls, world.marks, durable=world.plan.store != VOLATILE)
+    durable = world.plan.store != VOLATILE
+    evidence = Evidence(list(world.audit.lines()), traffic.calls, world.marks, durable=durable, durable_tasks=durable)
+    evidence.never_ended = scene.never_ended
     if not world.plan.store:
         stored.read_into(evidence, world.store_file)
     outcome = Outcome(fault, seed, world.plan, evidence, begun_ns, now_ns(), done, errors=traffic.errors())

@@ -135,14 +135,24 @@ class Traffic:
         stub = session_pb2_grpc.SessionServiceStub(self._channels[router])
         return await self._tried(call, lambda: stub.RunTurn(request, timeout=timeout_s))
 
+    async def task(self, client: str, key: str, data: dict[str, Any], router: str, *, timeout_s: float = TRY_S) -> Call:
+        """One try of one task."""
+        call = Call(client, f"task/{TENANT}/{key}", "", router, now_ns())
+        stub = task_pb2_grpc.TaskServiceStub(self._channels[router])
+        return await self._tried(call, lambda: stub.RunTask(_task(key, data), timeout=timeout_s))
+
+    async def leave_task(self, key: str, data: dict[str, Any], router: str) -> str:
+        """Asks for a task and leaves once it is accepted; its node. Raises AioRpcError."""
+        answer = task_pb2_grpc.TaskServiceStub(self._channels[router]).RunTask(_task(key, data), timeout=TRY_S)
+        told = dict(await answer.initial_metadata())
+        if metadata.NODE not in told:
+            await answer.read()  # it was refused: this raises why
+        answer.cancel()
+        return str(told[metadata.NODE])
+
     async def _task_until_told(self, client: str, key: str, data: dict[str, Any], drawn: random.Random) -> None:
-        request = task_pb2.RunTaskRequest(task_key=key, agent=AGENT)
-        request.input.data.update(data)
         while not self._stopped.is_set():
-            router = drawn.choice(list(self._channels))
-            call = Call(client, f"task/{TENANT}/{key}", "", router, now_ns())
-            stub = task_pb2_grpc.TaskServiceStub(self._channels[router])
-            await self._tried(call, lambda stub=stub: stub.RunTask(request, timeout=TRY_S))  # type: ignore[misc]
+            call = await self.task(client, key, data, drawn.choice(list(self._channels)))
             if call.ok or call.reason.startswith("turn_"):
                 return
             await asyncio.sleep(RETRY_S)
@@ -157,6 +167,8 @@ class Traffic:
                 call.accepted_ns = now_ns()
                 call.node, call.epoch = told[metadata.NODE], int(told[metadata.EPOCH])
             async for response in answer:
+                if isinstance(response, task_pb2.RunTaskResponse):
+                    call.replayed |= response.disposition == task_pb2.DISPOSITION_REPLAYED
                 for event in response.events:
                     if event.WhichOneof("body") in _LIVE:
                         epochs[event.epoch] = None
@@ -168,11 +180,19 @@ class Traffic:
         return call
 
 
+def _task(key: str, data: dict[str, Any]) -> task_pb2.RunTaskRequest:
+    request = task_pb2.RunTaskRequest(task_key=key, agent=AGENT)
+    request.input.data.update(data)
+    return request
+
+
 def _take(call: Call, event: session_pb2.Event) -> None:
     kind = event.WhichOneof("body")
+    if kind == "turn_accepted":
+        call.acknowledged_ns = call.acknowledged_ns or now_ns()
     if kind == "turn_completed":
         result: struct_pb2.Struct = event.turn_completed.result
-        call.ok, call.result = True, str(result["run"])
+        call.ok, call.result, call.end_epoch = True, str(result["run"]), event.epoch
         call.number = int(result.fields["number"].number_value) if call.turn else None
     elif kind in ("turn_failed", "turn_cancelled"):
         told = event.turn_failed if kind == "turn_failed" else event.turn_cancelled

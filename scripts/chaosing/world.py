@@ -107,6 +107,13 @@ class World:
         node.process = self.spawn_node(name)
         await asyncio.to_thread(node.process.ready_line)
 
+    async def restart_router(self, name: str) -> int:
+        """Ends a router with SIGTERM and starts it again under its address, once it has ended; its exit status."""
+        router = self.routers[name]
+        status = await asyncio.to_thread(router.running.stop, signal.SIGTERM)
+        await self._start_router(router)
+        return status
+
     async def add_node(self, name: str) -> None:
         """As start_node, for one that is not there yet."""
         self.nodes[name] = await self._host(name, apart=self.plan.namespaces)

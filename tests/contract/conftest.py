@@ -31,6 +31,7 @@ def tight_cluster(etcd_url: str, tmp_path_factory: pytest.TempPathFactory) -> It
         tmp_path_factory.mktemp("tight"),
         "--mailbox-size=1",
         "--max-log-bytes=65536",
+        "--max-stored-log-bytes=65536",
         "--first-frame-timeout-s=0.5",
         "--heartbeat-s=0.5",
         nodes=1,

@@ -128,11 +128,6 @@ async def test_an_unknown_method_that_is_streamed_is_not_served(channel: aio.Cha
         )
 
 
-@pytest.mark.parametrize("method", [SESSIONS + "ListSessions", TASKS + "ListTasks"])
-async def test_what_is_not_served_yet_says_so(channel: aio.Channel, method: str) -> None:
-    await assert_refused(exchange(channel, method, b""), MethodNotImplemented())
-
-
 async def test_a_node_that_is_not_there_cannot_be_drained(routed: aio.Channel) -> None:
     await assert_refused(exchange(routed, CLUSTER + "DrainNode", b""), NodeNotFound())
 

@@ -23,13 +23,13 @@ from agentring.client import (
     TurnCompleted,
     TurnStarted,
     TurnState,
-    UnknownFailure,
     connect,
     sync,
 )
 from agentring.errors import (
     AgentMismatch,
     AgentNotFound,
+    InputNotFound,
     SessionClosed,
     SessionNotFound,
     TaskInputMismatch,
@@ -129,7 +129,7 @@ async def test_errors_are_told_by_their_reason(cluster: Cluster, name: str) -> N
             await session.cancel("unheard-of")
         with pytest.raises(AgentMismatch):
             await ring.session(name, agent="echo").run("hello")
-        with pytest.raises(UnknownFailure, match="INPUT_NOT_FOUND"):
+        with pytest.raises(InputNotFound):
             await session.reply("nobody-asked", "an answer")
 
 
@@ -216,3 +216,16 @@ def test_the_example_in_the_readme_runs(cluster: Cluster, tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert "Ada" in done.stdout
     assert "token2" in done.stdout
+
+
+async def test_sessions_and_tasks_are_listed(cluster: Cluster, name: str) -> None:
+    names = [f"{name}-{number}" for number in range(5)]
+    async with connect(cluster.router) as ring:
+        for each in names:
+            await ring.session(each, agent="echo").run(data={"tokens": 1})
+            await ring.run_task(each, agent="echo", data={"tokens": 1})
+        sessions = [found async for found in ring.list_sessions(prefix=name, page_size=2)]
+        tasks = [found async for found in ring.list_tasks(prefix=name, state=TaskState.COMPLETED, page_size=2)]
+        assert [found async for found in ring.list_tasks(prefix=name, state=TaskState.FAILED)] == []
+    assert [(found.session_id, found.turns_completed) for found in sessions] == [(each, 1) for each in names]
+    assert [(found.task_key, found.agent) for found in tasks] == [(each, "echo") for each in names]

@@ -8,7 +8,7 @@ from typing import Any
 
 from grpc import StatusCode, aio
 
-from agentring.errors import AgentringError
+from agentring.errors import AgentringError, ResumeOffsetExpired
 from agentring.rpc.status import trailers
 from agentring.v1.session_pb2 import (
     Event,
@@ -63,8 +63,21 @@ def merged(events: list[Event], chance: random.Random) -> Iterator[Event]:
 class Breaking(SessionServiceServicer):
     """Tells `pieces` as the words of any turn; stream i breaks after cuts[i] events, those beyond the list never."""
 
-    def __init__(self, pieces: list[str], cuts: list[int], *, error: AgentringError | None = None, seed: int = 0):
-        """error: what a cut stream ends with; None: it is broken off. seed: of how words are merged."""
+    def __init__(
+        self,
+        pieces: list[str],
+        cuts: list[int],
+        *,
+        error: AgentringError | None = None,
+        seed: int = 0,
+        lingers_s: float = 0.0,
+        oldest_seq: int = 1,
+    ) -> None:
+        """error: what a cut stream ends with; None: it is broken off. seed: of how words are merged. lingers_s: so
+        long a turn's stream stays open after its last event. oldest_seq: from here on watches are served, but for
+        those from the beginning."""
+        self._lingers_s = lingers_s
+        self._oldest_seq = oldest_seq
         self._pieces = pieces
         self._cuts = cuts
         self._error = error
@@ -86,6 +99,8 @@ class Breaking(SessionServiceServicer):
         try:
             async for event in self._told(story(turn_id, self._pieces), len(self.turn_ids), context):
                 yield RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event])
+            if self._lingers_s:
+                await asyncio.sleep(self._lingers_s)
         except asyncio.CancelledError:
             self.left.set()
             raise
@@ -96,6 +111,10 @@ class Breaking(SessionServiceServicer):
         """From after_seq on, and then open."""
         after_seq = request.after_seq if request.HasField("after_seq") else None
         self.after_seqs.append(after_seq)
+        if after_seq and after_seq + 1 < self._oldest_seq:
+            expired = ResumeOffsetExpired(self._oldest_seq, len(self._pieces) + 3)
+            context.set_trailing_metadata(trailers(expired))
+            await context.abort(expired.code, expired.sentence)
         events = [event for event in story("t", self._pieces) if event.seq > (after_seq or 0)]
         try:
             async for event in self._told(events, len(self.after_seqs), context):
@@ -119,9 +138,19 @@ class Breaking(SessionServiceServicer):
         await context.abort(self._error.code, self._error.sentence)
 
 
-def breaking(pieces: list[str], cuts: list[int], *, error: AgentringError | None = None, seed: int = 0) -> Breaking:
+def breaking(
+    pieces: list[str],
+    cuts: list[int],
+    *,
+    error: AgentringError | None = None,
+    seed: int = 0,
+    lingers_s: float = 0.0,
+    oldest_seq: int = 1,
+) -> Breaking:
     """See Breaking."""
-    return Breaking(pieces, cuts, error=error, seed=seed)  # type: ignore[abstract]  # the other methods are not served
+    return Breaking(  # type: ignore[abstract]  # the other methods are not served
+        pieces, cuts, error=error, seed=seed, lingers_s=lingers_s, oldest_seq=oldest_seq
+    )
 
 
 @asynccontextmanager

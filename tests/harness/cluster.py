@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import signal
 import time
 import uuid
@@ -14,7 +15,8 @@ from agentring.v1 import cluster_pb2, cluster_pb2_grpc
 from harness.processes import Process, python
 
 TESTS = Path(__file__).parents[1]
-"""Where nodes find the tests' own agents (harness/agents.py)."""
+AGENTS_PATH = f"{TESTS}{os.pathsep}{TESTS.parent}"
+"""Where nodes find the tests' own agents (harness/agents.py) and those of the scripts."""
 
 
 class Member:
@@ -80,7 +82,7 @@ class Cluster:
             f"--audit-log={self.audit_file}",
             *flags,
         )
-        return Process(command, self.directory / f"{name}.log", {"PYTHONPATH": str(TESTS)})
+        return Process(command, self.directory / f"{name}.log", {"PYTHONPATH": AGENTS_PATH})
 
     def start_router(self, name: str, *flags: str) -> Member:
         member = self.routers[name] = Member(name, self._spawn_router(name, *flags))

@@ -2,8 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 
 import grpc
 from aetcd import rpc
@@ -22,7 +22,9 @@ class LossyEtcd(EtcdClient):
     def __init__(self, url: str) -> None:
         super().__init__([url])
         self.held = asyncio.Event()
-        """A transaction has landed whose reply is held back for ever."""
+        """A transaction has landed whose reply is held back."""
+        self.lost = asyncio.Event()
+        """To be set: what is held back will never come, and its sender learns so."""
         self.granted: list[int] = []
         """The leases that were granted."""
         self._fault = ""
@@ -33,7 +35,7 @@ class LossyEtcd(EtcdClient):
         self._fault, self._skip = "lose", skip
 
     def hold_reply(self, *, skip: int = 0) -> None:
-        """Lets the next transaction, or a later one, never return."""
+        """Lets the next transaction, or a later one, not return until `lost` is set."""
         self._fault, self._skip = "hold", skip
 
     async def txn(
@@ -54,8 +56,8 @@ class LossyEtcd(EtcdClient):
         if fault == "lose":
             raise EtcdUnavailable(outcome_unknown=True)
         self.held.set()
-        await asyncio.Event().wait()
-        raise AssertionError
+        await self.lost.wait()
+        raise EtcdUnavailable(outcome_unknown=True)
 
     async def grant(self, ttl_s: int) -> tuple[int, int]:
         lease_id, granted_ttl_s = await super().grant(ttl_s)
@@ -74,6 +76,28 @@ def silent_endpoint() -> Iterator[str]:
     """The URL of something that takes connections and never says a word."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+
+
+@asynccontextmanager
+async def ending_endpoint() -> AsyncIterator[str]:
+    """The URL of something that ends every stream at once, with OK and without a word."""
+
+    class Ending(grpc.GenericRpcHandler):
+        def service(self, handler_call_details: grpc.HandlerCallDetails) -> "grpc.RpcMethodHandler[bytes, bytes]":
+            async def end(*_: object) -> AsyncIterator[bytes]:
+                return
+                yield
+
+            return grpc.stream_stream_rpc_method_handler(end)
+
+    server = aio.server()
+    server.add_generic_rpc_handlers((Ending(),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        await server.stop(None)
 
 
 async def until_answered(etcd: EtcdClient) -> None:

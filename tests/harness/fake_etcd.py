@@ -134,6 +134,13 @@ class FakeEtcd:
         self.revision += wrote
         return [TxnResult(holds, Revision(self.revision), gets) for holds, gets in results]
 
+    def txn_of_all(self, txns: Sequence[Txn]) -> list[TxnResult] | None:
+        """Carries them out in one step if that writes all of them."""
+        self.expire()
+        if not all(self._holds(compare) for txn in txns for compare in txn.compares):
+            return None
+        return self.txns(txns)
+
     def _holds(self, compare: Compare) -> bool:
         kv = self.kvs.get(compare.key)
         if kv is None:
@@ -161,6 +168,9 @@ class _Client(EtcdClient):
     async def txns(self, txns: Sequence[Txn], *, timeout_s: float | None = None) -> list[TxnResult]:
         name = "txn" if len(txns) == 1 else "txns"
         return await self._fake.ask(name, lambda: self._fake.txns(txns))  # type: ignore[no-any-return]
+
+    async def txn_of_all(self, txns: Sequence[Txn], *, timeout_s: float | None = None) -> list[TxnResult] | None:
+        return await self._fake.ask("txn_of_all", lambda: self._fake.txn_of_all(txns))  # type: ignore[no-any-return]
 
     async def get(self, key: str) -> KeyValue | None:
         return await self._fake.ask("get", lambda: self._fake.kvs.get(key))  # type: ignore[no-any-return]

@@ -30,7 +30,7 @@ class SharedOnceStore(MemoryOnceStore):
 
     def __init__(self, *, durable: bool) -> None:
         super().__init__()
-        self.durable = durable  # type: ignore[misc]
+        self.durable = durable
         self.changes_fail: list[Exception] = []
         """What the next changes raise once they have landed."""
         self.ends_fail: list[Exception] = []

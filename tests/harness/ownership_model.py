@@ -30,7 +30,9 @@ from harness.registrations import identity
 
 TTL_S = 10
 KEYS = Keys("model")
-REFS = [parse_session("", "s1"), parse_session("", "s2")]
+REFS = [parse_session("", f"s{index}") for index in range(5)]
+MAX_GROUP = 2
+"""Few, so that groups are full and two are under way at once."""
 NAMES = ["n1", "n2"]
 
 
@@ -44,7 +46,9 @@ class Node:
         self.lease = model.LEASE(client, clock, lease_id, TTL_S, clock.now_s())  # type: ignore[attr-defined]
         (put,) = etcd.txns([Txn((), (Put(KEYS.node(NodeId(name)), b"", lease_id),))])
         registration = Registration(client, KEYS, identity(name), self.lease, Incarnation(put.revision), 1)
-        self.claims: Claims = model.CLAIMS(client, KEYS, registration, tasks, timeout_s=1e6)  # type: ignore[attr-defined]
+        self.claims: Claims = model.CLAIMS(  # type: ignore[attr-defined]
+            client, KEYS, registration, tasks, timeout_s=1e6, max_group=MAX_GROUP
+        )
         self.actors: dict[SessionRef | TaskRef, Claim] = {}
         self.activating: dict[SessionRef | TaskRef, asyncio.Task[None]] = {}
         self.epochs: list[tuple[SessionRef | TaskRef, int]] = []
@@ -82,6 +86,10 @@ class Node:
     async def sweep(self) -> None:
         with contextlib.suppress(AgentringError):
             await self.claims.sweep(self.uses)
+
+    async def refuse(self, ref: SessionRef) -> None:
+        with contextlib.suppress(AgentringError):
+            await self.claims.disclaim(ref, self.uses)
 
 
 class OwnershipModel(RuleBasedStateMachine):
@@ -140,10 +148,29 @@ class OwnershipModel(RuleBasedStateMachine):
             self.settle()
 
     @rule(name=st.sampled_from(NAMES))
+    def claim_all(self, name: str) -> None:
+        """Many at the same time, which travel in groups."""
+        for ref in REFS:
+            self.claim(name, ref)
+
+    @rule(name=st.sampled_from(NAMES))
+    def release_all(self, name: str) -> None:
+        for ref in REFS:
+            self.release(name, ref)
+
+    @rule(name=st.sampled_from(NAMES))
     def sweep(self, name: str) -> None:
         node = self.nodes[name]
         if all(task.done() for task in node.busy):
             node.busy.append(self.loop.create_task(node.sweep()))
+            self.settle()
+
+    @rule(name=st.sampled_from(NAMES), ref=st.sampled_from(REFS))
+    def refuse(self, name: str, ref: SessionRef) -> None:
+        """A caller whom the node turns away, while another one may have the key activated."""
+        node = self.nodes[name]
+        if node.stands and not node.uses(ref):
+            node.busy.append(self.loop.create_task(node.refuse(ref)))
             self.settle()
 
     @rule(name=st.sampled_from(NAMES), ref=st.sampled_from(REFS))

@@ -35,6 +35,7 @@ class FakeClaims:
         self.revision = 0
         self.claimed: list[SessionRef | TaskRef] = []
         self.released: list[Claim] = []
+        self.disclaimed: list[SessionRef | TaskRef] = []
         self.claim_error: AgentringError | None = None
         self.release_error: AgentringError | None = None
         self.held_elsewhere: AgentringError | None = None
@@ -72,8 +73,10 @@ class FakeClaims:
         if self.held_elsewhere is not None:
             raise self.held_elsewhere
 
-    async def disclaim(self, ref: SessionRef | TaskRef) -> None:
+    async def disclaim(self, ref: SessionRef | TaskRef, in_use: Callable[[SessionRef | TaskRef], bool]) -> None:
         await self.raise_if_held_elsewhere(ref)
+        if not in_use(ref):
+            self.disclaimed.append(ref)
 
     async def sweep(self, in_use: Callable[[SessionRef | TaskRef], bool]) -> int:
         return 0

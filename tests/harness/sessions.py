@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from agent_node.agent import Agent
 from agent_node.audit import Transition
+from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.store import Ownership, StoredSession
 from agent_node.turn import RunEnvironment, TurnLimits
@@ -53,10 +54,11 @@ class Actor:
             stored,
             Claim(REF, stored.epoch, Revision(stored.epoch)),
             agent,
-            asyncio.Semaphore(10),
+            RunningPlaces(10, 10),
             tasks,
             mailbox_size=mailbox_size,
             max_log_bytes=1 << 20,
+            max_stored_log_bytes=1 << 20,
         )
         self.failure: Exception | None = None
         """What `run` raised."""

@@ -8,14 +8,20 @@ from typing import TypeVar
 from agent_node.store import (
     SEQ_RANGE,
     Acceptance,
+    EventRow,
+    ListedSession,
     MemoryStore,
+    OpenSession,
     Ownership,
+    SessionFilter,
+    StoredInput,
     StoredSession,
     StoredTurn,
     ToolStart,
+    Trim,
     TurnCommit,
 )
-from agentring.ids import SessionRef
+from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")
 
@@ -49,9 +55,11 @@ class RecordingStore:
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         return await self._call("activate", lambda: self.memory.activate(ownership, agent))
 
-    async def accept_turn(self, ownership: Ownership, turn: StoredTurn, head_seq: int | None) -> Acceptance:
+    async def accept_turn(
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+    ) -> Acceptance:
         self.turns.append(turn)
-        return await self._call("accept_turn", lambda: self.memory.accept_turn(ownership, turn, head_seq))
+        return await self._call("accept_turn", lambda: self.memory.accept_turn(ownership, turn, head_seq, told))
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
         self.turns.append(turn)
@@ -60,33 +68,66 @@ class RecordingStore:
     async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
         return await self._call("start_tool", lambda: self.memory.start_tool(ownership, start))
 
+    async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
+        return await self._call("keep_input", lambda: self.memory.keep_input(ownership, asked))
+
     async def end_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, moved: Sequence[StoredTurn] = ()
+        self,
+        ownership: Ownership,
+        turn: StoredTurn,
+        head_seq: int | None,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
     ) -> int:
         self.turns += [*moved, turn]
-        return await self._call("end_turn", lambda: self.memory.end_turn(ownership, turn, head_seq, moved))
+        return await self._call("end_turn", lambda: self.memory.end_turn(ownership, turn, head_seq, moved, told))
 
-    async def commit_turn(self, ownership: Ownership, commit: TurnCommit, moved: Sequence[StoredTurn] = ()) -> int:
+    async def commit_turn(
+        self,
+        ownership: Ownership,
+        commit: TurnCommit,
+        moved: Sequence[StoredTurn] = (),
+        told: Sequence[EventRow] = (),
+    ) -> int:
         self.turns += [*moved, commit.turn]
-        return await self._call("commit_turn", lambda: self.memory.commit_turn(ownership, commit, moved))
+        return await self._call("commit_turn", lambda: self.memory.commit_turn(ownership, commit, moved, told))
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         return await self._call("extend_range", lambda: self.memory.extend_range(ownership, reserved_seq))
 
-    async def close_session(self, ownership: Ownership, head_seq: int) -> int:
-        return await self._call("close_session", lambda: self.memory.close_session(ownership, head_seq))
+    async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
+        return await self._call("trim_events", lambda: self.memory.trim_events(ownership, before_bytes))
 
-    async def release(self, ownership: Ownership, head_seq: int | None, reserved_seq: int) -> int:
-        return await self._call("release", lambda: self.memory.release(ownership, head_seq, reserved_seq))
+    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
+        return await self._call("close_session", lambda: self.memory.close_session(ownership, head_seq, told))
+
+    async def release(
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+    ) -> int:
+        return await self._call("release", lambda: self.memory.release(ownership, head_seq, reserved_seq, told))
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
-        return await self.memory.read(ref)
+        return self.memory._sessions.get(ref) if self.durable else await self.memory.read(ref)
 
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         return await self.memory.read_turn(ref, turn_id)
 
+    async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
+        return await self.memory.read_input(ref, input_id)
+
+    async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
+        return await self._call("read_events", lambda: self.memory.read_events(ref, after_seq, max_bytes))
+
     async def bury(self, closed_before_ns: int) -> int:
         return await self.memory.bury(closed_before_ns)
+
+    async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        return await self._call("list_open", lambda: self.memory.list_open(after, at_most))
+
+    async def list_sessions(
+        self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
+    ) -> Sequence[ListedSession]:
+        return await self.memory.list_sessions(tenant, which, after, at_most)
 
     async def _call(self, method: str, write: Callable[[], Awaitable[T]]) -> T:
         self.calls.append(method)

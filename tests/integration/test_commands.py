@@ -68,6 +68,18 @@ async def test_a_person_speaks_with_an_agent_and_looks_at_the_cluster(tmp_path: 
         assert (status, err) == (0, "")
         assert "Ada" not in out
 
+        # The sessions, a tenant's own.
+        status, out, err = await agentring("sessions", "--json", *here)
+        assert (status, err) == (0, "")
+        (ada,) = json.loads(out)["sessions"]
+        assert (ada["session_id"], ada["node_id"], ada["turns_completed"]) == ("ada", found["node_id"], "3")
+        status, out, err = await agentring("sessions", "a", "--agent", "assistant", "--tenant", "acme", *here)
+        assert (status, err) == (0, "")
+        assert [line.split()[1] for line in out.splitlines() if "ada" in line] == ["ada"]
+        status, out, err = await agentring("sessions", "no prefix", *here)
+        assert (status, out) == (1, "")
+        assert err.startswith("agentring: INVALID_ARGUMENT INVALID_SESSION_ID: ")
+
 
 class Chat:
     """`agentring chat` with somebody at its input."""

@@ -32,7 +32,7 @@ async def test_idle_sessions_move_at_once_and_the_busy_one_when_its_turn_has_end
         victim = before["s0"].node
         moving = [name for name, told in before.items() if told.node == victim and name != "s0"]
         assert moving
-        running = asyncio.create_task(run_turn(channel, "busy", turn(tokens=40, rate=20)))
+        running = asyncio.create_task(run_turn(channel, "busy", turn(tokens=80, rate=20)))
         await cluster.until_audited("turn_started", SESSIONS + 1)
         (line,) = [line for line in cluster.audit("turn_started") if line["session"] == "busy"]
         victim = line["node"]
@@ -50,7 +50,7 @@ async def test_idle_sessions_move_at_once_and_the_busy_one_when_its_turn_has_end
         status, out, _ = await agentring("status", "--router", cluster.router)
         assert status == 0
         assert f"{victim} drains: 1 sessions left, 1 turns running" in out.splitlines()
-        assert (await running).result == {"tokens": 40}
+        assert (await running).result == {"tokens": 80}
         told_of = await draining
         assert told_of[0].turns_running == 1
         assert (told_of[-1].sessions_left, told_of[-1].done) == (0, True)

@@ -14,7 +14,7 @@ from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Tx
 from agentring.cluster.keys import Keys
 from agentring.ids import Revision
 from harness.etcd import EtcdProcess
-from harness.etcd_faults import compact, silent_endpoint, until_answered
+from harness.etcd_faults import compact, ending_endpoint, silent_endpoint, until_answered
 from harness.processes import free_port
 
 PATIENCE_S = 20.0
@@ -181,6 +181,31 @@ async def test_a_watch_that_cannot_begin_moves_to_the_next_endpoint(etcd_url: st
             await until(etcd.watch(keys.nodes, Revision(1)), Revision(1))
         revision = await put(etcd, keys.nodes + "a")
         assert [batch.revision for batch in await until(etcd.watch(keys.nodes, revision), revision)] == [revision]
+
+
+async def test_a_stream_that_ends_at_once_moves_to_the_next_endpoint(etcd_url: str, keys: Keys) -> None:
+    async with EtcdClient([etcd_url]) as other:
+        lease_id, _ = await other.grant(60)
+    async with ending_endpoint() as ending:
+        async with EtcdClient([ending, etcd_url]) as etcd:
+            with pytest.raises(EtcdError):
+                await until(etcd.watch(keys.nodes, Revision(1)), Revision(1))
+            revision = await put(etcd, keys.nodes + "a")
+            assert [batch.revision for batch in await until(etcd.watch(keys.nodes, revision), revision)] == [revision]
+        async with EtcdClient([ending, etcd_url]) as etcd:
+            with pytest.raises(EtcdError):
+                await etcd.keep_alive(lease_id, timeout_s=2)
+            assert await etcd.keep_alive(lease_id, timeout_s=2) == 60
+
+
+async def test_a_watch_breaks_once_etcds_data_have_begun_anew(etcd_url: str, keys: Keys) -> None:
+    async with EtcdClient([etcd_url], watch_silence_s=0.4) as etcd, asyncio.timeout(PATIENCE_S):
+        revision = await put(etcd, keys.nodes + "a")
+        watching = asyncio.create_task(until(etcd.watch(keys.nodes, revision), Revision(revision + 1)))
+        await asyncio.sleep(0)
+        etcd.begin_anew(revision)
+        with pytest.raises(EtcdUnavailable):
+            await watching
 
 
 async def test_calls_that_fail_together_move_on_by_one_endpoint(etcd_url: str, keys: Keys) -> None:

@@ -23,8 +23,8 @@ const (
 	neighbours    = 20
 	roundTrips    = 100
 	slowChunks    = 128 // 8 MiB in all: more than every window and buffer on the way
-	shortTime     = time.Second
-	shortLatest   = 5 * time.Second
+	shortTime     = 3 * time.Second
+	shortLatest   = 15 * time.Second
 	statusMessage = "größer: 100% of 世界, %41%zz 😀"
 )
 

@@ -9,8 +9,8 @@ const STREAMS = 200;
 const NEIGHBOURS = 20;
 const ROUND_TRIPS = 100;
 const SLOW_CHUNKS = 128; // 8 MiB in all: more than every window and buffer on the way
-const DEADLINE_MS = 1_000;
-const DEADLINE_LATEST_MS = 5_000;
+const DEADLINE_MS = 3_000;
+const DEADLINE_LATEST_MS = 15_000;
 const STATUS_MESSAGE = "größer: 100% of 世界, %41%zz 😀";
 const EVERY_BYTE = Buffer.from(Array.from({ length: 256 }, (_, n) => n));
 const ECHOED: Entry[] = [

@@ -26,8 +26,8 @@ NEIGHBOURS, ROUND_TRIPS = 20, 100
 SLOW_CHUNKS = 128
 """8 MiB in all: more than every window and buffer on the way."""
 
-DEADLINE_S = 1.0
-DEADLINE_LATEST_S = 5.0
+DEADLINE_S = 3.0
+DEADLINE_LATEST_S = 15.0
 
 ECHOED = (
     ("echo-text", "a value, with ~ all! sorts"),

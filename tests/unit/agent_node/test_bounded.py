@@ -7,11 +7,12 @@ from collections.abc import Awaitable, Callable
 import pytest
 import structlog
 
-from agent_node.bounded import DeadlineMet, run_bounded
+from agent_node.bounded import LET_GO, MOST_LET_GO, DeadlineMet, TimeLeft, TooManyLetGo, run_bounded
 from harness.clock import PATIENCE_S
 from harness.stubborn import Stubborn
 
 TINY_S = 0.01
+AGENT = "agent"
 
 
 async def _returning() -> None:
@@ -27,7 +28,7 @@ class Unusual(BaseException):
 
 
 async def test_code_that_ends_in_time_raised_nothing() -> None:
-    assert await run_bounded(_returning, timeout_s=PATIENCE_S, grace_s=PATIENCE_S) is None
+    assert await run_bounded(_returning, time=TimeLeft(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT) is None
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,7 @@ async def test_whatever_it_raises_is_returned(error: BaseException) -> None:
     async def raising() -> None:
         raise error
 
-    assert await run_bounded(raising, timeout_s=PATIENCE_S, grace_s=PATIENCE_S) is error
+    assert await run_bounded(raising, time=TimeLeft(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT) is error
 
 
 async def test_code_that_is_over_time_is_cancelled() -> None:
@@ -51,7 +52,7 @@ async def test_code_that_is_over_time_is_cancelled() -> None:
         finally:
             ended.set()
 
-    assert isinstance(await run_bounded(waiting, timeout_s=TINY_S, grace_s=PATIENCE_S), DeadlineMet)
+    assert isinstance(await run_bounded(waiting, time=TimeLeft(TINY_S), grace_s=PATIENCE_S, whose=AGENT), DeadlineMet)
     assert ended.is_set()
 
 
@@ -65,13 +66,15 @@ async def test_code_that_answers_its_deadline_with_another_end_has_met_it_all_th
         except asyncio.CancelledError:
             end()
 
-    assert isinstance(await run_bounded(swallowing, timeout_s=TINY_S, grace_s=PATIENCE_S), DeadlineMet)
+    assert isinstance(
+        await run_bounded(swallowing, time=TimeLeft(TINY_S), grace_s=PATIENCE_S, whose=AGENT), DeadlineMet
+    )
 
 
 async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
     code = Stubborn()
     with structlog.testing.capture_logs() as logged:
-        assert isinstance(await run_bounded(code.run, timeout_s=TINY_S, grace_s=TINY_S), DeadlineMet)
+        assert isinstance(await run_bounded(code.run, time=TimeLeft(TINY_S), grace_s=TINY_S, whose=AGENT), DeadlineMet)
     assert [line["event"] for line in logged] == ["agent_let_go"]
     assert code.cancelled.is_set()
     code.let_end.set()
@@ -79,7 +82,7 @@ async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
 
 async def test_code_that_does_not_end_is_let_go_when_its_caller_is_cancelled() -> None:
     code = Stubborn()
-    caller = asyncio.ensure_future(run_bounded(code.run, timeout_s=PATIENCE_S, grace_s=TINY_S))
+    caller = asyncio.ensure_future(run_bounded(code.run, time=TimeLeft(PATIENCE_S), grace_s=TINY_S, whose=AGENT))
     await code.begun.wait()
     caller.cancel()
     await asyncio.wait([caller], timeout=PATIENCE_S)
@@ -90,7 +93,9 @@ async def test_code_that_does_not_end_is_let_go_when_its_caller_is_cancelled() -
 
 async def test_a_second_cancellation_waits_no_longer() -> None:
     code = Stubborn()
-    caller = asyncio.ensure_future(run_bounded(code.run, timeout_s=PATIENCE_S, grace_s=10 * PATIENCE_S))
+    caller = asyncio.ensure_future(
+        run_bounded(code.run, time=TimeLeft(PATIENCE_S), grace_s=10 * PATIENCE_S, whose=AGENT)
+    )
     await code.begun.wait()
     caller.cancel()
     await code.cancelled.wait()
@@ -104,7 +109,51 @@ async def test_a_second_cancellation_waits_no_longer() -> None:
 async def test_a_caller_that_is_cancelled_before_the_code_began_leaves_nothing(
     code: Callable[[], Awaitable[None]],
 ) -> None:
-    caller = asyncio.ensure_future(run_bounded(code, timeout_s=PATIENCE_S, grace_s=PATIENCE_S))
+    caller = asyncio.ensure_future(run_bounded(code, time=TimeLeft(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT))
     asyncio.get_running_loop().call_soon(caller.cancel)
     await asyncio.wait([caller], timeout=PATIENCE_S)
     assert caller.cancelled()
+
+
+async def test_what_was_let_go_is_counted_until_it_ends_and_bounded_by_agent() -> None:
+    codes = [_Stubborn() for _ in range(MOST_LET_GO)]
+    total, running = LET_GO.total, LET_GO.running
+    for code in codes:
+        given = await run_bounded(code.run, time=TimeLeft(0.0), grace_s=0.0, whose="stuck")
+        assert isinstance(given, DeadlineMet)
+    assert (LET_GO.total - total, LET_GO.running - running) == (MOST_LET_GO, MOST_LET_GO)
+    refused = await run_bounded(_returning, time=TimeLeft(PATIENCE_S), grace_s=0.0, whose="stuck")
+    assert isinstance(refused, TooManyLetGo)
+    assert await run_bounded(_returning, time=TimeLeft(PATIENCE_S), grace_s=0.0, whose="another") is None
+    for code in codes:
+        code.go.set()
+    async with asyncio.timeout(PATIENCE_S):
+        while LET_GO.running > running:  # noqa: ASYNC110  they end within a few rounds of the loop
+            await asyncio.sleep(0)
+    assert await run_bounded(_returning, time=TimeLeft(PATIENCE_S), grace_s=0.0, whose="stuck") is None
+
+
+class _Stubborn:
+    """Swallows every cancellation until it may go."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+
+    async def run(self) -> None:
+        while not self.go.is_set():
+            try:
+                await self.go.wait()
+            except asyncio.CancelledError:
+                continue
+
+
+async def test_time_that_is_held_does_not_run() -> None:
+    time = TimeLeft(TINY_S)
+    time.hold()
+    held = asyncio.Event()
+
+    async def code() -> None:
+        asyncio.get_running_loop().call_later(5 * TINY_S, held.set)
+        await held.wait()
+
+    assert await run_bounded(code, time=time, grace_s=PATIENCE_S, whose=AGENT) is None

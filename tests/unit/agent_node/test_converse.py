@@ -390,4 +390,4 @@ async def test_a_stream_that_stays_open_remembers_no_ended_turns(actor: Actor) -
         for number in range(2, 100):
             await frames._turn(session_pb2.Turn(), number)
             await actor.until_ended(f"stream.{number}")
-        assert frames._sent == {"stream.99"}
+        assert list(frames._sent) == ["stream.99"]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_node.event_log import READ_BYTES, EventLog
+from agent_node.event_log import EventLog
+from agent_node.log_entries import READ_BYTES
 from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionClosed
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2

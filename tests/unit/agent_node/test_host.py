@@ -7,9 +7,11 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+import structlog
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.host import Host
+from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import Ownership
@@ -71,7 +73,7 @@ class Node:
             self.agents,
             self.clock,
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path, **settings}),
-            asyncio.Semaphore(10),
+            RunningPlaces(10, 10),
             tasks,
             self.takes_new,
         )
@@ -171,6 +173,21 @@ async def test_a_call_that_looked_for_room_while_another_activated_the_session_f
         first = await node.host.open(REF, "held")
         assert await looking is first
         assert node.claims.claimed == [REF]
+
+
+async def test_who_is_refused_takes_no_claim_from_a_session_that_comes_up_meanwhile(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.claims.go.clear()
+        refused = asyncio.ensure_future(node.host.open(REF, "absent"))
+        await node.claims.asked.wait()
+        node.claims.asked.clear()
+        opened = asyncio.ensure_future(node.host.open(REF, "held"))
+        await node.claims.asked.wait()
+        node.claims.go.set()
+        with pytest.raises(AgentNotFound):
+            await refused
+        assert await opened is await node.host.find(REF)
+        assert node.claims.disclaimed == []
 
 
 async def test_turns_run_one_at_a_time_in_order_and_keep_their_state(tmp_path: Path) -> None:
@@ -288,6 +305,23 @@ async def test_who_comes_for_a_session_on_its_way_out_waits_and_is_then_led_on(t
             await coming
         assert [claim.ref for claim in node.claims.released] == [REF]
         await draining
+
+
+async def test_a_session_that_is_being_passivated_when_a_drain_begins_leaves_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as node:
+        node.store.durable = True
+        session = await node.host.open(REF, "held")
+        release = node.store.hold("release")
+        passivating = asyncio.ensure_future(node.host.passivate(session))
+        await node.store.reached["release"].wait()
+        with structlog.testing.capture_logs() as logged:
+            draining = asyncio.ensure_future(node.host.drain(5.0))
+            await asyncio.sleep(0)
+            release.set()
+            await asyncio.gather(draining, passivating)
+        assert logged == []
+        assert node.store.calls.count("release") == 1
+        assert [claim.ref for claim in node.claims.released] == [REF]
 
 
 async def test_of_many_sessions_those_that_are_not_on_their_way_out_yet_go_on(

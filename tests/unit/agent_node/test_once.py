@@ -181,7 +181,7 @@ async def test_a_cancelled_holder_leaves_the_step_to_who_waits_here() -> None:
         here, there = cluster.n1.begin("key", second), cluster.n2.begin("key", second)
         await settled()
         holder.cancel()
-        assert await asyncio.gather(here, there) == ["second", "second"]
+        assert list(await asyncio.gather(here, there)) == ["second", "second"]
         assert len(second.calls) == 1
         assert first.calls[0][0] == second.calls[0][0]
 
@@ -195,7 +195,7 @@ async def test_a_waiter_that_leaves_takes_nobody_with_it() -> None:
         await settled()
         leader.cancel()
         step.go.set()
-        assert await asyncio.gather(holder, other) == ["done", "done"]
+        assert list(await asyncio.gather(holder, other)) == ["done", "done"]
         assert len(step.calls) == 1
 
 

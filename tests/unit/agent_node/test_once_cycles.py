@@ -91,7 +91,7 @@ async def test_the_keys_travel_along_with_every_wait() -> None:
         await settled()
         assert sorted(cluster.follows) == [("c", []), ("c", ["a", "b"])]
         step.go.set()
-        assert await asyncio.gather(holder, plain, nested) == ["done", "done", "of of done"]
+        assert list(await asyncio.gather(holder, plain, nested)) == ["done", "done", "of of done"]
 
 
 async def test_a_circle_through_runs_of_one_node_is_found_from_the_other() -> None:

@@ -13,10 +13,12 @@ from google.protobuf.message import Message
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.incarnations import Incarnations
+from agent_node.running_places import RunningPlaces
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
+from agent_node.store import MemoryTaskStore
 from agentring import metadata
 from agentring.errors import ResumeOffsetExpired
 from agentring.ids import Epoch
@@ -115,17 +117,24 @@ async def test_a_turns_stream_goes_on_at_every_seq() -> None:
         assert actor.store.calls.count("accept_turn") == 1
 
 
+@pytest.mark.parametrize("kept", [True, False])
 @pytest.mark.parametrize("seen_seq", [1, 3])
-async def test_a_turns_stream_whose_node_died_after_the_turns_end(seen_seq: int) -> None:
+async def test_a_turns_stream_whose_node_died_after_the_turns_end(seen_seq: int, kept: bool) -> None:
     store = RecordingStore(durable=True, seq_range=RANGE)
     async with acting(echoing, store=store) as before:
         await before.submit("a", "abc")
         await before.until_ended("a")
         (end,) = (event for event in before.events() if event.HasField("turn_completed"))
+        if not kept:
+            await store.trim_events(before.owner, 1 << 20)
     async with acting(echoing, store=store, epoch=NEXT) as after:
         again = taken_over(seen_seq)
         await sessions(after).RunTurn(turn_request(), again.as_call)
-        assert again.kinds == ["gap", "turn_completed"]
+        if kept:
+            words = "".join(event.text_delta.text for event in again.events)
+            assert words == "abc"[max(0, seen_seq - 2) :]
+        else:
+            assert again.kinds == ["gap", "turn_completed"]
         assert again.events[-1] == end
         assert_goes_on(again.events, seen_seq)
         assert again.responses[-1].through_seq == end.seq
@@ -176,7 +185,9 @@ class Tasks:
         self.clock = FakeClock()
         env = environment(self.clock)
         agents = {"held": self.stage.held}
-        self.runs = TaskRuns(env, claims.as_claims, agents, self.clock, settings, asyncio.Semaphore(10), tasks)
+        self.runs = TaskRuns(
+            env, claims.as_claims, MemoryTaskStore(), agents, self.clock, settings, RunningPlaces(10, 100), tasks
+        )
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"), lease=env.lease)
         current = SimpleNamespace(task_runs=self.runs, registration=identity)
         self.service = TaskService(cast(Incarnations, SimpleNamespace(current=current)), settings)

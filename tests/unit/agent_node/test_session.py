@@ -7,6 +7,7 @@ import pytest
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.session import Session
+from agent_node.store import Ownership
 from agentring.errors import (
     AgentMismatch,
     MailboxFull,
@@ -15,6 +16,7 @@ from agentring.errors import (
     NodeFenced,
     SessionClosed,
     StaleEpoch,
+    TooManyTurns,
     TurnIdReused,
     TurnInProgress,
     TurnNotFound,
@@ -482,6 +484,35 @@ async def test_a_drain_cancels_what_does_not_end_in_time(stage: Stage) -> None:
         assert isinstance(actor.session.log.end_error, NodeDraining)
 
 
+async def test_a_turn_that_is_accepted_behind_a_drains_deadline_does_not_begin(stage: Stage) -> None:
+    """Its words would have numbers that the last checkpoint has given to the next owner."""
+    store = RecordingStore(durable=True)
+    accept, given, go = store.hold("accept_turn"), asyncio.Event(), asyncio.Event()
+    last_seq = 0
+
+    async def release(_owned: Ownership, _head_seq: int | None, reserved_seq: int, _told: object) -> int:
+        nonlocal last_seq
+        last_seq = reserved_seq
+        given.set()
+        await go.wait()
+        return 1
+
+    store.release = release  # type: ignore[assignment,method-assign]
+    async with acting(stage.held, store=store) as actor:
+        submitting = asyncio.ensure_future(actor.submit("late"))
+        await store.reached["accept_turn"].wait()
+        draining = asyncio.ensure_future(actor.drain(0.0))
+        await asyncio.wait([draining], timeout=0.02)
+        accept.set()
+        assert await submitting
+        await given.wait()
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert (actor.session.log.head_seq, stage.runs) == (last_seq, 0)
+        go.set()
+        await draining
+
+
 async def test_an_idle_session_is_drained_at_once() -> None:
     async with acting(quick) as actor:
         await actor.submit("a")
@@ -562,7 +593,7 @@ async def test_past_the_fence_nothing_is_started_stored_or_told(stage: Stage) ->
 
 async def test_a_turn_that_waits_for_a_place_can_be_cancelled(stage: Stage) -> None:
     async with acting(stage.held) as actor:
-        slots = actor.session._slots
+        slots = actor.session._intake._places
         for _ in range(10):
             await slots.acquire()
         await actor.submit("a")
@@ -575,6 +606,37 @@ async def test_a_turn_that_waits_for_a_place_can_be_cancelled(stage: Stage) -> N
         stage.go.set()
         await actor.submit("b")
         assert await actor.until_ended("b") == ["turn_completed"]
+
+
+async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_nothing_else(stage: Stage) -> None:
+    stage.go.set()
+    async with acting(stage.held) as actor:
+        await actor.submit("known")
+        await actor.until_ended("known")
+        slots = actor.session._intake._places
+        for _ in range(10):
+            await slots.acquire()
+        waiting = [asyncio.create_task(slots.acquire()) for _ in range(9)]
+        await actor.submit("a")
+        while slots.waiting < 10:  # noqa: ASYNC110  nothing tells that a turn waits for its place
+            await asyncio.sleep(0)
+        assert await actor.submit("b")  # its session's mailbox bounds what waits behind another
+        assert (await actor.session.cancel("b")).state == TURN_STATE_CANCELLED
+        assert (await actor.session.cancel("a")).state == TURN_STATE_CANCELLED
+        waiting.append(asyncio.create_task(slots.acquire()))
+        while slots.waiting < 10:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        stored = len(actor.store.turns)
+        for on_busy in (ON_BUSY_ENQUEUE, ON_BUSY_REJECT, ON_BUSY_INTERRUPT):
+            with pytest.raises(TooManyTurns):
+                await actor.submit("x", on_busy=on_busy)
+        assert len(actor.store.turns) == stored
+        assert not await actor.submit("known")  # told again, not run
+        for _ in range(20):
+            slots.release()
+        await asyncio.gather(*waiting)
+        await actor.submit("x")
+        assert await actor.until_ended("x") == ["turn_completed"]
 
 
 async def test_the_end_of_a_turn_can_be_told_again_when_the_log_has_dropped_it() -> None:

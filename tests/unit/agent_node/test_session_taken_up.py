@@ -7,7 +7,7 @@ import pytest
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.store import Ownership
-from agentring.errors import StoreUnavailable
+from agentring.errors import ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import TURN_STATE_CANCELLED, TURN_STATE_COMPLETED, Event
 from harness.premises import Stage
@@ -64,17 +64,25 @@ async def test_a_turn_that_was_running_runs_again_and_one_that_waited_runs_for_t
         assert next_owner.session.lost_story(next_owner.session.turn("done"))[-1] == done
 
 
-async def test_what_may_have_been_told_since_the_last_end_is_a_gap() -> None:
+async def test_where_no_turn_was_cut_nothing_was_lost_and_the_next_event_covers_the_numbers_that_rest() -> None:
     store = RecordingStore(seq_range=RANGE)
     async with acting(attempts, store=store) as lost:
         await lost.submit("a")
         await lost.until_ended("a")
         head_seq = lost.session.log.head_seq
     async with acting(attempts, store=store, epoch=NEXT) as next_owner:
-        (gap,) = since(next_owner)
-        assert (kind_of(gap), coverage([gap])) == ("gap", [(head_seq + 1, RANGE + 1)])
-        assert next_owner.session.log.start_after(head_seq) == head_seq
+        assert since(next_owner) == []
+        log = next_owner.session.log
+        assert (log.head_seq, log.used_seq) == (head_seq, RANGE)
+        assert log.start_after(head_seq) == head_seq
+        # An end is told under a later number than it is stored with where something else was told meanwhile.
+        assert log.start_after(RANGE) == RANGE
+        with pytest.raises(ResumeOffsetExpired):
+            log.start_after(RANGE + 1)
         assert not await next_owner.submit("a")
+        assert await next_owner.submit("b")
+        accepted = since(next_owner)[0]
+        assert (kind_of(accepted), coverage([accepted])) == ("turn_accepted", [(head_seq + 1, RANGE + 1)])
 
 
 async def test_a_checkpoint_gives_the_unused_numbers_back_and_nothing_is_told() -> None:
@@ -85,7 +93,7 @@ async def test_a_checkpoint_gives_the_unused_numbers_back_and_nothing_is_told() 
         head_seq = actor.session.log.head_seq
         given_back: list[tuple[int | None, int]] = []
 
-        async def release(_owned: object, head_seq: int | None, reserved_seq: int) -> int:
+        async def release(_owned: object, head_seq: int | None, reserved_seq: int, _told: object) -> int:
             given_back.append((head_seq, reserved_seq))
             return 0
 

@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
+from agent_node.store import MemoryTaskStore
 from agent_node.task_run import TaskRun
 from agent_node.turn import TurnLimits
 from agentring.errors import (
@@ -26,7 +28,7 @@ from agentring.errors import (
     TaskKeyActive,
     TaskNotFound,
 )
-from agentring.ids import NodeId, parse_task
+from agentring.ids import parse_task
 from agentring.v1 import session_pb2
 from agentring.v1.task_pb2 import (
     DISPOSITION_JOINED,
@@ -57,10 +59,11 @@ class Node:
         self.stage = Stage()
         self.stubborn = Stubborn()
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
-        self.slots = asyncio.Semaphore(10)
+        self.slots = RunningPlaces(10, 100)
         self.runs = TaskRuns(
             replace(environment(self.clock), limits=limits),
             self.claims.as_claims,
+            MemoryTaskStore(),
             {"held": self.stage.held, "failing": self.stage.failing, "stubborn": self.stubborn.agent},
             self.clock,
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path, **settings}),
@@ -92,7 +95,7 @@ async def test_concurrent_calls_are_one_run_and_later_ones_are_given_its_result(
         await run.ended.wait()
         assert await node.run() == (run, DISPOSITION_REPLAYED)
         assert (run.state, node.stage.runs, node.claims.claimed) == (TASK_STATE_COMPLETED, 1, [KEY])
-        task = run.to_task(NodeId("n1"))
+        task = run.to_task()
         assert (task.text, dict(task.result)) == ("begun done", {"turns": 1})
 
 
@@ -208,7 +211,7 @@ async def test_a_run_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
         await failed.ended.wait()
         assert told(failed) == ["turn_started", "text_delta", "turn_failed"]
         assert failed.end_seq == failed.log.head_seq
-        assert failed.to_task(NodeId("n1")).failure.reason == "AGENT_ERROR"
+        assert failed.to_task().failure.reason == "AGENT_ERROR"
 
 
 @pytest.mark.parametrize("when", ["claimed", "running", "ended"])

@@ -6,11 +6,11 @@ import pytest
 from google.protobuf import struct_pb2
 
 from agent_node.event_log import EventLog
-from agent_node.task_run import TASK_ENDED, TaskRun
+from agent_node.store import TASK_ENDED
+from agent_node.task_run import TaskRun
 from agent_node.turn import Completed, Failed
-from agentring.cluster.claim import Claim
 from agentring.errors import NodeDraining, NodeFenced
-from agentring.ids import Epoch, NodeId, Revision, parse_task
+from agentring.ids import Epoch, NodeId, parse_task
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
 from agentring.v1.task_pb2 import (
@@ -32,12 +32,12 @@ async def waiting() -> None:
 
 @pytest.fixture
 def run() -> TaskRun:
-    claim = Claim(REF, Epoch(7), Revision(7))
-    return TaskRun(REF, "agent", session_pb2.Input(text="do"), b"", 60, claim, EventLog(claim.epoch, 64 << 10))
+    epoch = Epoch(7)
+    return TaskRun(REF, "agent", session_pb2.Input(text="do"), b"", 60, epoch, EventLog(epoch, 64 << 10), NODE)
 
 
 async def test_a_fresh_run_waits(run: TaskRun) -> None:
-    task = run.to_task(NODE)
+    task = run.to_task()
     assert (task.task_key, task.agent, task.state, task.node_id) == ("key", "agent", TASK_STATE_PENDING, "n1")
     assert (task.epoch, task.attempt, task.text, task.watchers) == (7, 1, "", 0)
     assert task.HasField("create_time")
@@ -50,10 +50,10 @@ async def test_its_words_so_far_are_what_the_log_holds(run: TaskRun) -> None:
     offset = 0
     for i in range(100):
         offset += run.log.append_text("", 1, offset, f"wörter {i} ")
-    assert run.to_task(NODE).text == "".join(f"wörter {i} " for i in range(100))
+    assert run.to_task().text == "".join(f"wörter {i} " for i in range(100))
     for _ in range(80):
         offset += run.log.append_text("", 1, offset, "x" * 1_000)
-    text = run.to_task(NODE).text
+    text = run.to_task().text
     assert text.endswith("x" * 1_000)
     assert len(text) <= 64 << 10
 
@@ -62,7 +62,7 @@ async def test_a_completed_run_shows_its_text_and_result(run: TaskRun) -> None:
     result = struct_pb2.Struct()
     result["n"] = 1
     run.end(TASK_STATE_COMPLETED, Event(turn_completed=session_pb2.TurnCompleted()), Completed("all", 3, "{}", result))
-    task = run.to_task(NODE)
+    task = run.to_task()
     assert (task.state, task.text, dict(task.result)) == (TASK_STATE_COMPLETED, "all", {"n": 1})
     assert task.end_time.ToNanoseconds() >= task.create_time.ToNanoseconds()
     assert (run.has_ended, run.end_seq, run.log.head_seq) == (True, 1, 1)
@@ -72,23 +72,23 @@ async def test_a_completed_run_shows_its_text_and_result(run: TaskRun) -> None:
 async def test_a_failed_run_shows_its_reason_and_a_cancelled_one_its_words(run: TaskRun) -> None:
     failed = Failed("AGENT_ERROR", "id")
     run.end(TASK_STATE_FAILED, Event(turn_failed=failed.to_event()), failed)
-    task = run.to_task(NODE)
+    task = run.to_task()
     assert (task.failure.reason, task.failure.error_id, task.HasField("result")) == ("AGENT_ERROR", "id", False)
 
 
 async def test_a_cancelled_run_shows_its_words(run: TaskRun) -> None:
     run.log.append_text("", 1, 0, "so far")
     run.end(TASK_STATE_CANCELLED, Event(turn_cancelled=CANCELLED), None)
-    task = run.to_task(NODE)
+    task = run.to_task()
     assert (task.state, task.text, task.HasField("failure")) == (TASK_STATE_CANCELLED, "so far", False)
 
 
 async def test_watchers_are_counted(run: TaskRun) -> None:
     reader = asyncio.Event()
     run.log.subscribe(reader)
-    assert run.to_task(NODE).watchers == 1
+    assert run.to_task().watchers == 1
     run.log.unsubscribe(reader)
-    assert run.to_task(NODE).watchers == 0
+    assert run.to_task().watchers == 0
 
 
 async def test_the_first_reason_to_cancel_stays_and_an_ended_run_is_not_cancelled(run: TaskRun) -> None:

@@ -9,7 +9,9 @@ import pytest
 import structlog
 
 from agent_node.agent import Agent, AgentEvent, PastTurn, Result, TurnContext
-from agent_node.event_log import READ_BYTES, EventLog
+from agent_node.bounded import MOST_LET_GO
+from agent_node.event_log import EventLog
+from agent_node.log_entries import READ_BYTES
 from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, TurnLimits, run_agent
 from agentring.errors import NodeFenced
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
@@ -359,6 +361,17 @@ async def test_an_agent_that_does_not_end_is_let_go_and_says_nothing_more(ending
     stubborn.let_end.set()
     await stubborn.has_ended.wait()
     assert bench.log.head_seq == head_seq
+
+
+async def test_an_agent_of_which_too_many_do_not_end_is_not_begun_again() -> None:
+    bench = Bench(timeout_s=0.0)
+    stubborn = Stubborn()
+    for _ in range(MOST_LET_GO):
+        assert failed(await bench.run(stubborn.agent)) == "TURN_DEADLINE"
+    head_seq = bench.log.head_seq
+    assert failed(await bench.run(stubborn.agent)) == "AGENT_STUCK"
+    assert bench.log.head_seq == head_seq
+    stubborn.let_end.set()
 
 
 @pytest.mark.parametrize("ending", ["deadline", "cancel", "too many words"])

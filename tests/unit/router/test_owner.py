@@ -207,6 +207,27 @@ def test_before_the_first_snapshot_nothing_is_routed() -> None:
         lookup.any_node()
 
 
+def test_a_call_that_belongs_to_no_session_goes_to_any_node_and_past_those_that_cannot_answer() -> None:
+    lookup = OwnerLookup(FixedView(node("a"), node("b"), node("c"), node("left", active=False)), 10)
+    firsts = [lookup.any_node().first().node_id for _ in range(6)]
+    assert sorted(firsts) == ["a", "a", "b", "b", "c", "c"]
+    walk = lookup.any_node()
+    asked = [first := walk.first(), walk.unreachable(first), walk.refused("draining")]
+    assert sorted(each.node_id for each in asked) == ["a", "b", "c"]
+    with pytest.raises(NodeUnreachable):
+        walk.unreachable(asked[-1])
+    walk = lookup.any_node()
+    walk.redirected(walk.first())
+    walk.refused("draining")
+    with pytest.raises(NodeDraining):
+        walk.refused("draining")
+
+
+def test_where_there_is_no_node_no_call_is_answered() -> None:
+    with pytest.raises(NoNodes):
+        OwnerLookup(FixedView(), 10).any_node().first()
+
+
 def test_a_new_session_is_made_only_where_the_labels_fit_but_a_known_owner_is_asked_whatever_its_labels() -> None:
     eu, us = (replace(node(zone), labels=MappingProxyType({"zone": zone, "gpu": "yes"})) for zone in ("eu", "us"))
     lookup = OwnerLookup(FixedView(eu, us, node("bare")), 10)

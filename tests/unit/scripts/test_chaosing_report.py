@@ -3,11 +3,11 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from scripts.chaosing.checker import Violation
 from scripts.chaosing.evidence import Call, Evidence, Line, Mark
 from scripts.chaosing.report import as_json, line, write
 from scripts.chaosing.run import FAULTS, Outcome
 from scripts.chaosing.timeline import owners, timeline
+from scripts.chaosing.violation import Violation
 from scripts.chaosing.world import Plan
 
 S = "session/default/<s>"

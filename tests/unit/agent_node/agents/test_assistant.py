@@ -83,6 +83,9 @@ async def say(text: str, state: JsonObject | None = None) -> tuple[str, JsonObje
         ("delete note 2", Ask.FORGET, "note 2"),
         ("2+2", Ask.CALCULATE, "2+2"),
         ("hey, what is 6 x 7?", Ask.CALCULATE, "6 * 7"),
+        ("Ask me something!", Ask.INTERVIEW, ""),
+        ("please get to know me", Ask.INTERVIEW, ""),
+        ("ask me later", Ask.OTHER, ""),
         ("Where are you?", Ask.STATUS, ""),
         ("How many turns have we had so far?", Ask.STATUS, ""),
         ("which node are you on?", Ask.STATUS, ""),
@@ -101,6 +104,30 @@ async def say(text: str, state: JsonObject | None = None) -> tuple[str, JsonObje
 )
 def test_understands(text: str, ask: Ask, about: str) -> None:
     assert understand(text) == Request(ask, about)
+
+
+async def test_asks_for_what_it_does_not_know() -> None:
+    state: JsonObject = {}
+    ctx = FakeTurnContext("ask me", state=state, answers=["Ada.", "tea, not coffee"])
+    words, result = await run_agent(assistant, ctx)
+    assert ctx.asked == ["What is your name?", "What shall I remember, Ada?"]
+    assert "".join(words) == "Noted: tea, not coffee (note 1)."
+    assert result == {"intent": "notes", "notes": ["tea, not coffee"]}
+    again = FakeTurnContext("ask me", state=state, answers=[""])
+    assert (await run_agent(assistant, again))[1] == {"intent": "notes", "notes": ["tea, not coffee"], "refused": True}
+    assert again.asked == ["What shall I remember, Ada?"]
+
+
+async def test_asks_no_more_where_it_gets_no_name() -> None:
+    ctx = FakeTurnContext("ask me", answers=["  "])
+    assert (await run_agent(assistant, ctx))[1] == {"intent": "name", "name": None}
+    assert ctx.asked == ["What is your name?"]
+
+
+async def test_a_task_has_nobody_to_ask() -> None:
+    words, result = await run_agent(assistant, FakeTurnContext("ask me", answers=None))
+    assert result == {"intent": "interview", "refused": True}
+    assert "nobody" in "".join(words)
 
 
 async def test_remembers_a_name() -> None:
@@ -295,7 +322,7 @@ async def test_says_what_it_can_do(text: str, intent: str) -> None:
 async def test_help_is_made_of_phrases_that_it_understands() -> None:
     words, _ = await say("help")
     examples = [example for line in words.splitlines()[1:] for example in line.removeprefix("- ").split(" / ")]
-    assert len(examples) == 15
+    assert len(examples) == 16
     assert [example for example in examples if understand(example).ask is Ask.OTHER] == []
 
 

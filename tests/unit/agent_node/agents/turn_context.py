@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent_node.agent import Agent, JsonObject, PastTurn, Result
+from agent_node.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agentring.ids import Epoch, NodeId
 
 NODE = NodeId("node-1")
@@ -27,6 +27,17 @@ class FakeTurnContext:
     idempotency_key: str = "turn-1"
     tool_calls: list[tuple[str, JsonObject, Any]] = field(default_factory=list)
     """Name, arguments and answer of each call."""
+    answers: list[str] | None = field(default_factory=list)
+    """What the user will answer, in order; None: there is no user."""
+    asked: list[str] = field(default_factory=list)
+    """The questions."""
+
+    async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
+        """Answers at once."""
+        if self.answers is None:
+            raise NobodyToAsk
+        self.asked.append(prompt)
+        return Answer(self.answers.pop(0), {})
 
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
         """Calls the function with arguments and answer that have been through JSON."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent_node.agent import PastTurn
-from agent_node.store import SEQ_RANGE, Acceptance, Ownership, Store, StoredSession, ToolStart
+from agent_node.store import SEQ_RANGE, Acceptance, Ownership, Store, StoredInput, StoredSession, ToolStart, Trim
 from agentring.errors import StaleEpoch
 from agentring.ids import parse_session
 from agentring.v1.session_pb2 import TURN_STATE_CANCELLED, TURN_STATE_RUNNING
@@ -21,16 +21,18 @@ def owned(revision: int, owner: str = "n1/1") -> Ownership:
     return Ownership(REF, epoch(revision), owner)
 
 
-def writes(store: Store, ownership: Ownership) -> list[Callable[[], Awaitable[Acceptance | int]]]:
+def writes(store: Store, ownership: Ownership) -> list[Callable[[], Awaitable[Acceptance | Trim | int]]]:
     """One of each kind."""
     turn = accepted(1)
     return [
         lambda: store.accept_turn(ownership, turn, None),
         lambda: store.start_turn(ownership, replace(turn, state=TURN_STATE_RUNNING)),
         lambda: store.start_tool(ownership, ToolStart("t1", 1, "t1.1.1", "search")),
+        lambda: store.keep_input(ownership, StoredInput("t1.1", "t1", 1)),
         lambda: store.end_turn(ownership, cancelled(turn), 9),
         lambda: store.commit_turn(ownership, completed(turn, '{"n": 1}')),
         lambda: store.extend_range(ownership, 5 * SEQ_RANGE),
+        lambda: store.trim_events(ownership, 9),
         lambda: store.close_session(ownership, 9),
         lambda: store.release(ownership, 9, 9),
     ]
@@ -60,7 +62,7 @@ async def test_an_epoch_is_raised_never_repeated_or_lowered(store: Store, revisi
     assert await store.extend_range(owned(3), 2 * SEQ_RANGE) == 2
 
 
-@pytest.mark.parametrize("write", range(8))
+@pytest.mark.parametrize("write", range(9))
 @pytest.mark.parametrize(
     "stranger", [owned(2), owned(4), owned(3, "n2/1"), Ownership(OTHER, epoch(3), "n1/1")], ids=lambda each: str(each)
 )
@@ -85,7 +87,7 @@ async def test_every_write_has_the_next_commit_number(store: Store) -> None:
     assert (await store.activate(owned(1), "agent")).commit == 1
     for number, write in enumerate(writes(store, owned(1)), 2):
         done = await write()
-        assert (done.commit if isinstance(done, Acceptance) else done) == number
+        assert (done if isinstance(done, int) else done.commit) == number
 
 
 async def test_a_turn_is_accepted_once_under_its_name(store: Store) -> None:
@@ -116,6 +118,17 @@ async def test_the_latest_completed_turns_are_the_history(store: Store) -> None:
     found = await store.activate(owned(2), "agent")
     assert [past.output_text for past in found.history] == ["out 3", "out 4", "out 5"]
     assert (found.state_json, found.turns_completed, found.head_seq) == ('{"n": 5}', 5, 55)
+
+
+async def test_an_end_that_an_earlier_owner_may_not_have_told_is_found_by_the_next_activation(store: Store) -> None:
+    """Of a turn that was cancelled while another ran: it is no history, and the story that told of it may be lost."""
+    await store.activate(owned(1), "agent")
+    await store.accept_turn(owned(1), accepted(1), None)
+    await store.accept_turn(owned(1), accepted(2), None)
+    await store.end_turn(owned(1), cancelled(accepted(2)), None)
+    found = (await store.activate(owned(2), "agent")).turns
+    assert replace(found["t2"], input=b"") == cancelled(accepted(2))
+    assert found["t1"].end_seq is None
 
 
 async def test_an_end_that_was_told_later_than_stored_is_put_right_with_the_next_write(store: Store) -> None:

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
-from agent_node.store import Ownership, transactions
+from agent_node.store import EventRow, Ownership, transactions
 from agent_node.store.postgres import PostgresCarrier
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
@@ -104,14 +104,16 @@ async def test_a_write_whose_answer_was_lost_is_not_carried_out_twice(store: Sql
     if kind == "memory":
         pytest.skip("nothing is lost on the way to a volatile store")
     await store.activate(OLD, "agent")
-    carrier = store._carrier  # what the store does after a lost answer, done by hand
+    told = EventRow(1, 5, 0, b"told")
+    carrier = store.carrier  # what the store does after a lost answer, done by hand
     first = await carrier.transact(
-        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 0), again=True
+        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), again=True
     )
     again = await carrier.transact(
-        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 0), again=True
+        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), again=True
     )
     assert (first, again.known) == (again, None)
+    assert await store.read_events(REF, 0, 99) == [told]
     released = [
         await carrier.transact(
             lambda connection: transactions.hold(connection, OLD, "c2", 5, {"owner": "", "reserved_seq": 5}), again=True

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -40,12 +41,12 @@ def owned(revision: int, ref: OnceRef = KEY) -> OnceOwnership:
     return OnceOwnership(ref, epoch(revision), f"n{revision}/{revision}")
 
 
-def start(run_id: str = "r", *, idempotent: bool = True, caller: OnceCaller = TURN, **more: object) -> RunStart:
-    return replace(RunStart(caller, idempotent, run_id, 100.0), **more)  # type: ignore[arg-type]
+def start(run_id: str = "r", *, idempotent: bool = True, caller: OnceCaller = TURN, **more: Any) -> RunStart:
+    return replace(RunStart(caller, idempotent, run_id, 100.0), **more)
 
 
 async def begun(
-    store: Store, revision: int, run_id: str = "r", *, ref: OnceRef = KEY, idempotent: bool = True, **more: object
+    store: Store, revision: int, run_id: str = "r", *, ref: OnceRef = KEY, idempotent: bool = True, **more: Any
 ) -> StoredRun:
     ownership = owned(revision, ref)
     return await store.once.change(ownership, begin(ownership, start(run_id, idempotent=idempotent, **more)))

@@ -10,7 +10,7 @@ import pytest
 
 from agent_node.store import Ownership, Store, ToolStart
 from agent_node.store.sql import SqlStore
-from agentring.errors import StaleEpoch
+from agentring.errors import StaleEpoch, StoreUnavailable
 from agentring.ids import SessionRef, parse_session
 from harness.stored_turns import accepted, completed, epoch
 
@@ -30,6 +30,7 @@ class History:
     accepted: dict[str, int] = field(default_factory=dict)
     completed: set[str] = field(default_factory=set)
     refused: int = 0
+    unknown: int = 0
 
 
 async def own(store: Store, name: str, history: History, chance: random.Random) -> None:
@@ -55,6 +56,8 @@ async def own(store: Store, name: str, history: History, chance: random.Random) 
                 history.completed.add(turn.turn_id)
         except StaleEpoch:
             history.refused += 1
+        except StoreUnavailable:  # a server ends the connection of a process that was stalled; it may have landed
+            history.unknown += 1
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -81,7 +84,9 @@ async def test_the_writes_of_racing_owners_never_mix(
         assert history.refused, "the race never happened"
         last = Ownership(history.ref, epoch(history.revision + 1), "n9/1")
         found = await stores[0].activate(last, "agent")
-        assert found.commit == max(numbers) + 1
-        assert found.turns_accepted == len(history.accepted)
-        assert found.turns_completed == len(history.completed)
-        assert sorted(history.accepted.values()) == list(range(1, len(history.accepted) + 1))
+        unknown = range(history.unknown + 1)
+        assert found.commit - (max(numbers) + 1) in unknown
+        assert found.turns_accepted - len(history.accepted) in unknown
+        assert found.turns_completed - len(history.completed) in unknown
+        assert len(set(history.accepted.values())) == len(history.accepted)
+        assert set(history.accepted.values()) <= set(range(1, found.turns_accepted + 1))

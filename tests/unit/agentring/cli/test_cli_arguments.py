@@ -71,7 +71,7 @@ def test_a_port_in_use_is_named_before_anything_starts(
 def test_a_router_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         address = f"127.0.0.1:{free.getsockname()[1]}"
-    for command in (("status",), ("ring",), ("locate", "ada")):
+    for command in (("status",), ("ring",), ("locate", "ada"), ("sessions",)):
         assert run(monkeypatch, *command, "--router", address) == 1
         told = capsys.readouterr().err
         assert told.startswith("agentring: UNAVAILABLE: ")

@@ -8,7 +8,7 @@ import pytest
 from grpc import aio
 from rich.console import Console, RenderableType
 
-from agentring.cli import locate, ring, status
+from agentring.cli import locate, ring, sessions, status
 from agentring.cli.calls import explain
 from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.options import DEFAULT_DATA_DIR
@@ -28,6 +28,7 @@ from agentring.v1.cluster_pb2 import (
     NodeInfo,
     RingMember,
 )
+from agentring.v1.session_pb2 import ListSessionsResponse, Session
 
 
 def printed(what: RenderableType) -> list[str]:
@@ -115,6 +116,32 @@ def test_locate_a_session_without_an_owner() -> None:
         "ada has no owner",
         "nobody holds the claim",
     ]
+
+
+def test_sessions() -> None:
+    found = ListSessionsResponse(
+        sessions=[
+            Session(session_id="[b]ada", agent="echo", node_id="n1", turns_completed=3),
+            Session(session_id="bob", agent="echo", node_id="n2", running_turn_id="t", waiting_turns=2),
+            Session(session_id="cy", agent="assistant", turns_completed=1),
+            Session(session_id="dan", agent="assistant", closed=True),
+            Session(session_id="eve", agent="echo", waiting_turns=1),
+        ]
+    )
+    for session in found.sessions:
+        session.create_time.FromJsonString("2026-01-02T03:04:05Z")
+    made = "2026-01-02 03:04:05"
+    lines = [
+        "session agent node turns state made (UTC)",
+        f"[b]ada echo n1 3 idle {made}",
+        f"bob echo n2 0 runs, 2 waiting {made}",
+        f"cy assistant 1 passivated {made}",
+        f"dan assistant 0 closed {made}",
+        f"eve echo 0 1 waiting {made}",
+    ]
+    assert printed(sessions.render(found)) == lines
+    found.next_page_token = "more"
+    assert printed(sessions.render(found)) == [*lines, "there are more than 5: --limit says how many are shown"]
 
 
 def test_ring() -> None:

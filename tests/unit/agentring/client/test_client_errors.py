@@ -11,7 +11,12 @@ from agentring.client.errors import RingUnreachable, UnknownFailure, read_failur
 from agentring.errors import AgentringError, NoNodes, ResumeOffsetExpired, RouterStopping, TurnInProgress
 from agentring.rpc.status import trailers
 
-LEAVES = [found for name in errors.__all__ for found in [getattr(errors, name)] if not found.__subclasses__()]
+LEAVES = [
+    found
+    for name in errors.__all__
+    for found in [getattr(errors, name)]
+    if "sentence" in vars(found) and found is not AgentringError
+]
 
 
 def failed(error: AgentringError) -> aio.AioRpcError:

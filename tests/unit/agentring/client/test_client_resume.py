@@ -8,12 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentring.client import Policy, RingClosed, RingUnreachable, TextDelta, Turn, TurnCompleted, connect
-from agentring.errors import NoNodes, RouterStopping, SessionClosed
+from agentring.client import Gap, Policy, RingClosed, RingUnreachable, TextDelta, Turn, TurnCompleted, connect
+from agentring.errors import NoNodes, ResumeOffsetExpired, RouterStopping, SessionClosed
 from harness.breaking import breaking, serving
 
 PIECES = ["Grüße, ", "Ada. ", "🙂 ", "日本", "x", " end"]
 TEXT = "".join(PIECES)
+FOR_EVER_S = 3_600.0
 
 
 class Sleeps:
@@ -214,3 +215,60 @@ async def until(holds: Callable[[], bool]) -> None:
 async def fail_midway(turn: Turn) -> None:
     async for event in turn:
         _ = event.seq // 0
+
+
+async def test_a_stream_that_was_read_to_its_end_is_not_cancelled() -> None:
+    service = breaking(PIECES, [], lingers_s=0.05)
+    async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
+        for _ in range(3):
+            await ring.session("ada", agent="echo").run("hello")
+        assert (service.open_calls, service.left.is_set()) == (0, False)
+
+
+async def test_a_status_that_never_comes_after_the_last_event_is_not_waited_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("agentring.client.streams._END_S", 0.05)
+    service = breaking(PIECES, [], lingers_s=FOR_EVER_S)
+    async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
+        assert (await ring.session("ada", agent="echo").run("hello")).text == TEXT
+        async with asyncio.timeout(10):
+            await service.left.wait()
+
+
+async def test_streams_that_are_left_half_read_leave_nothing() -> None:
+    service = breaking(PIECES, [], lingers_s=FOR_EVER_S)
+    async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
+        tasks = len(asyncio.all_tasks())
+        for number in range(200):
+            turn = ring.session(f"s{number}", agent="echo").send("hello")
+            async for _ in turn:
+                if number % 2:
+                    await turn.aclose()
+                break
+        del turn
+        gc.collect()
+        async with asyncio.timeout(10):
+            while service.open_calls or len(asyncio.all_tasks()) > tasks:  # noqa: ASYNC110  gRPC's own
+                await asyncio.sleep(0.01)
+
+
+async def test_a_watch_whose_place_is_no_longer_kept_is_told_so_and_goes_on() -> None:
+    service = breaking(PIECES, [3], oldest_seq=6)
+    async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
+        events = []
+        async for event in ring.session("ada").watch(0):
+            events.append(event)
+            if isinstance(event, TurnCompleted):
+                break
+    covered = [number for event in events for number in range(event.first_seq, event.seq + 1)]
+    assert covered == list(range(1, len(PIECES) + 4))
+    (gap,) = [event for event in events if isinstance(event, Gap)]
+    assert gap.seq == 5
+
+
+async def test_a_watch_from_a_place_that_was_never_kept_is_refused() -> None:
+    service = breaking(PIECES, [], oldest_seq=6)
+    async with serving(service) as address, connect(address, policy=policy(Sleeps())) as ring:
+        with pytest.raises(ResumeOffsetExpired):
+            await anext(ring.session("ada").watch(2))

@@ -150,6 +150,23 @@ async def test_a_lower_revision_closes_the_membership_though_the_record_is_the_s
         assert run.membership.current is None
 
 
+async def test_what_was_before_a_new_generation_is_not_served_though_nobody_noticed_the_loss() -> None:
+    """A node that joins again may be the first to hear of the new generation; the snapshot is still the old life's,
+    and its revision says nothing of the node's new incarnation."""
+    async with watched() as run:
+        before = run.membership.current
+        run.etcd.values.clear()
+        run.etcd.revision = 1
+        run.etcd.set_meta("one", generation=2)
+        run.etcd.set_node("n9")
+        await run.membership.history.begin()
+        assert run.membership.current is None
+        await run.fail(EtcdUnavailable())
+        async with asyncio.timeout(PATIENCE_S):
+            after = await run.membership.next(before)
+        assert (after.revision, set(after.nodes)) == (1, {"n9"})
+
+
 async def test_an_etcd_that_does_not_answer_leaves_the_snapshot_as_it_was() -> None:
     async with watched() as run:
         before = run.membership.current

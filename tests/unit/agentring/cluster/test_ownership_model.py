@@ -1,6 +1,7 @@
 """One effective owner of a key in every interleaving; and in the worst of them each protection is needed."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.etcd_types import Delete, Txn
+from agentring.cluster.etcd_types import Delete, Txn, TxnResult
+from agentring.cluster.group_commit import GroupCommit
 from agentring.cluster.lease import RENEWALS_PER_TTL, Lease
 from agentring.ids import Revision, SessionRef, TaskRef
 from harness.fake_etcd import Request
@@ -43,8 +45,7 @@ class Careless(Claims):
 
     async def _delete(self, ref: SessionRef | TaskRef, revision: Revision) -> bool:
         key = self._keys.claim(ref)
-        with self._working_on(ref):
-            return (await self._releasing.commit(key, Txn((), (Delete(key),)))).succeeded
+        return (await self._commit(ref, self._releasing, key, Txn((), (Delete(key),)))).succeeded
 
 
 class Unregistered(Claims):
@@ -52,6 +53,30 @@ class Unregistered(Claims):
 
     def _raise_if_foreign(self, held: Any) -> None:
         return None
+
+
+class Heedless(Claims):
+    """Asks once who uses a key, before it reads the record."""
+
+    async def disclaim(self, ref: SessionRef | TaskRef, in_use: Callable[[SessionRef | TaskRef], bool]) -> None:
+        used = in_use(ref)
+        await super().disclaim(ref, lambda _: used)
+
+
+class Sure(GroupCommit):
+    """Takes a group for written without having been told so."""
+
+    async def _carry_out(self, txns: Sequence[Txn]) -> list[TxnResult]:
+        await self._etcd.txn_of_all(txns)
+        return [TxnResult(succeeded=True, revision=Revision(1_000), gets=())] * len(txns)
+
+
+class Presuming(Claims):
+    """Believes that all of a group are won."""
+
+    def __init__(self, etcd: Any, keys: Any, registration: Any, tasks: asyncio.TaskGroup, **bounds: Any) -> None:
+        super().__init__(etcd, keys, registration, tasks, **bounds)
+        self._claiming = Sure(etcd, tasks, **bounds)
 
 
 class Extending(Lease):
@@ -128,6 +153,25 @@ def two_at_once(model: OwnershipModel) -> None:
     deliver(model)
 
 
+def a_refusal_beside_an_activation(model: OwnershipModel) -> None:
+    """One caller is refused; before the node has read whose the session is, another one has it activated."""
+    model.refuse("n1", S)
+    (look,) = pending(model, "get")
+    model.claim("n1", S)
+    deliver(model, but=look)
+    assert S in model.nodes["n1"].actors
+    deliver(model)
+
+
+def some_of_many(model: OwnershipModel) -> None:
+    """A node claims many at once, of which another one owns one: it gets the others."""
+    model.claim("n2", REFS[2])
+    deliver(model)
+    model.claim_all("n1")
+    deliver(model)
+    assert set(model.nodes["n1"].actors) == set(REFS) - {REFS[2]}
+
+
 def pending(model: OwnershipModel, name: str) -> list[Request]:
     return [request for request in model.etcd.requests if request.name.startswith(name)]
 
@@ -165,6 +209,8 @@ def played(scenario: Scenario, claims: type[Claims], lease: type[Lease]) -> None
         (a_late_release, Adopting, Lease),
         (a_late_release, Careless, Lease),
         (two_at_once, Unregistered, Lease),
+        (a_refusal_beside_an_activation, Heedless, Lease),
+        (some_of_many, Presuming, Lease),
         (a_renewal_answered_late, Claims, Extending),
         (a_lease_that_ran_out, Claims, Deaf),
     ],

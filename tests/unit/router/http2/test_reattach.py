@@ -145,6 +145,32 @@ async def test_a_change_of_the_membership_is_no_time_to_wait_on() -> None:
     wire.close()
 
 
+async def test_a_try_that_was_under_way_when_the_membership_changed_is_followed_by_one_at_once() -> None:
+    """It was told of the dead owner a moment before that one's claim was gone."""
+    wire = Wire("a", "b", limits=Limits())
+    client, stream_id, node = attached(wire)
+    drain(wire, node)
+    wire.settle()
+    for _ in range(6):
+        again, at_node = next_owner(wire, 2.0)
+        again.decline(at_node, "14", MOVED, DETAILS)
+        wire.settle()
+    again, at_node = next_owner(wire, 2.0)
+    asked = len(wire.upstreams.asked)
+    await wire.carrier.membership_changed(wire.view.snapshot)
+    assert len(wire.upstreams.asked) == asked  # never two at once
+    again.decline(at_node, "14", MOVED, DETAILS)
+    wire.settle()
+    again, at_node = next_owner(wire)
+    assert len(wire.upstreams.asked) == asked + 1
+    again.accept(at_node)
+    again.finish(at_node)
+    wire.settle()
+    assert client.streams[stream_id].status == "0"
+    assert not wire.carrier.waiting
+    wire.close()
+
+
 def test_without_an_owner_in_time_the_call_ends_with_an_error_to_try_again_after() -> None:
     wire = Wire("a", "b", limits=Limits(reattach_timeout_s=10.0))
     client, stream_id, node = attached(wire)

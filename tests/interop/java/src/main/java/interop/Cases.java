@@ -46,8 +46,8 @@ final class Cases {
   private static final int NEIGHBOURS = 20;
   private static final int ROUND_TRIPS = 100;
   private static final int SLOW_CHUNKS = 128; // 8 MiB in all: more than every window and buffer on the way
-  private static final long DEADLINE_MS = 1_000;
-  private static final long DEADLINE_LATEST_MS = 5_000;
+  private static final long DEADLINE_MS = 3_000;
+  private static final long DEADLINE_LATEST_MS = 15_000;
 
   static {
     ALL.put("unary", Cases::unary);

@@ -1,0 +1,130 @@
+"""What an event log is made of: single events and runs of words, and how they are read from any seq.
+
+Guarantees: what is read from a place is exactly what was told after it, whatever was merged: words are kept with the
+place where each piece ends, so that they can be cut at any seq; what one read returns is within its bound, or a single
+event that was made larger; what is missing before the first entry is said by a `gap`. The same for entries in memory
+(event_log.py) and those that were read from the store (stored_log.py).
+"""
+
+from array import array
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from agentring.ids import Epoch
+from agentring.v1 import session_pb2
+
+READ_BYTES = 16 << 10
+"""How much one read returns unless it is told otherwise, and the most words that one event may be made of."""
+_WORDS_HEAD_BYTES = 80
+"""The most that an event of words takes beside the words and the turn's id."""
+RUN_BYTES = READ_BYTES - 256
+"""The most words that are kept together: with their head and any turn's id they fit in one read."""
+ENTRY_OVERHEAD_BYTES = 160
+
+
+@dataclass(slots=True)
+class Single:
+    """One event, nearly always with one number."""
+
+    first_seq: int
+    seq: int
+    event: session_pb2.Event
+    size_bytes: int
+
+    @classmethod
+    def of(cls, event: session_pb2.Event) -> "Single":
+        """An event that has its number."""
+        return cls(event.first_seq or event.seq, event.seq, event, event.ByteSize() + ENTRY_OVERHEAD_BYTES)
+
+
+@dataclass(slots=True)
+class Words:
+    """Consecutive words of one turn; piece i has the number first_seq + i."""
+
+    first_seq: int
+    epoch: Epoch
+    turn_id: str
+    attempt: int
+    time_ns: int
+    offset: int
+    text: bytearray = field(default_factory=bytearray)
+    ends: "array[int]" = field(default_factory=lambda: array("I"))
+    """Where each piece ends in `text`."""
+    size_bytes: int = ENTRY_OVERHEAD_BYTES
+
+    @property
+    def seq(self) -> int:
+        """The last piece's number."""
+        return self.first_seq + len(self.ends) - 1
+
+    def fitting(self, after_seq: int, limit: int, room_bytes: int) -> tuple[int, int]:
+        """The last number, and about the size, of an event of the words after a seq that goes in the room.
+
+        Where they do not all go in, the size is that of all: a read that has something else leaves them to the next.
+        One piece is taken in any case.
+        """
+        start, stop = self._pieces(after_seq, limit)
+        begin = self.ends[start - 1] if start else 0
+        head_bytes = _WORDS_HEAD_BYTES + len(self.turn_id)
+        size_bytes = head_bytes + self.ends[stop - 1] - begin
+        if size_bytes > room_bytes:
+            stop = max(start + 1, bisect_right(self.ends, begin + room_bytes - head_bytes, start, stop))
+        return self.first_seq + stop - 1, size_bytes
+
+    def merged(self, after_seq: int, last_seq: int) -> session_pb2.Event:
+        """The pieces after a seq through another as one event."""
+        start, stop = self._pieces(after_seq, last_seq)
+        event = session_pb2.Event(
+            seq=self.first_seq + stop - 1, epoch=self.epoch, turn_id=self.turn_id, attempt=self.attempt
+        )
+        if stop - start > 1:
+            event.first_seq = self.first_seq + start
+        event.time.FromNanoseconds(self.time_ns)
+        begin = self.ends[start - 1] if start else 0
+        event.text_delta.offset = self.offset + begin
+        event.text_delta.text = self.text[begin : self.ends[stop - 1]].decode()
+        return event
+
+    def _pieces(self, after_seq: int, last_seq: int) -> tuple[int, int]:
+        """Where the pieces after a seq begin and those through another end."""
+        return max(0, after_seq + 1 - self.first_seq), min(len(self.ends), last_seq + 1 - self.first_seq)
+
+
+Entry = Single | Words
+
+
+def gap(epoch: Epoch, first_seq: int, seq: int) -> session_pb2.Event:
+    """Says that these numbers are no longer kept."""
+    return session_pb2.Event(seq=seq, first_seq=first_seq, epoch=epoch, gap=session_pb2.Gap())
+
+
+def read_entries(
+    entries: Sequence[Entry], epoch: Epoch, after_seq: int, limit: int, merge_bytes: int
+) -> tuple[int, list[session_pb2.Event]]:
+    """Events after a seq, at most merge_bytes of them, and the number they reach; stops at `limit`, up to which
+    the entries go, if there are any. A larger event comes alone: with others it might be more than one message holds.
+
+    epoch: of a gap, which tells what comes before the entries. merge_bytes 0: one event, unmerged.
+    """
+    events: list[session_pb2.Event] = []
+    oldest_seq = entries[0].first_seq if entries else limit + 1
+    if after_seq + 1 < oldest_seq:
+        gap_end = min(oldest_seq - 1, limit)
+        events.append(gap(epoch, after_seq + 1, gap_end))
+        after_seq = gap_end
+    room_bytes = merge_bytes - sum(event.ByteSize() for event in events)
+    index = bisect_right(entries, after_seq + 1, key=lambda entry: entry.first_seq) - 1
+    while after_seq < limit and (room_bytes > 0 or not events):
+        entry = entries[index]
+        if isinstance(entry, Single):
+            last_seq, size_bytes = entry.seq, entry.size_bytes - ENTRY_OVERHEAD_BYTES
+        else:
+            last_seq, size_bytes = entry.fitting(after_seq, limit, room_bytes)
+        if events and size_bytes > room_bytes:
+            break  # words too are cut only where a read begins with them: the others would be crumbs
+        events.append(entry.event if isinstance(entry, Single) else entry.merged(after_seq, last_seq))
+        after_seq = last_seq
+        room_bytes -= size_bytes  # below 0 where words were cut, so that nothing follows them
+        index += 1
+    return after_seq, events

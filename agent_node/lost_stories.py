@@ -1,0 +1,47 @@
+"""What can still be told of turns whose story is lost: that there was one, and how they ended.
+
+Lost is what retention has dropped, and what an earlier owner told after its last checkpoint: a turn's outcome is stored
+with the turn, so it is known though the event is not. For streams that must learn of it: those that another node served
+before, and those that ask for the turn itself. Made by session_turns.py.
+"""
+
+from agent_node.event_log import EventLog
+from agent_node.known_turns import KnownTurns
+from agent_node.store import StoredSession, StoredTurn
+from agentring.v1.session_pb2 import Event
+
+
+class LostStories:
+    """Of one activation."""
+
+    def __init__(self, log: EventLog, turns: KnownTurns, stored: StoredSession) -> None:
+        """stored: the session as the activation found it."""
+        self._log = log
+        self._turns = turns
+        self._head_seq, self._log_seq = stored.head_seq, stored.log_seq
+
+    def of(self, turn: StoredTurn) -> list[Event]:
+        """Of an ended turn whose last event cannot be read: a gap and the outcome; empty where it can."""
+        outcome = turn.outcome_event()
+        if outcome is None or not self._is_lost(outcome.seq):
+            return []
+        return [self._log.gap(turn.accepted_seq, outcome.seq - 1), outcome]
+
+    def after(self, after_seq: int, turn: StoredTurn | None = None) -> list[Event]:
+        """The outcomes that a stream which was sent everything up to after_seq cannot read, with gaps for what else is
+        lost. turn: only of this one."""
+        told: list[Event] = []
+        for ended in self._turns.ended_after(after_seq) if turn is None else (turn,):
+            outcome = ended.outcome_event()
+            if outcome is None or outcome.seq <= after_seq or not self._is_lost(outcome.seq):
+                continue
+            # What an earlier owner told up to its last checkpoint can be read, and is no gap.
+            first_seq = max(after_seq, self._head_seq if outcome.seq > self._head_seq else 0) + 1
+            if outcome.seq > first_seq:
+                told.append(self._log.gap(first_seq, outcome.seq - 1))
+            told.append(outcome)
+            after_seq = outcome.seq
+        return told
+
+    def _is_lost(self, seq: int) -> bool:
+        return seq < self._log.oldest_seq or self._head_seq < seq <= self._log_seq

@@ -1,0 +1,50 @@
+"""ListTasks: a page of a tenant's tasks, in the order of their keys, as the store has them.
+
+As with ListSessions (session_page.py) no node is looked up, and what comes and goes between two pages may be told or
+not; everything else is told once.
+"""
+
+from agent_node.services.pages import begins_after, page_size, page_token
+from agent_node.store import ListedTask, TaskFilter, TaskStore
+from agentring.errors import MalformedRequest
+from agentring.ids import DEFAULT_TENANT, TaskKey, TenantId, parse_task
+from agentring.v1 import task_pb2
+
+
+async def list_page(
+    store: TaskStore, tenant: TenantId, request: task_pb2.ListTasksRequest
+) -> task_pb2.ListTasksResponse:
+    """The page that is asked for. Raises MalformedRequest, InvalidTaskKey, InvalidPageToken, StoreUnavailable."""
+    which, size = _filter(request), page_size(request.page_size)
+    asked = (which.prefix, which.agent, int(which.state))
+    after = begins_after(asked, request.page_token, _parse_key)
+    listed = await store.list_tasks(tenant, which, after or TaskKey(""), size + 1)
+    token = page_token(asked, listed[size - 1].key) if len(listed) > size else ""
+    return task_pb2.ListTasksResponse(tasks=map(_described, listed[:size]), next_page_token=token)
+
+
+def _filter(request: task_pb2.ListTasksRequest) -> TaskFilter:
+    if request.task_key_prefix:
+        _parse_key(request.task_key_prefix)
+    if not request.agent.isprintable():
+        raise MalformedRequest  # no agent is called so, and not every database takes it
+    return TaskFilter(request.task_key_prefix, request.agent, request.state)
+
+
+def _parse_key(key: str) -> TaskKey:
+    return parse_task(DEFAULT_TENANT, key).task_key
+
+
+def _described(listed: ListedTask) -> task_pb2.Task:
+    task = task_pb2.Task(
+        task_key=listed.key,
+        agent=listed.agent,
+        state=listed.state,
+        node_id=listed.owner.rpartition("/")[0],
+        epoch=listed.epoch,
+        attempt=listed.attempt,
+    )
+    task.create_time.FromNanoseconds(listed.created_ns)
+    if listed.ended_ns is not None:
+        task.end_time.FromNanoseconds(listed.ended_ns)
+    return task

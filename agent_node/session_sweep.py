@@ -1,0 +1,48 @@
+"""The sweep of sessions: turns that were accepted, and whose session's owner is gone, are run though no client comes
+back for them.
+
+Guarantees what sweep.py says: a session that its node left with turns that have not ended is activated; activation runs
+them. One whose turn waits for an answer is left alone: the answer takes it up. Owned by the incarnation.
+"""
+
+from collections.abc import Callable, Sequence
+
+from agent_node.host import Host
+from agent_node.store import OpenSession, Store
+from agent_node.sweep import Sweep
+from agentring.cluster.clock import Clock
+from agentring.cluster.snapshot import MembershipSnapshot
+from agentring.ids import NodeId, SessionRef
+
+
+class SessionSweep(Sweep[SessionRef]):
+    """One node's sweeps of sessions."""
+
+    def __init__(
+        self,
+        store: Store,
+        host: Host,
+        membership: Callable[[], MembershipSnapshot | None],
+        node_id: NodeId,
+        clock: Clock,
+        *,
+        interval_s: float,
+        claims_are_made: Callable[[], bool],
+    ) -> None:
+        """host: where they are activated; the others as Sweep's."""
+        super().__init__("session", membership, node_id, clock, interval_s=interval_s, claims_are_made=claims_are_made)
+        self._store = store
+        self._host = host
+
+    @property
+    def _draining(self) -> bool:
+        return self._host.draining
+
+    async def _list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
+        return await self._store.list_open(after, at_most)
+
+    def _is_here(self, ref: SessionRef) -> bool:
+        return ref in self._host
+
+    async def _activate(self, ref: SessionRef) -> None:
+        await self._host.find(ref)

@@ -1,0 +1,123 @@
+"""The SQL store's event log: what sessions' turns told, in rows of consecutive events, until retention drops them.
+
+A row holds what one turn told, merged, or a part of it where that was much; its `seq` is the last one. `begin_bytes`
+counts on through the session's life, so that neither a write nor an activation has to add up sizes. Rows are written by
+the transactions that give the session a new head_seq, and dropped by one of their own, all of which hold the session's
+row; reading needs no hold, since a row never changes. Used by transactions.py and sql.py.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Connection,
+    Integer,
+    LargeBinary,
+    RowMapping,
+    String,
+    Table,
+    bindparam,
+    insert,
+    select,
+)
+from sqlalchemy import delete as delete_from
+
+from agent_node.store.records import EventExtent, EventRow
+from agent_node.store.schema import metadata
+from agentring.ids import SessionRef
+
+_MOST_ROWS = 64
+"""That one read looks at."""
+
+table = Table(
+    "events",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("session_id", String(128), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("begin_bytes", BigInteger, nullable=False),
+    Column("size_bytes", Integer, nullable=False),
+    Column("events", LargeBinary, nullable=False),
+)
+
+_OF_SESSION = (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id == bindparam("k_session_id"))
+_KEEP = insert(table)
+_OLDEST = select(table).where(_OF_SESSION).order_by(table.c.seq).limit(1)
+_NEWEST = select(table).where(_OF_SESSION).order_by(table.c.seq.desc()).limit(1)
+EXTENT = (
+    # Three look-ups by the primary key: nothing is added up.
+    _OLDEST.with_only_columns(table.c.first_seq).scalar_subquery().label("oldest_seq"),
+    _OLDEST.with_only_columns(table.c.begin_bytes).scalar_subquery().label("begin_bytes"),
+    _NEWEST.with_only_columns(table.c.begin_bytes + table.c.size_bytes).scalar_subquery().label("end_bytes"),
+)
+"""Columns of any select that has the parameters of the session."""
+_READ_EXTENT = select(*EXTENT)
+_SIZES = (
+    select(table.c.seq, table.c.size_bytes)
+    .where(_OF_SESSION, table.c.seq > bindparam("k_after_seq"))
+    .order_by(table.c.seq)
+    .limit(_MOST_ROWS)
+)
+_READ = (
+    select(table.c.first_seq, table.c.seq, table.c.begin_bytes, table.c.events)
+    .where(_OF_SESSION, table.c.seq > bindparam("k_after_seq"), table.c.seq <= bindparam("k_through_seq"))
+    .order_by(table.c.seq)
+)
+_TRIM = delete_from(table).where(_OF_SESSION, table.c.begin_bytes < bindparam("k_before_bytes"))
+
+
+def keep(connection: Connection, ref: SessionRef, rows: Sequence[EventRow]) -> None:
+    """Adds what was told. The transaction holds the session's row."""
+    if rows:
+        of_session = {"tenant": ref.tenant, "session_id": ref.session_id}
+        connection.execute(
+            _KEEP,
+            [
+                {
+                    **of_session,
+                    "seq": row.seq,
+                    "first_seq": row.first_seq,
+                    "begin_bytes": row.begin_bytes,
+                    "size_bytes": len(row.events),
+                    "events": row.events,
+                }
+                for row in rows
+            ],
+        )
+
+
+def extent(connection: Connection, ref: SessionRef) -> EventExtent:
+    """Which events are kept."""
+    return extent_of(connection.execute(_READ_EXTENT, _keys(ref)).mappings().one())
+
+
+def extent_of(row: RowMapping) -> EventExtent:
+    """As `extent`, of a row that has the columns EXTENT."""
+    if row["oldest_seq"] is None:
+        return EventExtent()
+    return EventExtent(row["oldest_seq"], row["begin_bytes"], row["end_bytes"])
+
+
+def read(connection: Connection, ref: SessionRef, after_seq: int, max_bytes: int) -> list[EventRow]:
+    """As Store.read_events. The sizes first, so that no more than is wanted is taken from the database."""
+    keys = _keys(ref) | {"k_after_seq": after_seq}
+    through_seq, room_bytes = 0, max_bytes
+    for seq, size_bytes in connection.execute(_SIZES, keys).all():
+        if room_bytes <= 0:
+            break
+        through_seq, room_bytes = seq, room_bytes - size_bytes
+    if not through_seq:
+        return []
+    return [EventRow(*row) for row in connection.execute(_READ, keys | {"k_through_seq": through_seq})]
+
+
+def trim(connection: Connection, ref: SessionRef, before_bytes: int) -> None:
+    """Drops the rows that begin before so many bytes. The transaction holds the session's row."""
+    connection.execute(_TRIM, _keys(ref) | {"k_before_bytes": before_bytes})
+
+
+def _keys(ref: SessionRef) -> dict[str, Any]:
+    return {"k_tenant": ref.tenant, "k_session_id": ref.session_id}

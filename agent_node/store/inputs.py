@@ -1,0 +1,84 @@
+"""The SQL store's questions: what agents asked in a session's turns, and what was answered.
+
+A question is kept before anybody is told of it, its answer before it is acknowledged. Both stay when the turn has
+ended, so that an answer which is sent again is recognised, and go with the session. Written by transactions that hold
+the session's row. Used by transactions.py and sql.py.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, RowMapping, String, Table, bindparam, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from agent_node.store.records import StoredInput
+from agent_node.store.schema import metadata, turns
+from agentring.ids import SessionRef
+
+table = Table(
+    "inputs",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("session_id", String(128), primary_key=True),
+    Column("input_id", String(160), primary_key=True),
+    Column("turn_id", String(128), nullable=False),
+    Column("waits", BigInteger, nullable=False),
+    Column("answer", LargeBinary),
+)
+
+_OF_SESSION = (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id == bindparam("k_session_id"))
+_READ = select(table).where(_OF_SESSION, table.c.input_id == bindparam("k_input_id"))
+_READ_OPEN = select(table).where(
+    _OF_SESSION,
+    table.c.turn_id.in_(
+        select(turns.c.turn_id).where(
+            turns.c.tenant == bindparam("k_tenant"),
+            turns.c.session_id == bindparam("k_session_id"),
+            turns.c.end_seq.is_(None),
+        )
+    ),
+)
+
+
+def _keeping(insert: Callable[..., Any]) -> Any:
+    upsert = insert(table)
+    return upsert.on_conflict_do_update(
+        index_elements=[table.c.tenant, table.c.session_id, table.c.input_id],
+        set_={"waits": upsert.excluded.waits, "answer": upsert.excluded.answer},
+    )
+
+
+_KEEP = {"sqlite": _keeping(sqlite.insert), "postgresql": _keeping(postgresql.insert)}
+
+
+def keep(connection: Connection, ref: SessionRef, asked: StoredInput) -> None:
+    """Adds a question, or brings it up to date. The transaction holds the session's row."""
+    values = {
+        "tenant": ref.tenant,
+        "session_id": ref.session_id,
+        "input_id": asked.input_id,
+        "turn_id": asked.turn_id,
+        "waits": asked.waits,
+        "answer": asked.answer,
+    }
+    connection.execute(_KEEP[connection.dialect.name], values)
+
+
+def read(connection: Connection, ref: SessionRef, input_id: str) -> StoredInput | None:
+    """One question; None: there is none."""
+    row = connection.execute(_READ, _keys(ref) | {"k_input_id": input_id}).mappings().first()
+    return _input(row) if row is not None else None
+
+
+def read_open(connection: Connection, ref: SessionRef) -> dict[str, StoredInput]:
+    """The questions of turns that have not ended, by input_id."""
+    rows = connection.execute(_READ_OPEN, _keys(ref)).mappings()
+    return {row["input_id"]: _input(row) for row in rows}
+
+
+def _input(row: RowMapping) -> StoredInput:
+    return StoredInput(row["input_id"], row["turn_id"], row["waits"], row["answer"])
+
+
+def _keys(ref: SessionRef) -> dict[str, Any]:
+    return {"k_tenant": ref.tenant, "k_session_id": ref.session_id}

@@ -1,0 +1,6 @@
+"""What Alembic runs its versions in: the transaction of whoever opens the store (migration.py)."""
+
+from alembic import context
+
+context.configure(connection=context.config.attributes["connection"])
+context.run_migrations()

@@ -1,0 +1,59 @@
+"""A store's carrier whose failures are counted, logged where they begin and end, and told to the node's metrics."""
+
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import structlog
+from sqlalchemy import Connection
+
+from agent_node.store.carrier import Carrier
+from agentring.errors import StoreUnavailable
+
+T = TypeVar("T")
+
+_log = structlog.get_logger()
+
+
+class ObservedCarrier:
+    """A Carrier around another one, which it closes with itself."""
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+        self.failures: Counter[str] = Counter()
+        """Transactions and reads that failed, by their error's reason."""
+        self.trouble: str | None = None
+        """The reason of the latest failure; None: what was asked for since has succeeded."""
+
+    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+        """As Carrier."""
+        return await self._observed(self._carrier.transact(work, again=again))
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """As Carrier. Where it succeeds that says nothing of writes: a full disk can be read."""
+        try:
+            return await self._carrier.read(work)
+        except StoreUnavailable as error:
+            self._failed(error)
+            raise
+
+    async def close(self) -> None:
+        """As Carrier."""
+        await self._carrier.close()
+
+    async def _observed(self, doing: Awaitable[T]) -> T:
+        try:
+            done = await doing
+        except StoreUnavailable as error:
+            self._failed(error)
+            raise
+        if self.trouble is not None:
+            self.trouble = None
+            _log.info("store_works_again")
+        return done
+
+    def _failed(self, error: StoreUnavailable) -> None:
+        self.failures[error.reason] += 1
+        if self.trouble != error.reason:
+            self.trouble = error.reason
+            _log.error("store_failing", reason=error.reason)

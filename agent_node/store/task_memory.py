@@ -1,0 +1,147 @@
+"""The volatile store of tasks: in the process, and of use only while this node holds the keys' claims."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
+
+from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
+from agentring.errors import StaleEpoch
+from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
+from agentring.v1.task_pb2 import TASK_STATE_PENDING, TASK_STATE_RUNNING, TASK_STATE_UNSPECIFIED
+
+
+class MemoryTaskStore:
+    """A TaskStore of one node alone."""
+
+    durable = False
+
+    def __init__(self) -> None:
+        """Empty."""
+        self._tasks: dict[TaskRef, StoredTask] = {}
+
+    async def accept(self, request: TaskRequest) -> StoredTask:
+        """As TaskStore."""
+        known = self._tasks.get(request.ref)
+        if known is not None and not (known.has_ended and (known.may_begin_anew or _is_over(known))):
+            return known
+        task = StoredTask(
+            ref=request.ref,
+            agent=request.agent,
+            fingerprint=request.fingerprint,
+            input=request.input,
+            retention_s=request.retention_s,
+            cancel_when_unwatched=request.cancel_when_unwatched,
+            request_id=request.request_id,
+            state=TASK_STATE_PENDING,
+            epoch=known.epoch if known is not None else Epoch(0),
+            owner="",
+            attempt=0,
+            created_ns=time.time_ns(),
+            commit=known.commit + 1 if known is not None else 1,
+        )
+        self._tasks[request.ref] = task
+        return task
+
+    async def start(self, ref: TaskRef, epoch: Epoch, owner: str) -> StoredTask | None:
+        """As TaskStore."""
+        task = self._tasks.get(ref)
+        if task is None or task.has_ended or task.epoch >= epoch:
+            return None
+        return self._keep(replace(task, epoch=epoch, owner=owner, state=TASK_STATE_RUNNING, attempt=task.attempt + 1))
+
+    async def hold(self, ref: TaskRef, epoch: Epoch) -> int:
+        """As TaskStore."""
+        return self._keep(self._owned(ref, epoch)).commit
+
+    async def end(self, ref: TaskRef, epoch: Epoch, end: TaskEnd) -> int:
+        """As TaskStore."""
+        known = self._tasks.get(ref)
+        if known is not None and known.has_ended and (known.epoch, known.outcome) == (epoch, end.outcome):
+            return known.commit
+        ended = replace(
+            self._owned(ref, epoch),
+            state=end.state,
+            input=b"",
+            ended_ns=time.time_ns(),
+            may_begin_anew=end.may_begin_anew,
+            outcome=end.outcome,
+            story=end.story,
+            text=end.text,
+        )
+        return self._keep(ended).commit
+
+    async def put_back(self, ref: TaskRef, epoch: Epoch) -> None:
+        """As TaskStore."""
+        known = self._tasks.get(ref)
+        if known is None or (known.epoch, known.state) != (epoch, TASK_STATE_PENDING):
+            self._keep(replace(self._owned(ref, epoch), state=TASK_STATE_PENDING))
+
+    async def read(self, ref: TaskRef) -> StoredTask | None:
+        """As TaskStore."""
+        task = self._tasks.get(ref)
+        return None if task is None or _is_over(task) else task
+
+    async def list_tasks(self, tenant: TenantId, which: TaskFilter, after: TaskKey, at_most: int) -> list[ListedTask]:
+        """As TaskStore; those of this node."""
+        found = (task for task in self._tasks.values() if _is_listed(task, tenant, which, after))
+        return [
+            ListedTask(
+                task.ref.task_key,
+                task.agent,
+                task.state,
+                task.epoch,
+                task.owner,
+                task.attempt,
+                task.created_ns,
+                task.ended_ns,
+            )
+            for task in sorted(found, key=lambda task: task.ref.task_key)[:at_most]
+        ]
+
+    async def list_open(self, after: TaskRef | None, at_most: int) -> Sequence[OpenTask]:
+        """As TaskStore; those of this node."""
+        first = (after.tenant, after.task_key) if after is not None else ("", "")
+        found = sorted(
+            (ref.tenant, ref.task_key)
+            for ref, task in self._tasks.items()
+            if not task.has_ended and (ref.tenant, ref.task_key) > first
+        )
+        tasks = (self._tasks[TaskRef(*key)] for key in islice(found, at_most))
+        return [OpenTask(task.ref, task.agent, task.commit) for task in tasks]
+
+    async def let_go(self, ref: TaskRef) -> None:
+        """As TaskStore."""
+        self._tasks.pop(ref, None)
+
+    async def delete_expired(self) -> int:
+        """As TaskStore."""
+        due = [ref for ref, task in self._tasks.items() if _is_over(task)]
+        for ref in due:
+            del self._tasks[ref]
+        return len(due)
+
+    def _owned(self, ref: TaskRef, epoch: Epoch) -> StoredTask:
+        task = self._tasks.get(ref)
+        if task is None or (task.epoch, task.state) != (epoch, TASK_STATE_RUNNING):
+            raise StaleEpoch
+        return task
+
+    def _keep(self, task: StoredTask) -> StoredTask:
+        kept = self._tasks[task.ref] = replace(task, commit=task.commit + 1)
+        return kept
+
+
+def _is_over(task: StoredTask) -> bool:
+    return task.expires_ns is not None and task.expires_ns <= time.time_ns()
+
+
+def _is_listed(task: StoredTask, tenant: TenantId, which: TaskFilter, after: TaskKey) -> bool:
+    return (
+        task.ref.tenant == tenant
+        and task.ref.task_key > after
+        and task.ref.task_key.startswith(which.prefix)
+        and which.agent in ("", task.agent)
+        and which.state in (TASK_STATE_UNSPECIFIED, task.state)
+        and not _is_over(task)
+    )

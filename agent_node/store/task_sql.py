@@ -1,0 +1,69 @@
+"""The durable store of tasks, on whatever carries out the SQL store's transactions.
+
+Guarantees what TaskStore promises; how is said in task_transactions.py. Its transactions share the carrier's groups
+with those of the sessions.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from agent_node.store import task_transactions
+from agent_node.store.carrier import Carrier
+from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
+from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
+
+
+class SqlTaskStore:
+    """A TaskStore in an SQL database."""
+
+    durable = True
+
+    def __init__(self, carrier: Carrier, generation: Callable[[], int]) -> None:
+        """generation: the cluster's, as of now."""
+        self._carrier = carrier
+        self._generation = generation
+
+    async def accept(self, request: TaskRequest) -> StoredTask:
+        """As TaskStore."""
+        generation = self._generation()
+        work = partial(task_transactions.accept, request=request, generation=generation)
+        return await self._carrier.transact(work, again=True)
+
+    async def start(self, ref: TaskRef, epoch: Epoch, owner: str) -> StoredTask | None:
+        """As TaskStore."""
+        generation = self._generation()
+        work = partial(task_transactions.start, ref=ref, epoch=epoch, owner=owner, generation=generation)
+        return await self._carrier.transact(work, again=False)
+
+    async def hold(self, ref: TaskRef, epoch: Epoch) -> int:
+        """As TaskStore."""
+        return await self._carrier.transact(partial(task_transactions.hold, ref=ref, epoch=epoch), again=True)
+
+    async def end(self, ref: TaskRef, epoch: Epoch, end: TaskEnd) -> int:
+        """As TaskStore."""
+        work = partial(task_transactions.end, ref=ref, epoch=epoch, ended=end)
+        return await self._carrier.transact(work, again=True)
+
+    async def put_back(self, ref: TaskRef, epoch: Epoch) -> None:
+        """As TaskStore."""
+        await self._carrier.transact(partial(task_transactions.put_back, ref=ref, epoch=epoch), again=True)
+
+    async def read(self, ref: TaskRef) -> StoredTask | None:
+        """As TaskStore."""
+        return await self._carrier.read(partial(task_transactions.read, ref=ref))
+
+    async def list_tasks(self, tenant: TenantId, which: TaskFilter, after: TaskKey, at_most: int) -> list[ListedTask]:
+        """As TaskStore."""
+        work = partial(task_transactions.list_tasks, tenant=tenant, which=which, after=after, at_most=at_most)
+        return await self._carrier.read(work)
+
+    async def list_open(self, after: TaskRef | None, at_most: int) -> Sequence[OpenTask]:
+        """As TaskStore."""
+        return await self._carrier.read(partial(task_transactions.list_open, after=after, at_most=at_most))
+
+    async def let_go(self, ref: TaskRef) -> None:
+        """As TaskStore: the task stays until its retention is over."""
+
+    async def delete_expired(self) -> int:
+        """As TaskStore."""
+        return await self._carrier.transact(task_transactions.delete_expired, again=True)

@@ -1,0 +1,225 @@
+"""Carries a task's run out: claim, raise, agent, end, publish, release.
+
+Guarantees: the agent is started only under a claim, and after the task's epoch was raised in the store; the end is
+stored before anybody is told of it, and told only while the lease stands; every write says the run's epoch, so that
+what a node does that was frozen meanwhile changes nothing. Where the store's answer to the end is not known the write
+is tried again, which it is made for; if that does not help the run is dropped: whoever takes the task up next finds out
+whether the end landed.
+
+A crash between any two steps leaves the task either PENDING or RUNNING under an epoch that nobody holds any more, and
+the next caller or the sweep runs it again, or ended, and the next caller is given the result. Used by `TaskRuns`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+
+import structlog
+
+from agent_node.agent import Agent
+from agent_node.json_values import from_struct
+from agent_node.running_places import RunningPlaces
+from agent_node.settings import NodeSettings
+from agent_node.store import StoredTask, TaskStore, ToolStart
+from agent_node.task_run import ATTEMPT_RANGE, TaskRun, begun
+from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, attempts_exhausted, run_agent
+from agentring.cluster.claim import Claim, Claims
+from agentring.cluster.clock import Clock
+from agentring.errors import (
+    AgentringError,
+    InternalError,
+    NodeDraining,
+    NodeFenced,
+    SessionMoving,
+    StaleEpoch,
+    StoreUnavailable,
+)
+from agentring.ids import TaskRef
+from agentring.v1 import session_pb2, task_pb2
+from agentring.v1.session_pb2 import Event
+
+_END_TRIES = 3
+_END_AGAIN_S = 1.0
+
+_log = structlog.get_logger()
+
+
+class TaskRunner:
+    """Runs on behalf of one incarnation."""
+
+    def __init__(
+        self,
+        env: RunEnvironment,
+        claims: Claims,
+        store: TaskStore,
+        agents: Mapping[str, Agent],
+        clock: Clock,
+        settings: NodeSettings,
+        slots: RunningPlaces,
+    ) -> None:
+        """slots: the node's places for running turns."""
+        self._env = env
+        self._claims = claims
+        self._store = store
+        self._agents = agents
+        self._clock = clock
+        self._settings = settings
+        self._slots = slots
+
+    async def begin(self, stored: StoredTask, told_seq: int) -> TaskRun | None:
+        """Claims the task and raises its epoch: the run, which is still to be carried out. None: somebody else has
+        taken the task up or ended it since it was read, and the claim was given back.
+
+        told_seq: what a caller was told by a run that a volatile store knows nothing of. Raises NotOwner,
+        SessionMoving, NodeFenced, CoordinatorUnavailable, StaleEpoch, StoreUnavailable; the claim is given back.
+        """
+        try:
+            claim = await self._claims.claim(stored.ref)
+        except AgentringError:
+            await self._store.let_go(stored.ref)
+            raise
+        self._env.audit.write("claimed", stored.ref, epoch=claim.epoch)
+        try:
+            self._env.lease.check()  # before the store is written to, however long the claim took
+            started = await self._store.start(stored.ref, claim.epoch, self._env.owner)
+            self._env.lease.check()
+        except Exception:
+            await self.release(stored.ref, claim)
+            raise
+        if started is None:
+            await self.release(stored.ref, claim)
+            return None
+        attempt = max(started.attempt, -(-told_seq // ATTEMPT_RANGE) + 1)
+        self._env.audit.write(
+            "task_started", stored.ref, epoch=claim.epoch, attempt=attempt, **self._numbered(started.commit)
+        )
+        run = begun(started, claim, self._env.node_id, attempt, self._settings.max_log_bytes)
+        if attempt > 1:
+            was_put_back = stored.attempt > 0 and stored.state == task_pb2.TASK_STATE_PENDING
+            restarted = session_pb2.AttemptRestarted(reason="NODE_DRAINED" if was_put_back else "NODE_LOST")
+            run.log.append(Event(attempt=attempt, attempt_restarted=restarted))
+        return run
+
+    async def carry_out(self, run: TaskRun, over: Callable[[TaskRun], Awaitable[None]]) -> None:
+        """Runs the agent, unless the run was cancelled before; `over` is called once it has ended or was dropped."""
+        try:
+            await self._to_the_end(run)
+        except NodeFenced:
+            return  # the incarnation drops everything
+        except asyncio.CancelledError:
+            raise
+        except Exception as error:
+            run.drop(self._told_of(run, error))
+        await over(run)
+
+    async def put_back(self, run: TaskRun) -> None:
+        """The run stops half-way because the node does. Where that cannot be stored, the sweep finds the task."""
+        with suppress(StaleEpoch, StoreUnavailable):
+            await self._store.put_back(run.ref, run.epoch)
+
+    async def release(self, ref: TaskRef, claim: Claim) -> None:
+        """Gives a key up. One that cannot be given up ends with the lease at the latest."""
+        await self._store.let_go(ref)
+        if self._env.lease.reason is not None:
+            return
+        try:
+            released = await self._claims.release(claim)
+        except AgentringError as error:
+            _log.warning("release_failed", reason=error.reason)
+        else:
+            if released:
+                self._env.audit.write("released", ref, epoch=claim.epoch)
+
+    async def _to_the_end(self, run: TaskRun) -> None:
+        try:
+            outcome = await self._outcome(run)
+        except asyncio.CancelledError:
+            if run.failure is None and run.cancel_reason is None:
+                raise  # dropped
+            outcome = None
+            _forget_cancel()
+        if run.failure is not None:
+            if isinstance(run.failure, NodeDraining):
+                await self.put_back(run)
+            raise run.failure
+        self._env.lease.check()
+        run.ending = True
+        event, end = run.ending_of(outcome)
+        commit = await self._stored(lambda: self._store.end(run.ref, run.epoch, end))
+        self._env.lease.check()
+        run.end(end.state, event, outcome)
+        self._audit_end(run, outcome, commit)
+
+    async def _outcome(self, run: TaskRun) -> Completed | Failed | None:
+        if run.cancel_reason is not None:
+            return None
+        if run.attempt > self._env.limits.max_attempts:
+            return attempts_exhausted(run.attempt)
+        async with self._slots:
+            self._env.lease.check()
+            run.state = task_pb2.TASK_STATE_RUNNING
+            run.log.append(Event(attempt=run.attempt, turn_started=session_pb2.TurnStarted(node_id=run.node_id)))
+            given = TurnInput(
+                ref=run.ref,
+                turn_id="",
+                attempt=run.attempt,
+                text=run.input.text,
+                data=from_struct(run.input.data),
+                state_json="{}",
+                history=(),
+                turn_number=1,
+                tool_starts=lambda start: self._keep_tool_start(run, start),
+            )
+            return await run_agent(self._env, self._agents[run.agent], given, run.log, run.epoch)
+
+    async def _keep_tool_start(self, run: TaskRun, start: ToolStart) -> None:
+        try:
+            commit = await self._store.hold(run.ref, run.epoch)
+        except (StaleEpoch, StoreUnavailable) as error:
+            run.fail(error)  # whatever the agent makes of it
+            raise
+        self._env.lease.check()
+        self._env.audit.write(
+            "tool_started", run.ref, epoch=run.epoch, turn="", tool=start.name, **self._numbered(commit)
+        )
+
+    async def _stored(self, write: Callable[[], Awaitable[int]]) -> int:
+        for _ in range(_END_TRIES - 1):
+            try:
+                return await write()
+            except StoreUnavailable:
+                await self._clock.sleep(_END_AGAIN_S)
+                self._env.lease.check()
+        return await write()
+
+    def _audit_end(self, run: TaskRun, outcome: Completed | Failed | None, commit: int) -> None:
+        told = {"epoch": run.epoch, **self._numbered(commit)}
+        match outcome:
+            case Completed():
+                self._env.audit.write("task_committed", run.ref, **told)
+            case Failed(reason=reason):
+                self._env.audit.write("task_failed", run.ref, reason=reason, **told)
+            case None:
+                self._env.audit.write("task_cancelled", run.ref, reason=run.cancel_reason or "", **told)
+
+    def _numbered(self, commit: int) -> dict[str, int]:
+        """A volatile store's numbers begin again on every node, so they order nothing."""
+        return {"commit": commit} if self._store.durable else {}
+
+    def _told_of(self, run: TaskRun, error: Exception) -> AgentringError:
+        """What the streams of a run that was dropped are told."""
+        if isinstance(error, StaleEpoch):
+            return SessionMoving()
+        if isinstance(error, AgentringError):
+            _log.warning("task_run_dropped", reason=error.reason)
+            return error
+        error_id = f"{run.epoch:x}"
+        _log.exception("task_run_failed", error_id=error_id)
+        return InternalError(error_id)
+
+
+def _forget_cancel() -> None:
+    """The cancellation has done its work; what follows is not to be taken for cancelled."""
+    task = asyncio.current_task()
+    while task is not None and task.cancelling():
+        task.uncancel()

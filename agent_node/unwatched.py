@@ -1,0 +1,43 @@
+"""Runs that are to be cancelled when nobody has watched them for long enough.
+
+Guarantees: a run is cancelled only after it had no watcher at every look for `timeout_s`; whoever comes while that
+cancel is being stored is not given the cancelled run, but a new one (TaskRuns). Owned by `TaskRuns`.
+"""
+
+from agent_node.task_run import UNWATCHED, TaskRun
+from agentring.cluster.clock import Clock
+
+
+class Unwatched:
+    """Runs under way whose callers asked for this."""
+
+    def __init__(self, clock: Clock, timeout_s: float) -> None:
+        """timeout_s: how long nobody may watch."""
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._since_s: dict[TaskRun, float | None] = {}
+        """Since when each has not been watched; None: it is."""
+
+    def add(self, run: TaskRun) -> None:
+        """Looks after a run, if it is to be cancelled so."""
+        if run.cancel_when_unwatched:
+            self._since_s[run] = None
+
+    def discard(self, run: TaskRun) -> None:
+        """The run is over."""
+        self._since_s.pop(run, None)
+
+    def clear(self) -> None:
+        """All are."""
+        self._since_s.clear()
+
+    def cancel_due(self) -> None:
+        """Looks at all of them. To be called about every second."""
+        now_s = self._clock.now_s()
+        for run, since_s in self._since_s.items():
+            if run.log.readers:
+                self._since_s[run] = None
+            elif since_s is None:
+                self._since_s[run] = now_s
+            elif now_s - since_s >= self._timeout_s:
+                run.cancel(UNWATCHED)

@@ -1,0 +1,71 @@
+"""`agentring sessions`: a tenant's sessions, as the store has them."""
+
+from datetime import UTC
+from typing import Annotated
+
+import grpc
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
+from agentring.cli.cluster_file import find_routers
+from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
+from agentring.cli.printing import console, print_json, to_fields
+from agentring.v1.session_pb2 import ListSessionsRequest, ListSessionsResponse, Session
+from agentring.v1.session_pb2_grpc import SessionServiceStub
+
+_LARGEST_PAGE = 1_000
+
+
+def sessions(
+    prefix: Annotated[str, typer.Argument(help="Only sessions whose id begins so; empty: all.")] = "",
+    agent: Annotated[str, typer.Option(help="Only sessions of this agent; empty: of any.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    router: RouterOption = None,
+    tenant: TenantOption = "",
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """List sessions in the order of their ids, as the store has them."""
+    with open_channel(find_routers(router, data_dir)[0]) as channel:
+        found = _list(channel, ListSessionsRequest(session_id_prefix=prefix, agent=agent), limit, tenant)
+    if as_json:
+        print_json(to_fields(found))
+    else:
+        console().print(render(found))
+
+
+def render(found: ListSessionsResponse) -> Group:
+    """The table, and whether there are more."""
+    table = Table("session", "agent", "node", "turns", "state", "made (UTC)")
+    for one in found.sessions:
+        made = f"{one.create_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S}"
+        table.add_row(one.session_id, one.agent, one.node_id, str(one.turns_completed), _state(one), made)
+    more = [Text(f"there are more than {len(found.sessions)}: --limit says how many are shown")]
+    return Group(table, *(more if found.next_page_token else []))
+
+
+def _state(one: Session) -> str:
+    if one.closed:
+        return "closed"
+    if one.running_turn_id or one.waiting_turns:
+        waiting = f"{one.waiting_turns} waiting"
+        return f"runs, {waiting}" if one.running_turn_id else waiting
+    return "idle" if one.node_id else "passivated"
+
+
+def _list(channel: grpc.Channel, request: ListSessionsRequest, limit: int, tenant: str) -> ListSessionsResponse:
+    """Page after page, up to the limit. Raises grpc.RpcError."""
+    found = ListSessionsResponse()
+    while (left := limit - len(found.sessions)) > 0:
+        request.page_size = min(left, _LARGEST_PAGE)
+        page = SessionServiceStub(channel).ListSessions(
+            request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
+        )
+        found.sessions.extend(page.sessions)
+        found.next_page_token = request.page_token = page.next_page_token
+        if not page.next_page_token:
+            break
+    return found

@@ -1,0 +1,66 @@
+"""One watch of etcd, as its responses come.
+
+Guarantees: it ends, with an error that says why, when its stream ends, when etcd cancels it, and when not even a
+progress notification comes for so long as may be silent; a stream without end whose etcd is gone is no watch. Used by
+the etcd client.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from aetcd import rpc
+from grpc import aio
+
+from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdSilent, from_rpc_error
+from agentring.cluster.etcd_messages import prefix_end
+from agentring.ids import Revision
+
+# Writing to a stream that has already failed raises InvalidStateError instead of what it failed with.
+CALL_FAILED = (aio.AioRpcError, asyncio.InvalidStateError)
+
+_HAS_LEADER = (("hasleader", "true"),)
+"""Lets etcd end a watch at a member that has lost touch with the others, instead of leaving it silent."""
+
+
+async def watch_responses(
+    channel: aio.Channel, prefix: str, from_revision: Revision, silence_s: float
+) -> AsyncGenerator[Any, None]:
+    """Each WatchResponse under a prefix from a revision on, progress notifications too, until cancelled.
+
+    Raises EtcdCompacted where from_revision is compacted, EtcdSilent after silence_s without a word (after half of it
+    etcd is asked for one), EtcdError where the stream breaks or ends.
+    """
+    call = rpc.WatchStub(channel).Watch(metadata=_HAS_LEADER)
+    create = rpc.WatchCreateRequest(
+        key=prefix.encode(), range_end=prefix_end(prefix), start_revision=from_revision, progress_notify=True
+    )
+    try:
+        await call.write(rpc.WatchRequest(create_request=create))
+        while (response := await _next(call, silence_s)) is not aio.EOF:
+            if response.canceled:
+                raise EtcdCompacted if response.compact_revision else EtcdError(outcome_unknown=False)
+            yield response
+        raise EtcdError(outcome_unknown=False)
+    except CALL_FAILED as error:
+        raise from_rpc_error(error) from None
+    finally:
+        call.cancel()
+
+
+async def _next(call: Any, silence_s: float) -> Any:
+    """What it says next; where it is silent it is asked for its progress. That etcd lives is all that a progress
+    notification is taken for: some releases sent it ahead of events (etcd issue 15220)."""
+    reading = asyncio.ensure_future(call.read())
+    try:
+        for last in (False, True):
+            await asyncio.wait([reading], timeout=silence_s / 2)
+            if reading.done():
+                return reading.result()
+            if not last:
+                await call.write(rpc.WatchRequest(progress_request=rpc.WatchProgressRequest()))
+        raise EtcdSilent
+    finally:
+        if not reading.done():
+            reading.cancel()
+            await asyncio.wait([reading])

@@ -1,0 +1,1 @@
+"""What tasks cost: see __main__.py."""

@@ -1,0 +1,20 @@
+"""A short soak of tasks, on a real cluster; scripts/soak_tasks runs the long one."""
+
+from pathlib import Path
+
+from scripts.soaking.task_callers import Plan
+from scripts.soaking.tasks import FAULTS, soak
+
+TASKS, DUPLICATES = 100, 5
+
+
+async def test_tasks_asked_for_again_and_again_while_nodes_are_killed_are_run_once_and_told_to_all(
+    tmp_path: Path,
+) -> None:
+    plan = Plan(TASKS, DUPLICATES, spread_s=2.0, steps=20, left=0.1)
+    found = await soak(plan, workers=25, disturb="kill", every_s=3.0, store="sqlite", ttl=2, seed=1, directory=tmp_path)
+    assert {kind: found[kind] for kind in FAULTS} == {kind: [] for kind in FAULTS}, found
+    assert found["disturbed"] >= 1
+    assert found["callers"] == (TASKS - found["left"]) * (DUPLICATES + 1)
+    assert found["left"] > 0
+    assert found["restarted"] > 0, "no run lost its node"
