@@ -121,7 +121,8 @@ class TurnContext(Protocol):
 
         Raises agent_node.once_errors: OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; and
         TaskCycle where the wait would be for a key that the caller itself holds. Cancellation: a step that this turn
-        runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN.
+        runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN. So `ask` and `once` do not go
+        together: where one is under way in this turn the other raises RuntimeError. Ask before the step.
         """
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
@@ -131,7 +132,8 @@ class TurnContext(Protocol):
         the turn holds no place on the node, its deadline rests, and the session may leave the node: the turn then runs
         again from its start, on whichever node the session is activated, and its earlier questions are answered at once
         by what was answered before. So up to its last question the agent must do the same in every run. One question at
-        a time, at most 100 in a turn, of at most 16 KiB. Raises ValueError, NodeFenced, and NobodyToAsk in tasks.
+        a time, at most 100 in a turn, of at most 16 KiB, and not while a step of `once` is under way, which leaving the
+        node would cut off: RuntimeError. Raises also ValueError, NodeFenced, and NobodyToAsk in tasks.
         """
 
 

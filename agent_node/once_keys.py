@@ -22,17 +22,16 @@ from typing import Any
 
 import structlog
 
-from agent_node.audit import AuditLog, Transition
+from agent_node.audit import AuditLog
+from agent_node.once_rows import OnceRows
 from agent_node.once_run import OnceRun, check_no_cycle
 from agent_node.shared_calls import SharedCalls
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import (
     ENDED,
     TURN_ENDED,
-    Change,
     Ending,
     OnceCaller,
-    OnceOwnership,
     RunStart,
     StoredRun,
     begin,
@@ -40,7 +39,7 @@ from agent_node.store.once_records import (
     end_orphan,
     resolve,
 )
-from agentring.cluster.claim import Claim, Claims
+from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.lease import Lease
 from agentring.errors import (
@@ -62,16 +61,7 @@ from agentring.v1.task_pb2 import (
     TaskState,
 )
 
-_KEEP_TRYING_S = 30.0
-_RETRY_S = 0.2
 _MOST_NOT_BEGUN = 1_000
-
-_AUDITED: dict[TaskState.ValueType, Transition] = {
-    TASK_STATE_COMPLETED: "once_committed",
-    TASK_STATE_FAILED: "once_failed",
-    TASK_STATE_UNKNOWN: "once_unknown",
-    TASK_STATE_PENDING: "once_put_back",
-}
 
 _log = structlog.get_logger()
 
@@ -104,11 +94,10 @@ class OnceKeys:
     ) -> None:
         """owner: names the incarnation, as `node_id/incarnation`; tasks: owns what must not end half done."""
         self._lease = lease
-        self._audit = audit
         self._claims = claims
         self._store = store
         self._clock = clock
-        self._owner = owner
+        self._rows = OnceRows(lease, audit, claims, store, clock, owner)
         self.limits = limits
         self.runs: dict[OnceRef, OnceRun] = {}
         """Those of the keys that are held."""
@@ -150,7 +139,7 @@ class OnceKeys:
     def started(self, run: OnceRun) -> None:
         """The function is called now. Raises NodeFenced."""
         self._lease.check()
-        self._audit.write("once_started", run.ref, epoch=run.claim.epoch, attempt=run.stored.attempt)
+        self._rows.audit_start(run.claim, run.stored.attempt)
 
     async def conclude(self, run: OnceRun, ending: Ending) -> None:
         """Stores how a run ended, tells those who wait, and lets the key go. PENDING: it was cut off and may be run
@@ -208,7 +197,7 @@ class OnceKeys:
         for run in [run for run in self.runs.values() if run.forget_at_s is not None and run.forget_at_s <= now_s]:
             if self.runs.get(run.ref) is run:
                 del self.runs[run.ref]
-                await self._release(run.claim)
+                await self._rows.release(run.claim)
         if not self._store.durable:
             await self._store.bury(time.time_ns())
 
@@ -228,16 +217,16 @@ class OnceKeys:
             raise NodeOverloaded
         not_begun = self._not_begun.pop(ref, set())
         start = RunStart(caller, idempotent, uuid.uuid4().hex, self.limits.failure_s, frozenset(not_begun))
-        claim = await self._claim(ref)
+        claim = await self._rows.claim(ref)
         try:
-            stored = await self._change(claim, begin(self._ownership(claim), start))
+            stored = await self._rows.change(claim, begin(self._rows.ownership(claim), start))
         except StoreUnavailable:
             self._remember_not_begun(ref, {*not_begun, claim.epoch})
             raise
         if stored.state in ENDED:
-            await self._release(claim)
+            await self._rows.release(claim)
             if stored.state == TASK_STATE_UNKNOWN:
-                self._tell(claim, stored.ending)
+                self._rows.audit_ending(claim, stored.ending)
             return stored.ending
         run = self.runs[ref] = OnceRun(claim, stored, asyncio.get_running_loop().create_future())
         return run
@@ -248,12 +237,13 @@ class OnceKeys:
 
     async def _conclude(self, run: OnceRun, ending: Ending) -> None:
         try:
-            await self._keep(run, ending)
+            keep_s = self.limits.retention_s if ending.state in (TASK_STATE_COMPLETED, TASK_STATE_FAILED) else None
+            await self._rows.end(run.claim, ending, keep_s)
         except AgentringError as error:
             _log.warning("once_not_kept", reason=error.reason)  # the row says RUNNING: it is taken as cut off
             await self._let_go(run, None)
             raise
-        self._tell(run.claim, ending)
+        self._rows.audit_ending(run.claim, ending)
         if ending.state == TASK_STATE_PENDING:
             await self._let_go(run, None)
         elif self._store.durable:
@@ -262,20 +252,6 @@ class OnceKeys:
             if (keep_s := self._keep_s(run.stored, ending)) is not None:
                 run.forget_at_s = self._clock.now_s() + keep_s
             run.end(ending)
-
-    async def _keep(self, run: OnceRun, ending: Ending) -> None:
-        keep_s = self.limits.retention_s if ending.state in (TASK_STATE_COMPLETED, TASK_STATE_FAILED) else None
-        deadline_s = self._clock.now_s() + _KEEP_TRYING_S
-        while True:
-            self._lease.check()
-            try:
-                await self._store.end(self._ownership(run.claim), ending, keep_s)
-                break
-            except StoreUnavailable:
-                if self._clock.now_s() >= deadline_s:
-                    raise
-            await asyncio.sleep(_RETRY_S)
-        self._lease.check()  # what follows is told
 
     def _keep_s(self, stored: StoredRun, ending: Ending) -> float | None:
         """How long a volatile store's key is held for the ending's sake."""
@@ -289,16 +265,18 @@ class OnceKeys:
             del self.runs[run.ref]
         if ending is not None:
             run.end(ending)
-        await self._release(run.claim)
+        await self._rows.release(run.claim)
         run.end(ending)  # those who have to ask again find the key free
 
     async def _resolve(self, ref: OnceRef, result_json: str | None) -> StoredRun:
         self.runs.pop(ref, None)  # with a volatile store; its claim is put again
-        claim = await self._claim(ref)
-        stored = await self._change(claim, resolve(self._ownership(claim), result_json, self.limits.retention_s))
-        self._audit.write("once_resolved", ref, epoch=claim.epoch, state=TaskState.Name(stored.state))
+        claim = await self._rows.claim(ref)
+        stored = await self._rows.change(
+            claim, resolve(self._rows.ownership(claim), result_json, self.limits.retention_s)
+        )
+        self._rows.audit_resolution(claim, stored)
         if self._store.durable or stored.state == TASK_STATE_PENDING:
-            await self._release(claim)
+            await self._rows.release(claim)
         else:
             run = self.runs[ref] = OnceRun(claim, stored, asyncio.get_running_loop().create_future())
             run.forget_at_s = self._clock.now_s() + self.limits.retention_s
@@ -307,50 +285,15 @@ class OnceKeys:
 
     async def _end_orphan(self, ref: OnceRef) -> None:
         try:
-            claim = await self._claim(ref)
+            claim = await self._rows.claim(ref)
         except (NotOwner, SessionMoving):
             return  # somebody runs it, or did until a moment ago
-        stored = await self._change(claim, end_orphan(self._ownership(claim), self.limits.retention_s))
+        stored = await self._rows.change(claim, end_orphan(self._rows.ownership(claim), self.limits.retention_s))
         if stored.state == TASK_STATE_UNKNOWN or stored.ending.error_type == TURN_ENDED:
-            self._tell(claim, stored.ending)
-        await self._release(claim)
-
-    async def _claim(self, ref: OnceRef) -> Claim:
-        claim = await self._claims.claim(ref)
-        self._audit.write("claimed", ref, epoch=claim.epoch)
-        return claim
-
-    async def _change(self, claim: Claim, change: Change) -> StoredRun:
-        try:
-            self._lease.check()  # before the store is written to, however long the claim took
-            stored = await self._store.change(self._ownership(claim), change)
-            self._lease.check()
-            return stored
-        except Exception:
-            await self._release(claim)
-            raise
-
-    async def _release(self, claim: Claim) -> None:
-        if self._lease.reason is not None:
-            return  # the incarnation gives the whole lease up
-        try:
-            released = await self._claims.release(claim)
-        except AgentringError as error:
-            _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
-        else:
-            if released:
-                self._audit.write("released", claim.ref, epoch=claim.epoch)
-
-    def _ownership(self, claim: Claim) -> OnceOwnership:
-        assert isinstance(claim.ref, OnceRef)
-        return OnceOwnership(claim.ref, claim.epoch, self._owner)
+            self._rows.audit_ending(claim, stored.ending)
+        await self._rows.release(claim)
 
     def _remember_not_begun(self, ref: OnceRef, epochs: set[Epoch]) -> None:
         self._not_begun[ref] = epochs
         if len(self._not_begun) > _MOST_NOT_BEGUN:  # that one's row is then taken as cut off
             del self._not_begun[next(iter(self._not_begun))]
-
-    def _tell(self, claim: Claim, ending: Ending) -> None:
-        self._audit.write(_AUDITED[ending.state], claim.ref, epoch=claim.epoch)
-        if ending.state == TASK_STATE_UNKNOWN:
-            _log.error("once_unknown", epoch=claim.epoch)

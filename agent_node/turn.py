@@ -33,6 +33,7 @@ _BREATHE_EVERY = 32
 _CANCEL_GRACE_S = 2.0
 _MOST_QUESTIONS = 100
 _PROMPT_BYTES = 16 << 10
+_NOT_TOGETHER = "ask before or after a step of ctx.once, not meanwhile: waiting for an answer could cut the step off"
 
 _log = structlog.get_logger()
 
@@ -143,6 +144,8 @@ class Run:
         self._calls = 0
         self._asked = 0
         self._is_asking = False
+        self._steps = 0
+        """Calls of `once` under way."""
         self.time = TimeLeft(env.limits.timeout_s)
         self._texts: list[str] = []
         self.text_bytes = 0
@@ -227,21 +230,28 @@ class Run:
         self._check()
         if self._env.once is None:
             raise RuntimeError("this node runs no steps")
-        caller = OnceCaller(self._given.ref, self._given.turn_id)
-        return await self._env.once.call(
-            caller,
-            key,
-            function,
-            timeout_s=timeout_s,
-            idempotent=idempotent,
-            tell_unknown=lambda: self._tell_unknown(key),
-        )
+        if self._is_asking:
+            raise RuntimeError(_NOT_TOGETHER)
+        self._steps += 1
+        try:
+            return await self._env.once.call(
+                OnceCaller(self._given.ref, self._given.turn_id),
+                key,
+                function,
+                timeout_s=timeout_s,
+                idempotent=idempotent,
+                tell_unknown=lambda: self._tell_unknown(key),
+            )
+        finally:
+            self._steps -= 1
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
         """As TurnContext."""
         self._check()
         if (questions := self._given.questions) is None:
             raise NobodyToAsk("a task has nobody to ask")
+        if self._steps:
+            raise RuntimeError(_NOT_TOGETHER)
         if self._is_asking or self._asked == _MOST_QUESTIONS:
             raise RuntimeError(f"a turn asks one question at a time, and at most {_MOST_QUESTIONS}")
         if len(prompt.encode()) > _PROMPT_BYTES:
