@@ -23,6 +23,7 @@ from typing import Any, Protocol
 
 import structlog
 
+from agent_node.json_values import NotJson, to_value
 from agent_node.once_errors import OnceFailed, OnceTimeout, OnceUnknown
 from agent_node.once_keys import OnceKeys
 from agent_node.once_run import OnceRun, check_no_cycle, held_runs, holding, waiting
@@ -200,11 +201,12 @@ class Once:
             result = await call.function(idempotency_key=run.idempotency_key, fencing_token=run.claim.epoch)
         except Exception as error:
             _log.warning("once_failed", epoch=run.claim.epoch, exc_info=True)
-            return _failed(type(error).__name__, str(error))
+            return _failed(type(error).__name__, _text(error))
         try:
             result_json = json.dumps(result, ensure_ascii=False, allow_nan=False)
             size_bytes = len(result_json.encode())
-        except (TypeError, ValueError, RecursionError) as error:
+            to_value(json.loads(result_json))  # it is told to clients too, who cannot read whatever is JSON
+        except (NotJson, TypeError, ValueError, RecursionError) as error:
             return _failed("ResultNotKept", f"the result is not JSON: {type(error).__name__}")
         if size_bytes > self.keys.limits.max_result_bytes:
             return _failed("ResultNotKept", f"the result has {size_bytes} bytes")
@@ -213,3 +215,12 @@ class Once:
 
 def _failed(error_type: str, error_text: str) -> Ending:
     return Ending(TASK_STATE_FAILED, error_type=error_type, error_text=error_text[:MAX_ERROR_CHARS])
+
+
+def _text(error: Exception) -> str:
+    """What an error says, as every store and every message takes it."""
+    try:
+        text = str(error)
+    except Exception:
+        return ""  # whose error it is, it has failed, and others are told so
+    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -6,16 +6,15 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from agent_node.incarnations import Incarnations
-from agent_node.json_values import from_struct, to_value
+from agent_node.json_values import NotJson, from_struct, to_value
 from agent_node.once_run import idempotency_key
+from agent_node.services.once_page import list_page
 from agent_node.services.route import once_of, tenant_of
 from agent_node.store.once_records import StoredRun
 from agentring.errors import MalformedRequest, MessageTooLarge
-from agentring.ids import SessionRef, parse_once
+from agentring.ids import SessionRef
 from agentring.rpc.service import Call
 from agentring.v1 import once_pb2
-
-_DEFAULT_PAGE, _LARGEST_PAGE = 100, 1_000
 
 
 class OnceService:
@@ -32,15 +31,7 @@ class OnceService:
 
     async def ListRuns(self, request: once_pb2.ListRunsRequest, call: Call) -> once_pb2.ListRunsResponse:
         """Reads a page of runs; with a volatile store, those of this node alone."""
-        for key in (request.once_key_prefix, request.page_token):
-            if key:
-                parse_once("", key)
-        limit = min(max(0, request.page_size) or _DEFAULT_PAGE, _LARGEST_PAGE)
-        runs = await self._incarnations.current.once.keys.list_runs(
-            tenant_of(call), request.once_key_prefix, request.page_token, request.state, limit
-        )
-        following = runs[-1].ref.task_key if len(runs) == limit else ""
-        return once_pb2.ListRunsResponse(runs=[_told(run) for run in runs], next_page_token=following)
+        return await list_page(self._incarnations.current.once.keys, tenant_of(call), request, _told)
 
     async def ResolveRun(self, request: once_pb2.ResolveRunRequest, call: Call) -> once_pb2.ResolveRunResponse:
         """Settles a run."""
@@ -57,7 +48,15 @@ class OnceService:
 
 
 def _value(request: once_pb2.ResolveRunRequest) -> Any:
-    return from_struct(struct_pb2.Struct(fields={"result": request.result}))["result"]
+    """What it came to. Raises MalformedRequest where it is no JSON, or so deep that it could not be told again."""
+    if request.result.WhichOneof("kind") is None:
+        raise MalformedRequest
+    value = from_struct(struct_pb2.Struct(fields={"result": request.result}))["result"]
+    try:
+        to_value(value)
+    except NotJson:
+        raise MalformedRequest from None
+    return value
 
 
 def _told(run: StoredRun) -> once_pb2.Run:

@@ -8,6 +8,7 @@ Every method may raise StaleEpoch (a later owner exists) and StoreUnavailable (n
 """
 
 import time
+from dataclasses import replace
 from typing import Protocol
 
 from agent_node.store import once_records
@@ -39,7 +40,8 @@ class OnceStore(Protocol):
     async def list_runs(
         self, tenant: TenantId, prefix: str, after_key: str, state: task_pb2.TaskState.ValueType, limit: int
     ) -> list[StoredRun]:
-        """A tenant's runs in the order of their keys, after a key. state: UNSPECIFIED: in any."""
+        """A tenant's runs in the order of their keys, after a key, without their results. state: UNSPECIFIED:
+        in any."""
 
     async def open_runs(self, after: OnceRef | None, limit: int) -> list[StoredRun]:
         """Runs of all tenants that have not ended and of which somebody should know, in the order of their names."""
@@ -91,7 +93,8 @@ class MemoryOnceStore:
             and ref.task_key > after_key
             and state in (task_pb2.TASK_STATE_UNSPECIFIED, row.state)
         ]
-        return sorted(found, key=lambda row: row.ref.task_key)[:limit]
+        found = sorted(found, key=lambda row: row.ref.task_key)[:limit]
+        return [replace(row, ending=replace(row.ending, result_json="")) for row in found]
 
     async def open_runs(self, after: OnceRef | None, limit: int) -> list[StoredRun]:
         """As OnceStore."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.carrier import Carrier
@@ -23,6 +23,7 @@ from agentring.v1 import task_pb2
 from agentring.v1.task_pb2 import TASK_STATE_RUNNING
 
 _BURY_AT_ONCE = 500
+_WITHOUT_RESULT = [*(column for column in once.c if column is not once.c.result_json), literal("").label("result_json")]
 _INSERTS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
 
@@ -60,7 +61,7 @@ class SqlOnceStore:
         ]
         if state != task_pb2.TASK_STATE_UNSPECIFIED:
             wanted.append(once.c.state == state)
-        return await self._select(select(once).where(*wanted).order_by(once.c.once_key).limit(limit))
+        return await self._select(select(*_WITHOUT_RESULT).where(*wanted).order_by(once.c.once_key).limit(limit))
 
     async def open_runs(self, after: OnceRef | None, limit: int) -> list[StoredRun]:
         """As OnceStore."""

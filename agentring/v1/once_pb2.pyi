@@ -73,7 +73,7 @@ class Run(_message.Message):
     """The name of the error's type; set once FAILED."""
     @_builtins.property
     def result(self) -> _struct_pb2.Value:
-        """What it returned; set once COMPLETED."""
+        """What it returned; set once COMPLETED, but not in lists."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:

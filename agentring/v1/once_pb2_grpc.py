@@ -66,9 +66,10 @@ class OnceServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListRuns(self, request, context):
-        """Lists the tenant's runs in the order of their keys, a page at a time: those in state UNKNOWN wait for somebody.
+        """Lists the tenant's runs in the order of their keys, a page at a time, without their results: those in state UNKNOWN
+        wait for somebody.
 
-        Errors: INVALID_ARGUMENT INVALID_TASK_KEY.
+        Errors: INVALID_ARGUMENT INVALID_TASK_KEY (prefix), INVALID_PAGE_TOKEN, MALFORMED_REQUEST (page_size below 0).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -43,9 +43,10 @@ class OnceServiceStub:
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
     """
     ListRuns: _grpc.UnaryUnaryMultiCallable[_once_pb2.ListRunsRequest, _once_pb2.ListRunsResponse]
-    """Lists the tenant's runs in the order of their keys, a page at a time: those in state UNKNOWN wait for somebody.
+    """Lists the tenant's runs in the order of their keys, a page at a time, without their results: those in state UNKNOWN
+    wait for somebody.
 
-    Errors: INVALID_ARGUMENT INVALID_TASK_KEY.
+    Errors: INVALID_ARGUMENT INVALID_TASK_KEY (prefix), INVALID_PAGE_TOKEN, MALFORMED_REQUEST (page_size below 0).
     """
     ResolveRun: _grpc.UnaryUnaryMultiCallable[_once_pb2.ResolveRunRequest, _once_pb2.ResolveRunResponse]
     """Settles a run that is UNKNOWN, or that has failed: says what it came to, or that it may be run again.
@@ -65,9 +66,10 @@ class OnceServiceAsyncStub(OnceServiceStub):
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
     """
     ListRuns: _aio.UnaryUnaryMultiCallable[_once_pb2.ListRunsRequest, _once_pb2.ListRunsResponse]  # type: ignore[assignment]
-    """Lists the tenant's runs in the order of their keys, a page at a time: those in state UNKNOWN wait for somebody.
+    """Lists the tenant's runs in the order of their keys, a page at a time, without their results: those in state UNKNOWN
+    wait for somebody.
 
-    Errors: INVALID_ARGUMENT INVALID_TASK_KEY.
+    Errors: INVALID_ARGUMENT INVALID_TASK_KEY (prefix), INVALID_PAGE_TOKEN, MALFORMED_REQUEST (page_size below 0).
     """
     ResolveRun: _aio.UnaryUnaryMultiCallable[_once_pb2.ResolveRunRequest, _once_pb2.ResolveRunResponse]  # type: ignore[assignment]
     """Settles a run that is UNKNOWN, or that has failed: says what it came to, or that it may be run again.
@@ -96,9 +98,10 @@ class OnceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _once_pb2.ListRunsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_once_pb2.ListRunsResponse, _abc.Awaitable[_once_pb2.ListRunsResponse]]:
-        """Lists the tenant's runs in the order of their keys, a page at a time: those in state UNKNOWN wait for somebody.
+        """Lists the tenant's runs in the order of their keys, a page at a time, without their results: those in state UNKNOWN
+        wait for somebody.
 
-        Errors: INVALID_ARGUMENT INVALID_TASK_KEY.
+        Errors: INVALID_ARGUMENT INVALID_TASK_KEY (prefix), INVALID_PAGE_TOKEN, MALFORMED_REQUEST (page_size below 0).
         """
 
     @_abc_1.abstractmethod

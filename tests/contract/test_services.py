@@ -17,6 +17,7 @@ from harness.raw import assert_refused, exchange
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICES = {
     "agentring.v1.ClusterService",
+    "agentring.v1.OnceService",
     "agentring.v1.SessionService",
     "agentring.v1.TaskService",
     "grpc.health.v1.Health",
@@ -65,7 +66,7 @@ async def test_reflection_lists_what_clients_can_call(routed: aio.Channel) -> No
     assert {service.name for service in listed.list_services_response.service} == SERVICES
 
 
-@pytest.mark.parametrize("service", ["SessionService", "TaskService", "ClusterService"])
+@pytest.mark.parametrize("service", ["SessionService", "TaskService", "OnceService", "ClusterService"])
 async def test_reflection_describes_each_service(routed: aio.Channel, service: str) -> None:
     answer = await _reflect(routed, file_containing_symbol=f"agentring.v1.{service}")
     files = [

@@ -16,6 +16,7 @@ from harness.client import TIMEOUT_S
 
 SESSIONS = "/agentring.v1.SessionService/"
 TASKS = "/agentring.v1.TaskService/"
+STEPS = "/agentring.v1.OnceService/"
 CLUSTER = "/agentring.v1.ClusterService/"
 NODE = "/agentring.v1.NodeService/"
 

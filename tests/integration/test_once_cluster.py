@@ -12,7 +12,7 @@ from typing import Any
 from grpc import aio
 
 from agentring.v1 import once_pb2, once_pb2_grpc
-from agentring.v1.task_pb2 import TASK_STATE_FAILED
+from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED
 from harness.client import Told, connect, run_task, run_turn, turn
 from harness.cluster import Cluster
 from harness.conditions import until
@@ -75,6 +75,9 @@ async def test_a_hundred_turns_on_two_nodes_are_one_run(make_cluster: Callable[.
         failing = [pay.begin(one, f"s{i}", "bad", raises="no such account") for i in range(10)]
         pay.go("bad")
         errors = await asyncio.gather(*failing)
+        pages = [await once_pb2_grpc.OnceServiceStub(one).ListRuns(once_pb2.ListRunsRequest(page_size=1), timeout=5)]
+        again = once_pb2.ListRunsRequest(page_size=1, page_token=pages[0].next_page_token)
+        pages.append(await once_pb2_grpc.OnceServiceStub(two).ListRuns(again, timeout=5))
 
     assert {each.node for each in told} == {"n1", "n2"}
     (run,) = pay.runs("order")
@@ -83,6 +86,9 @@ async def test_a_hundred_turns_on_two_nodes_are_one_run(make_cluster: Callable[.
     text = "the step bad failed: LookupError: no such account"
     assert [each.result for each in errors] == [{"error": "OnceFailed", "text": text}] * 10
     assert [line["once"] for line in cluster.audit("once_started")] == ["order", "bad"]
+    listed = [(run.once_key, run.state, run.HasField("result")) for page in pages for run in page.runs]
+    assert listed == [("bad", TASK_STATE_FAILED, False), ("order", TASK_STATE_COMPLETED, False)]
+    assert pages[1].next_page_token == ""
 
 
 async def test_a_killed_holders_step_is_run_again_unless_it_must_not_be(make_cluster: Callable[..., Cluster]) -> None:

@@ -19,6 +19,7 @@ from agentring.errors import (
 )
 from agentring.ids import Epoch, parse_once, parse_session
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_PENDING, TASK_STATE_RUNNING, TASK_STATE_UNKNOWN
+from harness.agents import nested
 from harness.once import OnceCluster, Step, once_cluster, settled
 
 KEY = parse_once("", "key")
@@ -108,7 +109,7 @@ async def test_a_failed_step_that_must_not_run_twice_stays_failed() -> None:
         assert len(step.calls) == 1
 
 
-@pytest.mark.parametrize("result", [object(), float("nan"), "x" * 1_001])
+@pytest.mark.parametrize("result", [object(), float("nan"), "x" * 1_001, "\ud800", nested(150)])
 async def test_what_cannot_be_kept_is_a_failure(result: Any) -> None:
     async with once_cluster() as cluster:
         step = Step(result)
@@ -116,6 +117,31 @@ async def test_what_cannot_be_kept_is_a_failure(result: Any) -> None:
         with pytest.raises(OnceFailed) as failed:
             await cluster.n1.call("key", step)
         assert failed.value.type_name == "ResultNotKept"
+
+
+class Unspeakable(Exception):
+    def __str__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (LookupError("a\0b\ud800"), "a\N{REPLACEMENT CHARACTER}b?"),
+        (Unspeakable(), ""),
+        (LookupError("x" * 5_000), "x" * 1_000),
+    ],
+)
+async def test_whatever_an_error_says_it_can_be_kept_and_told(error: Exception, text: str) -> None:
+    async with once_cluster() as cluster:
+        step = Step()
+        step.error = error
+        step.go.set()
+        for node in (cluster.n1, cluster.n2):
+            with pytest.raises(OnceFailed) as failed:
+                await node.call("key", step)
+            assert (failed.value.type_name, failed.value.text) == (type(error).__name__, text)
+        assert len(step.calls) == 1
 
 
 @pytest.mark.parametrize("key", ["", "two words", "é", "x" * 257])
