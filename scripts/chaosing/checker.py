@@ -10,7 +10,9 @@ from collections import defaultdict
 from collections.abc import Iterator
 from itertools import pairwise
 
+from scripts.chaosing.ends import Ends
 from scripts.chaosing.evidence import Call, Evidence, Line, StoredRow
+from scripts.chaosing.once_rules import steps_run_once, what_began_ends
 from scripts.chaosing.task_rules import at_most_one_run, what_was_left_is_taken_up, what_was_told_is_stored
 from scripts.chaosing.violation import Rule, Violation
 
@@ -27,6 +29,11 @@ WORK = frozenset(
         "task_committed",
         "task_failed",
         "task_cancelled",
+        "once_started",
+        "once_committed",
+        "once_failed",
+        "once_unknown",
+        "once_put_back",
     }
 )
 """What an owner alone may do. (A claim's line may be late: its reply was. A release's too.)"""
@@ -171,7 +178,7 @@ def _numbers(subject: str, calls: list[Call], *, durable: bool) -> Iterator[Viol
 def owners_change_for_a_reason(evidence: Evidence) -> Iterator[Violation]:
     """Stickiness: another incarnation claims a session or task only if the one before released it, drained, was fenced
     or was killed. A node that lost its lease and never noticed is found here too."""
-    ends = _Ends(evidence)
+    ends = Ends(evidence)
     for subject, lines in evidence.lines_by_subject().items():
         released = {line.epoch for line in lines if line.event == "released"}
         claims = sorted((line for line in lines if line.event == "claimed"), key=lambda line: line.epoch)
@@ -187,27 +194,6 @@ def owners_change_for_a_reason(evidence: Evidence) -> Iterator[Violation]:
                 )
 
 
-class _Ends:
-    """When and why incarnations came to their end."""
-
-    def __init__(self, evidence: Evidence) -> None:
-        self._fenced = {(line.node, line.incarnation) for line in evidence.lines if line.event == "fenced"}
-        self._drained = {
-            (line.node, line.incarnation): line.t_ns for line in evidence.lines if line.event == "drain_started"
-        }
-        self._kills = [mark for mark in evidence.marks if mark.what == "killed"]
-
-    def had_ended(self, claim: Line, by_ns: int) -> bool:
-        """Whether the claim's incarnation had a reason to be over. A fence may be noticed late, by a frozen node."""
-        key = (claim.node, claim.incarnation)
-        drained_ns = self._drained.get(key)
-        return (
-            key in self._fenced
-            or (drained_ns is not None and drained_ns <= by_ns)
-            or any(kill.node == claim.node and claim.t_ns <= kill.t_ns <= by_ns for kill in self._kills)
-        )
-
-
 RULES: tuple[Rule, ...] = (
     no_work_after_a_later_epoch,
     no_answer_of_an_earlier_epoch,
@@ -216,5 +202,7 @@ RULES: tuple[Rule, ...] = (
     at_most_one_run,
     what_was_told_is_stored,
     what_was_left_is_taken_up,
+    steps_run_once,
+    what_began_ends,
     owners_change_for_a_reason,
 )

@@ -26,7 +26,7 @@ class Line:
     incarnation: int
     event: str
     subject: str = ""
-    """`session/<tenant>/<id>` or `task/<tenant>/<key>`; empty: the node itself."""
+    """`session/<tenant>/<id>`, `task/<tenant>/<key>` or `once/<tenant>/<key>`; empty: the node itself."""
     epoch: int = 0
     turn: str = ""
     commit: int | None = None
@@ -36,7 +36,7 @@ class Line:
     def from_json(cls, told: dict[str, Any]) -> "Line":
         """A line as agent_node/audit.py writes it; fields that are not known are ignored."""
         subject = ""
-        for kind in ("session", "task"):
+        for kind in ("session", "task", "once"):
             if kind in told:
                 subject = f"{kind}/{told.get('tenant', '')}/{told[kind]}"
         return cls(
@@ -135,7 +135,7 @@ class Evidence:
     durable: bool = False
     """Sessions outlive their node: they are in a store, not in the process's memory."""
     durable_tasks: bool = False
-    """Tasks' results do."""
+    """The results of tasks do, and of steps that run once."""
     ended_tasks: list[StoredEnd] = field(default_factory=list)
     """The ended tasks that the store has at the end."""
     never_ended: set[str] = field(default_factory=set)
