@@ -30,10 +30,10 @@ def steps_run_once(evidence: Evidence) -> Iterator[Violation]:
 
 
 def what_began_ends(evidence: Evidence) -> Iterator[Violation]:
-    """I5: every run has an end, its own or one that a later owner gave it, unless its node had a reason to be over: then
-    the key is free, and nobody need have asked for it since."""
+    """I5: every run has an end, its own or one that a later owner gave it, unless its node had a reason to be over:
+    then the key is free, and nobody need have asked for it since."""
     ends = Ends(evidence)
-    last_ns = max((each.t_ns for each in (*evidence.lines, *evidence.marks)), default=0)
+    last_ns = max([line.t_ns for line in evidence.lines] + [mark.t_ns for mark in evidence.marks], default=0)
     for subject, lines in _steps(evidence):
         ended_epoch = max((line.epoch for line in lines if line.event in _ENDINGS), default=0)
         for line in lines:
