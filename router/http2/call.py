@@ -220,7 +220,7 @@ class Call(CallEnd):
         if self._reattachment is None:
             self._reattachment = Reattachment(self._carrier, self._try_anew, self.refuse)
         if not self._reattachment.is_on:
-            self._reattachment.begin(cause)
+            self._reattachment.begin(cause, self._client.last)
         self._reattachment.later(error)
 
     def _helps_to_wait(self, error: AgentringError) -> bool:

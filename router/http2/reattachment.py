@@ -4,9 +4,9 @@ A node dies, drains, is fenced or loses its claim; the next one owns the session
 takes up to a lease's TTL. Until then each try ends with an error that waiting helps against. Guarantees: tries come
 with growing pauses, and at once when the membership has changed (with a dead node's key its claims are gone), where one
 is under way just then, as soon as it has failed: it may have asked a moment before; no two at once, and none after
-reattach_timeout_s: then the call ends with UNAVAILABLE. A node that is lost as soon as it has taken the call is the
-same trouble going on: neither the pauses nor the time begin anew, so that nodes which take calls and drop them are not
-asked without end. Owned by its Call, from its first loss on.
+reattach_timeout_s: then the call ends with UNAVAILABLE. A node that is lost as soon as it has taken the call, and has
+told its client nothing new, is the same trouble going on: neither the pauses nor the time begin anew, so that nodes
+which take calls and drop them are not asked without end. Owned by its Call, from its first loss on.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 from agentring.errors import AgentringError, SessionMoving, Unavailable
 from router.http2.carrier import Carrier, Timer
+from router.http2.messages import MARKS, NO_MARKS
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
@@ -29,6 +30,7 @@ class Reattachment:
     __slots__ = (
         "_carrier",
         "_cause",
+        "_come_to",
         "_fail",
         "_lost_s",
         "_pause_s",
@@ -45,6 +47,7 @@ class Reattachment:
         self._try = try_again
         self._fail = fail
         self._cause = ""
+        self._come_to = NO_MARKS
         self._since_s = self._lost_s = 0.0
         self._taken_s: float | None = None
         self._pause_s = 0.0
@@ -52,11 +55,13 @@ class Reattachment:
         self.is_on = False
         """No node has the call."""
 
-    def begin(self, cause: str) -> None:
-        """The node was lost now; cause: for the metric."""
+    def begin(self, cause: str, come_to: bytes) -> None:
+        """The node was lost now; cause: for the metric; come_to: the client's last message, or its marks."""
         now_s = self._carrier.now_s()
-        if self._taken_s is None or now_s - self._taken_s > _STEADY_S:
+        come_to = come_to[: MARKS.size]
+        if self._taken_s is None or come_to != self._come_to or now_s - self._taken_s > _STEADY_S:
             self._since_s, self._pause_s = now_s, 0.0
+        self._come_to = come_to
         self._lost_s = now_s
         self._cause = cause
         self.is_on = True

@@ -286,6 +286,23 @@ def test_nodes_that_take_the_call_and_drop_it_at_once_are_not_asked_without_end(
     losing.close()
 
 
+def test_whoever_was_told_something_new_has_all_the_time_again(losing: Losing) -> None:
+    stream_id, node = losing.attached(OPEN + TURN)
+    waits_s = losing.wire.carrier.limits.reattach_timeout_s * 0.9
+    for seq in range(6, 10):
+        drop(losing.wire, node)
+        losing.wire.settle()
+        losing.wire.clock.advance(waits_s)
+        losing.wire.settle()
+        node = losing.next_node()
+        node.accept(node.latest)
+        node.send(node.latest, marked(seq, 2, b"new"))
+        losing.wire.settle()
+    assert not losing.client.streams[stream_id].ended
+    assert losing.client.streams[stream_id].data.endswith(marked(9, 2, b"new"))
+    losing.close()
+
+
 def test_a_node_that_served_for_a_while_begins_the_time_anew(losing: Losing) -> None:
     stream_id, node = losing.attached(OPEN + TURN)
     for _ in range(10):
