@@ -24,7 +24,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from agentring.cluster.etcd import EtcdTls
+from agentring.cluster.etcd_channel import EtcdTls
 
 EXIT_BAD_SETTINGS = 2
 

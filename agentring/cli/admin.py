@@ -10,7 +10,8 @@ from agentring.cli.cluster_file import ClusterFile
 from agentring.cli.errors import AdminFailed
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption
 from agentring.cli.printing import console, print_json, to_fields
-from agentring.cluster.etcd import EtcdClient, EtcdTls
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_channel import EtcdTls
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.keys import Keys
 from agentring.cluster.new_generation import (

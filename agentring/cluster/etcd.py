@@ -7,19 +7,19 @@ call begins with another endpoint. Revisions never go back: a linearizable answe
 was known when its request was sent means that etcd's data were lost or replaced; from then on every read and
 transaction raises EtcdHistoryBroken, until `begin_anew` (agentring/cluster/history.py).
 
-With etcd_messages.py and etcd_watch.py the only user of the generated stubs (of the package aetcd, whose own client
-has no TLS, a single endpoint and no deadlines). Called by lease, registration, claim and membership.
+With etcd_channel.py, etcd_messages.py and etcd_watch.py the only user of the generated stubs (of the package aetcd,
+whose own client has no TLS, a single endpoint and no deadlines). Called by lease, registration, claim and membership.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass
 from typing import Any, Self
 
-import grpc
 from aetcd import rpc
 from grpc import aio
 
+from agentring.cluster.etcd_channel import EtcdTls, keep_alive_once, open_channel
 from agentring.cluster.etcd_errors import (
     EtcdCompacted,
     EtcdError,
@@ -39,30 +39,10 @@ from agentring.cluster.etcd_messages import (
     txn_result,
 )
 from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
-from agentring.cluster.etcd_watch import CALL_FAILED, watch_responses
+from agentring.cluster.etcd_watch import watch_responses
 from agentring.ids import Revision
 
 WATCH_SILENCE_S = 2.0
-
-_CHANNEL_OPTIONS = (
-    ("grpc.keepalive_time_ms", 5_000),
-    ("grpc.keepalive_timeout_ms", 3_000),
-    ("grpc.keepalive_permit_without_calls", 0),
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 300),
-    ("grpc.max_receive_message_length", 64 << 20),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
-)
-
-
-@dataclass(frozen=True, slots=True)
-class EtcdTls:
-    """PEM bytes. Without certificate and key the client does not show who it is."""
-
-    root_certificates: bytes
-    certificate_chain: bytes | None = None
-    private_key: bytes | None = None
 
 
 class EtcdClient:
@@ -85,7 +65,7 @@ class EtcdClient:
         if not endpoints:
             raise ValueError("etcd needs at least one endpoint")
         self._timeout_s = timeout_s
-        self._channels = [_channel(endpoint, tls) for endpoint in endpoints]
+        self._channels = [open_channel(endpoint, tls) for endpoint in endpoints]
         self._current = 0
         self._watch_silence_s = watch_silence_s
         self._newest_revision = Revision(0)
@@ -193,26 +173,23 @@ class EtcdClient:
         response = await self._unary(lambda channel: rpc.LeaseStub(channel).LeaseGrant, request, None)
         return response.ID, response.TTL
 
-    async def keep_alive(self, lease_id: int, *, timeout_s: float) -> int:
+    async def keep_alive(self, lease_id: int, *, timeout_s: float, patience_s: float | None = None) -> int:
         """Renews a lease once and returns the TTL from now on in seconds; 0: the lease is gone. Raises EtcdError.
 
         Each renewal has a stream of its own: answers carry no id, so on a shared stream a late one would count for the
-        next renewal.
+        next renewal. patience_s: after so long other calls go to the next endpoint, while this one's answer still
+        counts; None: once it has failed.
         """
-        index = self._current
-        call = rpc.LeaseStub(self._channels[index]).LeaseKeepAlive(timeout=timeout_s)
+        index, loop = self._current, asyncio.get_running_loop()
+        impatient = loop.call_later(timeout_s if patience_s is None else patience_s, self._move_on, index)
         try:
-            await call.write(rpc.LeaseKeepAliveRequest(ID=lease_id))
-            response = await call.read()
-            if response is not aio.EOF:
-                return int(response.TTL)
+            response = await self._unary(keep_alive_once, rpc.LeaseKeepAliveRequest(ID=lease_id), timeout_s)
+        finally:
+            impatient.cancel()
+        if response is None:
             self._move_on(index)
             raise EtcdError(outcome_unknown=True)
-        except CALL_FAILED as error:
-            self._move_on(index)
-            raise from_rpc_error(error) from None
-        finally:
-            call.cancel()
+        return int(response.TTL)
 
     async def revoke(self, lease_id: int, *, timeout_s: float | None = None) -> None:
         """Ends a lease and deletes its keys; a lease that is gone already is no error. Raises EtcdError."""
@@ -286,16 +263,3 @@ class EtcdClient:
         # Only the first of several calls that failed together moves on; the others would skip endpoints.
         if self._current == failed:
             self._current = (failed + 1) % len(self._channels)
-
-
-def _channel(endpoint: str, tls: EtcdTls | None) -> aio.Channel:
-    scheme, _, rest = endpoint.rpartition("://")
-    if scheme not in ("", "http", "https"):
-        raise ValueError(f"etcd endpoint {endpoint!r} is neither http nor https")
-    if (scheme == "https") != (tls is not None) and scheme:
-        raise ValueError(f"etcd endpoint {endpoint!r} does not go with the TLS settings")
-    target = rest.rstrip("/")
-    if tls is None:
-        return aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
-    return aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)

@@ -24,7 +24,9 @@ from agentring.cluster.etcd_errors import EtcdError
 from agentring.errors import NodeFenced
 
 RENEWALS_PER_TTL = 4
-RENEWAL_DEADLINES_PER_TTL = 6
+PATIENCES_PER_TTL = 6
+"""A renewal that is not answered within such a part of the TTL is followed by another one. Its own answer counts until
+F all the same, or a node that is only slow would be told nothing."""
 RETRIES_PER_TTL = 20
 """After a renewal that failed the next one is not due in TTL/4 but this soon after it was sent, or, where it took
 longer to fail, at once: another endpoint may answer, and a refused connection must not cost a quarter of the TTL."""
@@ -60,6 +62,8 @@ class Lease:
         self._ttl_s = ttl_s
         self._fence_at_s = granted_at_s + ttl_s - self.margin_s
         self._due_at_s = granted_at_s + ttl_s / RENEWALS_PER_TTL
+        self._acknowledged_s = granted_at_s
+        """When the newest renewal that was acknowledged was sent."""
         self._reason: FenceReason | None = None
         self._fenced = asyncio.Event()
         self.lease_id = lease_id
@@ -123,31 +127,55 @@ class Lease:
 
     async def keep(self) -> FenceReason:
         """Renews until fenced, and returns the reason. Cancellation: renewing stops, so F comes."""
-        while self._reason is None:
-            await self._clock.sleep(min(self._due_at_s, self._fence_at_s) - self._clock.now_s())
-            if self._clock.now_s() >= self._fence_at_s:
-                self.fence(FenceReason.NOT_RENEWED)
-            if self._reason is None:
-                await self._renew()
+        under_way: set[asyncio.Task[bool]] = set()
+        async with asyncio.TaskGroup() as tasks:
+            while self._reason is None:
+                await self._clock.sleep(min(self._due_at_s, self._fence_at_s) - self._clock.now_s())
+                if self._clock.now_s() >= self._fence_at_s:
+                    self.fence(FenceReason.NOT_RENEWED)
+                if self._reason is None:
+                    renewal = tasks.create_task(self._renew())
+                    under_way.add(renewal)
+                    renewal.add_done_callback(under_way.discard)
+                    await self._wait_for(renewal)
+            for renewal in under_way:
+                renewal.cancel()
         return self._reason
 
-    async def _renew(self) -> None:
+    async def _wait_for(self, renewal: asyncio.Task[bool]) -> None:
+        """Returns with its end, or once it is time for another one, or for the fence."""
         sent_at_s = self._clock.now_s()
-        # No longer than until F, because whoever awaits the fence is woken only after this call.
-        timeout_s = min(self._ttl_s / RENEWAL_DEADLINES_PER_TTL, self._fence_at_s - sent_at_s)
+        patience_s = min(self._ttl_s / PATIENCES_PER_TTL, self._fence_at_s - sent_at_s)
+        waiting = asyncio.ensure_future(self._clock.sleep(patience_s))
         try:
-            ttl_s = await self._etcd.keep_alive(self.lease_id, timeout_s=timeout_s)
-        except EtcdError:
+            await asyncio.wait([renewal, waiting], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            waiting.cancel()
+        if renewal.done() and renewal.result():
+            self._due_at_s = sent_at_s + self._ttl_s / RENEWALS_PER_TTL
+        else:
             self.failing = True
             self.renewals_failed += 1
             self._due_at_s = sent_at_s + self._ttl_s / RETRIES_PER_TTL
-            return  # F does not move
+
+    async def _renew(self) -> bool:
+        """Sends one renewal; whether it was answered. Other ones may have been sent, and answered, meanwhile."""
+        sent_at_s = self._clock.now_s()
+        try:
+            ttl_s = await self._etcd.keep_alive(
+                self.lease_id,
+                timeout_s=self._fence_at_s - sent_at_s,  # an answer that comes after F extends nothing
+                patience_s=self._ttl_s / PATIENCES_PER_TTL,
+            )
+        except EtcdError:
+            return False
         self.failing = False
-        self._due_at_s = sent_at_s + self._ttl_s / RENEWALS_PER_TTL
         if ttl_s <= 0:
             self.fence(FenceReason.LEASE_GONE)
-        elif self._clock.now_s() < self._fence_at_s:  # an answer that comes after F extends nothing
+        elif self._clock.now_s() < self._fence_at_s and sent_at_s > self._acknowledged_s:
+            self._acknowledged_s = sent_at_s
             self._fence_at_s = sent_at_s + min(ttl_s, self._ttl_s) - self.margin_s
+        return True
 
     async def revoke(self, *, timeout_s: float = 2.0) -> None:
         """Fences the holder, then ends the lease in etcd, which deletes every key on it. Raises EtcdError; the lease

@@ -61,8 +61,8 @@ def in_renewal(trigger: Path) -> None:
     """A renewal's answer has come, and has not been counted yet."""
     keep_alive = EtcdClient.keep_alive
 
-    async def stopping(self: EtcdClient, lease_id: int, *, timeout_s: float) -> int:
-        ttl_s = await keep_alive(self, lease_id, timeout_s=timeout_s)
+    async def stopping(self: EtcdClient, lease_id: int, *, timeout_s: float, patience_s: float | None = None) -> int:
+        ttl_s = await keep_alive(self, lease_id, timeout_s=timeout_s, patience_s=patience_s)
         stop_if_armed(trigger, "renewal")
         return ttl_s
 

@@ -17,7 +17,7 @@ from agent_node.store.records import Ownership, StoredSession
 from agent_node.store.schema import sessions
 from agent_node.store.sql import SqlStore
 from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.lease import RENEWAL_DEADLINES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
+from agentring.cluster.lease import PATIENCES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
 from router.epochs import Epochs
 from scripts.chaosing.failpoints import before_write, in_renewal, replace, stop_if_armed
 from scripts.chaosing.task_mutations import TASK_MUTATIONS
@@ -38,7 +38,7 @@ def no_fence(_: Path) -> None:
         while self.reason is None:
             await self._clock.sleep(self._ttl_s / RENEWALS_PER_TTL)
             try:
-                await self._etcd.keep_alive(self.lease_id, timeout_s=self._ttl_s / RENEWAL_DEADLINES_PER_TTL)
+                await self._etcd.keep_alive(self.lease_id, timeout_s=self._ttl_s / PATIENCES_PER_TTL)
             except EtcdError:
                 continue
         assert isinstance(self.reason, FenceReason)
@@ -55,10 +55,11 @@ def extend_late(trigger: Path) -> None:
 
     original: Any = Lease._renew
 
-    async def renew(self: Any) -> None:
-        await original(self)
-        if not self.failing and self.reason is None:
+    async def renew(self: Any) -> bool:
+        answered = bool(await original(self))
+        if answered and self.reason is None:
             self._fence_at_s = self._clock.now_s() + self._ttl_s - self.margin_s
+        return answered
 
     replace(Lease, "_renew", renew)
 

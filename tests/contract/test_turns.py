@@ -61,7 +61,10 @@ async def test_a_closing_stream_does_not_wait_for_others_turns(channel: aio.Chan
 async def test_turns_wait_for_each_other_in_their_order(channel: aio.Channel, name: str, on_busy: int) -> None:
     conversation = Conversation(channel)
     await conversation.open(name)
-    ids = [await conversation.turn(turn(tokens=5, rate=50, on_busy=on_busy)) for _ in range(4)]
+    first = await conversation.turn(turn(tokens=1000, rate=1, on_busy=on_busy))
+    ids = [first, *[await conversation.turn(turn(tokens=5, rate=50, on_busy=on_busy)) for _ in range(3)]]
+    await conversation.until("turn_accepted", ids[-1])
+    await conversation.cancel(first)
     await conversation.close()
     ahead = {event.turn_id: event.turn_accepted.turns_ahead for event in conversation.events if _is_accepted(event)}
     assert [ahead[each] for each in ids] == [0, 1, 2, 3]
@@ -70,9 +73,10 @@ async def test_turns_wait_for_each_other_in_their_order(channel: aio.Channel, na
     ends = [
         (event.turn_id, str(event.WhichOneof("body")))
         for event in conversation.events
-        if event.WhichOneof("body") in ("turn_started", "turn_completed")
+        if event.WhichOneof("body") in ("turn_started", "turn_cancelled", "turn_completed")
     ]
-    assert ends == [(each, kind) for each in ids for kind in ("turn_started", "turn_completed")]
+    assert ends[:2] == [(first, "turn_started"), (first, "turn_cancelled")]
+    assert ends[2:] == [(each, kind) for each in ids[1:] for kind in ("turn_started", "turn_completed")]
 
 
 def _is_accepted(event: session_pb2.Event) -> bool:

@@ -175,5 +175,5 @@ class _Client(EtcdClient):
     async def get(self, key: str) -> KeyValue | None:
         return await self._fake.ask("get", lambda: self._fake.kvs.get(key))  # type: ignore[no-any-return]
 
-    async def keep_alive(self, lease_id: int, *, timeout_s: float) -> int:
+    async def keep_alive(self, lease_id: int, *, timeout_s: float, patience_s: float | None = None) -> int:
         return await self._fake.ask("keep_alive", lambda: self._fake.renew(lease_id))  # type: ignore[no-any-return]

@@ -8,7 +8,8 @@ from contextlib import aclosing
 
 import pytest
 
-from agentring.cluster.etcd import EtcdClient, EtcdTls
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_channel import EtcdTls
 from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdLeaseNotFound, EtcdUnavailable
 from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, TxnResult, WatchBatch
 from agentring.cluster.keys import Keys

@@ -16,7 +16,7 @@ from agentring.errors import NodeFenced
 from harness.clock import PATIENCE_S, FakeClock
 
 LEASE_ID = 77
-TTL_S, MARGIN_S, INTERVAL_S, DEADLINE_S, RETRY_S = 30, 6.0, 7.5, 5.0, 1.5
+TTL_S, MARGIN_S, INTERVAL_S, ANOTHER_S, RETRY_S = 30, 6.0, 7.5, 5.0, 1.5
 """Of the default lease here: F is 24 s after the last acknowledged renewal was sent."""
 
 
@@ -37,10 +37,9 @@ class Renewal:
         """The connection breaks."""
         self.answer.set_exception(EtcdUnavailable(outcome_unknown=True))
 
-    def timed_out(self) -> None:
-        """No answer came until the deadline."""
-        self._clock.advance_to(self.sent_at_s + self.timeout_s)
-        self.failed()
+    def silence(self, until_s: float = float("inf")) -> None:
+        """No answer comes until it is time for another renewal, or until a moment."""
+        self._clock.advance_to(min(self.sent_at_s + ANOTHER_S, until_s))
 
 
 class ScriptedEtcd:
@@ -58,8 +57,8 @@ class ScriptedEtcd:
         self._clock.advance(self.grant_takes_s)
         return LEASE_ID, max(ttl_s, self._ttl_s)
 
-    async def keep_alive(self, lease_id: int, *, timeout_s: float) -> int:
-        assert lease_id == LEASE_ID
+    async def keep_alive(self, lease_id: int, *, timeout_s: float, patience_s: float) -> int:
+        assert (lease_id, patience_s) == (LEASE_ID, ANOTHER_S)
         renewal = Renewal(self._clock, timeout_s)
         self._renewals.put_nowait(renewal)
         return await renewal.answer
@@ -94,8 +93,14 @@ class Kept:
         """Moves the clock to so long after the grant."""
         self.clock.advance_to(self.began_s + offset_s)
 
+    async def settled(self) -> None:
+        """Lets everybody go on who can."""
+        for _ in range(20):
+            await asyncio.sleep(0)
+
     async def renewal_at(self, offset_s: float) -> Renewal:
         """Moves the clock to the moment at which the next renewal must be due, and returns it."""
+        await self.settled()
         assert await self.clock.next_due_s() == self.began_s + offset_s
         assert self.etcd.idle
         self.at(offset_s)
@@ -103,10 +108,12 @@ class Kept:
 
     async def next_event(self) -> float | Renewal | FenceReason:
         """What the lease does next: sleep until a moment, renew, or end."""
+        await self.settled()
         asleep = asyncio.ensure_future(self.clock.next_due_s())
         renewing = asyncio.ensure_future(self.etcd.next_renewal())
         try:
             await asyncio.wait([asleep, renewing, self.keeping], return_when=asyncio.FIRST_COMPLETED)
+            await self.settled()
             for each in (self.keeping, renewing, asleep):
                 if each.done():
                     return each.result()
@@ -173,12 +180,14 @@ async def test_a_grant_that_is_answered_after_f_is_fenced() -> None:
     assert is_fenced(await granted(clock, etcd))
 
 
-async def test_it_renews_every_quarter_of_the_ttl_with_a_deadline_of_a_sixth() -> None:
+async def test_it_renews_every_quarter_of_the_ttl_and_takes_answers_until_f() -> None:
     async with kept() as run:
+        f_s = TTL_S - MARGIN_S
         for n in range(1, 9):
             renewal = await run.renewal_at(n * INTERVAL_S)
-            assert renewal.timeout_s == DEADLINE_S
+            assert renewal.timeout_s == f_s - n * INTERVAL_S
             renewal.granted()
+            f_s = n * INTERVAL_S + TTL_S - MARGIN_S
         assert not is_fenced(run.lease)
 
 
@@ -187,21 +196,21 @@ async def test_an_answer_moves_f_by_when_the_renewal_was_sent() -> None:
         renewal = await run.renewal_at(INTERVAL_S)
         run.at(INTERVAL_S + 3.0)
         renewal.granted()
-        await run.clock.next_due_s()
+        await run.settled()
         assert run.lease.fence_in_s == TTL_S - MARGIN_S - 3.0
 
 
 async def test_an_answer_with_a_shorter_ttl_brings_f_forward() -> None:
     async with kept() as run:
         (await run.renewal_at(INTERVAL_S)).granted(20)
-        await run.clock.next_due_s()
+        await run.settled()
         assert run.lease.fence_in_s == 20 - MARGIN_S
 
 
 async def test_an_answer_with_a_longer_ttl_does_not_put_f_off() -> None:
     async with kept() as run:
         (await run.renewal_at(INTERVAL_S)).granted(10 * TTL_S)
-        await run.clock.next_due_s()
+        await run.settled()
         assert run.lease.fence_in_s == TTL_S - MARGIN_S
 
 
@@ -216,16 +225,70 @@ async def test_a_refused_renewal_moves_nothing_and_the_next_is_soon() -> None:
         assert run.lease.renewals_failed == 4
         assert run.lease.fence_in_s == TTL_S - MARGIN_S - last_s
         renewal.granted()
+        await run.settled()
         assert await run.clock.next_due_s() == run.began_s + last_s + INTERVAL_S
         assert run.lease.fence_in_s == TTL_S - MARGIN_S
         assert not run.lease.failing
 
 
-async def test_after_a_renewal_that_timed_out_the_next_is_sent_at_once() -> None:
+async def test_a_renewal_that_is_not_answered_is_followed_by_another_one() -> None:
     async with kept() as run:
-        (await run.renewal_at(INTERVAL_S)).timed_out()
+        (await run.renewal_at(INTERVAL_S)).silence()
         again = await run.etcd.next_renewal()
-        assert again.sent_at_s == run.began_s + INTERVAL_S + DEADLINE_S
+        assert again.sent_at_s == run.began_s + INTERVAL_S + ANOTHER_S
+        assert run.lease.failing
+        assert run.lease.renewals_failed == 1
+
+
+async def test_an_answer_that_comes_when_another_one_was_sent_counts() -> None:
+    """Where every answer takes longer than etcd is given before it is asked again, the node stays."""
+    async with kept() as run:
+        slow = await run.renewal_at(INTERVAL_S)
+        for n in range(1, 20):
+            slow.silence()
+            again = await run.etcd.next_renewal()
+            slow.granted()
+            await run.settled()
+            assert run.lease.fence_in_s == TTL_S - MARGIN_S - ANOTHER_S
+            assert not run.lease.failing
+            assert again.sent_at_s == run.began_s + INTERVAL_S + n * ANOTHER_S
+            slow = again
+        assert not is_fenced(run.lease)
+
+
+async def test_an_older_renewals_answer_does_not_bring_f_forward() -> None:
+    async with kept() as run:
+        older = await run.renewal_at(INTERVAL_S)
+        older.silence()
+        (await run.etcd.next_renewal()).granted()
+        await run.settled()
+        assert run.lease.fence_in_s == TTL_S - MARGIN_S
+        older.granted()
+        await run.settled()
+        assert run.lease.fence_in_s == TTL_S - MARGIN_S
+
+
+async def test_whichever_renewal_finds_the_lease_gone_fences() -> None:
+    async with kept() as run:
+        older = await run.renewal_at(INTERVAL_S)
+        older.silence()
+        newer = await run.etcd.next_renewal()
+        older.granted(0)
+        await run.settled()
+        assert is_fenced(run.lease)
+        newer.granted()
+        assert await run.ended() is FenceReason.LEASE_GONE
+
+
+async def test_nothing_is_under_way_any_more_once_it_is_fenced() -> None:
+    async with kept() as run:
+        older = await run.renewal_at(INTERVAL_S)
+        older.silence()
+        newer = await run.etcd.next_renewal()
+        run.at(TTL_S - MARGIN_S)
+        assert await run.ended() is FenceReason.NOT_RENEWED
+        assert older.answer.cancelled()
+        assert newer.answer.cancelled()
 
 
 async def test_failing_renewals_end_in_the_fence_exactly_at_f() -> None:
@@ -233,6 +296,7 @@ async def test_failing_renewals_end_in_the_fence_exactly_at_f() -> None:
         waiting = asyncio.ensure_future(run.lease.fenced())
         for n in range(11):
             (await run.renewal_at(INTERVAL_S + n * RETRY_S)).failed()
+        await run.settled()
         f_s = await run.clock.next_due_s()
         assert f_s == run.began_s + TTL_S - MARGIN_S
         run.clock.advance_to(f_s - 0.125)
@@ -246,13 +310,13 @@ async def test_failing_renewals_end_in_the_fence_exactly_at_f() -> None:
 
 
 async def test_a_renewal_that_is_never_answered_does_not_put_the_fence_off() -> None:
-    """Whoever awaits the fence is woken at F, not when the last renewal's own deadline is over."""
     async with kept() as run:
-        (await run.renewal_at(INTERVAL_S)).timed_out()
-        for timeout_s in (DEADLINE_S, DEADLINE_S, TTL_S - MARGIN_S - INTERVAL_S - 3 * DEADLINE_S):
+        f_s = run.began_s + TTL_S - MARGIN_S
+        (await run.renewal_at(INTERVAL_S)).silence()
+        for _ in range(3):
             renewal = await run.etcd.next_renewal()
-            assert renewal.timeout_s == timeout_s
-            renewal.timed_out()
+            assert renewal.timeout_s == f_s - renewal.sent_at_s
+            renewal.silence(until_s=f_s)
         assert await run.ended() is FenceReason.NOT_RENEWED
         assert run.clock.now_s() == run.began_s + TTL_S - MARGIN_S
 
@@ -379,29 +443,38 @@ ANSWERS = {"whole": TTL_S, "half": TTL_S // 2}
 eighths_s = st.integers(0, 16 * TTL_S).map(lambda n: n / 8)  # so that sums are exact
 
 
-@given(st.lists(st.tuples(st.sampled_from([*ANSWERS, "failure", "silence"]), eighths_s), max_size=12))
+@given(st.lists(st.tuples(st.sampled_from([*ANSWERS, "failure", "silence", "late"]), eighths_s), max_size=12))
 def test_whatever_etcd_answers_and_whenever_nothing_passes_from_f_on(steps: list[tuple[str, float]]) -> None:
-    """F by the promise alone: the send time of the last renewal that was answered before F, and what etcd granted."""
+    """F by the promise alone: the send time of the newest renewal that was answered before F, and what etcd granted."""
 
     async def play() -> None:
         async with kept() as run:
             f_s = run.began_s + TTL_S - MARGIN_S
+            acknowledged_s = run.began_s
+            silent: list[Renewal] = []
             for what, delay_s in steps:
                 while isinstance(event := await run.next_event(), float):
                     assert run.lease.fence_in_s == f_s - run.clock.now_s()
                     run.clock.advance_to(event)
                 if isinstance(event, FenceReason):
                     break
-                if what in ANSWERS:
-                    event.granted(ANSWERS[what])
+                answered = event
+                if what == "late" and silent:
+                    silent.append(event)
+                    answered = silent.pop(0)
+                if what in ANSWERS or answered is not event:
+                    ttl_s = ANSWERS.get(what, TTL_S)
+                    answered.granted(ttl_s)
                     run.clock.advance(delay_s)
-                    if run.clock.now_s() < f_s:
-                        f_s = event.sent_at_s + ANSWERS[what] - MARGIN_S
+                    if run.clock.now_s() < f_s and answered.sent_at_s > acknowledged_s:
+                        acknowledged_s, f_s = answered.sent_at_s, answered.sent_at_s + ttl_s - MARGIN_S
                 elif what == "failure":
                     event.failed()
                     run.clock.advance(delay_s)
                 else:
-                    event.timed_out()
+                    silent.append(event)
+                    event.silence(until_s=f_s)
+                await run.settled()
                 if run.clock.now_s() >= f_s:
                     assert await run.ended() is FenceReason.NOT_RENEWED
                     break

@@ -12,7 +12,7 @@ from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.etcd_types import Delete, Txn, TxnResult
 from agentring.cluster.group_commit import GroupCommit
-from agentring.cluster.lease import RENEWALS_PER_TTL, Lease
+from agentring.cluster.lease import Lease
 from agentring.ids import Revision, SessionRef, TaskRef
 from harness.fake_etcd import Request
 from harness.ownership_model import REFS, Node, OwnershipModel
@@ -82,14 +82,14 @@ class Presuming(Claims):
 class Extending(Lease):
     """Believes an answer that came after the fence time."""
 
-    async def _renew(self) -> None:
-        self._due_at_s = self._clock.now_s() + self._ttl_s / RENEWALS_PER_TTL
+    async def _renew(self) -> bool:
         try:
             ttl_s = await self._etcd.keep_alive(self.lease_id, timeout_s=1.0)
         except EtcdError:
-            return
+            return False
         if ttl_s > 0:
             self._fence_at_s = self._clock.now_s() + ttl_s
+        return True
 
 
 class Deaf(Lease):
