@@ -18,7 +18,7 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.json_values import from_struct
-from agent_node.running_places import RunningPlaces
+from agent_node.running_places import RunningPlace, RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
 from agent_node.task_run import ATTEMPT_RANGE, TaskRun, begun
@@ -155,7 +155,7 @@ class TaskRunner:
             return None
         if run.attempt > self._env.limits.max_attempts:
             return attempts_exhausted(run.attempt)
-        async with self._slots:
+        async with RunningPlace(self._slots, run.ref.tenant):
             self._env.lease.check()
             run.state = task_pb2.TASK_STATE_RUNNING
             run.log.append(Event(attempt=run.attempt, turn_started=session_pb2.TurnStarted(node_id=run.node_id)))

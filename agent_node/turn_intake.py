@@ -72,7 +72,7 @@ class TurnIntake:
                 return known, False
             self._check_accepts(on_busy)
             if self.idle.is_set():
-                self._places.check_room()
+                self._places.check_room(self._turns.stored.ref.tenant)
             if on_busy == session_pb2.ON_BUSY_INTERRUPT:
                 await self._cancel_all("INTERRUPTED")
                 self._check_accepts(on_busy)
@@ -97,7 +97,7 @@ class TurnIntake:
     def _would_disturb(self, on_busy: session_pb2.OnBusy.ValueType) -> bool:
         """Whether a new turn would be refused, or others be cancelled for it."""
         if self.idle.is_set():
-            return not self._places.has_room
+            return not self._places.has_room(self._turns.stored.ref.tenant)
         may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
         return not (may_wait and self._runner.mailbox.has_room)
 

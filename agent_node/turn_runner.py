@@ -126,7 +126,7 @@ class TurnRunner:
 
     async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
         """None: the lease may be gone."""
-        async with RunningPlace(self._places) as place:
+        async with RunningPlace(self._places, self._turns.stored.ref.tenant) as place:
             try:
                 return await self._run_agent(waiting, place)
             except NodeFenced:

@@ -595,7 +595,7 @@ async def test_a_turn_that_waits_for_a_place_can_be_cancelled(stage: Stage) -> N
     async with acting(stage.held) as actor:
         slots = actor.session._intake._places
         for _ in range(10):
-            await slots.acquire()
+            await slots.acquire(actor.session.ref.tenant)
         await actor.submit("a")
         while actor.session.running_turn_id is None:  # noqa: ASYNC110  nothing tells that a turn waits for its place
             await asyncio.sleep(0)
@@ -615,15 +615,15 @@ async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_no
         await actor.until_ended("known")
         slots = actor.session._intake._places
         for _ in range(10):
-            await slots.acquire()
-        waiting = [asyncio.create_task(slots.acquire()) for _ in range(9)]
+            await slots.acquire(actor.session.ref.tenant)
+        waiting = [asyncio.create_task(slots.acquire(actor.session.ref.tenant)) for _ in range(9)]
         await actor.submit("a")
         while slots.waiting < 10:  # noqa: ASYNC110  nothing tells that a turn waits for its place
             await asyncio.sleep(0)
         assert await actor.submit("b")  # its session's mailbox bounds what waits behind another
         assert (await actor.session.cancel("b")).state == TURN_STATE_CANCELLED
         assert (await actor.session.cancel("a")).state == TURN_STATE_CANCELLED
-        waiting.append(asyncio.create_task(slots.acquire()))
+        waiting.append(asyncio.create_task(slots.acquire(actor.session.ref.tenant)))
         while slots.waiting < 10:  # noqa: ASYNC110
             await asyncio.sleep(0)
         stored = len(actor.store.turns)

@@ -276,10 +276,10 @@ async def test_a_drain_does_not_wait_for_an_answer_and_leaves_the_turn_to_the_ne
 async def test_a_turn_that_waits_holds_no_place_and_its_time_rests() -> None:
     async with acting(asking) as actor:
         places = actor.session._intake._places
-        free = places._value
+        free = places._free
         await actor.submit("t", "1")
         await until_asked(actor, "t.1")
-        assert places._value == free
+        assert places._free == free
         await reply(actor, "t.1", "yes")
         await actor.until_ended("t")
-        assert places._value == free
+        assert places._free == free
