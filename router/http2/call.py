@@ -226,7 +226,8 @@ class Call(CallEnd):
     def _helps_to_wait(self, error: AgentringError) -> bool:
         # Nodes that host the agent of a call that was taken have been there, and may be on their way back.
         waits = error.retry_after_s is not None or isinstance(error, AgentNotFound)
-        return waits if self.taken else isinstance(error, SessionMoving)
+        # Where no member of the cluster can be reached, some have just died, and others are about to take over.
+        return waits if self.taken else isinstance(error, SessionMoving | NodeUnreachable)
 
     def _let_client_send(self) -> None:
         """What a node that is left behind did not take holds the client back no more."""

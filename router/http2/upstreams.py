@@ -122,7 +122,9 @@ class Upstreams:
                     if not connection.ready:
                         protocol.abort()
         except (OSError, TimeoutError, ValueError, ssl.SSLError) as error:  # ValueError: no address with a port
-            _log.info("node_unreachable", node=link.target.node_id, why=type(error).__name__)
+            if not link.failing:  # every call would say it again
+                _log.info("node_unreachable", node=link.target.node_id, why=type(error).__name__)
+            link.failing = True
             connection = None
         link.dialling = False
         waiting, link.waiting = link.waiting, []
@@ -130,6 +132,7 @@ class Upstreams:
             for call in waiting:
                 call.not_connected()
             return
+        link.failing = False
         link.connections.append(connection)
         if self._links.get(link.target) is not link:
             connection.retire()
@@ -188,3 +191,5 @@ class _Link:
         self.connections: list[NodeConnection] = []
         self.waiting: list[Call] = []
         self.dialling = False
+        self.failing = False
+        """The last connection could not be made."""

@@ -28,7 +28,7 @@ from agentring.errors import (
     TaskKeyActive,
     TaskNotFound,
 )
-from agentring.ids import parse_task
+from agentring.ids import TenantId, parse_task
 from agentring.v1 import session_pb2
 from agentring.v1.task_pb2 import (
     DISPOSITION_JOINED,
@@ -399,7 +399,7 @@ async def test_past_the_fence_no_end_is_told(tmp_path: Path, act: str) -> None:
 async def test_a_run_that_waits_for_a_place_can_be_cancelled(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         for _ in range(10):
-            await node.slots.acquire()
+            await node.slots.acquire(TenantId("t"))
         run, _ = await node.run()
         assert node.runs.running == 1
         await node.runs.cancel(run)

@@ -248,6 +248,27 @@ def test_a_first_open_waits_while_the_session_moves() -> None:
     wire.close()
 
 
+def test_a_first_open_waits_while_no_node_can_be_reached() -> None:
+    wire = Wire("a", limits=Limits())
+    client = wire.client()
+    stream_id = client.open()
+    client.send(stream_id, OPEN)
+    wire.settle()
+    lose(wire, wire.node())
+    wire.settle()
+    again, at_node = next_owner(wire)
+    lose(wire, again)
+    wire.settle()
+    assert not client.streams[stream_id].ended
+    again, at_node = next_owner(wire, 0.2)
+    assert "x-agentring-frames" not in again.streams[at_node].told
+    again.accept(at_node)
+    again.finish(at_node)
+    wire.settle()
+    assert client.streams[stream_id].status == "0"
+    wire.close()
+
+
 def test_calls_that_cannot_be_attached_again_end_as_they_did() -> None:
     wire = Wire("a", limits=Limits())
     client, stream_id, node = attached(wire, path="/acme.Shop/Buy")
