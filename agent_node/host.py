@@ -11,12 +11,12 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.hand_off import hand_off
+from agent_node.run_environment import RunEnvironment
 from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession
-from agent_node.turn import RunEnvironment
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

@@ -21,13 +21,13 @@ from agent_node.once_keys import OnceKeys, OnceLimits
 from agent_node.once_sweep import OrphanSweep, bury_runs, has_ended
 from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.room import Room
+from agent_node.run_environment import RunEnvironment, TurnLimits
 from agent_node.running_places import RunningPlaces
 from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
 from agent_node.task_sweep import TaskSweep
-from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd_errors import EtcdError

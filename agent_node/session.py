@@ -17,11 +17,11 @@ from agent_node.asking import Asking
 from agent_node.json_values import from_struct
 from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
+from agent_node.run_environment import RunEnvironment
 from agent_node.running_places import RunningPlaces
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
-from agent_node.turn import RunEnvironment
 from agent_node.turn_intake import TurnIntake
 from agent_node.turn_runner import TurnRunner
 from agentring.cluster.claim import Claim

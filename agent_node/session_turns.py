@@ -22,6 +22,7 @@ from agent_node.event_log import EventLog, NumberRange
 from agent_node.known_turns import KnownTurns, TurnEnd
 from agent_node.log_entries import READ_BYTES, Single
 from agent_node.lost_stories import LostStories
+from agent_node.run_environment import RunEnvironment
 from agent_node.session_writes import SessionWrites
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import (
@@ -38,7 +39,8 @@ from agent_node.store import (
     TurnCommit,
 )
 from agent_node.stored_log import StoredLog
-from agent_node.turn import Completed, Failed, RunEnvironment
+from agent_node.turn import Failed
+from agent_node.turn_context import Completed
 from agentring.errors import TurnNotFound
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Event

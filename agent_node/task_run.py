@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 
 from agent_node.event_log import NO_END, EventLog, NumberRange
 from agent_node.store import StoredTask, TaskEnd
-from agent_node.turn import Completed, Failed
+from agent_node.turn import Failed
+from agent_node.turn_context import Completed
 from agentring.cluster.claim import Claim
 from agentring.errors import AgentringError
 from agentring.ids import Epoch, NodeId, TaskRef

@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 from agent_node.agent import Agent
 from agent_node.audit import Transition
+from agent_node.run_environment import RunEnvironment, TurnLimits
 from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.store import Ownership, StoredSession
-from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claim
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef, parse_session

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from agent_node.agent import AgentEvent, TurnContext
+from agent_node.run_environment import RunEnvironment, TurnLimits
 from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
@@ -20,7 +21,6 @@ from agent_node.store import (
     TaskRequest,
 )
 from agent_node.task_run import TaskRun
-from agent_node.turn import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NodeFenced, NotOwner
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, TaskKey, TaskRef, TenantId, parse_task

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from agent_node.run_environment import TurnLimits
 from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryTaskStore
 from agent_node.task_run import TaskRun
-from agent_node.turn import TurnLimits
 from agentring.errors import (
     AgentNotFound,
     AgentRequired,

@@ -8,7 +8,8 @@ from google.protobuf import struct_pb2
 from agent_node.event_log import EventLog
 from agent_node.store import TASK_ENDED
 from agent_node.task_run import TaskRun
-from agent_node.turn import Completed, Failed
+from agent_node.turn import Failed
+from agent_node.turn_context import Completed
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.ids import Epoch, NodeId, parse_task
 from agentring.v1 import session_pb2

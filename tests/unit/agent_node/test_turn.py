@@ -12,7 +12,9 @@ from agent_node.agent import Agent, AgentEvent, PastTurn, Result, TurnContext
 from agent_node.bounded import MOST_LET_GO
 from agent_node.event_log import EventLog
 from agent_node.log_entries import READ_BYTES
-from agent_node.turn import Completed, Failed, RunEnvironment, TurnInput, TurnLimits, run_agent
+from agent_node.run_environment import RunEnvironment, TurnLimits
+from agent_node.turn import Failed, run_agent
+from agent_node.turn_context import Completed, TurnInput
 from agentring.errors import NodeFenced
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
 from agentring.rpc.limits import MAX_MESSAGE_BYTES

@@ -1,0 +1,48 @@
+"""What all runs of agents on one incarnation of the node have in common: its lease, its bounds, its audit log."""
+
+from dataclasses import dataclass
+
+from agent_node.audit import AuditLog
+from agent_node.once import Once
+from agent_node.store import Ownership
+from agentring.cluster.lease import Lease
+from agentring.ids import Epoch, Incarnation, NodeId, SessionRef
+
+_CANCEL_GRACE_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class TurnLimits:
+    """What one run may take."""
+
+    timeout_s: float
+    max_text_bytes: int
+    max_state_bytes: int
+    max_history_turns: int = 100
+    """Completed turns of a session that its agent sees."""
+    max_attempts: int = 10
+    """Runs of one turn; one that is cut off so often takes its nodes with it."""
+    cancel_grace_s: float = _CANCEL_GRACE_S
+    """How long an agent may take to end once it is cancelled or its time is over; then it is let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunEnvironment:
+    """What every run on this incarnation of the node has in common."""
+
+    node_id: NodeId
+    lease: Lease
+    audit: AuditLog
+    limits: TurnLimits
+    incarnation: Incarnation
+    once: Once | None = None
+    """Single-flight for steps; None: there is none."""
+
+    def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
+        """What the store compares with the writes of a session that this incarnation has claimed."""
+        return Ownership(ref, epoch, self.owner)
+
+    @property
+    def owner(self) -> str:
+        """Names the incarnation in the store."""
+        return f"{self.node_id}/{self.incarnation}"

@@ -1,0 +1,279 @@
+"""What an agent sees of its turn: what it was given, and all that it may do.
+
+Guarantees: nothing is written to the log once the node may have lost its lease, or after the run's end; a tool's start
+is kept before the tool is called; the words, the questions and the state stay within their bounds. Made by `run_agent`
+(turn.py).
+"""
+
+import asyncio
+import json
+import uuid
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from google.protobuf import struct_pb2
+
+from agent_node.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result
+from agent_node.bounded import TimeLeft
+from agent_node.event_log import EventLog
+from agent_node.json_values import NotJson, changed_keys, from_struct, to_struct, to_value
+from agent_node.log_entries import READ_BYTES
+from agent_node.run_environment import RunEnvironment
+from agent_node.store import ToolStart
+from agent_node.store.once_records import OnceCaller
+from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
+from agentring.v1 import session_pb2
+
+_MOST_QUESTIONS = 100
+_PROMPT_BYTES = 16 << 10
+_NOT_TOGETHER = "ask before or after a step of ctx.once, not meanwhile: waiting for an answer could cut the step off"
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """What one run is about."""
+
+    ref: SessionRef | TaskRef
+    turn_id: str
+    """Empty in tasks."""
+    attempt: int
+    text: str
+    data: JsonObject
+    state_json: str
+    history: Sequence[PastTurn]
+    turn_number: int
+    tool_starts: Callable[[ToolStart], Awaitable[None]] | None = None
+    """Keeps a tool's start before the call; None: nothing does."""
+    questions: "Questions | None" = None
+    """Asks the session's user; None: there is nobody to ask, as in tasks."""
+
+
+class Questions(Protocol):
+    """How one run asks. It holds none of the node's places for running turns while it waits."""
+
+    async def ask(self, ordinal: int, tell: Callable[[str], None], time: TimeLeft) -> session_pb2.Input:
+        """The answer to the run's so manieth question. tell: tells it, under its input_id; time: of the run, which is
+        held meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The agent came to its end."""
+
+    text: str
+    text_bytes: int
+    state_json: str
+    result: struct_pb2.Struct | None
+
+    def to_event(self) -> session_pb2.TurnCompleted:
+        """The ending event's body."""
+        return session_pb2.TurnCompleted(result=self.result, text_bytes=self.text_bytes)
+
+
+class OutputLimit(Exception):
+    """The agent has said more than it may."""
+
+
+class Run:
+    """One run under way, as its agent sees it: the TurnContext. Made and used by `run_agent` (turn.py)."""
+
+    def __init__(self, env: RunEnvironment, given: TurnInput, log: EventLog, epoch: Epoch) -> None:
+        """given: what it is about; log: where its events go."""
+        self._env = env
+        self._given = given
+        self._log = log
+        self._epoch = epoch
+        self._calls = 0
+        self._asked = 0
+        self._is_asking = False
+        self._steps = 0
+        """Calls of `once` under way."""
+        self.time = TimeLeft(env.limits.timeout_s)
+        self._texts: list[str] = []
+        self.text_bytes = 0
+        self.over = False
+        """Set by `run_agent`: what an agent leaves behind, a task of its own say, writes nothing any more."""
+        self.result: struct_pb2.Struct | None = None
+        self.state: JsonObject = json.loads(given.state_json)
+
+    @property
+    def input_text(self) -> str:
+        """As TurnContext."""
+        return self._given.text
+
+    @property
+    def input_data(self) -> JsonObject:
+        """As TurnContext."""
+        return self._given.data
+
+    @property
+    def history(self) -> Sequence[PastTurn]:
+        """As TurnContext."""
+        return self._given.history
+
+    @property
+    def turn_number(self) -> int:
+        """As TurnContext."""
+        return self._given.turn_number
+
+    @property
+    def attempt(self) -> int:
+        """As TurnContext."""
+        return self._given.attempt
+
+    @property
+    def node_id(self) -> NodeId:
+        """As TurnContext."""
+        return self._env.node_id
+
+    @property
+    def fencing_token(self) -> Epoch:
+        """As TurnContext."""
+        return self._epoch
+
+    @property
+    def idempotency_key(self) -> str:
+        """As TurnContext."""
+        ref = self._given.ref
+        if isinstance(ref, SessionRef):
+            return f"{ref.tenant}/session/{ref.session_id}/{self._given.turn_id}"
+        return f"{ref.tenant}/task/{ref.task_key}"
+
+    async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
+        """As TurnContext."""
+        self._calls += 1
+        call_id = f"{self._given.turn_id or 'task'}.{self._given.attempt}.{self._calls}"
+        call = session_pb2.ToolCall(call_id=call_id, name=name, arguments=to_struct(arguments))
+        await self._keep_start(call_id, name)
+        self._append(session_pb2.Event(tool_call=call))
+        answer = session_pb2.ToolResult(call_id=call_id, name=name)
+        try:
+            result = await function(**arguments)
+        except Exception:
+            answer.error_id = new_error_id()
+            _log.warning("tool_failed", tool=name, error_id=answer.error_id, exc_info=True)
+            self._append(session_pb2.Event(tool_result=answer))
+            raise
+        answer.result.CopyFrom(to_value(result))
+        self._append(session_pb2.Event(tool_result=answer))
+        await asyncio.sleep(0)  # a tool need not await, nor need its agent yield: the event loop breathes here
+        return result
+
+    async def once(
+        self,
+        key: str,
+        function: Callable[..., Awaitable[Any]],
+        /,
+        *,
+        timeout_s: float = 60.0,
+        idempotent: bool = True,
+    ) -> Any:
+        """As TurnContext."""
+        self._check()
+        if self._env.once is None:
+            raise RuntimeError("this node runs no steps")
+        if self._is_asking:
+            raise RuntimeError(_NOT_TOGETHER)
+        self._steps += 1
+        try:
+            return await self._env.once.call(
+                OnceCaller(self._given.ref, self._given.turn_id),
+                key,
+                function,
+                timeout_s=timeout_s,
+                idempotent=idempotent,
+                tell_unknown=lambda: self._tell_unknown(key),
+            )
+        finally:
+            self._steps -= 1
+
+    async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
+        """As TurnContext."""
+        self._check()
+        if (questions := self._given.questions) is None:
+            raise NobodyToAsk("a task has nobody to ask")
+        if self._steps:
+            raise RuntimeError(_NOT_TOGETHER)
+        if self._is_asking or self._asked == _MOST_QUESTIONS:
+            raise RuntimeError(f"a turn asks one question at a time, and at most {_MOST_QUESTIONS}")
+        if len(prompt.encode()) > _PROMPT_BYTES:
+            raise ValueError(f"a question has at most {_PROMPT_BYTES} bytes")
+        asked = session_pb2.InputRequired(prompt=prompt, schema=to_struct(schema) if schema is not None else None)
+
+        def tell(input_id: str) -> None:
+            asked.input_id = input_id
+            self._append(session_pb2.Event(input_required=asked))
+
+        self._asked += 1
+        self._is_asking = True
+        try:
+            given = await questions.ask(self._asked, tell, self.time)
+        finally:
+            self._is_asking = False
+        return Answer(given.text, from_struct(given.data))
+
+    def take(self, event: str | Result) -> None:
+        """Deals with what the agent yielded. Raises NodeFenced, OutputLimit, NotJson."""
+        if isinstance(event, str):
+            if event:
+                self._take_words(event)
+        elif isinstance(event, Result):
+            self.result = to_struct(event.data)
+        else:
+            raise TypeError(f"an agent yields str or Result, not {type(event).__name__}")
+
+    def completed(self) -> Completed:
+        """The outcome, the agent having come to its end. Raises NotJson, NodeFenced."""
+        try:
+            state_json = json.dumps(self.state, ensure_ascii=False, allow_nan=False)
+            size_bytes = len(state_json.encode())
+            changed = changed_keys(self._given.state_json, state_json)
+        except (TypeError, ValueError, AttributeError, RecursionError) as error:
+            raise NotJson from error
+        if size_bytes > self._env.limits.max_state_bytes:
+            raise NotJson
+        if changed and self._given.turn_id:
+            self._append(session_pb2.Event(state_changed=session_pb2.StateChanged(keys=changed)))
+        return Completed("".join(self._texts), self.text_bytes, state_json, self.result)
+
+    async def _keep_start(self, call_id: str, name: str) -> None:
+        self._check()
+        given = self._given
+        if given.tool_starts is not None:
+            await given.tool_starts(ToolStart(given.turn_id, given.attempt, call_id, name))
+        else:
+            self._env.audit.write("tool_started", given.ref, epoch=self._epoch, turn=given.turn_id, tool=name)
+
+    def _tell_unknown(self, key: str) -> None:
+        if not self.over:
+            self._append(session_pb2.Event(run_unknown=session_pb2.RunUnknown(once_key=key)))
+
+    def _take_words(self, text: str) -> None:
+        self._check()
+        size_bytes = len(text.encode())
+        if self.text_bytes + size_bytes > self._env.limits.max_text_bytes:
+            raise OutputLimit
+        # No event is larger than what the log merges: a character takes at most 4 bytes.
+        for start in range(0, len(text), READ_BYTES // 4):
+            piece = text[start : start + READ_BYTES // 4]
+            self.text_bytes += self._log.append_text(self._given.turn_id, self._given.attempt, self.text_bytes, piece)
+        self._texts.append(text)
+
+    def _append(self, event: session_pb2.Event) -> None:
+        self._check()
+        event.turn_id, event.attempt = self._given.turn_id, self._given.attempt
+        self._log.append(event)
+
+    def _check(self) -> None:
+        self._env.lease.check()
+        if self.over:
+            raise RuntimeError("the turn is over")
+
+
+def new_error_id() -> str:
+    """What a client is told of an error, and the log names it by."""
+    return uuid.uuid4().hex[:16]
