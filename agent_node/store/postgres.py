@@ -2,17 +2,20 @@
 
 Guarantees: what was committed is kept as the server is set up to keep it; a node that is frozen or cut off inside a
 transaction holds nobody up for longer than the server's time-outs, which every connection asks for; a write whose
-connection broke is tried again until its deadline, and is not carried out twice (its commit_id is compared). Each
-session's writes are transactions of their own: the server groups their commits by itself.
+connection broke is tried again until its deadline, and is not carried out twice (its commit_id is compared); whatever
+the server or the driver says that is not about the statement itself is a store that does not answer, also what is said
+while a connection is being made. Each session's writes are transactions of their own: the server groups their commits
+by itself.
 """
 
 import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
+import asyncpg
 import structlog
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
@@ -28,10 +31,16 @@ _SERVER_SETTINGS = {
     "synchronous_commit": "on",
 }
 """Times in ms. The first bounds how long a node frozen inside a transaction holds the session's row."""
-_PASSING = ("08", "25P03", "40", "53", "55", "57")
-"""SQLSTATE, mostly classes, that say nothing about the statement: connection, a process that stood still inside a
-transaction, conflict, resources, locks, operator."""
+_PASSING = ("08", "0A000", "25P03", "40", "53", "55", "57")
+"""SQLSTATE, mostly classes, of what may go better at once: connection, a plan from before the tables were changed, a
+process that stood still inside a transaction, conflict, resources, locks, operator."""
+_OF_THE_STATEMENT = ("21", "22", "23", "42")
+"""SQLSTATE classes of what is our own fault, and no trouble of the store's."""
+_OF_THE_TABLES = ("42501", "42P01")
+"""But for these: the tables are not there, or not ours, as while a backup is being restored."""
 _DISK_FULL = "53100"
+_ERRORS = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout)
+"""SQLAlchemy does not translate everything that the driver raises while it connects."""
 
 T = TypeVar("T")
 
@@ -60,13 +69,13 @@ class PostgresCarrier:
                     try:
                         async with self._engine.begin() as connection:
                             return await connection.run_sync(work)
-                    except (DBAPIError, OSError, PoolTimeout) as error:
-                        if not _is_passing(error):
+                    except _ERRORS as error:
+                        if _is_of_the_statement(error):
                             raise
                         _log.warning("store_failed", error=type(error).__name__, sqlstate=_sqlstate(error))
                         if _sqlstate(error) == _DISK_FULL:
                             raise StoreFull from None
-                        if not again:
+                        if not (again and _is_passing(error)):
                             raise StoreUnavailable from None
                     await asyncio.sleep(_RETRY_S)
         except TimeoutError:
@@ -81,15 +90,19 @@ class PostgresCarrier:
         await self._engine.dispose()
 
 
+def _is_of_the_statement(error: Exception) -> bool:
+    sqlstate = _sqlstate(error)
+    return sqlstate.startswith(_OF_THE_STATEMENT) and sqlstate not in _OF_THE_TABLES
+
+
 def _is_passing(error: Exception) -> bool:
-    if not isinstance(error, DBAPIError):
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
         return True
-    return (
-        error.connection_invalidated
-        or isinstance(error, InterfaceError | OperationalError)
-        or _sqlstate(error).startswith(_PASSING)
-    )
+    sqlstate = _sqlstate(error)
+    return not sqlstate or sqlstate.startswith(_PASSING)
 
 
 def _sqlstate(error: Exception) -> str:
-    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+    """Empty: it was not the server that said it."""
+    said = error.orig if isinstance(error, DBAPIError) else error
+    return getattr(said, "sqlstate", None) or ""

@@ -62,7 +62,7 @@ class SqliteCarrier:
                 return await reading
         except TimeoutError:
             raise StoreUnavailable from None
-        except DatabaseError as error:
+        except (DatabaseError, sqlite3.Error) as error:
             if (unavailable := _unavailable(error)) is None:
                 raise
             raise unavailable from None
@@ -82,7 +82,7 @@ class SqliteCarrier:
                 self._writer = self._engine.connect().execution_options(**{_WRITES: True})
             with self._writer.begin():
                 return work_off(self._writer, works)
-        except (DatabaseError, sqlite3.OperationalError) as error:
+        except (DatabaseError, sqlite3.Error) as error:
             if (unavailable := _unavailable(error)) is None:
                 raise
             raise unavailable from None
@@ -94,7 +94,7 @@ class SqliteCarrier:
             return work(self._reader)
 
 
-def _unavailable(error: DatabaseError | sqlite3.OperationalError) -> StoreUnavailable | None:
+def _unavailable(error: DatabaseError | sqlite3.Error) -> StoreUnavailable | None:
     """What the error says of the file, its disk or its lock; None: it is about the statement."""
     cause = error.orig if isinstance(error, DatabaseError) else error
     code = getattr(cause, "sqlite_errorcode", 0) & 0xFF
@@ -123,6 +123,8 @@ def _open(path: Path, timeout_s: float) -> Engine:
     def _begin(connection: Connection) -> None:
         driver = connection.connection.driver_connection
         assert isinstance(driver, sqlite3.Connection)
+        if driver.in_transaction:  # the one before could not even be undone, and would be in everybody's way for ever
+            driver.execute("ROLLBACK")
         if connection.get_execution_options().get(_WRITES):
             _patiently(driver, "BEGIN IMMEDIATE", timeout_s)
         else:
