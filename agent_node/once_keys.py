@@ -184,12 +184,12 @@ class OnceKeys:
         settled: StoredRun = await self._changes.get(ref, partial(self._resolve, ref, result_json))
         return settled
 
-    async def end_orphan(self, ref: OnceRef) -> None:
-        """Ends a run that was cut off and whose turn has ended, unless somebody holds the key. Raises NodeFenced,
+    async def end_orphan(self, ref: OnceRef, caller: OnceCaller) -> None:
+        """Ends a run that was cut off and whose caller has ended, unless somebody holds the key. Raises NodeFenced,
         CoordinatorUnavailable, StoreUnavailable, StaleEpoch."""
         if ref in self:
             return
-        await self._changes.get(ref, partial(self._end_orphan, ref))
+        await self._changes.get(ref, partial(self._end_orphan, ref, caller))
 
     async def forget_ended(self) -> None:
         """Lets go of the keys that are held for no more than an ending whose retention is over."""
@@ -283,12 +283,13 @@ class OnceKeys:
             run.end(stored.ending)
         return stored
 
-    async def _end_orphan(self, ref: OnceRef) -> None:
+    async def _end_orphan(self, ref: OnceRef, caller: OnceCaller) -> None:
         try:
             claim = await self._rows.claim(ref)
         except (NotOwner, SessionMoving):
             return  # somebody runs it, or did until a moment ago
-        stored = await self._rows.change(claim, end_orphan(self._rows.ownership(claim), self.limits.retention_s))
+        ending = end_orphan(self._rows.ownership(claim), caller, self.limits.retention_s)
+        stored = await self._rows.change(claim, ending)
         if stored.state == TASK_STATE_UNKNOWN or stored.ending.error_type == TURN_ENDED:
             self._rows.audit_ending(claim, stored.ending)
         await self._rows.release(claim)

@@ -55,7 +55,7 @@ class OrphanSweep:
             for row in page:
                 self._seen[row.ref] = row
                 if before.get(row.ref) == row and await self._has_ended(row.caller):
-                    await self._keys.end_orphan(row.ref)
+                    await self._keys.end_orphan(row.ref, row.caller)
             if len(page) < _AT_ONCE:
                 return
             after = page[-1].ref

@@ -146,13 +146,14 @@ def begin(ownership: OnceOwnership, start: RunStart) -> Change:
     return lambda row, now_ns: _raised(change(row, now_ns), ownership)
 
 
-def end_orphan(ownership: OnceOwnership, keep_s: float) -> Change:
-    """Ends a run that was cut off and that nobody will run again, its turn having ended."""
+def end_orphan(ownership: OnceOwnership, caller: OnceCaller, keep_s: float) -> Change:
+    """Ends a run that was cut off and that nobody will run again, its caller having ended. Another caller may have
+    begun it meanwhile, and have been cut off too: then it is that one's."""
 
     def change(row: StoredRun | None, now_ns: int) -> StoredRun:
         if row is None:
             raise RunNotFound
-        if row.state not in OPEN or row.expires_ns is not None:
+        if row.state not in OPEN or row.expires_ns is not None or row.caller != caller:
             return row
         if row.state == TASK_STATE_RUNNING and not row.idempotent:
             return ended(row, Ending(TASK_STATE_UNKNOWN), now_ns, None)

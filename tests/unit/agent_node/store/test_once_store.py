@@ -162,15 +162,18 @@ async def test_an_orphan_has_failed_or_is_unknown(store: Store) -> None:
     await begun(store, 5, ref=other, idempotent=False)
     assert {row.ref for row in await store.once.open_runs(None, 10)} == {KEY, other}
     assert [row.ref for row in await store.once.open_runs(KEY, 10)] == [other]
-    failed = await store.once.change(owned(6), end_orphan(owned(6), 60.0))
+    failed = await store.once.change(owned(6), end_orphan(owned(6), TURN, 60.0))
     assert (failed.state, failed.ending.error_type) == (TASK_STATE_FAILED, "TurnEnded")
-    unknown = await store.once.change(owned(6, other), end_orphan(owned(6, other), 60.0))
+    unknown = await store.once.change(owned(6, other), end_orphan(owned(6, other), TURN, 60.0))
     assert (unknown.state, unknown.expires_ns) == (TASK_STATE_UNKNOWN, None)
     assert await store.once.open_runs(None, 10) == []
-    assert (await store.once.change(owned(7), end_orphan(owned(7), 60.0))).ending == failed.ending
+    assert (await store.once.change(owned(7), end_orphan(owned(7), TURN, 60.0))).ending == failed.ending
+    await begun(store, 8, ref=(others := parse_once("acme", "others")), caller=TASK)
+    running = await store.once.change(owned(9, others), end_orphan(owned(9, others), TURN, 60.0))
+    assert (running.state, running.caller) == (TASK_STATE_RUNNING, TASK)
     none = parse_once("acme", "none")
     with pytest.raises(RunNotFound):
-        await store.once.change(owned(7, none), end_orphan(owned(7, none), 60.0))
+        await store.once.change(owned(7, none), end_orphan(owned(7, none), TURN, 60.0))
     assert await store.once.read(none) is None
 
 
