@@ -8,7 +8,7 @@ from agent_node.registry import AgentNotLoadable
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import StoreRefused
 from agentring import process, settings
-from agentring.cluster.registration import NodeIdTaken
+from agentring.cluster.registration import NodeIdTaken, StoreDiffers
 from agentring.rpc.server import CannotListen
 
 
@@ -19,7 +19,7 @@ def main() -> None:
         lambda stop, ready: run_node(node, stop, ready),
         program="agent_node",
         log_level=node.log_level,
-        cannot_start=(AgentNotLoadable, CannotListen, DataDirInUse, NodeIdTaken, StoreRefused),
+        cannot_start=(AgentNotLoadable, CannotListen, DataDirInUse, NodeIdTaken, StoreDiffers, StoreRefused),
         node_id=node.node_id,
     )
 

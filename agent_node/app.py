@@ -39,12 +39,14 @@ from agentring.rpc.server import Server
 from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0
+_MEMORY = "memory"
+"""What all stores are called that a node keeps in memory."""
 
 
 async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined.
 
-    Raises AgentNotLoadable, DataDirInUse, CannotListen, NodeIdTaken, StoreRefused, EtcdError, OSError.
+    Raises AgentNotLoadable, DataDirInUse, CannotListen, NodeIdTaken, StoreDiffers, StoreRefused, EtcdError, OSError.
     """
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
@@ -98,6 +100,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 labels=settings.labels,
                 boot_id=boot_id(),
                 data_uuid=data_dir.uuid,
+                store_uuid=durable.uuid if durable is not None else _MEMORY,
             )
             board.on_change(lambda: server.set_condition(board.condition.serves, board.trouble is None))
             if settings.metrics_listen is not None:

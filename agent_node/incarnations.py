@@ -26,7 +26,7 @@ from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.membership import Membership
-from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
+from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, StoreDiffers, join
 from agentring.errors import NodeDraining, NodeFenced, StoreUnavailable
 
 _FIRST_REJOIN_S = 0.25
@@ -97,14 +97,14 @@ class Incarnations:
         """Joins as `identity`, serves, and joins again after each fence, until it was drained. Sets `joined` the first
         time.
 
-        Raises EtcdError, NodeIdTaken, StoreRefused and StoreUnavailable if the first join fails; later ones are tried
-        again until they succeed.
+        Raises EtcdError, NodeIdTaken, StoreDiffers, StoreRefused and StoreUnavailable if the first join fails; later
+        ones are tried again until they succeed.
         """
         wait_s = _FIRST_REJOIN_S
         while not self.drain.begun.is_set():
             try:
                 registration = await self._unless_stopping(self._join(identity))
-            except (EtcdError, NodeIdTaken, StoreRefused, StoreUnavailable) as error:
+            except (EtcdError, NodeIdTaken, StoreDiffers, StoreRefused, StoreUnavailable) as error:
                 if not joined.is_set():
                     raise
                 _log.warning("join_failed", error=str(error), again_in_s=wait_s)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
-HEAD = "0007"
+HEAD = "0008"
 """The last of `migrations/versions`."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -9,6 +9,7 @@ is refused on a second machine. Called by the node's app, at its start.
 
 import asyncio
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,10 @@ _LOCK = 0x6167656E7472696E  # "agentrin": nobody else's advisory lock
 
 _MIGRATION_S = 600.0
 """How long the tables may take to be brought up to date."""
+
+
+_WHOSE = select(cluster.c.generation, cluster.c.cluster_uuid, cluster.c.machine_id, cluster.c.boot_id)
+"""What every version of the tables has."""
 
 
 class StoreRefused(Exception):
@@ -63,14 +68,14 @@ async def open_store(
     try:
         if not await carrier.read(is_at_head):
             await _bring_to_head(url, identity)
-        await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
+        store_uuid = await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
     except (StoreUnavailable, SQLAlchemyError) as error:
         await carrier.close()
         raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
     except BaseException:
         await carrier.close()
         raise
-    return SqlStore(carrier, identity.generation, max_history_turns=max_history_turns)
+    return SqlStore(carrier, identity.generation, store_uuid, max_history_turns=max_history_turns)
 
 
 async def enter_generation(store: SqlStore, identity: ClusterIdentity) -> None:
@@ -136,26 +141,21 @@ def _lock(connection: Connection) -> None:
         connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _LOCK})
 
 
-def _take_possession(connection: Connection, identity: ClusterIdentity) -> None:
+def _take_possession(connection: Connection, identity: ClusterIdentity) -> str:
+    """Returns the store's uuid."""
     _lock(connection)
     here = {"machine_id": identity.machine_id, "boot_id": identity.boot_id}
     if not _whose(connection, identity):
-        connection.execute(
-            insert(cluster),
-            {
-                "one": 1,
-                "generation": identity.generation,
-                "cluster_uuid": identity.cluster_uuid,
-                **here,
-            },
-        )
-        return
-    connection.execute(update(cluster).values(generation=identity.generation, **here))
+        whose = {"generation": identity.generation, "cluster_uuid": identity.cluster_uuid}
+        connection.execute(insert(cluster), {"one": 1, **whose, **here, "store_uuid": str(uuid.uuid4())})
+    else:
+        connection.execute(update(cluster).values(generation=identity.generation, **here))
+    return str(connection.execute(select(cluster.c.store_uuid)).scalar_one())
 
 
 def _whose(connection: Connection, identity: ClusterIdentity) -> bool:
     """Whether it is this cluster's; False: nobody's yet. Raises StoreRefused."""
-    row = connection.execute(select(cluster)).mappings().first()
+    row = connection.execute(_WHOSE).mappings().first()
     if row is None:
         return False
     if row["cluster_uuid"] != identity.cluster_uuid:

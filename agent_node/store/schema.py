@@ -32,6 +32,7 @@ cluster = Table(
     Column("cluster_uuid", String(64), nullable=False),
     Column("machine_id", String(64), nullable=False),
     Column("boot_id", String(64), nullable=False),
+    Column("store_uuid", String(64), nullable=False, server_default=""),
 )
 
 sessions = Table(

@@ -42,12 +42,20 @@ class SqlStore:
     durable = True
 
     def __init__(
-        self, carrier: ObservedCarrier, generation: int, *, max_history_turns: int, seq_range: int = SEQ_RANGE
+        self,
+        carrier: ObservedCarrier,
+        generation: int,
+        store_uuid: str,
+        *,
+        max_history_turns: int,
+        seq_range: int = SEQ_RANGE,
     ) -> None:
-        """generation: the cluster's; the database must not go on to another one meanwhile."""
+        """generation: the cluster's; the database must not go on to another one meanwhile. store_uuid: the database's
+        own."""
         self._generation = generation
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
+        self.uuid = store_uuid
         self.carrier = carrier
         """Who carries out its transactions, and knows how many failed."""
         self.tasks = SqlTaskStore(carrier, lambda: self._generation)
@@ -64,7 +72,7 @@ class SqlStore:
         """The cluster's generation that it writes under."""
         return self._generation
 
-    async def enter_generation(self, generation: int, take_possession: Callable[[Connection], None]) -> None:
+    async def enter_generation(self, generation: int, take_possession: Callable[[Connection], object]) -> None:
         """Writes under a later generation of the cluster from now on, once the database is taken possession of under
         it. Raises StoreUnavailable, and what take_possession raises."""
         await self.carrier.transact(take_possession, again=True)

@@ -27,6 +27,11 @@ class Keys:
         return f"{self.root}meta"
 
     @property
+    def store(self) -> str:
+        """StoreRecord; without a lease."""
+        return f"{self.root}store"
+
+    @property
     def nodes(self) -> str:
         """The prefix of all NodeRecords; routers and nodes watch it."""
         return f"{self.root}nodes/"

@@ -15,14 +15,16 @@ PROTOCOL_VERSION = 1
 """Of what routers and nodes say to each other."""
 
 
-Record = TypeVar("Record", cluster_pb2.NodeRecord, cluster_pb2.ClaimRecord, cluster_pb2.ClusterMeta)
+Record = TypeVar(
+    "Record", cluster_pb2.NodeRecord, cluster_pb2.ClaimRecord, cluster_pb2.ClusterMeta, cluster_pb2.StoreRecord
+)
 
 
 class UnreadableRecord(Exception):
     """A value in etcd is not the JSON it should be, or has no version: somebody else writes under our prefix."""
 
 
-def encode(record: cluster_pb2.NodeRecord | cluster_pb2.ClaimRecord | cluster_pb2.ClusterMeta) -> bytes:
+def encode(record: Record) -> bytes:
     """The record as a value for etcd."""
     text = json_format.MessageToJson(record, preserving_proto_field_name=True, indent=None)
     return text.encode()
@@ -41,6 +43,11 @@ def decode_claim(value: bytes) -> cluster_pb2.ClaimRecord:
 def decode_meta(value: bytes) -> cluster_pb2.ClusterMeta:
     """Raises UnreadableRecord."""
     return _decode(value, cluster_pb2.ClusterMeta())
+
+
+def decode_store(value: bytes) -> cluster_pb2.StoreRecord:
+    """Raises UnreadableRecord."""
+    return _decode(value, cluster_pb2.StoreRecord())
 
 
 def _decode(value: bytes, into: Record) -> Record:

@@ -3,7 +3,9 @@
 Guarantees: the key was created by this process in one transaction (so no two processes are ever registered under one
 node id), and the key's create-revision, the incarnation, is compared by every claim. A restarted node either waits
 until its predecessor's lease has run out or, where it can prove that it *is* the predecessor's successor (same machine
-boot, same data directory, whose lock it holds), revokes that lease. Called by the node's app.
+boot, same data directory, whose lock it holds), revokes that lease. All nodes of the cluster keep what they own in one
+store: a node that has another one is refused while others are there, or a session that moves would begin anew. Called
+by the node's app.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from agentring.cluster.records import (
     RECORD_VERSION,
     UnreadableRecord,
     decode_node,
+    decode_store,
     encode,
 )
 from agentring.cluster.snapshot import MembershipSnapshot
@@ -44,6 +47,19 @@ class NodeIdentity:
     labels: dict[str, str]
     boot_id: str
     data_uuid: str
+    store_uuid: str = ""
+    """Of the store that it keeps sessions in; empty: it keeps none."""
+
+
+class StoreDiffers(Exception):
+    """The cluster's nodes keep their sessions in another store than this one."""
+
+    def __init__(self, theirs: str, mine: str) -> None:
+        """The stores' uuids."""
+        super().__init__(
+            f"the cluster's nodes keep sessions in the store {theirs}, and this one's is {mine}: give all of them the "
+            "same --store, or stop all of them before they are given another one"
+        )
 
 
 class NodeIdTaken(Exception):
@@ -110,7 +126,7 @@ async def join(
     history: ClusterHistory | None = None,
 ) -> Registration:
     """Registers the node. Raises EtcdError, EtcdHistoryBroken among them; NodeIdTaken if a predecessor is still there
-    after timeout_s.
+    after timeout_s, StoreDiffers if nodes with another store are.
 
     history: that the node's earlier incarnations knew; None: this is the first one.
     Cancellation: the lease may stay behind, with or without the key, until its TTL is over.
@@ -125,13 +141,14 @@ async def join(
                 raise NodeIdTaken(identity.node_id, _address(predecessor))
             await _outlast(etcd, clock, identity, predecessor)
             continue
+        compares, puts = await _one_store(etcd, keys, identity)
         lease = await Lease.grant(etcd, clock, ttl_s)
         try:
             record = encode(_record(identity, lease, cluster_pb2.NODE_STATE_ACTIVE))
             result = await etcd.txn(
                 # Of the generation that the epochs will carry: an operator may be raising it at this moment.
-                [Compare(key, "create", 0), history.unchanged],
-                [Put(key, record, lease.lease_id)],
+                [Compare(key, "create", 0), history.unchanged, *compares],
+                [Put(key, record, lease.lease_id), *puts],
                 timeout_s=ttl_s / 2,
             )
         except BaseException:
@@ -140,7 +157,40 @@ async def join(
             raise
         if result.succeeded:
             return Registration(etcd, keys, identity, lease, Incarnation(result.revision), history.generation)
-        await lease.revoke_quietly()  # somebody came between our look and our transaction
+        await lease.revoke_quietly()  # somebody came between our look and our transaction, or has another store
+        await _check_store(etcd, keys, clock, identity, deadline_s)
+
+
+async def _one_store(etcd: EtcdClient, keys: Keys, identity: NodeIdentity) -> tuple[list[Compare], list[Put]]:
+    """What a join's transaction compares and writes besides, so that all nodes have the same store."""
+    if not identity.store_uuid:
+        return [], []
+    seen = await etcd.get(keys.store)
+    unchanged = Compare(keys.store, "mod", seen.mod_revision if seen is not None else 0)
+    if seen is not None and _store_of(seen) == identity.store_uuid:
+        return [unchanged], []
+    mine = Put(keys.store, encode(cluster_pb2.StoreRecord(v=RECORD_VERSION, store_uuid=identity.store_uuid)), 0)
+    if seen is None:
+        return [unchanged], [mine]  # nodes of an earlier release may be there, which did not say
+    return [unchanged, Compare(keys.nodes, "create", 0, prefix=True)], [mine]
+
+
+async def _check_store(etcd: EtcdClient, keys: Keys, clock: Clock, identity: NodeIdentity, deadline_s: float) -> None:
+    """After a join that failed: waits a little where nodes with another store are there, whose leases may run out.
+    Raises StoreDiffers, EtcdError."""
+    seen = await etcd.get(keys.store) if identity.store_uuid else None
+    if seen is None or _store_of(seen) == identity.store_uuid:
+        return
+    if clock.now_s() >= deadline_s:
+        raise StoreDiffers(_store_of(seen), identity.store_uuid)
+    await clock.sleep(_PREDECESSOR_POLL_S)
+
+
+def _store_of(seen: KeyValue) -> str:
+    try:
+        return decode_store(seen.value).store_uuid
+    except UnreadableRecord:
+        return "that cannot be read"
 
 
 async def _outlast(etcd: EtcdClient, clock: Clock, identity: NodeIdentity, predecessor: KeyValue) -> None:

@@ -135,6 +135,32 @@ class NodeRecord(_message.Message):
 Global___NodeRecord: _TypeAlias = NodeRecord  # noqa: Y015
 
 @_typing.final
+class StoreRecord(_message.Message):
+    """The value of etcd's key `store`: where the cluster's nodes keep sessions and tasks, all of them in the same."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    V_FIELD_NUMBER: _builtins.int
+    STORE_UUID_FIELD_NUMBER: _builtins.int
+    v: _builtins.int
+    """Version of this record's meaning: 1."""
+    store_uuid: _builtins.str
+    """The store's uuid, which the database itself carries; `memory` where each node keeps its own in memory."""
+    def __init__(
+        self,
+        *,
+        v: _builtins.int = ...,
+        store_uuid: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["store_uuid", b"store_uuid", "v", b"v"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreRecord: _TypeAlias = StoreRecord  # noqa: Y015
+
+@_typing.final
 class ClaimRecord(_message.Message):
     """The value of etcd's keys `sessions/<tenant>/<session_id>` and `tasks/<tenant>/<task_key>`."""
 

@@ -13,7 +13,7 @@ TTL_S = 60
 """Long enough for any test, so that none of its leases needs to be kept."""
 
 
-def identity(name: str, *, boot_id: str = "boot", data_uuid: str = "") -> NodeIdentity:
+def identity(name: str, *, boot_id: str = "boot", data_uuid: str = "", store_uuid: str = "") -> NodeIdentity:
     """A node whose address and data directory are called after it."""
     return NodeIdentity(
         node_id=NodeId(name),
@@ -23,6 +23,7 @@ def identity(name: str, *, boot_id: str = "boot", data_uuid: str = "") -> NodeId
         labels={},
         boot_id=boot_id,
         data_uuid=data_uuid or f"data-of-{name}",
+        store_uuid=store_uuid,
     )
 
 

@@ -52,6 +52,17 @@ def test_an_agent_that_cannot_be_loaded_is_named(tmp_path: Path, etcd_url: str) 
     assert told == "agent_node: agent 'mine' cannot be loaded from 'no_such_module:agent': ModuleNotFoundError"
 
 
+def test_a_node_with_another_store_than_the_others_says_so_and_ends(
+    tmp_path: Path, make_cluster: Callable[..., Cluster]
+) -> None:
+    cluster = make_cluster(nodes=1)
+    flags = (f"--store=sqlite:///{tmp_path}/another.db", "--join-timeout-s=0.1")
+    status, told = _outcome(cluster.spawn_node("n2", *flags))
+    assert status == 1
+    assert told.splitlines()[-1].startswith("agent_node: the cluster's nodes keep sessions in the store ")
+    assert "Traceback" not in told
+
+
 def test_a_taken_port_is_named(tmp_path: Path, make_cluster: Callable[..., Cluster]) -> None:
     cluster = make_cluster(nodes=1)
     flags = (f"--listen={cluster.router}", f"--etcd={cluster.etcd_url}", f"--cluster={cluster.name}")

@@ -24,6 +24,13 @@ def kind(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
+async def test_a_store_keeps_its_own_name(url: str, open_sql: OpenSql, tmp_path: Path) -> None:
+    first = await open_sql(url)
+    assert (await open_sql(url)).uuid == first.uuid != ""
+    assert (await open_sql(f"sqlite:///{tmp_path}/other.db")).uuid != first.uuid
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
 async def test_another_cluster_and_an_earlier_generation_are_refused(url: str, open_sql: OpenSql) -> None:
     await open_sql(url, replace(HERE, generation=2))
     with pytest.raises(StoreRefused, match="another cluster"):

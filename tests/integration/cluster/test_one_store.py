@@ -1,0 +1,74 @@
+"""All nodes of a cluster keep what they own in one store; one that has another is refused while others are there."""
+
+import asyncio
+
+import pytest
+
+from agentring.cluster.clock import BootClock
+from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd_types import Put
+from agentring.cluster.keys import Keys
+from agentring.cluster.records import decode_store
+from agentring.cluster.registration import Registration, StoreDiffers
+from harness.clock import FakeClock
+from harness.registrations import identity, joined, put_node
+
+
+async def kept_in(etcd: EtcdClient, keys: Keys) -> str:
+    """The cluster's store."""
+    record = await etcd.get(keys.store)
+    assert record is not None
+    return decode_store(record.value).store_uuid
+
+
+async def test_nodes_of_one_store_join(etcd: EtcdClient, keys: Keys) -> None:
+    for name in ("a", "b", "c"):
+        await joined(etcd, keys, identity(name, store_uuid="one"))
+    assert await kept_in(etcd, keys) == "one"
+
+
+async def test_a_node_with_another_store_is_refused_and_leaves_nothing_behind(etcd: EtcdClient, keys: Keys) -> None:
+    await joined(etcd, keys, identity("a", store_uuid="one"))
+    with pytest.raises(StoreDiffers, match="in the store one, and this one's is other"):
+        await joined(etcd, keys, identity("b", store_uuid="other"))
+    assert [kv.key for kv in (await etcd.range(keys.nodes)).kvs] == [f"{keys.nodes}a"]
+    assert await kept_in(etcd, keys) == "one"
+
+
+async def test_it_waits_for_the_others_to_leave(etcd: EtcdClient, keys: Keys) -> None:
+    """Where all nodes were stopped, and some of their leases still run out."""
+    first = await joined(etcd, keys, identity("a", store_uuid="one"))
+    clock = FakeClock()
+    joining = asyncio.create_task(joined(etcd, keys, identity("b", store_uuid="other"), clock=clock, timeout_s=60.0))
+    await clock.next_due_s()
+    assert not joining.done()
+    await first.lease.revoke()
+    clock.advance(1.0)
+    async with asyncio.timeout(5):
+        await joining
+    assert await kept_in(etcd, keys) == "other"
+
+
+async def test_of_two_stores_that_come_at_once_one_stays_outside(etcd: EtcdClient, keys: Keys) -> None:
+    for turn in range(10):
+        there = Keys(f"{keys.cluster}-{turn}")
+        nodes = [identity(f"n{number}", store_uuid="even" if number % 2 == 0 else "odd") for number in range(6)]
+        found = await asyncio.gather(
+            *(joined(etcd, there, node, clock=BootClock()) for node in nodes), return_exceptions=True
+        )
+        stores = {each.identity.store_uuid for each in found if isinstance(each, Registration)}
+        assert stores == {await kept_in(etcd, there)}
+        assert all(isinstance(each, Registration | StoreDiffers) for each in found)
+
+
+async def test_nodes_that_do_not_say_are_joined(etcd: EtcdClient, keys: Keys) -> None:
+    """Those of an earlier release, while nodes are updated one by one."""
+    await put_node(etcd, keys, "earlier")
+    await joined(etcd, keys, identity("later", store_uuid="one"))
+    assert await kept_in(etcd, keys) == "one"
+
+
+async def test_a_record_that_cannot_be_read_is_no_store(etcd: EtcdClient, keys: Keys) -> None:
+    await etcd.txn([], [Put(keys.store, b"{}", 0)])
+    await joined(etcd, keys, identity("a", store_uuid="one"))
+    assert await kept_in(etcd, keys) == "one"
