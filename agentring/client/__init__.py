@@ -39,7 +39,7 @@ from agentring.client.ring import Ring, connect
 from agentring.client.routers import Tls
 from agentring.client.session import OnBusy, Session, SessionInfo, Turn, TurnState
 from agentring.client.streams import EventStream
-from agentring.client.tasks import Disposition, OnDuplicate, Task, TaskInfo, TaskOutcome, TaskState
+from agentring.client.tasks import Disposition, OnDuplicate, Task, TaskInfo, TaskOutcome, TaskState, TaskWatch
 from agentring.client.turn_stream import Outcome
 from agentring.errors import AgentringError
 
@@ -69,6 +69,7 @@ __all__ = [
     "TaskInfo",
     "TaskOutcome",
     "TaskState",
+    "TaskWatch",
     "TextDelta",
     "Tls",
     "ToolCall",

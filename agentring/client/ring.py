@@ -19,6 +19,7 @@ from agentring.client.tasks import (
     TaskInfo,
     TaskOutcome,
     TaskState,
+    TaskWatch,
     cancel_task,
     get_task,
     to_request,
@@ -78,6 +79,14 @@ class Ring:
         ) as task:
             ended = await task.outcome()
             return TaskOutcome(ended.text, ended.result, ended.is_whole, task.disposition)
+
+    def watch_task(self, key: str, *, after_seq: int = 0) -> TaskWatch:
+        """The events of a task that is there, to its end, to be iterated: those after a seq; 0: all that are kept.
+
+        Raises InvalidTaskKey. Iterating raises TaskNotFound, and ResumeOffsetExpired where what comes after after_seq
+        is not kept.
+        """
+        return TaskWatch(self._connection, key, after_seq)
 
     async def get_task(self, key: str) -> TaskInfo:
         """What is known of a task. Raises TaskNotFound."""

@@ -25,6 +25,7 @@ from agentring.client.session import Turn as AsyncTurn
 from agentring.client.streams import EventStream
 from agentring.client.tasks import Disposition, OnDuplicate, TaskInfo, TaskOutcome, TaskState
 from agentring.client.tasks import Task as AsyncTask
+from agentring.client.tasks import TaskWatch as AsyncTaskWatch
 from agentring.client.turn_stream import Outcome, RunStream
 
 T = TypeVar("T")
@@ -232,6 +233,10 @@ class Ring:
                 key, agent=agent, text=text, data=data, on_duplicate=on_duplicate, retention_s=retention_s
             )
         )
+
+    def watch_task(self, key: str, *, after_seq: int = 0) -> Run[AsyncTaskWatch]:
+        """The events of a task that is there, to its end."""
+        return Run(self._loop, self._ring.watch_task(key, after_seq=after_seq))
 
     def get_task(self, key: str) -> TaskInfo:
         """What is known of a task."""

@@ -1,7 +1,7 @@
 """Tasks, as their client holds them: work under a key, of which at most one run is under way.
 
 Guarantees that a run whose connection was lost is joined again, never started beside itself, and told from
-where it was. Used by ring.py.
+where it was; who only watches starts none. Used by ring.py.
 """
 
 from dataclasses import dataclass
@@ -88,6 +88,22 @@ class Task(RunStream):
             self.disposition = Disposition(response.disposition)
             # From now on the run under way is this call's own, or one that it was let in to.
             self._request.on_duplicate = task_pb2.ON_DUPLICATE_JOIN
+
+
+class TaskWatch(RunStream):
+    """The events of a task that others asked for, by `async for`."""
+
+    _counts_silence = True
+
+    def __init__(self, connection: Connection, key: str, after_seq: int) -> None:
+        """Nothing is sent yet. Raises InvalidTaskKey."""
+        self.task_key = parse_task("", key).task_key
+
+        def start(channel: aio.Channel, metadata: Metadata, seq: int | None) -> Call:
+            request = task_pb2.WatchTaskRequest(task_key=key, after_seq=seq)
+            return TaskServiceStub(channel).WatchTask(request, metadata=metadata)
+
+        super().__init__(connection, start, after_seq)
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,9 +28,9 @@ class RunStream(EventStream):
 
     _counts_silence = False  # the next call begins with the run's first event whatever is known
 
-    def __init__(self, connection: Connection, start: Start) -> None:
+    def __init__(self, connection: Connection, start: Start, seq: int | None = None) -> None:
         """As EventStream."""
-        super().__init__(connection, start, None)
+        super().__init__(connection, start, seq)
         self._words: list[str] = []
         self._text_bytes = 0
         self.end: TurnCompleted | TurnFailed | TurnCancelled | None = None

@@ -158,6 +158,30 @@ async def test_a_task_is_cancelled(cluster: Cluster, name: str) -> None:
             await task.outcome()
 
 
+async def test_a_task_is_watched_by_who_did_not_ask_for_it(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router) as ring:
+        with pytest.raises(TaskNotFound):
+            await ring.watch_task(name).outcome()
+        task = ring.task(name, agent="holding")
+        await anext(task)
+        watch = ring.watch_task(name)
+        assert isinstance(await anext(watch), TurnAccepted | TurnStarted)
+        await ring.cancel_task(name)
+        with pytest.raises(RunCancelled):
+            await watch.outcome()
+        done = f"{name}-done"
+        await ring.run_task(done, agent="echo", data={"tokens": 3})
+        assert (await ring.watch_task(done).outcome()).text == "token0 token1 token2 "
+
+
+def test_a_task_is_watched_without_an_event_loop(cluster: Cluster, name: str) -> None:
+    with sync.connect(cluster.router) as ring:
+        ring.run_task(name, agent="echo", data={"tokens": 3})
+        watch = ring.watch_task(name)
+        assert [type(event) for event in watch][-1] is TurnCompleted
+        assert watch.text == "token0 token1 token2 "
+
+
 async def test_tenants_do_not_see_each_other(cluster: Cluster, name: str) -> None:
     async with connect(cluster.router, tenant="acme") as acme, connect(cluster.router) as other:
         await acme.session(name, agent="echo").run("hello")
