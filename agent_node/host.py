@@ -32,7 +32,7 @@ from agentring.errors import (
     StaleEpoch,
     StoreUnavailable,
 )
-from agentring.ids import SessionRef
+from agentring.ids import Epoch, SessionRef
 
 _log = structlog.get_logger()
 
@@ -65,6 +65,7 @@ class Host:
         self._tasks = tasks
         self._sessions: dict[SessionRef, Session] = {}
         self._departures: SharedCalls[SessionRef, None] = SharedCalls(tasks)
+        self._burials: SharedCalls[SessionRef, Epoch] = SharedCalls(tasks)
         self._runners: dict[SessionRef, asyncio.Task[None]] = {}
         self._activations: SharedCalls[SessionRef, Session] = SharedCalls(tasks)
         self._draining = False
@@ -138,6 +139,12 @@ class Host:
         it anew meanwhile."""
         await session.close(self._clock.now_s())
 
+    async def close_unread(self, ref: SessionRef) -> Epoch:
+        """Closes a session whose checkpoint cannot be read, and returns under which epoch. Raises NotOwner,
+        SessionMoving, NodeFenced, StaleEpoch, CoordinatorUnavailable, StoreUnavailable. Cancellation: it is closed all
+        the same."""
+        return await self._burials.get(ref, lambda: self._close_unread(ref))
+
     async def passivate(self, session: Session) -> None:
         """Checkpoints an idle session and gives it up; one that is not idle any more stays."""
         if self._sessions.get(session.ref) is session:
@@ -192,6 +199,16 @@ class Host:
         self._runners[ref] = self._tasks.create_task(self._run(session))
         self._env.audit.write("activated", ref, epoch=claim.epoch, commit=stored.commit)
         return session
+
+    async def _close_unread(self, ref: SessionRef) -> Epoch:
+        claim = await self._claims.claim(ref)
+        try:
+            self._env.lease.check()
+            await self._store.close_unread(self._env.ownership(ref, claim.epoch))
+        finally:
+            await self._release(claim)
+        _log.warning("session_closed_unread", epoch=claim.epoch)
+        return claim.epoch
 
     async def _claim_and_raise(self, ref: SessionRef, agent_name: str) -> tuple[Claim, StoredSession]:
         for is_last in (False, True):

@@ -18,7 +18,7 @@ from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredSession, StoredTurn
 from agentring import metadata
-from agentring.errors import AgentMismatch, MalformedRequest
+from agentring.errors import AgentMismatch, MalformedRequest, SessionCorrupt
 from agentring.ids import Epoch, parse_turn_id
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
@@ -128,15 +128,18 @@ class SessionService:
     async def CloseSession(
         self, request: session_pb2.CloseSessionRequest, call: Call
     ) -> session_pb2.CloseSessionResponse:
-        """Closes the session; one that is closed already stays so."""
+        """Closes the session, also where what is stored of it cannot be read; one that is closed already stays so."""
         ref, agent = session_of(call, request.session_id, request.agent)
         incarnation = self._incarnations.current
-        found = await incarnation.host.look_up(ref)
-        if isinstance(found, Session) or not found.closed:
-            await incarnation.host.close(await self._find(request, call))
-        else:
-            _check_agent(found, agent)
-            await accept(call, incarnation, found.epoch)
+        try:
+            found = await incarnation.host.look_up(ref)
+            if isinstance(found, Session) or not found.closed:
+                await incarnation.host.close(await self._find(request, call))
+            else:
+                _check_agent(found, agent)
+                await accept(call, incarnation, found.epoch)
+        except SessionCorrupt:
+            await accept(call, incarnation, await incarnation.host.close_unread(ref))
         return session_pb2.CloseSessionResponse()
 
     def _attachment(

@@ -163,6 +163,10 @@ class MemoryStore:
         later = [row for row in self._events.get(ref, []) if row.seq > after_seq]
         return [row for row in later if row.begin_bytes < later[0].begin_bytes + max_bytes]
 
+    async def close_unread(self, ownership: Ownership) -> None:
+        """As Store: what is in memory can be read."""
+        raise StaleEpoch
+
     async def bury(self, closed_before_ns: int) -> int:
         """As Store: here a closed session rests in the hands of its owner, who then releases it."""
         return 0

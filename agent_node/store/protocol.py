@@ -49,6 +49,9 @@ class Store(Protocol):
         """Raises the session's epoch, reserves event numbers, and reads; makes the session, bound to `agent`, if it
         does not exist."""
 
+    async def close_unread(self, ownership: Ownership) -> None:
+        """Raises the epoch of a session whose checkpoint cannot be read, and closes it as it is."""
+
     async def accept_turn(
         self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
     ) -> Acceptance:

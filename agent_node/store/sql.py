@@ -91,6 +91,10 @@ class SqlStore:
         )
         return await self.carrier.transact(raise_and_read, again=False)
 
+    async def close_unread(self, ownership: Ownership) -> None:
+        """As Store. Never tried again by itself, as `activate`."""
+        await self.carrier.transact(partial(transactions.close_unread, ownership=ownership), again=False)
+
     async def accept_turn(
         self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
     ) -> Acceptance:

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from sqlalchemy import Connection, RowMapping, delete, select
+from sqlalchemy import Connection, RowMapping, delete, select, update
 from xxhash import xxh3_64_hexdigest
 
 from agent_node.agent import PastTurn
@@ -63,7 +63,7 @@ def raise_and_read(
         raise StaleEpoch
     session = read_session(connection, ownership.ref)
     assert session is not None  # this transaction holds its row
-    return _with_turns(connection, session, seq_range, max_history_turns)
+    return session if session.closed else _with_turns(connection, session, seq_range, max_history_turns)
 
 
 def read_session(connection: Connection, ref: SessionRef) -> StoredSession | None:
@@ -87,6 +87,22 @@ def read_session(connection: Connection, ref: SessionRef) -> StoredSession | Non
         kept=events.extent_of(row),
         turns_accepted=row["turns_accepted"] or 0,
     )
+
+
+def close_unread(connection: Connection, ownership: Ownership) -> None:
+    """Raises the epoch of a session that is there, and closes it, whatever can be read of it. Raises StaleEpoch."""
+    now_ns = time.time_ns()
+    closed = connection.execute(
+        update(sessions)
+        .where(
+            sessions.c.tenant == ownership.ref.tenant,
+            sessions.c.session_id == ownership.ref.session_id,
+            sessions.c.epoch < ownership.epoch,
+        )
+        .values(epoch=ownership.epoch, owner="", closed_ns=now_ns, changed_ns=now_ns)
+    )
+    if closed.rowcount != 1:
+        raise StaleEpoch
 
 
 def read_turn(connection: Connection, ref: SessionRef, turn_id: str) -> StoredTurn | None:
@@ -262,7 +278,7 @@ def _with_turns(
 
 
 def _state_json(row: RowMapping) -> str:
-    if row["state_json"] is None:
+    if row["state_json"] is None or row["closed_ns"] is not None:
         return "{}"
     state_json = str(row["state_json"])
     if xxh3_64_hexdigest(state_json.encode()) != row["checksum"]:

@@ -118,6 +118,9 @@ class RecordingStore:
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         return await self._call("read_events", lambda: self.memory.read_events(ref, after_seq, max_bytes))
 
+    async def close_unread(self, ownership: Ownership) -> None:
+        await self._call("close_unread", lambda: self.memory.close_unread(ownership))
+
     async def bury(self, closed_before_ns: int) -> int:
         return await self.memory.bury(closed_before_ns)
 

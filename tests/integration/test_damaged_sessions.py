@@ -9,10 +9,10 @@ from pathlib import Path
 import grpc
 import pytest
 
-from agentring.errors import SessionCorrupt
+from agentring.errors import SessionClosed, SessionCorrupt
 from agentring.v1 import session_pb2, session_pb2_grpc
 from harness.agents import FLAGS
-from harness.client import connect, run_turn, run_turn_until_answered, turn
+from harness.client import connect, error_of, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster
 from harness.raw import assert_refused
 
@@ -57,6 +57,23 @@ async def test_only_the_damaged_session_says_so_until_it_is_restored(make_cluste
         await moved(cluster, store, SET_STATE, state)
         restored = await run_turn_until_answered(channel, "damaged", turn("count"), agent="faulty", within_s=20)
         assert restored.result == {"turns": 2}
+
+
+async def test_a_damaged_session_can_be_closed(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=1, flags=FLAGS)
+    store = cluster.directory / "store.db"
+    async with connect(cluster.router) as channel:
+        stub = session_pb2_grpc.SessionServiceStub(channel)
+        await run_turn(channel, "damaged", turn("count"), agent="faulty")
+        await moved(cluster, store, SET_STATE, "nonsense")
+        await run_turn_until_answered(channel, "other", turn("count"), agent="faulty", within_s=20)
+        described = session_pb2.GetSessionRequest(session_id="damaged")
+        assert (await error_of(stub.GetSession(described, timeout=10))).reason == SessionCorrupt.reason
+        for _ in range(2):
+            await stub.CloseSession(session_pb2.CloseSessionRequest(session_id="damaged"), timeout=10)
+            assert (await stub.GetSession(described, timeout=10)).session.closed
+        given = session_pb2.RunTurnRequest(session_id="damaged", agent="faulty", turn=turn("count"))
+        await assert_refused(stub.RunTurn(given, timeout=10), SessionClosed())
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,14 @@ def test_a_session_moves_from_a_node_that_drains_is_fenced_or_was_killed() -> No
     assert rules(*moved, marks=(Mark(50 * MS, "killed", "n1"),)) == []
 
 
+def test_what_is_claimed_in_the_moment_until_a_killed_node_is_dead_moves_too() -> None:
+    moved = (*FIRST, line(60, "claimed", 20, node="n2"))
+    killed = Mark(-5 * MS, "killed", "n1")
+    assert rules(*moved, marks=(killed,)) == ["stickiness"]  # it may have been another incarnation
+    assert rules(line(-10, "joined"), *moved, marks=(killed,)) == []
+    assert rules(line(-3, "joined"), *moved, marks=(killed,)) == ["stickiness"]
+
+
 def test_what_happens_to_a_node_later_is_no_reason() -> None:
     moved = (*FIRST, line(60, "claimed", 20, node="n2"))
     assert rules(*moved, line(70, "drain_started")) == ["stickiness"]
