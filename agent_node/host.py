@@ -17,6 +17,7 @@ from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import Store, StoredSession
+from agent_node.taking import Taking
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (
@@ -30,7 +31,6 @@ from agentring.errors import (
     SessionClosed,
     SessionNotFound,
     StaleEpoch,
-    StoreUnavailable,
 )
 from agentring.ids import Epoch, SessionRef
 
@@ -55,6 +55,7 @@ class Host:
         """slots: the node's places for running turns; tasks: owns the sessions' runners; takes_new: whether the node,
         having so many sessions, takes another of an agent (BoundedLoad.takes_new)."""
         self._takes_new = takes_new
+        self._taking = Taking(env, claims, store)
         self._env = env
         self._claims = claims
         self._store = store
@@ -143,7 +144,7 @@ class Host:
         """Closes a session whose checkpoint cannot be read, and returns under which epoch. Raises NotOwner,
         SessionMoving, NodeFenced, StaleEpoch, CoordinatorUnavailable, StoreUnavailable. Cancellation: it is closed all
         the same."""
-        return await self._burials.get(ref, lambda: self._close_unread(ref))
+        return await self._burials.get(ref, lambda: self._taking.close_unread(ref))
 
     async def passivate(self, session: Session) -> None:
         """Checkpoints an idle session and gives it up; one that is not idle any more stays."""
@@ -184,7 +185,7 @@ class Host:
     async def _activate(self, ref: SessionRef, agent_name: str) -> Session:
         if (session := self._sessions.get(ref)) is not None:
             return session  # another call has activated it while this one looked whether it may
-        claim, stored = await self._claim_and_raise(ref, agent_name)
+        claim, stored = await self._taking.take(ref, agent_name)
         try:
             if stored.closed and self._store.durable:
                 raise SessionClosed  # the store keeps its tombstone
@@ -193,36 +194,12 @@ class Host:
             if self._draining:
                 raise NodeDraining  # the drain has begun since and does not know of this session
         except Exception:
-            await self._release(claim)
+            await self._taking.release(claim)
             raise
         self._sessions[ref] = session
         self._runners[ref] = self._tasks.create_task(self._run(session))
         self._env.audit.write("activated", ref, epoch=claim.epoch, commit=stored.commit)
         return session
-
-    async def _close_unread(self, ref: SessionRef) -> Epoch:
-        claim = await self._claims.claim(ref)
-        try:
-            self._env.lease.check()
-            await self._store.close_unread(self._env.ownership(ref, claim.epoch))
-        finally:
-            await self._release(claim)
-        _log.warning("session_closed_unread", epoch=claim.epoch)
-        return claim.epoch
-
-    async def _claim_and_raise(self, ref: SessionRef, agent_name: str) -> tuple[Claim, StoredSession]:
-        for is_last in (False, True):
-            claim = await self._claims.claim(ref)
-            self._env.audit.write("claimed", ref, epoch=claim.epoch)
-            try:
-                self._env.lease.check()  # before the store is written to, however long the claim took
-                return claim, await self._store.activate(self._env.ownership(ref, claim.epoch), agent_name)
-            except Exception as error:
-                # Whether the epoch was raised is unknown, and none is raised twice: the claim is put again first.
-                if is_last or not isinstance(error, StoreUnavailable):
-                    await self._release(claim)
-                    raise
-        raise AssertionError
 
     def _made(self, stored: StoredSession, claim: Claim) -> Session:
         if (agent := self._agents.get(stored.agent)) is None:
@@ -310,18 +287,7 @@ class Host:
                 await self._store.release(self._env.ownership(session.ref, session.claim.epoch), None, 0)
             except StaleEpoch:
                 _log.warning("forget_failed")
-        await self._release(session.claim)
-
-    async def _release(self, claim: Claim) -> None:
-        if self._env.lease.reason is not None:
-            return  # the incarnation gives the whole lease up
-        try:
-            released = await self._claims.release(claim)
-        except AgentringError as error:
-            _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
-        else:
-            if released:
-                self._env.audit.write("released", claim.ref, epoch=claim.epoch)
+        await self._taking.release(session.claim)
 
 
 def _told_of(error: Exception, error_id: str) -> AgentringError:

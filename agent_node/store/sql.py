@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from agent_node.store import events, inputs, lists, transactions
+from agent_node.store import closed, events, inputs, lists, transactions
 from agent_node.store.observed import ObservedCarrier
 from agent_node.store.once_sql import SqlOnceStore
 from agent_node.store.records import (
@@ -93,7 +93,7 @@ class SqlStore:
 
     async def close_unread(self, ownership: Ownership) -> None:
         """As Store. Never tried again by itself, as `activate`."""
-        await self.carrier.transact(partial(transactions.close_unread, ownership=ownership), again=False)
+        await self.carrier.transact(partial(closed.close_unread, ownership=ownership), again=False)
 
     async def accept_turn(
         self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
@@ -209,7 +209,7 @@ class SqlStore:
 
     async def bury(self, closed_before_ns: int) -> int:
         """As Store."""
-        return await self._write(partial(transactions.bury, closed_before_ns=closed_before_ns))
+        return await self._write(partial(closed.bury, closed_before_ns=closed_before_ns))
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
         """As Store."""

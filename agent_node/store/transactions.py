@@ -14,19 +14,17 @@ from dataclasses import replace
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from sqlalchemy import Connection, RowMapping, delete, select, update
+from sqlalchemy import Connection, RowMapping
 from xxhash import xxh3_64_hexdigest
 
 from agent_node.agent import PastTurn
 from agent_node.store import events, inputs, statements
 from agent_node.store.records import Acceptance, EventRow, Ownership, StoredSession, StoredTurn, ToolStart
-from agent_node.store.schema import sessions, states, tool_starts, turns
 from agentring.errors import SessionCorrupt, StaleEpoch
 from agentring.ids import Epoch, SessionRef
 
 Values = Mapping[str, Any]
 
-_BURY_AT_ONCE = 500
 _READ = statements.READ.add_columns(*events.EXTENT)
 _MAY_HAVE_WAITED = 256
 """How many of the latest turns an activation looks at for ends that its predecessor may not have told."""
@@ -87,22 +85,6 @@ def read_session(connection: Connection, ref: SessionRef) -> StoredSession | Non
         kept=events.extent_of(row),
         turns_accepted=row["turns_accepted"] or 0,
     )
-
-
-def close_unread(connection: Connection, ownership: Ownership) -> None:
-    """Raises the epoch of a session that is there, and closes it, whatever can be read of it. Raises StaleEpoch."""
-    now_ns = time.time_ns()
-    closed = connection.execute(
-        update(sessions)
-        .where(
-            sessions.c.tenant == ownership.ref.tenant,
-            sessions.c.session_id == ownership.ref.session_id,
-            sessions.c.epoch < ownership.epoch,
-        )
-        .values(epoch=ownership.epoch, owner="", closed_ns=now_ns, changed_ns=now_ns)
-    )
-    if closed.rowcount != 1:
-        raise StaleEpoch
 
 
 def read_turn(connection: Connection, ref: SessionRef, turn_id: str) -> StoredTurn | None:
@@ -227,23 +209,6 @@ def start_tool(connection: Connection, ownership: Ownership, commit_id: str, sta
         }
         connection.execute(statements.ADD_TOOL_START, values)
     return commit
-
-
-def bury(connection: Connection, closed_before_ns: int) -> int:
-    """Removes some sessions that were closed before then.
-
-    Nobody writes a closed session, so there is no epoch to compare: an activation that finds it closed gives it up.
-    """
-    due = connection.execute(
-        select(sessions.c.tenant, sessions.c.session_id)
-        .where(sessions.c.closed_ns < closed_before_ns)
-        .limit(_BURY_AT_ONCE)
-    ).all()
-    keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id in due]
-    if keys:
-        for table in (events.table, inputs.table, tool_starts, turns, states, sessions):
-            connection.execute(delete(table).where(statements.of_session(table)), keys)
-    return len(keys)
 
 
 def _with_turns(

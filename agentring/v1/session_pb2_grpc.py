@@ -160,7 +160,8 @@ class SessionServiceServicer:
 
     def CloseSession(self, request, context):
         """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
-        SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s).
+        SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s). A session of which
+        something stored cannot be read (SESSION_CORRUPT) is closed, too.
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """

@@ -102,7 +102,8 @@ class SessionServiceStub:
     """
     CloseSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
-    SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s).
+    SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s). A session of which
+    something stored cannot be read (SESSION_CORRUPT) is closed, too.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
@@ -163,7 +164,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """
     CloseSession: _aio.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]  # type: ignore[assignment]
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
-    SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s).
+    SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s). A session of which
+    something stored cannot be read (SESSION_CORRUPT) is closed, too.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
@@ -269,7 +271,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.CloseSessionResponse, _abc.Awaitable[_session_pb2.CloseSessionResponse]]:
         """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
-        SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s).
+        SESSION_CLOSED. The id may be used again only when its tombstone is gone (`tombstone_s`, 3,600 s). A session of which
+        something stored cannot be read (SESSION_CORRUPT) is closed, too.
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """

@@ -1,0 +1,46 @@
+"""The SQL store's transactions about sessions that are closed, or are closed unread, over a connection on which one has
+begun."""
+
+import time
+
+from sqlalchemy import Connection, delete, select, update
+
+from agent_node.store import events, inputs, statements
+from agent_node.store.records import Ownership
+from agent_node.store.schema import sessions, states, tool_starts, turns
+from agentring.errors import StaleEpoch
+
+_BURY_AT_ONCE = 500
+
+
+def close_unread(connection: Connection, ownership: Ownership) -> None:
+    """Raises the epoch of a session that is there, and closes it, whatever can be read of it. Raises StaleEpoch."""
+    now_ns = time.time_ns()
+    closed = connection.execute(
+        update(sessions)
+        .where(
+            sessions.c.tenant == ownership.ref.tenant,
+            sessions.c.session_id == ownership.ref.session_id,
+            sessions.c.epoch < ownership.epoch,
+        )
+        .values(epoch=ownership.epoch, owner="", closed_ns=now_ns, changed_ns=now_ns)
+    )
+    if closed.rowcount != 1:
+        raise StaleEpoch
+
+
+def bury(connection: Connection, closed_before_ns: int) -> int:
+    """Removes some sessions that were closed before then.
+
+    Nobody writes a closed session, so there is no epoch to compare: an activation that finds it closed gives it up.
+    """
+    due = connection.execute(
+        select(sessions.c.tenant, sessions.c.session_id)
+        .where(sessions.c.closed_ns < closed_before_ns)
+        .limit(_BURY_AT_ONCE)
+    ).all()
+    keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id in due]
+    if keys:
+        for table in (events.table, inputs.table, tool_starts, turns, states, sessions):
+            connection.execute(delete(table).where(statements.of_session(table)), keys)
+    return len(keys)

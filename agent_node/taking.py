@@ -1,0 +1,64 @@
+"""How a node takes a session and gives it up again: its claim in etcd, then its epoch in the store.
+
+Guarantees: the store is written to only under a claim and while the lease stands; no epoch is raised twice; a claim
+that came to nothing is given back. Used by the host.
+"""
+
+import structlog
+
+from agent_node.run_environment import RunEnvironment
+from agent_node.store import Store, StoredSession
+from agentring.cluster.claim import Claim, Claims
+from agentring.errors import AgentringError, StoreUnavailable
+from agentring.ids import Epoch, SessionRef
+
+_log = structlog.get_logger()
+
+
+class Taking:
+    """On behalf of one incarnation."""
+
+    def __init__(self, env: RunEnvironment, claims: Claims, store: Store) -> None:
+        self._env = env
+        self._claims = claims
+        self._store = store
+
+    async def take(self, ref: SessionRef, agent: str) -> tuple[Claim, StoredSession]:
+        """Claims the session and reads it. Raises as Claims.claim and Store.activate."""
+        for is_last in (False, True):
+            claim = await self._claims.claim(ref)
+            self._env.audit.write("claimed", ref, epoch=claim.epoch)
+            try:
+                self._env.lease.check()  # before the store is written to, however long the claim took
+                return claim, await self._store.activate(self._env.ownership(ref, claim.epoch), agent)
+            except Exception as error:
+                # Whether the epoch was raised is unknown, and none is raised twice: the claim is put again first.
+                if is_last or not isinstance(error, StoreUnavailable):
+                    await self.release(claim)
+                    raise
+        raise AssertionError
+
+    async def close_unread(self, ref: SessionRef) -> Epoch:
+        """Closes a session of which the store has something that cannot be read; under which epoch. Raises as
+        Claims.claim and Store.close_unread."""
+        claim = await self._claims.claim(ref)
+        self._env.audit.write("claimed", ref, epoch=claim.epoch)
+        try:
+            self._env.lease.check()
+            await self._store.close_unread(self._env.ownership(ref, claim.epoch))
+        finally:
+            await self.release(claim)
+        _log.warning("session_closed_unread", epoch=claim.epoch)
+        return claim.epoch
+
+    async def release(self, claim: Claim) -> None:
+        """Gives a claim up. One that cannot be given up ends with the lease at the latest."""
+        if self._env.lease.reason is not None:
+            return  # the incarnation gives the whole lease up
+        try:
+            released = await self._claims.release(claim)
+        except AgentringError as error:
+            _log.warning("release_failed", reason=error.reason)
+        else:
+            if released:
+                self._env.audit.write("released", claim.ref, epoch=claim.epoch)
