@@ -12,7 +12,7 @@ from itertools import pairwise
 
 from scripts.chaosing.ends import Ends
 from scripts.chaosing.evidence import Call, Evidence, Line, StoredRow
-from scripts.chaosing.once_rules import steps_run_once, what_began_ends
+from scripts.chaosing.once_rules import steps_run_once, what_a_step_came_to_is_told_alike, what_began_ends
 from scripts.chaosing.task_rules import at_most_one_run, what_was_left_is_taken_up, what_was_told_is_stored
 from scripts.chaosing.violation import Rule, Violation
 
@@ -203,6 +203,7 @@ RULES: tuple[Rule, ...] = (
     what_was_told_is_stored,
     what_was_left_is_taken_up,
     steps_run_once,
+    what_a_step_came_to_is_told_alike,
     what_began_ends,
     owners_change_for_a_reason,
 )

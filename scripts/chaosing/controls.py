@@ -45,6 +45,7 @@ CONTROLS = {
     "the SQL compare of tasks": Control("no-task-compare", "pause-task", frozenset({"I4"}), tasks=4),
     "a task's claim": Control("no-task-claims", "ask-everywhere", frozenset({"I1", "stickiness"}), VOLATILE),
     "a task's end is kept": Control("no-memory-of-ends", "ask-everywhere", frozenset({"I4"})),
+    "a step's result is kept": Control("no-memory-of-steps", "kill-once", frozenset({"I4"})),
     "the sweep of tasks": Control("no-task-sweep", "leave-tasks", frozenset({"I5"}), ttl_s=2),
 }
 

@@ -74,6 +74,10 @@ class Call:
     """Which of the session's turns it was, as its agent saw it."""
     result: str = ""
     """Of a task, to compare."""
+    once: str = ""
+    """The key of the step that its agent ran; empty: none."""
+    once_result: str = ""
+    """What the agent was told of it."""
     replayed: bool = False
     """The task had ended before: whoever was asked has told it, under the epoch of the run."""
     end_epoch: int = 0

@@ -4,6 +4,7 @@ That no run works on after a later one began is I1, that a key moves only for a 
 steps as they do tasks. A run of the checker's is shorter than an outcome's retention.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 
 from scripts.chaosing.ends import Ends
@@ -27,6 +28,17 @@ def steps_run_once(evidence: Evidence) -> Iterator[Violation]:
                 stands = line
             elif line.event == "once_started" and stands is not None:
                 yield Violation("I4", subject, f"epoch {line.epoch} ran it after {stands.event} of {stands.epoch}")
+
+
+def what_a_step_came_to_is_told_alike(evidence: Evidence) -> Iterator[Violation]:
+    """I4: everybody who asked for a step is told the same of it. (A volatile store's results end with their node.)"""
+    told: dict[str, set[str]] = defaultdict(set)
+    for call in evidence.calls:
+        if call.ok and call.once_result and evidence.durable_tasks:
+            told[call.once].add(call.once_result)
+    for key, results in told.items():
+        if len(results) > 1:
+            yield Violation("I4", key, f"callers were told {' and '.join(sorted(results))}")
 
 
 def what_began_ends(evidence: Evidence) -> Iterator[Violation]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from scripts.chaosing import (
     faults_etcd,
     faults_network,
+    faults_once,
     faults_process,
     faults_roll,
     faults_store,
@@ -33,6 +34,7 @@ FAULTS = {
             *faults_store.FAULTS,
             *faults_etcd.FAULTS,
             *faults_tasks.FAULTS,
+            *faults_once.FAULTS,
             *faults_roll.FAULTS,
         ),
         key=lambda fault: fault.number,

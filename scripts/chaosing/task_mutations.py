@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import bindparam
 
 from agent_node.store import task_transactions
+from agent_node.store.once_records import StoredRun
 from agent_node.store.task_schema import tasks
 from agent_node.task_sweep import TaskSweep
 from agentring.cluster.claim import Claim, Claims
@@ -56,9 +57,20 @@ def no_task_sweep(_: Path) -> None:
     replace(TaskSweep, "sweep", nothing)
 
 
+def no_memory_of_steps(_: Path) -> None:
+    """A step that has a result is run again for whoever asks."""
+
+    def stands(_row: StoredRun, _failure_s: float, _now_ns: int, *, idempotent: bool) -> bool:
+        """Never."""
+        return False
+
+    replace(StoredRun, "stands", stands)
+
+
 TASK_MUTATIONS: dict[str, Callable[[Path], None]] = {
     "no-task-compare": no_task_compare,
     "no-task-claims": no_task_claims,
     "no-memory-of-ends": no_memory_of_ends,
     "no-task-sweep": no_task_sweep,
+    "no-memory-of-steps": no_memory_of_steps,
 }

@@ -28,6 +28,8 @@ RETRY_S = 0.05
 PACE_S = 0.03
 _LIVE = ("turn_started", "text_delta", "tool_call", "tool_result")
 """Events that come as they happen; an ended turn's outcome may be told again under its own epoch."""
+SHARED_PART = 0.3
+"""Of turns and tasks have a step that others have at the same time."""
 TRY_S = 2.0
 """Deadline of one try; a turn of so many steps takes a tenth of it."""
 
@@ -86,7 +88,7 @@ class Traffic:
             sessions += 1
             session_id = f"s-{self._seed}-{number}-{sessions}"
             for turn in range(drawn.randint(5, 40)):
-                data = {"steps": drawn.randint(1, steps), "pace_s": pace_s}
+                data = {"steps": drawn.randint(1, steps), "pace_s": pace_s} | self._step(drawn)
                 began_ns = now_ns()
                 if await self.turn_until_told(client, session_id, f"t{turn + 1}", data, drawn):
                     self._last_ok_ns[client] = began_ns
@@ -101,8 +103,8 @@ class Traffic:
         while not self._stopped.is_set():
             tasks += 1
             key = f"k-{self._seed}-{number}-{tasks}"
-            data = {"steps": drawn.randint(1, 6), "pace_s": PACE_S}
-            pair = [self._task_until_told(f"k{number}{half}", key, data, drawn) for half in "ab"]
+            data = {"steps": drawn.randint(1, 6), "pace_s": PACE_S} | self._step(drawn)
+            pair = [self.task_until_told(f"k{number}{half}", key, data, drawn) for half in "ab"]
             await asyncio.gather(*pair)
             await asyncio.sleep(drawn.uniform(0.02, 0.1))
 
@@ -131,13 +133,13 @@ class Traffic:
         request = session_pb2.RunTurnRequest(session_id=session_id, agent=AGENT)
         request.turn.turn_id = turn_id
         request.turn.input.data.update(data)
-        call = Call(client, f"session/{TENANT}/{session_id}", turn_id, router, now_ns())
+        call = Call(client, f"session/{TENANT}/{session_id}", turn_id, router, now_ns(), once=data.get("once", ""))
         stub = session_pb2_grpc.SessionServiceStub(self._channels[router])
         return await self._tried(call, lambda: stub.RunTurn(request, timeout=timeout_s))
 
     async def task(self, client: str, key: str, data: dict[str, Any], router: str, *, timeout_s: float = TRY_S) -> Call:
         """One try of one task."""
-        call = Call(client, f"task/{TENANT}/{key}", "", router, now_ns())
+        call = Call(client, f"task/{TENANT}/{key}", "", router, now_ns(), once=data.get("once", ""))
         stub = task_pb2_grpc.TaskServiceStub(self._channels[router])
         return await self._tried(call, lambda: stub.RunTask(_task(key, data), timeout=timeout_s))
 
@@ -150,12 +152,22 @@ class Traffic:
         answer.cancel()
         return str(told[metadata.NODE])
 
-    async def _task_until_told(self, client: str, key: str, data: dict[str, Any], drawn: random.Random) -> None:
+    async def task_until_told(self, client: str, key: str, data: dict[str, Any], drawn: random.Random) -> Call | None:
+        """Tries a task until its end is told; None: it was not when all clients were told to stop."""
         while not self._stopped.is_set():
             call = await self.task(client, key, data, drawn.choice(list(self._channels)))
             if call.ok or call.reason.startswith("turn_"):
-                return
+                return call
             await asyncio.sleep(RETRY_S)
+        return None
+
+    def _step(self, drawn: random.Random) -> dict[str, Any]:
+        """A step of this second's, which others ask for, too; or none."""
+        if drawn.random() > SHARED_PART:
+            return {}
+        twice = drawn.random() < 0.5
+        second = int(asyncio.get_running_loop().time())
+        return {"once": f"o-{self._seed}-{second}-{'any' if twice else 'single'}", "twice": twice}
 
     async def _tried(self, call: Call, begin: Callable[[], Any]) -> Call:
         self.calls.append(call)
@@ -193,6 +205,7 @@ def _take(call: Call, event: session_pb2.Event) -> None:
     if kind == "turn_completed":
         result: struct_pb2.Struct = event.turn_completed.result
         call.ok, call.result, call.end_epoch = True, str(result["run"]), event.epoch
+        call.once_result = str(result["once"])
         call.number = int(result.fields["number"].number_value) if call.turn else None
     elif kind in ("turn_failed", "turn_cancelled"):
         told = event.turn_failed if kind == "turn_failed" else event.turn_cancelled

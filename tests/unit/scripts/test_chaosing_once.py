@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.chaosing.checker import check
-from scripts.chaosing.evidence import Evidence, Line, Mark, read_lines
+from scripts.chaosing.evidence import Call, Evidence, Line, Mark, read_lines
 
 MS = 1_000_000
 CLAIMED = [(0, "claimed", 10), (1, "once_started", 10)]
@@ -67,3 +67,13 @@ def test_audit_lines_of_steps_are_read(tmp_path: Path) -> None:
     file = tmp_path / "audit"
     file.write_text(json.dumps(told) + "\n")
     assert read_lines([file]) == [Line(7, "n1", 1, "once_started", "once/a/k", 3)]
+
+
+@pytest.mark.parametrize(("told", "found"), [(("a", "a"), []), (("a", "b"), ["I4"]), (("a", "unknown"), ["I4"])])
+def test_all_who_asked_for_a_step_are_told_the_same(told: tuple[str, ...], found: list[str]) -> None:
+    calls = [
+        Call("c", f"task/default/{number}", "", "r1", number, ok=True, once="k", once_result=result)
+        for number, result in enumerate(told)
+    ]
+    assert [each.rule for each in check(Evidence([], calls, durable_tasks=True))] == found
+    assert check(Evidence([], calls)) == []
