@@ -7,14 +7,16 @@ How to run it:
 
 What it does: starts etcd, two nodes and two routers on a store of SQLite. (1) So many callers ask for one key,
 --arrivals a second, through both routers, and all stay to its end: a word in five seconds. (2) Short tasks with keys of
-their own, and as many first turns of new sessions, --workers at a time. (3) So many keys are in flight on the nodes at
-the same time, nearly all of them waiting for a place to run, and are then listed.
+their own, and as many turns of sessions: their first, another one, and one with a step under a key; --workers at a
+time. (3) So many keys are in flight on the nodes at the same time, nearly all of them waiting for a place to run, and
+are then listed.
 
 What the numbers mean: a join is the time from the call to its first answer, which says what the call was to the task,
 as callers in a process of their own find it who come by each router all the while; the crowd's joins are those of the
 callers who stay, whose process is sent every word as often as it has callers and is late itself. `same`: whether every
-caller was told the same events; memory is the nodes' resident memory before and with the keys in flight, by key. The
-ratio is of medians: a task with a key, to a first turn of a new session (which claims, too).
+caller was told the same events; memory is the nodes' resident memory before and with the keys in flight, by key. What
+deduplication costs is what a task takes beyond a turn of a session that is active, which has no key to claim; a new
+session's turn claims, too, and a turn with a step (`ctx.once`) has a key for that.
 
 Exit status: 0 if there was one run of the key, everyone was told the same, and the joins' p99 was below --join-s.
 """
@@ -43,6 +45,16 @@ _CHANNELS = 16
 _TIMEOUT_S = 600.0
 _WORDS_PER_S = 0.2
 """Every caller is sent each: faster, and the sending is what is measured."""
+
+_AGENT = "counting"
+_NOTHING: dict[str, Any] = {"steps": 0, "pace_s": 0}
+"""What that agent is given to do."""
+_KINDS = {
+    "task": "a task with its key",
+    "first": "a new session's turn",
+    "turn": "another turn of the session",
+    "step": "one with a step under a key",
+}
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -76,10 +88,12 @@ def _page(found: dict[str, Any]) -> str:
         f"p99 {hot['crowd_p99_s']:.3f} s); "
         f"{hot['kib_per_caller']:.1f} KiB of the nodes' memory a caller\n"
         f"{many['keys']:,} keys in flight: accepted at {many['accepted_per_s']:,.0f}/s, "
-        f"{many['kib_per_key']:.1f} KiB a key, {many['listed']:,} listed\n"
-        f"a task with its key: p50 {cost['task_p50_ms']:.1f} ms, p99 {cost['task_p99_ms']:.1f} ms, "
-        f"{cost['tasks_per_s']:,.0f}/s; a new session's turn: p50 {cost['turn_p50_ms']:.1f} ms, "
-        f"p99 {cost['turn_p99_ms']:.1f} ms, {cost['turns_per_s']:,.0f}/s; ratio {cost['ratio']:.2f}"
+        f"{many['kib_per_key']:.1f} KiB a key, {many['listed']:,} listed"
+        + "".join(
+            f"\n{name}: p50 {cost[f'{kind}_p50_ms']:.1f} ms, p99 {cost[f'{kind}_p99_ms']:.1f} ms, "
+            f"{cost[f'{kind}_per_s']:,.0f}/s; {cost[f'{kind}_p50_ms'] / cost['turn_p50_ms']:.2f} times a turn's p50"
+            for kind, name in _KINDS.items()
+        )
     )
 
 
@@ -99,6 +113,7 @@ async def _on_a_cluster(measure: Callable[[Cluster], Awaitable[dict[str, Any]]])
         try:
             flags = (
                 "--agent=holding=harness.agents:holding",
+                f"--agent={_AGENT}=scripts.chaosing.agents:counting",
                 "--max-tasks=200000",
                 "--max-tenant-tasks=200000",
                 "--drain-timeout-s=0",
@@ -213,40 +228,36 @@ async def _many_keys(cluster: Cluster, keys: int) -> dict[str, Any]:
     }
 
 
-async def _cost(cluster: Cluster, count: int, workers: int) -> dict[str, float]:
-    took_s: dict[str, list[float]] = {"task": [], "turn": []}
-    spent_s: dict[str, float] = {}
-
+async def _cost(cluster: Cluster, count: int, workers: int) -> dict[str, Any]:
     async def task(channels: _Channels, number: int) -> None:
-        request = task_pb2.RunTaskRequest(task_key=f"cost-{number}", agent="echo")
-        request.input.text = "hi"
+        request = task_pb2.RunTaskRequest(task_key=f"cost-{number}", agent=_AGENT)
+        request.input.data.update(_NOTHING)
         async for _ in channels.stub(number).RunTask(request, timeout=_TIMEOUT_S):
             pass
 
-    async def first_turn(channels: _Channels, number: int) -> None:
-        await run_turn(channels.channel(number), f"cost-{number}", turn("hi"))
+    async def a_turn(channels: _Channels, number: int, **data: Any) -> None:
+        await run_turn(channels.channel(number), f"cost-{number}", turn(**_NOTHING, **data), agent=_AGENT)
 
+    async def a_step(channels: _Channels, number: int) -> None:
+        await a_turn(channels, number, once=f"step-{number}", once_s=0)
+
+    found: dict[str, Any] = {}
     async with _Channels(cluster) as channels:
-        for kind, work in (("task", task), ("turn", first_turn)):
+        for kind, work in (("task", task), ("first", a_turn), ("turn", a_turn), ("step", a_step)):
             numbers = iter(range(count))
+            took_s: list[float] = []
 
-            async def one_line(kind: str = kind, work: Any = work, numbers: Any = numbers) -> None:
+            async def one_line(work: Any = work, numbers: Any = numbers, took_s: list[float] = took_s) -> None:
                 for number in numbers:
                     began_s = time.perf_counter()
                     await work(channels, number)
-                    took_s[kind].append(time.perf_counter() - began_s)
+                    took_s.append(time.perf_counter() - began_s)
 
             began_s = time.perf_counter()
             await asyncio.gather(*(one_line() for _ in range(workers)))
-            spent_s[kind] = time.perf_counter() - began_s
-    tasks, turns = _times("task", took_s["task"], "ms", 1e3), _times("turn", took_s["turn"], "ms", 1e3)
-    return {
-        **tasks,
-        **turns,
-        "tasks_per_s": count / spent_s["task"],
-        "turns_per_s": count / spent_s["turn"],
-        "ratio": tasks["task_p50_ms"] / turns["turn_p50_ms"],
-    }
+            found |= _times(kind, took_s, "ms", 1e3)
+            found[f"{kind}_per_s"] = count / (time.perf_counter() - began_s)
+    return found
 
 
 def _times(name: str, took_s: list[float], unit: str, scale: float) -> dict[str, float]:
