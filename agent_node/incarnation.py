@@ -16,6 +16,7 @@ from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.following import Peers
 from agent_node.host import Host
+from agent_node.memory_limit import MemoryLimit
 from agent_node.once import Once
 from agent_node.once_keys import OnceKeys, OnceLimits
 from agent_node.once_sweep import OrphanSweep, bury_runs, has_ended
@@ -90,6 +91,7 @@ class Incarnation:
         self._claims_are_made = claims_are_made
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
         self._room = Room(self.host, tasks, claims_are_made=claims_are_made)
+        self._memory = MemoryLimit(settings.max_memory_mib << 20)
         self.tasks = durable_tasks or MemoryTaskStore()
         self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)
         self._claims = claims
@@ -115,6 +117,10 @@ class Incarnation:
                 )
             except CoordinatorUnavailable:
                 _log.info("claims_not_swept")  # the next one will
+
+    async def keep_memory(self) -> None:
+        """Stays within the memory that the node may take, as far as it can, until cancelled."""
+        await self._memory.keep(self._clock, self._room if self._durable is not None else None)
 
     async def tend_store(self) -> None:
         """Passivates, sweeps and buries, until cancelled."""
@@ -170,6 +176,8 @@ class Incarnation:
         _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
 
     async def _takes_new(self, sessions: Callable[[], int], agent: str) -> bool:
+        if self._memory.is_exceeded and (self._durable is None or not await self._room.make()):
+            return False
         for _ in range(_TRIES_FOR_ROOM):
             if await self.load.takes_new(sessions, agent):
                 return True

@@ -178,6 +178,7 @@ class Incarnations:
                 tasks.create_task(incarnation.sweep_claims()),
                 tasks.create_task(incarnation.load.count(lambda: incarnation.host.taken)),
                 tasks.create_task(incarnation.tend_store()),
+                tasks.create_task(incarnation.keep_memory()),
             ]
             self._audit.incarnation = registration.incarnation
             self._audit.write("joined")

@@ -59,6 +59,9 @@ class NodeSettings(ProcessSettings):
     max_sessions: int = Field(
         100_000, ge=1, description="sessions on this node; with a durable store idle ones make room for new ones"
     )
+    max_memory_mib: int = Field(
+        0, ge=0, description="beyond so much of the machine's memory idle sessions are passivated; 0: no limit"
+    )
     max_running_turns: int = Field(1_000, ge=1, description="turns and task runs at the same time")
     max_waiting_turns: int = Field(
         10_000,

@@ -94,3 +94,12 @@ async def blocking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     await asyncio.sleep(0.1)  # so that "begun" is heard
     time.sleep(ctx.input_data["seconds"])  # noqa: ASYNC251  that is the point
     yield "done"
+
+
+_TAKEN: list[bytes] = []
+
+
+async def swelling(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Takes so many MiB of the node's memory, and keeps them."""
+    _TAKEN.append(b"x" * (int(ctx.input_data["mib"]) << 20))
+    yield "taken"

@@ -1,0 +1,54 @@
+"""The node's memory, where its operator has said how much it may take.
+
+Guarantees: beyond the limit sessions that have been idle longest are passivated, a part of them at a time, until the
+process takes less or none is idle; meanwhile a new session is taken only where an idle one has gone for it, and on a
+volatile store, where none can go, it is refused. Does not guarantee that the process never takes more: sessions that
+are in use stay, and what Python has freed it may keep for itself. Owned by the incarnation.
+"""
+
+from collections.abc import Callable
+
+import psutil
+import structlog
+
+from agent_node.room import Room
+from agentring.cluster.clock import Clock
+
+_LOOK_EVERY_S = 1.0
+_AT_A_LOOK = 8
+"""How often room is made, each time for as many sessions as a full node gives up at once."""
+
+_log = structlog.get_logger()
+
+
+def resident_bytes() -> int:
+    """What this process takes of the machine's memory."""
+    return int(psutil.Process().memory_info().rss)
+
+
+class MemoryLimit:
+    """What one node may take."""
+
+    def __init__(self, limit_bytes: int, taken_bytes: Callable[[], int] = resident_bytes) -> None:
+        """limit_bytes: 0: there is none."""
+        self._limit_bytes = limit_bytes
+        self._taken_bytes = taken_bytes
+        self.is_exceeded = False
+        """At the last look."""
+
+    async def keep(self, clock: Clock, room: Room | None) -> None:
+        """Looks every second, until cancelled. room: None: sessions cannot be passivated."""
+        while self._limit_bytes:
+            await clock.sleep(_LOOK_EVERY_S)
+            self._look()
+            for _ in range(_AT_A_LOOK):
+                if not self.is_exceeded or room is None or not await room.make():
+                    break
+                self._look()
+
+    def _look(self) -> None:
+        taken_bytes = self._taken_bytes()
+        is_exceeded = taken_bytes > self._limit_bytes
+        if is_exceeded != self.is_exceeded:
+            _log.warning("memory_limit", exceeded=is_exceeded, taken_mib=taken_bytes >> 20)
+        self.is_exceeded = is_exceeded
