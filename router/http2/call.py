@@ -42,13 +42,15 @@ if TYPE_CHECKING:
 class Call(CallEnd):
     """One call."""
 
-    __slots__ = ("_has_frames", "_way")
+    __slots__ = ("_has_frames", "_lost_one", "_way")
 
     def __init__(self, carrier: Carrier, client: ClientStream, request: Request) -> None:
         """carrier: what all calls of the process share."""
         self._way = way = Way(carrier, request)
         super().__init__(carrier, client, marked=way.marked)
         self._has_frames = request.method == CONVERSE
+        self._lost_one = False
+        """A node that was there is there no more."""
 
     def begin(self, request: Request) -> None:
         """Sends it on its way."""
@@ -114,8 +116,9 @@ class Call(CallEnd):
             node.send_end(b"")
         self._let_client_send()
 
-    def not_connected(self) -> None:
-        """It cannot be had."""
+    def not_connected(self, *, was_reached: bool) -> None:
+        """It cannot be had. was_reached: there was one before, so the node may have died just now."""
+        self._lost_one = self._lost_one or was_reached
         if not self.ended and self._error is None:
             self._past()
 
@@ -179,6 +182,7 @@ class Call(CallEnd):
         """The stream is no more, without an answer. cause: for the metric; processed: the node had seen the call."""
         if self.ended or self._error is not None:
             return
+        self._lost_one = True
         self._client.kept.node_lost()
         if self._patience is not None and self._patience.is_over:
             self.fail(DeadlineExceeded())
@@ -226,8 +230,11 @@ class Call(CallEnd):
     def _helps_to_wait(self, error: AgentringError) -> bool:
         # Nodes that host the agent of a call that was taken have been there, and may be on their way back.
         waits = error.retry_after_s is not None or isinstance(error, AgentNotFound)
-        # Where no member of the cluster can be reached, some have just died, and others are about to take over.
-        return waits if self.taken else isinstance(error, SessionMoving | NodeUnreachable)
+        if self.taken:
+            return waits
+        # Where no member can be reached, but some could, they have just died, and others are about to take over. (Nodes
+        # that could never be reached are somebody's mistake, and waiting mends none.)
+        return isinstance(error, SessionMoving) or (isinstance(error, NodeUnreachable) and self._lost_one)
 
     def _let_client_send(self) -> None:
         """What a node that is left behind did not take holds the client back no more."""

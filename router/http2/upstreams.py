@@ -130,9 +130,9 @@ class Upstreams:
         waiting, link.waiting = link.waiting, []
         if connection is None or not connection.ready:
             for call in waiting:
-                call.not_connected()
+                call.not_connected(was_reached=link.was_reached)
             return
-        link.failing = False
+        link.failing, link.was_reached = False, True
         link.connections.append(connection)
         if self._links.get(link.target) is not link:
             connection.retire()
@@ -193,3 +193,5 @@ class _Link:
         self.dialling = False
         self.failing = False
         """The last connection could not be made."""
+        self.was_reached = False
+        """One could, at some time."""

@@ -98,7 +98,7 @@ class FakeUpstreams:
                 assert connection is not None
                 call.connected(connection)
             else:
-                call.not_connected()
+                call.not_connected(was_reached=False)
 
 
 class Wire:

@@ -274,7 +274,7 @@ def run_broken_node(example: tuple[int, bytes, list[tuple[int, str]], list[int],
             check([node.connection, *(peer.base for peer in wire.peers)], wire.budget, _LONGEST_BYTES)
         node.connection.socket_lost()
         for _, call in upstreams.waiting:
-            call.not_connected()
+            call.not_connected(was_reached=False)
         upstreams.waiting.clear()
         wire.settle()
         wire.clock.advance(11.0)
