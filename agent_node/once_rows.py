@@ -10,12 +10,13 @@ import asyncio
 import structlog
 
 from agent_node.audit import AuditLog, Transition
+from agent_node.claim_release import release
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import Change, Ending, OnceOwnership, StoredRun
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.lease import Lease
-from agentring.errors import AgentringError, StoreUnavailable
+from agentring.errors import StoreUnavailable
 from agentring.ids import OnceRef
 from agentring.v1.task_pb2 import (
     TASK_STATE_COMPLETED,
@@ -92,15 +93,7 @@ class OnceRows:
 
     async def release(self, claim: Claim) -> None:
         """Gives the key back, or leaves it to the lease's end."""
-        if self._lease.reason is not None:
-            return  # the incarnation gives the whole lease up
-        try:
-            released = await self._claims.release(claim)
-        except AgentringError as error:
-            _log.warning("release_failed", reason=error.reason)  # the claim ends with the lease at the latest
-        else:
-            if released:
-                self._audit.write("released", claim.ref, epoch=claim.epoch)
+        await release(self._claims, self._lease, self._audit, claim)
 
     def audit_start(self, claim: Claim, attempt: int) -> None:
         """The function is called now."""

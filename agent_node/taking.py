@@ -6,10 +6,11 @@ that came to nothing is given back. Used by the host.
 
 import structlog
 
+from agent_node.claim_release import release
 from agent_node.run_environment import RunEnvironment
 from agent_node.store import Store, StoredSession
 from agentring.cluster.claim import Claim, Claims
-from agentring.errors import AgentringError, StoreUnavailable
+from agentring.errors import StoreUnavailable
 from agentring.ids import Epoch, SessionRef
 
 _log = structlog.get_logger()
@@ -52,13 +53,5 @@ class Taking:
         return claim.epoch
 
     async def release(self, claim: Claim) -> None:
-        """Gives a claim up. One that cannot be given up ends with the lease at the latest."""
-        if self._env.lease.reason is not None:
-            return  # the incarnation gives the whole lease up
-        try:
-            released = await self._claims.release(claim)
-        except AgentringError as error:
-            _log.warning("release_failed", reason=error.reason)
-        else:
-            if released:
-                self._env.audit.write("released", claim.ref, epoch=claim.epoch)
+        """As claim_release.release."""
+        await release(self._claims, self._env.lease, self._env.audit, claim)

@@ -17,6 +17,7 @@ from contextlib import suppress
 import structlog
 
 from agent_node.agent import Agent
+from agent_node.claim_release import release
 from agent_node.json_values import from_struct
 from agent_node.run_environment import RunEnvironment
 from agent_node.running_places import RunningPlace, RunningPlaces
@@ -122,15 +123,7 @@ class TaskRunner:
     async def release(self, ref: TaskRef, claim: Claim) -> None:
         """Gives a key up. One that cannot be given up ends with the lease at the latest."""
         await self._store.let_go(ref)
-        if self._env.lease.reason is not None:
-            return
-        try:
-            released = await self._claims.release(claim)
-        except AgentringError as error:
-            _log.warning("release_failed", reason=error.reason)
-        else:
-            if released:
-                self._env.audit.write("released", ref, epoch=claim.epoch)
+        await release(self._claims, self._env.lease, self._env.audit, claim)
 
     async def _to_the_end(self, run: TaskRun) -> None:
         try:

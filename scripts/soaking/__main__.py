@@ -64,7 +64,7 @@ def soak(
 ) -> None:
     """Runs it."""
     if disturb not in DISTURBANCES or clients not in ("raw", "sdk"):
-        raise typer.BadParameter("--disturb is kill or roll, --client is raw or sdk")
+        raise typer.BadParameter(f"--disturb is one of {', '.join(DISTURBANCES)}, --client is raw or sdk")
     script = Script(turns, tokens, rate, pause)
     with tempfile.TemporaryDirectory(prefix="agentring-soak-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
@@ -103,7 +103,7 @@ async def _run(
 ) -> dict[str, Any]:
     names = [f"soak-{number}" for number in range(sessions)]
     async with disturbed_cluster(store, ttl, directory) as (cluster, node_flags):
-        how = Disturbances(every_s, node_flags)
+        how = Disturbances(every_s, node_flags, random.Random(seed))
         begun_s = asyncio.get_running_loop().time()
         async with AsyncExitStack() as stack:
             talk = await _talk(stack, cluster, clients, script, random.Random(seed))

@@ -4,11 +4,12 @@ A node or router that was ended comes again, so that all are there before the ne
 """
 
 import asyncio
+import random
 import signal
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import count, cycle
 
 from harness.cluster import Cluster, Member
 from harness.processes import Process
@@ -24,6 +25,8 @@ class Disturbances:
     every_s: float
     """From one to the next."""
     node_flags: tuple[str, ...]
+    drawn: random.Random
+    """Of what is drawn."""
     over: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the clients are done."""
     done: int = 0
@@ -38,11 +41,21 @@ class Disturbances:
                 await self.over.wait()
 
 
-async def kill_nodes(cluster: Cluster, how: Disturbances) -> None:
-    """kill -9 of one node after the other. It comes again when its lease is over: sooner, it would end that itself and
-    hand its sessions on at once."""
+async def kill_any(cluster: Cluster, how: Disturbances) -> None:
+    """kill -9 of a node that is drawn, again and again."""
+    names = sorted(cluster.nodes)
+    await _kill(cluster, how, (how.drawn.choice(names) for _ in count()))
+
+
+async def kill_in_turn(cluster: Cluster, how: Disturbances) -> None:
+    """kill -9 of one node after the other: many sessions are taken over by the very node that is the next."""
+    await _kill(cluster, how, cycle(sorted(cluster.nodes)))
+
+
+async def _kill(cluster: Cluster, how: Disturbances, names: Iterator[str]) -> None:
+    """A node comes again when its lease is over: sooner, it would end that itself and hand its sessions on at once."""
     loop = asyncio.get_running_loop()
-    for name in cycle(sorted(cluster.nodes)):
+    for name in names:
         if how.over.is_set():
             return
         due_s = loop.time() + how.every_s
@@ -82,4 +95,4 @@ def _end(process: Process) -> int:
     return process.stop(signal.SIGTERM)
 
 
-DISTURBANCES: dict[str, Disturb] = {"kill": kill_nodes, "roll": roll}
+DISTURBANCES: dict[str, Disturb] = {"kill": kill_any, "kill-in-turn": kill_in_turn, "roll": roll}

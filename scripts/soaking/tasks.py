@@ -68,7 +68,7 @@ def soak_tasks(
 ) -> None:
     """Runs it."""
     if disturb not in DISTURBANCES:
-        raise typer.BadParameter("--disturb is kill or roll")
+        raise typer.BadParameter(f"--disturb is one of {', '.join(DISTURBANCES)}")
     plan = Plan(tasks, duplicates, spread, steps, left)
     with tempfile.TemporaryDirectory(prefix="agentring-soak-", ignore_cleanup_errors=True) as name:
         directory = Path(name)
@@ -101,7 +101,7 @@ async def soak(
     loop = asyncio.get_running_loop()
     agent = f"--agent={AGENT}=scripts.chaosing.agents:counting"
     async with disturbed_cluster(store, ttl, directory, agent) as (cluster, node_flags):
-        how = Disturbances(every_s, node_flags)
+        how = Disturbances(every_s, node_flags, random.Random(seed))
         traffic = Traffic({name: router.address for name, router in cluster.routers.items()}, seed)
         callers = Callers(traffic, sorted(cluster.routers), plan, random.Random(seed))
         begun_s = loop.time()
