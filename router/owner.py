@@ -168,6 +168,10 @@ class Walk:
         self._refusal = self._refusal or NodeUnreachable()
         return self._next()
 
+    def elsewhere(self) -> Target | None:
+        """Another candidate, the one that was asked being slow; None: there is none, or it is known to be the owner."""
+        return self._unvisited() if not self._redirects else None
+
     def refused(self, refusal: str) -> Target:
         """The node would not take a new session (`overloaded`, `draining`, `agent=<name>`). Raises the refusal when no
         candidate is left."""
@@ -192,12 +196,17 @@ class Walk:
         self._lookup.learn(self._ref, target)
 
     def _next(self) -> Target:
+        if (target := self._unvisited()) is None:
+            raise self._refusal or NoNodes()
+        return target
+
+    def _unvisited(self) -> Target | None:
         for target in self._candidates:
             if target.node_id not in self._visited:
                 self._visited.add(target.node_id)
                 self._asked = target.node_id
                 return target
-        raise self._refusal or NoNodes()
+        return None
 
 
 class AnyNode:
@@ -221,6 +230,10 @@ class AnyNode:
     def unreachable(self, _target: Target) -> Target:
         """The connection failed before the node had accepted. Raises NodeUnreachable when no node is left."""
         return self._next(NodeUnreachable())
+
+    def elsewhere(self) -> Target | None:
+        """There is no hurry."""
+        return None
 
     def refused(self, _refusal: str) -> Target:
         """The node is leaving. Raises NodeDraining when no node is left."""

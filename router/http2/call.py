@@ -222,7 +222,7 @@ class Call(CallEnd):
         self._leave_node()
         self._let_client_send()
         if self._reattachment is None:
-            self._reattachment = Reattachment(self._carrier, self._try_anew, self.refuse)
+            self._reattachment = Reattachment(self._carrier, self._try_anew, self._ask_another, self.refuse)
         if not self._reattachment.is_on:
             self._reattachment.begin(cause, self._client.last)
         self._reattachment.later(error)
@@ -251,6 +251,16 @@ class Call(CallEnd):
             self._trouble(error)
         except Exception:
             self._fail_unexpectedly()
+
+    def _ask_another(self) -> bool:
+        if self._error is not None:
+            return False
+        if self._node is None:
+            return True  # the connection to it is being made, for which there is a time
+        if not self._way.elsewhere():
+            return False
+        self._try()
+        return True
 
     def _try(self) -> None:
         self._leave_node()

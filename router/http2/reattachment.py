@@ -6,7 +6,8 @@ with growing pauses, and at once when the membership has changed (with a dead no
 is under way just then, as soon as it has failed: it may have asked a moment before; no two at once, and none after
 reattach_timeout_s: then the call ends with UNAVAILABLE. A node that is lost as soon as it has taken the call, and has
 told its client nothing new, is the same trouble going on: neither the pauses nor the time begin anew, so that nodes
-which take calls and drop them are not asked without end. Owned by its Call, from its first loss on.
+which take calls and drop them are not asked without end. A node that does not answer for a while, being taken up with
+others, is left for the next one that may take the session. Owned by its Call, from its first loss on.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from router.http2.messages import MARKS, NO_MARKS
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
+_SLOW_S = 2.0
+"""A node that has not answered after so long is not waited for, where another one may take the session."""
 _STEADY_S = 1.0
 """A node that has served the call for so long had not been lost at once."""
 
@@ -28,6 +31,7 @@ class Reattachment:
     """What is between the loss of a node and the next one's acceptance, each time that a call goes through it."""
 
     __slots__ = (
+        "_ask_another",
         "_carrier",
         "_cause",
         "_come_to",
@@ -35,16 +39,25 @@ class Reattachment:
         "_lost_s",
         "_pause_s",
         "_since_s",
+        "_slow",
         "_taken_s",
         "_timer",
         "_try",
         "is_on",
     )
 
-    def __init__(self, carrier: Carrier, try_again: Callable[[], None], fail: Callable[[AgentringError], None]) -> None:
-        """try_again: asks for the owner once more; fail: ends the call."""
+    def __init__(
+        self,
+        carrier: Carrier,
+        try_again: Callable[[], None],
+        ask_another: Callable[[], bool],
+        fail: Callable[[AgentringError], None],
+    ) -> None:
+        """try_again: asks for the owner once more; ask_another: asks the next node instead of one that does not answer,
+        False: there is none; fail: ends the call."""
         self._carrier = carrier
         self._try = try_again
+        self._ask_another = ask_another
         self._fail = fail
         self._cause = ""
         self._come_to = NO_MARKS
@@ -52,6 +65,8 @@ class Reattachment:
         self._taken_s: float | None = None
         self._pause_s = 0.0
         self._timer: Timer | None = None
+        self._slow: Timer | None = None
+        """While a try is under way."""
         self.is_on = False
         """No node has the call."""
 
@@ -71,6 +86,7 @@ class Reattachment:
         """Tries again after a pause, the first time at once; error: what the last try ended with."""
         if self._timer is not None:
             return
+        self._answered()
         left_s = self._since_s + self._carrier.limits.reattach_timeout_s - self._carrier.now_s()
         if left_s <= 0:
             self.end("timed_out")
@@ -100,6 +116,7 @@ class Reattachment:
             return
         self.is_on = False
         self._carrier.waiting.discard(self)
+        self._answered()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -107,4 +124,15 @@ class Reattachment:
 
     def _fire(self) -> None:
         self._timer = None
+        self._slow = self._carrier.call_later(_SLOW_S, self._too_slow)
         self._try()
+
+    def _too_slow(self) -> None:
+        self._slow = None
+        if self._ask_another() and self.is_on and self._timer is None:
+            self._slow = self._carrier.call_later(_SLOW_S, self._too_slow)
+
+    def _answered(self) -> None:
+        if self._slow is not None:
+            self._slow.cancel()
+            self._slow = None

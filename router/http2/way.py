@@ -96,6 +96,14 @@ class Way:
             raise NodeUnreachable
         self.target = self._walk.unreachable(self.target)
 
+    def elsewhere(self) -> bool:
+        """Whether there is another node that may take the session, which is the target then."""
+        target = self._walk.elsewhere() if self._walk is not None else None
+        if target is None:
+            return False
+        self.target = target
+        return True
+
     def follow(self, trailers: Answer) -> bool:
         """Whether the node's trailers lead to another one, which is the target then. Raises AgentringError."""
         if self._walk is None:

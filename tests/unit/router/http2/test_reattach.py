@@ -171,6 +171,49 @@ async def test_a_try_that_was_under_way_when_the_membership_changed_is_followed_
     wire.close()
 
 
+def test_a_node_that_does_not_answer_for_a_while_is_left_for_the_next() -> None:
+    wire = Wire("a", "b", "c", limits=Limits())
+    client, stream_id, node = attached(wire)
+    lose(wire, node)
+    wire.settle()
+    slow, at_slow = next_owner(wire)
+    slower, at_slower = next_owner(wire, 2.5)
+    assert slow.streams[at_slow].reset is not None
+    again, at_node = next_owner(wire, 2.5)
+    assert len({id(each) for each in (slow, slower, again)}) == 3
+    assert slower.streams[at_slower].reset is not None
+    asked = len(wire.upstreams.asked)
+    wire.clock.advance(20.0)
+    wire.settle()
+    assert len(wire.upstreams.asked) == asked  # there is no other
+    again.accept(at_node)
+    again.send(at_node, marked(6, 2, b"next"))
+    wire.settle()
+    assert client.streams[stream_id].data.endswith(marked(6, 2, b"next"))
+    client.reset(stream_id)
+    wire.settle()
+    wire.close()
+
+
+def test_the_owner_is_waited_for_however_slow_it_is() -> None:
+    wire = Wire("a", "b", "c", limits=Limits())
+    client, stream_id, node = attached(wire)
+    lose(wire, node)
+    wire.settle()
+    first, at_first = next_owner(wire)
+    owner = next(name for name in ("a", "b", "c") if name != wire.upstreams.asked[-1])
+    first.redirect(at_first, owner)
+    wire.settle()
+    assert wire.upstreams.asked[-1] == owner
+    asked = len(wire.upstreams.asked)
+    wire.clock.advance(20.0)
+    wire.settle()
+    assert len(wire.upstreams.asked) == asked
+    client.reset(stream_id)
+    wire.settle()
+    wire.close()
+
+
 def test_without_an_owner_in_time_the_call_ends_with_an_error_to_try_again_after() -> None:
     wire = Wire("a", "b", limits=Limits(reattach_timeout_s=10.0))
     client, stream_id, node = attached(wire)
