@@ -39,8 +39,15 @@ _OF_THE_STATEMENT = ("21", "22", "23", "42")
 _OF_THE_TABLES = ("42501", "42P01")
 """But for these: the tables are not there, or not ours, as while a backup is being restored."""
 _DISK_FULL = "53100"
-_ERRORS = (DBAPIError, asyncpg.PostgresError, asyncpg.InterfaceError, OSError, PoolTimeout)
-"""SQLAlchemy does not translate everything that the driver raises while it connects."""
+_ERRORS = (
+    DBAPIError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,
+    PoolTimeout,
+)
+"""SQLAlchemy does not translate what the driver raises while it connects."""
 
 T = TypeVar("T")
 
@@ -91,6 +98,8 @@ class PostgresCarrier:
 
 
 def _is_of_the_statement(error: Exception) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False  # it was said before there was any
     sqlstate = _sqlstate(error)
     return sqlstate.startswith(_OF_THE_STATEMENT) and sqlstate not in _OF_THE_TABLES
 

@@ -22,6 +22,8 @@ from sqlalchemy import (
     text,
 )
 
+from agent_node.store.words import Words
+
 metadata = MetaData()
 
 cluster = Table(
@@ -84,7 +86,7 @@ turns = Table(
     Column("accepted_seq", BigInteger, nullable=False),
     Column("end_seq", BigInteger),
     Column("outcome", LargeBinary, nullable=False),
-    Column("output_text", Text),
+    Column("output_text", Words),
     UniqueConstraint("tenant", "session_id", "number"),
 )
 Index(
@@ -106,5 +108,5 @@ tool_starts = Table(
     Column("turn_id", String(128), nullable=False),
     Column("attempt", BigInteger, nullable=False),
     Column("call_id", String(192), nullable=False),
-    Column("name", Text, nullable=False),
+    Column("name", Words, nullable=False),
 )

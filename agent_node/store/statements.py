@@ -73,7 +73,7 @@ MOVE_TURN = (
         accepted_seq=bindparam("new_accepted_seq"),
         end_seq=bindparam("new_end_seq"),
         outcome=bindparam("new_outcome"),
-        output_text=func.coalesce(bindparam("new_output_text"), turns.c.output_text),
+        output_text=func.coalesce(bindparam("new_output_text", type_=turns.c.output_text.type), turns.c.output_text),
     )
 )
 

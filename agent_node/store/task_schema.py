@@ -5,9 +5,10 @@ the same everywhere. The two indexes hold only what is looked for: tasks that ha
 the end of their retention.
 """
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, String, Table, Text, text
+from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, String, Table, text
 
 from agent_node.store.schema import metadata
+from agent_node.store.words import Words
 
 
 def _key(length: int) -> String:
@@ -36,7 +37,7 @@ tasks = Table(
     Column("may_begin_anew", SmallInteger, nullable=False),
     Column("outcome", LargeBinary, nullable=False),
     Column("story", LargeBinary, nullable=False),
-    Column("text", Text),
+    Column("text", Words),
 )
 Index(
     "tasks_open",

@@ -60,7 +60,7 @@ class Reattachment:
         self._ask_another = ask_another
         self._fail = fail
         self._cause = ""
-        self._come_to = NO_MARKS
+        self._come_to = MARKS.unpack_from(NO_MARKS)
         self._since_s = self._lost_s = 0.0
         self._taken_s: float | None = None
         self._pause_s = 0.0
@@ -73,10 +73,11 @@ class Reattachment:
     def begin(self, cause: str, come_to: bytes) -> None:
         """The node was lost now; cause: for the metric; come_to: the client's last message, or its marks."""
         now_s = self._carrier.now_s()
-        come_to = come_to[: MARKS.size]
-        if self._taken_s is None or come_to != self._come_to or now_s - self._taken_s > _STEADY_S:
+        # Not as bytes: that a node has taken the call is told anew each time, by a message of whatever length.
+        marks = MARKS.unpack_from(come_to)
+        if self._taken_s is None or marks > self._come_to or now_s - self._taken_s > _STEADY_S:
             self._since_s, self._pause_s = now_s, 0.0
-        self._come_to = come_to
+        self._come_to = max(self._come_to, marks)
         self._lost_s = now_s
         self._cause = cause
         self.is_on = True

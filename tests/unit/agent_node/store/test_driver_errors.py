@@ -123,7 +123,13 @@ async def test_a_database_that_takes_no_connections_does_not_answer(postgres: Po
 
 @pytest.mark.parametrize(
     "error",
-    [asyncpg.CannotConnectNowError("starting up"), asyncpg.InterfaceError("connection is closed"), OSError(113, "no")],
+    [
+        asyncpg.CannotConnectNowError("starting up"),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.TargetServerAttributeNotMatched("only a standby is there"),
+        asyncpg.UndefinedObjectError("a parameter that is asked for with the connection"),
+        OSError(113, "no"),
+    ],
 )
 async def test_what_the_driver_raises_untranslated_is_translated(
     on_postgres: PostgresCarrier, error: Exception

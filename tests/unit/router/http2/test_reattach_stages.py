@@ -264,7 +264,9 @@ def test_what_passes_is_waited_out_and_is_unavailable_at_the_end(losing: Losing,
     losing.close()
 
 
-def test_nodes_that_take_the_call_and_drop_it_at_once_are_not_asked_without_end(losing: Losing) -> None:
+@pytest.mark.parametrize("opened", [b"", b"as-node-9-or-10"], ids=["silent", "opened"])
+def test_nodes_that_take_the_call_and_drop_it_at_once_are_not_asked_without_end(losing: Losing, opened: bytes) -> None:
+    """Also where each says that it has taken the call, which is nothing new, in a message of another length."""
     stream_id, node = losing.attached(OPEN + TURN)
     taken = 0
     drop(losing.wire, node)
@@ -275,6 +277,8 @@ def test_nodes_that_take_the_call_and_drop_it_at_once_are_not_asked_without_end(
         latest = losing.wire.node(losing.wire.upstreams.asked[-1])
         if latest.may_send(latest.latest):
             latest.accept(latest.latest)
+            if opened:
+                latest.send(latest.latest, marked(5, 1, opened[: len(opened) - taken % 2]))
             losing.wire.settle()
             drop(losing.wire, latest)
             losing.wire.settle()
