@@ -53,7 +53,7 @@ def soak(
     turns: Annotated[int, typer.Option(min=1, help="Of each session.")] = 10,
     tokens: Annotated[int, typer.Option(min=1, help="Of each turn.")] = 20,
     rate: Annotated[float, typer.Option(min=0.1, help="Tokens per second.")] = 20.0,
-    pause: Annotated[float, typer.Option(min=0, help="The longest time between two turns, in seconds.")] = 5.0,
+    pause: Annotated[float, typer.Option(min=0, help="The longest time between two turns, in seconds.")] = 20.0,
     disturb: Annotated[str, typer.Option(help=f"One of {', '.join(DISTURBANCES)}.")] = "kill",
     every: Annotated[float, typer.Option(min=1, help="Seconds from one disturbance to the next.")] = 5.0,
     clients: Annotated[str, typer.Option("--client", help="raw or sdk.")] = "raw",
