@@ -9,7 +9,8 @@ guarantee that the function's effect happens once: it is given an idempotency_ke
 fencing_token that grows with each.
 
 Who asks first on this node looks for the others too, and they wait for what it finds; where it leaves, another of them
-goes on. Callers that hold keys look for themselves: the keys travel along, and what one may wait for another may not.
+goes on; what refuses one refuses all, so that thousands who wait are not refused one after the other. Callers that hold
+keys look for themselves: the keys travel along, and what one may wait for another may not.
 
 Called by the turns and runs of this incarnation of the node; owned by it.
 """
@@ -32,10 +33,13 @@ from agentring.cluster.lease import Lease
 from agentring.errors import (
     AgentringError,
     CoordinatorUnavailable,
+    NodeFenced,
+    NodeOverloaded,
     NotOwner,
     SessionMoving,
     StaleEpoch,
     StoreUnavailable,
+    TaskCycle,
 )
 from agentring.ids import OnceRef, parse_once
 from agentring.v1.task_pb2 import (
@@ -134,9 +138,14 @@ class Once:
         ending = None
         try:
             ending = await self._look(call, deadline_s, timeout_s)
+        except (NodeFenced, NodeOverloaded, TaskCycle) as error:
+            looking.set_exception(error)
+            looking.exception()  # that nobody waits is no fault
+            raise
         finally:
             del self._looks[name]
-            looking.set_result(ending)
+            if not looking.done():
+                looking.set_result(ending)
         return ending
 
     async def _look(self, call: _Call, deadline_s: float, timeout_s: float) -> Ending:

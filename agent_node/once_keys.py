@@ -43,7 +43,6 @@ from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.lease import Lease
 from agentring.errors import (
-    AgentringError,
     NodeOverloaded,
     NotOwner,
     RunNotFound,
@@ -213,11 +212,11 @@ class OnceKeys:
         self.runs.clear()
 
     async def _take(self, ref: OnceRef, caller: OnceCaller, *, idempotent: bool) -> OnceRun | Ending:
-        if len(self.runs) >= self.limits.max_keys:
+        if len(self.runs) + len(self._changes) > self.limits.max_keys:  # this key is one of those that change
             raise NodeOverloaded
+        claim = await self._rows.claim(ref)
         not_begun = self._not_begun.pop(ref, set())
         start = RunStart(caller, idempotent, uuid.uuid4().hex, self.limits.failure_s, frozenset(not_begun))
-        claim = await self._rows.claim(ref)
         try:
             stored = await self._rows.change(claim, begin(self._rows.ownership(claim), start))
         except StoreUnavailable:
@@ -239,8 +238,9 @@ class OnceKeys:
         try:
             keep_s = self.limits.retention_s if ending.state in (TASK_STATE_COMPLETED, TASK_STATE_FAILED) else None
             await self._rows.end(run.claim, ending, keep_s)
-        except AgentringError as error:
-            _log.warning("once_not_kept", reason=error.reason)  # the row says RUNNING: it is taken as cut off
+        except Exception as error:
+            # The row says RUNNING: it is taken as cut off.
+            _log.warning("once_not_kept", reason=getattr(error, "reason", type(error).__name__))
             await self._let_go(run, None)
             raise
         self._rows.audit_ending(run.claim, ending)
@@ -269,8 +269,8 @@ class OnceKeys:
         run.end(ending)  # those who have to ask again find the key free
 
     async def _resolve(self, ref: OnceRef, result_json: str | None) -> StoredRun:
-        self.runs.pop(ref, None)  # with a volatile store; its claim is put again
         claim = await self._rows.claim(ref)
+        self.runs.pop(ref, None)  # with a volatile store; its claim was put again
         stored = await self._rows.change(
             claim, resolve(self._rows.ownership(claim), result_json, self.limits.retention_s)
         )

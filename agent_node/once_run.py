@@ -59,8 +59,9 @@ _held: ContextVar[tuple[OnceRun, ...]] = ContextVar("agentring_once_held", defau
 
 
 def held_runs() -> Sequence[OnceRun]:
-    """The runs that the caller is a part of."""
-    return _held.get()
+    """The runs that the caller is a part of. What a step leaves behind, a task of its own say, holds nothing once the
+    step has ended."""
+    return tuple(run for run in _held.get() if not run.ended.done())
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from agent_node.store import Store, TaskStore
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import OnceCaller, StoredRun
 from agentring.cluster.clock import Clock
-from agentring.errors import AgentringError
+from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced, StoreUnavailable
 from agentring.ids import OnceRef, TaskRef
 
 _AT_ONCE = 500
@@ -47,7 +47,7 @@ class OrphanSweep:
                 _log.warning("once_not_swept", reason=error.reason)  # the next look will
 
     async def look(self) -> None:
-        """One look at all runs that have not ended. Raises what the store and the claims do."""
+        """One look at all runs that have not ended. Raises NodeFenced, CoordinatorUnavailable, StoreUnavailable."""
         before, self._seen = self._seen, {}
         after: OnceRef | None = None
         while True:
@@ -55,10 +55,21 @@ class OrphanSweep:
             for row in page:
                 self._seen[row.ref] = row
                 if before.get(row.ref) == row and await self._has_ended(row.caller):
-                    await self._keys.end_orphan(row.ref, row.caller)
+                    await self._end(row)
             if len(page) < _AT_ONCE:
                 return
             after = page[-1].ref
+
+    async def _end(self, row: StoredRun) -> None:
+        """One that cannot be ended is left to the next look, and keeps no other from being ended."""
+        try:
+            await self._keys.end_orphan(row.ref, row.caller)
+        except (NodeFenced, CoordinatorUnavailable, StoreUnavailable):
+            raise  # it is the same for all
+        except AgentringError as error:
+            _log.warning("once_orphan_not_ended", reason=error.reason)
+        except Exception:
+            _log.exception("once_orphan_not_ended")
 
 
 async def has_ended(sessions: Store, tasks: TaskStore, caller: OnceCaller) -> bool:

@@ -7,6 +7,7 @@ task does not change while its outcome stands, so these need no claim. Owned by 
 from collections import OrderedDict
 
 from agent_node.task_run import TaskRun
+from agent_node.turn_context import Completed
 from agentring.ids import TaskRef
 
 MAX_BYTES = 64 << 20
@@ -53,4 +54,5 @@ class Replays:
 
 
 def _size_bytes(run: TaskRun) -> int:
-    return run.log.size_bytes + _RUN_BYTES
+    text_bytes = run.outcome.text_bytes if isinstance(run.outcome, Completed) else 0
+    return run.log.size_bytes + text_bytes + _RUN_BYTES

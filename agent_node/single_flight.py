@@ -133,7 +133,7 @@ class TaskRuns:
             return run, task_pb2.DISPOSITION_REPLAYED
         if on_duplicate == task_pb2.ON_DUPLICATE_REJECT:
             raise TaskKeyActive
-        return run, task_pb2.DISPOSITION_JOINED
+        return self.unwatched.asked_for(run), task_pb2.DISPOSITION_JOINED
 
     async def find(self, ref: TaskRef, agent: str = "", *, to_cancel: bool = False) -> TaskRun:
         """The task's run. One that was accepted, has not ended and is nobody's is taken up here, or, to_cancel, ended.
@@ -144,7 +144,7 @@ class TaskRuns:
         """
         stored = await self._here_or_stored(ref, agent)
         if isinstance(stored, TaskRun):
-            return stored
+            return self.unwatched.asked_for(stored)
         if stored.has_ended:
             return self._ended.told_again(stored)
         if ref not in self._starts and (self._draining or self._room.is_full) and not to_cancel:

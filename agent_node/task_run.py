@@ -33,6 +33,7 @@ class TaskRun:
     ref: TaskRef
     agent: str
     input: session_pb2.Input
+    """Empty once it has ended."""
     fingerprint: bytes
     retention_s: float
     epoch: Epoch
@@ -125,7 +126,9 @@ class TaskRun:
         )
 
     def end(self, state: task_pb2.TaskState.ValueType, event: Event, outcome: Completed | Failed | None) -> None:
-        """Publishes the end. The caller has stored it, and has checked the lease since."""
+        """Publishes the end. The caller has stored it, and has checked the lease since. The input is let go: an ended
+        run is kept for its story, and whoever asks again is compared by the fingerprint."""
+        self.input = session_pb2.Input()
         self.state, self.outcome, self.ended_ns = state, outcome, time.time_ns()
         self.end_seq = self.log.append(event)
         self.ended.set()

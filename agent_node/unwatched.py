@@ -1,7 +1,8 @@
 """Runs that are to be cancelled when nobody has watched them for long enough.
 
-Guarantees: a run is cancelled only after it had no watcher at every look for `timeout_s`; whoever comes while that
-cancel is being stored is not given the cancelled run, but a new one (TaskRuns). Owned by `TaskRuns`.
+Guarantees: a run is cancelled only after it had no watcher at every look for `timeout_s`, nor anybody asked for it
+meanwhile; whoever comes while that cancel is being stored is not given the cancelled run, but a new one (TaskRuns).
+Owned by `TaskRuns`.
 """
 
 from agent_node.task_run import UNWATCHED, TaskRun
@@ -22,6 +23,13 @@ class Unwatched:
         """Looks after a run, if it is to be cancelled so."""
         if run.cancel_when_unwatched:
             self._since_s[run] = None
+
+    def asked_for(self, run: TaskRun) -> TaskRun:
+        """Somebody is about to watch the run: it has the whole time again. Whoever comes just before the look that
+        would cancel it is no reader of its log yet, and would be told that nobody watched. The run."""
+        if run in self._since_s:
+            self._since_s[run] = None
+        return run
 
     def discard(self, run: TaskRun) -> None:
         """The run is over."""

@@ -55,13 +55,17 @@ class Ring:
         data: dict[str, Json] | None = None,
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
+        cancel_when_unwatched: bool = False,
     ) -> Task:
         """A task, to be iterated: it is asked for with its first event.
 
-        retention_s: how long the outcome is kept, 60 to 86,400; None: 3,600. Raises InvalidTaskKey. Iterating raises
+        retention_s: how long the outcome is kept, 60 to 86,400; None: 3,600. cancel_when_unwatched: a run that this
+        call starts is cancelled when nobody has watched it for 30 s. Raises InvalidTaskKey. Iterating raises
         AgentNotFound, TaskKeyActive (after a lost connection perhaps on account of its own run), TaskInputMismatch.
         """
-        return Task(self._connection, to_request(key, agent, text, data, on_duplicate, retention_s))
+        return Task(
+            self._connection, to_request(key, agent, text, data, on_duplicate, retention_s, cancel_when_unwatched)
+        )
 
     async def run_task(
         self,
@@ -72,10 +76,17 @@ class Ring:
         data: dict[str, Json] | None = None,
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
+        cancel_when_unwatched: bool = False,
     ) -> TaskOutcome:
         """Runs a task to its end. Raises RunFailed, RunCancelled, and what `task` raises. Cancellation: it goes on."""
         async with self.task(
-            key, agent=agent, text=text, data=data, on_duplicate=on_duplicate, retention_s=retention_s
+            key,
+            agent=agent,
+            text=text,
+            data=data,
+            on_duplicate=on_duplicate,
+            retention_s=retention_s,
+            cancel_when_unwatched=cancel_when_unwatched,
         ) as task:
             ended = await task.outcome()
             return TaskOutcome(ended.text, ended.result, ended.is_whole, task.disposition)

@@ -210,10 +210,17 @@ class Ring:
         data: dict[str, Json] | None = None,
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
+        cancel_when_unwatched: bool = False,
     ) -> Task:
         """A task, to be iterated."""
         made = self._ring.task(
-            key, agent=agent, text=text, data=data, on_duplicate=on_duplicate, retention_s=retention_s
+            key,
+            agent=agent,
+            text=text,
+            data=data,
+            on_duplicate=on_duplicate,
+            retention_s=retention_s,
+            cancel_when_unwatched=cancel_when_unwatched,
         )
         return Task(self._loop, made)
 
@@ -226,11 +233,18 @@ class Ring:
         data: dict[str, Json] | None = None,
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
+        cancel_when_unwatched: bool = False,
     ) -> TaskOutcome:
         """Runs a task to its end."""
         return self._loop.run(
             self._ring.run_task(
-                key, agent=agent, text=text, data=data, on_duplicate=on_duplicate, retention_s=retention_s
+                key,
+                agent=agent,
+                text=text,
+                data=data,
+                on_duplicate=on_duplicate,
+                retention_s=retention_s,
+                cancel_when_unwatched=cancel_when_unwatched,
             )
         )
 

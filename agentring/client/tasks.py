@@ -115,11 +115,21 @@ class TaskOutcome(Outcome):
 
 
 def to_request(
-    key: str, agent: str, text: str, data: dict[str, Json] | None, on_duplicate: OnDuplicate, retention_s: float | None
+    key: str,
+    agent: str,
+    text: str,
+    data: dict[str, Json] | None,
+    on_duplicate: OnDuplicate,
+    retention_s: float | None,
+    cancel_when_unwatched: bool,
 ) -> task_pb2.RunTaskRequest:
     """What asks for a task. Raises ValueError: the data are no JSON."""
     request = task_pb2.RunTaskRequest(
-        task_key=key, agent=agent, input=to_input(text, data), on_duplicate=on_duplicate.value
+        task_key=key,
+        agent=agent,
+        input=to_input(text, data),
+        on_duplicate=on_duplicate.value,
+        cancel_when_unwatched=cancel_when_unwatched,
     )
     if retention_s is not None:
         request.retention.CopyFrom(Duration(seconds=int(retention_s), nanos=int(retention_s % 1 * 1e9)))

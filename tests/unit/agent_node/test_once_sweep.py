@@ -3,12 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import pytest
 
 from agent_node.once_errors import OnceFailed, OnceUnknown
 from agent_node.once_sweep import OrphanSweep
-from agent_node.store.once_records import OnceCaller
+from agent_node.store.once_records import OnceCaller, OnceOwnership
+from agentring.cluster.records import UnreadableRecord
+from agentring.ids import OnceRef, parse_once
 from agentring.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_RUNNING, TASK_STATE_UNKNOWN
 from harness.once import OnceCluster, Step, once_cluster
 
@@ -102,3 +105,21 @@ async def test_another_nodes_key_is_left_alone() -> None:
         step.go.set()
         assert await holder == "done"
         assert len(step.calls) == 1
+
+
+async def test_one_that_cannot_be_ended_keeps_no_other_from_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with orphaned() as sweep:
+        cluster, keys = sweep.cluster, sweep.cluster.n2.keys
+        row, end = await cluster.stored("key"), keys.end_orphan
+        bad = parse_once("", "bad")
+        await cluster.store.change(OnceOwnership(bad, row.epoch, row.owner), lambda _row, _now: replace(row, ref=bad))
+
+        async def failing(ref: OnceRef, caller: OnceCaller) -> None:
+            if ref == bad:
+                raise UnreadableRecord
+            await end(ref, caller)
+
+        monkeypatch.setattr(keys, "end_orphan", failing)
+        await sweep.sweep.look()
+        await sweep.sweep.look()
+        assert await sweep.state() == TASK_STATE_FAILED

@@ -378,6 +378,23 @@ async def test_what_nobody_watches_is_cancelled_and_begins_anew() -> None:
         assert (anew.attempt, anew.epoch > run.epoch, other.has_ended) == (1, True, False)
 
 
+@pytest.mark.parametrize("how", ["joins", "watches"])
+async def test_who_comes_just_before_the_look_that_would_cancel_is_not_told_that_nobody_watched(how: str) -> None:
+    async with two_nodes(unwatched_timeout_s=0.5) as nodes:
+        one = nodes.one
+        run, _ = await one.run(cancel_when_unwatched=True)
+        await one.stage.begun.wait()
+        one.runs.unwatched.cancel_due()
+        one.clock.advance(0.5)
+        found = (await one.run())[0] if how == "joins" else await one.runs.find(KEY)
+        assert found is run
+        one.runs.unwatched.cancel_due()  # the caller's response headers are on their way, it does not read yet
+        assert not run.begins_anew
+        one.clock.advance(0.5)
+        one.runs.unwatched.cancel_due()
+        assert run.begins_anew  # it has never read
+
+
 async def test_a_full_node_still_tells_what_has_ended_and_refuses_the_rest() -> None:
     async with two_nodes(max_tasks=1) as nodes:
         ended, _ = await nodes.two.run("ended", "failing")

@@ -1,0 +1,63 @@
+"""Ended tasks in memory: no more of them than fit, whatever they were given and whatever they said."""
+
+import pytest
+
+from agent_node.event_log import EventLog
+from agent_node.replays import Replays
+from agent_node.task_run import TaskRun
+from agent_node.turn_context import Completed
+from agentring.ids import Epoch, NodeId, TaskRef, parse_task
+from agentring.v1 import session_pb2
+from agentring.v1.session_pb2 import Event
+from agentring.v1.task_pb2 import TASK_STATE_COMPLETED
+
+_BIG = 1 << 20
+
+
+def ended(key: str, given: str = "", text: str = "") -> TaskRun:
+    run = TaskRun(
+        parse_task("", key),
+        "agent",
+        session_pb2.Input(text=given),
+        b"",
+        60,
+        Epoch(7),
+        EventLog(Epoch(7), 64 << 10),
+        NodeId("n1"),
+    )
+    outcome = Completed(text, len(text), "{}", None)
+    run.end(TASK_STATE_COMPLETED, Event(turn_completed=outcome.to_event()), outcome)
+    run.forget_at_s = 60.0
+    return run
+
+
+def held_bytes(run: TaskRun) -> int:
+    text = run.outcome.text if isinstance(run.outcome, Completed) else ""
+    return run.input.ByteSize() + len(text) + run.log.size_bytes
+
+
+@pytest.mark.parametrize("what", ["given", "text"])
+def test_they_take_no_more_memory_than_they_may(what: str) -> None:
+    replays = Replays(max_bytes=4 * _BIG)
+    runs = [ended(f"key-{i}", **{what: "x" * _BIG}) for i in range(20)]
+    for run in runs:
+        replays.put(run)
+    kept = [run for run in runs if replays.get(run.ref, 0.0) is run]
+    assert sum(map(held_bytes, kept)) <= 4 * _BIG
+    assert kept[-1] is runs[-1]
+
+
+def test_the_ones_asked_for_last_stay_until_their_retention_is_over() -> None:
+    replays = Replays(max_bytes=12 << 10)
+
+    def is_kept(ref: TaskRef, now_s: float = 0.0) -> bool:
+        return replays.get(ref, now_s) is not None
+
+    first = ended("first")
+    replays.put(first)
+    for i in range(20):
+        replays.put(ended(f"key-{i}"))
+        assert is_kept(first.ref)
+    assert len(replays) < 10
+    assert not is_kept(parse_task("", "key-0"))
+    assert not is_kept(first.ref, now_s=60.0)

@@ -1,0 +1,45 @@
+"""What a client's words become when it asks for a task."""
+
+import asyncio
+
+from grpc import aio
+
+from agentring.client import connect, sync
+from agentring.v1 import session_pb2, task_pb2
+from agentring.v1.task_pb2_grpc import TaskServiceServicer, add_TaskServiceServicer_to_server
+
+
+class Noting(TaskServiceServicer):
+    """Writes down what it is asked for, and completes it at once."""
+
+    def __init__(self) -> None:
+        self.asked: list[task_pb2.RunTaskRequest] = []
+
+    async def RunTask(self, request, context):  # type: ignore[no-untyped-def]
+        self.asked.append(request)
+        end = session_pb2.Event(seq=1, turn_completed=session_pb2.TurnCompleted())
+        yield task_pb2.RunTaskResponse(
+            through_seq=1, acked_frame=1, events=[end], disposition=task_pb2.DISPOSITION_STARTED
+        )
+
+
+async def test_a_task_can_be_asked_for_that_is_cancelled_when_nobody_watches() -> None:
+    server, noting = aio.server(), Noting()  # type: ignore[abstract]
+    add_TaskServiceServicer_to_server(noting, server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        async with connect(address) as ring:
+            await ring.run_task("a", agent="echo")
+            await ring.run_task("a", agent="echo", cancel_when_unwatched=True)
+            await ring.task("a", agent="echo", cancel_when_unwatched=True).outcome()
+
+        def at_once() -> None:
+            with sync.connect(address) as ring:
+                ring.run_task("a", agent="echo", cancel_when_unwatched=True)
+                list(ring.task("a", agent="echo", cancel_when_unwatched=True))
+
+        await asyncio.to_thread(at_once)
+    finally:
+        await server.stop(0)
+    assert [request.cancel_when_unwatched for request in noting.asked] == [False, True, True, True, True]
