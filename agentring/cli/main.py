@@ -4,7 +4,7 @@ import sys
 
 import typer
 
-from agentring.cli import admin, once
+from agentring.cli import admin, once, tasks
 from agentring.cli.chat import chat
 from agentring.cli.drain import drain
 from agentring.cli.errors import CommandError
@@ -25,6 +25,7 @@ for command in (up, chat, status, sessions, locate, ring, drain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(once.app, name="once")
+app.add_typer(tasks.app, name="tasks")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from harness.client import connect, run_task
 from harness.up_process import DEADLINE_S, agentring, running_up
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -79,6 +80,22 @@ async def test_a_person_speaks_with_an_agent_and_looks_at_the_cluster(tmp_path: 
         status, out, err = await agentring("sessions", "no prefix", *here)
         assert (status, out) == (1, "")
         assert err.startswith("agentring: INVALID_ARGUMENT INVALID_SESSION_ID: ")
+
+        # The tasks: listed, shown, cancelled once they have ended.
+        async with connect(up.cluster["router"][0]) as channel:
+            await run_task(channel, "report", tokens=3)
+        status, out, err = await agentring("tasks", "list", "--state", "completed", "--json", *here)
+        assert (status, err) == (0, "")
+        (task,) = json.loads(out)["tasks"]
+        assert (task["task_key"], task["agent"], task["state"]) == ("report", "echo", "TASK_STATE_COMPLETED")
+        status, out, err = await agentring("tasks", "list", "nosuch", *here)
+        assert (status, "report" in out, err) == (0, False, "")
+        status, out, err = await agentring("tasks", "show", "report", *here)
+        assert (status, out.splitlines()[-1], err) == (0, "token0 token1 token2 ", "")
+        assert await agentring("tasks", "cancel", "report", *here) == (0, "completed\n", "")
+        status, out, err = await agentring("tasks", "show", "other", *here)
+        assert (status, out) == (1, "")
+        assert err.startswith("agentring: NOT_FOUND TASK_NOT_FOUND: ")
 
 
 class Chat:

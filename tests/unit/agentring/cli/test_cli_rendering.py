@@ -8,7 +8,7 @@ import pytest
 from grpc import aio
 from rich.console import Console, RenderableType
 
-from agentring.cli import locate, ring, sessions, status
+from agentring.cli import locate, ring, sessions, status, tasks
 from agentring.cli.calls import explain
 from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.options import DEFAULT_DATA_DIR
@@ -29,6 +29,7 @@ from agentring.v1.cluster_pb2 import (
     RingMember,
 )
 from agentring.v1.session_pb2 import ListSessionsResponse, Session
+from agentring.v1.task_pb2 import TASK_STATE_CANCELLED, TASK_STATE_RUNNING, ListTasksResponse, Task
 
 
 def printed(what: RenderableType) -> list[str]:
@@ -142,6 +143,25 @@ def test_sessions() -> None:
     assert printed(sessions.render(found)) == lines
     found.next_page_token = "more"
     assert printed(sessions.render(found)) == [*lines, "there are more than 5: --limit says how many are shown"]
+
+
+def test_tasks() -> None:
+    found = ListTasksResponse(
+        tasks=[
+            Task(task_key="[b]one", agent="echo", state=TASK_STATE_RUNNING, node_id="n1", attempt=2),
+            Task(task_key="two", agent="echo", state=TASK_STATE_CANCELLED, attempt=1),
+        ]
+    )
+    for task in found.tasks:
+        task.create_time.FromJsonString("2026-01-02T03:04:05Z")
+    lines = [
+        "task agent state node attempt made (UTC)",
+        "[b]one echo running n1 2 2026-01-02 03:04:05",
+        "two echo cancelled 1 2026-01-02 03:04:05",
+    ]
+    assert printed(tasks.render(found)) == lines
+    found.next_page_token = "more"
+    assert printed(tasks.render(found)) == [*lines, "there are more than 2: --limit says how many are shown"]
 
 
 def test_ring() -> None:

@@ -1,0 +1,121 @@
+"""`agentring tasks`: a tenant's tasks as the store has them, one of them, and its end."""
+
+from datetime import UTC
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
+from agentring.cli.cluster_file import find_routers
+from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
+from agentring.cli.printing import console, print_json, to_fields
+from agentring.v1 import task_pb2
+from agentring.v1.task_pb2_grpc import TaskServiceStub
+
+_LARGEST_PAGE = 1_000
+_PREFIX = "TASK_STATE_"
+
+app = typer.Typer(help="See tasks, and cancel them.", no_args_is_help=True)
+
+KeyArgument = Annotated[str, typer.Argument(help="The task's key.")]
+
+
+class State(StrEnum):
+    """What a listing can be restricted to."""
+
+    pending = "pending"
+    running = "running"
+    completed = "completed"
+    failed = "failed"
+    cancelled = "cancelled"
+
+
+@app.command("list")
+def list_tasks(
+    prefix: Annotated[str, typer.Argument(help="Only tasks whose key begins so; empty: all.")] = "",
+    state: Annotated[State | None, typer.Option(help="Only tasks in this state.")] = None,
+    agent: Annotated[str, typer.Option(help="Only tasks of this agent; empty: of any.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
+    router: RouterOption = None,
+    tenant: TenantOption = "",
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """List tasks in the order of their keys."""
+    wanted = task_pb2.TaskState.Value(_PREFIX + state.upper()) if state else task_pb2.TASK_STATE_UNSPECIFIED
+    request = task_pb2.ListTasksRequest(task_key_prefix=prefix, agent=agent, state=wanted)
+    found = task_pb2.ListTasksResponse()
+    with open_channel(find_routers(router, data_dir)[0]) as channel:
+        while (left := limit - len(found.tasks)) > 0:
+            request.page_size = min(left, _LARGEST_PAGE)
+            page = TaskServiceStub(channel).ListTasks(
+                request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
+            )
+            found.tasks.extend(page.tasks)
+            found.next_page_token = request.page_token = page.next_page_token
+            if not page.next_page_token:
+                break
+    if as_json:
+        print_json(to_fields(found))
+    else:
+        console().print(render(found))
+
+
+@app.command("show")
+def show(
+    key: KeyArgument,
+    router: RouterOption = None,
+    tenant: TenantOption = "",
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a task, with its words and its result."""
+    with open_channel(find_routers(router, data_dir)[0]) as channel:
+        task = (
+            TaskServiceStub(channel)
+            .GetTask(task_pb2.GetTaskRequest(task_key=key), timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
+            .task
+        )
+    if as_json:
+        print_json(to_fields(task))
+    else:
+        console().print(render(task_pb2.ListTasksResponse(tasks=[task])))
+        if task.text:
+            console().print(task.text)
+
+
+@app.command("cancel")
+def cancel(
+    key: KeyArgument,
+    router: RouterOption = None,
+    tenant: TenantOption = "",
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Cancel a task's run; one that has ended stays as it is. Says how it ended."""
+    with open_channel(find_routers(router, data_dir)[0]) as channel:
+        done = TaskServiceStub(channel).CancelTask(
+            task_pb2.CancelTaskRequest(task_key=key), timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
+        )
+    if as_json:
+        print_json(to_fields(done))
+    else:
+        console().print(_word(done.state))
+
+
+def render(found: task_pb2.ListTasksResponse) -> Group:
+    """The table, and whether there are more."""
+    table = Table("task", "agent", "state", "node", "attempt", "made (UTC)")
+    for one in found.tasks:
+        made = f"{one.create_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S}"
+        table.add_row(one.task_key, one.agent, _word(one.state), one.node_id, str(one.attempt), made)
+    more = [Text(f"there are more than {len(found.tasks)}: --limit says how many are shown")]
+    return Group(table, *(more if found.next_page_token else []))
+
+
+def _word(state: task_pb2.TaskState.ValueType) -> str:
+    return task_pb2.TaskState.Name(state).removeprefix(_PREFIX).lower()
