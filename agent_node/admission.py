@@ -76,6 +76,8 @@ class BoundedLoad:
         self._own_then = 0
         self._refused_since = 0
         self._counting = asyncio.Lock()
+        self.arriving: Callable[[], int] = lambda: 0
+        """How many of the node's sessions no count has yet: their claims are on their way."""
 
     async def takes_new(self, sessions: Callable[[], int], agent: str) -> bool:
         """Whether the node takes a new session of an agent. sessions: how many it has or is about to; asked again after
@@ -113,6 +115,6 @@ class BoundedLoad:
         self._counted_at_s = self._clock.now_s()
         try:
             self._counted = await self._etcd.count(self._keys.sessions)
-            self._own_then, self._refused_since = sessions(), 0
+            self._own_then, self._refused_since = max(0, sessions() - self.arriving()), 0
         except EtcdError:
             _log.info("sessions_not_counted")  # by the last count, then

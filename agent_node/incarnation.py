@@ -87,6 +87,7 @@ class Incarnation:
         self._durable = durable
         self._settings = settings
         self.load = load
+        load.arriving = lambda: claims.under_way
         self._membership = membership
         self._claims_are_made = claims_are_made
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)

@@ -128,6 +128,11 @@ class Claims:
             unclaimed = Compare(key, "mod", seen)
         raise SessionMoving
 
+    @property
+    def under_way(self) -> int:
+        """How many keys are being claimed or released."""
+        return len(self._busy)
+
     async def release(self, claim: Claim) -> bool:
         """Gives the key up; False: it was no longer this claim's. Raises CoordinatorUnavailable: the key is given up
         later. Cancellation: likewise."""

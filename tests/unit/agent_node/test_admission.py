@@ -83,6 +83,8 @@ class Cluster:
     def __init__(self, nodes: int, *, max_sessions: int = 1_000_000, load_factor: float = FACTOR) -> None:
         self.clock = FakeClock()
         self.counts = [0] * nodes
+        self.unclaimed = 0
+        """Sessions that the nodes have and etcd has not yet."""
         self.counted = 0
         """How often etcd was asked."""
         self.go = asyncio.Event()
@@ -107,7 +109,7 @@ class Cluster:
         await self.go.wait()
         if self.broken:
             raise EtcdUnavailable
-        return sum(self.counts)
+        return sum(self.counts) - self.unclaimed
 
     async def takes_new(self, index: int) -> bool:
         """One more, if the node takes it."""
@@ -140,6 +142,19 @@ async def test_nodes_that_fill_together_from_nothing_refuse_nobody() -> None:
         for number in range(3_000):
             assert await cluster.takes_new(number % 3), cluster.counts
         assert cluster.counted < 150
+
+
+async def test_sessions_whose_claims_are_on_their_way_are_not_forgotten() -> None:
+    """Else nodes that fill at once would refuse what both have room for."""
+    async with counting(0, 0) as cluster:
+        on_their_way = 60
+        for index, load in enumerate(cluster.loads):
+            load.arriving = lambda: on_their_way
+            while cluster.counts[index] < on_their_way:
+                assert await cluster.takes_new(index), cluster.counts
+        cluster.unclaimed = 2 * on_their_way
+        cluster.clock.advance(RECOUNT_EVERY_S)
+        assert await cluster.takes_new(0), cluster.counts
 
 
 async def test_a_full_node_refuses_many_with_one_count_and_looks_again_soon() -> None:
