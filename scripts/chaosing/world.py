@@ -26,6 +26,8 @@ from scripts.chaosing.ports import own_port
 
 ROOT = Path(__file__).parents[2]
 AGENT = "counting"
+_REACHED_S = 0.1
+"""Whoever has looked whether it is armed has stopped by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +168,7 @@ class World:
 
     async def until_stopped_at(self, point: str, *names: str, within_s: float) -> str | None:
         """Arms nodes' failpoints, and returns which one has stopped there first; None: none did. The others are
-        disarmed."""
+        disarmed, and go on where they have stopped there, too."""
         for name in names:
             self.trigger_file(name).write_text(point)
         with suppress(TimeoutError):
@@ -174,7 +176,12 @@ class World:
                 await until(lambda: any(self.is_stopped(name) for name in names))
         for name in names:
             self.trigger_file(name).unlink(missing_ok=True)
-        return next((name for name in names if self.is_stopped(name)), None)
+        first = next((name for name in names if self.is_stopped(name)), None)
+        await asyncio.sleep(_REACHED_S)
+        for name in names:
+            if name != first and self.is_stopped(name):
+                self.nodes[name].signal(signal.SIGCONT)
+        return first
 
     def trigger_file(self, name: str) -> Path:
         """What arms the node's failpoint, as altered.py looks for it."""
