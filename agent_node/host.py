@@ -163,6 +163,7 @@ class Host:
         await hand_off(self.sessions, timeout_s, self._leave)
         await self._activations.all_ended()
         await self._departures.all_ended()
+        await self._burials.all_ended()
 
     def drop_all(self, error: AgentringError) -> None:
         """Ends every session at once: its streams end with the error, its turns are cancelled, nothing is stored."""

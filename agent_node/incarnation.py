@@ -22,7 +22,7 @@ from agent_node.once_keys import OnceKeys, OnceLimits
 from agent_node.once_sweep import OrphanSweep, bury_runs, has_ended
 from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.room import Room
-from agent_node.run_environment import RunEnvironment, TurnLimits
+from agent_node.run_environment import RunEnvironment, TurnLimits, owner_name
 from agent_node.running_places import RunningPlaces
 from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
@@ -76,7 +76,8 @@ class Incarnation:
         )
         store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
         self.store: Store = store
-        lease, owner = registration.lease, f"{registration.identity.node_id}/{registration.incarnation}"
+        lease = registration.lease
+        owner = owner_name(registration.identity.node_id, registration.incarnation)
         once_limits = OnceLimits(
             settings.max_once_keys, settings.max_once_result_bytes, settings.once_retention_s, settings.once_failure_s
         )

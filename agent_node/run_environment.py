@@ -44,5 +44,10 @@ class RunEnvironment:
 
     @property
     def owner(self) -> str:
-        """Names the incarnation in the store."""
-        return f"{self.node_id}/{self.incarnation}"
+        """As owner_name."""
+        return owner_name(self.node_id, self.incarnation)
+
+
+def owner_name(node_id: NodeId, incarnation: Incarnation) -> str:
+    """Names an incarnation in the store."""
+    return f"{node_id}/{incarnation}"

@@ -9,7 +9,7 @@ the sessions and task runs of one incarnation.
 """
 
 import asyncio
-from collections import deque
+from collections import OrderedDict
 from types import TracebackType
 
 from agentring.errors import TooManyTurns
@@ -23,7 +23,7 @@ class RunningPlaces:
         """max_waiting: so many may wait before a new turn is refused."""
         self._free = places
         self._max_waiting = max_waiting
-        self._lines: dict[TenantId, deque[asyncio.Future[None]]] = {}
+        self._lines: OrderedDict[TenantId, OrderedDict[asyncio.Future[None], None]] = OrderedDict()
         """Who waits, the tenant first whose turn it is."""
         self.waiting = 0
         """How many wait for a place now."""
@@ -43,7 +43,7 @@ class RunningPlaces:
             self._free -= 1
             return
         given: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(tenant, deque()).append(given)
+        self._lines.setdefault(tenant, OrderedDict())[given] = None
         self.waiting += 1
         try:
             await given
@@ -60,21 +60,20 @@ class RunningPlaces:
         """Gives a place to whoever's turn it is."""
         while self._lines:
             tenant, line = next(iter(self._lines.items()))
-            del self._lines[tenant]
-            given = line.popleft()
-            if line:
-                self._lines[tenant] = line  # behind the others
+            given = next(iter(line))
+            self._leave(tenant, given)
+            if tenant in self._lines:
+                self._lines.move_to_end(tenant)
             if not given.done():  # else whoever waited was cancelled, and has not noticed yet
                 given.set_result(None)
                 return
         self._free += 1
 
     def _leave(self, tenant: TenantId, given: "asyncio.Future[None]") -> None:
-        line = self._lines.get(tenant, deque())
-        if given in line:
-            line.remove(given)
-        if tenant in self._lines and not line:
-            del self._lines[tenant]
+        if (line := self._lines.get(tenant)) is not None:
+            line.pop(given, None)
+            if not line:
+                del self._lines[tenant]
 
 
 class RunningPlace:

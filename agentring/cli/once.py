@@ -1,7 +1,10 @@
 """`agentring once`: what became of steps that run once, and what is to become of those that nobody knows of."""
 
 import json
+import sys
+from collections.abc import Iterable
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -12,14 +15,11 @@ from rich.table import Table
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
 from agentring.cli.cluster_file import find_routers
 from agentring.cli.errors import NothingToResolveWith
+from agentring.cli.listing import read_list, to_state, to_word
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.v1 import once_pb2
 from agentring.v1.once_pb2_grpc import OnceServiceStub
-from agentring.v1.task_pb2 import TaskState
-
-_PAGE = 1_000
-_PREFIX = "TASK_STATE_"
 
 app = typer.Typer(help="See and settle the runs of steps that run once (ctx.once).", no_args_is_help=True)
 
@@ -46,17 +46,10 @@ def list_runs(
     as_json: JsonOption = False,
 ) -> None:
     """List runs: `--state unknown` are those that wait for somebody."""
-    wanted = TaskState.Value(_PREFIX + state.upper()) if state is not None else TaskState.TASK_STATE_UNSPECIFIED
-    request = once_pb2.ListRunsRequest(once_key_prefix=prefix, state=wanted, page_size=_PAGE)
-    runs: list[once_pb2.Run] = []
+    request = once_pb2.ListRunsRequest(once_key_prefix=prefix, state=to_state(state))
     with open_channel(find_routers(router, data_dir)[0]) as channel:
-        stub = OnceServiceStub(channel)
-        while True:
-            page = stub.ListRuns(request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
-            runs += page.runs
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                break
+        ask = partial(OnceServiceStub(channel).ListRuns, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
+        runs = read_list(ask, request, once_pb2.ListRunsResponse(), "runs", sys.maxsize).runs
     if as_json:
         print_json({"runs": [to_fields(run) for run in runs]})
     else:
@@ -116,12 +109,12 @@ def _tell(run: once_pb2.Run, *, as_json: bool) -> None:
         console().print(_render([run]))
 
 
-def _render(runs: list[once_pb2.Run]) -> Table:
+def _render(runs: Iterable[once_pb2.Run]) -> Table:
     table = Table("key", "state", "attempt", "run by", "outcome")
     for run in runs:
         by = f"task {run.task_key}" if run.task_key else f"session {run.session_id}, turn {run.turn_id}"
         outcome = run.error_type
         if run.HasField("result"):
             outcome = json.dumps(json_format.MessageToDict(run.result), ensure_ascii=False)
-        table.add_row(run.once_key, TaskState.Name(run.state).removeprefix(_PREFIX), str(run.attempt), by, outcome)
+        table.add_row(run.once_key, to_word(run.state).upper(), str(run.attempt), by, outcome)
     return table

@@ -1,9 +1,9 @@
 """`agentring sessions`: a tenant's sessions, as the store has them."""
 
 from datetime import UTC
+from functools import partial
 from typing import Annotated
 
-import grpc
 import typer
 from rich.console import Group
 from rich.table import Table
@@ -11,12 +11,11 @@ from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
 from agentring.cli.cluster_file import find_routers
+from agentring.cli.listing import read_list
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.v1.session_pb2 import ListSessionsRequest, ListSessionsResponse, Session
 from agentring.v1.session_pb2_grpc import SessionServiceStub
-
-_LARGEST_PAGE = 1_000
 
 
 def sessions(
@@ -30,7 +29,11 @@ def sessions(
 ) -> None:
     """List sessions in the order of their ids, as the store has them."""
     with open_channel(find_routers(router, data_dir)[0]) as channel:
-        found = _list(channel, ListSessionsRequest(session_id_prefix=prefix, agent=agent), limit, tenant)
+        ask = partial(
+            SessionServiceStub(channel).ListSessions, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
+        )
+        request = ListSessionsRequest(session_id_prefix=prefix, agent=agent)
+        found = read_list(ask, request, ListSessionsResponse(), "sessions", limit)
     if as_json:
         print_json(to_fields(found))
     else:
@@ -54,18 +57,3 @@ def _state(one: Session) -> str:
         waiting = f"{one.waiting_turns} waiting"
         return f"runs, {waiting}" if one.running_turn_id else waiting
     return "idle" if one.node_id else "passivated"
-
-
-def _list(channel: grpc.Channel, request: ListSessionsRequest, limit: int, tenant: str) -> ListSessionsResponse:
-    """Page after page, up to the limit. Raises grpc.RpcError."""
-    found = ListSessionsResponse()
-    while (left := limit - len(found.sessions)) > 0:
-        request.page_size = min(left, _LARGEST_PAGE)
-        page = SessionServiceStub(channel).ListSessions(
-            request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
-        )
-        found.sessions.extend(page.sessions)
-        found.next_page_token = request.page_token = page.next_page_token
-        if not page.next_page_token:
-            break
-    return found

@@ -2,6 +2,7 @@
 
 from datetime import UTC
 from enum import StrEnum
+from functools import partial
 from typing import Annotated
 
 import typer
@@ -11,13 +12,11 @@ from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
 from agentring.cli.cluster_file import find_routers
+from agentring.cli.listing import read_list, to_state, to_word
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.v1 import task_pb2
 from agentring.v1.task_pb2_grpc import TaskServiceStub
-
-_LARGEST_PAGE = 1_000
-_PREFIX = "TASK_STATE_"
 
 app = typer.Typer(help="See tasks, and cancel them.", no_args_is_help=True)
 
@@ -46,19 +45,10 @@ def list_tasks(
     as_json: JsonOption = False,
 ) -> None:
     """List tasks in the order of their keys."""
-    wanted = task_pb2.TaskState.Value(_PREFIX + state.upper()) if state else task_pb2.TASK_STATE_UNSPECIFIED
-    request = task_pb2.ListTasksRequest(task_key_prefix=prefix, agent=agent, state=wanted)
-    found = task_pb2.ListTasksResponse()
+    request = task_pb2.ListTasksRequest(task_key_prefix=prefix, agent=agent, state=to_state(state))
     with open_channel(find_routers(router, data_dir)[0]) as channel:
-        while (left := limit - len(found.tasks)) > 0:
-            request.page_size = min(left, _LARGEST_PAGE)
-            page = TaskServiceStub(channel).ListTasks(
-                request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
-            )
-            found.tasks.extend(page.tasks)
-            found.next_page_token = request.page_token = page.next_page_token
-            if not page.next_page_token:
-                break
+        ask = partial(TaskServiceStub(channel).ListTasks, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
+        found = read_list(ask, request, task_pb2.ListTasksResponse(), "tasks", limit)
     if as_json:
         print_json(to_fields(found))
     else:
@@ -104,7 +94,7 @@ def cancel(
     if as_json:
         print_json(to_fields(done))
     else:
-        console().print(_word(done.state))
+        console().print(to_word(done.state))
 
 
 def render(found: task_pb2.ListTasksResponse) -> Group:
@@ -112,10 +102,6 @@ def render(found: task_pb2.ListTasksResponse) -> Group:
     table = Table("task", "agent", "state", "node", "attempt", "made (UTC)")
     for one in found.tasks:
         made = f"{one.create_time.ToDatetime(UTC):%Y-%m-%d %H:%M:%S}"
-        table.add_row(one.task_key, one.agent, _word(one.state), one.node_id, str(one.attempt), made)
+        table.add_row(one.task_key, one.agent, to_word(one.state), one.node_id, str(one.attempt), made)
     more = [Text(f"there are more than {len(found.tasks)}: --limit says how many are shown")]
     return Group(table, *(more if found.next_page_token else []))
-
-
-def _word(state: task_pb2.TaskState.ValueType) -> str:
-    return task_pb2.TaskState.Name(state).removeprefix(_PREFIX).lower()

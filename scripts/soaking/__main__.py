@@ -2,7 +2,7 @@
 
 How to run it:
 
-    scripts/soak                                       # 1,000 sessions of 10 turns, a node killed every 5 s: 2 minutes
+    scripts/soak                                       # 1,000 sessions of 10 turns, a node killed every 5 s: 4 minutes
     scripts/soak --store postgresql                    # on a PostgreSQL of its own
     scripts/soak --disturb roll --client sdk           # SIGTERM to every node and router, one by one
     scripts/soak --sessions 50 --turns 2               # a short one
