@@ -16,11 +16,16 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-_MODULES = (
-    *("answers", "budget", "call", "call_end", "carrier", "client_connection", "client_stream", "connection"),
-    *("control", "frames", "header_block", "headers", "kept", "limits", "messages", "node_connection", "node_stream"),
-    *("other_stream", "outgoing", "patience", "reattachment", "request", "stream", "way"),
-)
+_MODULES = {
+    "agentring/http2": (
+        *("budget", "connection", "control_frames", "frames", "header_block", "hpack", "limits", "send_side", "stream"),
+    ),
+    "router/http2": (
+        *("answers", "call", "call_end", "carrier", "client_connection", "client_stream", "kept", "messages"),
+        *("node_connection", "node_stream", "other_stream", "patience", "reattachment", "request", "way"),
+    ),
+    "router": ("stats",),
+}
 _SETUP = """
 from mypyc.build import mypycify
 from setuptools import setup
@@ -45,7 +50,7 @@ class CompileHook(BuildHookInterface[Any]):
         self._directory = Path(tempfile.mkdtemp(prefix="agentring-build-"))
         for package in ("agentring", "router"):
             shutil.copytree(Path(self.root) / package, self._directory / package)
-        sources = [f"router/http2/{module}.py" for module in _MODULES]
+        sources = [f"{folder}/{module}.py" for folder, modules in _MODULES.items() for module in modules]
         setup = _SETUP.format(arguments=[*sources, "--ignore-missing-imports", "--follow-imports=silent"])
         (self._directory / "build_modules.py").write_text(setup)
         command = [sys.executable, "build_modules.py", "--quiet", "build_ext", "--inplace"]

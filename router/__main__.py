@@ -3,9 +3,9 @@
 import sys
 
 from agentring import process, settings
+from agentring.http2 import connection
 from agentring.rpc.server import CannotListen
 from router.app import run_router
-from router.http2 import connection
 from router.settings import RouterSettings
 from router.workers import WorkerFailed, run_workers
 

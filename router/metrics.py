@@ -14,9 +14,9 @@ from prometheus_client.registry import Collector
 
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import CoordinatorUnavailable
-from router.http2.budget import Budget
-from router.http2.carrier import RESUMED_WITHIN_S, Stats
+from agentring.http2.budget import Budget
 from router.owner import View
+from router.stats import RESUMED_WITHIN_S, Stats
 
 
 class Counted(Protocol):

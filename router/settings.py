@@ -4,8 +4,8 @@ import ssl
 
 from pydantic import Field
 
+from agentring.http2.limits import Limits, Rate
 from agentring.settings import HostPort, ProcessSettings
-from router.http2.limits import Limits, Rate
 
 
 class RouterSettings(ProcessSettings):

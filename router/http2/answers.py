@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from agentring import metadata
 from agentring.errors import AgentringError
+from agentring.http2.hpack import Field, block
 from agentring.rpc.status import STATUS_DETAILS, to_status
 from agentring.v1 import session_pb2
-from router.http2.headers import Field, block
 from router.http2.messages import MARKS, PREFIX
 
 _INTERNAL = frozenset({metadata.BEGINS_AFTER, metadata.MOVED, metadata.REDIRECT, metadata.REFUSED, metadata.STREAM_ID})

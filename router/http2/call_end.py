@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import structlog
 
 from agentring.errors import AgentringError, InternalError, RouterOverloaded
+from agentring.http2.frames import Code
 from router.http2 import answers
 from router.http2.carrier import Carrier
 from router.http2.client_stream import ClientStream
-from router.http2.frames import Code
 from router.http2.patience import Patience
 from router.http2.reattachment import Reattachment
 

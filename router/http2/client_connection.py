@@ -12,14 +12,14 @@ from collections.abc import Callable
 from typing import ClassVar
 
 from agentring.errors import MetadataTooLarge
-from router.http2 import frames
+from agentring.http2 import frames
+from agentring.http2.connection import Connection
+from agentring.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
+from agentring.http2.hpack import FieldReader
+from agentring.http2.limits import TooMany
 from router.http2.call import Call
 from router.http2.carrier import Carrier
 from router.http2.client_stream import WINDOW, ClientStream
-from router.http2.connection import Connection
-from router.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
-from router.http2.headers import FieldReader
-from router.http2.limits import TooMany
 from router.http2.other_stream import OtherStream
 from router.http2.request import Request
 

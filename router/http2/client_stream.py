@@ -11,16 +11,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agentring.errors import MessageTooLarge
+from agentring.http2.budget import Budget
+from agentring.http2.frames import DATA_HEADS, Code, StreamBroken
+from agentring.http2.stream import Stream
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
-from router.http2.budget import Budget
-from router.http2.frames import DATA_HEADS, Code, StreamBroken
 from router.http2.kept import KEPT_BYTES, Kept
 from router.http2.messages import NO_MARKS, PREFIX_BYTES, PREFIXES, Assembler
-from router.http2.stream import Stream
 
 if TYPE_CHECKING:
+    from agentring.http2.connection import Connection
     from router.http2.call import Call
-    from router.http2.connection import Connection
     from router.http2.node_stream import NodeStream
 
 WINDOW = 64 << 10

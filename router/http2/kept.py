@@ -5,7 +5,7 @@ streams that can be re-attached, those that no node has acknowledged. Bounded: b
 nothing more (ClientStream), but for a message that has begun.
 """
 
-from router.http2.budget import Budget, Holder
+from agentring.http2.budget import Budget, Holder
 
 KEPT_BYTES = 1 << 20
 EMPTY_MESSAGE = bytes(5)

@@ -8,12 +8,12 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
+from agentring.http2 import frames
+from agentring.http2.frames import Code
+from agentring.http2.transport import ConnectionProtocol, Flusher
 from agentring.rpc.server import CannotListen
-from router.http2 import frames
 from router.http2.carrier import Carrier
 from router.http2.client_connection import ClientConnection
-from router.http2.frames import Code
-from router.http2.transport import ConnectionProtocol, Flusher
 
 _BACKLOG = 4_096
 

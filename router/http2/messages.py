@@ -9,9 +9,9 @@ import zlib
 from struct import Struct
 
 from agentring.errors import MalformedRequest, MessageTooLarge
+from agentring.http2.budget import Budget, Holder
+from agentring.http2.frames import MAX_FRAME_BYTES
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
-from router.http2.budget import Budget, Holder
-from router.http2.frames import MAX_FRAME_BYTES
 
 PREFIX_BYTES = 5
 PREFIX = Struct(">BI")

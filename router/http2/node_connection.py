@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
-from router.http2 import frames
+from agentring.http2 import frames
+from agentring.http2.budget import Budget
+from agentring.http2.connection import Connection
+from agentring.http2.frames import Code, ConnectionBroken, Setting
+from agentring.http2.hpack import FieldReader
+from agentring.http2.limits import Limits
 from router.http2.answers import Answer
-from router.http2.budget import Budget
 from router.http2.client_stream import ClientStream
-from router.http2.connection import Connection
-from router.http2.frames import Code, ConnectionBroken, Setting
-from router.http2.headers import FieldReader
-from router.http2.limits import Limits
 from router.http2.node_stream import NodeStream
 
 if TYPE_CHECKING:

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentring.http2.budget import Budget
+from agentring.http2.frames import DATA_HEADS, DEFAULT_WINDOW, Code
+from agentring.http2.stream import Stream
 from router.http2.answers import Answer
-from router.http2.budget import Budget
 from router.http2.client_stream import ClientStream
-from router.http2.frames import DATA_HEADS, DEFAULT_WINDOW, Code
 from router.http2.messages import MARKED_PREFIXES, MARKS, Assembler
-from router.http2.stream import Stream
 
 if TYPE_CHECKING:
+    from agentring.http2.connection import Connection
     from router.http2.call import Call
-    from router.http2.connection import Connection
 
 MAX_BUFFERED_BYTES = 256 << 10
 MAX_ANSWER_BYTES = 8 << 20

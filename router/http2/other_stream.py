@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentring.http2.budget import Budget
+from agentring.http2.frames import DEFAULT_WINDOW, Code, StreamBroken
+from agentring.http2.stream import Stream
 from router.http2 import answers
-from router.http2.budget import Budget
-from router.http2.frames import DEFAULT_WINDOW, Code, StreamBroken
 from router.http2.request import Form
-from router.http2.stream import Stream
 
 if TYPE_CHECKING:
-    from router.http2.connection import Connection
+    from agentring.http2.connection import Connection
 
 _MAX_BODY_BYTES = 1 << 20
 

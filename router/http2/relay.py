@@ -6,12 +6,12 @@ import asyncio
 import ssl
 
 from agentring.errors import RouterStopping
+from agentring.http2.budget import Budget
+from agentring.http2.limits import Limits
+from agentring.http2.transport import Flusher
 from router.epochs import Epochs
-from router.http2.budget import Budget
 from router.http2.carrier import Carrier
-from router.http2.limits import Limits
 from router.http2.listener import Listener, bind
-from router.http2.transport import Flusher
 from router.http2.upstreams import Upstreams
 from router.owner import OwnerLookup, Target
 from router.ring_view import RingView

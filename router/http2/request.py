@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 from agentring import metadata
 from agentring.errors import MalformedRequest, MetadataTooLarge
+from agentring.http2.frames import Code, StreamBroken
+from agentring.http2.hpack import Field, literal, name_literal, value_literal
 from agentring.ids import DEFAULT_TENANT, SessionRef
-from router.http2.frames import Code, StreamBroken
-from router.http2.headers import Field, literal, name_literal, value_literal
 from router.route import Route
 
 _PSEUDO = frozenset({":method", ":scheme", ":path", ":authority"})

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, cast
 import structlog
 
 from agentring.cluster.snapshot import MembershipSnapshot
-from router.http2.budget import Budget
-from router.http2.carrier import Stats
-from router.http2.limits import Limits
+from agentring.http2.budget import Budget
+from agentring.http2.limits import Limits
+from agentring.http2.transport import ConnectionProtocol, Flusher
 from router.http2.node_connection import NodeConnection
-from router.http2.transport import ConnectionProtocol, Flusher
 from router.owner import Target
+from router.stats import Stats
 
 if TYPE_CHECKING:
     from router.http2.call import Call

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from agentring import metadata
 from agentring.errors import MethodNotImplemented, NodeUnreachable
+from agentring.http2.hpack import literal
 from agentring.ids import NodeId
 from router import route
 from router.http2 import messages
 from router.http2.answers import Answer
 from router.http2.carrier import Carrier
 from router.http2.client_stream import ClientStream
-from router.http2.headers import literal
 from router.http2.messages import MARKS, NO_MARKS
 from router.http2.request import Request
 from router.owner import AnyNode, Target, Walk

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
 from typing import Any
 
+from agentring.http2.frames import Code
 from harness.rawhttp2 import RawConnection
-from router.http2.frames import Code
 
 SILENT = "closed without GOAWAY"
 STAYED = "not closed"

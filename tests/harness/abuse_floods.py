@@ -7,10 +7,10 @@ from collections.abc import Callable
 from functools import partial
 from itertools import count
 
+from agentring.http2 import frames
+from agentring.http2.frames import Code, Setting
 from harness.abuse import Attack, Outcome, Scene, finish, session_id
 from harness.rawhttp2 import CONVERSE, RawConnection, frame, message, request_block
-from router.http2 import frames
-from router.http2.frames import Code, Setting
 
 _END_S = 5.0
 _MAX_FLOOD_BYTES = 64 << 20

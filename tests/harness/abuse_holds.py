@@ -4,11 +4,11 @@ import select
 import time
 from functools import partial
 
+from agentring.http2 import frames
+from agentring.http2.frames import Setting
 from agentring.v1 import session_pb2
 from harness.abuse import Attack, Outcome, Scene, finish, session_id
 from harness.rawhttp2 import CONVERSE, RUN_TURN, RawConnection, frame, message, request_block
-from router.http2 import frames
-from router.http2.frames import Setting
 
 _MESSAGE_BYTES = 1 << 20
 _STREAMS_A_CONNECTION = 50

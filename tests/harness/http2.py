@@ -10,14 +10,14 @@ import heapq
 from collections.abc import Callable, Iterable
 from itertools import count
 
+from agentring.http2.budget import Budget
+from agentring.http2.limits import Limits
 from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
 from harness.memberships import FixedView, node
 from router.epochs import Epochs
-from router.http2.budget import Budget
 from router.http2.call import Call
 from router.http2.carrier import Carrier
-from router.http2.limits import Limits
 from router.http2.node_connection import NodeConnection
 from router.owner import OwnerLookup, Target
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from agentring.http2 import frames
+from agentring.http2.frames import Code, Setting
+from agentring.http2.limits import Limits
 from agentring.v1 import session_pb2
 from harness.http2 import Wire, cut
 from harness.http2_calls import MARKED, Answered, Sent, whole_messages
 from harness.http2_frames import CONVERSE, FOREIGN, GET_SESSION, RUN_TASK, marked, message
 from harness.http2_peers import ClientPeer, NodePeer
-from router.http2 import frames
-from router.http2.frames import Code, Setting
-from router.http2.limits import Limits
 
 Step = tuple[int, int, int, int]
 

@@ -10,14 +10,8 @@ from typing import cast
 
 from hypothesis import strategies as st
 
-from harness.http2 import FakeUpstreams, Wire, cut
-from harness.http2_checks import Order, check, nothing_unexpected
-from harness.http2_frames import ACCEPTED, CONVERSE, FOREIGN, GET_SESSION, frame, marked, message, request
-from harness.http2_peers import ClientPeer, NodePeer
-from harness.http2_raw import RawClient, RawNode
-from router.http2 import frames
-from router.http2.call import Call
-from router.http2.frames import (
+from agentring.http2 import frames
+from agentring.http2.frames import (
     ACK,
     CONTINUATION,
     DATA,
@@ -39,7 +33,13 @@ from router.http2.frames import (
     WORD,
     Setting,
 )
-from router.http2.headers import block
+from agentring.http2.hpack import block
+from harness.http2 import FakeUpstreams, Wire, cut
+from harness.http2_checks import Order, check, nothing_unexpected
+from harness.http2_frames import ACCEPTED, CONVERSE, FOREIGN, GET_SESSION, frame, marked, message, request
+from harness.http2_peers import ClientPeer, NodePeer
+from harness.http2_raw import RawClient, RawNode
+from router.http2.call import Call
 from router.http2.node_connection import NodeConnection
 from router.owner import Target
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 
 from structlog.testing import capture_logs
 
+from agentring.http2 import frames
+from agentring.http2.budget import Budget
+from agentring.http2.connection import Connection
 from harness.http2_frames import Frame
-from router.http2 import frames
-from router.http2.budget import Budget
 from router.http2.client_stream import WINDOW, ClientStream
-from router.http2.connection import Connection
 from router.http2.kept import KEPT_BYTES
 from router.http2.node_stream import MAX_BUFFERED_BYTES, NodeStream
 

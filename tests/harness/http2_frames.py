@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from router.http2 import frames
-from router.http2.frames import HEAD, Code, Setting
-from router.http2.headers import block
+from agentring.http2 import frames
+from agentring.http2.frames import HEAD, Code, Setting
+from agentring.http2.hpack import block
 from router.http2.messages import PREFIX
 
 CONVERSE = "/agentring.v1.SessionService/Converse"

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agentring.http2 import frames
+from agentring.http2.frames import Code
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, RUN_TASK, marked
 from harness.http2_peers import ClientPeer, NodePeer
-from router.http2 import frames
-from router.http2.frames import Code
 
 MOVED = ("x-agentring-moved", "1")
 DETAILS = ("grpc-status-details-bin", "CA4")

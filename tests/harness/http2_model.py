@@ -13,11 +13,11 @@ from collections.abc import Callable
 
 from hypothesis import strategies as st
 
+from agentring.http2.frames import Setting
 from harness.http2_actors import LONGEST_BYTES, OPERATIONS, WINDOWS, Actors, Step, set_reading
 from harness.http2_calls import MARKED, Answered
 from harness.http2_checks import check, nothing_unexpected
 from harness.http2_frames import message
-from router.http2.frames import Setting
 
 
 class Model(Actors):

@@ -15,13 +15,13 @@ from h2.settings import SettingCodes, Settings
 from h2.stream import H2Stream, StreamState
 from h2.windows import WindowManager
 
+from agentring.http2 import frames
+from agentring.http2.budget import Budget
+from agentring.http2.limits import Limits
 from harness.http2_frames import ACCEPTED, CONVERSE, Fields, request_fields
 from harness.http2_raw import feed
-from router.http2 import frames
-from router.http2.budget import Budget
 from router.http2.carrier import Carrier
 from router.http2.client_connection import ClientConnection
-from router.http2.limits import Limits
 from router.http2.node_connection import NodeConnection
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import weakref
 from typing import TYPE_CHECKING
 
+from agentring.http2 import frames
+from agentring.http2.budget import Budget
+from agentring.http2.connection import Connection
+from agentring.http2.limits import Limits
 from harness.http2_frames import CONVERSE, Frame, frame, opening, parse, request
-from router.http2 import frames
-from router.http2.budget import Budget
 from router.http2.carrier import Carrier
 from router.http2.client_connection import ClientConnection
-from router.http2.connection import Connection
-from router.http2.limits import Limits
 from router.http2.node_connection import NodeConnection
 
 if TYPE_CHECKING:

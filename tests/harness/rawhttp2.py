@@ -13,8 +13,8 @@ from collections.abc import Callable, Mapping
 
 from hpack import Decoder, Encoder
 
-from router.http2 import frames
-from router.http2.frames import HEAD, WORD, Code, Setting
+from agentring.http2 import frames
+from agentring.http2.frames import HEAD, WORD, Code, Setting
 
 CONVERSE = "/agentring.v1.SessionService/Converse"
 RUN_TURN = "/agentring.v1.SessionService/RunTurn"

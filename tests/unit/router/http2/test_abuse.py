@@ -2,12 +2,9 @@
 
 import pytest
 
-from harness.http2 import Wire
-from harness.http2_frames import frame, goaways, marked, message, request, resets
-from harness.http2_raw import feed
-from router.http2 import frames
-from router.http2.control import FREE_UPDATES
-from router.http2.frames import (
+from agentring.http2 import frames
+from agentring.http2.control_frames import FREE_UPDATES
+from agentring.http2.frames import (
     CONTINUATION,
     DATA,
     END_HEADERS,
@@ -15,8 +12,11 @@ from router.http2.frames import (
     PRIORITY,
     Code,
 )
-from router.http2.headers import literal
-from router.http2.limits import Limits, Rate
+from agentring.http2.hpack import literal
+from agentring.http2.limits import Limits, Rate
+from harness.http2 import Wire
+from harness.http2_frames import frame, goaways, marked, message, request, resets
+from harness.http2_raw import feed
 
 PING = frames.ping(bytes(8), ack=False)
 OPEN = frames.headers(1, request(), end_stream=False)

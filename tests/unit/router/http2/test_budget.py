@@ -1,6 +1,6 @@
 """The budget: who must go when too much waits."""
 
-from router.http2.budget import Budget
+from agentring.http2.budget import Budget
 
 
 class Holding:

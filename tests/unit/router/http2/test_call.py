@@ -2,11 +2,11 @@
 
 import pytest
 
+from agentring.http2.frames import Code
 from agentring.v1 import session_pb2, task_pb2
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, GET_SESSION, RUN_TASK, marked, message
 from harness.http2_peers import ClientPeer, NodePeer
-from router.http2.frames import Code
 
 OPEN = message(session_pb2.ConverseRequest(open=session_pb2.Open(session_id="s", agent="echo")).SerializeToString())
 CANCELLED = Code.CANCEL

@@ -1,10 +1,10 @@
 """A client's connection from its SETTINGS to the end of a drain."""
 
+from agentring.http2 import frames
+from agentring.http2.frames import ACK, GOAWAY, HEADERS, PING, SETTINGS, Code, Setting
+from agentring.http2.limits import Limits
 from harness.http2 import Wire
 from harness.http2_frames import Frame, frame, goaways, message, parse, request, resets
-from router.http2 import frames
-from router.http2.frames import ACK, GOAWAY, HEADERS, PING, SETTINGS, Code, Setting
-from router.http2.limits import Limits
 
 BATON = frames.ping(b"draining", ack=True)
 

@@ -2,10 +2,8 @@
 
 import pytest
 
-from harness.http2 import Wire
-from harness.http2_frames import data_of, frame, goaways, message, opening, request, resets
-from router.http2 import frames
-from router.http2.frames import (
+from agentring.http2 import frames
+from agentring.http2.frames import (
     ACK,
     CONTINUATION,
     DATA,
@@ -26,6 +24,8 @@ from router.http2.frames import (
     Code,
     Setting,
 )
+from harness.http2 import Wire
+from harness.http2_frames import data_of, frame, goaways, message, opening, request, resets
 
 OPEN = frames.headers(1, request(), end_stream=False)
 HALF_CLOSED = OPEN + frames.data(1, message(b"x"), end_stream=True)

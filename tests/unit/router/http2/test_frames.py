@@ -3,9 +3,9 @@
 import pytest
 from hyperframe import frame as hyper
 
+from agentring.http2 import frames
+from agentring.http2.frames import Code, Setting
 from harness.http2_frames import parse
-from router.http2 import frames
-from router.http2.frames import Code, Setting
 
 
 def read(data: bytes) -> hyper.Frame:

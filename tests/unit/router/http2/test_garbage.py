@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from agentring.http2 import frames
+from agentring.http2.frames import Code
+from agentring.http2.hpack import block
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, frame, marked, message, opening, request
 from harness.http2_raw import RawClient, RawNode
-from router.http2 import frames
 from router.http2.call import Call
 from router.http2.client_stream import ClientStream
-from router.http2.frames import Code
-from router.http2.headers import block
 from router.http2.kept import Kept
 from router.http2.messages import Assembler
 from router.http2.node_connection import NodeConnection

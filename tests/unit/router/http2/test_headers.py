@@ -5,8 +5,8 @@ from hpack import Decoder, Encoder
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.http2.frames import Code, ConnectionBroken, StreamBroken
-from router.http2.headers import Field, FieldReader, block, literal
+from agentring.http2.frames import Code, ConnectionBroken, StreamBroken
+from agentring.http2.hpack import Field, FieldReader, block, literal
 
 NAMES = st.from_regex(r"[!#$%&'*+\-.^_`|~0-9a-z]{1,20}", fullmatch=True)
 VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0xFF, exclude_characters="\x7f"), max_size=40)

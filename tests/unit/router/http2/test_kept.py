@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from router.http2.budget import Budget
+from agentring.http2.budget import Budget
 from router.http2.kept import Kept
 
 

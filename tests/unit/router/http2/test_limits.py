@@ -2,8 +2,8 @@
 
 import pytest
 
-from router.http2.frames import Code
-from router.http2.limits import Bucket, Rate, TooMany
+from agentring.http2.frames import Code
+from agentring.http2.limits import Bucket, Rate, TooMany
 
 
 def taken(bucket: Bucket, now_s: float) -> int:

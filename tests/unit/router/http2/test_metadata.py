@@ -124,7 +124,7 @@ def test_metadata_beyond_64_kib_are_refused_once_the_client_has_given_its_table_
 )
 def test_what_is_no_answer_of_http_does_not_reach_the_client(block: bytes) -> None:
     """The h2 client would raise."""
-    from router.http2 import frames
+    from agentring.http2 import frames
 
     wire = Wire()
     client = wire.client()

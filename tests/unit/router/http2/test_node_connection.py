@@ -2,12 +2,12 @@
 
 import pytest
 
+from agentring.http2 import frames
+from agentring.http2.frames import ACK, END_HEADERS, HEADERS, SETTINGS, SETTINGS_ACK, Code, Setting
+from agentring.http2.hpack import block
+from agentring.http2.limits import Limits
 from harness.http2 import Wire
 from harness.http2_frames import ACCEPTED, data_of, frame, goaways, marked, message, parse
-from router.http2 import frames
-from router.http2.frames import ACK, END_HEADERS, HEADERS, SETTINGS, SETTINGS_ACK, Code, Setting
-from router.http2.headers import block
-from router.http2.limits import Limits
 
 
 def test_it_begins_with_the_preface_and_asks_for_no_table_and_no_push() -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
+from agentring.http2 import frames
+from agentring.http2.frames import Code, Setting
+from agentring.http2.hpack import block
 from harness.http2 import Wire
 from harness.http2_frames import Fields, frame, opening, resets
 from harness.http2_peers import ClientPeer
-from router.http2 import frames
 from router.http2.answers import NOT_GRPC_BODY
-from router.http2.frames import Code, Setting
-from router.http2.headers import block
 
 
 def fields(method: str, *more: tuple[str, str]) -> Fields:

@@ -3,12 +3,12 @@
 import pytest
 
 from agentring.errors import AgentNotFound
+from agentring.http2.frames import Code, Setting
+from agentring.http2.limits import Limits
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, RUN_TASK, marked, message
 from harness.http2_losses import DETAILS, LOSSES, MOVED, Losing, Loss
 from harness.memberships import node as member
-from router.http2.frames import Code, Setting
-from router.http2.limits import Limits
 
 OPEN, TURN, CANCEL = message(b"open"), message(b"turn"), message(b"cancel")
 EMPTY = message(b"")

@@ -3,10 +3,10 @@
 import pytest
 
 from agentring.errors import MalformedRequest, MetadataTooLarge
+from agentring.http2.frames import StreamBroken
+from agentring.http2.hpack import FieldReader, block, literal
 from agentring.ids import SessionRef
 from harness.http2_frames import CONVERSE, RUN_TASK, Fields, request_fields
-from router.http2.frames import StreamBroken
-from router.http2.headers import FieldReader, block, literal
 from router.http2.request import Request, deadline
 from router.route import Route, from_headers
 

@@ -3,10 +3,10 @@
 import pytest
 from structlog.testing import capture_logs
 
+from agentring.http2.frames import Code, Setting
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, marked, message
 from harness.http2_peers import ClientPeer
-from router.http2.frames import Code, Setting
 
 NO_WINDOW: dict[int, int] = {Setting.INITIAL_WINDOW_SIZE: 0}
 SENTENCE = "the router holds too much that is not read"

@@ -2,12 +2,12 @@
 
 import pytest
 
+from agentring.http2 import frames
+from agentring.http2.frames import CONTINUATION, HEADERS, PREFACE, Code, Setting
+from agentring.http2.limits import Limits
 from harness.http2 import Wire
 from harness.http2_frames import frame, goaways, opening, request
 from harness.http2_raw import RawClient
-from router.http2 import frames
-from router.http2.frames import CONTINUATION, HEADERS, PREFACE, Code, Setting
-from router.http2.limits import Limits
 
 
 def ticked(client: RawClient, wire: Wire, seconds: float) -> str:

@@ -2,11 +2,11 @@
 
 import pytest
 
+from agentring.http2 import frames
+from agentring.http2.frames import Code, Setting
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, data_of, marked, message
 from harness.http2_peers import ClientPeer, NodePeer
-from router.http2 import frames
-from router.http2.frames import Code, Setting
 
 
 def at_first_node(wire: Wire, *said: bytes) -> tuple[ClientPeer, int, NodePeer]:

@@ -1,7 +1,7 @@
 """A header block that HEADERS has begun and CONTINUATION frames go on with."""
 
-from router.http2.frames import END_STREAM
-from router.http2.limits import Limits, TooMany
+from agentring.http2.frames import END_STREAM
+from agentring.http2.limits import Limits, TooMany
 
 
 class HeaderBlock:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from agentring.rpc.limits import MAX_METADATA_BYTES
-from router.http2.frames import Code, ConnectionBroken
+from agentring.http2.frames import Code, ConnectionBroken
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +19,7 @@ class Limits:
 
     max_header_block_bytes: int = 64 << 10
     """As it is on the wire. A longer one is not read, and refused as METADATA_TOO_LARGE."""
-    max_header_list_bytes: int = MAX_METADATA_BYTES
+    max_header_list_bytes: int = 8 << 10
     """Of a request's fields together, but for those that route, counted as HTTP/2 does. Beyond: METADATA_TOO_LARGE."""
     max_continuations: int = 32
     """Of one block; more end the connection."""

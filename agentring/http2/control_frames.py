@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from router.http2 import frames
-from router.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
-from router.http2.limits import Bucket, Limits, TooMany
-from router.http2.outgoing import Outgoing
+from agentring.http2 import frames
+from agentring.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
+from agentring.http2.limits import Bucket, Limits, TooMany
+from agentring.http2.send_side import Outgoing
 
 _RECEIVE_WINDOW = 1 << 24
 _MAX_UNSENT_REPLIES = 1_000

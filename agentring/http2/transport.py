@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
-from router.http2.carrier import Stats
-from router.http2.connection import Connection
-from router.http2.limits import TooMany
+from agentring.http2.connection import Connection
+from agentring.http2.limits import TooMany
 
 _MAX_UNWRITTEN_BYTES = 256 << 10
 """Streams wait beyond this."""
 _MAX_UNREAD_BYTES = 4 << 20
+
+
+class Traffic(Protocol):
+    """What is counted of all connections, by their role."""
+
+    received_bytes: Counter[str]
+    sent_bytes: Counter[str]
 
 
 class Flusher:
@@ -41,13 +48,13 @@ class ConnectionProtocol(asyncio.Protocol):
     def __init__(
         self,
         flusher: Flusher,
-        stats: Stats,
+        traffic: Traffic,
         make: Callable[[Callable[[], None]], Connection],
         closed: Callable[[ConnectionProtocol], None],
     ) -> None:
         """make: the connection, given its `wake`; closed: told when the socket is gone."""
         self._flusher = flusher
-        self._stats = stats
+        self._traffic = traffic
         self._make = make
         self._closed = closed
         self._now = asyncio.get_running_loop().time
@@ -66,7 +73,7 @@ class ConnectionProtocol(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """As asyncio.Protocol."""
         connection = self.connection
-        self._stats.received_bytes[connection.role] += len(data)
+        self._traffic.received_bytes[connection.role] += len(data)
         if connection.ended is not None:
             return
         connection.receive(data, self._now())
@@ -117,7 +124,7 @@ class ConnectionProtocol(asyncio.Protocol):
         if out := connection.out:
             data = out[0] if len(out) == 1 else b"".join(out)
             out.clear()
-            self._stats.sent_bytes[connection.role] += len(data)
+            self._traffic.sent_bytes[connection.role] += len(data)
             self._transport.write(data)
             if not connection.paused:
                 connection.sent()

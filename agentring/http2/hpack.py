@@ -18,7 +18,7 @@ from hpack.huffman_table import decode_huffman
 from hpack.table import HeaderTable
 
 from agentring import metadata
-from router.http2.frames import Code, ConnectionBroken, StreamBroken
+from agentring.http2.frames import Code, ConnectionBroken, StreamBroken
 
 Kind = Literal["plain", "pseudo", "routing", "dropped", "forbidden"]
 """What a relay does with a field: sends it on; reads it as part of the request or status line; reads it and writes it

@@ -13,10 +13,10 @@ from typing import ClassVar
 
 import structlog
 
-from router.http2 import frames
-from router.http2.frames import Code, ConnectionBroken
-from router.http2.limits import Limits, TooMany
-from router.http2.stream import Stream
+from agentring.http2 import frames
+from agentring.http2.frames import Code, ConnectionBroken
+from agentring.http2.limits import Limits, TooMany
+from agentring.http2.stream import Stream
 
 _log = structlog.get_logger()
 

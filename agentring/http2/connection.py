@@ -16,11 +16,11 @@ from collections.abc import Callable
 
 import structlog
 
-from router.http2 import frames
-from router.http2.control import Control
-from router.http2.frames import HEAD, Code, ConnectionBroken, StreamBroken
-from router.http2.header_block import HeaderBlock
-from router.http2.limits import Bucket, Limits, TooMany
+from agentring.http2 import frames
+from agentring.http2.control_frames import Control
+from agentring.http2.frames import HEAD, Code, ConnectionBroken, StreamBroken
+from agentring.http2.header_block import HeaderBlock
+from agentring.http2.limits import Bucket, Limits, TooMany
 
 _log = structlog.get_logger()
 

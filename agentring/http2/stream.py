@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from router.http2 import frames
-from router.http2.budget import Budget
-from router.http2.frames import DATA_HEADS, WORD, Code, StreamBroken
+from agentring.http2 import frames
+from agentring.http2.budget import Budget
+from agentring.http2.frames import DATA_HEADS, WORD, Code, StreamBroken
 
 if TYPE_CHECKING:
-    from router.http2.connection import Connection
+    from agentring.http2.connection import Connection
 
 
 class Stream:
