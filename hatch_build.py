@@ -18,11 +18,13 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 _MODULES = {
     "agentring/http2": (
-        *("budget", "connection", "control_frames", "frames", "header_block", "hpack", "limits", "send_side", "stream"),
+        *("budget", "connection", "control_frames", "frames", "header_block", "hpack", "limits", "send_side"),
+        *("server_connection", "stream", "traffic"),
     ),
+    "agentring/rpc": ("messages", "other_stream"),
     "router/http2": (
         *("answers", "call", "call_end", "carrier", "client_connection", "client_stream", "kept", "messages"),
-        *("node_connection", "node_stream", "other_stream", "patience", "reattachment", "request", "way"),
+        *("node_connection", "node_stream", "patience", "reattachment", "request", "way"),
     ),
     "router": ("stats",),
 }

@@ -9,7 +9,7 @@ from agent_node.settings import NodeSettings
 from agent_node.store.opening import StoreRefused
 from agentring import process, settings
 from agentring.cluster.registration import NodeIdTaken, StoreDiffers
-from agentring.rpc.server import CannotListen
+from agentring.http2.listener import CannotListen
 
 
 def main() -> None:

@@ -4,7 +4,7 @@ import sys
 
 from agentring import process, settings
 from agentring.http2 import connection
-from agentring.rpc.server import CannotListen
+from agentring.http2.listener import CannotListen
 from router.app import run_router
 from router.settings import RouterSettings
 from router.workers import WorkerFailed, run_workers

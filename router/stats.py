@@ -6,14 +6,17 @@ from bisect import bisect_left
 from collections import Counter
 from math import inf
 
+from agentring.http2.traffic import Traffic
+
 RESUMED_WITHIN_S = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, inf)
 
 
-class Stats:
+class Stats(Traffic):
     """What is counted, for the metrics."""
 
     def __init__(self) -> None:
         """All 0."""
+        super().__init__()
         self.calls = 0
         self.cancelled = 0
         self.errors: Counter[str] = Counter()
@@ -26,14 +29,6 @@ class Stats:
         """How many of those that found another node had it within each time, and not within the one before."""
         self.reattaching_s = 0.0
         """How long those waited, together."""
-        self.streams_refused = 0
-        self.client_connections_opened = 0
-        self.client_connections_refused = 0
-        self.broken: Counter[tuple[str, str]] = Counter()
-        """Connections that were ended for a fault, by role and why."""
-        self.received_bytes: Counter[str] = Counter()
-        self.sent_bytes: Counter[str] = Counter()
-        """By role."""
 
     def reattached(self, cause: str, outcome: str, took_s: float) -> None:
         """A call without a node has one again, or has ended."""

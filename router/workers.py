@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import structlog
 
-from router.http2.listener import bind
+from agentring.http2.listener import bind
 from router.settings import RouterSettings
 
 _log = structlog.get_logger()

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import cast
 
 from agentring.http2.connection import Connection
 from agentring.http2.limits import TooMany
+from agentring.http2.traffic import Traffic
 
 _MAX_UNWRITTEN_BYTES = 256 << 10
 """Streams wait beyond this."""
 _MAX_UNREAD_BYTES = 4 << 20
-
-
-class Traffic(Protocol):
-    """What is counted of all connections, by their role."""
-
-    received_bytes: Counter[str]
-    sent_bytes: Counter[str]
 
 
 class Flusher:

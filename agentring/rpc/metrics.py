@@ -7,7 +7,7 @@ change under it. Called by the router's and the node's app.
 from prometheus_client import CollectorRegistry, start_http_server
 from prometheus_client.registry import Collector
 
-from agentring.rpc.server import CannotListen
+from agentring.http2.listener import CannotListen
 
 
 def serve(metrics: Collector, address: str) -> None:

@@ -9,6 +9,7 @@ from grpc import aio
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from agentring.http2.listener import CannotListen
 from agentring.rpc.health import Health
 from agentring.rpc.limits import SERVER_OPTIONS
 from agentring.rpc.reflection import Reflection
@@ -16,14 +17,6 @@ from agentring.rpc.service import ServiceHandler, Unimplemented
 
 HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
 REFLECTION: ServiceDescriptor = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
-
-
-class CannotListen(Exception):
-    """The address is taken or not ours."""
-
-    def __init__(self, address: str) -> None:
-        """address: `host:port`."""
-        super().__init__(f"cannot listen on {address}")
 
 
 class Server:

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from agentring import metadata
 from agentring.errors import AgentringError
 from agentring.http2.hpack import Field, block
+from agentring.rpc.messages import PREFIX
 from agentring.rpc.status import STATUS_DETAILS, to_status
 from agentring.v1 import session_pb2
-from router.http2.messages import MARKS, PREFIX
+from router.http2.messages import MARKS
 
 _INTERNAL = frozenset({metadata.BEGINS_AFTER, metadata.MOVED, metadata.REDIRECT, metadata.REFUSED, metadata.STREAM_ID})
 _HEAD = block(((":status", "200"), ("content-type", "application/grpc")))
-NOT_GRPC_BODY = b"This is a gRPC service: POST with content-type application/grpc.\n"
-NOT_GRPC = block(((":status", "415"), ("content-type", "text/plain"), ("content-length", str(len(NOT_GRPC_BODY)))))
 
 STATUS = "grpc-status"
 

@@ -1,218 +1,47 @@
-"""A client's connection: its calls come here.
-
-Guarantees, beside Connection's: at most max_streams calls at once, others get REFUSED_STREAM; a client that resets
-streams, sends PING, SETTINGS or frames without purpose faster than the limits loses the connection with
-ENHANCE_YOUR_CALM; one that does not begin with the preface and SETTINGS in time, does not come to the end of a header
-block, does not answer a PING, or has had no call for idle_timeout_s is let go.
-"""
+"""A client's connection: its calls come here. What it guarantees is ServerConnection's."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
 
 from agentring.errors import MetadataTooLarge
-from agentring.http2 import frames
-from agentring.http2.connection import Connection
-from agentring.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
-from agentring.http2.hpack import FieldReader
-from agentring.http2.limits import TooMany
+from agentring.http2.hpack import Field
+from agentring.http2.server_connection import ServerConnection
+from agentring.rpc.other_stream import OtherStream
 from router.http2.call import Call
 from router.http2.carrier import Carrier
 from router.http2.client_stream import WINDOW, ClientStream
-from router.http2.other_stream import OtherStream
 from router.http2.request import Request
 
-_CLOSED_REMEMBERED = 256
-_DRAIN_PING = b"draining"
-_HEADERS_KIND = bytes([frames.HEADERS])
 
-
-class ClientConnection(Connection):
+class ClientConnection(ServerConnection):
     """A connection that a client has made."""
 
-    role: ClassVar[str] = "client"
-
     def __init__(self, carrier: Carrier, now_s: float, wake: Callable[[], None]) -> None:
-        """Sends our SETTINGS at once."""
-        limits = carrier.limits
-        super().__init__(limits, now_s, wake)
+        """carrier: what all calls of the process share."""
+        super().__init__(carrier.limits, WINDOW, carrier.stats, now_s, wake, name="router")
         self._carrier = carrier
-        self._fields = FieldReader(max_list_bytes=limits.max_header_block_bytes, dynamic=True)
-        self._settings_sent = 1
-        self._settings_acks = 0
-        self._closed: dict[int, bool] = {}
-        """Streams that ended lately, and whether the client may still send on them without a fault."""
         self._last_request: Request | None = None
-        self._last_stream_id = 0
-        self._preface_seen = False
-        self._accepts_through = frames.MAX_STREAM_ID
-        self._draining = False
-        self._opened_s = self._idle_since_s = self._block_since_s = now_s
-        self._block_after = 0
-        self.open(
-            {
-                Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
-                Setting.INITIAL_WINDOW_SIZE: WINDOW,
-                Setting.MAX_HEADER_LIST_SIZE: limits.max_header_block_bytes,
-            }
-        )
 
-    def drain(self) -> None:
-        """Asks the client to open no more streams here; what it opens until it has read that is still served."""
-        self._draining = True
-        self.write(frames.goaway(frames.MAX_STREAM_ID, Code.NO_ERROR, "the router is stopping"))
-        self.write(frames.ping(_DRAIN_PING, ack=False))
+    def _open_stream(self, stream_id: int, fields: list[Field]) -> None:
+        request = self._last_request = Request(fields, self._last_request)
+        form = request.form
+        if form.is_grpc:
+            self.shrink_table()
+            self._open_call(stream_id, request).begin(request)
+        else:
+            is_head = form.values[":method"] == "HEAD"
+            budget = self._carrier.budget
+            self.streams[stream_id] = OtherStream(self, stream_id, budget, form.content_length, is_head=is_head)
 
-    def tick(self, now_s: float) -> None:
-        """Ends the connection if it has been silent or without a call for too long; now and then asks for a sign."""
-        if self.ended is not None:
-            return
-        limits = self.limits
-        if not self._settings_seen:
-            if now_s - self._opened_s > limits.first_frame_timeout_s:
-                self.broken_for = "preface timeout"
-                self.write(frames.goaway(0, Code.SETTINGS_TIMEOUT, "no preface or SETTINGS came"))
-                self.end(Code.SETTINGS_TIMEOUT)
-            return
-        if not (self._block_begun() and self._block_after == self._last_stream_id):
-            self._block_since_s, self._block_after = now_s, self._last_stream_id
-        elif now_s - self._block_since_s > limits.first_frame_timeout_s:
-            self.fail(TooMany("seconds for a header block"))
-            return
-        if self.streams:
-            self._idle_since_s = now_s
-        elif now_s - self._idle_since_s > limits.idle_timeout_s:
-            self.broken_for = "idle"
-            self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, "idle"))
-            self.end(Code.NO_ERROR)
-            return
-        if self.ping_sent_s is not None:
-            if self.heard_s > self.ping_sent_s:
-                self.ping_sent_s = None
-            elif now_s - self.ping_sent_s > limits.keepalive_timeout_s:
-                self.broken_for = "keepalive timeout"
-                self.end(Code.NO_ERROR)
-        elif now_s - self.heard_s > limits.keepalive_s:
-            self.send_ping(now_s)
-
-    def _begin(self, data: bytes) -> int:
-        if self._preface_seen:
-            return 0
-        seen = data[: len(frames.PREFACE)]
-        if not frames.PREFACE.startswith(seen):
-            raise ConnectionBroken(Code.PROTOCOL_ERROR, "the preface of HTTP/2 is missing")
-        if len(seen) < len(frames.PREFACE):
-            return -1
-        self._preface_seen = True
-        return len(frames.PREFACE)
-
-    def _settings_acknowledged(self) -> None:
-        self._settings_acks += 1
-        if self._settings_acks > self._settings_sent:
-            raise ConnectionBroken(Code.PROTOCOL_ERROR, "SETTINGS were acknowledged that were not sent")
-        if self._settings_acks == 2:
-            self._fields.end_dynamic()
-
-    def _ping_answered(self, payload: bytes) -> None:
-        """The client has read that the router is stopping: what it opens from now on is refused."""
-        if payload == _DRAIN_PING and self._draining:
-            self._accepts_through = self._last_stream_id
-            self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, "the router is stopping"))
-            self._end_if_drained()
-
-    def _end_if_drained(self) -> None:
-        if not self.streams and self._accepts_through <= self._last_stream_id:
-            self.end(Code.NO_ERROR)
-
-    def _block_begun(self) -> bool:
-        """A part of a header block has come, or of its frame."""
-        return self._block is not None or self._rest[3:4] == _HEADERS_KIND
-
-    def _is_idle(self, stream_id: int) -> bool:
-        return stream_id > self._last_stream_id or not stream_id & 1
-
-    def last_peer_stream_id(self) -> int:
-        return min(self._last_stream_id, self._accepts_through)
-
-    def _goaway(self, last_stream_id: int) -> None:
-        """The client opens no more streams; those that it has are served to their end."""
-
-    def _remember(self, stream_id: int, peer_may_send: bool) -> None:
-        closed = self._closed
-        closed[stream_id] = peer_may_send
-        if len(closed) > _CLOSED_REMEMBERED:
-            del closed[next(iter(closed))]
-        if self._draining:
-            self._end_if_drained()
-
-    def _on_closed(self, stream_id: int) -> None:
-        super()._on_closed(stream_id)
-        if not self._closed.get(stream_id, True):
-            raise StreamBroken(Code.STREAM_CLOSED, "the stream has ended")
-
-    def _reset_received(self) -> None:
-        self.resets.take(self.now_s)
-
-    def _headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        try:
-            fields = self._fields.read(block)
-        except StreamBroken:
-            if stream_id not in self.streams:
-                self._opens(stream_id)  # what follows on it is no fault
-            raise
-        if (stream := self.streams.get(stream_id)) is not None:
-            if stream.receive_ended:
-                raise StreamBroken(Code.STREAM_CLOSED, "HEADERS after END_STREAM")
-            if not end_stream or any(field.kind == "pseudo" for field in fields):
-                raise StreamBroken(Code.PROTOCOL_ERROR, "these are no trailers")
-            stream.receive_end()
-        elif self._opens(stream_id):
-            request = self._last_request = Request(fields, self._last_request)
-            if request.form.is_grpc:
-                if self._settings_sent == 1:
-                    # Not before there are calls to gain by it: a client that has none may have read our SETTINGS, which
-                    # is all that some wait for, without caring for a change of its tables.
-                    self._settings_sent = 2
-                    self.write(frames.settings({Setting.HEADER_TABLE_SIZE: 0}))
-                self._open_call(stream_id, request).begin(request)
-            else:
-                other = OtherStream(self, stream_id, self._carrier.budget, request.form)
-                self.streams[stream_id] = other
-            self._end_opening(stream_id, end_stream)
-
-    def _oversized_headers(self, stream_id: int, end_stream: bool) -> None:
-        if stream_id not in self.streams and self._opens(stream_id):
-            call = self._open_call(stream_id, Request.unread())
-            if not self._fields.dynamic:
-                call.refuse(MetadataTooLarge())
-                self._end_opening(stream_id, end_stream)
-                return
+    def _open_unread(self, stream_id: int, *, is_last: bool) -> None:
+        call = self._open_call(stream_id, Request.unread())
+        if is_last:
             call.fail(MetadataTooLarge())
-        super()._oversized_headers(stream_id, end_stream)  # what follows could not be read without it
-
-    def _opens(self, stream_id: int) -> bool:
-        """Whether HEADERS open a stream; else they are to be ignored. Raises ConnectionBroken, StreamBroken."""
-        if not stream_id & 1:
-            raise ConnectionBroken(Code.PROTOCOL_ERROR, "clients' streams have odd ids")
-        if stream_id <= self._last_stream_id:
-            if stream_id not in self._closed:
-                raise ConnectionBroken(Code.PROTOCOL_ERROR, "stream ids must grow")
-            if not self._closed[stream_id]:
-                raise ConnectionBroken(Code.STREAM_CLOSED, "the stream has ended")
-            self._idle_frames.take(self.now_s)
-            return False
-        self._last_stream_id = stream_id
-        if len(self.streams) >= self.limits.max_streams or stream_id > self._accepts_through:
-            self._carrier.stats.streams_refused += 1
-            raise StreamBroken(Code.REFUSED_STREAM, "too many streams")
-        return True
+        else:
+            call.refuse(MetadataTooLarge())
 
     def _open_call(self, stream_id: int, request: Request) -> Call:
         client = self.streams[stream_id] = ClientStream(self, stream_id, self._carrier.budget)
         call = client.call = Call(self._carrier, client, request)
         return call
-
-    def _end_opening(self, stream_id: int, end_stream: bool) -> None:
-        if end_stream and (stream := self.streams.get(stream_id)) is not None:
-            stream.receive_end()

@@ -15,8 +15,9 @@ from agentring.http2.budget import Budget
 from agentring.http2.frames import DATA_HEADS, Code, StreamBroken
 from agentring.http2.stream import Stream
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
+from agentring.rpc.messages import PREFIX_BYTES, PREFIXES, Assembler
 from router.http2.kept import KEPT_BYTES, Kept
-from router.http2.messages import NO_MARKS, PREFIX_BYTES, PREFIXES, Assembler
+from router.http2.messages import NO_MARKS
 
 if TYPE_CHECKING:
     from agentring.http2.connection import Connection

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 from agentring.http2.budget import Budget
 from agentring.http2.frames import DATA_HEADS, DEFAULT_WINDOW, Code
 from agentring.http2.stream import Stream
+from agentring.rpc.messages import Assembler
 from router.http2.answers import Answer
 from router.http2.client_stream import ClientStream
-from router.http2.messages import MARKED_PREFIXES, MARKS, Assembler
+from router.http2.messages import MARKED_PREFIXES, MARKS
 
 if TYPE_CHECKING:
     from agentring.http2.connection import Connection

@@ -8,10 +8,11 @@ import ssl
 from agentring.errors import RouterStopping
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
+from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from router.epochs import Epochs
 from router.http2.carrier import Carrier
-from router.http2.listener import Listener, bind
+from router.http2.client_connection import ClientConnection
 from router.http2.upstreams import Upstreams
 from router.owner import OwnerLookup, Target
 from router.ring_view import RingView
@@ -56,7 +57,13 @@ class Http2Relay:
         )
         self.carrier.upstreams = self.upstreams
         self.stats = self.carrier.stats
-        self._listener = Listener(self.carrier, self._flusher, max_connections=max_connections, tls=client_tls)
+        self._listener = Listener(
+            lambda wake: ClientConnection(self.carrier, loop.time(), wake),
+            self._flusher,
+            self.stats,
+            max_connections=max_connections,
+            tls=client_tls,
+        )
         self._bound, self._address = bind(listen, shared=shared_port)
         self._ticking: asyncio.Task[None] | None = None
         view.on_change(self.upstreams.retain)

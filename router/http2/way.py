@@ -11,8 +11,8 @@ from agentring import metadata
 from agentring.errors import MethodNotImplemented, NodeUnreachable
 from agentring.http2.hpack import literal
 from agentring.ids import NodeId
+from agentring.rpc import messages
 from router import route
-from router.http2 import messages
 from router.http2.answers import Answer
 from router.http2.carrier import Carrier
 from router.http2.client_stream import ClientStream

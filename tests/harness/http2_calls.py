@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from agentring.rpc.messages import PREFIX, PREFIX_BYTES
 from harness.http2_frames import CONVERSE, RUN_TASK, marked, message
 from harness.http2_peers import ClientPeer, Heard, NodePeer
-from router.http2.messages import MARKS, PREFIX, PREFIX_BYTES
+from router.http2.messages import MARKS
 
 MARKED = frozenset({CONVERSE, RUN_TASK})
 _ACKED_AT = slice(MARKS.size - 8, MARKS.size)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from agentring.http2 import frames
 from agentring.http2.frames import HEAD, Code, Setting
 from agentring.http2.hpack import block
-from router.http2.messages import PREFIX
+from agentring.rpc.messages import PREFIX
 
 CONVERSE = "/agentring.v1.SessionService/Converse"
 GET_SESSION = "/agentring.v1.SessionService/GetSession"

@@ -28,8 +28,9 @@ from agentring.errors import (
     ServiceNotFound,
     SessionNotFound,
 )
+from agentring.http2.listener import CannotListen
 from agentring.rpc.limits import MAX_MESSAGE_BYTES, MAX_METADATA_BYTES
-from agentring.rpc.server import CannotListen, Server
+from agentring.rpc.server import Server
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import (

@@ -3,11 +3,11 @@
 import pytest
 
 from agentring.http2.frames import Code
+from agentring.rpc.messages import PREFIX_BYTES
 from agentring.v1 import session_pb2
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, marked, message
 from harness.http2_peers import ClientPeer, NodePeer
-from router.http2.messages import PREFIX_BYTES
 
 OPEN = message(session_pb2.ConverseRequest(open=session_pb2.Open(session_id="s", agent="echo")).SerializeToString())
 CANCELLED = Code.CANCEL

@@ -8,13 +8,13 @@ import pytest
 from agentring.http2 import frames
 from agentring.http2.frames import Code
 from agentring.http2.hpack import block
+from agentring.rpc.messages import Assembler
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, frame, marked, message, opening, request
 from harness.http2_raw import RawClient, RawNode
 from router.http2.call import Call
 from router.http2.client_stream import ClientStream
 from router.http2.kept import Kept
-from router.http2.messages import Assembler
 from router.http2.node_connection import NodeConnection
 from router.http2.node_stream import NodeStream
 from router.http2.patience import Patience

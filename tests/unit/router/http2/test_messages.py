@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from agentring.errors import MalformedRequest, MessageTooLarge
 from agentring.http2.budget import Budget
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
+from agentring.rpc.messages import PREFIX, PREFIXES, Assembler, body
 from harness.http2 import cut
 from harness.http2_frames import marked, message
-from router.http2.messages import MARKED_PREFIXES, MARKS, PREFIX, PREFIXES, Assembler, body
+from router.http2.messages import MARKED_PREFIXES, MARKS
 
 
 class Holder:

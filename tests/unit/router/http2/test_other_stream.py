@@ -5,10 +5,10 @@ import pytest
 from agentring.http2 import frames
 from agentring.http2.frames import Code, Setting
 from agentring.http2.hpack import block
+from agentring.rpc.other_stream import NOT_GRPC_BODY
 from harness.http2 import Wire
 from harness.http2_frames import Fields, frame, opening, resets
 from harness.http2_peers import ClientPeer
-from router.http2.answers import NOT_GRPC_BODY
 
 
 def fields(method: str, *more: tuple[str, str]) -> Fields:

@@ -8,11 +8,12 @@ from agentring.http2 import frames
 from agentring.http2.frames import Code, Setting
 from agentring.http2.limits import Limits
 from agentring.ids import parse_session
+from agentring.rpc.messages import PREFIX, PREFIX_BYTES
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, RUN_TASK, marked, message, opening, request
 from harness.http2_losses import DETAILS, LOSSES, MOVED, Loss
 from harness.http2_peers import ClientPeer, NodePeer
-from router.http2.messages import MARKS, PREFIX, PREFIX_BYTES
+from router.http2.messages import MARKS
 
 lose, drain = (next(loss for loss in LOSSES if loss.cause == cause) for cause in ("connection", "moved"))
 OPEN, TURN, CANCEL = message(b"open"), message(b"turn"), message(b"cancel")

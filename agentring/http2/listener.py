@@ -1,4 +1,7 @@
-"""The clients' port: takes connections, no more than the limit, and lets them go when the router stops."""
+"""A port: takes connections, no more than the limit, and lets them go when the process stops.
+
+The router's for its clients, and each process's for its own services.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,20 @@ from typing import cast
 
 from agentring.http2 import frames
 from agentring.http2.frames import Code
+from agentring.http2.server_connection import ServerConnection
+from agentring.http2.traffic import Traffic
 from agentring.http2.transport import ConnectionProtocol, Flusher
-from agentring.rpc.server import CannotListen
-from router.http2.carrier import Carrier
-from router.http2.client_connection import ClientConnection
 
 _BACKLOG = 4_096
+_UNIX = "unix:"
+
+
+class CannotListen(Exception):
+    """The address is taken or not ours."""
+
+    def __init__(self, address: str) -> None:
+        """address: `host:port` or `unix:path`."""
+        super().__init__(f"cannot listen on {address}")
 
 
 class Listener:
@@ -23,15 +34,17 @@ class Listener:
 
     def __init__(
         self,
-        carrier: Carrier,
+        make: Callable[[Callable[[], None]], ServerConnection],
         flusher: Flusher,
+        traffic: Traffic,
         *,
         max_connections: int,
         tls: ssl.SSLContext | None,
     ) -> None:
-        """tls: None: plaintext, HTTP/2 by prior knowledge."""
-        self._carrier = carrier
+        """make: a connection, given its `wake`; tls: None: plaintext, HTTP/2 by prior knowledge."""
+        self._make = make
         self._flusher = flusher
+        self._traffic = traffic
         self._max_connections = max_connections
         self._tls = tls
         self._server: asyncio.Server | None = None
@@ -40,7 +53,8 @@ class Listener:
     async def open(self, bound: socket.socket) -> None:
         """Takes connections from now on. Raises OSError."""
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_server(self._protocol, sock=bound, ssl=self._tls, backlog=_BACKLOG)
+        create = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
+        self._server = await create(self._protocol, sock=bound, ssl=self._tls, backlog=_BACKLOG)
 
     def stop_taking(self) -> None:
         """Takes no more connections, and asks clients to open no more streams on those they have."""
@@ -48,15 +62,15 @@ class Listener:
             self._server.close()
         for protocol in self.protocols:
             connection = protocol.connection
-            assert isinstance(connection, ClientConnection)
+            assert isinstance(connection, ServerConnection)
             connection.drain()
 
     async def close(self, linger_s: float) -> None:
         """Ends every connection with GOAWAY; those that linger are closed."""
         for protocol in list(self.protocols):
             connection = protocol.connection
-            connection.write(frames.goaway(connection.last_peer_stream_id(), Code.NO_ERROR, "the router has stopped"))
-            connection.end(Code.NO_ERROR)
+            assert isinstance(connection, ServerConnection)
+            connection.stop()
             protocol.flush()
         await self.wait_closed(linger_s)
         protocols = list(self.protocols)
@@ -75,28 +89,30 @@ class Listener:
             protocol.tick(now_s)
 
     def _protocol(self) -> asyncio.Protocol:
-        stats = self._carrier.stats
+        traffic = self._traffic
         if len(self.protocols) >= self._max_connections:
-            stats.client_connections_refused += 1
+            traffic.client_connections_refused += 1
             return _Refusal()
 
-        def make(wake: Callable[[], None]) -> ClientConnection:
+        def make(wake: Callable[[], None]) -> ServerConnection:
             self.protocols.add(protocol)
-            stats.client_connections_opened += 1
-            return ClientConnection(self._carrier, self._carrier.now_s(), wake)
+            traffic.client_connections_opened += 1
+            return self._make(wake)
 
-        protocol = ConnectionProtocol(self._flusher, stats, make, self._closed)
+        protocol = ConnectionProtocol(self._flusher, traffic, make, self._closed)
         return protocol
 
     def _closed(self, protocol: ConnectionProtocol) -> None:
         self.protocols.discard(protocol)
         if protocol.connection.broken_for:
-            self._carrier.stats.broken[protocol.connection.role, protocol.connection.broken_for] += 1
+            self._traffic.broken[protocol.connection.role, protocol.connection.broken_for] += 1
 
 
 def bind(address: str, *, shared: bool) -> tuple[socket.socket, str]:
     """A socket that may listen later, and its address with the port that it got. shared: other processes listen on the
     same port (SO_REUSEPORT). Raises CannotListen."""
+    if address.startswith(_UNIX):
+        return _bind_unix(address), address
     host, _, port = address.rpartition(":")
     try:
         family, kind, proto, _, place = socket.getaddrinfo(
@@ -110,6 +126,16 @@ def bind(address: str, *, shared: bool) -> tuple[socket.socket, str]:
     except OSError:
         raise CannotListen(address) from None
     return bound, f"{host}:{bound.getsockname()[1]}"
+
+
+def _bind_unix(address: str) -> socket.socket:
+    bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        bound.bind(address.removeprefix(_UNIX))
+    except OSError:
+        bound.close()
+        raise CannotListen(address) from None
+    return bound
 
 
 class _Refusal(asyncio.Protocol):

@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING
 
 from agentring.http2.budget import Budget
 from agentring.http2.frames import DEFAULT_WINDOW, Code, StreamBroken
+from agentring.http2.hpack import block
 from agentring.http2.stream import Stream
-from router.http2 import answers
-from router.http2.request import Form
 
 if TYPE_CHECKING:
     from agentring.http2.connection import Connection
 
 _MAX_BODY_BYTES = 1 << 20
+NOT_GRPC_BODY = b"This is a gRPC service: POST with content-type application/grpc.\n"
+NOT_GRPC = block(((":status", "415"), ("content-type", "text/plain"), ("content-length", str(len(NOT_GRPC_BODY)))))
 
 
 class OtherStream(Stream):
@@ -21,12 +22,14 @@ class OtherStream(Stream):
 
     __slots__ = ("_answered", "_body_bytes", "_content_length", "_is_head")
 
-    def __init__(self, connection: Connection, stream_id: int, budget: Budget, form: Form) -> None:
-        """form: the request's."""
+    def __init__(
+        self, connection: Connection, stream_id: int, budget: Budget, content_length: int | None, *, is_head: bool
+    ) -> None:
+        """content_length: as the request says it; is_head: the answer has no body."""
         super().__init__(connection, stream_id, DEFAULT_WINDOW, budget)
         self.low = DEFAULT_WINDOW // 2
-        self._content_length = form.content_length
-        self._is_head = form.values[":method"] == "HEAD"
+        self._content_length = content_length
+        self._is_head = is_head
         self._body_bytes = 0
         self._answered = False
 
@@ -96,10 +99,10 @@ class OtherStream(Stream):
             return
         self._answered = True
         if self._is_head:
-            self.send_end(answers.NOT_GRPC)
+            self.send_end(NOT_GRPC)
         else:
-            self.send_headers(answers.NOT_GRPC)
-            self.send(answers.NOT_GRPC_BODY)
+            self.send_headers(NOT_GRPC)
+            self.send(NOT_GRPC_BODY)
             self.send_end(b"")
 
     def _wrong_length(self) -> None:
