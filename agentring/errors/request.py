@@ -22,6 +22,15 @@ class MalformedRequest(InvalidArgument):
     sentence = "the request is not a valid message of its type"
 
 
+@dataclass(eq=False)
+class MalformedHeader(InvalidArgument):
+    """A header field is not what HTTP/2 and gRPC allow; nobody but the first process has seen it."""
+
+    reason: ClassVar[str] = "MALFORMED_HEADER"
+    sentence: ClassVar[str] = "a header field is not what HTTP/2 and gRPC allow, or is said twice"
+    header: str
+
+
 class InvalidSessionId(InvalidArgument):
     """The session's name is not well formed."""
 

@@ -55,9 +55,9 @@ class Call(CallEnd):
     def begin(self, request: Request) -> None:
         """Sends it on its way."""
         try:
+            request.check(self._carrier.limits.max_header_list_bytes)
             if (timeout_s := request.timeout_s()) is not None:
                 self._patient().set_deadline(timeout_s)
-            request.check_size(self._carrier.limits.max_header_list_bytes)
             self._way.by_headers(request)
             if self._way.target is not None:
                 self._try()

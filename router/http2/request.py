@@ -8,13 +8,18 @@ import re
 from collections.abc import Sequence
 
 from agentring import metadata
-from agentring.errors import MalformedRequest, MetadataTooLarge
+from agentring.errors import MalformedHeader, MalformedRequest, MetadataTooLarge
 from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.hpack import Field, literal, name_literal, value_literal
 from agentring.ids import DEFAULT_TENANT, SessionRef
+from agentring.rpc import wellformed
 from router.route import Route
 
-_PSEUDO = frozenset({":method", ":scheme", ":path", ":authority"})
+_LINE = (":method", ":scheme", ":path")
+_PSEUDO = frozenset({*_LINE, ":authority"})
+_NO_AUTHORITY = "localhost"
+"""What a node is told where the client says nothing, as gRPC's clients do on a unix socket."""
+_TE = literal("te", "trailers")
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
 _UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
 _MAX_TIMEOUT_MS = 99_999_999
@@ -32,6 +37,7 @@ class Form:
         "identity_upstream",
         "is_grpc",
         "last_pseudo",
+        "malformed",
         "method",
         "size_bytes",
         "upstream",
@@ -64,9 +70,14 @@ class Form:
         content_type = values.get("content-type", "")
         self.is_grpc = values[":method"] == "POST" and content_type.startswith("application/grpc")
         self.size_bytes = sum(len(f.name) + len(f.value) + 32 for f in fields if f.kind != "pseudo")
-        passed = [field for field in fields if field.kind in ("plain", "pseudo")]
-        self.upstream = b"".join([field.literal for field in passed])
-        self.identity_upstream = b"".join([f.literal for f in passed if f.name != "grpc-accept-encoding"])
+        self.malformed = wellformed.malformed(fields)
+        """The name of a field that gRPC does not allow, or empty."""
+        line = [field.literal for name in _LINE for field in fields if field.name == name]
+        authority = literal(":authority", values.get(":authority") or values.get("host") or _NO_AUTHORITY)
+        passed = [field for field in fields if field.kind == "plain" and field.name != "te"]
+        head = b"".join([*line, authority, _TE])
+        self.upstream = head + b"".join([field.literal for field in passed])
+        self.identity_upstream = head + b"".join([f.literal for f in passed if f.name != "grpc-accept-encoding"])
 
 
 class Request:
@@ -101,8 +112,14 @@ class Request:
         """How its messages are compressed, where they are."""
         return self.form.values.get("grpc-encoding", "")
 
-    def check_size(self, max_list_bytes: int) -> None:
-        """As check_metadata in agentring/rpc/limits.py. Raises MetadataTooLarge."""
+    def check(self, max_list_bytes: int) -> None:
+        """Whether gRPC allows the fields, and so many: as check_metadata in agentring/rpc/limits.py. Raises
+        MalformedHeader, MetadataTooLarge."""
+        if self.form.malformed:
+            raise MalformedHeader(self.form.malformed)
+        for field in self._routing_fields:
+            if not (field.value.isascii() and field.value.isprintable()):
+                raise MalformedHeader(field.name)
         if self.form.size_bytes > max_list_bytes:
             raise MetadataTooLarge
 

@@ -41,7 +41,8 @@ STATUSES = {
     "NOT_FOUND": "AgentNotFound InputNotFound NodeNotFound RunNotFound ServiceNotFound SessionNotFound TaskNotFound"
     " TurnNotFound",
     "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidPageToken InvalidRetention InvalidSessionId"
-    " InvalidTaskKey InvalidTenantId InvalidTurnId MalformedRequest RouteMismatch RouteMissing SecondOpen",
+    " InvalidTaskKey InvalidTenantId InvalidTurnId MalformedHeader MalformedRequest RouteMismatch RouteMissing"
+    " SecondOpen",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "MethodNotImplemented",
     "DATA_LOSS": "SessionCorrupt",

@@ -115,9 +115,9 @@ def test_metadata_are_counted_without_what_routes() -> None:
     name, overhead = "x-big", 32 + len("x-big")
     plain = read(request_fields()).form.size_bytes
     request = read(request_fields(CONVERSE, (name, "v" * (8192 - plain - overhead)), session="s" * 100))
-    request.check_size(8192)
+    request.check(8192)
     with pytest.raises(MetadataTooLarge):
-        request.check_size(8191)
+        request.check(8191)
 
 
 def test_a_session_goes_as_it_came_with_its_stream_and_a_tenant() -> None:
