@@ -25,6 +25,7 @@ from agent_node.store import opening
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql import SqlStore
 from agent_node.watchdog import Watchdog, end_process
+from agentring import forks
 from agentring.cluster.clock import BootClock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
@@ -92,6 +93,8 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 tls=settings.server_credentials(),
             )
+            for address in filter(None, (server.address, settings.metrics_listen)):
+                forks.close_port_in_children(int(address.rpartition(":")[2]))
             identity = NodeIdentity(
                 node_id=NodeId(settings.node_id),
                 address=settings.advertise or server.address,

@@ -8,6 +8,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from agentring import forks
+
 
 class DataDirInUse(Exception):
     """Another process holds the directory's lock."""
@@ -18,7 +20,8 @@ class DataDirInUse(Exception):
 
 
 class DataDir:
-    """A locked directory, made if it is missing. Resource handling: `with`; the lock goes with the process."""
+    """A locked directory, made if it is missing. Resource handling: `with`; the lock goes with the process, whatever
+    lives on of what it has started."""
 
     def __init__(self, path: Path) -> None:
         """Raises DataDirInUse, OSError."""
@@ -29,6 +32,7 @@ class DataDir:
         except BlockingIOError:
             os.close(self._lock)
             raise DataDirInUse(path) from None
+        forks.close_in_children(self._lock)
         uuid_file = path / "uuid"
         if not uuid_file.exists():
             # Renamed into place: a crash leaves no empty file behind.
@@ -41,6 +45,7 @@ class DataDir:
         return self
 
     def __exit__(self, _t: type[BaseException] | None, _e: BaseException | None, _b: TracebackType | None) -> None:
+        forks.forget(self._lock)
         os.close(self._lock)
 
 

@@ -1,13 +1,12 @@
-"""What the `__main__` of every process does: settings, log, event loop, signals, and one line on stdout once ready.
+"""What the `__main__` of every process does: settings, log, event loop, signals, and one line on stdout once ready
+(ready_line.py); all else that is printed goes to stderr.
 
-The line is JSON, `{"ready": true, "address": "host:port", "pid": 1, ...}`, for whoever started the process. SIGTERM and
-SIGINT ask for a graceful stop, exit status 0. What makes a start impossible is one line on stderr and exit status 1;
-wrong settings are status 2. The process ends although a task does not (an agent may swallow its cancellation): the
-event loop's own end would wait for it for ever.
+SIGTERM and SIGINT ask for a graceful stop, exit status 0. What makes a start impossible is one line on stderr and exit
+status 1; wrong settings are status 2. The process ends although a task does not (an agent may swallow its
+cancellation): the event loop's own end would wait for it for ever.
 """
 
 import asyncio
-import json
 import os
 import signal
 import sys
@@ -17,8 +16,9 @@ from collections.abc import Awaitable, Callable
 import structlog
 import uvloop
 
-from agentring import log
+from agentring import forks, log
 from agentring.cluster.etcd_errors import EtcdError
+from agentring.ready_line import ReadyLine
 
 _LAST_TASKS_S = 1.0
 """How long tasks may take to end once the process has come to its end."""
@@ -32,23 +32,25 @@ Main = Callable[[asyncio.Event, Ready], Awaitable[None]]
 def run(main: Main, *, program: str, log_level: str, cannot_start: tuple[type[Exception], ...], **told: str) -> None:
     """Runs a process to its end. cannot_start: errors told in one line; told: further fields of the ready line."""
     expected: tuple[type[Exception], ...] = (EtcdError, OSError, *cannot_start)
+    ready_line = ReadyLine()
     log.configure(log_level)
     try:
-        uvloop.run(_main(main, told))
+        uvloop.run(_main(main, ready_line, told))
     except* expected as group:
         for error in _leaves(group):
             print(f"{program}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
 
 
-async def _main(main: Main, told: dict[str, str]) -> None:
+async def _main(main: Main, ready_line: ReadyLine, told: dict[str, str]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    forks.end_children_in(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
     def ready(address: str) -> None:
-        print(json.dumps({"ready": True, **told, "address": address, "pid": os.getpid()}), flush=True)
+        ready_line.write(**told, address=address, pid=os.getpid())
 
     status = 1
     try:

@@ -7,15 +7,15 @@ every worker is asked to end and, where it does not, killed; if this process is 
 
 import asyncio
 import ctypes
-import json
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable
 
 import structlog
 
 from agentring.http2.listener import bind
+from agentring.ready_line import ReadyPipe
 from router.settings import RouterSettings
 
 _log = structlog.get_logger()
@@ -53,20 +53,25 @@ async def run_workers(settings: RouterSettings, stop: asyncio.Event, ready: Call
 
 
 async def _start(command: list[str]) -> Process:
-    worker = await asyncio.create_subprocess_exec(*command, stdout=PIPE, preexec_fn=_end_with_parent)
-    assert worker.stdout is not None
+    pipe = ReadyPipe()
     try:
-        async with asyncio.timeout(_READY_S):
-            line = await worker.stdout.readline()
-        if not line or not json.loads(line)["ready"]:
-            raise WorkerFailed
-    except (TimeoutError, WorkerFailed):
-        await _stop(worker, 0)
-        raise WorkerFailed from None
-    except asyncio.CancelledError:
-        worker.kill()
-        raise
-    return worker
+        worker = await asyncio.create_subprocess_exec(
+            *command, stdin=DEVNULL, stdout=pipe.write_end, preexec_fn=_end_with_parent
+        )
+        pipe.was_given()
+        try:
+            async with asyncio.timeout(_READY_S):
+                if await pipe.line(worker.wait()) is None:
+                    raise WorkerFailed
+        except (TimeoutError, WorkerFailed):
+            await _stop(worker, 0)
+            raise WorkerFailed from None
+        except asyncio.CancelledError:
+            worker.kill()
+            raise
+        return worker
+    finally:
+        pipe.close()
 
 
 async def _keep(command: list[str], workers: list[Process], place: int) -> None:

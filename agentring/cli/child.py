@@ -4,17 +4,17 @@ Guarantees:
   * The child has a session of its own: the terminal's Ctrl-C reaches `up` alone, which stops its children in order.
   * The kernel ends the child when `up` ends without stopping it, by kill -9 too (Linux: PR_SET_PDEATHSIG).
   * `stop` ends: SIGTERM, a bounded wait, SIGKILL.
-Its stderr is its log; its stdout carries one JSON line once it is ready, and is thrown away from then on.
+  * Its end is the process's own, whatever it has started holds open.
+Its stderr is its log; its stdout carries the ready line (ready_line.py), or is its log too.
 Called by `embedded_etcd` and `local_cluster`.
 """
 
 import asyncio
 import ctypes
-import json
 import os
 import signal
 import sys
-from asyncio.subprocess import DEVNULL, PIPE, Process
+from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Self
 
 from agentring.cli.errors import ChildFailed
+from agentring.ready_line import ReadyPipe
 
 _PR_SET_PDEATHSIG = 1
 _KILL_DEADLINE_S = 5.0
@@ -40,15 +41,18 @@ class ChildSpec:
     """How long it may take to stop before it is killed."""
     orphan_signal: signal.Signals = signal.SIGKILL
     """What it gets when `up` ends without stopping it."""
+    tells_ready: bool = True
+    """Whether it prints a ready line."""
 
 
 class Child:
     """A started process. Made by `start`; whoever starts it stops it."""
 
-    def __init__(self, spec: ChildSpec, process: Process) -> None:
+    def __init__(self, spec: ChildSpec, process: Process, ready: ReadyPipe) -> None:
         """For `start` alone."""
         self.spec = spec
         self._process = process
+        self._ready = ready
 
     @classmethod
     async def start(cls, spec: ChildSpec) -> Self:
@@ -58,19 +62,24 @@ class Child:
         """
         with suppress(FileNotFoundError):
             os.replace(spec.log_path, spec.log_path.with_suffix(".log.1"))
+        ready = ReadyPipe()
         with spec.log_path.open("wb") as log:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *spec.command,
                     stdin=DEVNULL,
-                    stdout=PIPE,
+                    stdout=ready.write_end if spec.tells_ready else log,
                     stderr=log,
                     start_new_session=True,
                     preexec_fn=tie_to_parent(spec.orphan_signal),
                 )
-            except OSError as error:
+            except BaseException as error:
+                ready.close()
+                if not isinstance(error, OSError):
+                    raise
                 raise ChildFailed(spec.name, f"could not be started: {error.strerror}", spec.log_path) from error
-        return cls(spec, process)
+        ready.was_given()
+        return cls(spec, process, ready)
 
     @property
     def pid(self) -> int:
@@ -83,30 +92,20 @@ class Child:
         return self._process.returncode is not None
 
     async def ready_line(self, deadline_s: float) -> dict[str, object]:
-        """The JSON object that the process prints once it is ready. Raises ChildFailed."""
-        assert self._process.stdout is not None
+        """The JSON object that the process prints once it is ready. Raises ChildFailed. To be called once."""
         try:
             async with asyncio.timeout(deadline_s):
-                line = await self._process.stdout.readline()
-                if not line:
-                    await self._process.wait()
+                told = await self._ready.line(self.ended())
         except TimeoutError as error:
             raise self.failure(f"(pid {self.pid}) was not ready within {deadline_s:g} s") from error
-        if not line:
+        finally:
+            self._ready.close()
+        if told is None:
             raise self.failure()
-        try:
-            told = json.loads(line)
-        except ValueError as error:
-            raise self.failure(f"(pid {self.pid}) printed something else than its ready line") from error
-        if not isinstance(told, dict) or told.get("ready") is not True:
-            raise self.failure(f"(pid {self.pid}) printed something else than its ready line")
         return told
 
     async def ended(self) -> None:
-        """Waits for the process's end, however long it lives."""
-        assert self._process.stdout is not None
-        while await self._process.stdout.read(65_536):
-            pass
+        """Waits for the process's end, however long it lives, and whatever its own children hold open."""
         await self._process.wait()
 
     def failure(self, why: str | None = None) -> ChildFailed:
@@ -128,6 +127,7 @@ class Child:
         Raises ChildFailed where the kernel does not let go of it. Cancellation: it may live on; the kernel ends it
         together with this process.
         """
+        self._ready.close()
         if self.has_ended:
             return
         with suppress(ProcessLookupError):

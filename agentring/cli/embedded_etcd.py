@@ -126,7 +126,8 @@ async def start_etcd(data_dir: DataDir, spawn: Callable[[ChildSpec], Awaitable[C
         client_port, peer_port = free_ports(2)
         client_url, peer_url = f"http://{LOOPBACK}:{client_port}", f"http://{LOOPBACK}:{peer_port}"
         command = etcd_command(program, data_dir.etcd, client_url, peer_url)
-        child = await spawn(ChildSpec("etcd", command, data_dir.log("etcd"), _PATIENCE_S, signal.SIGTERM))
+        spec = ChildSpec("etcd", command, data_dir.log("etcd"), _PATIENCE_S, signal.SIGTERM, tells_ready=False)
+        child = await spawn(spec)
         try:
             await _until_healthy(child, client_port)
         except ChildFailed as failure:

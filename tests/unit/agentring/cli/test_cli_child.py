@@ -4,6 +4,8 @@ import asyncio
 import os
 import signal
 import sys
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,7 @@ from agentring.cli.child import Child, ChildSpec
 from agentring.cli.errors import ChildFailed
 
 READY = 'print(\'{"ready": true, "address": "a:1"}\', flush=True)'
+PATIENCE_S = 20.0
 DEAF = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
 
 
@@ -43,11 +46,45 @@ async def test_one_that_ends_before_it_is_ready_is_told_with_its_last_words(
     assert len(lines) == 13
 
 
-@pytest.mark.parametrize("line", ["hello", "[]", '{"ready": false}'])
-async def test_another_first_line_is_refused(tmp_path: Path, children: list[Child], line: str) -> None:
-    children.append(await Child.start(python(tmp_path, f"print({line!r}, flush=True); import time; time.sleep(60)")))
-    with pytest.raises(ChildFailed, match="printed something else than its ready line"):
-        await children[0].ready_line(30.0)
+@pytest.mark.parametrize("line", ["hello", "[]", '{"ready": false}', "", "[" * 100_000])
+async def test_what_is_printed_before_its_ready_line_is_passed_over(
+    tmp_path: Path, children: list[Child], line: str
+) -> None:
+    script = f"import sys, time; sys.stdout.write({line!r} + chr(10)); {READY}; time.sleep(60)"
+    children.append(await Child.start(python(tmp_path, script)))
+    assert await children[0].ready_line(30.0) == {"ready": True, "address": "a:1"}
+
+
+HEIR = "import subprocess; heir = subprocess.Popen(['sleep', '60']); print(heir.pid, file=sys.stderr, flush=True)"
+
+
+async def test_its_end_is_noticed_while_a_child_of_its_own_has_its_stdout(
+    tmp_path: Path, children: list[Child]
+) -> None:
+    """Before it is ready, after that, and while it is stopped."""
+    spec = python(tmp_path, f"import sys, time; {HEIR}; time.sleep(0 if sys.argv[1:] else 60)")
+    try:
+        children.append(await Child.start(replace(spec, command=(*spec.command, "end"))))
+        with pytest.raises(ChildFailed, match="exited with status 0"):
+            await children[0].ready_line(PATIENCE_S)
+    finally:
+        kill_heir(spec)
+    try:
+        children.append(await Child.start(python(tmp_path, f"import sys, time; {HEIR}; {READY}; time.sleep(60)")))
+        await children[1].ready_line(PATIENCE_S)
+        async with asyncio.timeout(PATIENCE_S):
+            os.kill(children[1].pid, signal.SIGKILL)
+            await children[1].ended()
+            await children[1].stop(asyncio.Event())
+        assert children[1].describe_end() == f"(pid {children[1].pid}) was killed by SIGKILL"
+    finally:
+        kill_heir(spec)
+
+
+def kill_heir(spec: ChildSpec) -> None:
+    """Ends the child's child, whose pid is the log's first line."""
+    with suppress(ProcessLookupError):
+        os.kill(int(spec.log_path.read_text().split()[0]), signal.SIGKILL)
 
 
 async def test_one_that_is_never_ready_is_told(tmp_path: Path, children: list[Child]) -> None:
