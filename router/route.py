@@ -13,6 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 from agentring import metadata
 from agentring.errors import FirstFrameNotOpen, MalformedRequest, RouteMissing
 from agentring.ids import SessionRef, TaskRef, parse_once, parse_session, parse_task
+from agentring.rpc.limits import MAX_HOSTED_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from agentring.v1 import once_pb2, session_pb2, task_pb2
 from router.owner import Labels
 
@@ -70,6 +71,12 @@ def destination(method: str, headers: Mapping[str, str]) -> Destination:
     if method.startswith("/agentring."):
         return Destination.NOBODY
     return Destination.OWNER if metadata.SESSION_ID in headers else Destination.NOBODY
+
+
+def max_message_bytes(method: str) -> int:
+    """How long a message to this method may be."""
+    ours = method.startswith(("/agentring.", "/grpc."))
+    return MAX_MESSAGE_BYTES if ours else MAX_HOSTED_MESSAGE_BYTES
 
 
 def from_headers(method: str, headers: Mapping[str, str]) -> Route | None:

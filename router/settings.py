@@ -79,6 +79,7 @@ class RouterSettings(ProcessSettings):
             settings=plenty,
             resets=plenty,
             idle_frames=plenty,
+            max_continuations=1 << 30,  # of a block that is too long, no more is kept than of any other
             keepalive_s=self.node_keepalive_s,
             keepalive_timeout_s=self.keepalive_timeout_s,
         )

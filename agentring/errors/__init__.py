@@ -30,6 +30,7 @@ from agentring.errors.base import (
 )
 from agentring.errors.request import (
     AgentRequired,
+    AnswerMetadataTooLarge,
     DeadlineExceeded,
     FirstFrameNotOpen,
     FirstFrameTimeout,
@@ -77,6 +78,7 @@ __all__ = [
     "AgentNotFound",
     "AgentRequired",
     "AgentringError",
+    "AnswerMetadataTooLarge",
     "CoordinatorUnavailable",
     "DeadlineExceeded",
     "FirstFrameNotOpen",

@@ -111,12 +111,15 @@ class AgentRequired(InvalidArgument):
     sentence = "a new session or task needs an agent"
 
 
+@dataclass(eq=False)
 class MessageTooLarge(AgentringError):
     """One message is over the limit."""
 
+    max_bytes: int = 1 << 20
+
     code = StatusCode.RESOURCE_EXHAUSTED
     reason = "MESSAGE_TOO_LARGE"
-    sentence = "a message may have at most 1 MiB"
+    sentence = "the message has more than max_bytes"
 
 
 class MetadataTooLarge(AgentringError):
@@ -125,6 +128,14 @@ class MetadataTooLarge(AgentringError):
     code = StatusCode.RESOURCE_EXHAUSTED
     reason = "METADATA_TOO_LARGE"
     sentence = "metadata may have at most 8 KiB"
+
+
+class AnswerMetadataTooLarge(AgentringError):
+    """What a service wants to answer with does not fit."""
+
+    code = StatusCode.RESOURCE_EXHAUSTED
+    reason = "ANSWER_METADATA_TOO_LARGE"
+    sentence = "the service answers with headers or trailers of more than 64 KiB"
 
 
 class FirstFrameTimeout(AgentringError):

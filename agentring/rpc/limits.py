@@ -6,6 +6,8 @@ from agentring import metadata
 from agentring.errors import MessageTooLarge, MetadataTooLarge
 
 MAX_MESSAGE_BYTES = 1 << 20
+MAX_HOSTED_MESSAGE_BYTES = 4 << 20
+"""Of a request to a method that is not ours: gRPC's own default, which a service may set lower or not."""
 MAX_METADATA_BYTES = 8 << 10
 
 # gRPC's own refusals carry no ErrorInfo, so its limits lie above ours: what we refuse, we can explain. What goes beyond

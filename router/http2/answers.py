@@ -20,7 +20,7 @@ STATUS = "grpc-status"
 class Answer:
     """A node's headers or trailers: what they say to us, and what goes on to the client."""
 
-    __slots__ = ("fields", "http_status", "is_trailers", "names_node", "passed_on", "told")
+    __slots__ = ("fields", "http_status", "is_trailers", "passed_on", "told")
 
     def __init__(self, fields: Sequence[Field]) -> None:
         """fields: of one header block."""
@@ -32,8 +32,6 @@ class Answer:
         self.is_trailers = not pseudo
         self.http_status = pseudo[0] if len(pseudo) == 1 and fields[0].name == ":status" else ""
         """Empty: these are no response's headers."""
-        self.names_node = metadata.NODE in self.told
-        """By this a node's headers say that it has taken the call."""
 
     @property
     def as_trailers(self) -> bytes:

@@ -1,9 +1,10 @@
 """One client's call: which node it goes to, and what the client is told. How it ends is in call_end.py.
 
 A call's way: `begin` finds out where it goes (way.py), if need be from its first message; `_try` opens a stream to the
-node; the node takes the call by its response headers (`accepted`), where x-agentring-node stands, or declines it
-(`declined`: it is redirected, refused, or answered), or the stream breaks off. Until it is taken nothing has reached
-the client and the client's messages are kept, so another node can be tried. A node that is lost after that is followed
+node; the node takes the call by its response headers (`accepted`), or declines it by trailers alone (`declined`: it is
+redirected, refused, or answered), or the stream breaks off. Until it is taken nothing has reached the client and the
+client's messages are kept, so another node can be tried; a client that sends more than is kept has its call bound to
+the node that it goes to (`bind`). A node that is lost after that is followed
 by the session's next owner (`_trouble`, reattachment.py) where the method's answers are marked (messages.py): that one
 is told where the stream has come to (Way.place) and sent what no node has acknowledged; its client sees one stream.
 
@@ -20,6 +21,7 @@ from agentring import metadata
 from agentring.errors import (
     AgentNotFound,
     AgentringError,
+    AnswerMetadataTooLarge,
     DeadlineExceeded,
     MessageTooLarge,
     NodeOverloaded,
@@ -129,10 +131,6 @@ class Call(CallEnd):
 
     # The node's answer.
 
-    def is_acceptance(self, headers: Answer) -> bool:
-        """Whether these headers say that the node has taken the call."""
-        return headers.names_node or not self._way.is_walk
-
     def accepted(self, headers: Answer) -> None:
         """The node has taken the call; it is no other's any more."""
         if not self._way.admits(headers.told.get(metadata.EPOCH, "")):
@@ -153,7 +151,7 @@ class Call(CallEnd):
             self._client.kept.keep_request()
         self._client.send_headers(block)
 
-    def declined(self, headers: Answer | None, trailers: Answer) -> None:
+    def declined(self, trailers: Answer) -> None:
         """The node ended the stream before it had taken the call."""
         try:
             if self._way.follow(trailers):
@@ -167,8 +165,6 @@ class Call(CallEnd):
         elif self.taken:
             self._end(trailers.as_trailers, "refused")
         else:
-            if headers is not None:
-                self._client.send_headers(headers.passed_on)
             self._end(trailers.passed_on)
 
     def finished(self, trailers: Answer) -> None:
@@ -194,9 +190,19 @@ class Call(CallEnd):
         else:
             self._past()
 
-    def answer_too_large(self) -> None:
+    def answer_too_large(self, max_bytes: int) -> None:
         """The node sends a message beyond all bounds."""
-        self.fail(MessageTooLarge())
+        self.fail(MessageTooLarge(max_bytes))
+
+    def answer_metadata_too_large(self) -> None:
+        """The node sends headers or trailers beyond all bounds."""
+        self.fail(AnswerMetadataTooLarge())
+
+    def bind(self) -> None:
+        """The client has sent more than is kept before any node has answered, so nothing can be sent anew: the call is
+        this node's, whatever becomes of it. (A service that reads an upload to its end says nothing until then.)"""
+        self._way.bind()
+        self._client.kept.end()
 
     # Which node.
 

@@ -42,6 +42,8 @@ class ClientConnection(ServerConnection):
             call.refuse(MetadataTooLarge())
 
     def _open_call(self, stream_id: int, request: Request) -> Call:
-        client = self.streams[stream_id] = ClientStream(self, stream_id, self._carrier.budget)
+        client = self.streams[stream_id] = ClientStream(
+            self, stream_id, self._carrier.budget, request.form.max_message_bytes
+        )
         call = client.call = Call(self._carrier, client, request)
         return call

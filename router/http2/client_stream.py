@@ -1,9 +1,10 @@
 """A client's half of a call: its messages, kept and handed to the node's half; what it is sent waits here.
 
-Guarantees: the client is granted a window of 64 KiB, less what waits for the node and once more than KEPT_BYTES are
-kept, so that each direction is held back by the one beyond it; a message over the limit is refused as soon as its
-length is known, but taken in to its end first where that is not far, because a status that overtakes a message is lost
-to a client on grpc.aio.
+Guarantees: the client is granted a window of 64 KiB, less what waits for the node, so that each direction is held back
+by the one beyond it; and less once more than KEPT_BYTES are kept, where a node may have to be sent them again: a call
+that cannot be re-attached is then bound to the node that it goes to, and nothing is kept any more. A message over the
+limit is refused as soon as its length is known, but taken in to its end first where that is not far, because a status
+that overtakes a message is lost to a client on grpc.aio.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from agentring.errors import MessageTooLarge
 from agentring.http2.budget import Budget
 from agentring.http2.frames import DATA_HEADS, Code, StreamBroken
 from agentring.http2.stream import Stream
-from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.rpc.messages import PREFIX_BYTES, PREFIXES, Assembler
 from router.http2.kept import KEPT_BYTES, Kept
 from router.http2.messages import NO_MARKS
@@ -33,11 +33,12 @@ class ClientStream(Stream):
     """The stream between the client and the router."""
 
     __deletable__ = ("call",)
-    __slots__ = ("assembler", "call", "kept", "last", "node", "skipping_bytes", "waiting")
+    __slots__ = ("assembler", "call", "kept", "last", "max_message_bytes", "node", "skipping_bytes", "waiting")
 
-    def __init__(self, connection: Connection, stream_id: int, budget: Budget) -> None:
+    def __init__(self, connection: Connection, stream_id: int, budget: Budget, max_message_bytes: int) -> None:
         """Opened by the client; `call` is set before anything else comes."""
         super().__init__(connection, stream_id, WINDOW, budget)
+        self.max_message_bytes = max_message_bytes
         self.low = _LOW
         self.call: Call
         self.node: NodeStream | None = None
@@ -126,10 +127,17 @@ class ClientStream(Stream):
             self.check_granted()
             return
         allowed = WINDOW - (self.node.queued_bytes if self.node is not None else 0)
-        if self.kept.wanted:
+        kept = self.kept
+        if kept.wanted:
             begun = self.assembler
             part_bytes, missing_bytes = (begun.part_bytes, begun.missing_bytes) if begun else (0, 0)
-            allowed = min(allowed, max(KEPT_BYTES - self.kept.bytes - part_bytes, missing_bytes))
+            room = KEPT_BYTES - kept.bytes - part_bytes
+            if self.node is None or self.call.marked:
+                allowed = min(allowed, max(room, missing_bytes))
+            elif room < 0 and (len(kept.messages) > 1 or (kept.messages and part_bytes)):
+                self.call.bind()
+            else:
+                allowed = min(allowed, max(room, missing_bytes, WINDOW // 4))
         increment = allowed - self.granted
         if increment >= WINDOW // 4 or self.granted <= 0 < increment:
             self.grant(increment)
@@ -196,13 +204,13 @@ class ClientStream(Stream):
         messages = assembler.feed(data)
         if self._is_released():
             return  # the process held too much, and this call had to go
-        if any(len(message) > MAX_MESSAGE_BYTES + PREFIX_BYTES for message in messages):
+        if any(len(message) > self.max_message_bytes + PREFIX_BYTES for message in messages):
             self._refuse_message()
             return
-        if assembler.body_bytes > MAX_MESSAGE_BYTES:
+        if assembler.body_bytes > self.max_message_bytes:
             missing_bytes = assembler.missing_bytes
             assembler.clear()
-            self.call.will_fail(MessageTooLarge())
+            self.call.will_fail(MessageTooLarge(self.max_message_bytes))
             if missing_bytes > _MAX_SKIPPED_BYTES:
                 self._refuse_message()
             else:
@@ -227,4 +235,4 @@ class ClientStream(Stream):
             self._refuse_message()
 
     def _refuse_message(self) -> None:
-        self.call.fail(MessageTooLarge())
+        self.call.fail(MessageTooLarge(self.max_message_bytes))

@@ -2,7 +2,8 @@
 
 Numbered by their place on the stream, from 1. Until a node has accepted the call, all of them are kept; after that, on
 streams that can be re-attached, those that no node has acknowledged. Bounded: beyond KEPT_BYTES the client is granted
-nothing more (ClientStream), but for a message that has begun.
+nothing more (ClientStream), but for a message that has begun; or, where no other node can go on with the call once it
+is accepted, nothing is kept any more.
 """
 
 from agentring.http2.budget import Budget, Holder

@@ -147,6 +147,15 @@ class NodeConnection(Connection):
         assert isinstance(stream, NodeStream)
         stream.receive_answer(answer, end_stream)
 
+    def _oversized_headers(self, stream_id: int, end_stream: bool) -> None:
+        # There is no table that the next block would need it for, so one call's block costs no other call anything.
+        stream = self.streams.get(stream_id)
+        if stream is not None:
+            assert isinstance(stream, NodeStream)
+            stream.receive_oversized(end_stream)
+        elif self._is_idle(stream_id):
+            raise ConnectionBroken(Code.PROTOCOL_ERROR, "HEADERS of a stream that was not opened")
+
 
 class _AnswerReader:
     """Headers and trailers of calls are mostly those of the call before: looked at once."""

@@ -30,7 +30,7 @@ _unpack_marks = MARKS.unpack_from
 class NodeStream(Stream):
     """The stream between the router and a node."""
 
-    __slots__ = ("assembler", "call", "client", "held", "marked", "taken")
+    __slots__ = ("assembler", "call", "client", "marked", "taken")
 
     def __init__(
         self, connection: Connection, stream_id: int, budget: Budget, call: Call, client: ClientStream, *, marked: bool
@@ -41,9 +41,7 @@ class NodeStream(Stream):
         self.client = client
         self.marked = marked
         self.taken = False
-        """The node has taken the call."""
-        self.held: Answer | None = None
-        """Its headers, as long as they do not say whether it does."""
+        """The node has taken the call: it has sent headers that do not end it."""
         self.assembler: Assembler | None = None
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
@@ -59,9 +57,8 @@ class NodeStream(Stream):
             if client.kept.messages:
                 client.acknowledge(_unpack_marks(payload)[1])
         elif not self.taken:
-            self._accept()
-            if client.node is not self:
-                return  # the call is over, or goes to another node
+            self._break()
+            return
         connection = client.connection
         if (
             client.queue is None
@@ -84,7 +81,7 @@ class NodeStream(Stream):
 
     def receive_answer(self, answer: Answer, end_stream: bool) -> None:
         """The node's headers, or with end_stream its trailers."""
-        if self.held is not None or self.taken:
+        if self.taken:
             well_formed = answer.is_trailers
         else:
             informational = answer.http_status.startswith("1")
@@ -98,13 +95,17 @@ class NodeStream(Stream):
             if self.taken:
                 self.call.finished(answer)
             else:
-                self.call.declined(self.held, answer)
-        elif self.held is not None or self.taken:
+                self.call.declined(answer)
+        elif self.taken:
             self._break()
         else:
-            self.held = answer
-            if self.call.is_acceptance(answer):
-                self._accept()
+            self.taken = True
+            self.call.accepted(answer)
+
+    def receive_oversized(self, end_stream: bool) -> None:
+        """Headers or trailers came that are too long to be read."""
+        self.receive_ended = end_stream
+        self.call.answer_metadata_too_large()
 
     def receive_end(self) -> None:
         """As Stream. An answer of gRPC ends with trailers."""
@@ -166,19 +167,10 @@ class NodeStream(Stream):
         self.reset(Code.PROTOCOL_ERROR)
         self.call.broken_off("broken", processed=True)
 
-    def _accept(self) -> None:
-        held, self.held = self.held, None
-        if held is None:
-            self._break()
-        else:
-            self.taken = True
-            self.call.accepted(held)
-
     def _receive_part(self, data: bytes) -> None:
         if not self.taken:
-            self._accept()
-            if self.client.node is not self:
-                return  # the call is over, or goes to another node
+            self._break()
+            return
         if self.assembler is None:
             self.assembler = Assembler(self.budget, self)
         for message in self.assembler.feed(data):
@@ -188,7 +180,7 @@ class NodeStream(Stream):
         if self.call.ended:
             return
         if self.assembler.body_bytes > MAX_ANSWER_BYTES:
-            self.call.answer_too_large()
+            self.call.answer_too_large(MAX_ANSWER_BYTES)
         else:
             self.replenish()
 

@@ -13,6 +13,7 @@ from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.hpack import Field, literal, name_literal, value_literal
 from agentring.ids import DEFAULT_TENANT, SessionRef
 from agentring.rpc import wellformed
+from router import route
 from router.route import Route
 
 _LINE = (":method", ":scheme", ":path")
@@ -38,6 +39,7 @@ class Form:
         "is_grpc",
         "last_pseudo",
         "malformed",
+        "max_message_bytes",
         "method",
         "size_bytes",
         "upstream",
@@ -63,6 +65,7 @@ class Form:
         """Its place."""
         self.values = values
         self.method = values[":path"]
+        self.max_message_bytes = route.max_message_bytes(self.method)
         length = values.get("content-length")
         if length is not None and not (length.isascii() and length.isdigit() and len(length) < 19):
             raise StreamBroken(Code.PROTOCOL_ERROR, "content-length is no number")

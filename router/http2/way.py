@@ -8,7 +8,7 @@ nodes itself is owner.py's. Called by Call.
 from __future__ import annotations
 
 from agentring import metadata
-from agentring.errors import MethodNotImplemented, NodeUnreachable
+from agentring.errors import MethodNotImplemented, NodeUnreachable, SessionMoving
 from agentring.http2.hpack import literal
 from agentring.ids import NodeId
 from agentring.rpc import messages
@@ -28,6 +28,7 @@ class Way:
     __slots__ = (
         "_about",
         "_begins_after",
+        "_bound",
         "_carrier",
         "_epoch",
         "_request",
@@ -46,18 +47,13 @@ class Way:
         self._about: Route | None = None
         self._epoch = self._begins_after = ""
         """As the node said that took the call last, and as the first one said; empty: it did not."""
-        self._retried = False
+        self._retried = self._bound = False
         self.target: Target | None = None
         """The node that it goes to now; None: not known before the first message."""
         self.block = b""
         """The request's headers for it, but for the deadline."""
         self.marked = request.method in route.REATTACHABLE
         """The call's answers begin with through_seq and acked_frame."""
-
-    @property
-    def is_walk(self) -> bool:
-        """Whether a node has to take the call before it is that node's, and others may be tried."""
-        return self._walk is not None
 
     @property
     def is_known(self) -> bool:
@@ -85,14 +81,18 @@ class Way:
         raw = messages.body(first, request.encoding) if first is not None else b""
         self._walk_to(request, route.from_message(request.method, request.routing, raw))
 
+    def bind(self) -> None:
+        """It is the target's for good."""
+        self._bound = True
+
     def again(self) -> bool:
         """Whether the same node should be tried once more: the connection to it broke before it had seen the call."""
         first, self._retried = not self._retried, True
-        return first and self.target is not None
+        return first and self.target is not None and not self._bound
 
     def past(self) -> None:
         """The node cannot be reached: on to the next. Raises AgentringError."""
-        if self._walk is None or self.target is None:
+        if self._walk is None or self.target is None or self._bound:
             raise NodeUnreachable
         self.target = self._walk.unreachable(self.target)
 
@@ -117,6 +117,8 @@ class Way:
             self.past()
         else:
             return False
+        if self._bound:
+            raise SessionMoving  # where to has been learnt, but the client must send it all again
         return True
 
     def anew(self) -> None:

@@ -33,8 +33,8 @@ STATUSES = {
     "UNAVAILABLE": "CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable RouterStopping"
     " SessionMoving StoreFull StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
-    "RESOURCE_EXHAUSTED": "MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded RouterOverloaded"
-    " TooManyTasks TooManyTurns",
+    "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded"
+    " RouterOverloaded TooManyTasks TooManyTurns",
     "FAILED_PRECONDITION": "AgentMismatch RunNotResolvable SessionClosed TaskCycle TaskInputMismatch TurnInProgress",
     "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
@@ -48,8 +48,9 @@ STATUSES = {
     "DATA_LOSS": "SessionCorrupt",
     "INTERNAL": "InternalError",
 }
-OF_NO_RPC_OF_OURS = {"INTERNAL", "UNIMPLEMENTED", "SERVICE_NOT_FOUND"}
-"""Reasons that the protos need not name: any call can end with the first two; the third is of health checks."""
+OF_NO_RPC_OF_OURS = {"INTERNAL", "UNIMPLEMENTED", "SERVICE_NOT_FOUND", "ANSWER_METADATA_TOO_LARGE"}
+"""Reasons that the protos need not name: any call can end with the first two; the third is of health checks, the fourth
+of calls to hosted services."""
 
 
 class Failed(grpc.RpcError):

@@ -71,27 +71,31 @@ def test_a_first_message_that_does_not_come_ends_the_call(path: str) -> None:
     wire.close()
 
 
-@pytest.mark.parametrize("path", [CONVERSE, FOREIGN])
+@pytest.mark.parametrize(("path", "max_bytes"), [(CONVERSE, 1 << 20), (FOREIGN, 4 << 20)])
 @pytest.mark.parametrize("excess_bytes", [1, 5_000_000])
-def test_a_message_over_1_mib_is_refused_after_it_was_taken_in(path: str, excess_bytes: int) -> None:
+def test_a_message_over_the_methods_limit_is_refused_after_it_was_taken_in(
+    path: str, max_bytes: int, excess_bytes: int
+) -> None:
     wire = Wire()
     client = wire.client()
     stream_id, node, at_node = accepted(wire, client, path)
-    client.send(stream_id, message(bytes((1 << 20) + excess_bytes)))
+    client.send(stream_id, message(bytes(max_bytes + excess_bytes)))
     wire.settle()
     assert client.streams[stream_id].status == "8"
+    assert client.streams[stream_id].sentence == "the message has more than max_bytes"
     assert client.unsent_bytes(stream_id) == 0
     assert node.streams[at_node].reset == CANCELLED
     wire.close()
 
 
-def test_a_message_of_exactly_1_mib_passes() -> None:
+@pytest.mark.parametrize(("path", "max_bytes"), [(CONVERSE, 1 << 20), (FOREIGN, 4 << 20)])
+def test_a_message_of_exactly_the_limit_passes(path: str, max_bytes: int) -> None:
     wire = Wire()
     client = wire.client()
-    stream_id, node, at_node = accepted(wire, client)
-    client.send(stream_id, message(bytes(1 << 20)))
+    stream_id, node, at_node = accepted(wire, client, path)
+    client.send(stream_id, message(bytes(max_bytes)))
     wire.settle()
-    assert len(node.streams[at_node].data) == len(OPEN) + PREFIX_BYTES + (1 << 20)
+    assert len(node.streams[at_node].data) == len(OPEN) + PREFIX_BYTES + max_bytes
     assert not client.streams[stream_id].ended
     wire.close()
 

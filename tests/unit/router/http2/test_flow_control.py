@@ -128,17 +128,34 @@ def test_what_is_kept_holds_the_client_back_beyond_1_mib_until_it_is_acknowledge
 
 
 @pytest.mark.parametrize("path", ["/grpc.health.v1.Health/Watch", FOREIGN])
-def test_a_client_that_was_held_back_until_acceptance_goes_on_after_it(path: str) -> None:
+def test_what_cannot_be_kept_flows_to_the_node_that_has_not_answered(path: str) -> None:
     wire = Wire(node_settings=LARGE_WINDOW)
     client = wire.client()
     stream_id = client.open(path)
     client.send(stream_id, message(bytes(64 * KIB - 5)) * 32)
     wire.settle()
     node = wire.node("own" if path.startswith("/grpc.") else "a")
-    assert len(node.streams[1].data) < (1 << 20) + 64 * KIB
+    assert len(node.streams[1].data) == 2 << 20
+    assert wire.budget.used_bytes == 0
     node.accept(1)
     wire.settle()
-    assert len(node.streams[1].data) == 2 << 20
+    client.send(stream_id, message(b"more"))
+    wire.settle()
+    assert node.streams[1].data.endswith(message(b"more"))
+    wire.close()
+
+
+def test_what_is_kept_holds_the_client_back_until_there_is_a_node() -> None:
+    wire = Wire(node_settings=LARGE_WINDOW)
+    wire.upstreams.held.add("a")
+    client = wire.client()
+    stream_id = client.open(FOREIGN)
+    client.send(stream_id, message(bytes(64 * KIB - 5)) * 32)
+    wire.settle()
+    assert client.unsent_bytes(stream_id) >= (1 << 20) - 64 * KIB
+    wire.upstreams.let_go("a", connected=True)
+    wire.settle()
+    assert len(wire.node().streams[1].data) == 2 << 20
     wire.close()
 
 
