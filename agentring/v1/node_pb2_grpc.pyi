@@ -15,14 +15,18 @@ Plain metadata between router and node:
                                                              nothing
             x-agentring-begins-after                         likewise: as the first node said
             x-agentring-epoch                                likewise: under which the last node served it
-  response  x-agentring-node, x-agentring-epoch              in the initial metadata, right after the ownership check:
-                                                             the node has accepted the call
+  response  x-agentring-node, x-agentring-epoch              in the initial metadata, right after the ownership check
             x-agentring-begins-after                         likewise, where the client's after_seq may be absent: the
                                                              seq that the stream begins after
   trailer   x-agentring-redirect                             `node_id address`: another node owns it (NOT_OWNER)
             x-agentring-refused                              `overloaded`, `draining` or `agent=<name>`: ask the next
                                                              candidate
             x-agentring-moved                                the session or task goes on elsewhere, or will
+
+Any response headers that do not end the call are its acceptance: they go on to the client at once, and the call is this
+node's. So a redirect or a refusal is told in trailers alone. Once a client has sent more than 1 MiB and a message, a
+call that cannot be re-attached is this node's as well, though it has said nothing (a service may read an upload to its
+end first): a redirect then ends the call with SESSION_MOVING, and the client's next one goes to the right node.
 """
 
 from agentring.v1 import node_pb2 as _node_pb2

@@ -8,6 +8,8 @@ messages are those of interop.proto. Metadata say what it does with a call:
 | call-id | `Outcome` can then be asked how the call ended |
 | echo-… | comes back, in the initial metadata and again in the trailers |
 | compress | answers are compressed with gzip |
+| silent | nothing is sent before the first answer |
+| trailer-bytes | how many of them come in the trailers |
 | count | how often ServerStream repeats the request |
 | fail-code, fail-message-bin | the status of Fail |
 """
@@ -96,8 +98,9 @@ class Echo(grpc.GenericRpcHandler):
             with self._outcomes.noting(str(given.get("call-id", ""))):
                 if "compress" in given:
                     context.set_compression(grpc.Compression.Gzip)
-                await context.send_initial_metadata((*ACCEPTED, *_echoed(pairs)))
-                context.set_trailing_metadata(_echoed(pairs))
+                if "silent" not in given:
+                    await context.send_initial_metadata((*ACCEPTED, *_echoed(pairs)))
+                context.set_trailing_metadata((*_echoed(pairs), *_long(int(given.get("trailer-bytes", 0)))))
                 async with aclosing(body(requests, context, given)) as answers:
                     async for answer in answers:
                         await context.write(answer)
@@ -154,6 +157,10 @@ async def _abort(_requests: Requests, context: Context) -> None:
 
 def _echoed(pairs: Pairs) -> Pairs:
     return tuple(pair for pair in pairs if pair[0].startswith("echo-"))
+
+
+def _long(size_bytes: int) -> Pairs:
+    return tuple((f"long-{number}", "v" * 1000) for number in range(size_bytes // 1000))
 
 
 def _code(given: Given) -> grpc.StatusCode:

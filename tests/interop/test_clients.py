@@ -24,7 +24,7 @@ CASES = {
     "bidi": "100 round trips, then half-close and OK",
     "message_0B": "an empty message both ways",
     "message_1B": "a message of one byte both ways",
-    "message_1MiB": "a message of exactly the limit both ways, intact",
+    "message_4MiB": "a message of exactly the limit both ways, intact",
     "message_over_limit": "one byte more: RESOURCE_EXHAUSTED, MESSAGE_TOO_LARGE; the connection serves on",
     "bidi_10000": "10,000 messages each way at the same time, in order",
     "compression": "a request and its answer in gzip, intact",

@@ -22,8 +22,8 @@ from harness.tools import require_tool
 
 SERVICE = "interop.v1.EchoService"
 PROTOS = Path(__file__).parent
-LIMIT_BYTES = 1 << 20
-HEAD_BYTES = 4
+LIMIT_BYTES = 4 << 20
+HEAD_BYTES = 5
 """Of a Payload with one data of about the limit: its tag and its length."""
 TIMEOUT_S = 30.0
 DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, FAILED_PRECONDITION = 4, 8, 9
@@ -48,7 +48,7 @@ class Grpcurl:
             stdin=PIPE,
             stdout=PIPE,
             stderr=PIPE,
-            limit=4 * LIMIT_BYTES,
+            limit=2 * LIMIT_BYTES,
         )
 
     async def call(self, method: str, *messages: bytes, flags: tuple[str, ...] = ()) -> tuple[int, str, str]:

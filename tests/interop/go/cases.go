@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	mib           = 1 << 20
+	limit         = 4 << 20
 	chunkBytes    = 64 << 10
 	messages      = 10_000
 	streams       = 200
@@ -82,7 +82,7 @@ func messageOf(size int) func(*client) {
 
 func messageOverLimit(c *client) {
 	var trailers metadata.MD
-	_, err := c.unary("Unary", payload(mib+1), nil, grpc.Trailer(&trailers))
+	_, err := c.unary("Unary", payload(limit+1), nil, grpc.Trailer(&trailers))
 	check(status.Code(err) == codes.ResourceExhausted, err)
 	check(bytes.Contains([]byte(fmt.Sprint(trailers["grpc-status-details-bin"])), []byte("MESSAGE_TOO_LARGE")), trailers)
 	unary(c)

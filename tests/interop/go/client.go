@@ -52,7 +52,7 @@ func (c *client) unary(method string, message []byte, pairs []string, options ..
 	made := c.call(timeout, pairs...)
 	defer made.cancel()
 	var answer []byte
-	options = append(options, grpc.ForceCodec(rawCodec{}), grpc.MaxCallRecvMsgSize(8*mib))
+	options = append(options, grpc.ForceCodec(rawCodec{}), grpc.MaxCallRecvMsgSize(2*limit))
 	err := c.connection.Invoke(made.ctx, service+method, &message, &answer, options...)
 	return answer, err
 }

@@ -25,7 +25,7 @@ var cases = []testCase{
 	{"bidi", bidi},
 	{"message_0B", messageOf(0)},
 	{"message_1B", messageOf(1)},
-	{"message_1MiB", messageOf(mib)},
+	{"message_4MiB", messageOf(limit)},
 	{"message_over_limit", messageOverLimit},
 	{"bidi_10000", bidi10000},
 	{"compression", compression},

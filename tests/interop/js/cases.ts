@@ -2,7 +2,7 @@ import { type Metadata, type ServiceError, status } from "@grpc/grpc-js";
 
 import { type Call, check, type Connection, type Entry, type Stream } from "./connection";
 
-const MIB = 1 << 20;
+const LIMIT = 4 << 20;
 const CHUNK_BYTES = 64 << 10;
 const MESSAGES = 10_000;
 const STREAMS = 200;
@@ -82,9 +82,9 @@ export const CASES: Record<string, (c: Connection) => Promise<void>> = {
   },
   message_0B: messageOf(0),
   message_1B: messageOf(1),
-  message_1MiB: messageOf(MIB),
+  message_4MiB: messageOf(LIMIT),
   async message_over_limit(c) {
-    const error = await c.unary(payload(MIB + 1)).then(
+    const error = await c.unary(payload(LIMIT + 1)).then(
       () => undefined,
       (error: ServiceError) => error,
     );

@@ -95,7 +95,7 @@ async def message_of(size: int, client: Client) -> None:
 
 async def message_over_limit(client: Client) -> None:
     try:
-        await client.unary(payload(wire.MIB + 1))
+        await client.unary(payload(wire.LIMIT + 1))
     except aio.AioRpcError as error:
         check(error.code() is StatusCode.RESOURCE_EXHAUSTED, error)
         details = dict(error.trailing_metadata() or ()).get(wire.STATUS_DETAILS, b"")
@@ -254,7 +254,7 @@ CASES: dict[str, Callable[[Client], Awaitable[None]]] = {
     "bidi": bidi,
     "message_0B": partial(message_of, 0),
     "message_1B": partial(message_of, 1),
-    "message_1MiB": partial(message_of, wire.MIB),
+    "message_4MiB": partial(message_of, wire.LIMIT),
     "message_over_limit": message_over_limit,
     "bidi_10000": bidi_10000,
     "compression": compression,

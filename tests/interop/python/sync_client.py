@@ -108,7 +108,7 @@ def message_of(size: int, client: Client) -> None:
 
 def message_over_limit(client: Client) -> None:
     try:
-        client.unary(payload(wire.MIB + 1))
+        client.unary(payload(wire.LIMIT + 1))
     except grpc.RpcError as raised:
         error: Any = raised
         check(error.code() is StatusCode.RESOURCE_EXHAUSTED, error)
@@ -251,7 +251,7 @@ CASES: dict[str, Callable[[Client], None]] = {
     "bidi": bidi,
     "message_0B": partial(message_of, 0),
     "message_1B": partial(message_of, 1),
-    "message_1MiB": partial(message_of, wire.MIB),
+    "message_4MiB": partial(message_of, wire.LIMIT),
     "message_over_limit": message_over_limit,
     "bidi_10000": bidi_10000,
     "compression": compression,

@@ -18,7 +18,7 @@ TIMEOUT_S = 20.0
 LONG_TIMEOUT_S = 40.0
 """Of the cases with much to do."""
 
-MIB = 1 << 20
+LIMIT = 4 << 20
 CHUNK_BYTES = 64 << 10
 MESSAGES = 10_000
 STREAMS = 200

@@ -39,7 +39,7 @@ final class Cases {
 
   static final Map<String, Case> ALL = new LinkedHashMap<>();
 
-  private static final int MIB = 1 << 20;
+  private static final int LIMIT = 4 << 20;
   private static final byte[] CHUNK = payload(64 << 10);
   private static final int MESSAGES = 10_000;
   private static final int STREAMS = 200;
@@ -56,7 +56,7 @@ final class Cases {
     ALL.put("bidi", Cases::bidi);
     ALL.put("message_0B", c -> messageOf(0, c));
     ALL.put("message_1B", c -> messageOf(1, c));
-    ALL.put("message_1MiB", c -> messageOf(MIB, c));
+    ALL.put("message_4MiB", c -> messageOf(LIMIT, c));
     ALL.put("message_over_limit", Cases::messageOverLimit);
     ALL.put("bidi_10000", Cases::bidi10000);
     ALL.put("compression", Cases::compression);
@@ -116,7 +116,7 @@ final class Cases {
 
   private static void messageOverLimit(Connection c) {
     try {
-      c.unary("Unary", payload(MIB + 1), c.call());
+      c.unary("Unary", payload(LIMIT + 1), c.call());
     } catch (StatusRuntimeException refused) {
       check(refused.getStatus().getCode() == Code.RESOURCE_EXHAUSTED, refused.getStatus());
       byte[] details =
