@@ -46,6 +46,8 @@ class Asking:
         self._waiting_for: str | None = None
         self._answered: asyncio.Event | None = None
         """While it waits."""
+        self._given_up: set[str] = set()
+        """Questions that the agent stopped waiting for by itself, while its run goes on."""
 
     @property
     def is_waiting(self) -> bool:
@@ -56,32 +58,47 @@ class Asking:
         """How many runs of a turn ended while they waited."""
         return sum(asked.waits for asked in self._inputs.values() if asked.turn_id == turn_id)
 
+    def open_questions(self) -> list[session_pb2.Question]:
+        """What waits for an answer; also where the run that asked was cut off, and the next has yet to ask again."""
+        return [
+            asked.to_question()
+            for asked in self._inputs.values()
+            if asked.answer is None and asked.input_id not in self._given_up and self._is_open(asked.turn_id)
+        ]
+
     def forget(self, turn_id: str) -> None:
         """The turn has ended: its questions are in the store alone."""
         self._inputs = {key: asked for key, asked in self._inputs.items() if asked.turn_id != turn_id}
+        self._given_up &= self._inputs.keys()
 
     def answer(self, turn_id: str, ordinal: int) -> session_pb2.Input | None:
         """What was answered already; None: the question must be asked. ordinal: its place in the turn, from 1."""
         asked = self._inputs.get(_input_id(turn_id, ordinal))
         return asked.answer_message() if asked is not None else None
 
-    async def ask(self, turn_id: str, ordinal: int, tell: Callable[[str], None]) -> session_pb2.Input:
+    async def ask(
+        self, turn_id: str, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None]
+    ) -> session_pb2.Input:
         """Asks, and returns the answer once there is one. tell: tells the question under its input_id.
 
         Raises what the store raises. Cancellation: the question stays open, and a later run asks it again.
         """
         input_id = _input_id(turn_id, ordinal)
-        await self._changes.get(object(), lambda: self._keep_asked(input_id, turn_id))
+        asked = StoredInput(input_id, turn_id, question=question.SerializeToString(deterministic=True))
+        await self._changes.get(object(), lambda: self._keep_asked(asked))
         if (answer := self.answer(turn_id, ordinal)) is not None:
             return answer  # it came meanwhile, for the question as an earlier run had asked it
         answered = self._answered = asyncio.Event()
         self._waiting_for = input_id
+        self._given_up.discard(input_id)
         try:
             tell(input_id)
             self._waits()
             await answered.wait()
         finally:
             self._waiting_for = self._answered = None
+            if not answered.is_set():
+                self._given_up.add(input_id)
         answer = self.answer(turn_id, ordinal)
         assert answer is not None  # that is what the event says
         return answer
@@ -110,13 +127,13 @@ class Asking:
             if self._answered is not None and self._waiting_for == input_id:
                 self._answered.set()
 
-    async def _keep_asked(self, input_id: str, turn_id: str) -> None:
+    async def _keep_asked(self, fresh: StoredInput) -> None:
         async with self._changing:
-            asked = self._inputs.get(input_id, StoredInput(input_id, turn_id))
+            asked = self._inputs.get(fresh.input_id, fresh)
             if asked.answer is None:
-                asked = replace(asked, waits=asked.waits + 1)
+                asked = replace(asked, waits=asked.waits + 1, question=fresh.question)
                 await self._turns.keep_input(asked)
-                self._inputs[input_id] = asked
+                self._inputs[fresh.input_id] = asked
 
     async def _find(self, input_id: str) -> StoredInput | None:
         turn_id, _, ordinal = input_id.rpartition(".")

@@ -112,6 +112,11 @@ class Session:
         return len(self._runner.mailbox)
 
     @property
+    def questions(self) -> list[session_pb2.Question]:
+        """As Asking.open_questions."""
+        return self._asking.open_questions()
+
+    @property
     def is_idle(self) -> bool:
         """Whether all its turns have ended, or the running one waits for an answer, and no stream is attached."""
         return (self._intake.idle.is_set() or self._asking.is_waiting) and not self.log.readers

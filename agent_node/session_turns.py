@@ -124,13 +124,17 @@ class SessionTurns:
         self._writes.check()
 
     async def accept(
-        self, turn_id: str, fingerprint: bytes, given: session_pb2.Input, turns_ahead: Callable[[], int]
+        self,
+        turn_id: str,
+        fingerprint: bytes,
+        given: session_pb2.Input,
+        accepted: Callable[[], session_pb2.TurnAccepted],
     ) -> tuple[StoredTurn, bool]:
         """Stores a turn, then tells of it; False: it was accepted long ago, and this changed nothing.
 
-        turns_ahead: how many run or wait before it. Where none does it is stored as running, which saves a write.
+        accepted: what is told of it. Where no turn is ahead it is stored as running, which saves a write.
         """
-        state = TURN_STATE_ACCEPTED if turns_ahead() else TURN_STATE_RUNNING
+        state = TURN_STATE_ACCEPTED if accepted().turns_ahead else TURN_STATE_RUNNING
         turn = StoredTurn(turn_id, fingerprint, self._accepted + 1, given.SerializeToString(), state, 1, 0)
 
         async def write() -> Acceptance:
@@ -138,9 +142,9 @@ class SessionTurns:
             turn = replace(turn, accepted_seq=self.log.used_seq + 1)
             head_seq = self._head_seq()
             rows = self._rows(head_seq)
-            accepted = await self._store.accept_turn(self._ownership, turn, head_seq, rows)
+            acceptance = await self._store.accept_turn(self._ownership, turn, head_seq, rows)
             self._keep(rows)
-            return accepted
+            return acceptance
 
         acceptance = await self._writes.do(write)
         if acceptance.known is not None:
@@ -149,9 +153,7 @@ class SessionTurns:
         self._accepted += 1
         if state == TURN_STATE_RUNNING:
             self._begun_commit = acceptance.commit
-        seq = self.log.append(
-            Event(turn_id=turn_id, attempt=1, turn_accepted=session_pb2.TurnAccepted(turns_ahead=turns_ahead()))
-        )
+        seq = self.log.append(Event(turn_id=turn_id, attempt=1, turn_accepted=accepted()))
         turn = replace(turn, accepted_seq=seq)
         self._turns.put(turn)
         self._audit("turn_accepted", turn, acceptance.commit)

@@ -55,7 +55,9 @@ class TurnInput:
 class Questions(Protocol):
     """How one run asks. It holds none of the node's places for running turns while it waits."""
 
-    async def ask(self, ordinal: int, tell: Callable[[str], None], time: TimeLeft) -> session_pb2.Input:
+    async def ask(
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+    ) -> session_pb2.Input:
         """The answer to the run's so manieth question. tell: tells it, under its input_id; time: of the run, which is
         held meanwhile."""
 
@@ -211,7 +213,7 @@ class Run:
         self._asked += 1
         self._is_asking = True
         try:
-            given = await questions.ask(self._asked, tell, self.time)
+            given = await questions.ask(self._asked, asked, tell, self.time)
         finally:
             self._is_asking = False
         return Answer(given.text, from_struct(given.data))

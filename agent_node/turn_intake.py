@@ -76,7 +76,7 @@ class TurnIntake:
             if on_busy == session_pb2.ON_BUSY_INTERRUPT:
                 await self._cancel_all("INTERRUPTED")
                 self._check_accepts(on_busy)
-            turn, fresh = await self._turns.accept(turn_id, fingerprint, given, lambda: self._runner.turns_ahead)
+            turn, fresh = await self._turns.accept(turn_id, fingerprint, given, self._told_of_others)
             if turn.fingerprint != fingerprint:
                 raise TurnIdReused
             if fresh:
@@ -93,6 +93,10 @@ class TurnIntake:
             if self.draining:
                 raise NodeDraining
             await self._asking.reply(input_id, given)
+
+    def _told_of_others(self) -> session_pb2.TurnAccepted:
+        ahead = self._runner.turns_ahead
+        return session_pb2.TurnAccepted(turns_ahead=ahead, questions=self._asking.open_questions() if ahead else ())
 
     def _would_disturb(self, on_busy: session_pb2.OnBusy.ValueType) -> bool:
         """Whether a new turn would be refused, or others be cancelled for it."""

@@ -20,14 +20,16 @@ class TurnQuestions:
         self._turn_id = turn_id
         self._place = place
 
-    async def ask(self, ordinal: int, tell: Callable[[str], None], time: TimeLeft) -> session_pb2.Input:
+    async def ask(
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+    ) -> session_pb2.Input:
         """As Questions."""
         if (known := self._asking.answer(self._turn_id, ordinal)) is not None:
             return known
         time.hold()
         self._place.give_up()
         try:
-            answer = await self._asking.ask(self._turn_id, ordinal, tell)
+            answer = await self._asking.ask(self._turn_id, ordinal, question, tell)
             await self._place.take()
         finally:
             time.go_on()

@@ -192,6 +192,7 @@ def _opened(session: Session, node_id: str) -> Event:
         head_seq=session.log.head_seq,
         oldest_seq=session.log.oldest_seq,
         agent=session.stored.agent,
+        questions=session.questions,
     )
     return Event(epoch=session.claim.epoch, opened=opened)
 

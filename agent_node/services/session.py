@@ -108,12 +108,15 @@ class SessionService:
             turns_completed=stored.turns_completed,
         )
         described.create_time.FromNanoseconds(stored.created_ns)
-        if isinstance(found, Session):
+        if not isinstance(found, Session):
+            described.questions.extend(asked.to_question() for asked in found.inputs.values() if asked.answer is None)
+        else:
             described.closed = found.closed
             described.node_id = incarnation.registration.identity.node_id
             described.head_seq, described.oldest_seq = found.log.head_seq, found.log.oldest_seq
             described.running_turn_id = found.running_turn_id or ""
             described.waiting_turns = found.waiting_turns
+            described.questions.extend(found.questions)
         return session_pb2.GetSessionResponse(session=described)
 
     async def ListSessions(

@@ -46,6 +46,7 @@ def _described(listed: ListedSession) -> session_pb2.Session:
         turns_completed=listed.turns_completed,
         running_turn_id=listed.running_turn_id,
         waiting_turns=listed.waiting_turns,
+        questions=[asked.to_question() for asked in listed.questions],
     )
     session.create_time.FromNanoseconds(listed.created_ns)
     return session

@@ -5,7 +5,7 @@ ended, so that an answer which is sent again is recognised, and go with the sess
 the session's row. Used by transactions.py and sql.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, RowMapping, String, Table, bindparam, select
@@ -13,7 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.records import StoredInput
 from agent_node.store.schema import metadata, turns
-from agentring.ids import SessionRef
+from agentring.ids import SessionId, SessionRef, TenantId
 
 table = Table(
     "inputs",
@@ -24,6 +24,7 @@ table = Table(
     Column("turn_id", String(128), nullable=False),
     Column("waits", BigInteger, nullable=False),
     Column("answer", LargeBinary),
+    Column("question", LargeBinary),
 )
 
 _OF_SESSION = (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id == bindparam("k_session_id"))
@@ -38,13 +39,29 @@ _READ_OPEN = select(table).where(
         )
     ),
 )
+_UNANSWERED = (
+    select(table)
+    .join(
+        turns,
+        (turns.c.tenant == table.c.tenant)
+        & (turns.c.session_id == table.c.session_id)
+        & (turns.c.turn_id == table.c.turn_id),
+    )
+    .where(
+        table.c.tenant == bindparam("k_tenant"),
+        table.c.session_id.in_(bindparam("k_session_ids", expanding=True)),
+        table.c.answer.is_(None),
+        turns.c.end_seq.is_(None),
+    )
+    .order_by(table.c.session_id, table.c.input_id)
+)
 
 
 def _keeping(insert: Callable[..., Any]) -> Any:
     upsert = insert(table)
     return upsert.on_conflict_do_update(
         index_elements=[table.c.tenant, table.c.session_id, table.c.input_id],
-        set_={"waits": upsert.excluded.waits, "answer": upsert.excluded.answer},
+        set_={name: upsert.excluded[name] for name in ("waits", "answer", "question")},
     )
 
 
@@ -60,6 +77,7 @@ def keep(connection: Connection, ref: SessionRef, asked: StoredInput) -> None:
         "turn_id": asked.turn_id,
         "waits": asked.waits,
         "answer": asked.answer,
+        "question": asked.question,
     }
     connection.execute(_KEEP[connection.dialect.name], values)
 
@@ -76,8 +94,19 @@ def read_open(connection: Connection, ref: SessionRef) -> dict[str, StoredInput]
     return {row["input_id"]: _input(row) for row in rows}
 
 
+def read_unanswered(
+    connection: Connection, tenant: TenantId, session_ids: Sequence[SessionId]
+) -> dict[SessionId, tuple[StoredInput, ...]]:
+    """The open questions of some sessions, by session."""
+    found: dict[SessionId, tuple[StoredInput, ...]] = {}
+    for row in connection.execute(_UNANSWERED, {"k_tenant": tenant, "k_session_ids": session_ids}).mappings():
+        session_id = SessionId(row["session_id"])
+        found[session_id] = (*found.get(session_id, ()), _input(row))
+    return found
+
+
 def _input(row: RowMapping) -> StoredInput:
-    return StoredInput(row["input_id"], row["turn_id"], row["waits"], row["answer"])
+    return StoredInput(row["input_id"], row["turn_id"], row["waits"], row["answer"], row["question"] or b"")
 
 
 def _keys(ref: SessionRef) -> dict[str, Any]:

@@ -93,6 +93,9 @@ def sessions_of(
         query = query.where(_begins(connection.dialect.name, key, which.prefix))
     if which.agent:
         query = query.where(sessions.c.agent == which.agent)
+    rows = connection.execute(query.order_by(key).limit(at_most)).mappings().all()
+    busy = [SessionId(row["session_id"]) for row in rows if row["running_turn_id"] or row["waiting_turns"]]
+    asked = inputs.read_unanswered(connection, tenant, busy) if busy else {}
     return [
         ListedSession(
             session_id=SessionId(row["session_id"]),
@@ -106,8 +109,9 @@ def sessions_of(
             created_ns=row["created_ns"],
             running_turn_id=row["running_turn_id"] or "",
             waiting_turns=row["waiting_turns"],
+            questions=asked.get(SessionId(row["session_id"]), ()),
         )
-        for row in connection.execute(query.order_by(key).limit(at_most)).mappings()
+        for row in rows
     ]
 
 

@@ -176,14 +176,14 @@ class MemoryStore:
         found = (
             OpenSession(ref, session.agent, session.commit)
             for ref, session in sorted(self._sessions.items(), key=lambda item: _place(item[0]))
-            if (after is None or _place(ref) > _place(after)) and _open(session) and not self._waits(ref, session)
+            if (after is None or _place(ref) > _place(after)) and _open(session) and not self._unanswered(ref, session)
         )
         return list(islice(found, at_most))
 
-    def _waits(self, ref: SessionRef, session: StoredSession) -> bool:
-        """Whether it waits for an answer."""
+    def _unanswered(self, ref: SessionRef, session: StoredSession) -> tuple[StoredInput, ...]:
+        """The questions that it waits for an answer to."""
         asked = self._inputs.get(ref, {}).values()
-        return any(each.answer is None and session.turns[each.turn_id].end_seq is None for each in asked)
+        return tuple(each for each in asked if each.answer is None and session.turns[each.turn_id].end_seq is None)
 
     async def list_sessions(
         self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
@@ -214,6 +214,7 @@ class MemoryStore:
             created_ns=session.created_ns,
             running_turn_id=running[0] if running else "",
             waiting_turns=len(_open(session)) - len(running),
+            questions=self._unanswered(ref, session),
         )
 
     def _fenced(self, ownership: Ownership) -> StoredSession:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
-HEAD = "0008"
+HEAD = "0009"
 """The last of `migrations/versions`."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

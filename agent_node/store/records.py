@@ -97,10 +97,18 @@ class StoredInput:
     """How many runs of the turn have waited for it, and were not answered."""
     answer: bytes | None = None
     """A session_pb2.Input; None: it is open."""
+    question: bytes = b""
+    """A session_pb2.InputRequired, without its input_id; empty: a release that did not keep it asked."""
 
     def answer_message(self) -> session_pb2.Input | None:
         """The answer; None: it is open."""
         return session_pb2.Input.FromString(self.answer) if self.answer is not None else None
+
+    def to_question(self) -> session_pb2.Question:
+        """As clients are told of it while it is open."""
+        asked = session_pb2.InputRequired.FromString(self.question)
+        schema = asked.schema if asked.HasField("schema") else None
+        return session_pb2.Question(turn_id=self.turn_id, input_id=self.input_id, prompt=asked.prompt, schema=schema)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,3 +224,5 @@ class ListedSession:
     running_turn_id: str
     """Empty: none runs, or did when its owner was lost."""
     waiting_turns: int
+    questions: tuple[StoredInput, ...] = ()
+    """Those of turns that have not ended which have no answer."""

@@ -12,6 +12,7 @@ import grpc
 
 from agentring import metadata
 from agentring.cli.errors import CallFailed
+from agentring.client import AgentringError, ClientError, UnknownFailure
 from agentring.rpc import limits
 from agentring.rpc.status import read_error
 
@@ -26,6 +27,21 @@ def open_channel(router: str) -> Iterator[grpc.Channel]:
             yield channel
         except grpc.RpcError as error:
             raise explain(router, error) from error
+
+
+@contextmanager
+def explained(router: str) -> Iterator[None]:
+    """What agentring.client raises in the body becomes CallFailed."""
+    try:
+        yield
+    except AgentringError as error:
+        variables = tuple(sorted(error.variables.items()))
+        raise CallFailed(router, error.code.name, error.reason, error.sentence, variables) from None
+    except UnknownFailure as error:
+        variables = tuple(sorted(error.variables.items()))
+        raise CallFailed(router, error.status, error.reason, error.sentence, variables) from None
+    except ClientError as error:
+        raise CallFailed(router, "UNAVAILABLE", "", str(error)) from None
 
 
 def tenant_metadata(tenant: str) -> tuple[tuple[str, str], ...]:

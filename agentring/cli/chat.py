@@ -1,19 +1,18 @@
 """`agentring chat SESSION`: speak with an agent, a line a turn."""
 
-import asyncio
 import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from agentring.cli.cluster_file import find_routers
 from agentring.cli.conversation import Conversation
+from agentring.cli.errors import NothingToRead
+from agentring.cli.interrupts import run_interruptible
 from agentring.cli.lines import Lines
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, RouterOption, TenantOption
+from agentring.cli.printing import console
 from agentring.cli.screen import Screen
-
-_INTERRUPTED = 130
 
 
 def chat(
@@ -23,19 +22,20 @@ def chat(
     tenant: TenantOption = "",
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
-    """Speak with an agent: each line is a turn, the input's end is the end."""
+    """Speak with an agent: each line is a turn, the input's end is the end.
+
+    A question that is open in the session is asked first: the next line answers it.
+    """
     address = find_routers(router, data_dir)[0]
-    try:
-        all_completed = asyncio.run(_chat(address, session, agent, tenant))
-    except KeyboardInterrupt:
-        raise typer.Exit(_INTERRUPTED) from None
-    if not all_completed:
+    if sys.stdin is None:
+        raise NothingToRead
+    if not run_interruptible(_chat(address, session, agent, tenant)):
         raise typer.Exit(1)
 
 
 async def _chat(router: str, session: str, agent: str, tenant: str) -> bool:
     """Runs a turn for each line of the input; whether all of them completed. Raises CallFailed."""
-    screen = Screen(Console(highlight=False, markup=False, emoji=False), session)
+    screen = Screen(console(), session)
     lines = Lines(sys.stdin.fileno())
 
     async def ask() -> str | None:
@@ -45,7 +45,9 @@ async def _chat(router: str, session: str, agent: str, tenant: str) -> bool:
     all_completed = True
     conversation = Conversation(router, session, agent, tenant, screen)
     try:
-        await conversation.attach()
+        attached = await conversation.attach()
+        for question in attached.questions:
+            all_completed &= await conversation.finish_turn(question, attached.head_seq, ask)
         while (line := await ask()) is not None:
             if line.strip():
                 all_completed &= await conversation.run_turn(line, ask)

@@ -1,26 +1,37 @@
 """One session as somebody speaks with it at a terminal: a line is a turn, and its events are shown as they come.
 
-Guarantees what agentring.client does; adds that what happens is shown, that questions are asked, and that an address
-where nobody has ever answered is told at once. Called by `chat`.
+Guarantees what agentring.client does; adds that what happens is shown, that an address where nobody has ever answered
+is told at once, and that no line waits in silence behind a question: what is open when the conversation begins, and
+what a turn ahead of ours asks, is shown and asked here too, whoever was asked first. A question that gets no answer
+stays open. Called by `chat` and `questions`.
 """
 
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from agentring.cli.errors import CallFailed
+from agentring.cli.calls import explained
 from agentring.cli.screen import Screen
 from agentring.client import (
     AgentringError,
-    ClientError,
+    Attached,
+    Gap,
     InputRequired,
     Policy,
+    Question,
     Ring,
     RingUnreachable,
+    TurnAccepted,
+    TurnCancelled,
     TurnCompleted,
-    UnknownFailure,
+    TurnFailed,
     connect,
 )
+from agentring.errors import InputAnswered, InputNotFound
+
+Ask = Callable[[], Awaitable[str | None]]
+"""What the person answers; None: nothing more will come."""
+_HOW = "questions answer"
 
 
 class Conversation:
@@ -30,6 +41,8 @@ class Conversation:
         self, router: str, session_id: str, agent: str, tenant: str, screen: Screen, policy: Policy | None = None
     ) -> None:
         """Nothing is sent yet. Raises CallFailed: a name is not well formed."""
+        self._answers: set[str] = set()
+        """The questions that were answered here; one that is asked again by a turn's next run is not asked again."""
         self._router = router
         self._screen = screen
         self._answered = False
@@ -38,16 +51,17 @@ class Conversation:
             self._ring: Ring = connect(router, tenant=tenant, policy=replace(policy or Policy(), on_retry=self._note))
             self._session = self._ring.session(session_id, agent=agent)
 
-    async def attach(self) -> None:
+    async def attach(self) -> Attached:
         """Attaches to the session, which is made if it does not exist. Raises CallFailed."""
         with self._explained():
             attached = await self._session.open()
-        self._answered = True
-        self._noted = False
+        self._heard()
         self._screen.show_place(attached.node_id, attached.epoch)
+        return attached
 
-    async def run_turn(self, text: str, ask: Callable[[], Awaitable[str | None]]) -> bool:
-        """Runs one turn to its end and shows it; whether it completed. `ask` answers the agent's questions.
+    async def run_turn(self, text: str, ask: Ask) -> bool:
+        """Runs one turn to its end and shows it; whether it completed. `ask` answers the agent's questions, those of
+        turns before it too.
 
         Raises CallFailed. Cancellation: the turn goes on without us.
         """
@@ -55,19 +69,72 @@ class Conversation:
         with self._explained():
             async with self._session.send(text) as turn:
                 async for event in turn:
-                    self._answered = True
-                    self._noted = False
+                    self._heard()
                     self._screen.show(event.raw)
-                    if isinstance(event, InputRequired):
-                        if (answer := await ask()) is None:
-                            await turn.cancel()
-                        else:
-                            await turn.reply(event.input_id, answer)
+                    if isinstance(event, TurnAccepted) and event.turns_ahead:
+                        if not await self._wait_behind(event, ask):
+                            return False
+                    elif isinstance(event, InputRequired) and not await self._asked(event.input_id, ask):
+                        return False
                 return isinstance(turn.end, TurnCompleted)
+
+    async def finish_turn(self, question: Question, after_seq: int, ask: Ask) -> bool:
+        """Asks a question that was open before the conversation began, and shows its turn to the end; whether the turn
+        completed. after_seq: what came up to it is known. Raises CallFailed. Cancellation: as run_turn."""
+        self._screen.begin_turn()
+        self._screen.show_question(question)
+        with self._explained():
+            if not await self._asked(question.input_id, ask):
+                return False
+            async with self._session.watch(after_seq) as events:
+                async for event in events:
+                    self._heard()
+                    if event.turn_id != question.turn_id and not isinstance(event, Gap):
+                        continue
+                    self._screen.show(event.raw)
+                    if isinstance(event, InputRequired) and not await self._asked(event.input_id, ask):
+                        return False
+                    if isinstance(event, (TurnCompleted, TurnFailed, TurnCancelled)):
+                        return isinstance(event, TurnCompleted)
+        return False
 
     async def close(self) -> None:
         """Ends the connection."""
         await self._ring.close()
+
+    async def _wait_behind(self, accepted: TurnAccepted, ask: Ask) -> bool:
+        """Until the turn is no longer behind another one; False: one of those waits for an answer that nobody gives."""
+        for question in accepted.questions:
+            self._screen.show_question(question)
+            if not await self._asked(question.input_id, ask):
+                return False
+        async with self._session.watch(accepted.seq) as events:
+            async for event in events:
+                if isinstance(event, Gap) or event.turn_id == accepted.turn_id:
+                    break
+                if isinstance(event, InputRequired) and event.input_id not in self._answers:
+                    self._screen.show_question(_question(event))
+                    if not await self._asked(event.input_id, ask):
+                        return False
+        return True
+
+    async def _asked(self, input_id: str, ask: Ask) -> bool:
+        """Has a question answered; False: there is no answer, and it stays open."""
+        if input_id in self._answers:
+            return True
+        if (answer := await ask()) is None:
+            self._screen.warn(f"the question stays open: answer it in `agentring chat`, or by `agentring {_HOW}`")
+            return False
+        self._answers.add(input_id)
+        try:
+            await self._session.reply(input_id, answer)
+        except (InputAnswered, InputNotFound) as late:
+            self._screen.note(f"({late.reason}: somebody else was faster)")
+        return True
+
+    def _heard(self) -> None:
+        self._answered = True
+        self._noted = False
 
     def _note(self, error: Exception) -> None:
         if isinstance(error, RingUnreachable) and not self._answered:
@@ -78,15 +145,9 @@ class Conversation:
             reason = error.reason if isinstance(error, AgentringError) else "the connection was lost"
             self._screen.note(f"({reason}; trying again)")
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except AgentringError as error:
-            variables = tuple(sorted(error.variables.items()))
-            raise CallFailed(self._router, error.code.name, error.reason, error.sentence, variables) from None
-        except UnknownFailure as error:
-            variables = tuple(sorted(error.variables.items()))
-            raise CallFailed(self._router, error.status, error.reason, error.sentence, variables) from None
-        except ClientError as error:
-            raise CallFailed(self._router, "UNAVAILABLE", "", str(error)) from None
+    def _explained(self) -> AbstractContextManager[None]:
+        return explained(self._router)
+
+
+def _question(event: InputRequired) -> Question:
+    return Question(event.turn_id, event.input_id, event.prompt, event.schema)

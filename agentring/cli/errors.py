@@ -122,6 +122,54 @@ class CallFailed(CommandError):
 
 
 @dataclass(eq=False)
+class NothingToRead(CommandError):
+    """There is no standard input."""
+
+    exit_status: ClassVar[int] = 2
+
+    def __str__(self) -> str:
+        """One line."""
+        return "standard input is closed: there is nothing to read lines from"
+
+
+@dataclass(eq=False)
+class NotText(CommandError):
+    """An argument or a variable of the environment is not UTF-8, which names and addresses are."""
+
+    exit_status: ClassVar[int] = 2
+    what: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.what}: it is not UTF-8"
+
+
+@dataclass(eq=False)
+class NoQuestion(CommandError):
+    """The session waits for no answer, or not for this one."""
+
+    session: str
+    open_ids: tuple[str, ...]
+
+    def __str__(self) -> str:
+        """One line."""
+        if not self.open_ids:
+            return f"{self.session} waits for no answer"
+        return f"{self.session} does not wait for that answer, but for: {', '.join(self.open_ids)}"
+
+
+@dataclass(eq=False)
+class NothingToAnswerWith(CommandError):
+    """`questions answer` was given neither words nor data, or data that are no JSON object."""
+
+    exit_status: ClassVar[int] = 2
+
+    def __str__(self) -> str:
+        """One line."""
+        return "give the answer: words, or --data with a JSON object, or both"
+
+
+@dataclass(eq=False)
 class NothingToResolveWith(CommandError):
     """`once resolve` was told neither a result nor to run again, or both, or a result that is no JSON."""
 

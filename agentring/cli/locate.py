@@ -1,8 +1,10 @@
 """`agentring locate SESSION`: which node owns a session, or would, and why."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
+import grpc
 import typer
 from rich.console import Group
 from rich.table import Table
@@ -14,6 +16,8 @@ from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, R
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import LocateSessionRequest, LocateSessionResponse
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
+from agentring.v1.session_pb2 import GetSessionRequest, Question
+from agentring.v1.session_pb2_grpc import SessionServiceStub
 
 
 def locate(
@@ -30,14 +34,26 @@ def locate(
         found = ClusterServiceStub(channel).LocateSession(
             request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )
+        asked = _questions(channel, session, tenant)
     if as_json:
-        print_json(to_fields(found))
+        print_json(to_fields(found) | {"questions": [to_fields(question) for question in asked]})
     else:
-        console().print(render(session, found))
+        console().print(render(session, found, asked))
 
 
-def render(session: str, found: LocateSessionResponse) -> Group:
-    """The owner, the reason, and the candidates in the ring's order."""
+def _questions(channel: grpc.Channel, session: str, tenant: str) -> Sequence[Question]:
+    """What the session waits for an answer to; none where it is not known now."""
+    try:
+        found = SessionServiceStub(channel).GetSession(
+            GetSessionRequest(session_id=session), timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
+        )
+    except grpc.RpcError:
+        return ()  # that it is not there, or not to be had, is what the owner's line says
+    return found.session.questions
+
+
+def render(session: str, found: LocateSessionResponse, asked: Sequence[Question] = ()) -> Group:
+    """The owner, the reason, the candidates in the ring's order, and what the session waits for."""
     if found.node_id:
         owner = f"{session} is on {found.node_id} at {found.address}, epoch {found.epoch}"
         if found.claim_time.seconds:
@@ -49,7 +65,11 @@ def render(session: str, found: LocateSessionResponse) -> Group:
     candidates = Table("node", "accepted", "reason")
     for one in found.candidates:
         candidates.add_row(one.node_id, "yes" if one.accepted else "no", one.reason)
-    return Group(Text(owner, style="bold"), Text(found.why), Text(place), candidates)
+    waits = [
+        Text(f"turn {question.turn_id} waits for an answer: {question.prompt}; `agentring chat` asks for it")
+        for question in asked
+    ]
+    return Group(Text(owner, style="bold"), Text(found.why), *waits, Text(place), candidates)
 
 
 def told_age(age: timedelta) -> str:

@@ -1,13 +1,15 @@
 """The command `agentring`: its subcommands, and how their errors end it."""
 
+import os
 import sys
+from io import TextIOWrapper
 
 import typer
 
-from agentring.cli import admin, once, tasks
+from agentring.cli import admin, once, questions, tasks
 from agentring.cli.chat import chat
 from agentring.cli.drain import drain
-from agentring.cli.errors import CommandError
+from agentring.cli.errors import CommandError, NotText
 from agentring.cli.locate import locate
 from agentring.cli.ring import ring
 from agentring.cli.sessions import sessions
@@ -25,13 +27,41 @@ for command in (up, chat, status, sessions, locate, ring, drain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(once.app, name="once")
+app.add_typer(questions.app, name="questions")
 app.add_typer(tasks.app, name="tasks")
 
 
 def main() -> None:
     """The entry point. Exit status: 0, 1 for what failed, 2 for what cannot be asked, 130 after Ctrl-C."""
+    _be_printable()
     try:
+        _check_text()
         app(prog_name="agentring")
     except CommandError as error:
         print(f"agentring: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+
+
+def _be_printable() -> None:
+    """A terminal that cannot show a character shows its escape instead, and does not end the command."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _check_text() -> None:
+    """Raises NotText: what is not UTF-8 is the name of nothing, and could not be sent."""
+    for place, argument in enumerate(sys.argv[1:], 1):
+        if not _is_text(argument):
+            raise NotText(f"argument {place}")
+    for name, value in os.environ.items():
+        if name.startswith("AGENTRING_") and not _is_text(value):
+            raise NotText(name)
+
+
+def _is_text(argument: str) -> bool:
+    try:
+        argument.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,6 +1,7 @@
 """How results are printed: a table for people, or the message's JSON for programs."""
 
 import json
+import sys
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -15,7 +16,11 @@ def to_fields(message: Message) -> dict[str, Any]:
 
 def print_json(fields: dict[str, Any]) -> None:
     """Prints JSON, the same whether or not people look."""
-    print(json.dumps(fields, indent=2, ensure_ascii=False))
+    print(json.dumps(fields, indent=2, ensure_ascii=not _takes_unicode()))
+
+
+def _takes_unicode() -> bool:
+    return sys.stdout is not None and sys.stdout.encoding.lower().replace("-", "") in ("utf8", "utf16", "utf32")
 
 
 def console() -> Console:

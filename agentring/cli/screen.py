@@ -13,6 +13,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.text import Text
 
+from agentring.client import Question
 from agentring.v1.session_pb2 import Event, TextDelta
 
 # A terminal's own commands have no place in an agent's words.
@@ -70,6 +71,10 @@ class Screen:
                 self.warn(f"the turn was rejected: {event.turn_rejected.reason}")
             case "turn_completed":
                 self._end_line()
+
+    def show_question(self, question: Question) -> None:
+        """A question that was asked before, or of somebody else."""
+        self.note(f"the turn {question.turn_id} waits for an answer: {question.prompt or question.input_id}")
 
     def note(self, line: str) -> None:
         """A dim line of its own."""

@@ -53,7 +53,9 @@ def render(found: ListSessionsResponse) -> Group:
 def _state(one: Session) -> str:
     if one.closed:
         return "closed"
+    waiting = f"{one.waiting_turns} waiting"
+    if one.questions:
+        return f"asks, {waiting}"  # agentring questions shows what
     if one.running_turn_id or one.waiting_turns:
-        waiting = f"{one.waiting_turns} waiting"
         return f"runs, {waiting}" if one.running_turn_id else waiting
     return "idle" if one.node_id else "passivated"

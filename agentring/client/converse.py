@@ -11,6 +11,7 @@ from grpc import aio
 
 from agentring.client.calls import call
 from agentring.client.errors import UnknownFailure, to_error
+from agentring.client.events import Question, read_questions
 from agentring.client.streams import Connection, Metadata
 from agentring.v1.session_pb2 import ConverseRequest, Open, Reply
 from agentring.v1.session_pb2_grpc import SessionServiceStub
@@ -29,6 +30,8 @@ class Attached:
     epoch: int
     head_seq: int
     """The seq of its newest event; 0: none yet."""
+    questions: tuple[Question, ...] = ()
+    """What its running turn waits for an answer to: `Session.reply`."""
 
 
 async def attach(connection: Connection, opening: Open) -> Attached:
@@ -41,7 +44,10 @@ async def attach(connection: Connection, opening: Open) -> Attached:
                 for event in response.events:
                     if event.HasField("opened"):
                         told = event.opened
-                        return Attached(told.session_id, told.agent, told.node_id, event.epoch, told.head_seq)
+                        questions = read_questions(told.questions)
+                        return Attached(
+                            told.session_id, told.agent, told.node_id, event.epoch, told.head_seq, questions
+                        )
             return None
         finally:
             stream.cancel()

@@ -75,6 +75,22 @@ class RunCancelled(ClientError):
         return f"the run was cancelled: {self.reason}"
 
 
+@dataclass(eq=False)
+class ForkedProcess(ClientError):
+    """This process was forked from one that had connected before: the threads that serve a connection are not in it,
+    and a call would wait for them for ever."""
+
+    made_in: int
+    """The pid of that process."""
+
+    def __str__(self) -> str:
+        """What to do."""
+        return (
+            f"this process was forked from {self.made_in}, which had connected already, and gRPC does not work in it: "
+            "connect after the fork only, or start processes with multiprocessing's spawn or forkserver"
+        )
+
+
 class RingClosed(ClientError):
     """The connection was closed by its owner."""
 

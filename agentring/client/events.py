@@ -4,6 +4,7 @@ Guarantees that a kind of event that this version does not know is an `UnknownEv
 progress.py.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -15,6 +16,17 @@ from agentring.v1 import session_pb2
 
 Json: TypeAlias = Any
 """What JSON can say: None, bool, int, float, str, list, dict."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of an agent that has no answer yet; its turn waits for a `reply`."""
+
+    turn_id: str
+    input_id: str
+    prompt: str
+    schema: dict[str, Json] | None
+    """A JSON Schema of the answer's data; None: words will do."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +53,8 @@ class TurnAccepted(Event):
     """The input is safe."""
 
     turns_ahead: int
+    questions: tuple[Question, ...] = ()
+    """What the turn that runs before it waits for an answer to; until then this one waits as well."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +163,14 @@ def read_words(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -
     return _made(raw, first_seq, offset, text)
 
 
+def read_questions(raw: Iterable[session_pb2.Question]) -> tuple[Question, ...]:
+    """Open questions, as the wire tells them."""
+    return tuple(
+        Question(asked.turn_id, asked.input_id, asked.prompt, _json(asked.schema) if asked.HasField("schema") else None)
+        for asked in raw
+    )
+
+
 def read_restart(raw: session_pb2.Event, reason: str) -> AttemptRestarted:
     """Says that what came before `raw` is void, where nobody else said so."""
     return AttemptRestarted(**_head(raw, raw.first_seq or raw.seq), reason=reason)
@@ -169,7 +191,8 @@ def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Eve
     head = _head(raw, first_seq)
     match raw.WhichOneof("body"):
         case "turn_accepted":
-            return TurnAccepted(**head, turns_ahead=raw.turn_accepted.turns_ahead)
+            accepted = raw.turn_accepted
+            return TurnAccepted(**head, turns_ahead=accepted.turns_ahead, questions=read_questions(accepted.questions))
         case "turn_started":
             return TurnStarted(**head, node_id=raw.turn_started.node_id)
         case "text_delta":

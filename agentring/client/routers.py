@@ -5,6 +5,7 @@ closed by ring.py.
 """
 
 import asyncio
+import os
 from dataclasses import dataclass
 from dataclasses import replace as _replace
 
@@ -12,7 +13,7 @@ import grpc
 from grpc import aio
 
 from agentring import metadata
-from agentring.client.errors import Failure, RingClosed
+from agentring.client.errors import Failure, ForkedProcess, RingClosed
 from agentring.errors import RouterStopping
 from agentring.ids import parse_tenant
 from agentring.rpc.limits import CHANNEL_OPTIONS
@@ -27,6 +28,10 @@ class Tls:
     certificate: bytes | None = None
     """The client's own; None: none."""
     key: bytes | None = None
+
+
+_made_in: int | None = None
+"""The process that opened the first channel; None: there has been none."""
 
 
 class Routers:
@@ -48,7 +53,8 @@ class Routers:
         self.closed = False
 
     def current(self) -> aio.Channel:
-        """The router to use now. Raises RingClosed."""
+        """The router to use now. Raises RingClosed, ForkedProcess."""
+        _check_process()
         if self.closed:
             raise RingClosed("the connection is closed")
         target = self._targets[self._place]
@@ -83,3 +89,12 @@ class Routers:
         for channel in self._channels.values():
             await channel.close()
         self._channels.clear()
+
+
+def _check_process() -> None:
+    """Raises ForkedProcess: gRPC has one thread for all channels of a process, and a fork takes no thread along."""
+    global _made_in
+    if _made_in is None:
+        _made_in = os.getpid()
+    elif _made_in != os.getpid():
+        raise ForkedProcess(_made_in)

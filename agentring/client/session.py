@@ -14,7 +14,7 @@ from grpc import aio
 
 from agentring.client.calls import call
 from agentring.client.converse import Attached, attach, reply
-from agentring.client.events import Json
+from agentring.client.events import Json, Question, read_questions
 from agentring.client.streams import Call, Connection, EventStream, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.ids import parse_session, parse_turn_id
@@ -59,6 +59,8 @@ class SessionInfo:
     """Empty: none runs."""
     waiting_turns: int
     created: datetime
+    questions: tuple[Question, ...] = ()
+    """What its running turn waits for an answer to: `Session.reply`."""
 
 
 class Turn(RunStream):
@@ -195,6 +197,7 @@ def to_session_info(found: session_pb2.Session) -> SessionInfo:
         running_turn_id=found.running_turn_id,
         waiting_turns=found.waiting_turns,
         created=found.create_time.ToDatetime(tzinfo=UTC),
+        questions=read_questions(found.questions),
     )
 
 

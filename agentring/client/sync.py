@@ -274,6 +274,8 @@ class Ring:
         """Ends every call, and the thread. Closing it again changes nothing."""
         if not self._closed:
             self._closed = True
+            if self._loop.is_elsewhere:
+                return  # it is the other process's to close
             self._loop.run(self._ring.close())
             self._loop.end()
 

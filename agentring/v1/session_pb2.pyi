@@ -790,6 +790,7 @@ class Session(_message.Message):
     RUNNING_TURN_ID_FIELD_NUMBER: _builtins.int
     WAITING_TURNS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Its id."""
     agent: _builtins.str
@@ -814,6 +815,10 @@ class Session(_message.Message):
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made."""
 
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
+        """What its running turn waits for an answer to; empty: it waits for none."""
+
     def __init__(
         self,
         *,
@@ -828,14 +833,51 @@ class Session(_message.Message):
         running_turn_id: _builtins.str = ...,
         waiting_turns: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        questions: _abc.Iterable[Global___Question] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "closed", b"closed", "create_time", b"create_time", "epoch", b"epoch", "head_seq", b"head_seq", "node_id", b"node_id", "oldest_seq", b"oldest_seq", "running_turn_id", b"running_turn_id", "session_id", b"session_id", "turns_completed", b"turns_completed", "waiting_turns", b"waiting_turns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "closed", b"closed", "create_time", b"create_time", "epoch", b"epoch", "head_seq", b"head_seq", "node_id", b"node_id", "oldest_seq", b"oldest_seq", "questions", b"questions", "running_turn_id", b"running_turn_id", "session_id", b"session_id", "turns_completed", b"turns_completed", "waiting_turns", b"waiting_turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class Question(_message.Message):
+    """A question of an agent that has no answer yet: the turn waits for a `reply`, and the session's later turns behind it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    INPUT_ID_FIELD_NUMBER: _builtins.int
+    PROMPT_FIELD_NUMBER: _builtins.int
+    SCHEMA_FIELD_NUMBER: _builtins.int
+    turn_id: _builtins.str
+    """The turn that asked."""
+    input_id: _builtins.str
+    """Names the question in the reply."""
+    prompt: _builtins.str
+    """The question; empty where it was asked by a release that did not keep it."""
+    @_builtins.property
+    def schema(self) -> _struct_pb2.Struct:
+        """A JSON Schema of the answer's data; absent: words will do."""
+
+    def __init__(
+        self,
+        *,
+        turn_id: _builtins.str = ...,
+        input_id: _builtins.str = ...,
+        prompt: _builtins.str = ...,
+        schema: _struct_pb2.Struct | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["schema", b"schema"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input_id", b"input_id", "prompt", b"prompt", "schema", b"schema", "turn_id", b"turn_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Question: _TypeAlias = Question  # noqa: Y015
 
 @_typing.final
 class Event(_message.Message):
@@ -1003,6 +1045,7 @@ class Opened(_message.Message):
     HEAD_SEQ_FIELD_NUMBER: _builtins.int
     OLDEST_SEQ_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """The session; empty in tasks."""
     node_id: _builtins.str
@@ -1013,6 +1056,10 @@ class Opened(_message.Message):
     """The oldest seq that can be replayed; head_seq + 1: none."""
     agent: _builtins.str
     """The agent it is bound to."""
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
+        """What the running turn waits for an answer to, whoever attached when it was asked."""
+
     def __init__(
         self,
         *,
@@ -1021,10 +1068,11 @@ class Opened(_message.Message):
         head_seq: _builtins.int = ...,
         oldest_seq: _builtins.int = ...,
         agent: _builtins.str = ...,
+        questions: _abc.Iterable[Global___Question] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "head_seq", b"head_seq", "node_id", b"node_id", "oldest_seq", b"oldest_seq", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "head_seq", b"head_seq", "node_id", b"node_id", "oldest_seq", b"oldest_seq", "questions", b"questions", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1037,16 +1085,22 @@ class TurnAccepted(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TURNS_AHEAD_FIELD_NUMBER: _builtins.int
+    QUESTIONS_FIELD_NUMBER: _builtins.int
     turns_ahead: _builtins.int
     """How many turns run or wait before it."""
+    @_builtins.property
+    def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
+        """What the turn that runs before it waits for an answer to: until then this one waits as well."""
+
     def __init__(
         self,
         *,
         turns_ahead: _builtins.int = ...,
+        questions: _abc.Iterable[Global___Question] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["turns_ahead", b"turns_ahead"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["questions", b"questions", "turns_ahead", b"turns_ahead"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

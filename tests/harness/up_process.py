@@ -146,3 +146,44 @@ def _parent_of(pid: int) -> int | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return None if fields[0] == "Z" else int(fields[1])
+
+
+class Chat:
+    """`agentring chat` with somebody at its input."""
+
+    def __init__(self, process: Process) -> None:
+        """For `chatting` alone."""
+        self._process = process
+
+    def say(self, words: str) -> None:
+        """Sends a line."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{words}\n".encode())
+
+    async def hears(self) -> str:
+        """The next line that it prints."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(DEADLINE_S):
+            return (await self._process.stdout.readline()).decode().rstrip("\n")
+
+    async def ended_by(self, number: signal.Signals) -> tuple[int, str]:
+        """Its exit status after the signal, and what it still said."""
+        self._process.send_signal(number)
+        async with asyncio.timeout(DEADLINE_S):
+            rest, _ = await self._process.communicate()
+        assert self._process.returncode is not None
+        return self._process.returncode, rest.decode()
+
+
+@asynccontextmanager
+async def chatting(*arguments: str) -> AsyncIterator[Chat]:
+    """Starts `agentring chat`; ends it, if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "agentring.cli", "chat", *arguments), stdin=PIPE, stdout=PIPE, stderr=STDOUT
+    )
+    try:
+        yield Chat(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()

@@ -1,20 +1,16 @@
 """`agentring chat`, `status`, `locate` and `ring` against a real cluster, as a person or a script uses them."""
 
-import asyncio
 import json
 import os
 import re
 import signal
 import sys
-from asyncio.subprocess import PIPE, STDOUT, Process
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from harness.client import connect, run_task
-from harness.up_process import DEADLINE_S, agentring, running_up
+from harness.up_process import agentring, chatting, running_up
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -96,47 +92,6 @@ async def test_a_person_speaks_with_an_agent_and_looks_at_the_cluster(tmp_path: 
         status, out, err = await agentring("tasks", "show", "other", *here)
         assert (status, out) == (1, "")
         assert err.startswith("agentring: NOT_FOUND TASK_NOT_FOUND: ")
-
-
-class Chat:
-    """`agentring chat` with somebody at its input."""
-
-    def __init__(self, process: Process) -> None:
-        """For `chatting` alone."""
-        self._process = process
-
-    def say(self, words: str) -> None:
-        """Sends a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{words}\n".encode())
-
-    async def hears(self) -> str:
-        """The next line that it prints."""
-        assert self._process.stdout is not None
-        async with asyncio.timeout(DEADLINE_S):
-            return (await self._process.stdout.readline()).decode().rstrip("\n")
-
-    async def ended_by(self, number: signal.Signals) -> tuple[int, str]:
-        """Its exit status after the signal, and what it still said."""
-        self._process.send_signal(number)
-        async with asyncio.timeout(DEADLINE_S):
-            rest, _ = await self._process.communicate()
-        assert self._process.returncode is not None
-        return self._process.returncode, rest.decode()
-
-
-@asynccontextmanager
-async def chatting(*arguments: str) -> AsyncIterator[Chat]:
-    """Starts `agentring chat`; ends it, if it still runs."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "agentring.cli", "chat", *arguments), stdin=PIPE, stdout=PIPE, stderr=STDOUT
-    )
-    try:
-        yield Chat(process)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
 
 
 async def test_a_conversation_goes_on_when_its_node_dies(tmp_path: Path) -> None:

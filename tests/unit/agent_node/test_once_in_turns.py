@@ -25,7 +25,9 @@ class User:
         self.asked = asyncio.Event()
         self.go = asyncio.Event()
 
-    async def ask(self, ordinal: int, tell: Callable[[str], None], time: TimeLeft) -> session_pb2.Input:
+    async def ask(
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+    ) -> session_pb2.Input:
         tell(f"t.{ordinal}")
         self.asked.set()
         await self.go.wait()

@@ -251,12 +251,61 @@ async def test_a_run_that_was_answered_before_it_was_cut_off_counts() -> None:
     async with acting(dying, store=store) as actor:
         await actor.submit("t")
         await until_asked(actor, "t.1")
-        assert (await store.read_input(REF, "t.1")) == StoredInput("t.1", "t", waits=1)
+        question = session_pb2.InputRequired(prompt="?").SerializeToString()
+        assert (await store.read_input(REF, "t.1")) == StoredInput("t.1", "t", waits=1, question=question)
         await reply(actor, "t.1", "yes")
         await answered.wait()
         stored = await store.read_input(REF, "t.1")
         assert stored is not None
-        assert replace(stored, answer=None) == StoredInput("t.1", "t", waits=0)
+        assert replace(stored, answer=None) == StoredInput("t.1", "t", waits=0, question=question)
+
+
+def questions(actor: Actor) -> list[tuple[str, str]]:
+    return [(asked.input_id, asked.prompt) for asked in actor.session.questions]
+
+
+async def test_what_is_open_is_known_to_whoever_comes_later_and_to_the_next_owner() -> None:
+    store = durable()
+    async with acting(asking, store=store) as actor:
+        assert questions(actor) == []
+        await actor.submit("t", "2")
+        await until_asked(actor, "t.1")
+        assert questions(actor) == [("t.1", "question 1?")]
+        await actor.submit("later", "0")
+        accepted = next(event for event in actor.events() if event.turn_id == "later")
+        assert [asked.turn_id for asked in accepted.turn_accepted.questions] == ["t"]
+        assert accepted.turn_accepted.turns_ahead == 1
+        await reply(actor, "t.1", "one")
+        await until_asked(actor, "t.2")
+        assert questions(actor) == [("t.2", "question 2?")]
+    async with acting(asking, store=store, epoch=NEXT) as following:
+        assert questions(following) == [("t.2", "question 2?")]
+        await until_asked(following, "t.2")
+        await reply(following, "t.2", "two")
+        await following.until_ended("t", "later")
+        assert questions(following) == []
+
+
+async def test_a_question_that_the_agent_gave_up_is_not_open() -> None:
+    given_up = asyncio.Event()
+
+    async def impatient(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        waiting = asyncio.ensure_future(ctx.ask("?"))
+        await asked.wait()
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        given_up.set()
+        await asyncio.Event().wait()
+        yield ""
+
+    asked = asyncio.Event()
+    async with acting(impatient) as actor:
+        await actor.submit("t")
+        await until_asked(actor, "t.1")
+        assert questions(actor) == [("t.1", "?")]
+        asked.set()
+        await given_up.wait()
+        assert questions(actor) == []
 
 
 async def test_a_drain_does_not_wait_for_an_answer_and_leaves_the_turn_to_the_next_owner() -> None:

@@ -8,7 +8,7 @@ from agentring.ids import parse_session
 from harness.stored_turns import accepted, cancelled, epoch
 
 REF, OTHER = parse_session("", "s"), parse_session("other", "s")
-ASKED = StoredInput("t1.1", "t1", 1)
+ASKED = StoredInput("t1.1", "t1", 1, question=b"\x12\x07really?")
 ANSWERED = replace(ASKED, waits=0, answer=b"\x0a\x03yes")
 
 

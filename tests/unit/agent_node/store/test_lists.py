@@ -10,7 +10,7 @@ from sqlalchemy.dialects import sqlite
 from agent_node.store import EventRow, ListedSession, OpenSession, Ownership, SessionFilter, Store, StoredInput, lists
 from agent_node.store.sql import SqlStore
 from agentring.ids import DEFAULT_TENANT, SessionRef, TenantId, parse_session
-from agentring.v1.session_pb2 import TURN_STATE_RUNNING
+from agentring.v1.session_pb2 import TURN_STATE_RUNNING, InputRequired
 from harness.stored_turns import accepted, cancelled, completed, epoch
 
 ALL = SessionFilter()
@@ -152,6 +152,23 @@ async def test_a_session_that_waits_for_an_answer_is_not_listed_as_open(store: S
     await store.end_turn(owned("s"), cancelled(accepted(1)), None)
     await store.accept_turn(owned("s"), accepted(2), None)
     assert await found() == ["other", "s"]  # what asked has ended without an answer
+
+
+async def test_a_list_says_what_sessions_wait_for(store: Store) -> None:
+    await made(store, "s", "other")
+    for session_id in ("s", "other"):
+        await store.accept_turn(owned(session_id), accepted(1), None)
+    asked = StoredInput("t1.1", "t1", 1, question=InputRequired(prompt="really?").SerializeToString())
+
+    async def found() -> list[tuple[str, list[str]]]:
+        listed = await store.list_sessions(DEFAULT_TENANT, ALL, "", 10)
+        return [(each.session_id, [one.to_question().prompt for one in each.questions]) for each in listed]
+
+    await store.keep_input(owned("s"), asked)
+    await store.keep_input(owned("other"), replace(asked, answer=b"yes"))
+    assert await found() == [("other", []), ("s", ["really?"])]
+    await store.end_turn(owned("s"), cancelled(accepted(1)), None)
+    assert await found() == [("other", []), ("s", [])]
 
 
 async def test_every_write_of_an_open_session_changes_its_number(store: Store) -> None:

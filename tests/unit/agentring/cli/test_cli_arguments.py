@@ -83,3 +83,31 @@ def test_the_lock_is_free_again_after_use(tmp_path: Path) -> None:
     for _ in range(2):
         with DataDir(tmp_path).locked():
             assert (tmp_path / "lock").read_text() == f"{os.getpid()}\n"
+
+
+@pytest.mark.parametrize("arguments", [("locate", "\udcff"), ("chat", "ada", "--agent", "a\udc80"), ("\udcfe",)])
+def test_an_argument_that_is_no_text(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...]
+) -> None:
+    assert run(monkeypatch, *arguments) == 2
+    assert capsys.readouterr().err == f"agentring: argument {len(arguments)}: it is not UTF-8\n"
+
+
+def test_a_variable_that_is_no_text(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AGENTRING_ROUTER", "\udcff:7700")
+    assert run(monkeypatch, "status") == 2
+    assert capsys.readouterr().err == "agentring: AGENTRING_ROUTER: it is not UTF-8\n"
+
+
+def test_a_conversation_without_an_input(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    assert run(monkeypatch, "chat", "ada", "--router", "127.0.0.1:1") == 2
+    assert capsys.readouterr().err == "agentring: standard input is closed: there is nothing to read lines from\n"
+
+
+@pytest.mark.parametrize("answer", [(), ("--data", "no JSON"), ("yes", "--data", "[1]")])
+def test_an_answer_that_is_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], answer: tuple[str, ...]
+) -> None:
+    assert run(monkeypatch, "questions", "answer", "ada", *answer, "--router", "127.0.0.1:1") == 2
+    assert capsys.readouterr().err == "agentring: give the answer: words, or --data with a JSON object, or both\n"

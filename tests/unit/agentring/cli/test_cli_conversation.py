@@ -12,18 +12,17 @@ from rich.console import Console
 from agentring.cli.conversation import Conversation
 from agentring.cli.errors import CallFailed
 from agentring.cli.screen import Screen
-from agentring.client import Policy
+from agentring.client import Attached, Policy
 from agentring.errors import AgentringError, NoNodes, SessionClosed, SessionMoving
 from agentring.rpc.status import trailers
 from agentring.v1.session_pb2 import (
-    CancelTurnRequest,
-    CancelTurnResponse,
     ConverseRequest,
     ConverseResponse,
     Event,
     GoAway,
     InputRequired,
     Opened,
+    Question,
     RunTurnRequest,
     RunTurnResponse,
     TextDelta,
@@ -31,6 +30,9 @@ from agentring.v1.session_pb2 import (
     TurnCancelled,
     TurnCompleted,
     TurnFailed,
+    TurnStarted,
+    WatchSessionRequest,
+    WatchSessionResponse,
 )
 from agentring.v1.session_pb2_grpc import SessionServiceServicer
 from harness.breaking import serving
@@ -77,12 +79,14 @@ class Server(SessionServiceServicer):
         async for event in self._play(context, request.turn.turn_id):
             yield RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event])
 
-    async def CancelTurn(
-        self, request: CancelTurnRequest, context: "aio.ServicerContext[Any, Any]"
-    ) -> CancelTurnResponse:
-        """Writes it down."""
-        self.answers.append("cancelled")
-        return CancelTurnResponse()
+    async def WatchSession(
+        self, request: WatchSessionRequest, context: "aio.ServicerContext[Any, Any]"
+    ) -> AsyncIterator[WatchSessionResponse]:
+        """Tells of a turn that others began."""
+        async for event in self._play(context, "earlier"):
+            if event.HasField("turn_started"):
+                event.turn_id = self.turn_ids[-1]
+            yield WatchSessionResponse(through_seq=event.seq, acked_frame=1, events=[event])
 
     async def _play(self, context: "aio.ServicerContext[Any, Any]", turn_id: str) -> AsyncIterator[Event]:
         found = {name: value for name, value in context.invocation_metadata() or () if isinstance(value, str)}
@@ -114,6 +118,15 @@ class Talk:
             return answer
 
         return await self.conversation.run_turn(text, ask)
+
+    async def finish(self, attached: Attached, answer: str | None = "blue") -> bool:
+        """Answers what was open, and follows its turn."""
+
+        async def ask() -> str | None:
+            return answer
+
+        (question,) = attached.questions
+        return await self.conversation.finish_turn(question, attached.head_seq, ask)
 
     @property
     def shown(self) -> list[str]:
@@ -217,10 +230,65 @@ async def test_a_turn_that_does_not_complete_is_told(talk: Talking, end: Event, 
     assert one.shown == [line, "you said hello"]
 
 
-@pytest.mark.parametrize(("answer", "told"), [("blue", "q1: blue"), (None, "cancelled")])
-async def test_an_agents_question_is_answered_with_the_next_line(talk: Talking, answer: str | None, told: str) -> None:
-    asked = Event(input_required=InputRequired(input_id="q1", prompt="which colour?"))
-    one = await talk((asked, Event(turn_completed=TurnCompleted())))
-    assert await one.say("hello", answer)
+ASKED = Event(input_required=InputRequired(input_id="q1", prompt="which colour?"))
+OPEN = Question(turn_id="earlier", input_id="q1", prompt="which colour?")
+SHOWN = "the turn earlier waits for an answer: which colour?"
+STAYS = "the question stays open: answer it in `agentring chat`, or by `agentring questions answer`"
+
+
+async def test_an_agents_question_is_answered_with_the_next_line(talk: Talking) -> None:
+    one = await talk((ASKED, Event(turn_completed=TurnCompleted())))
+    assert await one.say("hello")
     assert one.shown == ["which colour?"]
-    assert one.server.answers == [told]
+    assert one.server.answers == ["q1: blue"]
+
+
+async def test_a_question_that_nobody_answers_stays_open(talk: Talking) -> None:
+    one = await talk((ASKED, Event(turn_completed=TurnCompleted())))
+    assert not await one.say("hello", None)
+    assert one.shown == ["which colour?", STAYS]
+    assert one.server.answers == []
+
+
+async def test_a_question_asked_again_by_the_next_run_is_not_asked_again_here(talk: Talking) -> None:
+    one = await talk((ASKED, ASKED, Event(turn_completed=TurnCompleted())))
+    assert await one.say("hello")
+    assert one.server.answers == ["q1: blue"]
+
+
+async def test_what_is_open_at_the_beginning_is_shown_and_answered(talk: Talking) -> None:
+    opened = Event()
+    opened.CopyFrom(OPENED)
+    opened.opened.questions.append(OPEN)
+    one = await talk((opened,), (ASKED, words(0, "so it is"), Event(turn_completed=TurnCompleted())))
+    attached = await one.conversation.attach()
+    assert [question.prompt for question in attached.questions] == ["which colour?"]
+    assert await one.finish(attached)
+    assert one.shown == [PLACE, SHOWN, "which colour?", "so it is"]
+    assert one.server.answers == ["q1: blue"]
+
+
+async def test_what_is_open_at_the_beginning_and_gets_no_answer_stays_open(talk: Talking) -> None:
+    opened = Event()
+    opened.CopyFrom(OPENED)
+    opened.opened.questions.append(OPEN)
+    one = await talk((opened,))
+    assert not await one.finish(await one.conversation.attach(), None)
+    assert one.shown == [PLACE, SHOWN, STAYS]
+    assert one.server.answers == []
+
+
+async def test_a_line_behind_a_turn_that_waits_is_told_so_and_may_answer_for_it(talk: Talking) -> None:
+    behind = Event(turn_accepted=TurnAccepted(turns_ahead=1, questions=[OPEN]))
+    again = Event(turn_id="earlier", input_required=InputRequired(input_id="q2", prompt="sure?"))
+    started = Event(turn_id="mine", turn_started=TurnStarted(node_id="n1"))
+    one = await talk((behind, *HELLO), (words(0, "known"), again, started))
+    assert await one.say("hello")
+    assert one.shown == [SHOWN, "the turn earlier waits for an answer: sure?", "you said hello"]
+    assert one.server.answers == ["q1: blue", "q2: blue"]
+
+
+async def test_a_line_behind_a_turn_that_waits_in_vain_is_given_up(talk: Talking) -> None:
+    one = await talk((Event(turn_accepted=TurnAccepted(turns_ahead=1, questions=[OPEN])), *HELLO))
+    assert not await one.say("hello", None)
+    assert one.shown == [SHOWN, STAYS]
