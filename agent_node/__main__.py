@@ -10,16 +10,19 @@ from agent_node.store.opening import StoreRefused
 from agentring import process, settings
 from agentring.cluster.registration import NodeIdTaken, StoreDiffers
 from agentring.http2.listener import CannotListen
+from agentring.owned_loop import OwnedLoop, log_errors_of_threads
 
 
 def main() -> None:
     """Runs the node until it is told to stop."""
     node = settings.load(NodeSettings, sys.argv[1:], program="agent_node")
+    log_errors_of_threads()
     process.run(
         lambda stop, ready: run_node(node, stop, ready),
         program="agent_node",
         log_level=node.log_level,
         cannot_start=(AgentNotLoadable, CannotListen, DataDirInUse, NodeIdTaken, StoreDiffers, StoreRefused),
+        new_loop=OwnedLoop,
         node_id=node.node_id,
     )
 

@@ -86,10 +86,12 @@ class TimeLeft:
     def go_on(self) -> None:
         """It runs again."""
         if self._timer is None and not self.over.done():
-            self._timer = self._loop.call_later(self._left_s, self._end)
+            self._timer = self._loop.call_later(self._left_s, self.end)
 
-    def _end(self) -> None:
-        self.over.set_result(None)
+    def end(self) -> None:
+        """It is over."""
+        if not self.over.done():
+            self.over.set_result(None)
 
 
 async def run_bounded(

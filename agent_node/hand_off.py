@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
+from agent_node.run_owner import named
 from agent_node.session import Session
 from agentring.errors import NodeDraining
 
@@ -49,6 +50,6 @@ async def _hand_off(
     try:
         await session.settle(ends_s - asyncio.get_running_loop().time())
     except Exception:  # it has failed meanwhile; the others' hand-offs go on
-        _log.warning("session_drain_failed", exc_info=True)
+        _log.warning("session_drain_failed", exc_info=True, **named(session.ref, session.stored.agent))
         session.drop(NodeDraining())
     await leave(session)  # behind nobody: it is not to be used any more

@@ -12,6 +12,7 @@ import structlog
 from agent_node.agent import Agent
 from agent_node.hand_off import hand_off
 from agent_node.run_environment import RunEnvironment
+from agent_node.run_owner import named
 from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
@@ -228,6 +229,7 @@ class Host:
         return None if await self._takes_new(lambda: self.taken, agent_name) else NodeOverloaded()
 
     async def _run(self, session: Session) -> None:
+        structlog.contextvars.bind_contextvars(**named(session.ref, session.stored.agent))
         try:
             await session.run()
         except Exception as error:
@@ -254,9 +256,9 @@ class Host:
             if self._sessions.get(session.ref) is session:  # else it was passivated or has failed meanwhile
                 await session.hand_on()
         except AgentringError as error:
-            _log.warning("session_drain_failed", reason=error.reason)
+            _log.warning("session_drain_failed", reason=error.reason, **named(session.ref, session.stored.agent))
         except Exception:
-            _log.exception("session_drain_failed")
+            _log.exception("session_drain_failed", **named(session.ref, session.stored.agent))
         try:
             await self._give_up(session)
         finally:

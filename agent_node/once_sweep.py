@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from agent_node.once_keys import OnceKeys
+from agent_node.run_owner import named
 from agent_node.store import Store, TaskStore
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import OnceCaller, StoredRun
@@ -69,7 +70,7 @@ class OrphanSweep:
         except AgentringError as error:
             _log.warning("once_orphan_not_ended", reason=error.reason)
         except Exception:
-            _log.exception("once_orphan_not_ended")
+            _log.exception("once_orphan_not_ended", **named(row.caller.ref, turn_id=row.caller.turn_id))
 
 
 async def has_ended(sessions: Store, tasks: TaskStore, caller: OnceCaller) -> bool:

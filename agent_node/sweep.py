@@ -18,6 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
+from agent_node.run_owner import named
 from agentring.cluster.clock import Clock
 from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot
@@ -138,6 +139,6 @@ class Sweep(ABC, Generic[R]):
         except AgentringError as error:
             _log.debug(f"{self._kind}_not_taken_up", reason=error.reason)  # another node's, or for the next sweep
         except Exception:
-            _log.exception(f"{self._kind}_not_taken_up")
+            _log.exception(f"{self._kind}_not_taken_up", **named(ref))
         else:
             _log.info(f"{self._kind}_taken_up")

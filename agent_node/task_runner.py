@@ -20,6 +20,7 @@ from agent_node.agent import Agent
 from agent_node.claim_release import release
 from agent_node.json_values import from_struct
 from agent_node.run_environment import RunEnvironment
+from agent_node.run_owner import named
 from agent_node.running_places import RunningPlace, RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
@@ -105,6 +106,7 @@ class TaskRunner:
 
     async def carry_out(self, run: TaskRun, over: Callable[[TaskRun], Awaitable[None]]) -> None:
         """Runs the agent, unless the run was cancelled before; `over` is called once it has ended or was dropped."""
+        structlog.contextvars.bind_contextvars(**named(run.ref, run.agent))
         try:
             await self._to_the_end(run)
         except NodeFenced:
@@ -164,6 +166,7 @@ class TaskRunner:
                 history=(),
                 turn_number=1,
                 tool_starts=lambda start: self._keep_tool_start(run, start),
+                agent=run.agent,
             )
             return await run_agent(self._env, self._agents[run.agent], given, run.log, run.epoch)
 

@@ -17,6 +17,7 @@ from agent_node.bounded import DeadlineMet, TooManyLetGo, run_bounded
 from agent_node.event_log import EventLog
 from agent_node.json_values import NotJson
 from agent_node.run_environment import RunEnvironment
+from agent_node.run_owner import RunOwner, named, owned
 from agent_node.turn_context import Completed, OutputLimit, Run, TurnInput, new_error_id
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
@@ -47,10 +48,15 @@ async def run_agent(
     """
     run = Run(env, given, log, epoch)
     limits = env.limits
+    owner = RunOwner(named(given.ref, given.agent, given.turn_id, given.attempt), run.time)
     try:
-        cause = await run_bounded(lambda: _drive(agent, run), time=run.time, grace_s=limits.cancel_grace_s, whose=agent)
-        if cause is None:
-            return run.completed()
+        with owned(owner):
+            cause = await run_bounded(
+                lambda: _drive(agent, run), time=run.time, grace_s=limits.cancel_grace_s, whose=agent
+            )
+            cause = owner.error or cause
+            if cause is None:
+                return run.completed()
     except NotJson as error:
         cause = error
     finally:
@@ -59,7 +65,8 @@ async def run_agent(
     reason = _REASONS.get(type(cause), "AGENT_ERROR")
     error_id = new_error_id()
     # Where a bound was met the traceback would show only our own frames.
-    _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=cause if reason == "AGENT_ERROR" else None)
+    told = cause if reason == "AGENT_ERROR" else None
+    _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=told, **owner.told)
     return Failed(reason, error_id)
 
 

@@ -50,6 +50,8 @@ class TurnInput:
     """Keeps a tool's start before the call; None: nothing does."""
     questions: "Questions | None" = None
     """Asks the session's user; None: there is nobody to ask, as in tasks."""
+    agent: str = ""
+    """The agent's name."""
 
 
 class Questions(Protocol):

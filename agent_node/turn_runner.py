@@ -150,6 +150,7 @@ class TurnRunner:
             turn_number=stored.turns_completed + 1,
             tool_starts=self._turns.start_tool,
             questions=TurnQuestions(self._asking, waiting.turn_id, place),
+            agent=stored.agent,
         )
         return await run_agent(self._env, self._agent, given, self._turns.log, self._epoch)
 

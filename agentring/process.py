@@ -4,6 +4,10 @@
 SIGTERM and SIGINT ask for a graceful stop, exit status 0. What makes a start impossible is one line on stderr and exit
 status 1; wrong settings are status 2. The process ends although a task does not (an agent may swallow its
 cancellation): the event loop's own end would wait for it for ever.
+
+SystemExit and KeyboardInterrupt that no signal caused do not end the process: asyncio lets them out of the event loop
+wherever they were raised, in whatever callback, and the loop is entered again. Whose they were is known where the loop
+is an OwnedLoop (owned_loop.py); what is left for here has no owner.
 """
 
 import asyncio
@@ -11,13 +15,15 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 import structlog
 import uvloop
 
 from agentring import forks, log
 from agentring.cluster.etcd_errors import EtcdError
+from agentring.owned_loop import places
 from agentring.ready_line import ReadyLine
 
 _LAST_TASKS_S = 1.0
@@ -29,17 +35,47 @@ Ready = Callable[[str], None]
 Main = Callable[[asyncio.Event, Ready], Awaitable[None]]
 
 
-def run(main: Main, *, program: str, log_level: str, cannot_start: tuple[type[Exception], ...], **told: str) -> None:
+def run(
+    main: Main,
+    *,
+    program: str,
+    log_level: str,
+    cannot_start: tuple[type[Exception], ...],
+    new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
+    **told: str,
+) -> None:
     """Runs a process to its end. cannot_start: errors told in one line; told: further fields of the ready line."""
     expected: tuple[type[Exception], ...] = (EtcdError, OSError, *cannot_start)
     ready_line = ReadyLine()
     log.configure(log_level)
     try:
-        uvloop.run(_main(main, ready_line, told))
+        with asyncio.Runner(loop_factory=new_loop) as runner:
+            drive(runner.get_loop(), _main(main, ready_line, told))
     except* expected as group:
         for error in _leaves(group):
             print(f"{program}: {error}", file=sys.stderr)
         raise SystemExit(1) from None
+
+
+def drive(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:
+    """Runs `main` on the loop until it ends, whatever SystemExit or KeyboardInterrupt something else raises there.
+    Raises what `main` does."""
+    task = loop.create_task(main)
+    task.add_done_callback(_stop_loop_of)
+    while not task.done():
+        try:
+            loop.run_forever()
+        except (SystemExit, KeyboardInterrupt) as error:
+            if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+                raise  # a signal's, before `_main` took them over
+            if not task.done():
+                _log.error("exit_ignored", error=type(error).__name__, where=places(error.__traceback__))
+    task.result()
+
+
+def _stop_loop_of(task: "asyncio.Task[None]") -> None:
+    if task.cancelled() or not isinstance(task.exception(), (SystemExit, KeyboardInterrupt)):
+        task.get_loop().stop()  # else `run_forever` has ended by itself
 
 
 async def _main(main: Main, ready_line: ReadyLine, told: dict[str, str]) -> None:

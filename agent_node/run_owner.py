@@ -1,0 +1,58 @@
+"""Whose code an agent's code is: the run that called it, and all that it starts.
+
+Guarantees: what an agent's task or callback raises that would end the process (SystemExit, KeyboardInterrupt) ends its
+run instead, while that is under way; afterwards it is a line in the log. Each log line of a run, and of what it left
+behind, names its session or task, its agent and its turn. Used by `run_agent`.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from agent_node.bounded import TimeLeft
+from agentring.ids import SessionRef, TaskRef
+from agentring.owned_loop import OWNER, places
+
+_log = structlog.get_logger()
+
+
+class RunOwner:
+    """An Owner (owned_loop.py)."""
+
+    def __init__(self, told: dict[str, str | int], time: TimeLeft) -> None:
+        """told: as `named`; time: of the run, which is over at once where it is to end."""
+        self.told = told
+        self._time = time
+        self.error: BaseException | None = None
+        """What would have ended the process; None: nothing has."""
+        self.is_over = False
+
+    def ended_by(self, error: BaseException) -> None:
+        """As Owner."""
+        where = places(error.__traceback__)
+        _log.error("agent_would_end_its_node", error=type(error).__name__, where=where, **self.told)
+        if self.error is None and not self.is_over:
+            self.error = error
+            self._time.end()
+
+
+def named(ref: SessionRef | TaskRef, agent: str = "", turn_id: str = "", attempt: int = 0) -> dict[str, str | int]:
+    """A run, or a session or task, as fields of a log line."""
+    told: dict[str, str | int] = {"tenant": ref.tenant}
+    told |= {"session": ref.session_id} if isinstance(ref, SessionRef) else {"task": ref.task_key}
+    told |= {"agent": agent} if agent else {}
+    told |= {"turn": turn_id} if turn_id else {}
+    return told | ({"attempt": attempt} if attempt else {})
+
+
+@contextmanager
+def owned(owner: RunOwner) -> Iterator[None]:
+    """What is started in the body is the run's."""
+    token = OWNER.set(owner)
+    try:
+        with structlog.contextvars.bound_contextvars(**owner.told):
+            yield
+    finally:
+        owner.is_over = True
+        OWNER.reset(token)
