@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 import structlog
-from sqlalchemy import Connection, Engine, NullPool, create_engine, event
+from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from agent_node.store.group_commit import GroupCommit, Outcome, Work, work_off
@@ -107,7 +107,8 @@ def _unavailable(error: DatabaseError | sqlite3.Error) -> StoreUnavailable | Non
 def _open(path: Path, timeout_s: float) -> Engine:
     """An engine whose connections begin as they are told to: the driver would begin late, without the lock."""
     engine = create_engine(
-        f"sqlite:///{path}",
+        # Made of parts, since in a URL's text `?` and `%` mean something; absolute, since SQLite reads some names so.
+        URL.create("sqlite", database=str(path.absolute())),
         poolclass=NullPool,
         connect_args={"isolation_level": None, "timeout": 0, "check_same_thread": False},
     )
