@@ -26,7 +26,7 @@ from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql import SqlStore
 from agent_node.watchdog import Watchdog, end_process
 from agentring import forks
-from agentring.cluster.clock import BootClock
+from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
 from agentring.cluster.etcd import EtcdClient
@@ -61,7 +61,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
             await membership.history.begin()
-            durable = await _open_store(settings, membership.history)
+            durable = await _open_store(settings, membership.history, clock)
             board = ConditionBoard()
             observed = ObservedAudit(audit, board)
 
@@ -115,6 +115,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 async with asyncio.TaskGroup() as group:
                     watching = group.create_task(membership.run())
                     probing = group.create_task(CoordinatorProbe(etcd, keys, clock, board).run())
+                    ticking = group.create_task(durable.clock.run()) if durable is not None else None
                     joined = asyncio.Event()
                     living = group.create_task(incarnations.run(identity, joined))
                     await _first_of(group, joined, stop)
@@ -130,6 +131,8 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     living.cancel()
                     watching.cancel()
                     probing.cancel()
+                    if ticking is not None:
+                        ticking.cancel()
             finally:
                 await server.stop(_STOP_GRACE_S)
                 if durable is not None:
@@ -140,12 +143,13 @@ def _identity(history: ClusterHistory) -> ClusterIdentity:
     return ClusterIdentity(history.generation, history.cluster_uuid, machine_id(), boot_id())
 
 
-async def _open_store(settings: NodeSettings, history: ClusterHistory) -> SqlStore | None:
+async def _open_store(settings: NodeSettings, history: ClusterHistory, clock: Clock) -> SqlStore | None:
     return await open_store(
         settings.store_url,
         _identity(history),
         timeout_s=settings.store_timeout_s,
         max_history_turns=settings.max_history_turns,
+        clock=clock,
     )
 
 

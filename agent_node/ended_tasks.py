@@ -4,8 +4,6 @@ Guarantees: an ended task is told from its row, on any node, until its retention
 Owned by `TaskRuns`.
 """
 
-import time
-
 from agent_node.replays import Replays
 from agent_node.store import StoredTask, TaskStore
 from agent_node.task_run import TaskRun, restored
@@ -46,7 +44,7 @@ class EndedTasks:
     def told_again(self, stored: StoredTask) -> TaskRun:
         """An ended task as its run told it."""
         run = restored(stored)
-        left_s = ((stored.expires_ns or 0) - time.time_ns()) / 1e9
+        left_s = ((stored.expires_ns or 0) - self._store.clock.now().about_ns) / 1e9
         run.forget_at_s = self._clock.now_s() + left_s
         if self._store.durable and not run.begins_anew:
             self._replays.put(run)

@@ -28,6 +28,7 @@ from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
+from agent_node.store.clock import VolatileClock
 from agent_node.task_sweep import TaskSweep
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
@@ -74,7 +75,8 @@ class Incarnation:
             settings.max_history_turns,
             settings.max_turn_attempts,
         )
-        store = durable or MemoryStore(max_history_turns=settings.max_history_turns)
+        volatile = VolatileClock(clock)
+        store = durable or MemoryStore(max_history_turns=settings.max_history_turns, clock=volatile)
         self.store: Store = store
         lease = registration.lease
         owner = owner_name(registration.identity.node_id, registration.incarnation)
@@ -94,7 +96,7 @@ class Incarnation:
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
         self._room = Room(self.host, tasks, claims_are_made=claims_are_made)
         self._memory = MemoryLimit(settings.max_memory_mib << 20)
-        self.tasks = durable_tasks or MemoryTaskStore()
+        self.tasks = durable_tasks or MemoryTaskStore(volatile)
         self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)
         self._claims = claims
         self._clock = clock

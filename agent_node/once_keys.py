@@ -13,7 +13,6 @@ Called by Once (once.py), by the node's services and by its sweeps.
 """
 
 import asyncio
-import time
 import uuid
 from collections.abc import Collection
 from dataclasses import dataclass
@@ -112,7 +111,7 @@ class OnceKeys:
         """How the key's run has ended, as far as that stands, without a claim; None: it may have to be run. Raises
         StoreUnavailable."""
         stored = await self._store.read(ref)
-        if stored is not None and stored.stands(self.limits.failure_s, time.time_ns(), idempotent=idempotent):
+        if stored is not None and stored.stands(self.limits.failure_s, self._store.clock.now(), idempotent=idempotent):
             return stored.ending
         return None
 
@@ -159,7 +158,7 @@ class OnceKeys:
         CoordinatorUnavailable."""
         self._lease.check()
         stored = await self._store.read(ref)
-        if stored is None or stored.has_expired(time.time_ns()):
+        if stored is None or stored.has_expired(self._store.clock.now()):
             if not self._store.durable:
                 await self._claims.raise_if_held_elsewhere(ref)
             raise RunNotFound
@@ -176,7 +175,7 @@ class OnceKeys:
         """Settles a run that is UNKNOWN or has failed; None: the next call runs it again. Raises RunNotFound,
         RunNotResolvable, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable, StoreUnavailable, StaleEpoch.
         Cancellation: it is settled all the same."""
-        check_resolvable(await self.find(ref), time.time_ns())
+        check_resolvable(await self.find(ref), self._store.clock.now())
         await self._changes.wait(ref)
         if (run := self.runs.get(ref)) is not None and not run.ended.done():
             raise RunNotResolvable(TaskState.Name(TASK_STATE_RUNNING))
@@ -198,7 +197,7 @@ class OnceKeys:
                 del self.runs[run.ref]
                 await self._rows.release(run.claim)
         if not self._store.durable:
-            await self._store.bury(time.time_ns())
+            await self._store.bury()
 
     async def drain(self) -> None:
         """Returns once nothing is being claimed, stored or let go. The callers have ended by then."""

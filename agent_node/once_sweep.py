@@ -8,7 +8,6 @@ twice, `every_s` apart, and must not have changed in between; the key's claim de
 Every node looks, at different moments; whoever comes second finds nothing to do. Called by the incarnation.
 """
 
-import time
 from collections.abc import Awaitable, Callable
 
 import structlog
@@ -88,7 +87,7 @@ async def bury_runs(store: OnceStore, clock: Clock) -> None:
     while True:
         await clock.sleep(_BURY_EVERY_S)
         try:
-            while await store.bury(time.time_ns()):
+            while await store.bury():
                 pass
         except AgentringError as error:
             _log.warning("once_burial_failed", reason=error.reason)

@@ -9,7 +9,6 @@ look and the next. It costs a session nothing while it works. Called by the inca
 """
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import structlog
@@ -60,12 +59,11 @@ async def _passivate(host: Host, session: Session) -> None:
 
 
 async def bury_closed(store: Store, clock: Clock, tombstone_s: float) -> None:
-    """Removes closed sessions whose ids have rested for tombstone_s, until cancelled. By the wall clock, the only one
-    that nodes and their successors share; it decides nothing but how long an id rests."""
+    """Removes closed sessions whose ids have rested for tombstone_s, until cancelled."""
     while True:
         await clock.sleep(min(tombstone_s, _BURY_EVERY_S) + 1)
         try:
-            while await store.bury(time.time_ns() - int(tombstone_s * 1e9)):
+            while await store.bury(tombstone_s):
                 pass
         except AgentringError as error:
             _log.warning("burial_failed", reason=error.reason)

@@ -79,6 +79,6 @@ def _told(run: StoredRun) -> once_pb2.Run:
     told.create_time.FromNanoseconds(run.created_ns)
     if run.ended_ns is not None:
         told.end_time.FromNanoseconds(run.ended_ns)
-    if run.expires_ns is not None:
-        told.expire_time.FromNanoseconds(run.expires_ns)
+    if run.expiry_wall_ns is not None:
+        told.expire_time.FromNanoseconds(run.expiry_wall_ns)
     return told

@@ -1,11 +1,10 @@
 """The SQL store's transactions about sessions that are closed, or are closed unread, over a connection on which one has
 begun."""
 
-import time
-
 from sqlalchemy import Connection, delete, select, update
 
 from agent_node.store import events, inputs, statements
+from agent_node.store.clock import Moment
 from agent_node.store.records import Ownership
 from agent_node.store.schema import sessions, states, tool_starts, turns
 from agentring.errors import StaleEpoch
@@ -13,9 +12,8 @@ from agentring.errors import StaleEpoch
 _BURY_AT_ONCE = 500
 
 
-def close_unread(connection: Connection, ownership: Ownership) -> None:
+def close_unread(connection: Connection, ownership: Ownership, now: Moment) -> None:
     """Raises the epoch of a session that is there, and closes it, whatever can be read of it. Raises StaleEpoch."""
-    now_ns = time.time_ns()
     closed = connection.execute(
         update(sessions)
         .where(
@@ -23,14 +21,14 @@ def close_unread(connection: Connection, ownership: Ownership) -> None:
             sessions.c.session_id == ownership.ref.session_id,
             sessions.c.epoch < ownership.epoch,
         )
-        .values(epoch=ownership.epoch, owner="", closed_ns=now_ns, changed_ns=now_ns)
+        .values(epoch=ownership.epoch, owner="", closed_ns=now.at_most_ns, changed_ns=now.wall_ns)
     )
     if closed.rowcount != 1:
         raise StaleEpoch
 
 
 def bury(connection: Connection, closed_before_ns: int) -> int:
-    """Removes some sessions that were closed before then.
+    """Removes some sessions that were closed before then, by the store's clock.
 
     Nobody writes a closed session, so there is no epoch to compare: an activation that finds it closed gives it up.
     """

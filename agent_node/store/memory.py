@@ -1,11 +1,11 @@
 """The volatile store: in the process, and only as long as this node holds the claim. It is for trying out, and for
 agents whose state may be lost."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
+from agent_node.store.clock import StoreClock, VolatileClock
 from agent_node.store.once import MemoryOnceStore
 from agent_node.store.records import (
     SEQ_RANGE,
@@ -33,21 +33,22 @@ class MemoryStore:
 
     durable = False
 
-    def __init__(self, *, max_history_turns: int, seq_range: int = SEQ_RANGE) -> None:
-        """max_history_turns: completed turns that an activation reads."""
+    def __init__(self, *, max_history_turns: int, seq_range: int = SEQ_RANGE, clock: StoreClock | None = None) -> None:
+        """max_history_turns: completed turns that an activation reads. clock: None: the machine's own."""
+        self._clock = clock or VolatileClock()
         self._sessions: dict[SessionRef, StoredSession] = {}
         self._owners: dict[SessionRef, str] = {}
         self._events: dict[SessionRef, list[EventRow]] = {}
         self._inputs: dict[SessionRef, dict[str, StoredInput]] = {}
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
-        self.once = MemoryOnceStore()
+        self.once = MemoryOnceStore(self._clock)
         """The runs of `ctx.once`."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """As Store."""
         ref = ownership.ref
-        fresh = StoredSession(ref, agent, Epoch(-1), time.time_ns(), reserved_seq=0)
+        fresh = StoredSession(ref, agent, Epoch(-1), self._clock.now().wall_ns, reserved_seq=0)
         session = self._sessions.get(ref, fresh)
         if session.epoch >= ownership.epoch:
             raise StaleEpoch
@@ -167,7 +168,7 @@ class MemoryStore:
         """As Store: what is in memory can be read."""
         raise StaleEpoch
 
-    async def bury(self, closed_before_ns: int) -> int:
+    async def bury(self, tombstone_s: float) -> int:
         """As Store: here a closed session rests in the hands of its owner, who then releases it."""
         return 0
 

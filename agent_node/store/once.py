@@ -7,11 +7,11 @@ how far the run is; an outcome is there for whoever claims the key next, in a du
 Every method may raise StaleEpoch (a later owner exists) and StoreUnavailable (nobody knows whether the write landed).
 """
 
-import time
 from dataclasses import replace
 from typing import Protocol
 
 from agent_node.store import once_records
+from agent_node.store.clock import StoreClock, VolatileClock
 from agent_node.store.once_records import OPEN, Change, Ending, OnceOwnership, StoredRun
 from agentring.errors import StaleEpoch
 from agentring.ids import OnceRef, TenantId
@@ -25,6 +25,10 @@ class OnceStore(Protocol):
     @property
     def durable(self) -> bool:
         """Whether a run's outcome outlives its node."""
+
+    @property
+    def clock(self) -> StoreClock:
+        """By which its runs expire."""
 
     async def change(self, ownership: OnceOwnership, change: Change) -> StoredRun:
         """Raises the row's epoch and changes it (once_records: begin, end_orphan, resolve). Raises what `change` does;
@@ -46,7 +50,7 @@ class OnceStore(Protocol):
     async def open_runs(self, after: OnceRef | None, limit: int) -> list[StoredRun]:
         """Runs of all tenants that have not ended and of which somebody should know, in the order of their names."""
 
-    async def bury(self, now_ns: int) -> int:
+    async def bury(self) -> int:
         """Forgets runs whose retention is over, some at a time; how many."""
 
 
@@ -55,8 +59,9 @@ class MemoryOnceStore:
 
     durable = False
 
-    def __init__(self) -> None:
-        """Empty."""
+    def __init__(self, clock: StoreClock | None = None) -> None:
+        """Empty. clock: None: the machine's own."""
+        self.clock = clock or VolatileClock()
         self._rows: dict[OnceRef, StoredRun] = {}
 
     async def change(self, ownership: OnceOwnership, change: Change) -> StoredRun:
@@ -64,7 +69,7 @@ class MemoryOnceStore:
         row = self._rows.get(ownership.ref)
         if row is not None and row.epoch >= ownership.epoch:
             raise StaleEpoch
-        row = self._rows[ownership.ref] = change(row, time.time_ns())
+        row = self._rows[ownership.ref] = change(row, self.clock.now())
         return row
 
     async def end(self, ownership: OnceOwnership, ending: Ending, keep_s: float | None) -> None:
@@ -73,7 +78,7 @@ class MemoryOnceStore:
         if row is None or (row.epoch, row.owner) != (ownership.epoch, ownership.owner):
             raise StaleEpoch
         if row.state == TASK_STATE_RUNNING:
-            self._rows[ownership.ref] = once_records.ended(row, ending, time.time_ns(), keep_s)
+            self._rows[ownership.ref] = once_records.ended(row, ending, self.clock.now(), keep_s)
         elif row.state != ending.state:
             raise StaleEpoch
 
@@ -103,9 +108,10 @@ class MemoryOnceStore:
         found = [row for row in found if (row.ref.tenant, row.ref.task_key) > after_name]
         return sorted(found, key=lambda row: (row.ref.tenant, row.ref.task_key))[:limit]
 
-    async def bury(self, now_ns: int) -> int:
+    async def bury(self) -> int:
         """As OnceStore. What was put back is nobody's concern here: its claim was given up."""
-        gone = [ref for ref, row in self._rows.items() if row.has_expired(now_ns) or row.state == TASK_STATE_PENDING]
+        now = self.clock.now()
+        gone = [ref for ref, row in self._rows.items() if row.has_expired(now) or row.state == TASK_STATE_PENDING]
         for ref in gone:
             del self._rows[ref]
         return len(gone)

@@ -8,6 +8,7 @@ UNKNOWN otherwise, until somebody resolves it. The states are those of task_pb2.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from agent_node.store.clock import Moment, in_ns
 from agentring.errors import RunNotFound, RunNotResolvable
 from agentring.ids import Epoch, OnceRef, SessionRef, TaskRef
 from agentring.v1 import task_pb2
@@ -87,35 +88,44 @@ class StoredRun:
     """Wall clock, for people, as is the next."""
     ended_ns: int | None = None
     expires_ns: int | None = None
-    """When it is forgotten, by the wall clock, the only one that nodes share; None: not by itself."""
+    """When it is forgotten, by the store's clock; None: not by itself."""
+    settled_ns: int | None = None
+    """When it ended, by the store's clock; None: it has not, or an earlier release did not say."""
 
     @property
     def state(self) -> task_pb2.TaskState.ValueType:
         """How far the run is."""
         return self.ending.state
 
-    def has_expired(self, now_ns: int) -> bool:
-        """Whether its retention is over."""
-        return self.expires_ns is not None and self.expires_ns <= now_ns
+    @property
+    def expiry_wall_ns(self) -> int | None:
+        """About when it is forgotten, for people: by the wall clock, if nodes run until then."""
+        if self.expires_ns is None or self.settled_ns is None or self.ended_ns is None:
+            return self.expires_ns
+        return self.ended_ns + self.expires_ns - self.settled_ns
 
-    def stands(self, failure_s: float, now_ns: int, *, idempotent: bool) -> bool:
+    def has_expired(self, now: Moment) -> bool:
+        """Whether its retention is over."""
+        return self.expires_ns is not None and now.is_past(self.expires_ns)
+
+    def stands(self, failure_s: float, now: Moment, *, idempotent: bool) -> bool:
         """Whether a call is told this ending instead of running the step. failure_s, idempotent: as RunStart."""
-        if self.state not in ENDED or self.has_expired(now_ns):
+        if self.state not in ENDED or self.has_expired(now):
             return False
         may_run_again = self.state == TASK_STATE_FAILED and self.idempotent and idempotent
-        return not may_run_again or now_ns < (self.ended_ns or 0) + int(failure_s * 1e9)
+        return not may_run_again or now.about_ns < (self.settled_ns or 0) + in_ns(failure_s)
 
 
-Change = Callable[[StoredRun | None, int], StoredRun]
-"""Makes the row to be of the row that is, at a moment of the wall clock; raises AgentringErrors instead."""
+Change = Callable[[StoredRun | None, Moment], StoredRun]
+"""Makes the row to be of the row that is, at a moment of the store's clock; raises AgentringErrors instead."""
 
 
 def begin(ownership: OnceOwnership, start: RunStart) -> Change:
     """Lets the key's owner run it: the row is RUNNING then, or says how the run has ended."""
 
-    def change(row: StoredRun | None, now_ns: int) -> StoredRun:
+    def change(row: StoredRun | None, now: Moment) -> StoredRun:
         running = Ending(TASK_STATE_RUNNING)
-        if row is None or row.has_expired(now_ns):
+        if row is None or row.has_expired(now):
             return StoredRun(
                 ownership.ref,
                 start.run_id,
@@ -125,13 +135,13 @@ def begin(ownership: OnceOwnership, start: RunStart) -> Change:
                 start.idempotent,
                 start.caller,
                 running,
-                now_ns,
+                now.wall_ns,
             )
-        if row.stands(start.failure_s, now_ns, idempotent=start.idempotent):
+        if row.stands(start.failure_s, now, idempotent=start.idempotent):
             return row
         was_begun = row.state == TASK_STATE_RUNNING and row.epoch not in start.not_begun
         if was_begun and not (row.idempotent and start.idempotent):
-            return ended(row, Ending(TASK_STATE_UNKNOWN), now_ns, None)
+            return ended(row, Ending(TASK_STATE_UNKNOWN), now, None)
         attempt = row.attempt + (row.epoch not in start.not_begun)
         return replace(
             row,
@@ -141,26 +151,27 @@ def begin(ownership: OnceOwnership, start: RunStart) -> Change:
             ending=running,
             ended_ns=None,
             expires_ns=None,
+            settled_ns=None,
         )
 
-    return lambda row, now_ns: _raised(change(row, now_ns), ownership)
+    return lambda row, now: _raised(change(row, now), ownership)
 
 
 def end_orphan(ownership: OnceOwnership, caller: OnceCaller, keep_s: float) -> Change:
     """Ends a run that was cut off and that nobody will run again, its caller having ended. Another caller may have
     begun it meanwhile, and have been cut off too: then it is that one's."""
 
-    def change(row: StoredRun | None, now_ns: int) -> StoredRun:
+    def change(row: StoredRun | None, now: Moment) -> StoredRun:
         if row is None:
             raise RunNotFound
         if row.state not in OPEN or row.expires_ns is not None or row.caller != caller:
             return row
         if row.state == TASK_STATE_RUNNING and not row.idempotent:
-            return ended(row, Ending(TASK_STATE_UNKNOWN), now_ns, None)
+            return ended(row, Ending(TASK_STATE_UNKNOWN), now, None)
         failed = Ending(TASK_STATE_FAILED, error_type=TURN_ENDED, error_text="the turn ended before its step did")
-        return ended(row, failed, now_ns, keep_s)
+        return ended(row, failed, now, keep_s)
 
-    return lambda row, now_ns: _raised(change(row, now_ns), ownership)
+    return lambda row, now: _raised(change(row, now), ownership)
 
 
 def resolve(ownership: OnceOwnership, result_json: str | None, keep_s: float) -> Change:
@@ -169,29 +180,29 @@ def resolve(ownership: OnceOwnership, result_json: str | None, keep_s: float) ->
     Raises RunNotFound, RunNotResolvable.
     """
 
-    def change(row: StoredRun | None, now_ns: int) -> StoredRun:
-        row = check_resolvable(row, now_ns)
+    def change(row: StoredRun | None, now: Moment) -> StoredRun:
+        row = check_resolvable(row, now)
         if result_json is None:
-            return ended(row, Ending(TASK_STATE_PENDING), now_ns, keep_s)
-        return ended(row, Ending(TASK_STATE_COMPLETED, result_json), now_ns, keep_s)
+            return ended(row, Ending(TASK_STATE_PENDING), now, keep_s)
+        return ended(row, Ending(TASK_STATE_COMPLETED, result_json), now, keep_s)
 
-    return lambda row, now_ns: _raised(change(row, now_ns), ownership)
+    return lambda row, now: _raised(change(row, now), ownership)
 
 
-def check_resolvable(row: StoredRun | None, now_ns: int) -> StoredRun:
+def check_resolvable(row: StoredRun | None, now: Moment) -> StoredRun:
     """The row. Raises RunNotFound, RunNotResolvable."""
-    if row is None or row.has_expired(now_ns):
+    if row is None or row.has_expired(now):
         raise RunNotFound
     if row.state not in (TASK_STATE_UNKNOWN, TASK_STATE_FAILED):
         raise RunNotResolvable(task_pb2.TaskState.Name(row.state))
     return row
 
 
-def ended(row: StoredRun, ending: Ending, now_ns: int, keep_s: float | None) -> StoredRun:
+def ended(row: StoredRun, ending: Ending, now: Moment, keep_s: float | None) -> StoredRun:
     """The row once the run has come to this ending. keep_s: for how long it is known; None: until somebody resolves it
     or runs it again."""
-    expires_ns = None if keep_s is None else now_ns + int(keep_s * 1e9)
-    return replace(row, ending=ending, ended_ns=now_ns, expires_ns=expires_ns)
+    expires_ns = None if keep_s is None else now.expiry_ns(keep_s)
+    return replace(row, ending=ending, ended_ns=now.wall_ns, expires_ns=expires_ns, settled_ns=now.about_ns)
 
 
 def _raised(row: StoredRun, ownership: OnceOwnership) -> StoredRun:

@@ -34,6 +34,7 @@ once = Table(
     Column("created_ns", BigInteger, nullable=False),
     Column("ended_ns", BigInteger),
     Column("expires_ns", BigInteger),
+    Column("settled_ns", BigInteger),
 )
 _OPEN = text("state IN (1, 2) AND expires_ns IS NULL")
 """PENDING and RUNNING, as numbers: an index's condition takes no parameters."""

@@ -5,7 +5,6 @@ transaction; an ending is one statement that compares epoch, owner and state. A 
 written, so that others can share the transaction.
 """
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -14,6 +13,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, literal, select, tu
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.carrier import Carrier
+from agent_node.store.clock import Moment, StoreClock
 from agent_node.store.once_records import OPEN, Change, Ending, OnceCaller, OnceOwnership, StoredRun
 from agent_node.store.once_schema import once
 from agent_node.store.statements import CLUSTER
@@ -32,19 +32,22 @@ class SqlOnceStore:
 
     durable = True
 
-    def __init__(self, carrier: Carrier, generation: Callable[[], int]) -> None:
+    def __init__(self, carrier: Carrier, generation: Callable[[], int], clock: StoreClock) -> None:
         """generation: the cluster's, which the database must not have gone beyond."""
         self._carrier = carrier
+        self.clock = clock
         self._generation = generation
 
     async def change(self, ownership: OnceOwnership, change: Change) -> StoredRun:
         """As OnceStore."""
-        work = partial(_change, ownership=ownership, change=change, generation=self._generation())
+        now = self.clock.now()
+        work = partial(_change, ownership=ownership, change=change, generation=self._generation(), now=now)
         return await self._carrier.transact(work, again=False)
 
     async def end(self, ownership: OnceOwnership, ending: Ending, keep_s: float | None) -> None:
         """As OnceStore."""
-        await self._carrier.transact(partial(_end, ownership=ownership, ending=ending, keep_s=keep_s), again=True)
+        work = partial(_end, ownership=ownership, ending=ending, keep_s=keep_s, now=self.clock.now())
+        await self._carrier.transact(work, again=True)
 
     async def read(self, ref: OnceRef) -> StoredRun | None:
         """As OnceStore."""
@@ -71,22 +74,24 @@ class SqlOnceStore:
             query = query.where(name > (after.tenant, after.task_key))
         return await self._select(query.order_by(once.c.tenant, once.c.once_key).limit(limit))
 
-    async def bury(self, now_ns: int) -> int:
+    async def bury(self) -> int:
         """As OnceStore."""
-        return await self._carrier.transact(partial(_bury, now_ns=now_ns), again=True)
+        return await self._carrier.transact(partial(_bury, now_ns=self.clock.now().at_least_ns), again=True)
 
     async def _select(self, query: Any) -> list[StoredRun]:
         return await self._carrier.read(lambda connection: [_run(row) for row in connection.execute(query).mappings()])
 
 
-def _change(connection: Connection, ownership: OnceOwnership, change: Change, generation: int) -> StoredRun:
+def _change(
+    connection: Connection, ownership: OnceOwnership, change: Change, generation: int, now: Moment
+) -> StoredRun:
     if connection.execute(CLUSTER).scalar_one() != generation:
         raise StaleEpoch
     while True:
         row = _read(connection, ownership.ref, lock=True)
         if row is not None and row.epoch >= ownership.epoch:
             raise StaleEpoch
-        new = change(row, time.time_ns())
+        new = change(row, now)
         if row is not None:
             connection.execute(update(once).where(_is(ownership.ref)).values(_values(new)))
             return new
@@ -96,16 +101,16 @@ def _change(connection: Connection, ownership: OnceOwnership, change: Change, ge
         # Somebody else has just made it: whose epoch is higher is looked at again.
 
 
-def _end(connection: Connection, ownership: OnceOwnership, ending: Ending, keep_s: float | None) -> None:
-    now_ns = time.time_ns()
+def _end(connection: Connection, ownership: OnceOwnership, ending: Ending, keep_s: float | None, now: Moment) -> None:
     held = (_is(ownership.ref), once.c.epoch == ownership.epoch, once.c.owner == ownership.owner)
     values = {
         "state": ending.state,
         "result_json": ending.result_json,
         "error_type": ending.error_type,
         "error_text": ending.error_text,
-        "ended_ns": now_ns,
-        "expires_ns": None if keep_s is None else now_ns + int(keep_s * 1e9),
+        "ended_ns": now.wall_ns,
+        "expires_ns": None if keep_s is None else now.expiry_ns(keep_s),
+        "settled_ns": now.about_ns,
     }
     if connection.execute(update(once).where(*held, once.c.state == TASK_STATE_RUNNING).values(values)).rowcount == 1:
         return
@@ -154,6 +159,7 @@ def _values(run: StoredRun) -> dict[str, Any]:
         "created_ns": run.created_ns,
         "ended_ns": run.ended_ns,
         "expires_ns": run.expires_ns,
+        "settled_ns": run.settled_ns,
     }
 
 
@@ -178,4 +184,5 @@ def _run(row: RowMapping) -> StoredRun:
         created_ns=row["created_ns"],
         ended_ns=row["ended_ns"],
         expires_ns=row["expires_ns"],
+        settled_ns=row["settled_ns"],
     )

@@ -20,8 +20,10 @@ from agent_node.store.carrier import Carrier
 from agent_node.store.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
 from agent_node.store.observed import ObservedCarrier
 from agent_node.store.schema import cluster
+from agent_node.store.shared_clock import SharedClock
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
+from agentring.cluster.clock import BootClock, Clock
 from agentring.errors import StoreUnavailable
 
 MEMORY = "memory:"
@@ -59,9 +61,10 @@ def check_url(url: str) -> str:
 
 
 async def open_store(
-    url: str, identity: ClusterIdentity, *, timeout_s: float, max_history_turns: int
+    url: str, identity: ClusterIdentity, *, timeout_s: float, max_history_turns: int, clock: Clock | None = None
 ) -> SqlStore | None:
-    """The durable store; None: the URL says that sessions are kept in memory. Raises StoreRefused."""
+    """The durable store; None: the URL says that sessions are kept in memory. clock: the node's boot clock; None: the
+    machine's own. Raises StoreRefused."""
     if url == MEMORY:
         return None
     carrier = ObservedCarrier(await _carrier(url, timeout_s))
@@ -69,13 +72,15 @@ async def open_store(
         if not await carrier.read(is_at_head):
             await _bring_to_head(url, identity)
         store_uuid = await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
+        shared = SharedClock(carrier, clock or BootClock(), uuid.uuid4().hex)
+        await shared.tick()
     except (StoreUnavailable, SQLAlchemyError) as error:
         await carrier.close()
         raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
     except BaseException:
         await carrier.close()
         raise
-    return SqlStore(carrier, identity.generation, store_uuid, max_history_turns=max_history_turns)
+    return SqlStore(carrier, identity.generation, store_uuid, shared, max_history_turns=max_history_turns)
 
 
 async def enter_generation(store: SqlStore, identity: ClusterIdentity) -> None:

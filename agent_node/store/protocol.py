@@ -120,8 +120,8 @@ class Store(Protocol):
         """Rows that go on after a seq, the first of them perhaps with what is before it too, in their order: about
         max_bytes of them, at least one; empty: nothing later is kept."""
 
-    async def bury(self, closed_before_ns: int) -> int:
-        """Removes sessions that were closed before this wall clock time, some at a time; how many."""
+    async def bury(self, tombstone_s: float) -> int:
+        """Removes sessions that have been closed for so long by the store's clock, some at a time; how many."""
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
         """Sessions of all tenants that have turns which have not ended, in an order of the store's own; after: the last

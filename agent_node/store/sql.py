@@ -4,7 +4,6 @@ Guarantees what Store promises (protocol.py); how is said in transactions.py. Ea
 when its carrier tries it again.
 """
 
-import time
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -13,6 +12,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from agent_node.store import closed, events, inputs, lists, transactions
+from agent_node.store.clock import in_ns
 from agent_node.store.observed import ObservedCarrier
 from agent_node.store.once_sql import SqlOnceStore
 from agent_node.store.records import (
@@ -30,6 +30,7 @@ from agent_node.store.records import (
     Trim,
     TurnCommit,
 )
+from agent_node.store.shared_clock import SharedClock
 from agent_node.store.task_sql import SqlTaskStore
 from agentring.ids import SessionRef, TenantId
 
@@ -46,21 +47,24 @@ class SqlStore:
         carrier: ObservedCarrier,
         generation: int,
         store_uuid: str,
+        clock: SharedClock,
         *,
         max_history_turns: int,
         seq_range: int = SEQ_RANGE,
     ) -> None:
         """generation: the cluster's; the database must not go on to another one meanwhile. store_uuid: the database's
-        own."""
+        own; clock: the store's, which has been read."""
         self._generation = generation
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
         self.uuid = store_uuid
         self.carrier = carrier
         """Who carries out its transactions, and knows how many failed."""
-        self.tasks = SqlTaskStore(carrier, lambda: self._generation)
+        self.clock = clock
+        """By which what it keeps expires."""
+        self.tasks = SqlTaskStore(carrier, lambda: self._generation, clock)
         """The store of tasks in the same database."""
-        self.once = SqlOnceStore(carrier, lambda: self._generation)
+        self.once = SqlOnceStore(carrier, lambda: self._generation, clock)
         """The runs of `ctx.once`."""
 
     async def close(self) -> None:
@@ -93,7 +97,9 @@ class SqlStore:
 
     async def close_unread(self, ownership: Ownership) -> None:
         """As Store. Never tried again by itself, as `activate`."""
-        await self.carrier.transact(partial(closed.close_unread, ownership=ownership), again=False)
+        await self.carrier.transact(
+            partial(closed.close_unread, ownership=ownership, now=self.clock.now()), again=False
+        )
 
     async def accept_turn(
         self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
@@ -183,7 +189,7 @@ class SqlStore:
 
     async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
         """As Store."""
-        return await self._hold(ownership, head_seq, told, closed_ns=time.time_ns())
+        return await self._hold(ownership, head_seq, told, closed_ns=self.clock.now().at_most_ns)
 
     async def release(
         self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
@@ -207,8 +213,9 @@ class SqlStore:
         """As Store."""
         return await self.carrier.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
 
-    async def bury(self, closed_before_ns: int) -> int:
+    async def bury(self, tombstone_s: float) -> int:
         """As Store."""
+        closed_before_ns = self.clock.now().at_least_ns - in_ns(tombstone_s)
         return await self._write(partial(closed.bury, closed_before_ns=closed_before_ns))
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:

@@ -1,10 +1,10 @@
 """The volatile store of tasks: in the process, and of use only while this node holds the keys' claims."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 
+from agent_node.store.clock import Moment, StoreClock, VolatileClock
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
@@ -16,14 +16,15 @@ class MemoryTaskStore:
 
     durable = False
 
-    def __init__(self) -> None:
-        """Empty."""
+    def __init__(self, clock: StoreClock | None = None) -> None:
+        """Empty. clock: None: the machine's own."""
+        self.clock = clock or VolatileClock()
         self._tasks: dict[TaskRef, StoredTask] = {}
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """As TaskStore."""
-        known = self._tasks.get(request.ref)
-        if known is not None and not (known.has_ended and (known.may_begin_anew or _is_over(known))):
+        known, now = self._tasks.get(request.ref), self.clock.now()
+        if known is not None and not (known.has_ended and (known.may_begin_anew or known.has_expired(now))):
             return known
         task = StoredTask(
             ref=request.ref,
@@ -37,7 +38,7 @@ class MemoryTaskStore:
             epoch=known.epoch if known is not None else Epoch(0),
             owner="",
             attempt=0,
-            created_ns=time.time_ns(),
+            created_ns=now.wall_ns,
             commit=known.commit + 1 if known is not None else 1,
         )
         self._tasks[request.ref] = task
@@ -59,11 +60,13 @@ class MemoryTaskStore:
         known = self._tasks.get(ref)
         if known is not None and known.has_ended and (known.epoch, known.outcome) == (epoch, end.outcome):
             return known.commit
+        owned, now = self._owned(ref, epoch), self.clock.now()
         ended = replace(
-            self._owned(ref, epoch),
+            owned,
             state=end.state,
             input=b"",
-            ended_ns=time.time_ns(),
+            ended_ns=now.wall_ns,
+            expires_ns=now.expiry_ns(owned.retention_s),
             may_begin_anew=end.may_begin_anew,
             outcome=end.outcome,
             story=end.story,
@@ -80,11 +83,12 @@ class MemoryTaskStore:
     async def read(self, ref: TaskRef) -> StoredTask | None:
         """As TaskStore."""
         task = self._tasks.get(ref)
-        return None if task is None or _is_over(task) else task
+        return None if task is None or task.has_expired(self.clock.now()) else task
 
     async def list_tasks(self, tenant: TenantId, which: TaskFilter, after: TaskKey, at_most: int) -> list[ListedTask]:
         """As TaskStore; those of this node."""
-        found = (task for task in self._tasks.values() if _is_listed(task, tenant, which, after))
+        now = self.clock.now()
+        found = (task for task in self._tasks.values() if _is_listed(task, tenant, which, after, now))
         return [
             ListedTask(
                 task.ref.task_key,
@@ -116,7 +120,8 @@ class MemoryTaskStore:
 
     async def delete_expired(self) -> int:
         """As TaskStore."""
-        due = [ref for ref, task in self._tasks.items() if _is_over(task)]
+        now = self.clock.now()
+        due = [ref for ref, task in self._tasks.items() if task.has_expired(now)]
         for ref in due:
             del self._tasks[ref]
         return len(due)
@@ -132,16 +137,12 @@ class MemoryTaskStore:
         return kept
 
 
-def _is_over(task: StoredTask) -> bool:
-    return task.expires_ns is not None and task.expires_ns <= time.time_ns()
-
-
-def _is_listed(task: StoredTask, tenant: TenantId, which: TaskFilter, after: TaskKey) -> bool:
+def _is_listed(task: StoredTask, tenant: TenantId, which: TaskFilter, after: TaskKey, now: Moment) -> bool:
     return (
         task.ref.tenant == tenant
         and task.ref.task_key > after
         and task.ref.task_key.startswith(which.prefix)
         and which.agent in ("", task.agent)
         and which.state in (TASK_STATE_UNSPECIFIED, task.state)
-        and not _is_over(task)
+        and not task.has_expired(now)
     )

@@ -15,6 +15,7 @@ any node.
 from collections.abc import Sequence
 from typing import Protocol
 
+from agent_node.store.clock import StoreClock
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 
@@ -25,6 +26,10 @@ class TaskStore(Protocol):
     @property
     def durable(self) -> bool:
         """Whether a task outlives its node."""
+
+    @property
+    def clock(self) -> StoreClock:
+        """By which its tasks expire."""
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """Keeps the task as PENDING, unless there is one under its key that has not ended, or whose outcome still

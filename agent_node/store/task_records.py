@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from agent_node.store.clock import Moment
 from agentring.ids import Epoch, NodeId, TaskKey, TaskRef
 from agentring.v1 import session_pb2, task_pb2
 
@@ -62,7 +63,9 @@ class StoredTask:
     """Which run it is in, or was in last; 0: none has begun."""
     created_ns: int
     ended_ns: int | None = None
-    """Wall clock, as created_ns; None: it has not ended."""
+    """Wall clock, for people, as created_ns; None: it has not ended."""
+    expires_ns: int | None = None
+    """When its retention is over, by the store's clock; None: it has not ended."""
     may_begin_anew: bool = False
     outcome: bytes = b""
     story: bytes = b""
@@ -75,10 +78,9 @@ class StoredTask:
         """Whether its last run is over, and its outcome stands."""
         return self.ended_ns is not None
 
-    @property
-    def expires_ns(self) -> int | None:
-        """When its retention is over, by the wall clock; None: it has not ended."""
-        return None if self.ended_ns is None else self.ended_ns + int(self.retention_s * 1e9)
+    def has_expired(self, now: Moment) -> bool:
+        """Whether its retention is over."""
+        return self.expires_ns is not None and now.is_past(self.expires_ns)
 
     @property
     def node_id(self) -> NodeId:

@@ -9,6 +9,7 @@ from functools import partial
 
 from agent_node.store import task_transactions
 from agent_node.store.carrier import Carrier
+from agent_node.store.clock import StoreClock
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 
@@ -18,15 +19,16 @@ class SqlTaskStore:
 
     durable = True
 
-    def __init__(self, carrier: Carrier, generation: Callable[[], int]) -> None:
+    def __init__(self, carrier: Carrier, generation: Callable[[], int], clock: StoreClock) -> None:
         """generation: the cluster's, as of now."""
         self._carrier = carrier
+        self.clock = clock
         self._generation = generation
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """As TaskStore."""
         generation = self._generation()
-        work = partial(task_transactions.accept, request=request, generation=generation)
+        work = partial(task_transactions.accept, request=request, generation=generation, now=self.clock.now())
         return await self._carrier.transact(work, again=True)
 
     async def start(self, ref: TaskRef, epoch: Epoch, owner: str) -> StoredTask | None:
@@ -41,7 +43,7 @@ class SqlTaskStore:
 
     async def end(self, ref: TaskRef, epoch: Epoch, end: TaskEnd) -> int:
         """As TaskStore."""
-        work = partial(task_transactions.end, ref=ref, epoch=epoch, ended=end)
+        work = partial(task_transactions.end, ref=ref, epoch=epoch, ended=end, now=self.clock.now())
         return await self._carrier.transact(work, again=True)
 
     async def put_back(self, ref: TaskRef, epoch: Epoch) -> None:
@@ -50,11 +52,12 @@ class SqlTaskStore:
 
     async def read(self, ref: TaskRef) -> StoredTask | None:
         """As TaskStore."""
-        return await self._carrier.read(partial(task_transactions.read, ref=ref))
+        return await self._carrier.read(partial(task_transactions.read, ref=ref, now=self.clock.now()))
 
     async def list_tasks(self, tenant: TenantId, which: TaskFilter, after: TaskKey, at_most: int) -> list[ListedTask]:
         """As TaskStore."""
-        work = partial(task_transactions.list_tasks, tenant=tenant, which=which, after=after, at_most=at_most)
+        now = self.clock.now()
+        work = partial(task_transactions.list_tasks, tenant=tenant, which=which, after=after, at_most=at_most, now=now)
         return await self._carrier.read(work)
 
     async def list_open(self, after: TaskRef | None, at_most: int) -> Sequence[OpenTask]:
@@ -66,4 +69,4 @@ class SqlTaskStore:
 
     async def delete_expired(self) -> int:
         """As TaskStore."""
-        return await self._carrier.transact(task_transactions.delete_expired, again=True)
+        return await self._carrier.transact(partial(task_transactions.delete_expired, now=self.clock.now()), again=True)

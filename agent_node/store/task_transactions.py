@@ -7,7 +7,6 @@ answer was lost is recognised when it is tried again: the row has the run's epoc
 nobody else writes under that epoch. Where the statements stand is said at task_protocol.py.
 """
 
-import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from sqlalchemy import BigInteger, Connection, RowMapping, Select, and_, bindpar
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store import statements
+from agent_node.store.clock import Moment, in_ns
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agent_node.store.task_schema import tasks
 from agentring.errors import StaleEpoch
@@ -48,8 +48,8 @@ _END = (
     .where(_OWNED)
     .values(
         state=bindparam("new_state"),
-        ended_ns=_NOW_NS,
-        expires_ns=_NOW_NS + tasks.c.retention_ns,
+        ended_ns=bindparam("wall_ns", type_=BigInteger),
+        expires_ns=bindparam("at_most_ns", type_=BigInteger) + tasks.c.retention_ns,
         may_begin_anew=bindparam("new_may_begin_anew"),
         outcome=bindparam("new_outcome"),
         story=bindparam("new_story"),
@@ -73,7 +73,7 @@ _BEGIN_ANEW = (
         retention_ns=bindparam("new_retention_ns"),
         cancel_when_unwatched=bindparam("new_cancel_when_unwatched"),
         request_id=bindparam("new_request_id"),
-        created_ns=_NOW_NS,
+        created_ns=bindparam("wall_ns", type_=BigInteger),
         # Epoch and commit number go on from where they are: what is left of the life before compares with them.
         state=TASK_STATE_PENDING,
         owner="",
@@ -104,15 +104,14 @@ _LISTED = (
 )
 
 
-def accept(connection: Connection, request: TaskRequest, generation: int) -> StoredTask:
+def accept(connection: Connection, request: TaskRequest, generation: int, now: Moment) -> StoredTask:
     """As TaskStore."""
     _check_generation(connection, generation)
-    now_ns = time.time_ns()
     wanted = {
         "agent": request.agent,
         "fingerprint": request.fingerprint,
         "input": request.input,
-        "retention_ns": int(request.retention_s * 1e9),
+        "retention_ns": in_ns(request.retention_s),
         "cancel_when_unwatched": int(request.cancel_when_unwatched),
         "request_id": request.request_id,
     }
@@ -124,7 +123,7 @@ def accept(connection: Connection, request: TaskRequest, generation: int) -> Sto
         "owner": "",
         "attempt": 0,
         "commit_number": 1,
-        "created_ns": now_ns,
+        "created_ns": now.wall_ns,
         "may_begin_anew": 0,
         "outcome": b"",
         "story": b"",
@@ -132,10 +131,12 @@ def accept(connection: Connection, request: TaskRequest, generation: int) -> Sto
     made = connection.execute(_ACCEPT[connection.dialect.name], wanted | fresh)
     if made.rowcount != 1:
         again = {f"new_{name}": value for name, value in wanted.items()}
-        connection.execute(_BEGIN_ANEW, _keys(request.ref) | again | {"now_ns": now_ns})
+        connection.execute(
+            _BEGIN_ANEW, _keys(request.ref) | again | {"now_ns": now.at_least_ns, "wall_ns": now.wall_ns}
+        )
     stored = _find(connection, request.ref)
     if stored is None:  # it expired between the two statements, and another node has removed it
-        return accept(connection, request, generation)
+        return accept(connection, request, generation, now)
     return stored
 
 
@@ -154,12 +155,13 @@ def hold(connection: Connection, ref: TaskRef, epoch: Epoch) -> int:
     return int(commit)
 
 
-def end(connection: Connection, ref: TaskRef, epoch: Epoch, ended: TaskEnd) -> int:
+def end(connection: Connection, ref: TaskRef, epoch: Epoch, ended: TaskEnd, now: Moment) -> int:
     """As TaskStore."""
     values = {
         "k_epoch": epoch,
         "new_state": ended.state,
-        "now_ns": time.time_ns(),
+        "wall_ns": now.wall_ns,
+        "at_most_ns": now.at_most_ns,
         "new_may_begin_anew": int(ended.may_begin_anew),
         "new_outcome": ended.outcome,
         "new_story": ended.story,
@@ -183,22 +185,21 @@ def put_back(connection: Connection, ref: TaskRef, epoch: Epoch) -> None:
         raise StaleEpoch
 
 
-def read(connection: Connection, ref: TaskRef) -> StoredTask | None:
+def read(connection: Connection, ref: TaskRef, now: Moment) -> StoredTask | None:
     """As TaskStore."""
     stored = _find(connection, ref)
-    expires_ns = stored.expires_ns if stored is not None else None
-    return None if expires_ns is not None and expires_ns <= time.time_ns() else stored
+    return None if stored is not None and stored.has_expired(now) else stored
 
 
 def list_tasks(
-    connection: Connection, tenant: TenantId, which: TaskFilter, after: TaskKey, at_most: int
+    connection: Connection, tenant: TenantId, which: TaskFilter, after: TaskKey, at_most: int, now: Moment
 ) -> list[ListedTask]:
     """As TaskStore."""
     key = tasks.c.task_key
     query: Select[Any] = select(*_LISTED).where(
         tasks.c.tenant == tenant,
         key > after,
-        or_(tasks.c.expires_ns.is_(None), tasks.c.expires_ns > time.time_ns()),
+        or_(tasks.c.expires_ns.is_(None), tasks.c.expires_ns > now.at_least_ns),
     )
     if which.prefix:
         query = query.where(key >= which.prefix, key < which.prefix + _AFTER_ALL)
@@ -220,9 +221,9 @@ def list_open(connection: Connection, after: TaskRef | None, at_most: int) -> Se
     return [OpenTask(TaskRef(TenantId(row[0]), TaskKey(row[1])), row[2], row[3]) for row in rows]
 
 
-def delete_expired(connection: Connection) -> int:
+def delete_expired(connection: Connection, now: Moment) -> int:
     """As TaskStore. What has begun anew meanwhile stays."""
-    expired = tasks.c.expires_ns <= time.time_ns()
+    expired = tasks.c.expires_ns <= now.at_least_ns
     due = connection.execute(select(tasks.c.tenant, tasks.c.task_key).where(expired).limit(_DELETE_AT_ONCE)).all()
     keys = [{"k_tenant": tenant, "k_task_key": key} for tenant, key in due]
     if keys:
@@ -255,6 +256,7 @@ def _stored(ref: TaskRef, row: RowMapping) -> StoredTask:
         attempt=row["attempt"],
         created_ns=row["created_ns"],
         ended_ns=row["ended_ns"],
+        expires_ns=row["expires_ns"],
         may_begin_anew=bool(row["may_begin_anew"]),
         outcome=row["outcome"],
         story=row["story"],

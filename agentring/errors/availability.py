@@ -79,6 +79,14 @@ class StoreFull(StoreUnavailable):
     sentence = "the store has no space left"
 
 
+class StoreReplaced(StoreUnavailable):
+    """What is in the store's place is not the store that was opened: another file, an older copy, or nothing. Whether
+    what it was asked to keep is kept is unknown, so nothing was acknowledged."""
+
+    reason = "STORE_REPLACED"
+    sentence = "the store in use was replaced or removed"
+
+
 class MailboxFull(AgentringError):
     """Too many turns wait in this session."""
 

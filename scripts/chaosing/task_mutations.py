@@ -6,6 +6,7 @@ from pathlib import Path
 from sqlalchemy import bindparam
 
 from agent_node.store import task_transactions
+from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun
 from agent_node.store.task_schema import tasks
 from agent_node.task_sweep import TaskSweep
@@ -60,7 +61,7 @@ def no_task_sweep(_: Path) -> None:
 def no_memory_of_steps(_: Path) -> None:
     """A step that has a result is run again for whoever asks."""
 
-    def stands(_row: StoredRun, _failure_s: float, _now_ns: int, *, idempotent: bool) -> bool:
+    def stands(_row: StoredRun, _failure_s: float, _now: Moment, *, idempotent: bool) -> bool:
         """Never."""
         return False
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from agent_node.once import Once
 from agent_node.once_keys import OnceKeys, OnceLimits
+from agent_node.store.clock import VolatileClock
 from agent_node.store.once import MemoryOnceStore
 from agent_node.store.once_records import Change, Ending, OnceCaller, OnceOwnership, StoredRun
 from agentring.cluster.claim import Claims
@@ -28,8 +29,8 @@ KEYS = Keys("once")
 class SharedOnceStore(MemoryOnceStore):
     """A store that outlives the nodes, and breaks as the test says."""
 
-    def __init__(self, *, durable: bool) -> None:
-        super().__init__()
+    def __init__(self, *, durable: bool, clock: FakeClock) -> None:
+        super().__init__(VolatileClock(clock))
         self.durable = durable
         self.changes_fail: list[Exception] = []
         """What the next changes raise once they have landed."""
@@ -139,13 +140,15 @@ class OnceCluster:
 
     def __init__(self, tasks: asyncio.TaskGroup, *, durable: bool, failure_s: float, max_keys: int) -> None:
         self.clock = FakeClock()
+        self.store_clock = FakeClock()
         self.etcd = FakeEtcd(self.clock, at_once=True)
         self.limits = OnceLimits(max_keys, 1_000, 3_600.0, failure_s)
         self.follows: list[tuple[str, list[str]]] = []
         """The key of each wait for another node, and the keys that travelled along."""
-        store = SharedOnceStore(durable=True)
+        store = SharedOnceStore(durable=True, clock=self.store_clock)
         self.n1, self.n2 = (
-            OnceNode(self, name, store if durable else SharedOnceStore(durable=False), tasks) for name in ("n1", "n2")
+            OnceNode(self, name, store if durable else SharedOnceStore(durable=False, clock=self.store_clock), tasks)
+            for name in ("n1", "n2")
         )
         self.store = store
 

@@ -76,6 +76,7 @@ class SharedStore:
 
     def __init__(self, tasks: MemoryTaskStore, points: Points) -> None:
         self.tasks = tasks
+        self.clock = tasks.clock
         self._points = points
 
     async def accept(self, request: TaskRequest) -> StoredTask:
