@@ -21,7 +21,10 @@ _MODULES = {
         *("budget", "connection", "control_frames", "frames", "header_block", "hpack", "limits", "send_side"),
         *("server_connection", "stream", "traffic"),
     ),
-    "agentring/rpc": ("messages", "other_stream", "wellformed"),
+    "agentring/rpc": (
+        *("answer_blocks", "inbox", "messages", "other_stream", "request_head", "service_connection", "service_stream"),
+        "wellformed",
+    ),
     "router/http2": (
         *("answers", "call", "call_end", "carrier", "client_connection", "client_stream", "kept", "messages"),
         *("node_connection", "node_stream", "patience", "reattachment", "request", "way"),

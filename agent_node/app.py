@@ -91,7 +91,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                     node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations),
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
-                tls=settings.server_credentials(),
+                tls=settings.server_tls(),
             )
             for address in filter(None, (server.address, settings.metrics_listen)):
                 forks.close_port_in_children(int(address.rpartition(":")[2]))

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Annotated, Self
 
-import grpc
 from pydantic import AfterValidator, Field, model_validator
 
 from agent_node.store.opening import check_url
@@ -109,16 +108,6 @@ class NodeSettings(ProcessSettings):
             if not agent or "=" not in label:
                 raise ValueError(f"--require {word!r} is not agent:key=value")
         return self
-
-    def server_credentials(self) -> grpc.ServerCredentials | None:
-        """For the server; None: plaintext. Raises OSError."""
-        if self.tls_cert is None or self.tls_key is None:
-            return None
-        return grpc.ssl_server_credentials(
-            [(self.tls_key.read_bytes(), self.tls_cert.read_bytes())],
-            root_certificates=self.tls_client_ca.read_bytes() if self.tls_client_ca else None,
-            require_client_auth=self.tls_client_ca is not None,
-        )
 
     @property
     def store_url(self) -> str:

@@ -6,6 +6,7 @@ names it, exit status 2.
 
 import argparse
 import re
+import ssl
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -133,12 +134,29 @@ class ProcessSettings(BaseSettings):
             self.etcd_key.read_bytes() if self.etcd_key else None,
         )
 
+    def server_tls(self) -> ssl.SSLContext | None:
+        """For those who call us; None: plaintext. Raises OSError."""
+        if self.tls_cert is None:
+            return None
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.tls_client_ca)
+        context.load_cert_chain(self.tls_cert, self.tls_key)
+        if self.tls_client_ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+        return http2_only(context)
+
     def node_credentials(self) -> grpc.ChannelCredentials | None:
         """For calls of nodes; None: plaintext. Raises OSError."""
         if self.node_ca is None:
             return None
         key, cert = (path.read_bytes() if path is not None else None for path in (self.node_key, self.node_cert))
         return grpc.ssl_channel_credentials(self.node_ca.read_bytes(), key, cert)
+
+
+def http2_only(context: ssl.SSLContext) -> ssl.SSLContext:
+    """The context, set for what RFC 9113 9.2 asks for."""
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    return context
 
 
 S = TypeVar("S", bound=ProcessSettings)

@@ -19,6 +19,7 @@ from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
+from agentring.errors import RouterStopping
 from agentring.ids import NodeId
 from agentring.rpc import metrics
 from agentring.rpc.server import Server
@@ -63,6 +64,8 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 reflected=_NODE_SERVICES,
+                name="router",
+                stopping=RouterStopping(),
             )
             board.on_change(lambda: own_services.set_condition(board.condition.serves, board.trouble is None))
             relay = Http2Relay(
@@ -77,7 +80,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 max_connections=settings.max_connections,
                 max_buffered_bytes=settings.max_buffered_bytes,
                 connect_timeout_s=settings.connect_timeout_s,
-                client_tls=settings.client_tls(),
+                client_tls=settings.server_tls(),
                 node_tls=settings.node_tls(),
             )
             if settings.metrics_listen is not None:

@@ -5,7 +5,7 @@ import ssl
 from pydantic import Field
 
 from agentring.http2.limits import Limits, Rate
-from agentring.settings import HostPort, ProcessSettings
+from agentring.settings import HostPort, ProcessSettings, http2_only
 
 
 class RouterSettings(ProcessSettings):
@@ -84,16 +84,6 @@ class RouterSettings(ProcessSettings):
             keepalive_timeout_s=self.keepalive_timeout_s,
         )
 
-    def client_tls(self) -> ssl.SSLContext | None:
-        """For the listener; None: plaintext. Raises OSError."""
-        if self.tls_cert is None:
-            return None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.tls_client_ca)
-        context.load_cert_chain(self.tls_cert, self.tls_key)
-        if self.tls_client_ca is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-        return _http2(context)
-
     def node_tls(self) -> ssl.SSLContext | None:
         """For the connections to nodes; None: plaintext. Raises OSError."""
         if self.node_ca is None:
@@ -101,10 +91,4 @@ class RouterSettings(ProcessSettings):
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.node_ca)
         if self.node_cert is not None:
             context.load_cert_chain(self.node_cert, self.node_key)
-        return _http2(context)
-
-
-def _http2(context: ssl.SSLContext) -> ssl.SSLContext:
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    return context
+        return http2_only(context)

@@ -33,6 +33,7 @@ from agentring.errors.request import (
     AgentRequired,
     AnswerMetadataTooLarge,
     DeadlineExceeded,
+    EncodingNotSupported,
     FirstFrameNotOpen,
     FirstFrameTimeout,
     InvalidArgument,
@@ -49,7 +50,9 @@ from agentring.errors.request import (
     MethodNotImplemented,
     RouteMismatch,
     RouteMissing,
+    SecondMessage,
     SecondOpen,
+    UnknownEnumValue,
 )
 from agentring.errors.state import (
     AgentMismatch,
@@ -82,6 +85,7 @@ __all__ = [
     "AnswerMetadataTooLarge",
     "CoordinatorUnavailable",
     "DeadlineExceeded",
+    "EncodingNotSupported",
     "FirstFrameNotOpen",
     "FirstFrameTimeout",
     "InputAnswered",
@@ -115,6 +119,7 @@ __all__ = [
     "RouterStopping",
     "RunNotFound",
     "RunNotResolvable",
+    "SecondMessage",
     "SecondOpen",
     "ServiceNotFound",
     "SessionClosed",
@@ -135,4 +140,5 @@ __all__ = [
     "TurnInProgress",
     "TurnNotFound",
     "Unavailable",
+    "UnknownEnumValue",
 ]

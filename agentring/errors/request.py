@@ -31,6 +31,22 @@ class MalformedHeader(InvalidArgument):
     header: str
 
 
+class SecondMessage(InvalidArgument):
+    """A method of one request was sent another."""
+
+    reason = "SECOND_MESSAGE"
+    sentence = "the method takes one request"
+
+
+@dataclass(eq=False)
+class UnknownEnumValue(InvalidArgument):
+    """A number in the request is no value of its enum."""
+
+    reason: ClassVar[str] = "UNKNOWN_ENUM_VALUE"
+    sentence: ClassVar[str] = "a field has a number that is no value of its enum"
+    field: str
+
+
 class InvalidSessionId(InvalidArgument):
     """The session's name is not well formed."""
 
@@ -152,6 +168,14 @@ class DeadlineExceeded(AgentringError):
     code = StatusCode.DEADLINE_EXCEEDED
     reason = "DEADLINE_PASSED"
     sentence = "the call's deadline has passed"
+
+
+class EncodingNotSupported(AgentringError):
+    """Nobody here can unpack the request; the answer's `grpc-accept-encoding` has the ways that are known."""
+
+    code = StatusCode.UNIMPLEMENTED
+    reason = "ENCODING_NOT_SUPPORTED"
+    sentence = "messages may be compressed with gzip or deflate, or not at all"
 
 
 class MethodNotImplemented(AgentringError):

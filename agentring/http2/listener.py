@@ -11,11 +11,15 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
+import structlog
+
 from agentring.http2 import frames
 from agentring.http2.frames import Code
 from agentring.http2.server_connection import ServerConnection
 from agentring.http2.traffic import Traffic
 from agentring.http2.transport import ConnectionProtocol, Flusher
+
+_log = structlog.get_logger()
 
 _BACKLOG = 4_096
 _UNIX = "unix:"
@@ -56,6 +60,11 @@ class Listener:
         create = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
         self._server = await create(self._protocol, sock=bound, ssl=self._tls, backlog=_BACKLOG)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it takes connections."""
+        return self._server is not None and self._server.is_serving()
+
     def stop_taking(self) -> None:
         """Takes no more connections, and asks clients to open no more streams on those they have."""
         if self._server is not None:
@@ -86,7 +95,11 @@ class Listener:
     def tick(self, now_s: float) -> None:
         """Once a second."""
         for protocol in list(self.protocols):
-            protocol.tick(now_s)
+            try:
+                protocol.tick(now_s)
+            except Exception:  # of this connection alone
+                _log.exception("connection_failed", role=protocol.connection.role)
+                protocol.abort()
 
     def _protocol(self) -> asyncio.Protocol:
         traffic = self._traffic
@@ -118,12 +131,16 @@ def bind(address: str, *, shared: bool) -> tuple[socket.socket, str]:
         family, kind, proto, _, place = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        bound = socket.socket(family, kind, proto)
+    except OSError:
+        raise CannotListen(address) from None
+    bound = socket.socket(family, kind, proto)
+    try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(place)
     except OSError:
+        bound.close()
         raise CannotListen(address) from None
     return bound, f"{host}:{bound.getsockname()[1]}"
 

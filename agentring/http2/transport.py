@@ -6,9 +6,13 @@ import asyncio
 from collections.abc import Callable
 from typing import cast
 
+import structlog
+
 from agentring.http2.connection import Connection
 from agentring.http2.limits import TooMany
 from agentring.http2.traffic import Traffic
+
+_log = structlog.get_logger()
 
 _MAX_UNWRITTEN_BYTES = 256 << 10
 """Streams wait beyond this."""
@@ -32,7 +36,11 @@ class Flusher:
     def _flush(self) -> None:
         woken, self._woken = self._woken, []
         for protocol in woken:
-            protocol.flush()
+            try:
+                protocol.flush()
+            except Exception:  # a fault with one connection must not keep the others' bytes
+                _log.exception("connection_failed", role=protocol.connection.role)
+                protocol.abort()
 
 
 class ConnectionProtocol(asyncio.Protocol):
@@ -153,6 +161,9 @@ class ConnectionProtocol(asyncio.Protocol):
         with bytes unread takes the GOAWAY with it."""
         self._ended_s = self._now()
         if transport.can_write_eof() and not transport.is_closing():
-            transport.write_eof()
+            try:
+                transport.write_eof()
+            except OSError:  # the peer has left, and nobody has told us yet
+                transport.abort()
         else:
             transport.close()

@@ -1,31 +1,16 @@
-"""What one call may carry, and the gRPC settings that follow."""
-
-from collections.abc import Iterable
+"""What one call may carry, and the settings of channels that follow."""
 
 from agentring import metadata
-from agentring.errors import MessageTooLarge, MetadataTooLarge
 
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_HOSTED_MESSAGE_BYTES = 4 << 20
 """Of a request to a method that is not ours: gRPC's own default, which a service may set lower or not."""
 MAX_METADATA_BYTES = 8 << 10
+"""As HTTP/2 counts them, 32 bytes beside each name and value."""
 
-# gRPC's own refusals carry no ErrorInfo, so its limits lie above ours: what we refuse, we can explain. What goes beyond
-# even these is refused by gRPC, before it costs memory.
+# A channel's own refusals carry no ErrorInfo, so its limits lie above ours: what we refuse, we can explain.
 _CORE_MESSAGE_BYTES = 8 * MAX_MESSAGE_BYTES
 _CORE_METADATA_BYTES = 8 * MAX_METADATA_BYTES
-
-SERVER_OPTIONS = (
-    ("grpc.max_receive_message_length", _CORE_MESSAGE_BYTES),
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_metadata_size", _CORE_METADATA_BYTES),
-    ("grpc.absolute_max_metadata_size", _CORE_METADATA_BYTES * 2),
-    ("grpc.so_reuseport", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.keepalive_time_ms", 30_000),
-    ("grpc.keepalive_timeout_ms", 10_000),
-)
 
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", _CORE_MESSAGE_BYTES),
@@ -43,19 +28,5 @@ CHANNEL_OPTIONS = (
 )
 
 
-_ROUTING = frozenset({metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.STREAM_ID})
-
-
-def check_message(message: bytes) -> None:
-    """Raises MessageTooLarge."""
-    if len(message) > MAX_MESSAGE_BYTES:
-        raise MessageTooLarge
-
-
-def check_metadata(pairs: Iterable[tuple[str, str | bytes]]) -> None:
-    """Counts as HTTP/2 does, 32 bytes beside each name and value. Raises MetadataTooLarge.
-
-    What routes is left out: a router adds it, and what it let through must not be too large for the node.
-    """
-    if sum(len(name) + len(value) + 32 for name, value in pairs if name not in _ROUTING) > MAX_METADATA_BYTES:
-        raise MetadataTooLarge
+ROUTING = frozenset({metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.STREAM_ID})
+"""Not counted: a router adds it, and what it let through must not be too large for the node."""

@@ -99,7 +99,7 @@ def body(message: bytes, encoding: str) -> bytes:
     """A message without its prefix, unpacked where it is compressed. Raises MalformedRequest, MessageTooLarge."""
     if not message[0]:
         return message[PREFIX_BYTES:]
-    if encoding not in ("gzip", "deflate"):
+    if message[0] > 1 or encoding not in ("gzip", "deflate"):
         raise MalformedRequest
     unpacker = zlib.decompressobj(wbits=31 if encoding == "gzip" else 15)
     try:

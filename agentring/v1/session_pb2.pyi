@@ -11,7 +11,9 @@ Common to every RPC here:
     below) and a google.rpc.RetryInfo where waiting helps.
   * Every RPC can end with
       INVALID_ARGUMENT    MALFORMED_REQUEST, MALFORMED_HEADER {header}, INVALID_SESSION_ID, INVALID_TENANT_ID,
-                          ROUTE_MISSING, ROUTE_MISMATCH
+                          ROUTE_MISSING, ROUTE_MISMATCH, UNKNOWN_ENUM_VALUE {field}, SECOND_MESSAGE (where the
+                          method takes one)
+      UNIMPLEMENTED       ENCODING_NOT_SUPPORTED (the answer's grpc-accept-encoding has what is)
       UNAVAILABLE         SESSION_MOVING, NODE_DRAINING, NODE_FENCED, NO_NODES, NODE_UNREACHABLE,
                           COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING
       RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA

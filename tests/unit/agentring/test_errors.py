@@ -42,9 +42,9 @@ STATUSES = {
     " TurnNotFound",
     "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidPageToken InvalidRetention InvalidSessionId"
     " InvalidTaskKey InvalidTenantId InvalidTurnId MalformedHeader MalformedRequest RouteMismatch RouteMissing"
-    " SecondOpen",
+    " SecondMessage SecondOpen UnknownEnumValue",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
-    "UNIMPLEMENTED": "MethodNotImplemented",
+    "UNIMPLEMENTED": "EncodingNotSupported MethodNotImplemented",
     "DATA_LOSS": "SessionCorrupt",
     "INTERNAL": "InternalError",
 }
@@ -235,7 +235,7 @@ def _documented() -> dict[str, set[str]]:
         text = re.sub(r"\n *// *", " ", proto.read_text())
         for listing in re.findall(r"Errors(?: carry|:)(.*?)(?:\n|\. [A-Z][a-z])", text):
             status = ""
-            for word in re.findall(r"[A-Z]+(?:_[A-Z]+)+|UNAVAILABLE|ABORTED|QUOTA|INTERNAL", listing):
+            for word in re.findall(r"[A-Z]+(?:_[A-Z]+)+|UNAVAILABLE|UNIMPLEMENTED|ABORTED|QUOTA|INTERNAL", listing):
                 if word in StatusCode.__members__:
                     status = word
                 elif status:

@@ -1,0 +1,121 @@
+"""A call's header fields as a server of our own services sees them: what RFC 9113 and gRPC allow, and what they say.
+
+What RFC 9113 forbids is StreamBroken. What gRPC forbids is a `refusal`, which the client is told with an ErrorInfo like
+any other error; nothing that a field holds is raised. Called by ServiceConnection.
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+
+from agentring.errors import AgentringError, EncodingNotSupported, MalformedHeader, MetadataTooLarge
+from agentring.http2.frames import Code, StreamBroken
+from agentring.http2.hpack import Field
+from agentring.rpc.limits import MAX_METADATA_BYTES, ROUTING
+from agentring.rpc.wellformed import malformed
+
+ENCODINGS = ("identity", "deflate", "gzip")
+
+_PSEUDO = frozenset({":method", ":scheme", ":path", ":authority"})
+_GRPC = "application/grpc"
+_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
+_UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_MAX_TIMEOUT_S = 1e8
+_MAX_LENGTH_DIGITS = 18
+
+
+class RequestHead:
+    """What a call's headers say."""
+
+    __slots__ = ("content_length", "encoding", "http_method", "is_grpc", "metadata", "method", "refusal", "timeout_s")
+
+    def __init__(self, fields: list[Field]) -> None:
+        """Raises StreamBroken where RFC 9113 8.3 forbids them."""
+        pseudo: dict[str, str] = {}
+        metadata: dict[str, str] = {}
+        size_bytes = 0
+        line_is_over = False
+        for field in fields:
+            name = field.name
+            if field.kind == "pseudo":
+                if line_is_over or name in pseudo or name not in _PSEUDO:
+                    raise StreamBroken(Code.PROTOCOL_ERROR, "the request line is not well formed")
+                pseudo[name] = field.value
+                continue
+            line_is_over = True
+            if field.kind == "forbidden":
+                raise StreamBroken(Code.PROTOCOL_ERROR, "a field of HTTP/1")
+            if name not in ROUTING:
+                size_bytes += len(name) + len(field.value) + 32
+            if not name.endswith("-bin"):
+                metadata[name] = field.value
+        if not (pseudo.get(":path") and pseudo.get(":method") and pseudo.get(":scheme")):
+            raise StreamBroken(Code.PROTOCOL_ERROR, "the request line is not complete")
+        self.method = pseudo[":path"]
+        """The RPC's full name, `/package.Service/Method`."""
+        self.http_method = pseudo[":method"]
+        self.metadata = metadata
+        """Text, by name; of one that came several times, the last."""
+        self.content_length = _content_length(metadata.get("content-length"))
+        self.is_grpc = self.http_method == "POST" and _is_grpc(metadata.get("content-type", ""))
+        self.encoding = metadata.get("grpc-encoding", "")
+        """How its messages are compressed, where they are."""
+        self.timeout_s: float | None = None
+        """The client's deadline."""
+        self.refusal: AgentringError | None = None
+        """Why the call is not served."""
+        if size_bytes > MAX_METADATA_BYTES:
+            self.refusal = MetadataTooLarge()
+        elif name := malformed(fields) or _not_binary(fields):
+            self.refusal = MalformedHeader(name)
+        elif self.encoding and self.encoding not in ENCODINGS:
+            self.refusal = EncodingNotSupported()
+        elif (word := metadata.get("grpc-timeout")) is not None:
+            self._read_timeout(word)
+
+    @classmethod
+    def unread(cls) -> RequestHead:
+        """Stands for one whose headers are too long to be read."""
+        names = ((":method", "POST"), (":scheme", "http"), (":path", "/"), ("content-type", _GRPC))
+        head = cls([Field(b"", name, value, b"", "pseudo" if name[0] == ":" else "plain") for name, value in names])
+        head.refusal = MetadataTooLarge()
+        return head
+
+    def _read_timeout(self, word: str) -> None:
+        if (found := _TIMEOUT.fullmatch(word)) is None:
+            self.refusal = MalformedHeader("grpc-timeout")
+        else:
+            self.timeout_s = min(int(found[1]) * _UNIT_S[found[2]], _MAX_TIMEOUT_S)
+
+
+def _is_grpc(content_type: str) -> bool:
+    """Whether it is gRPC's, and not another protocol's whose name begins with it, such as grpc-web."""
+    return content_type.startswith(_GRPC) and content_type[len(_GRPC) : len(_GRPC) + 1] in ("", "+", ";")
+
+
+def _content_length(word: str | None) -> int | None:
+    if word is None:
+        return None
+    if not (word.isascii() and word.isdigit() and len(word) <= _MAX_LENGTH_DIGITS):
+        raise StreamBroken(Code.PROTOCOL_ERROR, "content-length is no number")
+    return int(word)
+
+
+def _not_binary(fields: list[Field]) -> str:
+    """The name of a binary field whose value is no base64; empty: there is none."""
+    for field in fields:
+        if field.name.endswith("-bin") and not _is_base64(field.value):
+            return field.name
+    return ""
+
+
+def _is_base64(value: str) -> bool:
+    """With padding or without; several values are separated by commas."""
+    for word in value.split(","):
+        bare = word.strip(" ").rstrip("=")
+        try:
+            binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
+        except ValueError:  # binascii's own, or not ASCII
+            return False
+    return True

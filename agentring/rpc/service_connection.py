@@ -1,0 +1,101 @@
+"""A connection on which our own services are called. What it guarantees of HTTP/2 is ServerConnection's; a request that
+is not gRPC is answered with HTTP status 415."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from agentring.http2.budget import Budget
+from agentring.http2.hpack import Field
+from agentring.http2.limits import Limits
+from agentring.http2.server_connection import ServerConnection
+from agentring.http2.traffic import Traffic
+from agentring.rpc.inbox import WINDOW
+from agentring.rpc.other_stream import OtherStream
+from agentring.rpc.request_head import RequestHead
+from agentring.rpc.service_stream import ServiceStream, Timer
+
+
+class Clock(Protocol):
+    """What of the event loop is needed."""
+
+    def time(self) -> float:
+        """Seconds, monotonic."""
+
+    def call_later(self, delay: float, callback: Callable[[], Any]) -> Timer:
+        """Calls back after delay seconds."""
+
+
+class Desk:
+    """What all connections of a server share."""
+
+    def __init__(
+        self, name: str, limits: Limits, budget: Budget, clock: Clock, serve: Callable[[ServiceStream], None]
+    ) -> None:
+        """name: what we are, for clients; clock: the event loop; serve: given each call, starts its task."""
+        self.name = name
+        self.limits = limits
+        self.budget = budget
+        self.clock = clock
+        self.serve = serve
+        self.traffic = Traffic()
+
+
+class ServiceConnection(ServerConnection):
+    """A connection that a client has made."""
+
+    def __init__(self, desk: Desk, now_s: float, wake: Callable[[], None]) -> None:
+        """desk: the server's."""
+        super().__init__(desk.limits, WINDOW, desk.traffic, now_s, wake, name=desk.name)
+        self._desk = desk
+        self.flushes = 0
+        """How often `out` was written."""
+        self.paced: list[asyncio.Future[None]] = []
+        """To be resolved when it is written next."""
+
+    def sent(self) -> None:
+        """As Outgoing."""
+        super().sent()
+        self._flushed()
+
+    def resume(self) -> None:
+        """As Outgoing."""
+        super().resume()
+        self._flushed()
+
+    def _flushed(self) -> None:
+        self.flushes += 1
+        if self.paced:
+            paced, self.paced = self.paced, []
+            for waited in paced:
+                if not waited.done():
+                    waited.set_result(None)
+
+    def _open_stream(self, stream_id: int, fields: list[Field]) -> None:
+        head = RequestHead(fields)
+        if head.is_grpc:
+            self.shrink_table()
+            self._open_call(stream_id, head)
+        else:
+            is_head = head.http_method == "HEAD"
+            budget = self._desk.budget
+            self.streams[stream_id] = OtherStream(self, stream_id, budget, head.content_length, is_head=is_head)
+
+    def _open_unread(self, stream_id: int, *, is_last: bool) -> None:
+        head = RequestHead.unread()
+        stream = self._open_call(stream_id, head)
+        if is_last and head.refusal is not None:
+            stream.fail(head.refusal)
+
+    def _open_call(self, stream_id: int, head: RequestHead) -> ServiceStream:
+        desk = self._desk
+        stream = ServiceStream(self, stream_id, desk.budget, head)
+        self.streams[stream_id] = stream
+        if head.timeout_s:
+            stream.set_deadline(desk.clock.call_later(head.timeout_s, stream.deadline_met))
+        desk.serve(stream)
+        if head.timeout_s == 0:
+            stream.deadline_met()
+        return stream
