@@ -25,9 +25,13 @@ from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
+from agentring.cluster.left_claims import LeftClaims
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, StoreDiffers, join
+from agentring.cluster.snapshot import Node
+from agentring.cluster.strays import StraySweep
 from agentring.errors import NodeDraining, NodeFenced, StoreUnavailable
+from agentring.ids import NodeId
 
 _FIRST_REJOIN_S = 0.25
 _LONGEST_REJOIN_S = 2.0
@@ -70,6 +74,7 @@ class Incarnations:
         self._settings = settings
         self._current: Incarnation | None = None
         self.drain = Drain(settings.drain_timeout_s)
+        self.left_claims = LeftClaims(etcd, keys, clock, registered=self._registered, store_fences=durable is not None)
         self._renewals_failed = 0
         """Of the incarnations that are over."""
 
@@ -155,7 +160,14 @@ class Incarnations:
     async def _live(self, registration: Registration, joined: asyncio.Event) -> None:
         """From the registration to its end."""
         async with asyncio.TaskGroup() as tasks:
-            claims = Claims(self._etcd, self._keys, registration, tasks, timeout_s=self._settings.etcd_timeout_s)
+            claims = Claims(
+                self._etcd,
+                self._keys,
+                registration,
+                tasks,
+                timeout_s=self._settings.etcd_timeout_s,
+                left=self.left_claims,
+            )
             incarnation = Incarnation(
                 registration,
                 claims,
@@ -174,6 +186,7 @@ class Incarnations:
                 tasks.create_task(registration.lease.keep()),
                 tasks.create_task(self._watch_own_key(registration)),
                 tasks.create_task(self._watch_history(registration)),
+                tasks.create_task(self._strays(registration).run()),
                 tasks.create_task(incarnation.sweep()),
                 tasks.create_task(incarnation.sweep_claims()),
                 tasks.create_task(incarnation.load.count(lambda: incarnation.host.taken)),
@@ -199,6 +212,20 @@ class Incarnations:
                 await registration.lease.revoke_quietly()
             for task in background:
                 task.cancel()
+
+    def _strays(self, registration: Registration) -> StraySweep:
+        return StraySweep(
+            self._etcd,
+            self._keys,
+            self._clock,
+            lambda: self._membership.current,
+            registration.identity.node_id,
+            interval_s=self._settings.lease_ttl_s,
+        )
+
+    def _registered(self, node_id: NodeId) -> Node | None:
+        snapshot = self._membership.current
+        return snapshot.nodes.get(node_id) if snapshot is not None else None
 
     def _load(self, registration: Registration) -> BoundedLoad:
         return BoundedLoad(
@@ -236,7 +263,18 @@ class Incarnations:
         snapshot = None
         while True:
             snapshot = await self._membership.next(snapshot)
-            registration.compare_with(snapshot)
+            while not registration.compare_with(self._membership.current or snapshot):
+                await self._put_again(registration)
+
+    async def _put_again(self, registration: Registration) -> None:
+        _log.error("own_record_altered")
+        try:
+            await registration.put_again()
+        except EtcdError as error:
+            _log.warning("own_record_not_put_again", error=str(error))
+        except NodeFenced:
+            return
+        await self._clock.sleep(_FIRST_REJOIN_S)  # until the membership shows it
 
     async def _watch_history(self, registration: Registration) -> None:
         await self._membership.closed.wait()

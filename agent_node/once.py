@@ -32,6 +32,7 @@ from agent_node.store.once_records import Ending, OnceCaller
 from agentring.cluster.lease import Lease
 from agentring.errors import (
     AgentringError,
+    ClaimUnreadable,
     CoordinatorUnavailable,
     NodeFenced,
     NodeOverloaded,
@@ -159,7 +160,7 @@ class Once:
                         await asyncio.sleep(pause_s)
             except TimeoutError:
                 raise trouble or OnceTimeout(call.ref.task_key, timeout_s) from None
-            except (CoordinatorUnavailable, StoreUnavailable) as error:
+            except (ClaimUnreadable, CoordinatorUnavailable, StoreUnavailable) as error:
                 trouble, found = error, None
                 await asyncio.sleep(pause_s)
             if isinstance(found, OnceRun):

@@ -42,6 +42,7 @@ from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.lease import Lease
 from agentring.errors import (
+    ClaimUnreadable,
     NodeOverloaded,
     NotOwner,
     RunNotFound,
@@ -285,7 +286,7 @@ class OnceKeys:
     async def _end_orphan(self, ref: OnceRef, caller: OnceCaller) -> None:
         try:
             claim = await self._rows.claim(ref)
-        except (NotOwner, SessionMoving):
+        except (NotOwner, SessionMoving, ClaimUnreadable):
             return  # somebody runs it, or did until a moment ago
         ending = end_orphan(self._rows.ownership(claim), caller, self.limits.retention_s)
         stored = await self._rows.change(claim, ending)

@@ -5,7 +5,7 @@ Says what the owner look-up does, of the same ring and snapshot; decides nothing
 
 from collections.abc import Collection, Mapping
 
-from agentring.cluster.claim import Owner
+from agentring.cluster.owners import Owner, UnreadableClaim
 from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot, Node
 from agentring.ids import NodeId, SessionRef
@@ -15,7 +15,7 @@ from agentring.v1 import cluster_pb2
 def explain(
     ref: SessionRef,
     agent: str,
-    owner: Owner | None,
+    owner: Owner | UnreadableClaim | None,
     ring: Ring,
     snapshot: MembershipSnapshot,
     held: Collection[NodeId],
@@ -34,7 +34,7 @@ def explain(
         reason = objection or ("hosts the agent" if agent else "stands on the ring")
         response.candidates.add(node_id=node.node_id, accepted=objection is None, reason=reason)
     proposed = next((candidate.node_id for candidate in response.candidates if candidate.accepted), None)
-    if owner is not None:
+    if isinstance(owner, Owner):
         response.node_id, response.address = owner.node_id, owner.address
         response.epoch, response.incarnation = owner.epoch, owner.incarnation
         response.claim_time.FromSeconds(owner.claimed_s)
@@ -55,7 +55,9 @@ def _objection(node: Node, agent: str, held: Collection[NodeId], overloaded_s: M
     return None
 
 
-def _why(owner: Owner | None, proposed: str | None, snapshot: MembershipSnapshot) -> str:
+def _why(owner: Owner | UnreadableClaim | None, proposed: str | None, snapshot: MembershipSnapshot) -> str:
+    if isinstance(owner, UnreadableClaim):
+        return f"the claim's record, of {owner.size_bytes} bytes, cannot be read; {_until_taken(owner, proposed)}"
     if owner is None:
         if proposed is None:
             return "nobody holds the claim, and no node would take it"
@@ -63,9 +65,16 @@ def _why(owner: Owner | None, proposed: str | None, snapshot: MembershipSnapshot
     why = f"{owner.node_id} holds the claim"
     registered = snapshot.nodes.get(owner.node_id)
     if registered is None or registered.incarnation != owner.incarnation:
-        return f"{why}, and is gone: the claim ends with its lease"
+        return f"{why}, and is gone: {_until_taken(owner, proposed)}"
     if not registered.active:
         return f"{why}, and drains: it will hand the session on"
     if owner.node_id != proposed:
         return f"{why}; the ring would propose {proposed or 'nobody'} for a new session"
     return why
+
+
+def _until_taken(owner: Owner | UnreadableClaim, proposed: str | None) -> str:
+    """What becomes of a claim that nobody will give up (left_claims.py)."""
+    if owner.leased:
+        return "the claim ends with its lease"
+    return f"it has no lease, and whoever is asked next takes it over; the ring proposes {proposed or 'nobody'}"

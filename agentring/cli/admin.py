@@ -20,7 +20,6 @@ from agentring.cluster.new_generation import (
     RecordChanged,
     begin_new_generation,
 )
-from agentring.cluster.records import UnreadableRecord
 from agentring.v1.cluster_pb2 import ClusterMeta
 
 _DEFAULT_ETCD = "http://127.0.0.1:2379"
@@ -69,12 +68,12 @@ def new_generation(
         ) from error
     except GenerationUnknown as error:
         raise AdminFailed(
-            f"etcd has no record of the cluster {cluster!r}: give --above, the generation that it was in (nodes and "
-            "routers log it; 1 unless this was done before), and --cluster-uuid where a store is kept"
+            f"etcd has no record of the cluster {cluster!r} that can be read: give --above, the generation that it was "
+            "in (nodes and routers log it; 1 unless this was done before), and --cluster-uuid where a store is kept"
         ) from error
     except RecordChanged as error:
         raise AdminFailed("the cluster's record was changed at the same moment; look, and try again") from error
-    except (EtcdError, UnreadableRecord, OSError, ValueError) as error:
+    except (EtcdError, OSError, ValueError) as error:
         raise AdminFailed(str(error)) from error
     if as_json:
         print_json(to_fields(meta))

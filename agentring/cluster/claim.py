@@ -12,13 +12,13 @@ leaves a record without an actor: such keys are remembered, and `sweep` gives up
 they were when it looked. No other key is ever swept.
 
 Concurrent claims, and concurrent releases, travel in groups (group_commit.py). Called by the node's host and by its
-task runs; `read_owner` also by the router's LocateSession.
+task runs.
 """
 
 import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError, EtcdNoSpace
@@ -26,20 +26,16 @@ from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Tx
 from agentring.cluster.group_commit import MAX_GROUP, GroupCommit
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
-from agentring.cluster.records import RECORD_VERSION, UnreadableRecord, decode_claim, encode
+from agentring.cluster.left_claims import LeftClaims
+from agentring.cluster.owners import Owner, epoch_of, owner_of, read_owner
+from agentring.cluster.records import RECORD_VERSION, encode
 from agentring.cluster.registration import Registration
-from agentring.errors import CoordinatorUnavailable, NodeFenced, NotOwner, SessionMoving
-from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef
+from agentring.errors import ClaimUnreadable, CoordinatorUnavailable, NodeFenced, SessionMoving
+from agentring.ids import Epoch, Revision, SessionRef, TaskRef
 from agentring.v1 import cluster_pb2
 
-GENERATION_BITS = 40
 MAX_UNSURE = 10_000
 _SWEEPS = 2
-
-
-def epoch_of(generation: int, revision: Revision) -> Epoch:
-    """The epoch of a claim: grows with etcd's revision, and beyond it when the cluster's etcd data begin a new life."""
-    return Epoch((generation << GENERATION_BITS) + revision)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +45,6 @@ class Claim:
     ref: SessionRef | TaskRef
     epoch: Epoch
     revision: Revision
-
-
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """A claim as somebody else reads it."""
-
-    node_id: NodeId
-    address: str
-    incarnation: Incarnation
-    epoch: Epoch
-    claimed_s: int = field(compare=False, default=0)
-    """Wall clock, for people; 0: not known."""
 
 
 class Claims:
@@ -75,9 +59,11 @@ class Claims:
         *,
         timeout_s: float = 2.0,
         max_group: int = MAX_GROUP,
+        left: LeftClaims | None = None,
     ) -> None:
         """registration: whose claims these are; tasks: owns what is sent; timeout_s: of one transaction; max_group: how
-        many claims or releases it has at most."""
+        many claims or releases it has at most; left: judges others' claims."""
+        self._left = left or LeftClaims(etcd, keys)
         self._etcd = etcd
         self._claiming = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)
         self._releasing = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)
@@ -95,19 +81,20 @@ class Claims:
     async def claim(self, ref: SessionRef | TaskRef) -> Claim:
         """Makes this node the owner.
 
-        Raises NotOwner if another node holds it, SessionMoving if an earlier incarnation of this one does, NodeFenced
-        if this incarnation is over, CoordinatorUnavailable if etcd does not answer: the claim may then have landed, and
-        the next one puts it again. Cancellation: as CoordinatorUnavailable.
+        Raises NotOwner if another node holds it, SessionMoving or ClaimUnreadable if nobody does who is registered and
+        it may not be taken yet, NodeFenced if this incarnation is over, CoordinatorUnavailable if etcd does not answer:
+        the claim may then have landed, and the next one puts it again. Cancellation: as CoordinatorUnavailable.
         """
         self._registration.lease.check()
         key = self._keys.claim(ref)
-        unclaimed, seen = Compare(key, "create", 0), 0
+        unclaimed: tuple[Compare, ...] = (Compare(key, "create", 0),)
+        held: KeyValue | None = None
         # Twice at most loses to nobody: a record of our own incarnation is changed only by ourselves.
         for _ in range(2):
             put = Put(key, self._record(), self._registration.lease.lease_id)
             try:
                 result = await self._commit(
-                    ref, self._claiming, key, Txn((unclaimed, self._registered), (put,), (Get(key),))
+                    ref, self._claiming, key, Txn((*unclaimed, self._registered), (put,), (Get(key),))
                 )
             except EtcdNoSpace:
                 await self.raise_if_held_elsewhere(ref)  # etcd still reads
@@ -115,17 +102,20 @@ class Claims:
             except EtcdError:
                 raise CoordinatorUnavailable from None
             if result.succeeded:
+                if held is not None and not self._is_ours(held):
+                    self._left.was_taken(held, self._registration)
                 return Claim(ref, epoch_of(self._registration.generation, result.revision), result.revision)
+            seen = held.mod_revision if held is not None else 0
             (held,) = result.gets
             if (held.mod_revision if held is not None else 0) == seen:
+                if len(unclaimed) > 1:
+                    break  # the node that the record names has registered, or left, between our two transactions
                 # The key is as it was compared with, so it is the node's own that is not.
                 self._registration.lease.fence(FenceReason.KEY_GONE)
                 raise NodeFenced
             if held is None:
                 break  # deleted between our two transactions
-            self._raise_if_foreign(held)
-            seen = held.mod_revision
-            unclaimed = Compare(key, "mod", seen)
+            unclaimed = (Compare(key, "mod", held.mod_revision), *await self._clear(held))
         raise SessionMoving
 
     @property
@@ -157,23 +147,27 @@ class Claims:
         return found
 
     async def owner(self, ref: SessionRef | TaskRef) -> Owner | None:
-        """Who holds the key now. Raises CoordinatorUnavailable."""
-        return await read_owner(self._etcd, self._keys, self._registration.generation, ref)
+        """Who holds the key now. Raises ClaimUnreadable, CoordinatorUnavailable."""
+        owner = await read_owner(self._etcd, self._keys, self._registration.generation, ref)
+        if owner is None or isinstance(owner, Owner):
+            return owner
+        raise ClaimUnreadable
 
     async def raise_if_held_elsewhere(self, ref: SessionRef | TaskRef) -> None:
-        """Raises NotOwner if another node holds the key, SessionMoving if an earlier incarnation of this one does,
+        """Raises NotOwner if another node holds the key, SessionMoving or ClaimUnreadable where `claim` would,
         CoordinatorUnavailable. For what never claims: getters."""
         if (held := await self._read(ref)) is not None:
-            self._raise_if_foreign(held)
+            await self._clear(held)
 
     async def disclaim(self, ref: SessionRef | TaskRef, in_use: Callable[[SessionRef | TaskRef], bool]) -> None:
         """As raise_if_held_elsewhere, before a key that this node does not use is refused: a record of its own, left
         by a claim that landed unnoticed, would lead everyone back here, and is given up. in_use: as for `sweep`; asked
         once the record is read, since another caller may have had the key activated meanwhile."""
-        if (held := await self._read(ref)) is not None:
-            self._raise_if_foreign(held)
-            if not (ref in self._busy or in_use(ref)):
-                await self._delete(ref, held.mod_revision)
+        if (held := await self._read(ref)) is None:
+            return
+        await self._clear(held)
+        if self._is_ours(held) and not (ref in self._busy or in_use(ref)):
+            await self._delete(ref, held.mod_revision)
 
     async def _read(self, ref: SessionRef | TaskRef) -> KeyValue | None:
         try:
@@ -231,36 +225,10 @@ class Claims:
             del self._unsure[next(iter(self._unsure))]
 
     def _is_ours(self, held: KeyValue) -> bool:
-        try:
-            owner = _owner(held, self._registration.generation)
-        except UnreadableRecord:
-            return False
-        identity = self._registration.identity
-        return (owner.node_id, owner.incarnation) == (identity.node_id, self._registration.incarnation)
+        owner = owner_of(held, self._registration.generation)
+        mine = self._registration.identity.node_id, self._registration.incarnation
+        return isinstance(owner, Owner) and (owner.node_id, owner.incarnation) == mine
 
-    def _raise_if_foreign(self, held: KeyValue) -> None:
-        owner = _owner(held, self._registration.generation)
-        if owner.node_id != self._registration.identity.node_id:
-            raise NotOwner(owner.node_id, owner.address, owner.epoch)
-        if owner.incarnation != self._registration.incarnation:
-            raise SessionMoving
-
-
-async def read_owner(etcd: EtcdClient, keys: Keys, generation: int, ref: SessionRef | TaskRef) -> Owner | None:
-    """Who holds a key now; None: nobody. Raises CoordinatorUnavailable."""
-    try:
-        held = await etcd.get(keys.claim(ref))
-    except EtcdError:
-        raise CoordinatorUnavailable from None
-    return _owner(held, generation) if held is not None else None
-
-
-def _owner(held: KeyValue, generation: int) -> Owner:
-    record = decode_claim(held.value)
-    return Owner(
-        NodeId(record.node_id),
-        record.address,
-        Incarnation(record.incarnation),
-        epoch_of(generation, held.mod_revision),
-        record.claim_time.ToSeconds(),
-    )
+    async def _clear(self, held: KeyValue) -> tuple[Compare, ...]:
+        """Under which compares besides the record's the key may be this node's. Raises as LeftClaims.clear."""
+        return () if self._is_ours(held) else await self._left.clear(held, self._registration)

@@ -40,7 +40,13 @@ class EtcdSilent(EtcdError):
 
 
 class EtcdHistoryBroken(EtcdError):
-    """etcd's data went back in time, or are another cluster's: nothing that it says counts until an operator acts."""
+    """etcd's data went back in time, are another cluster's or cannot be read: nothing that it says counts until an
+    operator has begun a new generation."""
+
+    def __init__(self, what: str = "its data are not those that this process knew") -> None:
+        """what: the trouble, in one sentence."""
+        super().__init__()
+        self.args = (f"etcd: {what}; see `agentring admin new-generation`",)
 
 
 def from_rpc_error(error: Exception) -> EtcdError:

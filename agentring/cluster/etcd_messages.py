@@ -21,7 +21,12 @@ def prefix_end(prefix: str) -> bytes:
 
 def key_value_of(kv: Any) -> KeyValue:
     """A key of an answer."""
-    return KeyValue(kv.key.decode(), kv.value, Revision(kv.create_revision), Revision(kv.mod_revision), kv.lease)
+    return KeyValue(_text(kv.key), kv.value, Revision(kv.create_revision), Revision(kv.mod_revision), kv.lease)
+
+
+def _text(key: bytes) -> str:
+    """All our own keys are ASCII; somebody else's, which may be any bytes, must not pass for one of them."""
+    return key.decode(errors="backslashreplace")
 
 
 def range_result_of(response: Any) -> RangeResult:
@@ -110,9 +115,9 @@ def batch_of(response: Any) -> WatchBatch:
         if event.type == rpc.Event.PUT:
             puts.append(key_value_of(event.kv))
         else:
-            deletes.append(event.kv.key.decode())
+            deletes.append(_text(event.kv.key))
     # Within one response a key can be deleted and put again; only its last word counts.
-    last = {event.kv.key.decode(): event.type for event in response.events}
+    last = {_text(event.kv.key): event.type for event in response.events}
     return WatchBatch(
         # Not the header's: of a watch that catches up, etcd sends every 1,000 revisions under its newest one.
         Revision(response.events[-1].kv.mod_revision),

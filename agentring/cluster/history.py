@@ -74,7 +74,7 @@ class ClusterHistory:
         if life != self._etcd.life:
             known_revision = Revision(0)  # it was of the life before: somebody else's check came in between
         kv = found.kvs[0] if found.kvs else None
-        meta = _decoded(kv)
+        meta = readable_meta(kv)
         known = self._meta
         if kv is not None and meta is not None and (known is None or meta.generation > known.generation):
             self._meta, self._meta_revision = meta, kv.mod_revision
@@ -105,17 +105,20 @@ class ClusterHistory:
 
 
 async def ensure_meta(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
-    """The cluster's meta record, made by whoever comes first. Raises EtcdError."""
+    """The cluster's meta record, made by whoever comes first. Raises EtcdError, EtcdHistoryBroken where it
+    cannot be read."""
     fresh = cluster_pb2.ClusterMeta(v=RECORD_VERSION, generation=1, cluster_uuid=str(uuid.uuid4()))
     result = await etcd.txn([Compare(keys.meta, "create", 0)], [Put(keys.meta, encode(fresh), 0)], [Get(keys.meta)])
     if result.succeeded:
         return fresh
     (existing,) = result.gets
-    assert existing is not None  # the compare failed because it is there, in the same transaction
-    return decode_meta(existing.value)
+    if (meta := readable_meta(existing)) is None:
+        raise EtcdHistoryBroken(f"the cluster's record {keys.meta} cannot be read")
+    return meta
 
 
-def _decoded(kv: KeyValue | None) -> cluster_pb2.ClusterMeta | None:
+def readable_meta(kv: KeyValue | None) -> cluster_pb2.ClusterMeta | None:
+    """The cluster's record; None: there is none, or it cannot be read."""
     try:
         return decode_meta(kv.value) if kv is not None else None
     except UnreadableRecord:

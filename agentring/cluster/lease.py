@@ -80,6 +80,11 @@ class Lease:
         return cls(etcd, clock, lease_id, granted_ttl_s, sent_at_s)
 
     @property
+    def ttl_s(self) -> int:
+        """How long etcd keeps the lease without a renewal."""
+        return self._ttl_s
+
+    @property
     def margin_s(self) -> float:
         """How long before etcd may forget the lease its holder stops."""
         return max(1.0, 0.2 * self._ttl_s)

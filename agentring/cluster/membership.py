@@ -25,8 +25,8 @@ from agentring.cluster.etcd_types import KeyValue, WatchBatch
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import UnreadableRecord
-from agentring.cluster.snapshot import MembershipSnapshot, Node
-from agentring.ids import NodeId, Revision
+from agentring.cluster.snapshot import MembershipSnapshot, Node, Stray
+from agentring.ids import Incarnation, NodeId, Revision
 
 RECONCILE_S = 30.0
 RETRY_S = 0.5
@@ -94,7 +94,7 @@ class Membership:
             self._current = self._applied = None  # revisions of the old life mean nothing in the new one
         if self._applied is None:
             state = await self._etcd.range(self._keys.nodes)
-            self._publish(state.revision, self._readable(state.kvs))
+            self._publish(state.revision, *self._sorted(state.kvs))
         assert self._applied is not None
         async with aclosing(self._etcd.watch(self._keys.nodes, Revision(self._applied + 1))) as batches:
             async for batch in batches:
@@ -108,24 +108,44 @@ class Membership:
         # A record that has become unreadable is gone too, as it is for the Range.
         touched = {self._keys.node_id_of(key) for key in (*batch.deletes, *(kv.key for kv in batch.puts))}
         nodes = {node_id: node for node_id, node in self._current.nodes.items() if node_id not in touched}
-        self._publish(batch.revision, nodes | self._readable(batch.puts))
+        strays = {node_id: stray for node_id, stray in self._current.strays.items() if node_id not in touched}
+        new_nodes, new_strays = self._sorted(batch.puts)
+        self._publish(batch.revision, nodes | new_nodes, strays | new_strays)
 
-    def _readable(self, kvs: tuple[KeyValue, ...]) -> dict[NodeId, Node]:
-        nodes = {}
+    def _sorted(self, kvs: tuple[KeyValue, ...]) -> tuple[dict[NodeId, Node], dict[NodeId, Stray]]:
+        """The nodes that the records tell of, and the records that no node has written so, which may be both."""
+        nodes: dict[NodeId, Node] = {}
+        strays: dict[NodeId, Stray] = {}
         for kv in kvs:
-            try:
-                nodes[self._keys.node_id_of(kv.key)] = Node.from_key_value(kv)
-            except UnreadableRecord:
-                _log.error("node_record_unreadable", key=kv.key)
-        return nodes
+            node = self._node(kv)
+            if node is not None:
+                nodes[node.node_id] = node
+            if node is None or not kv.lease_id or kv.lease_id != node.lease_id:
+                stray = Stray(
+                    Incarnation(kv.create_revision),
+                    kv.mod_revision,
+                    readable=node is not None,
+                    leased=kv.lease_id != 0,
+                )
+                strays[self._keys.node_id_of(kv.key)] = stray
+                _log.error("node_record_odd", key=kv.key, readable=stray.readable, leased=stray.leased)
+        return nodes, strays
 
-    def _publish(self, revision: Revision, nodes: dict[NodeId, Node]) -> None:
+    def _node(self, kv: KeyValue) -> Node | None:
+        """None: the record cannot be read, or names another node than its key does."""
+        try:
+            node = Node.from_key_value(kv)
+        except UnreadableRecord:
+            return None
+        return node if self._keys.node(node.node_id) == kv.key else None
+
+    def _publish(self, revision: Revision, nodes: dict[NodeId, Node], strays: dict[NodeId, Stray]) -> None:
         self._applied = revision
         self.closed.clear()
         before = self._current.nodes if self._current is not None else None
-        if nodes == before:
+        if self._current is not None and (nodes, strays) == (before, self._current.strays):
             return
-        self._current = MembershipSnapshot(revision, MappingProxyType(nodes))
+        self._current = MembershipSnapshot(revision, MappingProxyType(nodes), MappingProxyType(strays))
         changed = sorted(node_id for node_id, node in nodes.items() if (before or {}).get(node_id) != node)
         left = sorted((before or {}).keys() - nodes.keys())
         _log.info("membership_changed", revision=revision, nodes=len(nodes), changed=changed, left=left)

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_types import Compare, Get, Put
+from agentring.cluster.history import readable_meta
 from agentring.cluster.keys import Keys
-from agentring.cluster.records import RECORD_VERSION, decode_meta, encode
+from agentring.cluster.records import RECORD_VERSION, encode
 from agentring.v1 import cluster_pb2
 
 
@@ -27,7 +28,7 @@ class NodesRegistered(Exception):
 
 
 class GenerationUnknown(Exception):
-    """etcd has no record of the cluster, and nobody said which generation it was in."""
+    """etcd has no record of the cluster that can be read, and nobody said which generation it was in."""
 
 
 class RecordChanged(Exception):
@@ -41,10 +42,10 @@ async def begin_new_generation(
 
     above: the highest generation that may have been used, where etcd's own record may be too low or is gone;
     cluster_uuid: what the cluster is called from now on, empty: as the record says, else a fresh name. Raises
-    NodesRegistered, GenerationUnknown, RecordChanged, UnreadableRecord, EtcdError.
+    NodesRegistered, GenerationUnknown, also where the record cannot be read, RecordChanged, EtcdError.
     """
     found = await etcd.get(keys.meta)
-    before = decode_meta(found.value) if found is not None else None
+    before = readable_meta(found)
     if before is None and above is None:
         raise GenerationUnknown
     meta = cluster_pb2.ClusterMeta(

@@ -13,6 +13,9 @@ from agentring.v1 import cluster_pb2
 RECORD_VERSION = 1
 PROTOCOL_VERSION = 1
 """Of what routers and nodes say to each other."""
+MAX_RECORD_BYTES = 256 << 10
+"""No record of ours comes near it; more is not worth reading."""
+MAX_NODE_ID_CHARS = 512
 
 
 Record = TypeVar(
@@ -36,8 +39,12 @@ def decode_node(value: bytes) -> cluster_pb2.NodeRecord:
 
 
 def decode_claim(value: bytes) -> cluster_pb2.ClaimRecord:
-    """Raises UnreadableRecord."""
-    return _decode(value, cluster_pb2.ClaimRecord())
+    """One that names a node and an incarnation. Raises UnreadableRecord."""
+    record = _decode(value, cluster_pb2.ClaimRecord())
+    # An incarnation is a revision, so 1 or more: 0 would be compared with a key that is not there, and hold.
+    if not 0 < len(record.node_id) <= MAX_NODE_ID_CHARS or record.incarnation <= 0:
+        raise UnreadableRecord("ClaimRecord")
+    return record
 
 
 def decode_meta(value: bytes) -> cluster_pb2.ClusterMeta:
@@ -51,10 +58,13 @@ def decode_store(value: bytes) -> cluster_pb2.StoreRecord:
 
 
 def _decode(value: bytes, into: Record) -> Record:
+    name = type(into).__name__
+    if len(value) > MAX_RECORD_BYTES:
+        raise UnreadableRecord(name)
     try:
         record = json_format.Parse(value, into, ignore_unknown_fields=True)
-    except (json_format.ParseError, UnicodeDecodeError) as error:
-        raise UnreadableRecord(type(into).__name__) from error
+    except Exception as error:  # whatever a parser makes of bytes that are anybody's
+        raise UnreadableRecord(name) from error
     if record.v == 0:  # so are `{}`, `[]` and other JSON that happens to parse
-        raise UnreadableRecord(type(into).__name__)
+        raise UnreadableRecord(name)
     return record

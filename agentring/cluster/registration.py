@@ -3,7 +3,9 @@
 Guarantees: the key was created by this process in one transaction (so no two processes are ever registered under one
 node id), and the key's create-revision, the incarnation, is compared by every claim. A restarted node either waits
 until its predecessor's lease has run out or, where it can prove that it *is* the predecessor's successor (same machine
-boot, same data directory, whose lock it holds), revokes that lease. All nodes of the cluster keep what they own in one
+boot, same data directory, whose lock it holds), revokes that lease. A predecessor's key that has no lease goes too: at
+once with that proof, else once it has stood unchanged for two TTLs, since a node that lives puts its record again
+(`compare_with`) and one that is cut off from etcd is fenced by then. All nodes of the cluster keep what they own in one
 store: a node that has another one is refused while others are there, or a session that moves would begin anew. Called
 by the node's app.
 """
@@ -15,7 +17,7 @@ import structlog
 
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Compare, KeyValue, Put
+from agentring.cluster.etcd_types import Compare, Delete, KeyValue, Put
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
@@ -28,10 +30,11 @@ from agentring.cluster.records import (
     encode,
 )
 from agentring.cluster.snapshot import MembershipSnapshot
-from agentring.ids import Incarnation, NodeId
+from agentring.ids import Incarnation, NodeId, Revision
 from agentring.v1 import cluster_pb2
 
 _PREDECESSOR_POLL_S = 0.2
+_LEFT_TTLS = 2
 
 _log = structlog.get_logger()
 
@@ -89,6 +92,7 @@ class Registration:
         self.lease = lease
         self.incarnation = incarnation
         self.generation = generation
+        self._state = cluster_pb2.NODE_STATE_ACTIVE
 
     @property
     def key(self) -> str:
@@ -97,8 +101,13 @@ class Registration:
 
     async def set_draining(self) -> None:
         """Leaves the ring; the incarnation stays. Raises EtcdError, NodeFenced."""
+        self._state = cluster_pb2.NODE_STATE_DRAINING
+        await self.put_again()
+
+    async def put_again(self) -> None:
+        """Writes the node's record anew, under its lease. Raises EtcdError, NodeFenced."""
         self.lease.check()
-        record = _record(self.identity, self.lease, cluster_pb2.NODE_STATE_DRAINING)
+        record = _record(self.identity, self.lease, self._state)
         result = await self._etcd.txn(
             [Compare(self.key, "create", self.incarnation)], [Put(self.key, encode(record), self.lease.lease_id)]
         )
@@ -106,13 +115,17 @@ class Registration:
             self.lease.fence(FenceReason.KEY_GONE)
             self.lease.check()
 
-    def compare_with(self, snapshot: MembershipSnapshot) -> None:
-        """Fences the node if a snapshot no older than its registration does not hold it."""
+    def compare_with(self, snapshot: MembershipSnapshot) -> bool:
+        """Fences the node if a snapshot no older than its registration does not hold it. False: its key is there, but
+        somebody else has written the record or taken its lease away, so it is to be put again."""
         if snapshot.revision < self.incarnation:
-            return
-        mine = snapshot.nodes.get(self.identity.node_id)
+            return True
+        mine, stray = snapshot.nodes.get(self.identity.node_id), snapshot.strays.get(self.identity.node_id)
+        if stray is not None and stray.incarnation == self.incarnation:
+            return False
         if mine is None or mine.incarnation != self.incarnation:
             self.lease.fence(FenceReason.KEY_GONE)
+        return True
 
 
 async def join(
@@ -134,12 +147,17 @@ async def join(
     history = history or ClusterHistory(etcd, keys)
     key = keys.node(identity.node_id)
     deadline_s = clock.now_s() + timeout_s
+    awaited = Revision(0)
+    unchanged_s = 0.0
     while True:
         await history.begin()
         if (predecessor := await etcd.get(key)) is not None:
-            if clock.now_s() >= deadline_s:
+            if predecessor.mod_revision != awaited:
+                awaited, unchanged_s = predecessor.mod_revision, clock.now_s()
+            left = not predecessor.lease_id and clock.now_s() - unchanged_s >= _LEFT_TTLS * ttl_s
+            if clock.now_s() >= deadline_s and not left:
                 raise NodeIdTaken(identity.node_id, _address(predecessor))
-            await _outlast(etcd, clock, identity, predecessor)
+            await _outlast(etcd, clock, identity, predecessor, left=left)
             continue
         compares, puts = await _one_store(etcd, keys, identity)
         lease = await Lease.grant(etcd, clock, ttl_s)
@@ -193,8 +211,15 @@ def _store_of(seen: KeyValue) -> str:
         return "that cannot be read"
 
 
-async def _outlast(etcd: EtcdClient, clock: Clock, identity: NodeIdentity, predecessor: KeyValue) -> None:
-    if predecessor.lease_id and _proof(predecessor) == (identity.boot_id, identity.data_uuid):
+async def _outlast(
+    etcd: EtcdClient, clock: Clock, identity: NodeIdentity, predecessor: KeyValue, *, left: bool
+) -> None:
+    """left: nobody lives who would put it again."""
+    is_ours = _proof(predecessor) == (identity.boot_id, identity.data_uuid)
+    if not predecessor.lease_id and (left or is_ours):
+        _log.warning("predecessor_without_lease_removed", node_id=identity.node_id)
+        await etcd.txn([Compare(predecessor.key, "mod", predecessor.mod_revision)], [Delete(predecessor.key)])
+    elif predecessor.lease_id and is_ours:
         _log.info("predecessor_lease_revoked", node_id=identity.node_id, lease_id=predecessor.lease_id)
         await etcd.revoke(predecessor.lease_id)
     else:

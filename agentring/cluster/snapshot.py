@@ -1,7 +1,7 @@
 """The membership at one moment: immutable, so that whoever routes by it routes by one truth throughout."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from agentring.cluster.etcd_types import KeyValue
@@ -22,6 +22,8 @@ class Node:
     active: bool
     """It stands on the ring; else it is draining."""
     incarnation: Incarnation
+    lease_id: int = field(default=0, compare=False)
+    """That its record names."""
 
     @classmethod
     def from_key_value(cls, kv: KeyValue) -> "Node":
@@ -35,6 +37,7 @@ class Node:
             labels=MappingProxyType(dict(record.labels)),
             active=record.state != cluster_pb2.NODE_STATE_DRAINING,
             incarnation=Incarnation(kv.create_revision),
+            lease_id=record.lease_id,
         )
 
     def to_info(self) -> cluster_pb2.NodeInfo:
@@ -51,11 +54,23 @@ class Node:
 
 
 @dataclass(frozen=True, slots=True)
+class Stray:
+    """A node's key whose record no node has written so: it does not end with the lease that it names, or cannot be
+    read. What can be read of it counts all the same."""
+
+    incarnation: Incarnation
+    mod_revision: Revision
+    readable: bool
+    leased: bool
+
+
+@dataclass(frozen=True, slots=True)
 class MembershipSnapshot:
     """The registered nodes as of a revision of etcd."""
 
     revision: Revision
     nodes: Mapping[NodeId, Node]
+    strays: Mapping[NodeId, Stray] = field(default_factory=lambda: MappingProxyType({}))
 
     def hosting(self, agent: str) -> bool:
         """Whether any node on the ring hosts the agent."""

@@ -6,6 +6,7 @@ that puts them on the wire. None ever carries another exception's text.
 """
 
 from agentring.errors.availability import (
+    ClaimUnreadable,
     CoordinatorUnavailable,
     MailboxFull,
     NodeDraining,
@@ -83,6 +84,7 @@ __all__ = [
     "AgentRequired",
     "AgentringError",
     "AnswerMetadataTooLarge",
+    "ClaimUnreadable",
     "CoordinatorUnavailable",
     "DeadlineExceeded",
     "EncodingNotSupported",

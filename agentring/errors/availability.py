@@ -23,6 +23,13 @@ class SessionMoving(Unavailable):
     sentence = "the session or task is moving to another node"
 
 
+class ClaimUnreadable(Unavailable):
+    """The claim's record is none of ours, and may not be replaced yet, or not here: an operator may look at it."""
+
+    reason = "CLAIM_UNREADABLE"
+    sentence = "the record that says who owns the session or task cannot be read"
+
+
 class NodeDraining(Unavailable):
     """The node takes nothing new."""
 

@@ -15,7 +15,8 @@ Common to every RPC here:
                           method takes one)
       UNIMPLEMENTED       ENCODING_NOT_SUPPORTED (the answer's grpc-accept-encoding has what is)
       UNAVAILABLE         SESSION_MOVING, NODE_DRAINING, NODE_FENCED, NO_NODES, NODE_UNREACHABLE,
-                          COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING
+                          COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING,
+                          CLAIM_UNREADABLE
       RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA
       DEADLINE_EXCEEDED   DEADLINE_PASSED (the caller's own)
       ABORTED             NOT_OWNER (met only without a router), STALE_EPOCH

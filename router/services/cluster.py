@@ -5,10 +5,10 @@ from contextlib import aclosing
 import grpc
 
 from agentring import metadata
-from agentring.cluster.claim import read_owner
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
+from agentring.cluster.owners import read_owner
 from agentring.cluster.ring import POINTS_PER_WEIGHT
 from agentring.errors import NodeNotFound
 from agentring.ids import NodeId, parse_session

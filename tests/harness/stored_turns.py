@@ -5,7 +5,7 @@ from dataclasses import replace
 from agent_node.agent import PastTurn
 from agent_node.store import StoredTurn, TurnCommit
 from agent_node.store.opening import ClusterIdentity
-from agentring.cluster.claim import epoch_of
+from agentring.cluster.owners import epoch_of
 from agentring.ids import Epoch, Revision
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_CANCELLED, TURN_STATE_COMPLETED

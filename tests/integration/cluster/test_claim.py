@@ -6,11 +6,12 @@ from contextlib import aclosing
 
 import pytest
 
-from agentring.cluster.claim import GENERATION_BITS, Claim, Claims, Owner, epoch_of, read_owner
+from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_types import Compare, Delete, Get, Put, TxnResult
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
+from agentring.cluster.owners import GENERATION_BITS, Owner, epoch_of, read_owner
 from agentring.cluster.records import decode_claim, encode
 from agentring.cluster.registration import Registration
 from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced, NotOwner, SessionMoving

@@ -20,6 +20,7 @@ class NodeAtWork:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.renewals_failed = 3
+        self.left_claims = SimpleNamespace(found={"unreadable": 4}, taken={"owner_gone": 1})
         self.fenced = False
 
     @property
@@ -77,6 +78,8 @@ def test_transitions_and_fences_are_counted() -> None:
     told = stand.collected()
     assert told["transitions_total{claimed}"] == 3
     assert told["fences_total{KEY_GONE}"] == 1
+    assert told["claims_left_behind_total{unreadable}"] == 4
+    assert told["claims_taken_over_total{owner_gone}"] == 1
 
 
 def test_one_state_is_1_and_the_others_0() -> None:

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agentring.cluster.claim import Owner
+from agentring.cluster.owners import Owner
 from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot, Node
 from agentring.ids import Epoch, Incarnation, NodeId, parse_session

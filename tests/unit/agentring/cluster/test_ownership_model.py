@@ -10,7 +10,7 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.etcd_types import Delete, Txn, TxnResult
+from agentring.cluster.etcd_types import Compare, Delete, Txn, TxnResult
 from agentring.cluster.group_commit import GroupCommit
 from agentring.cluster.lease import Lease
 from agentring.ids import Revision, SessionRef, TaskRef
@@ -51,8 +51,8 @@ class Careless(Claims):
 class Unregistered(Claims):
     """Puts the record whoever holds the key."""
 
-    def _raise_if_foreign(self, held: Any) -> None:
-        return None
+    async def _clear(self, held: Any) -> tuple[Compare, ...]:
+        return ()
 
 
 class Heedless(Claims):
