@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
-HEAD = "0009"
-"""The last of `migrations/versions`."""
+HEAD = "0010"
+"""The last of `migrations/versions`, each of which has a number of its own."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 _VERSION = Table("alembic_version", MetaData(), Column("version_num", String(32)))

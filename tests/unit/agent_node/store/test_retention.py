@@ -139,7 +139,7 @@ async def test_what_an_earlier_release_left_begins_its_retention_again(
         for statement in (
             "DROP TABLE store_clock",
             "ALTER TABLE once DROP COLUMN settled_ns",
-            "UPDATE alembic_version SET version_num = '0008'",
+            "UPDATE alembic_version SET version_num = '0009'",
             f"UPDATE tasks SET ended_ns = {wall_ns}, expires_ns = {wall_ns} + retention_ns",
             f"UPDATE once SET ended_ns = {wall_ns}, expires_ns = {wall_ns} + 60000000000",
         ):
