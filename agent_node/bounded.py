@@ -1,11 +1,13 @@
 """Runs somebody else's code, and comes to an end whether or not that code does.
 
 Guarantees: whoever calls goes on once the code has ended, or else `grace_s` after its time was over or the caller was
-cancelled; and whatever the code raises is returned, also what would end the process (an agent's sys.exit()). Does not
-guarantee that the code stops: a coroutine that swallows its cancellation cannot be stopped. It is let go: it stays in
-its task, which is the one kind of task here that no group owns, because a group would wait for it for ever, and with
-it the fence, the drain and the node's stop. What was let go and still runs is counted, and of one agent's there are at
-most MOST_LET_GO (and those that were under way then): beyond it nothing of that agent is begun. Called by `run_agent`.
+cancelled; and whatever the code raises is returned, also what would end the process (an agent's sys.exit()). Who
+cancelled the code is known, not read off the exception: code may cancel its own task, as a time-out of its own does,
+and what comes of that is told as CancelledItself. Does not guarantee that the code stops: a coroutine that swallows its
+cancellation cannot be stopped. It is let go: it stays in its task, which is the one kind of task here that no group
+owns, because a group would wait for it for ever, and with it the fence, the drain and the node's stop. What was let go
+and still runs is counted, and of one agent's there are at most MOST_LET_GO (and those that were under way then): beyond
+it nothing of that agent is begun. Called by `run_agent`.
 """
 
 import asyncio
@@ -17,7 +19,7 @@ import structlog
 
 _log = structlog.get_logger()
 
-_tasks: set[asyncio.Task[BaseException | None]] = set()
+_tasks: set[asyncio.Task[None]] = set()
 """The event loop itself keeps no task alive."""
 
 MOST_LET_GO = 64
@@ -41,7 +43,7 @@ class LetGo:
         """Whether another one of the same agent may be begun."""
         return self._running[whose] < MOST_LET_GO
 
-    def add(self, task: asyncio.Task[BaseException | None], whose: Hashable) -> None:
+    def add(self, task: asyncio.Task[None], whose: Hashable) -> None:
         """Counts a task until it ends."""
         self.total += 1
         self._running[whose] += 1
@@ -63,6 +65,22 @@ class TooManyLetGo(Exception):
 
 class DeadlineMet(Exception):
     """The time was over before the code was."""
+
+
+class CancelledItself(Exception):
+    """The code, or something that it began, cancelled the code's own task."""
+
+
+class Stop:
+    """Whether the code was asked to end. A cancellation that comes without is the code's own."""
+
+    __slots__ = ("asked", "raised")
+
+    def __init__(self) -> None:
+        """Not yet."""
+        self.asked = False
+        self.raised: BaseException | None = None
+        """What ended the code; None: nothing has."""
 
 
 class TimeLeft:
@@ -95,42 +113,62 @@ class TimeLeft:
 
 
 async def run_bounded(
-    code: Callable[[], Awaitable[None]], *, time: TimeLeft, grace_s: float, whose: Hashable
+    code: Callable[[], Awaitable[None]],
+    *,
+    time: TimeLeft,
+    grace_s: float,
+    whose: Hashable,
+    stop: Stop | None = None,
 ) -> BaseException | None:
-    """Runs `code` until its time is over; returns what it raised, DeadlineMet, or None: it came to its end.
+    """Runs `code` until its time is over; returns what it raised, DeadlineMet, CancelledItself, or None: it came to its
+    end.
 
     whose: the agent it belongs to; where too many of its runs were let go: TooManyLetGo, and the code was not begun.
+    stop: tells the code whether it was asked to end.
 
     Cancellation: the code is cancelled too, and let go if it has not ended grace_s later, or at a second cancellation.
     """
     if not LET_GO.has_room(whose):
         return TooManyLetGo()
-    task = asyncio.get_running_loop().create_task(_caught(code))
+    stop = stop or Stop()
+    task = asyncio.get_running_loop().create_task(_caught(code, stop))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     try:
         waited: tuple[asyncio.Future[Any], ...] = (task, time.over)
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        await _stop(task, grace_s, whose)
+        await _stop(task, stop, grace_s, whose)
         raise
     finally:
         time.hold()
     if task.done():
-        return task.result()
-    await _stop(task, grace_s, whose)
+        return _ending(task, stop)
+    await _stop(task, stop, grace_s, whose)
     return DeadlineMet()
 
 
-async def _caught(code: Callable[[], Awaitable[None]]) -> BaseException | None:
+async def _caught(code: Callable[[], Awaitable[None]], stop: Stop) -> None:
     try:
         await code()
     except BaseException as error:
-        return error
-    return None
+        stop.raised = error
 
 
-async def _stop(task: asyncio.Task[BaseException | None], grace_s: float, whose: Hashable) -> None:
+def _ending(task: "asyncio.Task[None]", stop: Stop) -> BaseException | None:
+    """Of code that ended without being asked to."""
+    error = stop.raised
+    # Not isinstance, which asks the error's own __class__.
+    was_cancelled = issubclass(type(error), asyncio.CancelledError) and task.cancelling()
+    if was_cancelled or (error is None and task.cancelled()):  # cancelled means here: it returned with one pending
+        own = CancelledItself()
+        own.__cause__ = error
+        return own
+    return error
+
+
+async def _stop(task: asyncio.Task[None], stop: Stop, grace_s: float, whose: Hashable) -> None:
+    stop.asked = True
     task.cancel()
     try:
         await asyncio.wait([task], timeout=grace_s)

@@ -40,6 +40,8 @@ from agentring.errors import CoordinatorUnavailable, NodeFenced
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
 _TELL_DRAIN_EVERY_S = 1.0
+_LAST_STEPS_S = 30.0
+"""How long a drain may go on once the time for turns is over."""
 _TRIES_FOR_ROOM = 4
 """How often room is made for one new session, which others take meanwhile."""
 
@@ -161,7 +163,7 @@ class Incarnation:
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and
-        gives the lease up."""
+        gives the lease up, at the latest _LAST_STEPS_S after that."""
         began_s = self._clock.now_s()
         self._audit.write("drain_started")
         self._tell_drain("drain_started")
@@ -171,10 +173,15 @@ class Incarnation:
             _log.warning("draining_unannounced")  # routers are told by each refusal instead
         async with asyncio.TaskGroup() as group:
             telling = group.create_task(self._tell_drain_going_on())
-            async with asyncio.TaskGroup() as leaving:
-                leaving.create_task(self.host.drain(timeout_s))
-                leaving.create_task(self.task_runs.drain(timeout_s))
-            await self.once.keys.drain()
+            try:
+                async with asyncio.timeout(timeout_s + _LAST_STEPS_S):
+                    async with asyncio.TaskGroup() as leaving:
+                        leaving.create_task(self.host.drain(timeout_s))
+                        leaving.create_task(self.task_runs.drain(timeout_s))
+                    await self.once.keys.drain()
+            except TimeoutError:
+                # Whoever takes up what is left does as after a crash.
+                _log.error("drain_cut_off", sessions_left=len(self.host), tasks_running=self.task_runs.running)
             telling.cancel()
         await self.registration.lease.revoke_quietly()
         _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))

@@ -191,7 +191,10 @@ class Once:
         try:
             with holding(run):
                 ending = await self._run(run, call)
-        except (Exception, asyncio.CancelledError, KeyboardInterrupt, SystemExit):
+        except GeneratorExit:  # its coroutine is closed from outside, and must not wait any more
+            self.keys.begin_conclude(run, self._cut_off_ending(run))
+            raise
+        except BaseException:
             await self._cut_off(run, call)
             raise
         await self.keys.conclude(run, ending)
@@ -199,11 +202,15 @@ class Once:
 
     async def _cut_off(self, run: OnceRun, call: _Call) -> None:
         """The step was cancelled, or not even begun: whether it took effect is not known here either."""
-        ending = Ending(TASK_STATE_PENDING if run.stored.idempotent else TASK_STATE_UNKNOWN)
+        ending = self._cut_off_ending(run)
         with suppress(AgentringError):
             await self.keys.conclude(run, ending)
             if ending.state == TASK_STATE_UNKNOWN:
                 call.tell_unknown()
+
+    @staticmethod
+    def _cut_off_ending(run: OnceRun) -> Ending:
+        return Ending(TASK_STATE_PENDING if run.stored.idempotent else TASK_STATE_UNKNOWN)
 
     async def _run(self, run: OnceRun, call: _Call) -> Ending:
         self.keys.started(run)

@@ -144,7 +144,11 @@ class OnceKeys:
         """Stores how a run ended, tells those who wait, and lets the key go. PENDING: it was cut off and may be run
         again. Raises NodeFenced, StaleEpoch, StoreUnavailable: nobody was told. Cancellation: it is done all the
         same."""
-        await self._endings.get(run, partial(self._conclude, run, ending))
+        await asyncio.shield(self.begin_conclude(run, ending))
+
+    def begin_conclude(self, run: OnceRun, ending: Ending) -> "asyncio.Future[None]":
+        """As `conclude`, for who cannot wait."""
+        return self._endings.begin(run, partial(self._conclude, run, ending))
 
     def watch(self, ref: OnceRef, held: Collection[OnceRef]) -> OnceRun:
         """The key's run, for another node that waits for it. Raises RunNotFound, TaskCycle, NodeFenced."""
@@ -232,7 +236,7 @@ class OnceKeys:
 
     def _give_back(self, taking: "asyncio.Future[OnceRun | Ending]") -> None:
         if not taking.cancelled() and taking.exception() is None and isinstance(run := taking.result(), OnceRun):
-            self._endings.begin(run, partial(self._conclude, run, Ending(TASK_STATE_PENDING)))
+            self.begin_conclude(run, Ending(TASK_STATE_PENDING))
 
     async def _conclude(self, run: OnceRun, ending: Ending) -> None:
         try:

@@ -15,7 +15,9 @@ Called by the task service and the sweep; owned by the incarnation.
 import asyncio
 import uuid
 from collections.abc import Mapping
-from contextlib import suppress
+from functools import partial
+
+import structlog
 
 from agent_node.agent import Agent
 from agent_node.ended_tasks import EndedTasks
@@ -45,6 +47,11 @@ from agentring.errors import (
 )
 from agentring.ids import TaskRef
 from agentring.v1 import session_pb2, task_pb2
+
+_LAST_WRITES_S = 20.0
+"""How long runs that a drain has stopped may take to have their ends stored."""
+
+_log = structlog.get_logger()
 
 
 class TaskRuns:
@@ -181,21 +188,24 @@ class TaskRuns:
 
     async def drain(self, timeout_s: float) -> None:
         """Starts nothing more, lets the runs end until timeout_s and hands on the rest; on a volatile store, where
-        nobody could go on with them, cancels the rest. Returns once nothing is being claimed."""
+        nobody could go on with them, cancels the rest. What has not ended soon after that is dropped: the next caller
+        or the sweep of another node takes it up. Returns once nothing is being claimed."""
         self._draining = True
         runs = [run for run in self._runs.values() if not run.has_ended]
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await all_ended(runs)
+        await all_ended(runs, timeout_s)
         await asyncio.sleep(0)  # as in `cancel`
         for run in runs:
             if self._store.durable:
                 run.fail(NodeDraining())
             else:
                 run.cancel("NODE_DRAINING")
-        await all_ended(runs)
+        if not await all_ended(runs, self._env.limits.cancel_grace_s + _LAST_WRITES_S):
+            _log.error("task_runs_not_ended")
         for run in runs:
-            run.log.end(NodeDraining())
+            if run.ended.is_set():
+                run.log.end(NodeDraining())
+            else:
+                run.drop(NodeDraining())
         await self._starts.all_ended()
 
     def drop_all(self, error: AgentringError) -> None:
@@ -275,7 +285,20 @@ class TaskRuns:
         self.unwatched.add(run)
         self._room.begun(run)
         run.task = self._tasks.create_task(self._runner.carry_out(run, self._over))
+        run.task.add_done_callback(partial(self._never_over, run))
         return run
+
+    def _never_over(self, run: TaskRun, _: "asyncio.Task[None]") -> None:
+        """Whatever ended the run's task, a cancellation by nobody of ours say: who waits for the run is told, and the
+        next caller or the sweep begins it again."""
+        if run.ended.is_set():
+            return
+        run.drop(SessionMoving())
+        leaving = self._over(run)
+        try:
+            self._tasks.create_task(leaving)
+        except RuntimeError:
+            leaving.close()  # the incarnation ends, and the claim with its lease
 
     async def _over(self, run: TaskRun) -> None:
         """The run has ended or was dropped."""

@@ -231,7 +231,12 @@ def described(stored: StoredTask) -> task_pb2.Task:
     return task
 
 
-async def all_ended(runs: Iterable[TaskRun]) -> None:
-    """Returns once each has ended or was dropped."""
-    for run in runs:
-        await run.ended.wait()
+async def all_ended(runs: Iterable[TaskRun], timeout_s: float) -> bool:
+    """Whether each has ended or was dropped within so many seconds."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            for run in runs:
+                await run.ended.wait()
+    except TimeoutError:
+        return False
+    return True

@@ -109,8 +109,9 @@ class TaskRunner:
         structlog.contextvars.bind_contextvars(**named(run.ref, run.agent))
         try:
             await self._to_the_end(run)
-        except NodeFenced:
-            return  # the incarnation drops everything
+        except NodeFenced as fenced:
+            run.drop(fenced)  # as the incarnation does with all of them
+            return
         except asyncio.CancelledError:
             raise
         except Exception as error:
@@ -132,7 +133,7 @@ class TaskRunner:
             outcome = await self._outcome(run)
         except asyncio.CancelledError:
             if run.failure is None and run.cancel_reason is None:
-                raise  # dropped
+                raise  # dropped, or the incarnation ends
             outcome = None
             _forget_cancel()
         if run.failure is not None:

@@ -2,18 +2,20 @@
 
 Guarantees: the run ends, by itself, by its deadline, by its bounds (words, state) or by cancellation, whatever the
 agent makes of these, and its outcome is returned, not raised; an agent that never awaits still lets the node's event
-loop breathe between its events. Does not guarantee that an agent which blocks the loop is stopped: it costs the node
-its lease. Does not write the ending event: that follows the store's commit, which is the caller's."""
+loop breathe between its events, and a cancellation of its own that comes meanwhile, by a time-out say, reaches it where
+it yields. One that nobody asked for fails the run. Does not guarantee that an agent which blocks the loop is stopped:
+it costs the node its lease. Does not write the ending event: that follows the store's commit, which is the caller's."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Coroutine
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import structlog
 
 from agent_node.agent import Agent, Result
-from agent_node.bounded import DeadlineMet, TooManyLetGo, run_bounded
+from agent_node.bounded import CancelledItself, DeadlineMet, Stop, TooManyLetGo, run_bounded
 from agent_node.event_log import EventLog
 from agent_node.json_values import NotJson
 from agent_node.run_environment import RunEnvironment
@@ -49,28 +51,29 @@ async def run_agent(
     run = Run(env, given, log, epoch)
     limits = env.limits
     owner = RunOwner(named(given.ref, given.agent, given.turn_id, given.attempt), run.time)
+    stop = Stop()
+    driving = partial(_drive, agent, run, stop)
     try:
         with owned(owner):
-            cause = await run_bounded(
-                lambda: _drive(agent, run), time=run.time, grace_s=limits.cancel_grace_s, whose=agent
-            )
+            cause = await run_bounded(driving, time=run.time, grace_s=limits.cancel_grace_s, whose=agent, stop=stop)
             cause = owner.error or cause
             if cause is None:
                 return run.completed()
     except NotJson as error:
         cause = error
     finally:
-        run.over = True
+        run.end()
     env.lease.check()  # before anything is made of the agent's NodeFenced, which may also be its own
     reason = _REASONS.get(type(cause), "AGENT_ERROR")
     error_id = new_error_id()
     # Where a bound was met the traceback would show only our own frames.
-    told = cause if reason == "AGENT_ERROR" else None
+    told = cause if reason in ("AGENT_ERROR", "AGENT_CANCELLED_ITSELF") else None
     _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=told, **owner.told)
     return Failed(reason, error_id)
 
 
 _REASONS: dict[type[BaseException], str] = {
+    CancelledItself: "AGENT_CANCELLED_ITSELF",
     DeadlineMet: "TURN_DEADLINE",
     TooManyLetGo: "AGENT_STUCK",
     OutputLimit: "OUTPUT_LIMIT",
@@ -78,30 +81,60 @@ _REASONS: dict[type[BaseException], str] = {
 }
 
 
-async def _drive(agent: Agent, run: Run) -> None:
+async def _drive(agent: Agent, run: Run, stop: Stop) -> None:
     events: AsyncIterator[str | Result] | Coroutine[Any, Any, Any] = agent(run)
     if isinstance(events, Coroutine):
         events.close()
         raise TypeError("an agent is an async generator; a coroutine function that never yields is none")
-    count = 0
+    events = aiter(events)
+    task = asyncio.current_task()
+    assert task is not None
+    count = cancels = 0
+    step: Awaitable[str | Result] = anext(events)
     try:
-        async for event in events:
-            _raise_if_cancelled()
+        while (event := await _next(step)) is not _END:
+            if stop.asked:  # it has swallowed its cancellation, or its deadline's: this event is its last
+                raise asyncio.CancelledError
             run.take(event)
             count += 1
-            if count % _BREATHE_EVERY == 0:
-                await asyncio.sleep(0)
+            cancelled = None
+            if count % _BREATHE_EVERY == 0 or task.cancelling() > cancels:
+                cancelled = await _breathe(stop)
+            cancels = task.cancelling()
+            step = anext(events) if cancelled is None else _thrown(events, cancelled)
     finally:
         # Any async iterator will do; what has nothing to close need not be closed.
         if (close := getattr(events, "aclose", None)) is not None:
             await close()
 
 
-def _raise_if_cancelled() -> None:
-    """For agents that swallow their cancellation, or their deadline's: the next event is their last."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
+_END: Any = object()
+
+
+async def _next(step: Awaitable[str | Result]) -> str | Result:
+    try:
+        return await step
+    except StopAsyncIteration:
+        return cast(str, _END)
+
+
+async def _breathe(stop: Stop) -> asyncio.CancelledError | None:
+    """Lets the event loop run. What of the agent's own has cancelled it meanwhile; None: nothing has."""
+    try:
+        await asyncio.sleep(0)
+    except asyncio.CancelledError as cancelled:
+        if stop.asked:
+            raise
+        return cancelled
+    return None
+
+
+def _thrown(events: AsyncIterator[str | Result], cancelled: asyncio.CancelledError) -> Awaitable[str | Result]:
+    """Lets the cancellation come where the agent stands, at its last `yield`: there a time-out of its own becomes a
+    TimeoutError, and a task group of its own ends."""
+    if (throw := getattr(events, "athrow", None)) is None:
+        raise cancelled
+    return cast(Awaitable[str | Result], throw(cancelled))
 
 
 def attempts_exhausted(attempt: int) -> Failed:
@@ -109,3 +142,11 @@ def attempts_exhausted(attempt: int) -> Failed:
     error_id = new_error_id()
     _log.error("attempts_exhausted", attempts=attempt - 1, error_id=error_id)
     return Failed("ATTEMPTS_EXHAUSTED", error_id)
+
+
+def cancelled_by_nobody() -> Failed:
+    """The outcome of a run whose own task, not the agent's, was cancelled by none of those who may: an agent can reach
+    all tasks of the process."""
+    error_id = new_error_id()
+    _log.error("run_cancelled_by_nobody", error_id=error_id)
+    return Failed("AGENT_CANCELLED_ITSELF", error_id)

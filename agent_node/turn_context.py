@@ -9,6 +9,7 @@ import asyncio
 import json
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,6 +24,7 @@ from agent_node.log_entries import READ_BYTES
 from agent_node.run_environment import RunEnvironment
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
+from agentring.errors import AgentringError
 from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
 from agentring.v1 import session_pb2
 
@@ -99,8 +101,9 @@ class Run:
         self.time = TimeLeft(env.limits.timeout_s)
         self._texts: list[str] = []
         self.text_bytes = 0
-        self.over = False
-        """Set by `run_agent`: what an agent leaves behind, a task of its own say, writes nothing any more."""
+        self._called: dict[str, session_pb2.ToolResult] = {}
+        """Tools that have not answered."""
+        self._over = False
         self.result: struct_pb2.Struct | None = None
         self.state: JsonObject = json.loads(given.state_json)
 
@@ -154,15 +157,14 @@ class Run:
         call = session_pb2.ToolCall(call_id=call_id, name=name, arguments=to_struct(arguments))
         await self._keep_start(call_id, name)
         self._append(session_pb2.Event(tool_call=call))
-        answer = session_pb2.ToolResult(call_id=call_id, name=name)
+        answer = self._called[call_id] = session_pb2.ToolResult(call_id=call_id, name=name)
         try:
             result = await function(**arguments)
-        except Exception:
-            answer.error_id = new_error_id()
-            _log.warning("tool_failed", tool=name, error_id=answer.error_id, exc_info=True)
-            self._append(session_pb2.Event(tool_result=answer))
+            answer.result.CopyFrom(to_value(result))
+        except BaseException as error:
+            self._tell_failed(answer, error)
             raise
-        answer.result.CopyFrom(to_value(result))
+        del self._called[call_id]
         self._append(session_pb2.Event(tool_result=answer))
         await asyncio.sleep(0)  # a tool need not await, nor need its agent yield: the event loop breathes here
         return result
@@ -244,6 +246,13 @@ class Run:
             self._append(session_pb2.Event(state_changed=session_pb2.StateChanged(keys=changed)))
         return Completed("".join(self._texts), self.text_bytes, state_json, self.result)
 
+    def end(self) -> None:
+        """The run is over: what an agent leaves behind, a task of its own say, writes nothing any more. Tools that it
+        has called and that have not answered were cut off."""
+        for answer in list(self._called.values()):
+            self._tell_failed(answer, asyncio.CancelledError())
+        self._over = True
+
     async def _keep_start(self, call_id: str, name: str) -> None:
         self._check()
         given = self._given
@@ -252,8 +261,22 @@ class Run:
         else:
             self._env.audit.write("tool_started", given.ref, epoch=self._epoch, turn=given.turn_id, tool=name)
 
+    def _tell_failed(self, answer: session_pb2.ToolResult, error: BaseException) -> None:
+        """Every call that was told has its answer, whatever ends it; once."""
+        if self._called.pop(answer.call_id, None) is None:
+            return
+        answer.error_id = new_error_id()
+        answer.reason = "TOOL_ERROR"
+        if issubclass(type(error), asyncio.CancelledError):
+            answer.reason = "TOOL_CANCELLED"
+        elif type(error) is NotJson:
+            answer.reason = "RESULT_INVALID"
+        _log.warning("tool_failed", tool=answer.name, reason=answer.reason, error_id=answer.error_id, exc_info=error)
+        with suppress(AgentringError):  # what ends the run is told by whoever ends it
+            self._append(session_pb2.Event(tool_result=answer))
+
     def _tell_unknown(self, key: str) -> None:
-        if not self.over:
+        if not self._over:
             self._append(session_pb2.Event(run_unknown=session_pb2.RunUnknown(once_key=key)))
 
     def _take_words(self, text: str) -> None:
@@ -274,7 +297,7 @@ class Run:
 
     def _check(self) -> None:
         self._env.lease.check()
-        if self.over:
+        if self._over:
             raise RuntimeError("the turn is over")
 
 

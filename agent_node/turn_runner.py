@@ -16,7 +16,7 @@ from agent_node.mailbox import Mailbox, WaitingTurn
 from agent_node.run_environment import RunEnvironment
 from agent_node.running_places import RunningPlace, RunningPlaces
 from agent_node.session_turns import SessionTurns
-from agent_node.turn import Failed, attempts_exhausted, run_agent
+from agent_node.turn import Failed, attempts_exhausted, cancelled_by_nobody, run_agent
 from agent_node.turn_context import Completed, TurnInput
 from agent_node.turn_questions import TurnQuestions
 from agentring.errors import NodeFenced
@@ -29,8 +29,9 @@ class _Running:
 
     turn_id: str
     task: asyncio.Task[Completed | Failed | None]
-    cancel_reason: str | None = "CLIENT"
-    """None: it is cut off, and left to the session's next owner."""
+    cancel_reason: str | None = ""
+    """Why it is being cancelled, as whoever does so says; empty: nobody does; None: it is cut off, and left to the
+    session's next owner."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
@@ -159,7 +160,10 @@ class TurnRunner:
         if running.task.cancelled():
             if running.cancel_reason is None:
                 return
-            await self._turns.cancel(waiting.turn_id, running.cancel_reason)
+            if running.cancel_reason:
+                await self._turns.cancel(waiting.turn_id, running.cancel_reason)
+            else:
+                await self._turns.fail(waiting.turn_id, cancelled_by_nobody())
             return
         match running.task.result():
             case Completed() as outcome:

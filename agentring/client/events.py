@@ -90,6 +90,8 @@ class ToolResult(Event):
     name: str
     result: Json
     error_id: str
+    reason: str
+    """As ToolResult.reason of the wire, as in "TOOL_CANCELLED"; empty: it answered."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +205,14 @@ def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Eve
         case "tool_result":
             told = raw.tool_result
             result = _json(told.result) if told.HasField("result") else None
-            return ToolResult(**head, call_id=told.call_id, name=told.name, result=result, error_id=told.error_id)
+            return ToolResult(
+                **head,
+                call_id=told.call_id,
+                name=told.name,
+                result=result,
+                error_id=told.error_id,
+                reason=told.reason,
+            )
         case "state_changed":
             return StateChanged(**head, keys=tuple(raw.state_changed.keys))
         case "input_required":

@@ -1199,12 +1199,17 @@ class ToolResult(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     ERROR_ID_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """The call."""
     name: _builtins.str
     """The tool."""
     error_id: _builtins.str
     """It failed: an id to look for in the node's log."""
+    reason: _builtins.str
+    """Why it failed: TOOL_ERROR (it raised), TOOL_CANCELLED (it was cut off, by a time-out of the agent's own say, or by the
+    turn's end) or RESULT_INVALID (what it answered is no JSON).
+    """
     @_builtins.property
     def result(self) -> _struct_pb2.Value:
         """What it answered."""
@@ -1216,10 +1221,11 @@ class ToolResult(_message.Message):
         name: _builtins.str = ...,
         result: _struct_pb2.Value | None = ...,
         error_id: _builtins.str = ...,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["error_id", b"error_id", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "error_id", b"error_id", "name", b"name", "outcome", b"outcome", "result", b"result"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "error_id", b"error_id", "name", b"name", "outcome", b"outcome", "reason", b"reason", "result", b"result"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_outcome: _TypeAlias = _typing.Literal["result", "error_id"]  # noqa: Y015
     _WhichOneofArgType_outcome: _TypeAlias = _typing.Literal["outcome", b"outcome"]  # noqa: Y015
@@ -1344,9 +1350,9 @@ class TurnFailed(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ERROR_ID_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """AGENT_ERROR, AGENT_NOT_FOUND, TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID, AGENT_STUCK (it was not
-    run: too many earlier runs of the agent cannot be stopped) or ATTEMPTS_EXHAUSTED (every run that it was allowed was
-    cut off by the end of its node).
+    """AGENT_ERROR, AGENT_CANCELLED_ITSELF (the agent cancelled its own task, and nobody else had), AGENT_NOT_FOUND,
+    TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID, AGENT_STUCK (it was not run: too many earlier runs of the agent cannot be
+    stopped) or ATTEMPTS_EXHAUSTED (every run that it was allowed was cut off by the end of its node).
     """
     error_id: _builtins.str
     """An opaque id to look for in the node's log."""

@@ -16,6 +16,7 @@ FAULTS = {
     "raise after words": "AGENT_ERROR",
     "exit": "AGENT_ERROR",
     "cancelled": "AGENT_ERROR",
+    "cancels itself": "AGENT_CANCELLED_ITSELF",
     "stop iteration": "AGENT_ERROR",
     "time out": "AGENT_ERROR",
     "no event": "AGENT_ERROR",

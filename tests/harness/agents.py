@@ -33,6 +33,8 @@ async def faulty(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
             sys.exit(SECRET)
         case "cancelled":
             raise asyncio.CancelledError(SECRET)
+        case "cancels itself":
+            cancel_itself()
         case "stop iteration":
             next(iter(()))
         case "time out":
@@ -78,6 +80,13 @@ def nested(depth: int) -> dict[str, Any]:
     for _ in range(depth):
         outermost = {"d": outermost}
     return outermost
+
+
+def cancel_itself() -> None:
+    """Asks for the end of the task that calls it."""
+    task = asyncio.current_task()
+    assert task is not None
+    task.cancel()
 
 
 async def _breaking(**_arguments: Any) -> None:

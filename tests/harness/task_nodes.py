@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
-from agent_node.agent import AgentEvent, TurnContext
+from agent_node.agent import Agent, AgentEvent, TurnContext
 from agent_node.run_environment import RunEnvironment, TurnLimits
 from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
@@ -169,13 +169,18 @@ class TaskNode:
         self.stage = Stage()
         self.store = SharedStore(world.stored, self.points)
         self._claims = world.claims
+        self.agents: dict[str, Agent] = {
+            "held": self.stage.held,
+            "failing": self.stage.failing,
+            "tooling": self._tooling,
+        }
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, max_attempts=3, cancel_grace_s=GRACE_S)
         env = RunEnvironment(NodeId(name), lease_on(self.clock), self.audit, limits, Incarnation(1))
         self.runs = TaskRuns(
             env,
             cast(Claims, NodeClaims(name, world.claims, self.points)),
             self.store,
-            {"held": self.stage.held, "failing": self.stage.failing, "tooling": self._tooling},
+            self.agents,
             self.clock,
             NodeSettings.model_validate({"node_id": name, "data_dir": Path("unused"), **settings}),
             RunningPlaces(10, 100),

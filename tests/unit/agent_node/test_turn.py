@@ -10,95 +10,22 @@ import structlog
 
 from agent_node.agent import Agent, AgentEvent, PastTurn, Result, TurnContext
 from agent_node.bounded import MOST_LET_GO
-from agent_node.event_log import EventLog
 from agent_node.log_entries import READ_BYTES
-from agent_node.run_environment import RunEnvironment, TurnLimits
-from agent_node.turn import Failed, run_agent
-from agent_node.turn_context import Completed, TurnInput
+from agent_node.turn import Failed
+from agent_node.turn_context import Completed
 from agentring.errors import NodeFenced
-from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
+from agentring.ids import parse_session, parse_task
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
-from agentring.v1.session_pb2 import Event
 from harness.agents import nested
-from harness.clock import PATIENCE_S, FakeClock
-from harness.premises import TTL_S, lease_on
-from harness.sessions import ListedAudit, kind_of
-from harness.streams import assert_gapless
+from harness.bench import EPOCH, MAX_STATE_BYTES, MAX_TEXT_BYTES, SHORT_S, Bench, completed, failed
+from harness.clock import PATIENCE_S
+from harness.premises import TTL_S
 from harness.stubborn import Stubborn
-
-EPOCH = Epoch(7)
-MAX_TEXT_BYTES = 100_000
-MAX_STATE_BYTES = 1_000
-SHORT_S = 0.02
-
-
-class Bench:
-    """What one run stands on."""
-
-    def __init__(self, *, timeout_s: float = PATIENCE_S, grace_s: float = SHORT_S) -> None:
-        self.clock = FakeClock()
-        self.audit = ListedAudit()
-        limits = TurnLimits(timeout_s, MAX_TEXT_BYTES, MAX_STATE_BYTES, cancel_grace_s=grace_s)
-        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
-        self.log = EventLog(EPOCH, 1 << 22)
-
-    async def run(
-        self,
-        agent: Agent,
-        *,
-        ref: SessionRef | TaskRef | None = None,
-        turn_id: str = "t",
-        state_json: str = "{}",
-        text: str = "hi",
-        data: dict[str, Any] | None = None,
-        history: tuple[PastTurn, ...] = (),
-    ) -> Completed | Failed:
-        given = TurnInput(
-            ref=ref or parse_session("", "s"),
-            turn_id=turn_id,
-            attempt=1,
-            text=text,
-            data=data or {},
-            state_json=state_json,
-            history=history,
-            turn_number=len(history) + 1,
-        )
-        return await run_agent(self.env, agent, given, self.log, EPOCH)
-
-    def events(self) -> list[Event]:
-        seq, events = 0, []
-        while seq < self.log.head_seq:
-            seq, more = self.log.read(seq)
-            events += more
-        assert_gapless(events, 0)
-        return events
-
-    @property
-    def kinds(self) -> list[str]:
-        return [kind_of(event) for event in self.events()]
-
-    @property
-    def text(self) -> str:
-        return "".join(event.text_delta.text for event in self.events())
 
 
 @pytest.fixture
 def bench() -> Bench:
     return Bench()
-
-
-def completed(outcome: Completed | Failed) -> Completed:
-    assert isinstance(outcome, Completed), outcome
-    return outcome
-
-
-def failed(outcome: Completed | Failed) -> str:
-    """The reason."""
-    assert isinstance(outcome, Failed), outcome
-    assert len(outcome.error_id) == 16
-    event = outcome.to_event()
-    assert (event.reason, event.error_id) == (outcome.reason, outcome.error_id)
-    return outcome.reason
 
 
 async def test_words_state_and_the_last_result_are_the_outcome(bench: Bench) -> None:
@@ -585,7 +512,9 @@ async def test_what_a_tool_is_given_and_answers_must_be_json(bench: Bench, side:
 
     assert failed(await bench.run(agent)) == "STATE_INVALID"
     assert called == (side == "answer")
-    assert bench.kinds == ([] if side == "given" else ["tool_call"])
+    assert bench.kinds == ([] if side == "given" else ["tool_call", "tool_result"])
+    if side == "answer":
+        assert bench.events()[-1].tool_result.reason == "RESULT_INVALID"
 
 
 @pytest.mark.parametrize("swallows", [True, False])

@@ -1,0 +1,86 @@
+"""One run of an agent without a session: a lease on a clock of the test's, a log in memory."""
+
+from typing import Any
+
+from agent_node.agent import Agent, PastTurn
+from agent_node.event_log import EventLog
+from agent_node.run_environment import RunEnvironment, TurnLimits
+from agent_node.turn import Failed, run_agent
+from agent_node.turn_context import Completed, TurnInput
+from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session
+from agentring.v1.session_pb2 import Event
+from harness.clock import PATIENCE_S, FakeClock
+from harness.premises import lease_on
+from harness.sessions import ListedAudit, kind_of
+from harness.streams import assert_gapless
+
+EPOCH = Epoch(7)
+MAX_TEXT_BYTES = 100_000
+MAX_STATE_BYTES = 1_000
+SHORT_S = 0.02
+
+
+class Bench:
+    """What one run stands on."""
+
+    def __init__(
+        self, *, timeout_s: float = PATIENCE_S, grace_s: float = SHORT_S, max_text_bytes: int = MAX_TEXT_BYTES
+    ) -> None:
+        self.clock = FakeClock()
+        self.audit = ListedAudit()
+        limits = TurnLimits(timeout_s, max_text_bytes, MAX_STATE_BYTES, cancel_grace_s=grace_s)
+        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
+        self.log = EventLog(EPOCH, 1 << 22)
+
+    async def run(
+        self,
+        agent: Agent,
+        *,
+        ref: SessionRef | TaskRef | None = None,
+        turn_id: str = "t",
+        state_json: str = "{}",
+        text: str = "hi",
+        data: dict[str, Any] | None = None,
+        history: tuple[PastTurn, ...] = (),
+    ) -> Completed | Failed:
+        given = TurnInput(
+            ref=ref or parse_session("", "s"),
+            turn_id=turn_id,
+            attempt=1,
+            text=text,
+            data=data or {},
+            state_json=state_json,
+            history=history,
+            turn_number=len(history) + 1,
+        )
+        return await run_agent(self.env, agent, given, self.log, EPOCH)
+
+    def events(self) -> list[Event]:
+        seq, events = 0, []
+        while seq < self.log.head_seq:
+            seq, more = self.log.read(seq)
+            events += more
+        assert_gapless(events, 0)
+        return events
+
+    @property
+    def kinds(self) -> list[str]:
+        return [kind_of(event) for event in self.events()]
+
+    @property
+    def text(self) -> str:
+        return "".join(event.text_delta.text for event in self.events())
+
+
+def completed(outcome: Completed | Failed) -> Completed:
+    assert isinstance(outcome, Completed), outcome
+    return outcome
+
+
+def failed(outcome: Completed | Failed) -> str:
+    """The reason."""
+    assert isinstance(outcome, Failed), outcome
+    assert len(outcome.error_id) == 16
+    event = outcome.to_event()
+    assert (event.reason, event.error_id) == (outcome.reason, outcome.error_id)
+    return outcome.reason
