@@ -2,13 +2,15 @@
 
 Start: 1. lock the data directory; 2. open the store, which must be this cluster's; 3. bind and serve (every call
 answers NODE_FENCED until joined); 4. watch the membership; 5. join; 6. healthy. Stop is the reverse: drain (unhealthy,
-streams told, lease revoked), then the server, then the rest.
+streams told, lease revoked), then the server, then the rest. A node that finds that it does not serve any more gives
+its lease up at once, and ends.
 """
 
 import asyncio
 import gc
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
 from agent_node.data_dir import DataDir, boot_id
@@ -36,10 +38,14 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
 from agentring.rpc import metrics
+from agentring.rpc.probe import probe
 from agentring.rpc.server import Server
+from agentring.self_check import Fault, SelfCheck
 from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0
+_GIVE_UP_S = 10.0
+"""How long a node that does not serve may take to give up what it holds."""
 _MEMORY = "memory"
 """What all stores are called that a node keeps in memory."""
 
@@ -47,7 +53,8 @@ _MEMORY = "memory"
 async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined.
 
-    Raises AgentNotLoadable, DataDirInUse, CannotListen, NodeIdTaken, StoreDiffers, StoreRefused, EtcdError, OSError.
+    Raises CannotServe where it found that it does not serve any more; AgentNotLoadable,
+    DataDirInUse, CannotListen, NodeIdTaken, StoreDiffers, StoreRefused, EtcdError, OSError.
     """
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
@@ -111,23 +118,42 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 metrics.serve(NodeMetrics(board, observed, incarnations, carrier), settings.metrics_listen)
             stack.enter_context(Watchdog(lambda: incarnations.lease, clock, end_process))
             await server.start()
+            fault = Fault()
+            self_check = SelfCheck(
+                partial(probe, server.address, settings.self_check_tls()),
+                fault,
+                interval_s=settings.self_check_s,
+                # A loop that stands still is the watchdog's while the lease lasts.
+                patience_s=max(settings.self_check_patience_s, settings.lease_ttl_s),
+                grace_s=_GIVE_UP_S,
+            )
             try:
                 async with asyncio.TaskGroup() as group:
+                    serving = group.create_task(_report_end(server, fault))
                     watching = group.create_task(membership.run())
                     probing = group.create_task(CoordinatorProbe(etcd, keys, clock, board).run())
                     ticking = group.create_task(durable.clock.run()) if durable is not None else None
                     joined = asyncio.Event()
                     living = group.create_task(incarnations.run(identity, joined))
-                    await _first_of(group, joined, stop)
+                    await _first_of(group, joined, stop, fault.found)
                     if joined.is_set():
                         # Else each full collection goes through all that was imported: a stop of 0.1 s, and it comes
                         # when much is made at once, as where a failed node's sessions are taken over.
                         gc.freeze()
-                        ready(server.address)
-                        await stop.wait()
-                        board.enter(Condition.DRAINING)
-                        incarnations.drain.begin()
-                        await asyncio.wait([living])
+                        with self_check:
+                            await self_check.first()
+                            ready(server.address)
+                            await _first_of(group, stop, fault.found)
+                            board.enter(Condition.DRAINING)
+                            if not fault.found.is_set():
+                                incarnations.drain.begin()
+                            waiting = group.create_task(fault.found.wait())
+                            await asyncio.wait([living, waiting], return_when=asyncio.FIRST_COMPLETED)
+                            waiting.cancel()
+                            if fault.found.is_set():
+                                incarnations.give_up()
+                                await asyncio.wait([living])
+                    serving.cancel()
                     living.cancel()
                     watching.cancel()
                     probing.cancel()
@@ -137,6 +163,12 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 await server.stop(_STOP_GRACE_S)
                 if durable is not None:
                     await durable.close()
+            fault.check()
+
+
+async def _report_end(server: Server, fault: Fault) -> None:
+    await asyncio.shield(server.ended)
+    fault.report("the server has ended")
 
 
 def _identity(history: ClusterHistory) -> ClusterIdentity:

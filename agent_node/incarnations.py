@@ -128,6 +128,12 @@ class Incarnations:
         self._audit.write("drain_done")  # also of a node that had nothing to drain, being fenced
         self.drain.done.set()
 
+    def give_up(self) -> None:
+        """Leaves at once, without a drain: nobody can reach this node, so others must have what it holds."""
+        if (lease := self.lease) is not None:
+            lease.fence(FenceReason.NOT_SERVING)
+        self.drain.begin()
+
     async def _join(self, identity: NodeIdentity) -> Registration:
         await self._membership.history.begin()
         if self._membership.closed.is_set():

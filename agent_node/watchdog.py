@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agentring.cluster.clock import Clock
+from agentring.self_check import main_thread_stands_in
 
 TICK_S = 0.05
 EXIT_LOOP_STUCK = 86
@@ -88,16 +89,6 @@ class Watchdog:
 def end_process(missed_s: float) -> None:
     """Writes one line on stderr and ends the process at once, past every handler: none of them can run."""
     line = {"event": "loop_stuck_past_its_lease", "level": "error", "pid": os.getpid()}
-    line |= {"missed_s": round(missed_s, 3), "stuck_in": _stuck_in()}
+    line |= {"missed_s": round(missed_s, 3), "stuck_in": main_thread_stands_in()}
     os.write(sys.stderr.fileno(), json.dumps(line).encode() + b"\n")
     os._exit(EXIT_LOOP_STUCK)
-
-
-def _stuck_in() -> str:
-    """Where the main thread stands, innermost first; places in the code, never values."""
-    places: list[str] = []
-    frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None and len(places) < 8:
-        places.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
-        frame = frame.f_back
-    return " < ".join(places)

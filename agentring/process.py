@@ -2,8 +2,9 @@
 (ready_line.py); all else that is printed goes to stderr.
 
 SIGTERM and SIGINT ask for a graceful stop, exit status 0. What makes a start impossible is one line on stderr and exit
-status 1; wrong settings are status 2. The process ends although a task does not (an agent may swallow its
-cancellation): the event loop's own end would wait for it for ever.
+status 1; wrong settings are status 2; a process that does not serve any more ends with 87 (self_check.py). The process
+ends although a task does not (an agent may swallow its cancellation): the event loop's own end would wait for it for
+ever.
 
 SystemExit and KeyboardInterrupt that no signal caused do not end the process: asyncio lets them out of the event loop
 wherever they were raised, in whatever callback, and the loop is entered again. Whose they were is known where the loop
@@ -25,6 +26,7 @@ from agentring import forks, log
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.owned_loop import places
 from agentring.ready_line import ReadyLine
+from agentring.self_check import EXIT_NOT_SERVING, CannotServe
 
 _LAST_TASKS_S = 1.0
 """How long tasks may take to end once the process has come to its end."""
@@ -45,16 +47,18 @@ def run(
     **told: str,
 ) -> None:
     """Runs a process to its end. cannot_start: errors told in one line; told: further fields of the ready line."""
-    expected: tuple[type[Exception], ...] = (EtcdError, OSError, *cannot_start)
+    expected: tuple[type[Exception], ...] = (CannotServe, EtcdError, OSError, *cannot_start)
     ready_line = ReadyLine()
     log.configure(log_level)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
             drive(runner.get_loop(), _main(main, ready_line, told))
+        return
     except* expected as group:
-        for error in _leaves(group):
-            print(f"{program}: {error}", file=sys.stderr)
-        raise SystemExit(1) from None
+        errors = _leaves(group)
+    for error in errors:
+        print(f"{program}: {error}", file=sys.stderr)
+    raise SystemExit(EXIT_NOT_SERVING if any(isinstance(error, CannotServe) for error in errors) else 1)
 
 
 def drive(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> None:
@@ -92,6 +96,9 @@ async def _main(main: Main, ready_line: ReadyLine, told: dict[str, str]) -> None
     try:
         await main(stop, ready)
         status = 0
+    except CannotServe:
+        status = EXIT_NOT_SERVING
+        raise
     finally:
         if left := await _tasks_left():
             if status:

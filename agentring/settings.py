@@ -26,6 +26,7 @@ from pydantic_settings import (
 )
 
 from agentring.cluster.etcd_channel import EtcdTls
+from agentring.rpc.probe import Tls
 
 EXIT_BAD_SETTINGS = 2
 
@@ -83,6 +84,12 @@ class ProcessSettings(BaseSettings):
     node_key: Path | None = Field(None, description="PEM file: the key of node_cert")
     cluster: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the cluster's name in etcd")
     first_frame_timeout_s: float = Field(10.0, gt=0, description="how long a stream may be opened and silent")
+    self_check_s: float = Field(
+        5.0, ge=0, description="how often the process checks that it answers at its own port; 0: never"
+    )
+    self_check_patience_s: float = Field(
+        30.0, ge=3, description="a process whose checks have failed for so long ends; a closed port ends it sooner"
+    )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="least level that is logged")
 
     @model_validator(mode="after")
@@ -123,6 +130,12 @@ class ProcessSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what `load` hands in."""
         return (init_settings,)
+
+    def self_check_tls(self) -> Tls:
+        """How the process speaks with its own port."""
+        if self.tls_cert is None:
+            return Tls.NONE
+        return Tls.MUTUAL if self.tls_client_ca is not None else Tls.SERVER
 
     def etcd_tls(self) -> EtcdTls | None:
         """The TLS material for etcd; None: plaintext. Raises OSError."""

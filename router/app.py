@@ -1,13 +1,15 @@
 """A router, from start to stop.
 
 Start: 1. read the cluster's meta record; 2. serve its own services on a unix socket; 3. watch the membership and build
-the first ring; 4. listen for clients; 5. healthy. Stop is the reverse.
+the first ring; 4. listen for clients; 5. healthy. Stop is the reverse. A router that finds that it does not serve any
+more stops likewise, and ends.
 """
 
 import asyncio
 import gc
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -22,7 +24,9 @@ from agentring.cluster.membership import Membership
 from agentring.errors import RouterStopping
 from agentring.ids import NodeId
 from agentring.rpc import metrics
+from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
+from agentring.self_check import Fault, SelfCheck, all_of
 from agentring.v1 import cluster_pb2, once_pb2, session_pb2, task_pb2
 from router.epochs import Epochs
 from router.http2.relay import Http2Relay
@@ -31,6 +35,9 @@ from router.owner import OwnerLookup, Target
 from router.ring_view import RingView
 from router.services.cluster import ClusterService
 from router.settings import RouterSettings
+
+_STOP_S = 10.0
+"""How long a router that does not serve may take to stop, beyond its grace."""
 
 _log = structlog.get_logger()
 
@@ -44,7 +51,7 @@ _NODE_SERVICES = (
 async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
     """Serves until `stop` is set. `ready` is called with the address once clients are served.
 
-    Raises CannotListen, EtcdError, OSError.
+    Raises CannotServe where it found that it does not serve any more, and CannotListen, EtcdError, OSError.
     """
     clock, keys = BootClock(), Keys(settings.cluster)
     with tempfile.TemporaryDirectory(prefix="agentring-router-") as socket_dir:
@@ -86,8 +93,13 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             if settings.metrics_listen is not None:
                 metrics.serve(RouterMetrics(relay, view, board), settings.metrics_listen)
             await own_services.start()
+            fault = Fault()
             try:
                 async with asyncio.TaskGroup() as group:
+                    ends = [
+                        group.create_task(_report_end(own_services.ended, "the router's own services", fault)),
+                        group.create_task(_report_end(relay.ended, "the relay", fault)),
+                    ]
                     background = [
                         group.create_task(membership.run()),
                         group.create_task(view.run()),
@@ -99,14 +111,45 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                     # What is there by now stays: the collector need not look at it again and again, between calls.
                     gc.collect()
                     gc.freeze()
-                    ready(relay.address)
-                    await stop.wait()
+                    self_check = SelfCheck(
+                        _probe(relay, own_address, settings),
+                        fault,
+                        interval_s=settings.self_check_s,
+                        patience_s=settings.self_check_patience_s,
+                        grace_s=settings.stop_grace_s + _STOP_S,
+                    )
+                    with self_check:
+                        await self_check.first()
+                        ready(relay.address)
+                        await _first_of(group, stop, fault.found)
+                    for task in ends:
+                        task.cancel()
                     board.enter(Condition.DRAINING)
                     await relay.stop(settings.stop_grace_s)
                     for task in background:
                         task.cancel()
             finally:
                 await own_services.stop(0)
+            fault.check()
+
+
+def _probe(relay: Http2Relay, own_address: str, settings: RouterSettings) -> Probe:
+    """What the router asks itself. Where several share the port, another one of them might answer there."""
+    if settings.shared_port:
+        return all_of(relay.check_listening, partial(probe, own_address, Tls.NONE))
+    return partial(probe, relay.address, settings.self_check_tls())
+
+
+async def _report_end(ended: asyncio.Future[None], what: str, fault: Fault) -> None:
+    await asyncio.shield(ended)
+    fault.report(f"{what} ended")
+
+
+async def _first_of(group: asyncio.TaskGroup, *events: asyncio.Event) -> None:
+    waits = [group.create_task(event.wait()) for event in events]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    for wait in waits:
+        wait.cancel()
 
 
 async def _synced(view: RingView, timeout_s: float) -> None:

@@ -45,6 +45,8 @@ class FenceReason(StrEnum):
     """The holder's own key was deleted or replaced."""
     REVOKED = "REVOKED"
     """The holder gave it up."""
+    NOT_SERVING = "NOT_SERVING"
+    """The holder found that nobody can reach it."""
     HISTORY_BROKEN = "HISTORY_BROKEN"
     """etcd's data went back in time or are another cluster's."""
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+
+import structlog
 
 from agentring.errors import RouterStopping
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
+from agentring.rpc.probe import ProbeFailed
 from router.epochs import Epochs
 from router.http2.carrier import Carrier
 from router.http2.client_connection import ClientConnection
@@ -18,6 +22,8 @@ from router.owner import OwnerLookup, Target
 from router.ring_view import RingView
 
 _TICK_S = 1.0
+
+_log = structlog.get_logger()
 
 
 class Http2Relay:
@@ -66,6 +72,8 @@ class Http2Relay:
         )
         self._bound, self._address = bind(listen, shared=shared_port)
         self._ticking: asyncio.Task[None] | None = None
+        self.ended: asyncio.Future[None] = loop.create_future()
+        """Resolved when nothing is looked after any more, whether it was stopped or has failed."""
         view.on_change(self.upstreams.retain)
         view.on_change(self.carrier.membership_changed)
 
@@ -89,9 +97,19 @@ class Http2Relay:
         """Open now, the one to our own services among them."""
         return self.upstreams.count
 
+    def check_listening(self, _timeout_s: float) -> None:
+        """Whether the port is still ours to listen on. Called by a thread. Raises ProbeFailed."""
+        try:
+            if self._bound.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                return
+        except OSError:
+            pass  # it was closed, or its number belongs to something else
+        raise ProbeFailed(f"nobody listens on {self._address} any more", refused=True)
+
     async def start(self) -> None:
         """Takes calls. Raises OSError."""
         self._ticking = self._loop.create_task(self._tick())
+        self._ticking.add_done_callback(self._tell_end)
         await self._listener.open(self._bound)
 
     async def stop(self, grace_s: float) -> None:
@@ -114,3 +132,9 @@ class Http2Relay:
             now_s = self._loop.time()
             self._listener.tick(now_s)
             self.upstreams.tick(now_s)
+
+    def _tell_end(self, ticking: asyncio.Task[None]) -> None:
+        if not ticking.cancelled() and (error := ticking.exception()) is not None:
+            _log.error("relay_failed", exc_info=error)
+        if not self.ended.done():
+            self.ended.set_result(None)

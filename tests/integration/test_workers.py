@@ -64,7 +64,7 @@ async def test_a_worker_that_dies_is_started_again_and_all_end_with_the_router(
 
 async def test_a_router_counts_its_calls_and_its_errors(make_cluster: Callable[..., Cluster]) -> None:
     port = free_port()
-    cluster = make_cluster(nodes=1, router_flags=(f"--metrics-listen=127.0.0.1:{port}",))
+    cluster = make_cluster(nodes=1, router_flags=(f"--metrics-listen=127.0.0.1:{port}", "--self-check-s=0"))
     before = _counted(port)
     await _turns(cluster, 3)
     async with connect(cluster.router) as channel:
