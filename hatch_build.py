@@ -26,8 +26,8 @@ _MODULES = {
         "wellformed",
     ),
     "router/http2": (
-        *("answers", "call", "call_end", "carrier", "client_connection", "client_stream", "kept", "messages"),
-        *("node_connection", "node_stream", "patience", "reattachment", "request", "way"),
+        *("answers", "call", "call_end", "call_moves", "carrier", "client_connection", "client_stream", "kept"),
+        *("losses", "messages", "node_connection", "node_stream", "patience", "reattachment", "request", "way"),
     ),
     "router": ("stats",),
 }

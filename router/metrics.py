@@ -67,6 +67,12 @@ class RouterMetrics(Collector):
             ("cause", "outcome"),
             stats.reattachments,
         )
+        yield _by(
+            "lost_calls",
+            "Calls whose node's connection broke before they were taken (or again, at once after), by the outcome.",
+            ("outcome",),
+            stats.lost_untaken,
+        )
         yield _counter("stale_epochs", "Answers under an epoch that is over, refused.", stats.stale_epochs)
         yield _histogram(
             "reattaching_seconds",

@@ -23,6 +23,7 @@ from agentring.errors import (
     NodeOverloaded,
     NodeUnreachable,
     NoNodes,
+    OwnerUnreachable,
     SessionMoving,
 )
 from agentring.ids import NodeId, SessionRef, TaskRef
@@ -149,22 +150,26 @@ class Walk:
 
     def redirected(self, to: Target) -> Target:
         """A node answered that another one owns it. Raises SessionMoving after MAX_REDIRECTS, or if that one is known
-        not to be reachable: its claim stands until its lease runs out; or to drain: it will hand the session on."""
+        to drain: it will hand the session on; OwnerUnreachable if it is known not to be reachable."""
         self._redirects += 1
-        if self._redirects > MAX_REDIRECTS or to.node_id in self._unreachable | self._draining:
+        if self._redirects > MAX_REDIRECTS or to.node_id in self._draining:
             self._lookup.forget(self._ref)
             raise SessionMoving
+        if to.node_id in self._unreachable:
+            self._lookup.forget(self._ref)
+            raise OwnerUnreachable
         self._lookup.learn(self._ref, to)
         self._visited.add(to.node_id)
         self._asked = to.node_id
         return to
 
     def unreachable(self, target: Target) -> Target:
-        """The connection failed before the node had accepted. Raises NodeUnreachable when no candidate is left."""
+        """The connection failed before the node had accepted. Raises NodeUnreachable when no candidate is left,
+        OwnerUnreachable where others have said that it is this one's."""
         self._unreachable.add(target.node_id)
         self._lookup.forget(self._ref)
         if self._redirects:
-            raise SessionMoving  # the one that owns it is gone; the others would only say so again
+            raise OwnerUnreachable  # the others would only name it again
         self._refusal = self._refusal or NodeUnreachable()
         return self._next()
 

@@ -75,8 +75,12 @@ def destination(method: str, headers: Mapping[str, str]) -> Destination:
 
 def max_message_bytes(method: str) -> int:
     """How long a message to this method may be."""
-    ours = method.startswith(("/agentring.", "/grpc."))
-    return MAX_MESSAGE_BYTES if ours else MAX_HOSTED_MESSAGE_BYTES
+    return MAX_MESSAGE_BYTES if is_ours(method) else MAX_HOSTED_MESSAGE_BYTES
+
+
+def is_ours(method: str) -> bool:
+    """Whether a node or router itself serves it, and no hosted service."""
+    return method.startswith(("/agentring.", "/grpc."))
 
 
 def from_headers(method: str, headers: Mapping[str, str]) -> Route | None:

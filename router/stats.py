@@ -23,6 +23,8 @@ class Stats(Traffic):
         """Calls that the router itself ended, by reason."""
         self.reattachments: Counter[tuple[str, str]] = Counter()
         """Losses of a call's node, and first opens that met a moving session, by cause and how that ended."""
+        self.lost_untaken: Counter[str] = Counter()
+        """Calls that were on a connection which broke before the node had taken them, by what became of them."""
         self.stale_epochs = 0
         """Nodes' answers that were refused, because another owner was seen before."""
         self.resumed_within = [0] * len(RESUMED_WITHIN_S)

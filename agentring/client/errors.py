@@ -13,6 +13,7 @@ from agentring.errors import (
     AgentringError,
     CoordinatorUnavailable,
     NodeUnreachable,
+    OwnerUnreachable,
     RouterOverloaded,
     RouterStopping,
 )
@@ -108,7 +109,7 @@ class Failure:
 
 
 _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
-_THE_ROUTERS = (RouterStopping, RouterOverloaded, NodeUnreachable, CoordinatorUnavailable)
+_THE_ROUTERS = (RouterStopping, RouterOverloaded, NodeUnreachable, OwnerUnreachable, CoordinatorUnavailable)
 """What may be one router's trouble alone."""
 _BY_REASON = {found.reason: found for name in errors.__all__ for found in [getattr(errors, name)]}
 

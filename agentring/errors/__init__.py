@@ -15,6 +15,7 @@ from agentring.errors.availability import (
     NodeUnreachable,
     NoNodes,
     NotOwner,
+    OwnerUnreachable,
     RouterOverloaded,
     RouterStopping,
     SessionMoving,
@@ -77,6 +78,7 @@ from agentring.errors.state import (
     TurnInProgress,
     TurnNotFound,
 )
+from agentring.errors.way import CallCancelled, CallReset, CallShed, ConnectionsLost, MalformedAnswer
 
 __all__ = [
     "AgentMismatch",
@@ -84,7 +86,11 @@ __all__ = [
     "AgentRequired",
     "AgentringError",
     "AnswerMetadataTooLarge",
+    "CallCancelled",
+    "CallReset",
+    "CallShed",
     "ClaimUnreadable",
+    "ConnectionsLost",
     "CoordinatorUnavailable",
     "DeadlineExceeded",
     "EncodingNotSupported",
@@ -101,6 +107,7 @@ __all__ = [
     "InvalidTenantId",
     "InvalidTurnId",
     "MailboxFull",
+    "MalformedAnswer",
     "MalformedHeader",
     "MalformedRequest",
     "MessageTooLarge",
@@ -114,6 +121,7 @@ __all__ = [
     "NodeUnreachable",
     "NotFound",
     "NotOwner",
+    "OwnerUnreachable",
     "ResumeOffsetExpired",
     "RouteMismatch",
     "RouteMissing",

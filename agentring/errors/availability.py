@@ -51,6 +51,14 @@ class NodeUnreachable(Unavailable):
     sentence = "the connection to the session's node was lost"
 
 
+class OwnerUnreachable(Unavailable):
+    """Other nodes name an owner to which this router gets no connection. If it is dead, its lease runs out, and the
+    session moves; if it lives, only the way to it is cut off."""
+
+    reason = "OWNER_UNREACHABLE"
+    sentence = "the node that owns the session or task cannot be reached from this router"
+
+
 class RouterStopping(Unavailable):
     """The router stops; another one takes the call."""
 

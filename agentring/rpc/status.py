@@ -38,7 +38,7 @@ Metadata = tuple[tuple[str, str | bytes], ...]
 
 def trailers(error: AgentringError) -> Metadata:
     """The trailing metadata of an error: the packed google.rpc.Status, and what a router decides by."""
-    found: Metadata = ((STATUS_DETAILS, to_status(error).SerializeToString()),)
+    found: Metadata = ((STATUS_DETAILS, to_status(error).SerializeToString()), (metadata.NODE_SAYS, "1"))
     match error:
         case NotOwner(node=node, address=address):
             name, value = metadata.REDIRECT, f"{node} {address}"

@@ -22,11 +22,16 @@ Plain metadata between router and node:
             x-agentring-refused                              `overloaded`, `draining` or `agent=<name>`: ask the next
                                                              candidate
             x-agentring-moved                                the session or task goes on elsewhere, or will
+            x-agentring-node-says                            with every status that the node itself gives
 
 Any response headers that do not end the call are its acceptance: they go on to the client at once, and the call is this
 node's. So a redirect or a refusal is told in trailers alone. Once a client has sent more than 1 MiB and a message, a
 call that cannot be re-attached is this node's as well, though it has said nothing (a service may read an upload to its
 end first): a redirect then ends the call with SESSION_MOVING, and the client's next one goes to the right node.
+
+A status without any of these four trailers is the hosted service's own, whatever it is: it goes to the client as it is, and the call
+is asked of nobody else. Nodes of versions before x-agentring-node-says are followed by the other three all the same; an
+UNAVAILABLE of theirs ends a stream that is being re-attached, whose client tries again.
 """
 
 from agentring.v1 import session_pb2 as _session_pb2

@@ -15,13 +15,18 @@ Common to every RPC here:
                           method takes one)
       UNIMPLEMENTED       ENCODING_NOT_SUPPORTED (the answer's grpc-accept-encoding has what is)
       UNAVAILABLE         SESSION_MOVING, NODE_DRAINING, NODE_FENCED, NO_NODES, NODE_UNREACHABLE,
-                          COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING,
+                          OWNER_UNREACHABLE, COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING,
                           CLAIM_UNREADABLE
       RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA
       DEADLINE_EXCEEDED   DEADLINE_PASSED (the caller's own)
       ABORTED             NOT_OWNER (met only without a router), STALE_EPOCH
       DATA_LOSS           SESSION_CORRUPT (of this session alone: what is stored of it cannot be read)
-      INTERNAL            INTERNAL, with an opaque error_id to look for in the node's log
+      INTERNAL            INTERNAL, with an opaque error_id to look for in the node's log; CALL_RESET {http2_code} and
+                          MALFORMED_ANSWER (the node answered so); CONNECTIONS_LOST (two connections to nodes broke
+                          while they had the call: it may be the call that does that, so no client should send it
+                          again by itself)
+      CANCELLED           CALL_CANCELLED {http2_code}: the node reset the call by CANCEL
+      RESOURCE_EXHAUSTED  CALL_SHED {http2_code}: the node reset the call by ENHANCE_YOUR_CALM
   * Sizes: a message is at most 1 MiB, metadata at most 8 KiB.
 """
 

@@ -4,15 +4,22 @@ import base64
 from collections.abc import Sequence
 
 from agentring import metadata
-from agentring.errors import AgentringError
+from agentring.errors import AgentringError, CallCancelled, CallReset, CallShed
+from agentring.http2.frames import Code
 from agentring.http2.hpack import Field, block
 from agentring.rpc.messages import PREFIX
 from agentring.rpc.status import STATUS_DETAILS, to_status
 from agentring.v1 import session_pb2
 from router.http2.messages import MARKS
 
-_INTERNAL = frozenset({metadata.BEGINS_AFTER, metadata.MOVED, metadata.REDIRECT, metadata.REFUSED, metadata.STREAM_ID})
+_INTERNAL = frozenset(
+    {
+        *(metadata.BEGINS_AFTER, metadata.MOVED, metadata.NODE_SAYS, metadata.REDIRECT, metadata.REFUSED),
+        metadata.STREAM_ID,
+    }
+)
 _HEAD = block(((":status", "200"), ("content-type", "application/grpc")))
+_CODES = frozenset(Code)
 
 STATUS = "grpc-status"
 
@@ -51,13 +58,16 @@ class Answer:
 
     @property
     def is_unavailable(self) -> bool:
-        """Whether the node cannot say anything of the session now."""
-        return self.told.get(STATUS) == "14"
+        """Whether the node itself says that it cannot say anything of the session now."""
+        return self.told.get(STATUS) == "14" and metadata.NODE_SAYS in self.told
 
-    @property
-    def is_broken_off(self) -> bool:
-        """Whether the status is no answer but what gRPC makes of a call that its process has dropped."""
-        return self.told.get(STATUS) in ("1", "14") and STATUS_DETAILS not in self.told
+
+def reset_error(code: int) -> AgentringError:
+    """What a client is told of a node that has ended the call by RST_STREAM."""
+    name = Code(code).name if code in _CODES else str(code)
+    if code == Code.CANCEL:
+        return CallCancelled(name)
+    return CallShed(name) if code == Code.ENHANCE_YOUR_CALM else CallReset(name)
 
 
 def error_trailers(error: AgentringError) -> bytes:

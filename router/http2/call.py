@@ -2,11 +2,11 @@
 
 A call's way: `begin` finds out where it goes (way.py), if need be from its first message; `_try` opens a stream to the
 node; the node takes the call by its response headers (`accepted`), or declines it by trailers alone (`declined`: it is
-redirected, refused, or answered), or the stream breaks off. Until it is taken nothing has reached the client and the
-client's messages are kept, so another node can be tried; a client that sends more than is kept has its call bound to
-the node that it goes to (`bind`). A node that is lost after that is followed
-by the session's next owner (`_trouble`, reattachment.py) where the method's answers are marked (messages.py): that one
-is told where the stream has come to (Way.place) and sent what no node has acknowledged; its client sees one stream.
+redirected, refused, or answered), or the stream ends without an answer (call_moves.py). Until it is taken nothing has
+reached the client and the client's messages are kept, so another node can be tried; a client that sends more than is
+kept has its call bound to the node that it goes to (`bind`). A node that is lost after that is followed by the
+session's next owner where the method's answers are marked (messages.py): that one is told where the stream has come to
+(Way.place) and sent what no node has acknowledged; its client sees one stream.
 
 Guarantees: every call ends once, by the node's trailers, by an error with an ErrorInfo or by the client's leaving; a
 client never sees another process's transport error; a refusal that could be told at once waits for the message that
@@ -19,20 +19,16 @@ from typing import TYPE_CHECKING
 
 from agentring import metadata
 from agentring.errors import (
-    AgentNotFound,
     AgentringError,
     AnswerMetadataTooLarge,
-    DeadlineExceeded,
     MessageTooLarge,
     NodeOverloaded,
-    NodeUnreachable,
     SessionMoving,
 )
 from router.http2.answers import Answer
-from router.http2.call_end import CallEnd
+from router.http2.call_moves import CallMoves
 from router.http2.carrier import Carrier
 from router.http2.client_stream import ClientStream
-from router.http2.reattachment import Reattachment
 from router.http2.request import Request, deadline
 from router.http2.way import Way
 from router.route import CONVERSE
@@ -41,18 +37,15 @@ if TYPE_CHECKING:
     from router.http2.node_connection import NodeConnection
 
 
-class Call(CallEnd):
+class Call(CallMoves):
     """One call."""
 
-    __slots__ = ("_has_frames", "_lost_one", "_way")
+    __slots__ = ("_has_frames",)
 
     def __init__(self, carrier: Carrier, client: ClientStream, request: Request) -> None:
         """carrier: what all calls of the process share."""
-        self._way = way = Way(carrier, request)
-        super().__init__(carrier, client, marked=way.marked)
+        super().__init__(carrier, client, Way(carrier, request))
         self._has_frames = request.method == CONVERSE
-        self._lost_one = False
-        """A node that was there is there no more."""
 
     def begin(self, request: Request) -> None:
         """Sends it on its way."""
@@ -69,14 +62,6 @@ class Call(CallEnd):
             self.refuse(error)
         except Exception:
             self._fail_unexpectedly()
-
-    def refuse(self, error: AgentringError) -> None:
-        """Ends the call with an error, after the message that the client may be sending."""
-        if self._client.waiting:
-            self.will_fail(error)
-            self._patient().wait_for_first()
-        else:
-            self.fail(error)
 
     def first_message_came(self) -> None:
         """The client's first message is whole, or the client has ended its side without one."""
@@ -139,6 +124,7 @@ class Call(CallEnd):
             self._trouble(SessionMoving(), "stale_epoch")
             return
         block = headers.passed_on + self._way.taken(headers.told)
+        self._taken_s = self._carrier.now_s()
         if self._reattachment is not None:
             self._reattachment.succeeded()
         if self.taken:
@@ -169,26 +155,10 @@ class Call(CallEnd):
 
     def finished(self, trailers: Answer) -> None:
         """The node ended the call."""
-        if self.marked and (trailers.is_broken_off or trailers.is_moved):
-            self.broken_off("moved" if trailers.is_moved else "dropped", processed=True)
+        if self.marked and trailers.is_moved:
+            self.moved()
         else:
             self._end(trailers.passed_on)
-
-    def broken_off(self, cause: str, *, processed: bool) -> None:
-        """The stream is no more, without an answer. cause: for the metric; processed: the node had seen the call."""
-        if self.ended or self._error is not None:
-            return
-        self._lost_one = True
-        self._client.kept.node_lost()
-        if self._patience is not None and self._patience.is_over:
-            self.fail(DeadlineExceeded())
-        elif self.taken and not self._has_no_owner:
-            self._way.lost()
-            self._trouble(NodeUnreachable(), cause)
-        elif not processed and self._way.again():
-            self._try()
-        else:
-            self._past()
 
     def answer_too_large(self, max_bytes: int) -> None:
         """The node sends a message beyond all bounds."""
@@ -203,70 +173,6 @@ class Call(CallEnd):
         this node's, whatever becomes of it. (A service that reads an upload to its end says nothing until then.)"""
         self._way.bind()
         self._client.kept.end()
-
-    # Which node.
-
-    def _past(self) -> None:
-        """The node that was asked cannot be reached."""
-        try:
-            self._way.past()
-            self._try()
-        except AgentringError as error:
-            self._trouble(error)
-
-    @property
-    def _has_no_owner(self) -> bool:
-        """The session's next owner is being looked for."""
-        return self._reattachment is not None and self._reattachment.is_on
-
-    def _trouble(self, error: AgentringError, cause: str = "moving") -> None:
-        """No node takes the call now. A client's stream that can be re-attached waits for its session's next owner,
-        also where it is opened while the session moves; any other call ends."""
-        if not (self.marked and self._helps_to_wait(error)):
-            self.refuse(error)
-            return
-        self._leave_node()
-        self._let_client_send()
-        if self._reattachment is None:
-            self._reattachment = Reattachment(self._carrier, self._try_anew, self._ask_another, self.refuse)
-        if not self._reattachment.is_on:
-            self._reattachment.begin(cause, self._client.last)
-        self._reattachment.later(error)
-
-    def _helps_to_wait(self, error: AgentringError) -> bool:
-        # Nodes that host the agent of a call that was taken have been there, and may be on their way back.
-        waits = error.retry_after_s is not None or isinstance(error, AgentNotFound)
-        if self.taken:
-            return waits
-        # Where no member can be reached, but some could, they have just died, and others are about to take over. (Nodes
-        # that could never be reached are somebody's mistake, and waiting mends none.)
-        return isinstance(error, SessionMoving) or (isinstance(error, NodeUnreachable) and self._lost_one)
-
-    def _let_client_send(self) -> None:
-        """What a node that is left behind did not take holds the client back no more."""
-        if self._client.granted < self._client.low:
-            self._client.replenish()
-
-    def _try_anew(self) -> None:
-        if self._error is not None:
-            return
-        try:
-            self._way.anew()
-            self._try()
-        except AgentringError as error:
-            self._trouble(error)
-        except Exception:
-            self._fail_unexpectedly()
-
-    def _ask_another(self) -> bool:
-        if self._error is not None:
-            return False
-        if self._node is None:
-            return True  # the connection to it is being made, for which there is a time
-        if not self._way.elsewhere():
-            return False
-        self._try()
-        return True
 
     def _try(self) -> None:
         self._leave_node()

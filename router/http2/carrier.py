@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+import structlog
+
 from agentring import metadata
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.http2.budget import Budget
@@ -14,6 +16,10 @@ from agentring.http2.limits import Limits
 from router.epochs import Epochs
 from router.owner import OwnerLookup, Target, View
 from router.stats import Stats
+
+_log = structlog.get_logger()
+
+_MAX_LOGGED_PER_S = 10
 
 if TYPE_CHECKING:
     from router.http2.call import Call
@@ -75,8 +81,18 @@ class Carrier:
         """Those of calls that wait for their session's next owner."""
         self._view = view
         self._ring_field = (-1, b"")
+        self._logged_second = self._logged = 0
         self._streams = 0
         self._stream_prefix = literal(metadata.STREAM_ID, secrets.token_hex(8) + "0" * 16)[:-16]
+
+    def log(self, event: str, method: str, nodes: list[str]) -> None:
+        """Logs what has happened to a call; of many in one second the first few."""
+        second = int(self.now_s())
+        if second != self._logged_second:
+            self._logged_second, self._logged = second, 0
+        self._logged += 1
+        if self._logged <= _MAX_LOGGED_PER_S:
+            _log.warning(event, method=method, nodes=nodes)
 
     async def membership_changed(self, snapshot: MembershipSnapshot) -> None:
         """Calls that wait for an owner try again."""

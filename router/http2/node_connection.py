@@ -99,14 +99,14 @@ class NodeConnection(Connection):
             self.end(Code.NO_ERROR)
 
     def leave(self) -> None:
-        """The node has left the cluster, and its claims with it: calls that it has not taken, or that can go on
-        elsewhere, do. It may be frozen and never end them itself."""
+        """The node has left the cluster, and its claims with it: calls that can go on or be asked anew elsewhere do. It
+        may be frozen and never end them itself."""
         self.retire()
         for stream in list(self.streams.values()):
-            if isinstance(stream, NodeStream) and (stream.marked or not stream.taken):
+            if isinstance(stream, NodeStream) and (stream.marked or (not stream.taken and stream.call.is_repeatable)):
                 call = stream.call
                 stream.reset(Code.CANCEL)
-                call.broken_off("node_left", processed=True)
+                call.lost("node_left")
 
     def _settings_acknowledged(self) -> None:
         self._acknowledged = True

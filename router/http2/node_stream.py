@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentring.errors import MalformedAnswer
 from agentring.http2.budget import Budget
 from agentring.http2.frames import DATA_HEADS, DEFAULT_WINDOW, Code
 from agentring.http2.stream import Stream
 from agentring.rpc.messages import Assembler
-from router.http2.answers import Answer
+from router.http2.answers import Answer, reset_error
 from router.http2.client_stream import ClientStream
 from router.http2.messages import MARKED_PREFIXES, MARKS
 
@@ -114,19 +115,24 @@ class NodeStream(Stream):
     def receive_reset(self, code: int) -> None:
         """As Stream."""
         self.drop_queue()
-        refused = code == Code.REFUSED_STREAM
-        self.call.broken_off("refused" if refused else "reset", processed=not refused)
+        if code == Code.REFUSED_STREAM:
+            self.call.not_processed("refused")
+        else:
+            self.call.failed(reset_error(code))
 
     def connection_lost(self) -> None:
         """As Stream."""
         self.drop_queue()
-        self.call.broken_off("goaway" if self.connection.ended is None else "connection", processed=False)
+        if self.connection.ended is None:
+            self.call.not_processed("goaway")
+        else:
+            self.call.lost("connection")
 
     def broken(self) -> None:
         """As Stream."""
         self.connection.forget(self, peer_may_send=True)
         self.drop_queue()
-        self.call.broken_off("broken", processed=True)
+        self.call.failed(MalformedAnswer())
 
     def shed(self) -> None:
         """As Stream."""
@@ -165,7 +171,7 @@ class NodeStream(Stream):
 
     def _break(self) -> None:
         self.reset(Code.PROTOCOL_ERROR)
-        self.call.broken_off("broken", processed=True)
+        self.call.failed(MalformedAnswer())
 
     def _receive_part(self, data: bytes) -> None:
         if not self.taken:

@@ -17,14 +17,13 @@ from collections.abc import Callable
 
 from agentring.errors import AgentringError, SessionMoving, Unavailable
 from router.http2.carrier import Carrier, Timer
+from router.http2.losses import STEADY_S
 from router.http2.messages import MARKS, NO_MARKS
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 _SLOW_S = 2.0
 """A node that has not answered after so long is not waited for, where another one may take the session."""
-_STEADY_S = 1.0
-"""A node that has served the call for so long had not been lost at once."""
 
 
 class Reattachment:
@@ -75,7 +74,7 @@ class Reattachment:
         now_s = self._carrier.now_s()
         # Not as bytes: that a node has taken the call is told anew each time, by a message of whatever length.
         marks = MARKS.unpack_from(come_to)
-        if self._taken_s is None or marks > self._come_to or now_s - self._taken_s > _STEADY_S:
+        if self._taken_s is None or marks > self._come_to or now_s - self._taken_s > STEADY_S:
             self._since_s, self._pause_s = now_s, 0.0
         self._come_to = max(self._come_to, marks)
         self._lost_s = now_s

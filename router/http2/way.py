@@ -36,6 +36,7 @@ class Way:
         "_walk",
         "block",
         "marked",
+        "method",
         "target",
     )
 
@@ -52,6 +53,7 @@ class Way:
         """The node that it goes to now; None: not known before the first message."""
         self.block = b""
         """The request's headers for it, but for the deadline."""
+        self.method = request.method
         self.marked = request.method in route.REATTACHABLE
         """The call's answers begin with through_seq and acked_frame."""
 
@@ -81,12 +83,23 @@ class Way:
         raw = messages.body(first, request.encoding) if first is not None else b""
         self._walk_to(request, route.from_message(request.method, request.routing, raw))
 
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether it may be sent to a node again that may have begun with it: our nodes know a call by its stream's
+        name, a turn and a task by their own. Others' services must not be asked twice."""
+        return route.is_ours(self.method) and not self._bound
+
+    @property
+    def node_id(self) -> str:
+        """Of the node that it goes to."""
+        return self.target.node_id if self.target is not None else ""
+
     def bind(self) -> None:
         """It is the target's for good."""
         self._bound = True
 
     def again(self) -> bool:
-        """Whether the same node should be tried once more: the connection to it broke before it had seen the call."""
+        """Whether the same node should be tried once more, since its connection may merely have grown old."""
         first, self._retried = not self._retried, True
         return first and self.target is not None and not self._bound
 
@@ -113,8 +126,6 @@ class Way:
             self.target = self._walk.redirected(Target(NodeId(node_id), address))
         elif (refusal := trailers.told.get(metadata.REFUSED)) is not None:
             self.target = self._walk.refused(refusal)
-        elif trailers.is_broken_off:
-            self.past()
         else:
             return False
         if self._bound:

@@ -122,8 +122,10 @@ class Actors:
         if (found := self.attempt(which, accepted=False)) is None:
             return
         if how % 3 == 0:
+            found.fate = "passed on"
             found.node.redirect(found.stream_id, "abcd"[to % 4])
         elif how % 3 == 1:
+            found.fate = "passed on"
             found.node.refuse(found.stream_id, ("overloaded", "draining", "agent=x")[to % 3])
         else:
             found.status = str(to % 17)
@@ -132,6 +134,8 @@ class Actors:
 
     def break_off(self, which: int, code: int, accepted: int) -> None:
         if (found := self.attempt(which, accepted=accepted % 2 == 0)) is not None:
+            if code % 2:
+                found.fate = "passed on"
             found.node.reset(found.stream_id, Code.REFUSED_STREAM if code % 2 else code % 14)
             found.finished = True
 
@@ -143,6 +147,10 @@ class Actors:
         if goaway % 2:
             self._go_away(node, last_stream_id=goaway % 9)
         else:
+            self.look()
+            for each in self.attempts.values():
+                if each.node is node and not each.finished and self.is_open(each):
+                    each.fate = "lost"
             node.lose()
             self.wire.nodes[node.name].remove(node)
 
@@ -152,6 +160,7 @@ class Actors:
         self.look()
         for each in self.attempts.values():
             if each.node is node and each.stream_id > last_stream_id:
+                each.fate = "passed on"
                 node.drop_backlog(each.stream_id)
         if node.connection.ended is None:
             node.connection.receive(frames.goaway(node.last_stream_id, Code.NO_ERROR), self.wire.clock.time())

@@ -87,6 +87,8 @@ class Answered:
     finished: bool = False
     status: str = ""
     """What it has finished the call with."""
+    fate: str = ""
+    """How the attempt has ended otherwise: `lost` with its connection, or `passed on`, not looked at."""
 
     def __post_init__(self) -> None:
         told = self.heard.told

@@ -12,6 +12,7 @@ from harness.http2_frames import CONVERSE, RUN_TASK, marked
 from harness.http2_peers import ClientPeer, NodePeer
 
 MOVED = ("x-agentring-moved", "1")
+SAYS = ("x-agentring-node-says", "1")
 DETAILS = ("grpc-status-details-bin", "CA4")
 
 
@@ -44,18 +45,8 @@ def _move(_wire: Wire, node: NodePeer) -> None:
     node.finish(node.latest, "14", MOVED, DETAILS)
 
 
-def _drop(_wire: Wire, node: NodePeer) -> None:
-    """As gRPC's server does with calls that are still there when it stops."""
-    node.drop_backlog(node.latest)
-    node.finish(node.latest, "1")
-
-
 def _refuse(_wire: Wire, node: NodePeer) -> None:
     node.reset(node.latest, Code.REFUSED_STREAM)
-
-
-def _reset(_wire: Wire, node: NodePeer) -> None:
-    node.reset(node.latest, Code.INTERNAL_ERROR)
 
 
 def _go_away(wire: Wire, node: NodePeer) -> None:
@@ -74,9 +65,7 @@ def _leave(wire: Wire, node: NodePeer) -> None:
 LOSSES = (
     Loss("connection", _lose),
     Loss("moved", _move, needs_headers=True),
-    Loss("dropped", _drop, needs_headers=True),
     Loss("refused", _refuse),
-    Loss("reset", _reset),
     Loss("goaway", _go_away),
     Loss("node_left", _leave),
 )

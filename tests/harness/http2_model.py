@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from agentring.http2.frames import Setting
 from harness.http2_actors import LONGEST_BYTES, OPERATIONS, WINDOWS, Actors, Step, set_reading
-from harness.http2_calls import MARKED, Answered
+from harness.http2_calls import MARKED, Answered, Sent
 from harness.http2_checks import check, nothing_unexpected
-from harness.http2_frames import message
+from harness.http2_frames import FOREIGN, message
+from router.http2.losses import MAX_LOSSES
 
 
 class Model(Actors):
@@ -46,6 +47,7 @@ class Model(Actors):
             assert each.expected(sent).startswith(each.heard.data), "a node was sent what the client did not say"
             assert each.first_frame - 1 <= sent.acked, "a message that no node has acknowledged is not sent again"
         for number, sent in enumerate(self.calls):
+            self._not_carried_on(sent, by_call.get(number, []))
             if sent.path in MARKED:
                 sent.heard_through()
                 continue
@@ -54,6 +56,15 @@ class Model(Actors):
             assert any(each.said.startswith(heard) for each in taken) or not heard, (
                 "a client was told what no node said"
             )
+
+    def _not_carried_on(self, sent: Sent, attempts: list[Answered]) -> None:
+        """No service has a call twice that may have begun with it, and no call takes connection after connection."""
+        if sent.path == FOREIGN:
+            begun = [each for each in attempts if each.fate != "passed on"]
+            assert len(begun) <= 1, "a service was asked twice"
+        if not any(each.accepted for each in attempts):
+            lost = [each for each in attempts if each.fate == "lost"]
+            assert len(lost) <= MAX_LOSSES, "a call took connection after connection"
 
     def finish(self) -> None:
         """Everybody reads and answers, and so every call ends, with all that was said on it."""

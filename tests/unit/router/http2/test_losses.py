@@ -1,0 +1,300 @@
+"""What is an answer and what is none.
+
+A call is asked of another node only where nobody can have begun with it, or where the node knows it again; and one
+under which connections break is not carried from node to node.
+"""
+
+import base64
+from collections.abc import Iterator
+
+import pytest
+from google.rpc import error_details_pb2, status_pb2
+from hypothesis import given
+from hypothesis import strategies as st
+from structlog.testing import capture_logs
+
+from agentring.http2 import frames
+from agentring.http2.frames import Code
+from agentring.http2.limits import Limits
+from harness.http2 import Wire
+from harness.http2_frames import CONVERSE, FOREIGN, GET_SESSION, RUN_TASK, marked, message
+from harness.http2_losses import SAYS
+from harness.http2_peers import ClientPeer, Heard, NodePeer
+
+LIST = "/agentring.v1.SessionService/ListSessions"
+OURS = (CONVERSE, GET_SESSION, RUN_TASK, LIST)
+OPEN = message(b"open")
+
+
+@pytest.fixture
+def wire() -> Iterator[Wire]:
+    """Three nodes, and calls that wait for their session's next owner."""
+    yield (found := Wire("a", "b", "c", limits=Limits()))
+    for client in found.clients:
+        client.lose()
+    for name in list(found.upstreams.held):
+        found.upstreams.let_go(name, connected=False)
+    found.close()
+
+
+def opened(wire: Wire, client: ClientPeer, path: str, *fields: tuple[str, str]) -> tuple[Heard, NodePeer, int]:
+    """A call that has come to a node, which has not answered: what its client hears, the node, its stream there."""
+    task = (("x-task-key", "k"),) if path == RUN_TASK else ()
+    stream_id = client.open(path, *task, *fields)
+    client.send(stream_id, OPEN, end=path in (GET_SESSION, RUN_TASK, LIST))
+    wire.settle()
+    node = wire.node(wire.upstreams.asked[-1])
+    return client.streams[stream_id], node, node.latest
+
+
+def reason(heard: Heard) -> str:
+    """Of the ErrorInfo."""
+    packed = heard.told.get("grpc-status-details-bin", "")
+    status = status_pb2.Status.FromString(base64.b64decode(packed + "=" * (-len(packed) % 4)))
+    info = error_details_pb2.ErrorInfo()
+    return info.reason if status.details and status.details[0].Unpack(info) else ""
+
+
+def asked_for(wire: Wire, path: str) -> int:
+    """How many streams of this method nodes have seen."""
+    found = [each for peers in wire.nodes.values() for peer in peers for each in peer.streams.values()]
+    return sum(each.told[":path"] == path for each in found)
+
+
+# What a service says.
+
+
+@pytest.mark.parametrize("path", [FOREIGN, *OURS])
+@pytest.mark.parametrize("status", ["1", "2", "4", "8", "13", "14"])
+@pytest.mark.parametrize("taken", [False, True])
+def test_a_status_without_our_mark_is_the_services_own(wire: Wire, path: str, status: str, taken: bool) -> None:
+    """Whatever gRPC may make of a call that a process has dropped: the method is not run again."""
+    heard, node, at_node = opened(wire, wire.client(), path)
+    if taken:
+        node.accept(at_node)
+        node.finish(at_node, status, ("grpc-message", "as it is"))
+    else:
+        node.decline(at_node, status, ("grpc-message", "as it is"))
+    wire.settle()
+    assert (heard.status, heard.sentence, len(wire.upstreams.asked)) == (status, "as it is", 1)
+
+
+@pytest.mark.parametrize("fields", [(SAYS,), (SAYS, ("grpc-status-details-bin", "CA4"))])
+def test_what_a_node_itself_says_is_told_without_the_mark(wire: Wire, fields: tuple[tuple[str, str], ...]) -> None:
+    heard, node, at_node = opened(wire, wire.client(), GET_SESSION)
+    node.decline(at_node, "14", *fields)
+    wire.settle()
+    assert heard.status == "14"
+    assert SAYS[0] not in heard.told
+
+
+def test_nobody_believes_a_mark_of_a_client(wire: Wire) -> None:
+    _, node, at_node = opened(wire, wire.client(), FOREIGN, SAYS, ("x-agentring-moved", "1"))
+    assert not {SAYS[0], "x-agentring-moved"} & node.streams[at_node].told.keys()
+
+
+def test_a_node_without_the_mark_ends_a_stream_that_is_on_its_way_back(wire: Wire) -> None:
+    """As nodes of the version before do: the client tries again by itself."""
+    heard, node, at_node = opened(wire, wire.client(), CONVERSE)
+    node.accept(at_node)
+    node.finish(at_node, "14", ("x-agentring-moved", "1"))
+    wire.settle()
+    wire.clock.advance(0.1)
+    wire.settle()
+    again = wire.node(wire.upstreams.asked[-1])
+    again.decline(again.latest, "14", ("grpc-message", "not now"))
+    wire.settle()
+    assert (heard.status, heard.sentence) == ("14", "not now")
+
+
+@pytest.mark.parametrize("path", [FOREIGN, *OURS])
+@pytest.mark.parametrize("taken", [False, True])
+@pytest.mark.parametrize("code", [*(code for code in Code if code != Code.REFUSED_STREAM), 99])
+def test_a_reset_is_an_answer(wire: Wire, path: str, taken: bool, code: int) -> None:
+    heard, node, at_node = opened(wire, wire.client(), path)
+    if taken:
+        node.accept(at_node)
+        wire.settle()
+    node.connection.receive(frames.rst_stream(at_node, code), wire.clock.time())
+    wire.settle()
+    wanted = {
+        int(Code.CANCEL): ("1", "CALL_CANCELLED"),
+        int(Code.ENHANCE_YOUR_CALM): ("8", "CALL_SHED"),
+    }
+    assert (heard.status, reason(heard)) == wanted.get(int(code), ("13", "CALL_RESET"))
+    assert len(wire.upstreams.asked) == 1
+    node.lose()
+
+
+def test_a_reset_is_told_once_the_first_message_is_there(wire: Wire) -> None:
+    client = wire.client()
+    stream_id = client.open(FOREIGN)
+    wire.settle()
+    node = wire.node(wire.upstreams.asked[-1])
+    node.reset(1, Code.INTERNAL_ERROR)
+    wire.settle()
+    assert not client.streams[stream_id].ended
+    client.send(stream_id, OPEN)
+    wire.settle()
+    assert reason(client.streams[stream_id]) == "CALL_RESET"
+
+
+# Connections that break.
+
+
+@pytest.mark.parametrize("path", OURS)
+def test_a_call_under_which_connections_break_is_tried_on_one_more(wire: Wire, path: str) -> None:
+    with capture_logs() as logs:
+        heard, node, _ = opened(wire, wire.client(), path)
+        lost = 0
+        while not heard.ended and lost < 10:
+            node.lose()
+            lost += 1
+            wire.clock.advance(1.5)
+            wire.settle()
+            node = wire.node(wire.upstreams.asked[-1])
+    assert (lost, asked_for(wire, path)) == (2, 2)
+    assert (heard.status, reason(heard)) == ("13", "CONNECTIONS_LOST")
+    assert wire.carrier.stats.lost_untaken == {"tried_again": 1, "given_up": 1}
+    given_up = [each for each in logs if each["event"] == "call_given_up"]
+    assert [(each["method"], len(each["nodes"])) for each in given_up] == [(path, 2)]
+
+
+def test_a_service_that_may_have_begun_is_not_asked_again(wire: Wire) -> None:
+    with capture_logs() as logs:
+        heard, node, _ = opened(wire, wire.client(), FOREIGN)
+        node.lose()
+        wire.settle()
+    assert (heard.status, reason(heard), asked_for(wire, FOREIGN)) == ("14", "NODE_UNREACHABLE", 1)
+    assert [(each["event"], each["method"]) for each in logs] == [("call_lost", FOREIGN)]
+    assert wire.carrier.stats.lost_untaken == {"not_repeatable": 1}
+
+
+def test_a_service_of_a_node_that_has_left_ends_its_calls_itself(wire: Wire) -> None:
+    heard, node, at_node = opened(wire, wire.client(), FOREIGN)
+    node.connection.leave()
+    node.accept(at_node)
+    node.finish(at_node)
+    wire.settle()
+    assert (heard.status, len(wire.upstreams.asked)) == ("0", 1)
+
+
+@pytest.mark.parametrize("leaves", [1, 2])
+def test_nodes_that_leave_with_a_call_untaken_count_as_well(wire: Wire, leaves: int) -> None:
+    """A call may also be what holds its node up until that has lost its lease."""
+    heard, node, _ = opened(wire, wire.client(), CONVERSE)
+    for _ in range(leaves):
+        wire.nodes[node.name].remove(node)
+        node.connection.leave()
+        wire.settle()
+        node = wire.node(wire.upstreams.asked[-1]) if wire.nodes.get(wire.upstreams.asked[-1]) else node
+    assert heard.ended is (leaves == 2)
+
+
+def test_after_a_redirect_it_is_still_the_same_call(wire: Wire) -> None:
+    heard, node, at_node = opened(wire, wire.client(), CONVERSE)
+    others = [name for name in "abc" if name != node.name]
+    node.lose()
+    wire.settle()
+    node = wire.node(wire.upstreams.asked[-1])
+    node.redirect(node.latest, others[0])
+    wire.settle()
+    wire.node(others[0]).lose()
+    wire.settle()
+    assert (heard.status, reason(heard)) == ("13", "CONNECTIONS_LOST")
+    assert at_node == 1
+
+
+def test_a_stream_that_is_on_its_way_back_is_tried_on_one_more(wire: Wire) -> None:
+    heard, node, at_node = opened(wire, wire.client(), CONVERSE)
+    node.accept(at_node)
+    node.send(at_node, marked(1, 1))
+    wire.settle()
+    wire.clock.advance(5.0)
+    lost = 0
+    while not heard.ended and lost < 10:
+        node.lose()
+        lost += 1
+        wire.clock.advance(1.5)
+        wire.settle()
+        node = wire.node(wire.upstreams.asked[-1])
+    assert lost == 3  # it had been served well on the first
+    assert reason(heard) == "CONNECTIONS_LOST"
+
+
+def test_a_stream_whose_nodes_die_as_soon_as_they_have_taken_it_is_given_up(wire: Wire) -> None:
+    heard, node, _ = opened(wire, wire.client(), CONVERSE)
+    taken = 0
+    while not heard.ended and taken < 10:
+        node.accept(node.latest)
+        wire.settle()
+        node.lose()
+        taken += 1
+        wire.clock.advance(1.5)
+        wire.settle()
+        node = wire.node(wire.upstreams.asked[-1])
+    assert (taken, reason(heard)) == (2, "CONNECTIONS_LOST")
+
+
+def test_a_call_that_comes_to_something_on_each_node_may_lose_any_number(wire: Wire) -> None:
+    heard, node, _ = opened(wire, wire.client(), CONVERSE)
+    for seq in range(1, 9):
+        node.accept(node.latest)
+        node.send(node.latest, marked(seq, 1))
+        wire.settle()
+        node.lose()
+        wire.clock.advance(1.5)
+        wire.settle()
+        node = wire.node(wire.upstreams.asked[-1])
+    assert not heard.ended
+    assert wire.carrier.stats.lost_untaken == {}
+
+
+@pytest.mark.parametrize("how", ["goaway", "refused"])
+def test_what_was_not_looked_at_is_no_loss(wire: Wire, how: str) -> None:
+    heard, node, _ = opened(wire, wire.client(), FOREIGN)
+    for _ in range(2):
+        if how == "goaway":
+            node.connection.receive(frames.goaway(0, Code.NO_ERROR), wire.clock.time())
+        else:
+            node.reset(node.latest, Code.REFUSED_STREAM)
+        wire.settle()
+        node = wire.node(wire.upstreams.asked[-1])
+    node.accept(node.latest)
+    node.finish(node.latest)
+    wire.settle()
+    assert (heard.status, asked_for(wire, FOREIGN)) == ("0", 3)
+    assert wire.carrier.stats.lost_untaken == {}
+
+
+@given(st.lists(st.tuples(st.booleans(), st.sampled_from([CONVERSE, GET_SESSION, RUN_TASK])), min_size=1, max_size=8))
+def test_of_many_on_one_connection_the_innocent_are_served(calls: list[tuple[bool, str]]) -> None:
+    """A node dies with the first call that ends it, and has by then answered what does not; the first, nothing."""
+    wire = Wire("a", "b", "c", limits=Limits())
+    client = wire.client()
+    guilty = {client.open(path, ("x-task-key", "s"), ("x-guilty", str(bad))): bad for bad, path in calls}
+    for stream_id in guilty:
+        client.send(stream_id, OPEN, end=True)
+    wire.settle()
+    killed = 0
+    for _ in range(12):
+        for node in [peer for peers in wire.nodes.values() for peer in peers if peer.connection.ended is None]:
+            found = [at_node for at_node in node.streams if node.may_send(at_node)]
+            those = [at_node for at_node in found if node.streams[at_node].told["x-guilty"] == "True"]
+            for at_node in found:
+                if at_node not in those and (killed or not any(guilty.values())):
+                    node.accept(at_node)
+                    node.send(at_node, marked(1, 1))
+                    node.finish(at_node)
+            node.exchange()
+            if those:
+                node.lose()
+                killed += 1
+        wire.clock.advance(1.5)
+        wire.settle()
+    assert killed <= 2 * sum(guilty.values())
+    for stream_id, bad in guilty.items():
+        heard = client.streams[stream_id]
+        assert (heard.status, reason(heard)) == (("13", "CONNECTIONS_LOST") if bad else ("0", "")), stream_id
+    client.lose()
+    wire.close()
