@@ -31,8 +31,7 @@ PROTOS = Path(__file__).parents[3] / "protos" / "agentring" / "v1"
 
 STATUSES = {
     "UNAVAILABLE": "ClaimUnreadable CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable"
-    " OwnerUnreachable"
-    " RouterStopping SessionMoving StoreFull StoreUnavailable",
+    " OwnerUnreachable RouterStopping SessionMoving StoreFull StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded"
     " RouterOverloaded TooManyTasks TooManyTurns",
