@@ -1,10 +1,12 @@
-"""A user's service behind a router, and the clients that call it."""
+"""A user's service behind a router, services served as a node serves its own, and the clients that call them."""
 
 from collections.abc import Iterator
 
 import pytest
 
+from harness.cluster import TESTS
 from harness.hosted import HostedService
+from harness.processes import Process, python
 
 FAULTS = ("relay_failed", "call_failed", "Traceback", "never retrieved", "never awaited")
 """What must not stand in the router's log, whatever a client does."""
@@ -19,4 +21,17 @@ def hosted(etcd_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         service.stop()
     logged = service.router_log.read_text()
+    assert [fault for fault in FAULTS if fault in logged] == [], logged[-10_000:]
+
+
+@pytest.fixture(scope="session")
+def own_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of own_services.py."""
+    log = tmp_path_factory.mktemp("own") / "own_services.log"
+    process = Process(python("interop.own_services"), log, {"PYTHONPATH": str(TESTS)})
+    try:
+        yield process.ready_line()["address"]
+    finally:
+        process.stop()
+    logged = log.read_text()
     assert [fault for fault in FAULTS if fault in logged] == [], logged[-10_000:]

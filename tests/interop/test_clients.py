@@ -1,4 +1,5 @@
-"""Every gRPC library passes every case, through a router, against a service that is a user's own.
+"""Every gRPC library passes every case, through a router, against a service that is a user's own; and straight against
+services that are served as a node serves its own.
 
 A case is defined here by what must hold; each client in python/, go/, java/ and js/ does it in its library's own way,
 on a connection of its own. foreign.py says how a client is led.
@@ -58,14 +59,30 @@ CLIENTS: dict[str, Callable[[], list[str]]] = {
 """How each client is started, once it is built."""
 
 
+NOT_OWN = ("metadata", "status", "trailers_only", "message_4MiB")
+"""Cases whose service answers with metadata, statuses or trailers of its client's choice, or takes more than 1 MiB;
+a node's own services do not."""
+
+
 @pytest.fixture(scope="session", params=CLIENTS)
 def client(
     request: pytest.FixtureRequest, hosted: HostedService, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ForeignClient]:
     """Each client in turn, running."""
-    name: str = request.param
-    arguments = ["--target", hosted.router, "--session", f"{name}-{uuid.uuid4().hex}"]
-    log: Path = tmp_path_factory.mktemp("client") / f"{name}.log"
+    yield from _running(request.param, hosted.router, tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="session", params=CLIENTS)
+def straight(
+    request: pytest.FixtureRequest, own_services: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ForeignClient]:
+    """Likewise, without a router."""
+    yield from _running(request.param, own_services, tmp_path_factory.mktemp("straight"))
+
+
+def _running(name: str, target: str, directory: Path) -> Iterator[ForeignClient]:
+    arguments = ["--target", target, "--session", f"{name}-{uuid.uuid4().hex}"]
+    log = directory / f"{name}.log"
     started = ForeignClient([*CLIENTS[name](), *arguments], log, {**os.environ, "PYTHONPATH": str(TESTS)})
     try:
         yield started
@@ -83,3 +100,9 @@ def test_it_has_every_case(client: ForeignClient) -> None:
 @pytest.mark.parametrize("case", CASES)
 def test_case(client: ForeignClient, case: str) -> None:
     client.run(case)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("case", [case for case in CASES if case not in NOT_OWN])
+def test_case_without_a_router(straight: ForeignClient, case: str) -> None:
+    straight.run(case)
