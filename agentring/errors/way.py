@@ -49,4 +49,4 @@ class ConnectionsLost(AgentringError):
     tried again, and no client should do so by itself."""
 
     reason = "CONNECTIONS_LOST"
-    sentence = "two connections to nodes broke while they had this call, so it is not tried on a third"
+    sentence = "two connections to nodes broke or fell silent while they had this call, so it is not tried on a third"

@@ -91,6 +91,7 @@ class Call(CallMoves):
         client = self._client
         if self.taken:
             block += self._way.place(client)
+        self._asked_s = self._carrier.now_s()
         node = self._node = connection.open_stream(block, self, client)
         node.replenish()
         client.node = node

@@ -30,7 +30,7 @@ from router.http2.way import Way
 class CallMoves(CallEnd):
     """The part of a call that finds it a node; the rest is Call."""
 
-    __slots__ = ("_losses", "_lost_one", "_taken_s", "_way")
+    __slots__ = ("_asked_s", "_losses", "_lost_one", "_taken_s", "_way")
 
     def __init__(self, carrier: Carrier, client: ClientStream, way: Way) -> None:
         """As Call."""
@@ -39,8 +39,8 @@ class CallMoves(CallEnd):
         self._losses: Losses | None = None
         self._lost_one = False
         """A node that was there is there no more."""
-        self._taken_s = 0.0
-        """When a node has taken it last."""
+        self._asked_s = self._taken_s = 0.0
+        """When a node was sent it last, and when one has taken it last."""
 
     @property
     def is_repeatable(self) -> bool:
@@ -80,7 +80,7 @@ class CallMoves(CallEnd):
             self.refuse(NodeUnreachable())
         elif self._is_lost_too_often():
             self._count_loss("given_up")
-            self._carrier.log("call_given_up", self._way.method, self._losses.nodes if self._losses else [])
+            self._carrier.log("call_given_up", self._way.method, self._lost().nodes)
             self.refuse(ConnectionsLost())
         elif self._is_at_owner:
             self._look_for_owner(cause)
@@ -113,14 +113,17 @@ class CallMoves(CallEnd):
         return True
 
     def _is_lost_too_often(self) -> bool:
-        losses = self._losses
-        if losses is None:
-            losses = self._losses = Losses()
+        losses = self._lost()
         if self._is_at_owner:
             losses.after_taken(self._way.node_id, self._client.last, self._carrier.now_s() - self._taken_s)
         else:
             losses.before_taken(self._way.node_id)
         return losses.are_too_many
+
+    def _lost(self) -> Losses:
+        if self._losses is None:
+            self._losses = Losses()
+        return self._losses
 
     def _count_loss(self, outcome: str) -> None:
         self._carrier.stats.lost_untaken[outcome] += 1
@@ -192,9 +195,17 @@ class CallMoves(CallEnd):
     def _ask_another(self) -> bool:
         if self._error is not None:
             return False
-        if self._node is None:
+        node = self._node
+        if node is None:
             return True  # the connection to it is being made, for which there is a time
+        is_silent = node.connection.heard_s <= self._asked_s
+        losses = self._lost()
+        if is_silent and not losses.leave_one:
+            return False
+        silent_id = self._way.node_id
         if not self._way.elsewhere():
             return False
+        if is_silent:
+            losses.before_taken(silent_id)
         self._try()
         return True

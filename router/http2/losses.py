@@ -2,8 +2,8 @@
 
 A request can be what ends the connections, or the nodes, that it comes to. From the first one that broke nothing can be
 told, since connections break for many reasons and all that is on them with them; so the call is tried on one more, and
-where that breaks too before the call has come to anything, on no further one. Owned by its Call, from its first loss
-on.
+where that breaks too before the call has come to anything, on no further one. A connection that has fallen silent since
+it had the call counts likewise, since a call may also hold its node up. Owned by its Call, from its first loss on.
 """
 
 from __future__ import annotations
@@ -29,12 +29,17 @@ class Losses:
         """Whose connections those were."""
 
     @property
+    def leave_one(self) -> bool:
+        """Whether it may be lost once more."""
+        return self.in_a_row + 1 < MAX_LOSSES
+
+    @property
     def are_too_many(self) -> bool:
         """Whether the call is to be tried no more."""
         return self.in_a_row >= MAX_LOSSES
 
     def before_taken(self, node_id: str) -> None:
-        """The connection broke before the node had taken the call."""
+        """The connection broke, or is silent, before the node had taken the call."""
         self.in_a_row += 1
         self.nodes.append(node_id)
 

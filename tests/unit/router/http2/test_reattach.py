@@ -179,7 +179,9 @@ def test_a_node_that_does_not_answer_for_a_while_is_left_for_the_next() -> None:
     lose(wire, node)
     wire.settle()
     slow, at_slow = next_owner(wire)
+    _show_life(wire, slow)
     slower, at_slower = next_owner(wire, 2.5)
+    _show_life(wire, slower)
     assert slow.streams[at_slow].reset is not None
     again, at_node = next_owner(wire, 2.5)
     assert len({id(each) for each in (slow, slower, again)}) == 3
@@ -195,6 +197,34 @@ def test_a_node_that_does_not_answer_for_a_while_is_left_for_the_next() -> None:
     client.reset(stream_id)
     wire.settle()
     wire.close()
+
+
+def test_of_nodes_that_fall_silent_with_the_call_only_one_is_left() -> None:
+    """It may be the call that holds them up: then it must not hold up one after another."""
+    wire = Wire("a", "b", "c", limits=Limits(keepalive_s=10.0, keepalive_timeout_s=5.0))
+    client, stream_id, node = attached(wire)
+    wire.clock.advance(5.0)
+    lose(wire, node)
+    wire.settle()
+    next_owner(wire)
+    silent, at_silent = next_owner(wire, 2.5)
+    asked = len(wire.upstreams.asked)
+    for _ in range(30):
+        wire.clock.advance(1.0)
+        silent.connection.tick(wire.clock.time())
+        client.exchange()
+    assert len(wire.upstreams.asked) == asked
+    assert silent.connection.broken_for == "keepalive timeout"
+    assert (client.streams[stream_id].status, at_silent > 0) == ("13", True)
+    client.lose()
+    wire.close()
+
+
+def _show_life(wire: Wire, node: NodePeer) -> None:
+    """The node says something else."""
+    wire.clock.advance(0.1)
+    node.h2.ping(bytes(8))
+    wire.settle()
 
 
 def test_the_owner_is_waited_for_however_slow_it_is() -> None:
