@@ -16,7 +16,7 @@ from grpc import aio
 from agent_node.store.once_records import ENDED, Ending
 from agentring.errors import TaskCycle
 from agentring.ids import OnceRef
-from agentring.rpc.limits import CHANNEL_OPTIONS
+from agentring.rpc.channel import open_channel
 from agentring.rpc.status import read_error
 from agentring.v1 import node_pb2, node_pb2_grpc
 
@@ -69,7 +69,7 @@ class Peers:
     async def _connected(self, address: str) -> AsyncIterator[aio.Channel]:
         connection = self._connections.get(address)
         if connection is None:
-            connection = self._connections[address] = _Connection(self._channel(address))
+            connection = self._connections[address] = _Connection(open_channel(address, self._credentials))
         connection.waits += 1
         try:
             yield connection.channel
@@ -78,11 +78,6 @@ class Peers:
             if not connection.waits:
                 del self._connections[address]
                 await connection.channel.close()
-
-    def _channel(self, address: str) -> aio.Channel:
-        if self._credentials is None:
-            return aio.insecure_channel(address, options=CHANNEL_OPTIONS)
-        return aio.secure_channel(address, self._credentials, options=CHANNEL_OPTIONS)
 
 
 def _ending(outcome: node_pb2.RunOutcome) -> Ending | None:

@@ -6,16 +6,23 @@ A node announces the agents it hosts, and only nodes that host a session's agent
 """
 
 import inspect
+import os
+import traceback
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 
+import structlog
+
 from agent_node.agent import Agent
+
+_HERE = __file__
+_log = structlog.get_logger()
 
 GROUP = "agentring.agents"
 
 
 class AgentNotLoadable(Exception):
-    """An agent's module or attribute is not there, or is not callable."""
+    """An agent's module or attribute is not there or fails, or is not callable."""
 
     def __init__(self, name: str, where: str, why: str) -> None:
         """where: package.module:attribute."""
@@ -23,12 +30,22 @@ class AgentNotLoadable(Exception):
 
 
 def load_agents(given: Sequence[str]) -> Mapping[str, Agent]:
-    """Agents by name; `given` (name=package.module:attribute) come before installed ones. Raises AgentNotLoadable."""
-    points = list(entry_points(group=GROUP))
-    for pair in given:
-        name, _, where = pair.partition("=")
-        points.append(EntryPoint(name, where, GROUP))
-    return {point.name: _load(point) for point in points}
+    """Agents by name; `given` (name=package.module:attribute) come before installed ones.
+
+    An installed one that cannot be loaded is logged and left out: one package must not stop the others. Raises
+    AgentNotLoadable for a given one.
+    """
+    agents: dict[str, Agent] = {}
+    named = dict(pair.split("=", 1) for pair in given)
+    for point in entry_points(group=GROUP):
+        if point.name not in named:
+            try:
+                agents[point.name] = _load(point)
+            except AgentNotLoadable as error:
+                _log.error("agent_left_out", agent=point.name, why=str(error))
+    for name, where in named.items():
+        agents[name] = _load(EntryPoint(name, where, GROUP))
+    return agents
 
 
 def hosted(agents: Mapping[str, Agent], required: Sequence[str], labels: Mapping[str, str]) -> Mapping[str, Agent]:
@@ -46,11 +63,24 @@ def hosted(agents: Mapping[str, Agent], required: Sequence[str], labels: Mapping
 def _load(point: EntryPoint) -> Agent:
     try:
         agent = point.load()
-    except (ImportError, AttributeError, ValueError) as error:
-        raise AgentNotLoadable(point.name, point.value, type(error).__name__) from error
+    except BaseException as error:  # code of others, at its import: it may parse arguments and exit, or whatever else
+        raise AgentNotLoadable(point.name, point.value, _what_failed(error)) from error
     if not callable(agent):
         raise AgentNotLoadable(point.name, point.value, "not callable")
     if inspect.iscoroutinefunction(agent):
         raise AgentNotLoadable(point.name, point.value, "a coroutine function, which never yields")
     loaded: Agent = agent
     return loaded
+
+
+def _what_failed(error: BaseException) -> str:
+    """The cause, and the file and line that it comes from, in one line."""
+    words = " ".join(str(error).split())
+    cause = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    if isinstance(error, SyntaxError):
+        return cause  # it names its place itself
+    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
+        file = frame.f_code.co_filename
+        if not file.startswith(("<frozen", _HERE)) and f"{os.sep}importlib{os.sep}" not in file:
+            return f"{cause} ({file}, line {line})"
+    return cause

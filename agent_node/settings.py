@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from agent_node.store.opening import check_url
-from agentring.settings import HostPort, ProcessSettings, Words
+from agentring.settings import HostPort, PeerAddress, ProcessSettings, Words
 
 MiB = 1 << 20
 
@@ -19,7 +19,9 @@ class NodeSettings(ProcessSettings):
     """One agent node."""
 
     node_id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$", description="this node's name, unique in the cluster")
-    advertise: HostPort | None = Field(None, description="host:port that others reach it at; default: where it listens")
+    advertise: PeerAddress | None = Field(
+        None, description="host:port that others reach it at; default: where it listens"
+    )
     data_dir: Path = Field(description="the node's own directory; locked while it runs")
     agent: Words = Field((), description="name=package.module:attribute of an agent to host beside the installed ones")
     store: Annotated[str | None, AfterValidator(_store)] = Field(

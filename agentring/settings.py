@@ -5,10 +5,10 @@ names it, exit status 2.
 """
 
 import argparse
-import re
 import ssl
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
 
@@ -25,13 +25,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from agentring.address import check_address, check_etcd_endpoint
 from agentring.cluster.etcd_channel import EtcdTls
 from agentring.rpc.probe import Tls
 
 EXIT_BAD_SETTINGS = 2
-
-_MAX_PORT = 65_535
-_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 
 
 def _split(value: Any) -> Any:
@@ -42,25 +40,18 @@ def _split(value: Any) -> Any:
     return value
 
 
-def _host_port(word: str) -> str:
-    found = _HOST_PORT.fullmatch(word)
-    if not found or int(found[2]) > _MAX_PORT:  # gRPC takes a larger one modulo 65,536
-        raise ValueError(f"{word!r} is not host:port")
-    return word
-
-
 def _endpoints(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
-        try:
-            _host_port(re.sub("^https?://", "", word).removesuffix("/"))
-        except ValueError:
-            raise ValueError(f"{word!r} is not host:port, http://host:port or https://host:port") from None
+        check_etcd_endpoint(word)
     return words
 
 
 Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A list: comma separated, or the flag repeated."""
-HostPort = Annotated[str, AfterValidator(_host_port)]
+HostPort = Annotated[str, AfterValidator(partial(check_address, to_listen=True))]
+"""Where to listen."""
+PeerAddress = Annotated[str, AfterValidator(check_address)]
+"""Where others listen."""
 
 
 class ProcessSettings(BaseSettings):

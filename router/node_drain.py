@@ -14,6 +14,7 @@ from grpc import aio
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import Node
 from agentring.errors import NodeUnreachable
+from agentring.rpc.channel import open_channel
 from agentring.v1 import cluster_pb2, node_pb2, node_pb2_grpc
 
 _SILENCE_S = 10.0
@@ -27,7 +28,7 @@ async def drain_node(
     node: Node, membership: Membership, credentials: grpc.ChannelCredentials | None
 ) -> AsyncGenerator[node_pb2.DrainResponse, None]:
     """The node's progress, to its end. credentials: None: nodes serve plaintext. Raises NodeUnreachable."""
-    async with _channel(node, credentials) as channel:
+    async with open_channel(node.address, credentials) as channel:
         call = node_pb2_grpc.NodeServiceStub(channel).Drain(node_pb2.DrainRequest())
         try:
             while True:
@@ -67,7 +68,7 @@ async def progress_of(
 
 
 async def _progress(node: Node, credentials: grpc.ChannelCredentials | None) -> cluster_pb2.DrainProgress | None:
-    async with _channel(node, credentials) as channel:
+    async with open_channel(node.address, credentials) as channel:
         stub = node_pb2_grpc.NodeServiceStub(channel)
         try:
             status = await stub.GetNodeStatus(node_pb2.GetNodeStatusRequest(), timeout=_ANSWERS_WITHIN_S)
@@ -76,7 +77,3 @@ async def _progress(node: Node, credentials: grpc.ChannelCredentials | None) -> 
     return cluster_pb2.DrainProgress(
         node_id=node.node_id, sessions_left=status.sessions, turns_running=status.turns_running
     )
-
-
-def _channel(node: Node, credentials: grpc.ChannelCredentials | None) -> aio.Channel:
-    return aio.secure_channel(node.address, credentials) if credentials else aio.insecure_channel(node.address)

@@ -13,7 +13,7 @@ import grpc
 from agentring import metadata
 from agentring.cli.errors import CallFailed
 from agentring.client import AgentringError, ClientError, UnknownFailure
-from agentring.rpc import limits
+from agentring.rpc.channel import open_blocking_channel
 from agentring.rpc.status import read_error
 
 CALL_DEADLINE_S = 5.0
@@ -22,7 +22,7 @@ CALL_DEADLINE_S = 5.0
 @contextmanager
 def open_channel(router: str) -> Iterator[grpc.Channel]:
     """A channel to the router. Raises CallFailed for a call in the body that fails."""
-    with grpc.insecure_channel(router, options=limits.CHANNEL_OPTIONS) as channel:
+    with open_blocking_channel(router) as channel:
         try:
             yield channel
         except grpc.RpcError as error:

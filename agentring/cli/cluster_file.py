@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from agentring.cli.errors import ClusterFileMalformed
+from agentring.address import check_address
+from agentring.cli.errors import ClusterFileMalformed, check_option
 from agentring.ids import NodeId
 
 DEFAULT_ROUTER = "127.0.0.1:7700"
@@ -73,9 +74,10 @@ class ClusterFile:
 def find_routers(given: str | None, data_dir: Path) -> tuple[str, ...]:
     """The routers to speak to: the one given, else those of the local cluster, else the default address.
 
-    Raises ClusterFileMalformed.
+    Raises ClusterFileMalformed, AddressUnusable.
     """
     if given is not None:
+        check_option("--router", given, check_address)
         return (given,)
     cluster = ClusterFile.read(data_dir / "cluster.json")
     return cluster.router if cluster is not None and cluster.router else (DEFAULT_ROUTER,)

@@ -4,6 +4,7 @@ Status 2 means that the command was asked for something it cannot do, 1 that it 
 place that prints them.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -26,6 +27,27 @@ class StoreUnknown(CommandError):
     def __str__(self) -> str:
         """One line."""
         return f"--store {self.store}: it is neither memory: nor sqlite:///PATH nor postgresql://…"
+
+
+@dataclass(eq=False)
+class AddressUnusable(CommandError):
+    """An option is no address."""
+
+    exit_status: ClassVar[int] = 2
+    option: str
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.option}: {self.why}"
+
+
+def check_option(option: str, value: str, check: Callable[[str], str]) -> tuple[str, ...]:
+    """The addresses of an option, between commas. check: raises ValueError. Raises AddressUnusable."""
+    try:
+        return tuple(check(word.strip()) for word in value.split(","))
+    except ValueError as error:
+        raise AddressUnusable(option, str(error)) from None
 
 
 @dataclass(eq=False)

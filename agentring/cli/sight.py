@@ -12,7 +12,7 @@ from grpc import aio
 
 from agentring.cli.calls import CALL_DEADLINE_S
 from agentring.cli.cluster_file import NodeEntry
-from agentring.rpc.limits import CHANNEL_OPTIONS
+from agentring.rpc.channel import open_channel
 from agentring.v1.cluster_pb2 import ListNodesRequest
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 
@@ -22,7 +22,7 @@ _POLL_S = 0.02
 async def until_seen(router: str, nodes: Collection[NodeEntry], deadline_s: float) -> None:
     """Returns once the router lists every one of the nodes. Raises TimeoutError."""
     wanted = {(node.id, node.address) for node in nodes}
-    async with asyncio.timeout(deadline_s), aio.insecure_channel(router, options=CHANNEL_OPTIONS) as channel:
+    async with asyncio.timeout(deadline_s), open_channel(router) as channel:
         stub = ClusterServiceStub(channel)
         while True:
             with suppress(aio.AioRpcError):

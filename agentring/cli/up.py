@@ -14,9 +14,10 @@ from typing import Annotated
 
 import typer
 
+from agentring.address import check_etcd_endpoint
 from agentring.cli.cluster_file import ClusterFile
 from agentring.cli.data_dir import DataDir
-from agentring.cli.errors import StoreUnknown
+from agentring.cli.errors import StoreUnknown, check_option
 from agentring.cli.local_cluster import ClusterPlan, LocalCluster
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption
 from agentring.cli.ports import LOOPBACK, check_listenable
@@ -55,7 +56,7 @@ def up(
         host=host,
         port=port,
         data_dir=DataDir(data_dir),
-        etcd=tuple(url.strip() for url in etcd.split(",")) if etcd else (),
+        etcd=check_option("--etcd", etcd, check_etcd_endpoint) if etcd else (),
         store=store or f"sqlite:///{DataDir(data_dir).store.absolute()}",
         lease_ttl_s=lease_ttl_s,
     )

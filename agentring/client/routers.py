@@ -13,10 +13,11 @@ import grpc
 from grpc import aio
 
 from agentring import metadata
+from agentring.address import check_address
 from agentring.client.errors import Failure, ForkedProcess, RingClosed
 from agentring.errors import RouterStopping
 from agentring.ids import parse_tenant
-from agentring.rpc.limits import CHANNEL_OPTIONS
+from agentring.rpc.channel import open_channel
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +46,11 @@ class Routers:
         self._targets = [each.strip() for each in target.split(",") if each.strip()]
         if not self._targets:
             raise ValueError("connect needs a router's address, as in 127.0.0.1:7700")
+        for each in self._targets:
+            check_address(each)
         parse_tenant(tenant)
         self.metadata: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
-        self._credentials = tls and grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate)
+        self._credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate) if tls is not None else None
         self._channels: dict[str, aio.Channel] = {}
         self._place = 0
         self.closed = False
@@ -59,12 +62,7 @@ class Routers:
             raise RingClosed("the connection is closed")
         target = self._targets[self._place]
         if (channel := self._channels.get(target)) is None:
-            channel = (
-                aio.secure_channel(target, self._credentials, options=CHANNEL_OPTIONS)
-                if self._credentials
-                else aio.insecure_channel(target, options=CHANNEL_OPTIONS)
-            )
-            self._channels[target] = channel
+            channel = self._channels[target] = open_channel(target, self._credentials)
         return channel
 
     def move_on(self, channel: aio.Channel, failure: Failure) -> Failure:

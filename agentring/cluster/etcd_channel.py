@@ -8,6 +8,9 @@ import grpc
 from aetcd import rpc
 from grpc import aio
 
+from agentring.address import check_etcd_endpoint
+from agentring.rpc import channel
+
 _CHANNEL_OPTIONS = (
     ("grpc.keepalive_time_ms", 5_000),
     ("grpc.keepalive_timeout_ms", 3_000),
@@ -15,8 +18,6 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 300),
     ("grpc.max_receive_message_length", 64 << 20),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.use_local_subchannel_pool", 1),
 )
 
 
@@ -32,22 +33,22 @@ class EtcdTls:
 def open_channel(endpoint: str, tls: EtcdTls | None) -> aio.Channel:
     """A connection that is opened by its first call. Raises ValueError: no endpoint, or one that does not go with
     tls."""
+    check_etcd_endpoint(endpoint)
     scheme, _, rest = endpoint.rpartition("://")
-    if scheme not in ("", "http", "https"):
-        raise ValueError(f"etcd endpoint {endpoint!r} is neither http nor https")
     if (scheme == "https") != (tls is not None) and scheme:
         raise ValueError(f"etcd endpoint {endpoint!r} does not go with the TLS settings")
-    target = rest.rstrip("/")
-    if tls is None:
-        return aio.insecure_channel(target, options=_CHANNEL_OPTIONS)
-    credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
-    return aio.secure_channel(target, credentials, options=_CHANNEL_OPTIONS)
+    credentials = (
+        grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
+        if tls is not None
+        else None
+    )
+    return channel.open_channel(rest.removesuffix("/"), credentials, _CHANNEL_OPTIONS)
 
 
-def keep_alive_once(channel: aio.Channel) -> Any:
+def keep_alive_once(connection: aio.Channel) -> Any:
     """LeaseKeepAlive, a stream of one request and one answer, as a single operation: on a busy event loop each further
     step of a stream would have to wait for its turn. Returns None where the stream ends without an answer."""
-    return channel.unary_unary(
+    return connection.unary_unary(
         "/etcdserverpb.Lease/LeaseKeepAlive",
         request_serializer=rpc.LeaseKeepAliveRequest.SerializeToString,
         response_deserializer=_answer,

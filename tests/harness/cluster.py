@@ -121,7 +121,7 @@ class Cluster:
 def until_sees(router: str, nodes: int, credentials: grpc.ChannelCredentials | None = None) -> None:
     """Returns once the router's ring holds so many nodes: it may have been ready before they had joined."""
     deadline_s = time.monotonic() + 20
-    options = (("grpc.use_local_subchannel_pool", 1),)
+    options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
     with (
         grpc.secure_channel(router, credentials, options) if credentials else grpc.insecure_channel(router, options)
     ) as channel:

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import grpc
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agentring.v1 import cluster_pb2, cluster_pb2_grpc, session_pb2, session_pb2_grpc
 from harness.client import connect, error_of, run_turn, turn
 from harness.cluster import Cluster, until_sees
 from harness.processes import Process, free_port, python
+from harness.up_process import agentring
 
 
 def _outcome(process: Process) -> tuple[int, str]:
@@ -49,7 +51,10 @@ def test_an_agent_that_cannot_be_loaded_is_named(tmp_path: Path, etcd_url: str) 
     flags = ("--node-id=n1", f"--data-dir={tmp_path / 'n1'}", f"--etcd={etcd_url}", "--agent=mine=no_such_module:agent")
     status, told = _outcome(Process(python("agent_node", *flags), tmp_path / "log"))
     assert status == 1
-    assert told == "agent_node: agent 'mine' cannot be loaded from 'no_such_module:agent': ModuleNotFoundError"
+    assert told == (
+        "agent_node: agent 'mine' cannot be loaded from 'no_such_module:agent': "
+        "ModuleNotFoundError: No module named 'no_such_module'"
+    )
 
 
 def test_a_node_with_another_store_than_the_others_says_so_and_ends(
@@ -130,3 +135,15 @@ async def test_two_routers_agree_on_the_ring(make_cluster: Callable[..., Cluster
     assert len(checksums) == 1
     assert [len(each) for each in shares] == [2, 2]
     assert all(abs(sum(each) - 1) < 1e-9 for each in shares)
+
+
+async def test_a_proxy_for_web_pages_stands_between_none_of_our_processes(
+    make_cluster: Callable[..., Cluster], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("http_proxy", "https_proxy", "grpc_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{free_port()}")
+    cluster = make_cluster(nodes=2)
+    assert (await agentring("status", "--router", cluster.router))[0] == 0
+    status, out, err = await agentring("drain", "n1", "--router", cluster.router)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[-1] == "n1 has left"

@@ -1,9 +1,13 @@
 """Agents found by entry point, or given on the command line."""
 
-from collections.abc import AsyncIterator
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator
 from importlib.metadata import EntryPoint
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from agent_node import registry
 from agent_node.agent import AgentEvent, TurnContext
@@ -64,13 +68,63 @@ def test_given_agents_come_before_installed_ones(monkeypatch: pytest.MonkeyPatch
         ("not a path", "AttributeError"),
     ],
 )
-@pytest.mark.parametrize("how", ["given", "installed"])
-def test_an_agent_that_cannot_be_loaded_is_named(
-    monkeypatch: pytest.MonkeyPatch, where: str, why: str, how: str
-) -> None:
-    install(monkeypatch, **({"bad": where} if how == "installed" else {}))
+def test_a_given_agent_that_cannot_be_loaded_is_named(where: str, why: str) -> None:
     with pytest.raises(AgentNotLoadable, match=f"'bad' cannot be loaded from '{where}': .*{why}"):
-        load_agents((f"bad={where}",) if how == "given" else ())
+        load_agents((f"bad={where}",))
+
+
+BROKEN = {
+    "KeyError": "{}['AGENT_KEY']",
+    "TypeError": "len(1)",
+    "SyntaxError": "def agent(:",
+    "SystemExit": "import sys; sys.exit(3)",
+    "RuntimeError": "import asyncio\nasyncio.get_running_loop()\nasync def main(): pass\nasyncio.run(main())",
+    "ImportError": "from os import nothing_such",
+    "ZeroDivisionError": "\n\n1 / 0",
+    "RecursionError": "def f(): f()\nf()",
+    "UnicodeDecodeError": "b'\\xff'.decode()",
+    "ValueError": "raise ValueError('two\\nlines')",
+    "Exception": "raise Exception",
+    "ExceptionGroup": "raise ExceptionGroup('g', [ValueError()])",
+    "GeneratorExit": "raise GeneratorExit",
+}
+
+
+@pytest.fixture(params=sorted(BROKEN))
+def broken(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[tuple[str, str]]:
+    """A module whose import fails, and with what."""
+    module = f"broken_{request.param.lower()}"
+    (tmp_path / f"{module}.py").write_text(BROKEN[request.param] + "\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    yield module, request.param
+    sys.modules.pop(module, None)
+
+
+def test_a_module_that_fails_at_its_import_is_one_line_with_cause_file_and_line(broken: tuple[str, str]) -> None:
+    module, cause = broken
+    with pytest.raises(AgentNotLoadable) as failed:
+        load_agents((f"bad={module}:agent",))
+    told = str(failed.value)
+    assert told.startswith(f"agent 'bad' cannot be loaded from '{module}:agent': {cause}")
+    assert "\n" not in told
+    assert re.search(rf"{module}\.py, line \d+\)", told) or cause == "ImportError"
+
+
+def test_one_broken_package_does_not_stop_the_other_agents(
+    monkeypatch: pytest.MonkeyPatch, broken: tuple[str, str]
+) -> None:
+    install(monkeypatch, bad=f"{broken[0]}:agent", odd="not a path", one=f"{HERE}:given")
+    with capture_logs() as logged:
+        assert load_agents((f"two={HERE}:instance",)) == {"one": given, "two": instance}
+    assert [(line["event"], line["agent"]) for line in logged] == [("agent_left_out", "bad"), ("agent_left_out", "odd")]
+    assert broken[1] in logged[0]["why"]
+
+
+def test_a_given_agent_stands_in_for_a_broken_one(monkeypatch: pytest.MonkeyPatch, broken: tuple[str, str]) -> None:
+    install(monkeypatch, bad=f"{broken[0]}:agent")
+    assert load_agents((f"bad={HERE}:given",)) == {"bad": given}
 
 
 @pytest.mark.parametrize(

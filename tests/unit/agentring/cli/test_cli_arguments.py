@@ -111,3 +111,30 @@ def test_an_answer_that_is_none(
 ) -> None:
     assert run(monkeypatch, "questions", "answer", "ada", *answer, "--router", "127.0.0.1:1") == 2
     assert capsys.readouterr().err == "agentring: give the answer: words, or --data with a JSON object, or both\n"
+
+
+BAD_ADDRESSES = ("localhost", "http://127.0.0.1:7700", "127.0.0.1:99999", "127.0.0.1:0", "::1:7700", "a b:1", "")
+
+
+@pytest.mark.parametrize("address", BAD_ADDRESSES)
+@pytest.mark.parametrize(
+    "command", [("status",), ("ring",), ("locate", "ada"), ("sessions",), ("drain", "n1"), ("chat", "ada")]
+)
+def test_a_router_that_is_no_address_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], address: str
+) -> None:
+    assert run(monkeypatch, *command, "--router", address) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"agentring: --router: {address!r} is not host:port")
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("url", ["127.0.0.1", "http://127.0.0.1", "ftp://127.0.0.1:1", "http://127.0.0.1:99999"])
+def test_an_etcd_that_is_no_address_is_refused_at_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path, url: str
+) -> None:
+    assert run(monkeypatch, "up", "--etcd", f"http://127.0.0.1:1,{url}", "--data-dir", str(tmp_path / "d")) == 2
+    assert capsys.readouterr().err.startswith(f"agentring: --etcd: {url!r} is not host:port")
+    assert run(monkeypatch, "admin", "new-generation", "--etcd", url) == 1
+    assert capsys.readouterr().err.startswith(f"agentring: {url!r} is not host:port")
+    assert not (tmp_path / "d").exists()

@@ -1,0 +1,30 @@
+"""Makes every channel of ours, of nodes, routers, the client and the commands, to one another and to etcd.
+
+Guarantees: no proxy that the environment names for web pages (http_proxy, https_proxy, grpc_proxy) comes between our
+processes, and no channel shares another one's connection. Nobody else makes a channel: ruff refuses it (TID251).
+"""
+
+from collections.abc import Sequence
+
+import grpc
+from grpc import aio
+
+from agentring.rpc.limits import CHANNEL_OPTIONS
+
+Options = Sequence[tuple[str, int]]
+
+_ALWAYS = (("grpc.enable_http_proxy", 0), ("grpc.use_local_subchannel_pool", 1))
+
+
+def open_channel(
+    address: str, credentials: grpc.ChannelCredentials | None = None, options: Options = CHANNEL_OPTIONS
+) -> aio.Channel:
+    """A channel of the running event loop, which connects with its first call. credentials: None: plaintext."""
+    if credentials is None:
+        return aio.insecure_channel(address, options=(*options, *_ALWAYS))
+    return aio.secure_channel(address, credentials, options=(*options, *_ALWAYS))
+
+
+def open_blocking_channel(address: str) -> grpc.Channel:
+    """A channel for a program without an event loop, in plaintext."""
+    return grpc.insecure_channel(address, options=(*CHANNEL_OPTIONS, *_ALWAYS))
