@@ -13,6 +13,7 @@ one peer's frames do not hold up all others, `receive` stops after some work, an
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 import structlog
 
@@ -24,9 +25,9 @@ from agentring.http2.limits import Bucket, Limits, TooMany
 
 _log = structlog.get_logger()
 
-_MAX_LENGTH = frames.MAX_FRAME_BYTES
-_MAX_WORK = 256
-_HEADERS_WORK = 8
+_MAX_LENGTH: Final = frames.MAX_FRAME_BYTES
+_MAX_WORK: Final = 256
+_HEADERS_WORK: Final = 8
 """Opening a call costs about so many times what another frame does."""
 
 

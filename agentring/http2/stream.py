@@ -1,15 +1,15 @@
 """One stream of one connection: its sending half, with flow control, and what its receiving half must answer to.
 
-Guarantees: what is sent keeps its order; nothing is sent beyond the stream's window, the connection's window or while
-the socket is full, but waits here in a queue; a queue that only the connection holds back gets its turn beside the
-other streams' (Connection.unblock). How long the queue may become is for the other half of the call to say, which
-grants its sender no more than may wait (client_stream.py, node_stream.py). Bytes that wait are counted in the process's
-Budget.
+Guarantees: what is sent keeps its order, and leaves in few frames where it leaves at once; nothing is sent beyond the
+stream's window, the connection's window or while the socket is full, but waits here in a queue; a queue that only the
+connection holds back gets its turn beside the other streams' (Connection.unblock). How long the queue may become is for
+the other half of the call to say, which grants its sender no more than may wait (client_stream.py, node_stream.py).
+Bytes that wait are counted in the process's Budget.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from agentring.http2.connection import Connection
 
 
+_HEADS: Final = DATA_HEADS
+_TOGETHER_BYTES: Final = 4 << 10
+"""So long may a frame become that several pieces are put into."""
+_COPIED_BYTES: Final = 512
+"""Likewise, where others' frames lie between, so that each piece is a copy of those before."""
+
+
 class Stream:
     """A stream; its roles are ClientStream and NodeStream."""
 
@@ -26,6 +33,10 @@ class Stream:
         "budget",
         "connection",
         "cut",
+        "frame_bytes",
+        "frame_head",
+        "frame_place",
+        "frame_tail",
         "granted",
         "id",
         "id_bytes",
@@ -53,6 +64,10 @@ class Stream:
         self.queued_bytes = 0
         self.cut = False
         """The first piece of the queue is what is left of one."""
+        self.frame_place = self.frame_tail = self.frame_bytes = 0
+        self.frame_head = b""
+        """The last DATA frame: where in `out` its head and its last piece are, how long it is, and what stands at its
+        head's place until it is written."""
         self.trailers: bytes | None = None
         """A header block that follows the queue; empty: END_STREAM alone does."""
         self.send_ended = False
@@ -125,9 +140,8 @@ class Stream:
             and length <= frames.MAX_FRAME_BYTES
             and not connection.paused
         ):
-            self.window -= length
-            connection.send_window -= length
-            connection.write(DATA_HEADS[length] + self.id_bytes + payload)
+            if connection.ended is None:
+                self.put(payload, length)
             return
         if self.queue is None:
             self.queue = []
@@ -136,6 +150,35 @@ class Stream:
         self.queued_bytes += length
         self.budget.add(length)
         self.send_queued()
+
+    def put(self, payload: bytes, length: int) -> None:
+        """DATA that nothing holds back. What goes with the frame before into one write goes into that frame, up to a
+        bound: a peer pays for each frame, and some end a connection for many small ones."""
+        connection = self.connection
+        self.window -= length
+        connection.send_window -= length
+        out, place, tail = connection.out, self.frame_place, self.frame_tail
+        together = self.frame_bytes + length
+        if together <= _TOGETHER_BYTES and tail < len(out) and out[place] is self.frame_head:
+            is_last = tail + 1 == len(out)
+            if is_last or together <= _COPIED_BYTES:
+                if is_last:
+                    self.frame_tail = tail + 1
+                    out.append(payload)
+                else:
+                    out[tail] += payload
+                self.frame_bytes = together
+                self.frame_head = head = _HEADS[together] + self.id_bytes
+                out[place] = head
+                return
+        if not out:
+            connection.wake()
+        self.frame_place = place = len(out)
+        self.frame_tail = place + 1
+        self.frame_bytes = length
+        self.frame_head = head = _HEADS[length] + self.id_bytes
+        out.append(head)
+        out.append(payload)
 
     def send_end(self, trailers: bytes) -> None:
         """Ends our side, after what waits: with a header block, or with END_STREAM alone where that is empty."""
@@ -153,19 +196,28 @@ class Stream:
         index = 0
         while index < len(queue) and connection.takes_queued:
             payload = queue[index]
-            length = min(len(payload), self.window, connection.send_window, frames.MAX_FRAME_BYTES)
-            if length <= 0 and payload:
+            room = min(self.window, connection.send_window, frames.MAX_FRAME_BYTES)
+            if room <= 0 and payload:
                 break
+            length = len(payload)
+            self.cut = length > room
+            if self.cut:
+                payload, queue[index] = payload[:room], payload[room:]
+                length = room
+            else:
+                first = index
+                index += 1
+                while index < len(queue) and length + len(queue[index]) <= room:
+                    length += len(queue[index])
+                    index += 1
+                if index - first > 1:
+                    payload = b"".join(queue[first:index])
             self.window -= length
             connection.send_window -= length
             sent_bytes += length
             connection.unqueued(length)
-            connection.write(DATA_HEADS[length] + self.id_bytes + payload[:length])
-            self.cut = length < len(payload)
-            if self.cut:
-                queue[index] = payload[length:]
-            else:
-                index += 1
+            connection.write(DATA_HEADS[length] + self.id_bytes + payload)
+            self.frame_head = b""  # what comes must not go before this
             if one_frame:
                 break
         del queue[:index]

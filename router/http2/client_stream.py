@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from agentring.errors import MessageTooLarge
 from agentring.http2.budget import Budget
-from agentring.http2.frames import DATA_HEADS, Code, StreamBroken
+from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.stream import Stream
 from agentring.rpc.messages import PREFIX_BYTES, PREFIXES, Assembler
 from router.http2.kept import KEPT_BYTES, Kept
@@ -71,14 +71,7 @@ class ClientStream(Stream):
                     and length <= connection.send_window
                     and not connection.paused
                 ):
-                    # As Stream.send, written out.
-                    node.window -= length
-                    connection.send_window -= length
-                    out = connection.out
-                    if not out:
-                        connection.wake()
-                    out.append(DATA_HEADS[length] + node.id_bytes)
-                    out.append(message)
+                    node.put(message, length)  # as Stream.send does
                 else:
                     node.send(message)
             if self.waiting:

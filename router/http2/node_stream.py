@@ -7,11 +7,11 @@ remembered; a message that has begun is granted in full, or one larger than the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from agentring.errors import MalformedAnswer
 from agentring.http2.budget import Budget
-from agentring.http2.frames import DATA_HEADS, DEFAULT_WINDOW, Code
+from agentring.http2.frames import DEFAULT_WINDOW, Code
 from agentring.http2.stream import Stream
 from agentring.rpc.messages import Assembler
 from router.http2.answers import Answer, reset_error
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 
 MAX_BUFFERED_BYTES = 256 << 10
 MAX_ANSWER_BYTES = 8 << 20
-_LAST_KEPT_BYTES = 256
-_unpack_marks = MARKS.unpack_from
+_LAST_KEPT_BYTES: Final = 256
+_unpack_marks: Final = MARKS.unpack_from
+_PREFIXES: Final = MARKED_PREFIXES
 
 
 class NodeStream(Stream):
@@ -51,7 +52,7 @@ class NodeStream(Stream):
         client = self.client
         payload = buffer[start : start + length]
         if self.marked:
-            if self.assembler or not self.taken or not payload.startswith(MARKED_PREFIXES[length]):
+            if self.assembler or not self.taken or not payload.startswith(_PREFIXES[length]):
                 self._receive_part(payload)
                 return
             client.last = payload if length <= _LAST_KEPT_BYTES else payload[: MARKS.size]
@@ -67,14 +68,7 @@ class NodeStream(Stream):
             and length <= connection.send_window
             and not connection.paused
         ):
-            # As Stream.send, written out: this is the way of nearly every byte.
-            client.window -= length
-            connection.send_window -= length
-            out = connection.out
-            if not out:
-                connection.wake()
-            out.append(DATA_HEADS[length] + client.id_bytes)
-            out.append(payload)
+            client.put(payload, length)  # as Stream.send does: this is the way of nearly every byte
         else:
             client.send(payload)
         if self.granted < self.low:

@@ -1,0 +1,155 @@
+"""Many small messages leave in few frames, in order and within the windows: some peers end a connection for more."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agentring.http2 import frames
+from agentring.http2.frames import MAX_FRAME_BYTES, Setting
+from agentring.http2.hpack import block
+from harness.http2 import Wire
+from harness.http2_frames import ACCEPTED, CONVERSE, FOREIGN, Frame, data_of, marked, message, opening, parse
+from harness.http2_peers import NodePeer
+from harness.http2_raw import RawClient
+
+WIDE = 1 << 20
+
+
+class Streams:
+    """A client's calls that a node has taken, and what each was told so far."""
+
+    def __init__(self, count: int, path: str, window: int) -> None:
+        self.wire = Wire()
+        self.client: RawClient = self.wire.raw_client(opening({Setting.INITIAL_WINDOW_SIZE: window}))
+        self.client.send(frames.window_update(0, WIDE))
+        self.ids = range(1, 2 * count, 2)
+        self.told = dict.fromkeys(self.ids, b"")
+        self.found: list[Frame] = []
+        for stream_id in self.ids:
+            self.client.open(stream_id, path)
+            self.client.send(frames.data(stream_id, message(b"x")))
+        self.wire.settle()
+        self.node: NodePeer = self.wire.node()
+        self.node_says(b"".join(frames.headers(each, block(ACCEPTED), end_stream=False) for each in self.ids))
+        self.client.read()
+
+    def node_says(self, data: bytes) -> None:
+        """One read of the node's connection."""
+        self.node.connection.receive(data, self.wire.clock.time())
+        while self.node.connection.behind:
+            self.node.connection.receive(b"", self.wire.clock.time())
+
+    def tell(self, stream_id: int, answer: bytes) -> bytes:
+        """A frame of the node's, which is to be told."""
+        self.told[stream_id] += answer
+        return frames.data(stream_id, answer)
+
+    def read(self) -> Counter[int]:
+        """What the client was sent since: how many frames of DATA on each stream."""
+        found = self.client.read()
+        self.found += found
+        return Counter(each.stream_id for each in found if each.kind == frames.DATA)
+
+    def grant(self, stream_id: int, increment: int) -> None:
+        self.found += self.client.send(frames.window_update(stream_id, increment))
+
+    def check(self) -> None:
+        """Each stream was told all, in order, in frames that are not too long."""
+        assert {each: data_of(self.found, each) for each in self.ids} == self.told
+        assert all(len(each.payload) <= MAX_FRAME_BYTES for each in self.found)
+
+    def close(self) -> None:
+        self.client.connection.socket_lost()
+        self.wire.close()
+
+
+@pytest.mark.parametrize("path", [FOREIGN, CONVERSE])
+def test_messages_of_many_streams_that_come_in_turn_in_one_read(path: str) -> None:
+    streams = Streams(50, path, WIDE)
+    turns = [(turn, each) for turn in range(1, 21) for each in streams.ids]
+    streams.node_says(b"".join(streams.tell(each, marked(turn, 1, b"%d %d" % (each, turn))) for turn, each in turns))
+    assert streams.read() == dict.fromkeys(streams.ids, 2)
+    streams.node_says(streams.tell(1, marked(21, 1)))
+    assert streams.read() == {1: 1}
+    streams.check()
+    streams.close()
+
+
+@pytest.mark.parametrize("path", [FOREIGN, CONVERSE])
+def test_messages_that_a_window_has_held_back(path: str) -> None:
+    streams = Streams(1, path, 0)
+    for turn in range(1, 1_001):
+        streams.node_says(streams.tell(1, marked(turn, 1, b"word")))
+    streams.read()
+    streams.grant(1, 100)
+    streams.grant(1, WIDE)
+    kinds = [each for each in streams.found if each.kind == frames.DATA]
+    assert len(kinds) <= len(streams.told[1]) // MAX_FRAME_BYTES + 4
+    streams.check()
+    streams.close()
+
+
+def test_a_clients_messages_to_its_node() -> None:
+    wire = Wire(node_settings={Setting.INITIAL_WINDOW_SIZE: WIDE})
+    client = wire.raw_client()
+    client.open(1, FOREIGN)
+    wire.settle()
+    connection = wire.node().connection
+    client.send(b"".join(frames.data(1, message(b"%d" % turn)) for turn in range(200)))
+    (sent,) = parse(b"".join(connection.out))
+    assert sent.payload == b"".join(message(b"%d" % turn) for turn in range(200))
+    client.connection.socket_lost()
+    wire.close()
+
+
+def test_what_is_put_after_what_had_waited_does_not_overtake_it() -> None:
+    streams = Streams(1, FOREIGN, 20)
+    streams.node_says(streams.tell(1, message(b"first")) + streams.tell(1, message(b"second, which waits")))
+    connection = streams.client.connection
+    connection.receive(frames.window_update(1, WIDE), streams.wire.clock.time())
+    streams.node_says(streams.tell(1, message(b"third")) + streams.tell(1, message(b"fourth")))
+    streams.read()
+    streams.check()
+    streams.close()
+
+
+_STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("tell"), st.sampled_from([1, 3, 5]), st.integers(0, 3_000)),
+        st.tuples(st.just("grant"), st.sampled_from([0, 1, 3, 5]), st.integers(1, 5_000)),
+        st.tuples(st.just("read"), st.just(0), st.just(0)),
+    ),
+    max_size=60,
+)
+
+
+@given(steps=_STEPS, window=st.integers(0, 9_000), path=st.sampled_from([FOREIGN, CONVERSE]))
+def test_whatever_comes_keeps_its_order_and_its_windows(
+    steps: list[tuple[str, int, int]], window: int, path: str
+) -> None:
+    streams = Streams(3, path, window)
+    granted = dict.fromkeys(streams.ids, window)
+    for turn, (what, stream_id, number) in enumerate(steps, 1):
+        match what:
+            case "tell":
+                if len(streams.told[stream_id]) < 50_000:
+                    streams.node_says(streams.tell(stream_id, marked(turn, 0, bytes(number))))
+            case "grant":
+                streams.client.connection.receive(frames.window_update(stream_id, number), streams.wire.clock.time())
+                if stream_id:
+                    granted[stream_id] += number
+            case _:
+                streams.read()
+        for each in streams.ids:
+            sent = data_of(streams.found, each)
+            assert len(sent) <= granted[each]
+            assert streams.told[each].startswith(sent)
+    for each in streams.ids:
+        streams.grant(each, WIDE)
+    streams.read()
+    streams.check()
+    streams.close()
