@@ -1,10 +1,12 @@
 """`python -m agent_node`: one agent node. See agent_node/settings.py for its flags."""
 
 import sys
+from functools import partial
 
+from agent_node.apart import child, forking
 from agent_node.app import run_node
 from agent_node.data_dir import DataDirInUse
-from agent_node.registry import AgentNotLoadable
+from agent_node.registry import AgentNotLoadable, load_agents
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import StoreRefused
 from agentring import process, settings
@@ -16,15 +18,21 @@ from agentring.owned_loop import OwnedLoop, log_errors_of_threads
 def main() -> None:
     """Runs the node until it is told to stop."""
     node = settings.load(NodeSettings, sys.argv[1:], program="agent_node")
+    forker = forking.start(partial(_children, node))  # before there is anything that a child must not have
     log_errors_of_threads()
     process.run(
-        lambda stop, ready: run_node(node, stop, ready),
+        lambda stop, ready: run_node(node, stop, ready, forker),
         program="agent_node",
         log_level=node.log_level,
         cannot_start=(AgentNotLoadable, CannotListen, DataDirInUse, NodeIdTaken, StoreDiffers, StoreRefused),
         new_loop=OwnedLoop,
         node_id=node.node_id,
     )
+
+
+def _children(node: NodeSettings) -> forking.Child:
+    agents = load_agents(node.agent)
+    return lambda way: child.serve(way, agents, node.log_level)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
+from agent_node.apart.forking import Forker
+from agent_node.apart.runs import Apart
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
 from agent_node.data_dir import DataDir, boot_id
 from agent_node.incarnations import Incarnations
@@ -50,8 +52,11 @@ _MEMORY = "memory"
 """What all stores are called that a node keeps in memory."""
 
 
-async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None]) -> None:
-    """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined.
+async def run_node(
+    settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None], forker: Forker | None = None
+) -> None:
+    """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined. forker:
+    forks the processes of runs that may have ended a node; None: they are run as all others.
 
     Raises CannotServe where it found that it does not serve any more; AgentNotLoadable,
     DataDirInUse, CannotListen, NodeIdTaken, StoreDiffers, StoreRefused, EtcdError, OSError.
@@ -59,6 +64,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
     keys = Keys(settings.cluster)
+    apart = Apart(forker, settings.lease_ttl_s) if forker is not None else None
     with ExitStack() as stack:
         data_dir = stack.enter_context(DataDir(settings.data_dir))
         audit: AuditLog = NoAuditLog()
@@ -88,6 +94,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
                 durable.tasks if durable is not None else None,
                 enter_generation,
                 claims_are_made=lambda: board.trouble is None,
+                apart=apart,
             )
             server = Server(
                 settings.listen,
@@ -115,7 +122,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Callable[
             board.on_change(lambda: server.set_condition(board.condition.serves, board.trouble is None))
             if settings.metrics_listen is not None:
                 carrier = durable.carrier if durable is not None else None
-                metrics.serve(NodeMetrics(board, observed, incarnations, carrier), settings.metrics_listen)
+                metrics.serve(NodeMetrics(board, observed, incarnations, carrier, apart), settings.metrics_listen)
             stack.enter_context(Watchdog(lambda: incarnations.lease, clock, end_process))
             await server.start()
             fault = Fault()

@@ -22,7 +22,7 @@ from agent_node.once_keys import OnceKeys, OnceLimits
 from agent_node.once_sweep import OrphanSweep, bury_runs, has_ended
 from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.room import Room
-from agent_node.run_environment import RunEnvironment, TurnLimits, owner_name
+from agent_node.run_environment import RunEnvironment, RunsApart, TurnLimits, owner_name
 from agent_node.running_places import RunningPlaces
 from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
@@ -65,10 +65,11 @@ class Incarnation:
         load: BoundedLoad,
         claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
+        apart: RunsApart | None,
     ) -> None:
         """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
         incarnation's memory. membership: as it is now; claims_are_made: whether etcd takes claims now. tasks: owns
-        whatever runs here; it must end with the incarnation."""
+        whatever runs here; it must end with the incarnation. apart: where runs go that may end their process."""
         self.registration = registration
         limits = TurnLimits(
             settings.turn_timeout_s,
@@ -87,7 +88,9 @@ class Incarnation:
         )
         once_keys = OnceKeys(lease, audit, claims, store.once, clock, owner, once_limits, tasks)
         self.once = Once(once_keys, lease, Peers(settings.node_credentials()))
-        env = RunEnvironment(registration.identity.node_id, lease, audit, limits, registration.incarnation, self.once)
+        env = RunEnvironment(
+            registration.identity.node_id, lease, audit, limits, registration.incarnation, self.once, apart
+        )
         slots = RunningPlaces(settings.max_running_turns, settings.max_waiting_turns)
         self._durable = durable
         self._settings = settings

@@ -16,6 +16,7 @@ from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.drain import Drain
 from agent_node.incarnation import Incarnation
+from agent_node.run_environment import RunsApart
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
@@ -58,10 +59,12 @@ class Incarnations:
         durable_tasks: TaskStore | None,
         enter_generation: Callable[[], Awaitable[None]],
         claims_are_made: Callable[[], bool],
+        apart: RunsApart | None = None,
     ) -> None:
-        """One for a process. durable, durable_tasks, claims_are_made: as Incarnation's; enter_generation: lets the
-        store follow the cluster's generation."""
+        """One for a process. durable, durable_tasks, claims_are_made, apart: as Incarnation's; enter_generation: lets
+        the store follow the cluster's generation."""
         self._claims_are_made = claims_are_made
+        self._apart = apart
         self._durable = durable
         self._durable_tasks = durable_tasks
         self._enter_generation = enter_generation
@@ -187,6 +190,7 @@ class Incarnations:
                 self._load(registration),
                 self._claims_are_made,
                 tasks,
+                self._apart,
             )
             background = [
                 tasks.create_task(registration.lease.keep()),

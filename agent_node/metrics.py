@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent_node.apart.runs import Apart
 from agent_node.bounded import LET_GO
 from agent_node.incarnations import Incarnations
 from agent_node.observed_audit import ObservedAudit
@@ -26,8 +27,11 @@ class NodeMetrics(Collector):
         audit: ObservedAudit,
         incarnations: Incarnations,
         store: ObservedCarrier | None = None,
+        apart: Apart | None = None,
     ) -> None:
-        """incarnations: whose sessions and lease are told; store: the durable one's; None: there is none."""
+        """incarnations: whose sessions and lease are told; store: the durable one's; None: there is none; apart: runs
+        in processes of their own; None: there are none."""
+        self._apart = apart
         self._store = store
         self._board = board
         self._audit = audit
@@ -40,6 +44,10 @@ class NodeMetrics(Collector):
         yield _one_of("coordinator_trouble", "What is wrong with etcd.", "trouble", tuple(Trouble), board.trouble)
         yield _by("fences", "Fences, by their reason.", "reason", dict(audit.fences))
         yield _by("transitions", "Transitions, by their names in the audit log.", "event", dict(audit.transitions))
+        yield _by("runs_failed", "Turns and tasks that failed, by their reason.", "reason", dict(audit.failures))
+        if self._apart is not None:
+            yield _gauge("runs_apart", "Runs in processes of their own: they may end it.", self._apart.running)
+            yield CounterMetricFamily("agentring_node_runs_apart_ever", "Runs so begun.", self._apart.total)
         yield CounterMetricFamily(
             "agentring_node_renewals_failed",
             "Renewals of the lease that were not acknowledged.",

@@ -29,6 +29,8 @@ class ObservedAudit:
         """How often each has happened."""
         self.fences: Counter[str] = Counter()
         """How often the node was fenced, by the reason."""
+        self.failures: Counter[str] = Counter()
+        """How many turns and tasks have failed, by the reason."""
 
     @property
     def incarnation(self) -> Incarnation:
@@ -45,5 +47,7 @@ class ObservedAudit:
         self.transitions[event] += 1
         if event == "fenced":
             self.fences[str(fields.get("reason", ""))] += 1
+        if event in ("turn_failed", "task_failed"):
+            self.failures[str(fields.get("reason", ""))] += 1
         if (phase := _PHASES.get(event)) is not None:
             self._board.enter(phase)

@@ -218,7 +218,7 @@ class Once:
             result = await call.function(idempotency_key=run.idempotency_key, fencing_token=run.claim.epoch)
         except Exception as error:
             _log.warning("once_failed", epoch=run.claim.epoch, exc_info=True)
-            return _failed(type(error).__name__, _text(error))
+            return _failed(type(error).__name__, error_text(error))
         try:
             result_json = json.dumps(result, ensure_ascii=False, allow_nan=False)
             size_bytes = len(result_json.encode())
@@ -234,7 +234,7 @@ def _failed(error_type: str, error_text: str) -> Ending:
     return Ending(TASK_STATE_FAILED, error_type=error_type, error_text=error_text[:MAX_ERROR_CHARS])
 
 
-def _text(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What an error says, as every store and every message takes it."""
     try:
         text = str(error)

@@ -28,6 +28,7 @@ from agent_node.shared_calls import SharedCalls
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import (
     ENDED,
+    ENDED_NODE,
     TURN_ENDED,
     Ending,
     OnceCaller,
@@ -220,7 +221,14 @@ class OnceKeys:
             raise NodeOverloaded
         claim = await self._rows.claim(ref)
         not_begun = self._not_begun.pop(ref, set())
-        start = RunStart(caller, idempotent, uuid.uuid4().hex, self.limits.failure_s, frozenset(not_begun))
+        start = RunStart(
+            caller,
+            idempotent,
+            uuid.uuid4().hex,
+            self.limits.failure_s,
+            self.limits.retention_s,
+            frozenset(not_begun),
+        )
         try:
             stored = await self._rows.change(claim, begin(self._rows.ownership(claim), start))
         except StoreUnavailable:
@@ -228,7 +236,7 @@ class OnceKeys:
             raise
         if stored.state in ENDED:
             await self._rows.release(claim)
-            if stored.state == TASK_STATE_UNKNOWN:
+            if stored.state == TASK_STATE_UNKNOWN or stored.ending.error_type == ENDED_NODE:
                 self._rows.audit_ending(claim, stored.ending)
             return stored.ending
         run = self.runs[ref] = OnceRun(claim, stored, asyncio.get_running_loop().create_future())

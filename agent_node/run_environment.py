@@ -1,6 +1,7 @@
 """What all runs of agents on one incarnation of the node have in common: its lease, its bounds, its audit log."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from agent_node.audit import AuditLog
 from agent_node.once import Once
@@ -26,6 +27,13 @@ class TurnLimits:
     """How long an agent may take to end once it is cancelled or its time is over; then it is let go."""
 
 
+class RunsApart(Protocol):
+    """Where runs go that may end their process (agent_node/apart)."""
+
+    async def run(self, env: "RunEnvironment", given: Any, log: Any, epoch: Epoch) -> Any:
+        """As turn.run_agent, whose types these are."""
+
+
 @dataclass(frozen=True, slots=True)
 class RunEnvironment:
     """What every run on this incarnation of the node has in common."""
@@ -37,6 +45,8 @@ class RunEnvironment:
     incarnation: Incarnation
     once: Once | None = None
     """Single-flight for steps; None: there is none."""
+    apart: RunsApart | None = None
+    """None: every run is one of the node's own process."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""

@@ -157,9 +157,15 @@ class Session:
         return [self._turns.get(turn_id) for turn_id in self._turns.open_ids]
 
     async def submit(
-        self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType
+        self,
+        turn_id: str,
+        given: session_pb2.Input,
+        on_busy: session_pb2.OnBusy.ValueType,
+        *,
+        again: bool = False,
     ) -> tuple[StoredTurn, bool]:
-        """Accepts a turn; False: it was accepted before, and this changed nothing.
+        """Accepts a turn; False: it was accepted before, and this changed nothing. again: another owner may have run
+        it.
 
         Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, SessionClosed, what the
         session was dropped with, and what the store raises; NodeDraining once another node may own the session:
@@ -167,7 +173,7 @@ class Session:
         same, and then runs.
         """
         from_struct(given.data)  # what is no JSON is refused now, not when the turn runs
-        return await self._let_in(partial(self._intake.submit, turn_id, given, on_busy))
+        return await self._let_in(partial(self._intake.submit, turn_id, given, on_busy, again=again))
 
     async def reply(self, input_id: str, given: session_pb2.Input) -> None:
         """Stores the answer to a question of a turn, which then goes on.

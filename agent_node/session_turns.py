@@ -129,13 +129,17 @@ class SessionTurns:
         fingerprint: bytes,
         given: session_pb2.Input,
         accepted: Callable[[], session_pb2.TurnAccepted],
+        *,
+        again: bool = False,
     ) -> tuple[StoredTurn, bool]:
         """Stores a turn, then tells of it; False: it was accepted long ago, and this changed nothing.
 
-        accepted: what is told of it. Where no turn is ahead it is stored as running, which saves a write.
+        accepted: what is told of it. Where no turn is ahead it is stored as running, which saves a write. again: it
+        may have been accepted, and begun, by another owner: a volatile store knows nothing of that.
         """
         state = TURN_STATE_ACCEPTED if accepted().turns_ahead else TURN_STATE_RUNNING
-        turn = StoredTurn(turn_id, fingerprint, self._accepted + 1, given.SerializeToString(), state, 1, 0)
+        raw, deaths = given.SerializeToString(), int(again and not self._store.durable)
+        turn = StoredTurn(turn_id, fingerprint, self._accepted + 1, raw, state, 1, 0, deaths=deaths)
 
         async def write() -> Acceptance:
             nonlocal turn
@@ -258,11 +262,17 @@ class SessionTurns:
         that was told under a later number than it is stored with."""
         cut = next((turn for turn in self._turns.open if turn.state == TURN_STATE_RUNNING), None)
         if cut is not None:
-            cut = replace(cut, state=TURN_STATE_ACCEPTED, attempt=cut.attempt + 1)
+            died = not (self.stored.was_released or self.stored.owner_lives or self._waited(cut))
+            cut = replace(cut, state=TURN_STATE_ACCEPTED, attempt=cut.attempt + 1, deaths=cut.deaths + died)
             self._turns.put(cut)
             reason = "NODE_DRAINED" if self.stored.was_released else "NODE_LOST"
             restarted = session_pb2.AttemptRestarted(reason=reason)
             self.log.append(Event(turn_id=cut.turn_id, attempt=cut.attempt, attempt_restarted=restarted))
+
+    def _waited(self, turn: StoredTurn) -> bool:
+        """Whether it did nothing but wait for an answer when it was cut off."""
+        asked = self.stored.inputs.values()
+        return any(each.turn_id == turn.turn_id and each.answer is None for each in asked)
 
     def _head_seq(self) -> int | None:
         """Where the story of what has ended ends; None: where it did, since a turn is being told."""

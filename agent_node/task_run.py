@@ -44,6 +44,8 @@ class TaskRun:
     request_id: str = ""
     cancel_when_unwatched: bool = False
     attempt: int = 1
+    deaths: int = 0
+    """How many runs before ended with their node."""
     state: task_pb2.TaskState.ValueType = task_pb2.TASK_STATE_PENDING
     outcome: Completed | Failed | None = None
     end_seq: int | None = None
@@ -179,6 +181,7 @@ def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_l
         cancel_when_unwatched=stored.cancel_when_unwatched,
         node_id=node_id,
         attempt=attempt,
+        deaths=stored.deaths,
         created_ns=stored.created_ns,
     )
 

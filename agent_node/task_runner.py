@@ -98,6 +98,8 @@ class TaskRunner:
             "task_started", stored.ref, epoch=claim.epoch, attempt=attempt, **self._numbered(started.commit)
         )
         run = begun(started, claim, self._env.node_id, attempt, self._settings.max_log_bytes)
+        if not self._store.durable and attempt > 1:
+            run.deaths += 1  # the run before, of which only its caller knows
         if attempt > 1:
             was_put_back = stored.attempt > 0 and stored.state == task_pb2.TASK_STATE_PENDING
             restarted = session_pb2.AttemptRestarted(reason="NODE_DRAINED" if was_put_back else "NODE_LOST")
@@ -168,6 +170,7 @@ class TaskRunner:
                 turn_number=1,
                 tool_starts=lambda start: self._keep_tool_start(run, start),
                 agent=run.agent,
+                deaths=run.deaths,
             )
             return await run_agent(self._env, self._agents[run.agent], given, run.log, run.epoch)
 

@@ -54,6 +54,8 @@ class TurnInput:
     """Asks the session's user; None: there is nobody to ask, as in tasks."""
     agent: str = ""
     """The agent's name."""
+    deaths: int = 0
+    """How many earlier runs ended with their node."""
 
 
 class Questions(Protocol):

@@ -58,7 +58,7 @@ class TurnIntake:
         self.closed = closed
 
     async def submit(
-        self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType
+        self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType, *, again: bool
     ) -> tuple[StoredTurn, bool]:
         """As Session.submit; the caller has it carried out to its end."""
         fingerprint = input_fingerprint(given)
@@ -76,7 +76,7 @@ class TurnIntake:
             if on_busy == session_pb2.ON_BUSY_INTERRUPT:
                 await self._cancel_all("INTERRUPTED")
                 self._check_accepts(on_busy)
-            turn, fresh = await self._turns.accept(turn_id, fingerprint, given, self._told_of_others)
+            turn, fresh = await self._turns.accept(turn_id, fingerprint, given, self._told_of_others, again=again)
             if turn.fingerprint != fingerprint:
                 raise TurnIdReused
             if fresh:

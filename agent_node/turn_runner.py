@@ -152,6 +152,7 @@ class TurnRunner:
             tool_starts=self._turns.start_tool,
             questions=TurnQuestions(self._asking, waiting.turn_id, place),
             agent=stored.agent,
+            deaths=turn.deaths,
         )
         return await run_agent(self._env, self._agent, given, self._turns.log, self._epoch)
 

@@ -149,7 +149,8 @@ class _Frames:
     async def _turn(self, turn: session_pb2.Turn, number: int) -> None:
         turn_id = parse_turn_id(turn.turn_id or f"{self._stream_id}.{number}")
         self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
-        accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy)
+        again = number <= self._place.last_again
+        accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy, again=again)
         self._sent[turn_id] = self._session.follow(accepted)
         if not fresh:
             await self._replay(accepted, self._place.replays_through(number))

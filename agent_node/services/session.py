@@ -171,7 +171,9 @@ class SessionService:
         session = await self._incarnations.current.host.open(ref, agent)
         # Before a turn is run for a stream that could not go on.
         place.resumed_after(session.log, same_story=session.tells_on(place.epoch))
-        turn, fresh = await session.submit(turn_id, request.turn.input, request.turn.on_busy)
+        turn, fresh = await session.submit(
+            turn_id, request.turn.input, request.turn.on_busy, again=place.last_again > 0
+        )
         return session, turn, fresh
 
     async def _find(

@@ -24,6 +24,10 @@ ENDED = (TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_UNKNOWN)
 OPEN = (TASK_STATE_PENDING, TASK_STATE_RUNNING)
 TURN_ENDED = "TurnEnded"
 """The error's type where the turn of a run ended before the run did."""
+MOST_DEATHS = 2
+"""A step that ran on so many nodes when they ended is not run again."""
+ENDED_NODE = "AGENT_ENDED_NODE"
+"""The error's type of a run that has ended the processes in which it was run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class RunStart:
     """Where no run of the key is known: names this one and its later attempts."""
     failure_s: float
     """How long a failure is everybody's, where the step may be run again."""
+    failed_s: float = 3_600.0
+    """How long it is everybody's that the step ends its nodes."""
     not_begun: frozenset[Epoch] = frozenset()
     """Epochs of claims under which nothing was run for certain, though the store may have a run under them."""
 
@@ -87,6 +93,8 @@ class StoredRun:
     created_ns: int
     """Wall clock, for people, as is the next."""
     ended_ns: int | None = None
+    deaths: int = 0
+    """How many attempts ended with their node."""
     expires_ns: int | None = None
     """When it is forgotten, by the store's clock; None: not by itself."""
     settled_ns: int | None = None
@@ -112,7 +120,8 @@ class StoredRun:
         """Whether a call is told this ending instead of running the step. failure_s, idempotent: as RunStart."""
         if self.state not in ENDED or self.has_expired(now):
             return False
-        may_run_again = self.state == TASK_STATE_FAILED and self.idempotent and idempotent
+        is_harmless = self.ending.error_type != ENDED_NODE
+        may_run_again = self.state == TASK_STATE_FAILED and self.idempotent and idempotent and is_harmless
         return not may_run_again or now.about_ns < (self.settled_ns or 0) + in_ns(failure_s)
 
 
@@ -140,12 +149,17 @@ def begin(ownership: OnceOwnership, start: RunStart) -> Change:
         if row.stands(start.failure_s, now, idempotent=start.idempotent):
             return row
         was_begun = row.state == TASK_STATE_RUNNING and row.epoch not in start.not_begun
+        deaths = row.deaths + (was_begun and row.owner != ownership.owner)
         if was_begun and not (row.idempotent and start.idempotent):
             return ended(row, Ending(TASK_STATE_UNKNOWN), now, None)
+        if deaths >= MOST_DEATHS:
+            failed = Ending(TASK_STATE_FAILED, error_type=ENDED_NODE, error_text="two nodes ended that ran the step")
+            return ended(replace(row, deaths=deaths), failed, now, start.failed_s)
         attempt = row.attempt + (row.epoch not in start.not_begun)
         return replace(
             row,
             attempt=attempt,
+            deaths=deaths,
             idempotent=start.idempotent,
             caller=start.caller,
             ending=running,
@@ -183,7 +197,7 @@ def resolve(ownership: OnceOwnership, result_json: str | None, keep_s: float) ->
     def change(row: StoredRun | None, now: Moment) -> StoredRun:
         row = check_resolvable(row, now)
         if result_json is None:
-            return ended(row, Ending(TASK_STATE_PENDING), now, keep_s)
+            return ended(replace(row, deaths=0), Ending(TASK_STATE_PENDING), now, keep_s)
         return ended(row, Ending(TASK_STATE_COMPLETED, result_json), now, keep_s)
 
     return lambda row, now: _raised(change(row, now), ownership)

@@ -35,6 +35,7 @@ once = Table(
     Column("ended_ns", BigInteger),
     Column("expires_ns", BigInteger),
     Column("settled_ns", BigInteger),
+    Column("deaths", SmallInteger, nullable=False, server_default="0"),
 )
 _OPEN = text("state IN (1, 2) AND expires_ns IS NULL")
 """PENDING and RUNNING, as numbers: an index's condition takes no parameters."""

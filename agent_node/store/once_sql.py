@@ -160,6 +160,7 @@ def _values(run: StoredRun) -> dict[str, Any]:
         "ended_ns": run.ended_ns,
         "expires_ns": run.expires_ns,
         "settled_ns": run.settled_ns,
+        "deaths": run.deaths,
     }
 
 
@@ -185,4 +186,5 @@ def _run(row: RowMapping) -> StoredRun:
         ended_ns=row["ended_ns"],
         expires_ns=row["expires_ns"],
         settled_ns=row["settled_ns"],
+        deaths=row["deaths"],
     )

@@ -41,6 +41,8 @@ class StoredTurn:
     """The seq of its last event; None: it has not ended."""
     outcome: bytes = b""
     """The last event, a session_pb2.Event; empty: it has not ended."""
+    deaths: int = 0
+    """How many of its runs ended with their node."""
 
     def input_message(self) -> session_pb2.Input:
         """What the agent is given."""
@@ -122,6 +124,8 @@ class StoredSession:
     """Wall clock, for people."""
     was_released: bool = True
     """Its last owner gave it up; False: that owner was lost."""
+    owner_lives: bool = False
+    """Its last owner is this incarnation, which has failed in this session alone."""
     closed: bool = False
     state_json: str = "{}"
     turns_completed: int = 0

@@ -87,6 +87,7 @@ turns = Table(
     Column("end_seq", BigInteger),
     Column("outcome", LargeBinary, nullable=False),
     Column("output_text", Words),
+    Column("deaths", SmallInteger, nullable=False, server_default="0"),
     UniqueConstraint("tenant", "session_id", "number"),
 )
 Index(

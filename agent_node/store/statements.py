@@ -13,6 +13,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from agent_node.store.schema import cluster, sessions, states, tool_starts, turns
 from agentring.v1 import session_pb2
 
+OWNER_LIVES = 2
+"""In `was_released`: 0, the last owner was lost; 1, it gave the session up; 2, it takes it again."""
+
 
 def of_session(table: Any) -> Any:
     """Picks the rows of one session."""
@@ -73,6 +76,7 @@ MOVE_TURN = (
         accepted_seq=bindparam("new_accepted_seq"),
         end_seq=bindparam("new_end_seq"),
         outcome=bindparam("new_outcome"),
+        deaths=bindparam("new_deaths"),
         output_text=func.coalesce(bindparam("new_output_text", type_=turns.c.output_text.type), turns.c.output_text),
     )
 )
@@ -85,7 +89,9 @@ def _raising(insert: Callable[..., Any]) -> Any:
         set_={
             "epoch": upsert.excluded.epoch,
             "owner": upsert.excluded.owner,
-            "was_released": case((sessions.c.owner == "", 1), else_=0),
+            "was_released": case(
+                (sessions.c.owner == "", 1), (sessions.c.owner == upsert.excluded.owner, OWNER_LIVES), else_=0
+            ),
             "reserved_seq": sessions.c.reserved_seq + upsert.excluded.reserved_seq,
             "commit_id": "",
             "commit_number": sessions.c.commit_number + 1,

@@ -49,7 +49,10 @@ class MemoryTaskStore:
         task = self._tasks.get(ref)
         if task is None or task.has_ended or task.epoch >= epoch:
             return None
-        return self._keep(replace(task, epoch=epoch, owner=owner, state=TASK_STATE_RUNNING, attempt=task.attempt + 1))
+        deaths = task.deaths + (task.state == TASK_STATE_RUNNING and task.owner != owner)
+        return self._keep(
+            replace(task, epoch=epoch, owner=owner, state=TASK_STATE_RUNNING, attempt=task.attempt + 1, deaths=deaths)
+        )
 
     async def hold(self, ref: TaskRef, epoch: Epoch) -> int:
         """As TaskStore."""

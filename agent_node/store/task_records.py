@@ -70,6 +70,8 @@ class StoredTask:
     outcome: bytes = b""
     story: bytes = b""
     text: str | None = None
+    deaths: int = 0
+    """How many of its runs ended with their node."""
     commit: int = 1
     """The number of the row's last transaction; it grows with each."""
 

@@ -38,6 +38,7 @@ tasks = Table(
     Column("outcome", LargeBinary, nullable=False),
     Column("story", LargeBinary, nullable=False),
     Column("text", Words),
+    Column("deaths", SmallInteger, nullable=False, server_default="0"),
 )
 Index(
     "tasks_open",

@@ -10,7 +10,7 @@ nobody else writes under that epoch. Where the statements stand is said at task_
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, RowMapping, Select, and_, bindparam, delete, or_, select, update
+from sqlalchemy import BigInteger, Connection, RowMapping, Select, and_, bindparam, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store import statements
@@ -38,6 +38,8 @@ _START = (
         owner=bindparam("new_owner"),
         state=TASK_STATE_RUNNING,
         attempt=tasks.c.attempt + 1,
+        deaths=tasks.c.deaths
+        + case((and_(tasks.c.state == TASK_STATE_RUNNING, tasks.c.owner != bindparam("new_owner")), 1), else_=0),
         **_COUNTED,
     )
 )
@@ -84,6 +86,7 @@ _BEGIN_ANEW = (
         outcome=b"",
         story=b"",
         text=None,
+        deaths=0,
         **_COUNTED,
     )
 )
@@ -261,6 +264,7 @@ def _stored(ref: TaskRef, row: RowMapping) -> StoredTask:
         outcome=row["outcome"],
         story=row["story"],
         text=row["text"],
+        deaths=row["deaths"],
         commit=row["commit_number"],
     )
 

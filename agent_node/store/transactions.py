@@ -74,7 +74,8 @@ def read_session(connection: Connection, ref: SessionRef) -> StoredSession | Non
         agent=row["agent"],
         epoch=Epoch(row["epoch"]),
         created_ns=row["created_ns"],
-        was_released=bool(row["was_released"]),
+        was_released=row["was_released"] == 1,
+        owner_lives=row["was_released"] == statements.OWNER_LIVES,
         closed=row["closed_ns"] is not None,
         state_json=_state_json(row),
         turns_completed=row["turns_completed"],
@@ -151,6 +152,7 @@ def accept_turn(
             "epoch": ownership.epoch,
             "accepted_seq": turn.accepted_seq,
             "outcome": b"",
+            "deaths": turn.deaths,
         },
     )
     return Acceptance(commit, None if added.rowcount == 1 else read_turn(connection, ownership.ref, turn.turn_id))
@@ -183,6 +185,7 @@ def move_turns(
             "new_accepted_seq": turn.accepted_seq,
             "new_end_seq": turn.end_seq,
             "new_outcome": turn.outcome,
+            "new_deaths": turn.deaths,
             "new_output_text": output_text if turn is completed else None,
         }
         connection.execute(statements.MOVE_TURN, values)
@@ -262,6 +265,7 @@ def _turn(row: RowMapping) -> StoredTurn:
         accepted_seq=row["accepted_seq"],
         end_seq=row["end_seq"],
         outcome=row["outcome"],
+        deaths=row["deaths"],
     )
 
 

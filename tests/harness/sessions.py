@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from agent_node.agent import Agent
 from agent_node.audit import Transition
-from agent_node.run_environment import RunEnvironment, TurnLimits
+from agent_node.run_environment import RunEnvironment, RunsApart, TurnLimits
 from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.store import Ownership, StoredSession
@@ -40,13 +41,20 @@ class Actor:
     """A session, its store, its clock and its runner."""
 
     def __init__(
-        self, tasks: asyncio.TaskGroup, agent: Agent, stored: StoredSession, store: RecordingStore, *, mailbox_size: int
+        self,
+        tasks: asyncio.TaskGroup,
+        agent: Agent,
+        stored: StoredSession,
+        store: RecordingStore,
+        *,
+        mailbox_size: int,
+        apart: RunsApart | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.audit = ListedAudit()
         self.store = store
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
-        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
+        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1), apart=apart)
         self.owner = self.env.ownership(REF, stored.epoch)
         self.session = Session(
             self.env,
@@ -120,13 +128,21 @@ class Actor:
 
 @asynccontextmanager
 async def acting(
-    agent: Agent, *, store: RecordingStore | None = None, mailbox_size: int = 10, epoch: Epoch = EPOCH
+    agent: Agent,
+    *,
+    store: RecordingStore | None = None,
+    mailbox_size: int = 10,
+    epoch: Epoch = EPOCH,
+    lost: bool = False,
+    apart: RunsApart | None = None,
 ) -> AsyncIterator[Actor]:
-    """A session of `agent` at work; it is dropped at the end. Its next owner is another one, of a higher epoch."""
+    """A session of `agent` at work; it is dropped at the end. Its next owner is another one, of a higher epoch. lost:
+    its last owner gave nothing up."""
     store = store or RecordingStore()
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         stored = await store.memory.activate(Ownership(REF, epoch, "n1/1"), "agent")
-        actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size)
+        stored = replace(stored, was_released=not lost)
+        actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size, apart=apart)
         try:
             yield actor
         finally:

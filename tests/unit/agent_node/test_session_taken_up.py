@@ -6,9 +6,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_node.agent import AgentEvent, TurnContext
+from agent_node.event_log import EventLog
+from agent_node.run_environment import RunEnvironment
 from agent_node.store import Ownership
+from agent_node.turn_context import Completed, TurnInput
 from agentring.errors import ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
+from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_CANCELLED, TURN_STATE_COMPLETED, Event
 from harness.premises import Stage
 from harness.sessions import EPOCH, REF, Actor, acting, kind_of
@@ -213,3 +217,65 @@ async def test_a_turn_that_takes_every_node_with_it_fails_in_the_end() -> None:
         (failed,) = (event.turn_failed for event in last.events() if kind_of(event) == "turn_failed")
     assert failed.reason == "ATTEMPTS_EXHAUSTED"
     assert (runs, stage.runs) == (allowed, allowed + 1)
+
+
+class RecordingApart:
+    """Runs nothing, and remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.given: list[TurnInput] = []
+
+    async def run(self, env: RunEnvironment, given: TurnInput, log: EventLog, epoch: Epoch) -> Completed:
+        self.given.append(given)
+        return Completed("", 0, given.state_json, None)
+
+
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "gave it up"])
+async def test_a_turn_whose_owner_was_lost_runs_apart_and_no_other_does(lost: bool) -> None:
+    stage, store, apart = Stage(), RecordingStore(), RecordingApart()
+    async with acting(stage.held, store=store) as first:
+        await first.submit("cut")
+        await first.submit("after")
+        await first.until_told(lambda: "text_delta cut" in first.kinds)
+    stage.go.set()
+    async with acting(stage.held, store=store, epoch=Epoch(EPOCH + 1), lost=lost, apart=apart) as second:
+        assert await second.until_ended("cut", "after") == ["turn_completed"] * 2
+    assert [(given.turn_id, given.attempt, given.deaths) for given in apart.given] == [("cut", 2, 1)] * lost
+    assert [turn.deaths for turn in store.turns if turn.turn_id == "cut"][-1] == lost
+    assert [turn.deaths for turn in store.turns if turn.turn_id == "after"][-1] == 0
+
+
+async def test_deaths_add_up_and_outlive_an_owner_that_gives_the_session_up() -> None:
+    stage, store = Stage(), RecordingStore()
+    deaths = []
+    for attempt, lost in enumerate((False, True, False, True)):
+        async with acting(stage.held, store=store, epoch=Epoch(EPOCH + attempt), lost=lost) as owner:
+            if not attempt:
+                await owner.submit("cut")
+            await owner.until_told(lambda owner=owner: "text_delta cut" in owner.kinds)  # type: ignore[misc]
+            deaths.append(owner.session.turn("cut").deaths)
+    assert deaths == [0, 1, 1, 2]
+
+
+async def test_a_turn_that_waited_for_an_answer_did_not_end_its_owner() -> None:
+    async def asking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        yield (await ctx.ask("really?")).text
+
+    store = RecordingStore()
+    for attempt, lost in enumerate((False, True)):
+        async with acting(asking, store=store, epoch=Epoch(EPOCH + attempt), lost=lost) as owner:
+            if not attempt:
+                await owner.submit("asks")
+            await owner.until_told(lambda owner=owner: "input_required asks" in owner.kinds)  # type: ignore[misc]
+            assert owner.session.turn("asks").deaths == 0
+
+
+@pytest.mark.parametrize("durable", [True, False], ids=["durable", "volatile"])
+async def test_a_volatile_store_knows_it_of_turns_that_come_again(durable: bool) -> None:
+    stage, apart = Stage(), RecordingApart()
+    stage.go.set()
+    async with acting(stage.held, store=RecordingStore(durable=durable), apart=apart) as owner:
+        await owner.session.submit("new", session_pb2.Input(), session_pb2.ON_BUSY_ENQUEUE)
+        await owner.session.submit("again", session_pb2.Input(), session_pb2.ON_BUSY_ENQUEUE, again=True)
+        await owner.until_ended("new", "again")
+    assert [given.turn_id for given in apart.given] == ([] if durable else ["again"])

@@ -77,6 +77,7 @@ async def test_every_write_of_another_epoch_or_owner_is_refused_and_changes_noth
         made,
         epoch=epoch(5),
         was_released=store.durable is False,
+        owner_lives=store.durable,  # the same one again
         log_seq=SEQ_RANGE,
         reserved_seq=2 * SEQ_RANGE,
         commit=2,

@@ -1,0 +1,217 @@
+"""A child process that runs an agent once, for the node that asked for it.
+
+Guarantees: the agent is run by the same code as on a node (turn.py), with the same bounds; the process ends when the
+run has, and when the node is gone. What needs the lease, the store or the claims is asked of the node. Called in a
+process that was just forked.
+"""
+
+import asyncio
+import contextvars
+import faulthandler
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from contextvars import ContextVar
+from dataclasses import replace
+from itertools import count
+from typing import Any, cast
+
+from agent_node.agent import Agent
+from agent_node.apart.wire import BEAT_S, Begin, Channel
+from agent_node.audit import NoAuditLog
+from agent_node.bounded import TimeLeft
+from agent_node.once import Once, error_text
+from agent_node.run_environment import RunEnvironment
+from agent_node.store import ToolStart
+from agent_node.store.once_records import OnceCaller
+from agent_node.turn import run_agent
+from agentring import log
+from agentring.cluster.lease import Lease
+from agentring.owned_loop import OwnedLoop, log_errors_of_threads
+from agentring.process import drive
+from agentring.v1 import session_pb2
+
+_step: ContextVar[int | None] = ContextVar("agentring_step", default=None)
+"""Of which step the current code is a part."""
+
+
+def serve(way: socket.socket, agents: Mapping[str, Agent], log_level: str) -> None:
+    """Runs what the node says, and returns once that has ended."""
+    log.configure(log_level)
+    log_errors_of_threads()
+    faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=False)
+    way.setblocking(False)
+    with asyncio.Runner(loop_factory=OwnedLoop) as runner:
+        drive(runner.get_loop(), _serve(way, agents))
+        os._exit(0)  # what the agent has left behind is not waited for
+
+
+async def _serve(way: socket.socket, agents: Mapping[str, Agent]) -> None:
+    reader, writer = await asyncio.open_unix_connection(sock=way)
+    channel = Channel(reader, writer)
+    channel.send("hello", os.getpid())
+    begin = await channel.receive()
+    if begin is None:
+        return
+    child = _Child(channel, begin[1])
+    async with asyncio.TaskGroup() as group:
+        beating = group.create_task(_beat(channel))
+        hearing = group.create_task(child.hear())
+        running = group.create_task(child.run(agents[begin[1].agent]))
+        await asyncio.wait([running, hearing], return_when=asyncio.FIRST_COMPLETED)
+        if not running.done():
+            os._exit(0)  # the node is gone
+        await writer.drain()
+        await hearing  # until the node has heard it
+        beating.cancel()
+
+
+async def _beat(channel: Channel) -> None:
+    while True:
+        channel.send("beat")
+        await asyncio.sleep(BEAT_S)
+
+
+class _Child:
+    def __init__(self, channel: Channel, begin: Begin) -> None:
+        self._channel = channel
+        self._begin = begin
+        self._numbers = count(1)
+        self._asked: dict[int, _Asked] = {}
+        self._running: asyncio.Task[None] | None = None
+        self._steps: set[asyncio.Task[None]] = set()
+
+    async def run(self, agent: Agent) -> None:
+        self._running = asyncio.current_task()
+        begin = self._begin
+        env = RunEnvironment(
+            begin.node_id,
+            cast(Lease, _NodesLease()),
+            NoAuditLog(),
+            begin.limits,
+            begin.incarnation,
+            cast(Once, self) if begin.has_once else None,
+        )
+        given = replace(begin.given, tool_starts=self._start_tool, questions=self if begin.asks else None)
+        try:
+            outcome = await run_agent(env, agent, given, cast(Any, _NodesLog(self._channel)), begin.epoch)
+        except asyncio.CancelledError:
+            self._channel.send("cancelled")
+            return
+        self._channel.send("done", outcome)
+
+    async def hear(self) -> None:
+        """Until the node is gone."""
+        while (message := await self._channel.receive()) is not None:
+            match message:
+                case ("reply", number, error, value):
+                    if not (reply := self._asked[number].reply).done():
+                        reply.set_exception(error) if error is not None else reply.set_result(value)
+                case ("told", number, value):
+                    self._asked[number].told(value)
+                case ("step", number, step, run):
+                    asked = self._asked[number]
+                    context = asked.context.copy()
+                    carrying = self._carry_out(step, asked, run)
+                    task = asyncio.get_running_loop().create_task(carrying, context=context)
+                    self._steps.add(task)
+                    task.add_done_callback(self._steps.discard)
+                case ("cancel",) if self._running is not None:
+                    self._running.cancel()
+
+    async def ask(
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+    ) -> session_pb2.Input:
+        """As Questions."""
+        time.hold()
+        try:
+            answer = await self._ask("ask", ordinal, question.SerializeToString(deterministic=True), told=tell)
+            return session_pb2.Input.FromString(answer)
+        finally:
+            time.go_on()
+
+    async def call(
+        self,
+        caller: OnceCaller,
+        key: str,
+        function: Callable[..., Awaitable[Any]],
+        *,
+        timeout_s: float,
+        idempotent: bool,
+        tell_unknown: Callable[[], None],
+    ) -> Any:
+        """As Once."""
+        return await self._ask(
+            "once",
+            _step.get(),
+            key,
+            timeout_s,
+            idempotent,
+            told=lambda _: tell_unknown(),
+            function=function,
+        )
+
+    async def _start_tool(self, start: ToolStart) -> None:
+        await self._ask("tool", start)
+
+    async def _ask(
+        self,
+        kind: str,
+        *what: Any,
+        told: Callable[[Any], None] = lambda _: None,
+        function: Callable[..., Awaitable[Any]] | None = None,
+    ) -> Any:
+        number = next(self._numbers)
+        asked = self._asked[number] = _Asked(told, function)
+        self._channel.send(kind, number, *what)
+        try:
+            return await asked.reply
+        finally:
+            del self._asked[number]
+
+    async def _carry_out(self, step: int, asked: "_Asked", run: Mapping[str, Any]) -> None:
+        _step.set(step)
+        assert asked.function is not None
+        try:
+            result = await asked.function(**run)
+        except Exception as error:
+            self._channel.send("step_done", step, (type(error).__name__, error_text(error)), None)
+            return
+        try:
+            self._channel.send("step_done", step, None, json.dumps(result, ensure_ascii=False, allow_nan=False))
+        except Exception:
+            self._channel.send("step_done", step, None, None)
+
+
+class _Asked:
+    def __init__(self, told: Callable[[Any], None], function: Callable[..., Awaitable[Any]] | None) -> None:
+        self.told = told
+        self.function = function
+        self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.context = contextvars.copy_context()
+
+
+class _NodesLease:
+    """The node ends this process where its lease may be gone."""
+
+    def check(self) -> None:
+        """As Lease."""
+
+
+class _NodesLog:
+    """The run's EventLog is on the node."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def append(self, event: session_pb2.Event) -> None:
+        """As EventLog."""
+        self._channel.send("event", event.SerializeToString())
+
+    def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
+        """As EventLog."""
+        self._channel.send("text", turn_id, attempt, offset, text)
+        return len(text.encode())

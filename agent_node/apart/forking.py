@@ -1,0 +1,151 @@
+"""The process that children are forked from, so that a child has none of the node's threads, locks and connections.
+
+Guarantees: it is forked before the node has any; it holds nothing of the node's but its stderr and its working
+directory; it ends with the node, also where that is killed, and ends every child first; only children of its own that
+it has not reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the
+first child is wanted. Used by the node's `__main__`, before anything else, and by runs.py.
+"""
+
+import gc
+import os
+import select
+import signal
+import socket
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+
+_KINDS = {b"k": signal.SIGKILL, b"u": signal.SIGUSR1}
+_MESSAGE_BYTES = 32
+
+Child = Callable[[socket.socket], None]
+"""Runs in a child, with its end of the way to the node; the process ends after it."""
+
+
+class Forker:
+    """The node's end. Resource handling: it is there until the process ends."""
+
+    def __init__(self, way: socket.socket, pid: int) -> None:
+        """way: to the process; pid: its."""
+        self._way = way
+        self.pid = pid
+
+    def fork(self) -> socket.socket:
+        """A child's other end; the child is made as soon as can be. Raises OSError: nobody forks any more."""
+        here, there = socket.socketpair()
+        try:
+            with there:
+                socket.send_fds(self._way, [b"f"], [there.fileno()])
+        except OSError:
+            here.close()
+            raise
+        here.setblocking(False)
+        return here
+
+    def kill(self, pid: int) -> None:
+        """Ends a child."""
+        self._signal(b"k", pid)
+
+    def ask_where(self, pid: int) -> None:
+        """Has a child write on stderr where its main thread stands."""
+        self._signal(b"u", pid)
+
+    def _signal(self, kind: bytes, pid: int) -> None:
+        with suppress(OSError):
+            self._way.send(kind + str(pid).encode())
+
+
+def start(prepare: Callable[[], Child]) -> Forker | None:
+    """Forks it. prepare: called in it once, before the first child. None: this system cannot tell of a process's end
+    (pidfd_open, Linux 5.3)."""
+    try:
+        node = os.pidfd_open(os.getpid())
+    except (AttributeError, OSError):
+        return None
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    if (pid := os.fork()) == 0:
+        status = 1
+        try:
+            here.close()
+            _let_go_of_the_terminal()
+            _Forking(there, node, prepare).serve()
+            status = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    there.close()
+    os.close(node)
+    here.setblocking(False)
+    return Forker(here, pid)
+
+
+class _Forking:
+    def __init__(self, way: socket.socket, node: int, prepare: Callable[[], Child]) -> None:
+        self._way = way
+        self._node = node
+        self._prepare = prepare
+        self._child: Child | None = None
+        self._children: dict[int, int] = {}
+        """Processes by the descriptors that tell of their ends."""
+
+    def serve(self) -> None:
+        """Until the node has ended."""
+        while True:
+            way = self._way.fileno()
+            ready, _, _ = select.select([way, self._node, *self._children], [], [])
+            for fd in [fd for fd in ready if fd in self._children]:
+                os.waitpid(self._children.pop(fd), 0)
+                os.close(fd)
+            if self._node in ready or (way in ready and not self._answer()):
+                break
+        for pid in self._children.values():
+            os.kill(pid, signal.SIGKILL)
+
+    def _answer(self) -> bool:
+        """False: the node is gone."""
+        asked, fds, _, _ = socket.recv_fds(self._way, _MESSAGE_BYTES, 1)
+        if fds:
+            self._fork(fds[0])
+            os.close(fds[0])
+        elif (number := _KINDS.get(asked[:1])) is not None and (pid := int(asked[1:])) in self._children.values():
+            os.kill(pid, number)
+        return bool(asked)
+
+    def _fork(self, fd: int) -> None:
+        try:
+            if self._child is None:
+                self._child = self._prepare()
+                gc.freeze()  # what is never written to is shared with the children
+            pid = os.fork()
+        except Exception:
+            traceback.print_exc()  # the child's other end hears that there is none
+            return
+        if pid == 0:
+            status = 1
+            try:
+                self._way.close()
+                os.close(self._node)
+                for each in self._children:
+                    os.close(each)
+                self._child(socket.socket(fileno=fd))
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        self._children[os.pidfd_open(pid)] = pid
+
+
+def _let_go_of_the_terminal() -> None:
+    """Ctrl-C is the node's, and whoever reads the node's stdout waits for the node alone."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)

@@ -1,0 +1,66 @@
+"""What a node and the child processes that it runs agents in say to each other: tuples, each of which begins with its
+kind. They are pickled: both are one program of one version, forked from each other.
+
+Child to node: `hello` (its pid), `beat` (its event loop turns), `event` and `text` (for the log), `tool`, `ask` and
+`once` (with a number, under which `reply` comes), `step_done`, `done` (the outcome), `cancelled`.
+Node to child: `begin`, `reply`, `told` and `unknown` (while an `ask` or `once` is under way), `step`, `cancel`.
+"""
+
+import asyncio
+import pickle
+from dataclasses import dataclass
+from typing import Any
+
+from agent_node.run_environment import TurnLimits
+from agent_node.turn_context import TurnInput
+from agentring.ids import Epoch, Incarnation, NodeId
+
+Message = tuple[Any, ...]
+BEAT_S = 0.25
+"""How often a child says that its event loop turns."""
+_LENGTH_BYTES = 4
+_MOST_BYTES = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """What a child is to run."""
+
+    agent: str
+    given: TurnInput
+    """Without the callables, which the child makes itself."""
+    asks: bool
+    """Whether there is somebody to ask."""
+    has_once: bool
+    epoch: Epoch
+    limits: TurnLimits
+    node_id: NodeId
+    incarnation: Incarnation
+
+
+class Channel:
+    """One end of the way. Resource handling: `close`."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    def send(self, *message: Any) -> None:
+        """Says it; one that the other end does not hear any more is lost. Raises what pickling raises."""
+        packed = pickle.dumps(message)
+        self._writer.write(len(packed).to_bytes(_LENGTH_BYTES, "big") + packed)
+
+    async def receive(self) -> Message | None:
+        """What was said; None: the other end is gone, or says what nobody understands."""
+        try:
+            length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
+            if length > _MOST_BYTES:
+                return None
+            message: Message = pickle.loads(await self._reader.readexactly(length))  # noqa: S301  forked from ourselves
+        except (asyncio.IncompleteReadError, OSError, pickle.UnpicklingError, EOFError, AttributeError, ValueError):
+            return None
+        return message
+
+    def close(self) -> None:
+        """The other end hears that this one is gone."""
+        self._writer.close()
