@@ -16,23 +16,22 @@ from contextlib import suppress
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
-from grpc_reflection.v1alpha import reflection_pb2
 
 from agentring.errors import AgentringError, NodeDraining
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits, Rate
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
+from agentring.rpc import reflection
 from agentring.rpc.call_tasks import CallTasks
 from agentring.rpc.health import Health
-from agentring.rpc.reflection import Reflection
+from agentring.rpc.reflection import Reflection, Symbols
 from agentring.rpc.service import methods
 from agentring.rpc.service_connection import Desk, ServiceConnection
 
 _log = structlog.get_logger()
 
 HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # type: ignore[assignment]
-REFLECTION: ServiceDescriptor = reflection_pb2.DESCRIPTOR.services_by_name["ServerReflection"]  # type: ignore[assignment]
 
 LIMITS = Limits(
     max_streams=200_000,
@@ -69,8 +68,9 @@ class Server:
         self._loop = loop
         self._stopping = stopping or NodeDraining()
         self._health = Health(service.full_name for service in services)
-        names = {HEALTH.full_name, REFLECTION.full_name, *reflected, *(service.full_name for service in services)}
-        own = ((HEALTH, self._health), (REFLECTION, Reflection(names)))
+        listed = (HEALTH, *reflection.SERVICES, *services)
+        symbols = Symbols([*reflected, *(service.full_name for service in listed)])
+        own = ((HEALTH, self._health), *((version, Reflection(version, symbols)) for version in reflection.SERVICES))
         served = {
             path: method
             for service, servicer in (*services.items(), *own)

@@ -85,6 +85,35 @@ async def test_it_lists_through_a_node(cluster: Cluster) -> None:
     assert {SERVICE, "agentring.v1.TaskService", "agentring.v1.NodeService"} <= set(out.split())
 
 
+BOTH = (
+    (f"{SERVICE}.RunTurn", "rpc RunTurn ( .agentring.v1.RunTurnRequest )"),
+    ("agentring.v1.RunTurnRequest.session_id", "string session_id = 1;"),
+    ("agentring.v1.ConverseRequest.frame", "oneof frame {"),
+    ("agentring.v1.OnBusy", "enum OnBusy {"),
+    ("agentring.v1.ON_BUSY_REJECT", "ON_BUSY_REJECT = 2;"),
+    ("google.rpc.ErrorInfo", "message ErrorInfo {"),
+    ("grpc.reflection.v1.ServerReflection.ServerReflectionInfo", "rpc ServerReflectionInfo"),
+    ("grpc.health.v1.Health.Check", "rpc Check ( .grpc.health.v1.HealthCheckRequest )"),
+)
+
+
+@pytest.mark.parametrize(
+    ("way_in", "symbol", "said"),
+    [
+        *((way_in, *described) for way_in in ("router", "node") for described in BOTH),
+        ("node", "agentring.v1.NodeService.Drain", "rpc Drain ( .agentring.v1.DrainRequest )"),
+        ("router", "agentring.v1.ClusterService.DrainNode", "rpc DrainNode ( .agentring.v1.DrainNodeRequest )"),
+    ],
+)
+async def test_it_describes_every_symbol(
+    cluster: Cluster, grpcurl: Grpcurl, way_in: str, symbol: str, said: str
+) -> None:
+    asks = grpcurl if way_in == "router" else Grpcurl(require_tool("grpcurl"), cluster.nodes["n1"].address)
+    status, out, err = await asks("describe", symbol)
+    assert (status, err) == (0, "")
+    assert said in out
+
+
 async def test_it_runs_a_turn(grpcurl: Grpcurl, name: str) -> None:
     request = {"session_id": name, "agent": "echo", "turn": {"turn_id": "t", "input": {"text": "Grüße, 世界"}}}
     answers = await grpcurl.call(f"{SERVICE}/RunTurn", request)

@@ -21,6 +21,7 @@ SERVICES = {
     "agentring.v1.SessionService",
     "agentring.v1.TaskService",
     "grpc.health.v1.Health",
+    "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 }
 

@@ -596,5 +596,6 @@ async def test_reflection_lists_what_is_served_and_what_it_is_told_to(sessions: 
         "agentring.v1.SessionService",
         "agentring.v1.TaskService",
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     ]
