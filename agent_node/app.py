@@ -119,7 +119,11 @@ async def run_node(
                 data_uuid=data_dir.uuid,
                 store_uuid=durable.uuid if durable is not None else _MEMORY,
             )
-            board.on_change(lambda: server.set_condition(board.condition.serves, board.trouble is None))
+            board.on_change(
+                lambda: server.set_condition(
+                    board.condition.serves, board.trouble is None, sessions=board.serves_sessions
+                )
+            )
             if settings.metrics_listen is not None:
                 carrier = durable.carrier if durable is not None else None
                 metrics.serve(NodeMetrics(board, observed, incarnations, carrier, apart), settings.metrics_listen)
@@ -153,7 +157,7 @@ async def run_node(
                             await _first_of(group, stop, fault.found)
                             board.enter(Condition.DRAINING)
                             if not fault.found.is_set():
-                                incarnations.drain.begin()
+                                incarnations.stop()
                             waiting = group.create_task(fault.found.wait())
                             await asyncio.wait([living, waiting], return_when=asyncio.FIRST_COMPLETED)
                             waiting.cancel()

@@ -1,8 +1,8 @@
 """A node's drain: asked for once, by a signal or by an operator's call, and seen while it goes on.
 
 Guarantees: whoever asks first decides how long running turns may take; `done` is set once the node has left: nothing of
-it is claimed any more and its lease is revoked. A drained node that was not told to stop stays up, unregistered, until
-its process is ended. Owned by the node's Incarnations, which carries it out.
+it is claimed any more and its lease is revoked. A node that was not told to stop waits after it (parked.py). Owned by
+the node's Incarnations, which carries it out.
 """
 
 import asyncio

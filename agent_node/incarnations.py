@@ -1,13 +1,14 @@
 """The node's life: one incarnation after the other, from its first join to its drain.
 
 Guarantees: what the services ask for is the incarnation at work or NodeFenced, never one that is over; a fenced node
-joins again by itself, with pauses while etcd is away; once a drain was asked for nothing joins any more. Owned by the
+joins again by itself, with pauses while etcd is away; a drained one waits (parked.py) until its process is to end or it
+is to come back, and owns nothing meanwhile. Owned by the
 node's app.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import structlog
 
@@ -16,6 +17,8 @@ from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.drain import Drain
 from agent_node.incarnation import Incarnation
+from agent_node.own_record import looking_after
+from agent_node.parked import park, unless_set
 from agent_node.run_environment import RunsApart
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
@@ -26,19 +29,18 @@ from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
+from agentring.cluster.leaving import leave_ring
 from agentring.cluster.left_claims import LeftClaims
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, StoreDiffers, join
-from agentring.cluster.snapshot import Node
 from agentring.cluster.strays import StraySweep
 from agentring.errors import NodeDraining, NodeFenced, StoreUnavailable
-from agentring.ids import NodeId
 
 _FIRST_REJOIN_S = 0.25
 _LONGEST_REJOIN_S = 2.0
 """Between tries to join again: twice as long after each that failed."""
 
-T = TypeVar("T")
+_JOIN_FAILS = (EtcdError, NodeIdTaken, StoreDiffers, StoreRefused, StoreUnavailable)
 
 _log = structlog.get_logger()
 
@@ -77,7 +79,13 @@ class Incarnations:
         self._settings = settings
         self._current: Incarnation | None = None
         self.drain = Drain(settings.drain_timeout_s)
-        self.left_claims = LeftClaims(etcd, keys, clock, registered=self._registered, store_fences=durable is not None)
+        """The one that is asked for, under way or done; another one once the node is back from it."""
+        self._watching = partial(looking_after, membership=membership, clock=clock)
+        self._stops = False
+        self._park_over = asyncio.Event()
+        self._at_work = asyncio.Event()
+        """Set while there is a current incarnation."""
+        self.left_claims = LeftClaims(etcd, keys, clock, registered=membership.node, store_fences=durable is not None)
         self._renewals_failed = 0
         """Of the incarnations that are over."""
 
@@ -102,21 +110,61 @@ class Incarnations:
         return self._renewals_failed + (lease.renewals_failed if lease is not None else 0)
 
     async def run(self, identity: NodeIdentity, joined: asyncio.Event) -> None:
-        """Joins as `identity`, serves, and joins again after each fence, until it was drained. Sets `joined` the first
-        time.
+        """Joins as `identity`, serves, and joins again after each fence and after each drain that is taken back, until
+        it is told to stop. Sets `joined` the first time.
 
         Raises EtcdError, NodeIdTaken, StoreDiffers, StoreRefused and StoreUnavailable if the first join fails; later
         ones are tried again until they succeed.
         """
+        while True:
+            await self._serve(identity, joined)
+            self._audit.write("drain_done")  # also of a node that had nothing to drain, being fenced
+            self.drain.done.set()
+            if not joined.is_set():
+                return  # it was told to stop before it had begun
+            await park(self._park_over, self._clock, partial(self._join_drained, identity), self._watching)
+            if self._stops:
+                return
+            self._park_over.clear()
+            self.drain = Drain(self._settings.drain_timeout_s)
+            _log.info("drain_taken_back")
+
+    def stop(self) -> None:
+        """Drains, and joins no more."""
+        self._stops = True
+        self.drain.begin()
+        self._park_over.set()
+
+    async def begin_drain(self, timeout_s: float, *, force: bool) -> None:
+        """Asks for the drain, if it was not. timeout_s: as Drain.begin; force: also of the last node that hosts an
+        agent. Raises LastNodeOfAgent, CoordinatorUnavailable, NodeFenced."""
+        if not force and not self.drain.begun.is_set() and self._current is not None:
+            await leave_ring(self._etcd, self._keys, self._current.registration)
+        self.drain.begin(timeout_s)
+
+    async def undrain(self) -> Incarnation:
+        """Has the node join again, once it is drained, and returns with it at work. Raises NodeDraining where the
+        process is about to end, NodeFenced. Cancellation: it joins all the same."""
+        if self._stops:
+            raise NodeDraining
+        drain = self.drain
+        if drain.begun.is_set():
+            self._park_over.set()
+            await drain.done.wait()
+        await self._at_work.wait()
+        return self.current
+
+    async def _serve(self, identity: NodeIdentity, joined: asyncio.Event) -> None:
+        """Until it was drained."""
         wait_s = _FIRST_REJOIN_S
         while not self.drain.begun.is_set():
             try:
-                registration = await self._unless_stopping(self._join(identity))
-            except (EtcdError, NodeIdTaken, StoreDiffers, StoreRefused, StoreUnavailable) as error:
+                registration = await unless_set(self.drain.begun, self._join(identity))
+            except _JOIN_FAILS as error:
                 if not joined.is_set():
                     raise
                 _log.warning("join_failed", error=str(error), again_in_s=wait_s)
-                await self._unless_stopping(self._clock.sleep(wait_s))
+                await unless_set(self.drain.begun, self._clock.sleep(wait_s))
                 wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
                 continue
             if registration is None:
@@ -126,18 +174,23 @@ class Incarnations:
             if self._clock.now_s() - joined_s > _LONGEST_REJOIN_S:
                 wait_s = _FIRST_REJOIN_S
             else:  # whatever ends it at once may do so again and again
-                await self._unless_stopping(self._clock.sleep(wait_s))
+                await unless_set(self.drain.begun, self._clock.sleep(wait_s))
                 wait_s = min(2 * wait_s, _LONGEST_REJOIN_S)
-        self._audit.write("drain_done")  # also of a node that had nothing to drain, being fenced
-        self.drain.done.set()
 
     def give_up(self) -> None:
         """Leaves at once, without a drain: nobody can reach this node, so others must have what it holds."""
         if (lease := self.lease) is not None:
             lease.fence(FenceReason.NOT_SERVING)
-        self.drain.begin()
+        self.stop()
 
-    async def _join(self, identity: NodeIdentity) -> Registration:
+    async def _join_drained(self, identity: NodeIdentity) -> Registration | None:
+        try:
+            return await self._join(identity, drained=True)
+        except _JOIN_FAILS as error:
+            _log.warning("join_failed", error=str(error), drained=True)
+            return None
+
+    async def _join(self, identity: NodeIdentity, *, drained: bool = False) -> Registration:
         await self._membership.history.begin()
         if self._membership.closed.is_set():
             raise EtcdHistoryBroken  # it opens in a moment, if an operator has begun a new generation
@@ -150,21 +203,8 @@ class Incarnations:
             ttl_s=self._settings.lease_ttl_s,
             timeout_s=self._settings.join_timeout_s,
             history=self._membership.history,
+            drained=drained,
         )
-
-    async def _unless_stopping(self, step: Coroutine[Any, Any, T]) -> T | None:
-        """The step's result; None: the node stops, and the step was cancelled."""
-        async with asyncio.TaskGroup() as group:
-            stopping = group.create_task(self.drain.begun.wait())
-            taking = asyncio.ensure_future(step)  # its error is the caller's, not the group's
-            try:
-                await asyncio.wait([taking, stopping], return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                stopping.cancel()
-                if not taking.done():
-                    taking.cancel()
-                    await asyncio.wait([taking])
-        return None if taking.cancelled() else taking.result()
 
     async def _live(self, registration: Registration, joined: asyncio.Event) -> None:
         """From the registration to its end."""
@@ -194,8 +234,7 @@ class Incarnations:
             )
             background = [
                 tasks.create_task(registration.lease.keep()),
-                tasks.create_task(self._watch_own_key(registration)),
-                tasks.create_task(self._watch_history(registration)),
+                *(tasks.create_task(each) for each in self._watching(registration)),
                 tasks.create_task(self._strays(registration).run()),
                 tasks.create_task(incarnation.sweep()),
                 tasks.create_task(incarnation.sweep_claims()),
@@ -207,6 +246,7 @@ class Incarnations:
             self._audit.write("joined")
             _log.info("joined", incarnation=registration.incarnation, lease_id=registration.lease.lease_id)
             self._current = incarnation
+            self._at_work.set()
             joined.set()
             reason = await self._until_over(registration, tasks)
             if reason is None:
@@ -215,6 +255,7 @@ class Incarnations:
                 _log.error("fenced", reason=reason)
                 self._audit.write("fenced", reason=reason)
             self._current = None
+            self._at_work.clear()
             self._renewals_failed += registration.lease.renewals_failed
             incarnation.drop_all()
             if reason is not None:
@@ -224,18 +265,11 @@ class Incarnations:
                 task.cancel()
 
     def _strays(self, registration: Registration) -> StraySweep:
+        node_id, interval_s = registration.identity.node_id, self._settings.lease_ttl_s
+        membership = self._membership
         return StraySweep(
-            self._etcd,
-            self._keys,
-            self._clock,
-            lambda: self._membership.current,
-            registration.identity.node_id,
-            interval_s=self._settings.lease_ttl_s,
+            self._etcd, self._keys, self._clock, lambda: membership.current, node_id, interval_s=interval_s
         )
-
-    def _registered(self, node_id: NodeId) -> Node | None:
-        snapshot = self._membership.current
-        return snapshot.nodes.get(node_id) if snapshot is not None else None
 
     def _load(self, registration: Registration) -> BoundedLoad:
         return BoundedLoad(
@@ -268,24 +302,3 @@ class Incarnations:
         await asyncio.wait([draining])  # its last step revokes the lease
         fenced.cancel()
         return None
-
-    async def _watch_own_key(self, registration: Registration) -> None:
-        snapshot = None
-        while True:
-            snapshot = await self._membership.next(snapshot)
-            while not registration.compare_with(self._membership.current or snapshot):
-                await self._put_again(registration)
-
-    async def _put_again(self, registration: Registration) -> None:
-        _log.error("own_record_altered")
-        try:
-            await registration.put_again()
-        except EtcdError as error:
-            _log.warning("own_record_not_put_again", error=str(error))
-        except NodeFenced:
-            return
-        await self._clock.sleep(_FIRST_REJOIN_S)  # until the membership shows it
-
-    async def _watch_history(self, registration: Registration) -> None:
-        await self._membership.closed.wait()
-        registration.lease.fence(FenceReason.HISTORY_BROKEN)

@@ -21,6 +21,7 @@ from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
+from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import RouterStopping
 from agentring.ids import NodeId
 from agentring.rpc import metrics
@@ -60,6 +61,11 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             await membership.history.begin()
             board = ConditionBoard()
             view = RingView(membership, clock)
+
+            async def report_nodes(snapshot: MembershipSnapshot) -> None:
+                board.report_nodes(any(node.active for node in snapshot.nodes.values()))
+
+            view.on_change(report_nodes)
             lookup = OwnerLookup(view, settings.owner_cache_size)
             own_address = f"unix:{Path(socket_dir) / 'services.sock'}"
             own_services = Server(
@@ -74,7 +80,11 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 name="router",
                 stopping=RouterStopping(),
             )
-            board.on_change(lambda: own_services.set_condition(board.condition.serves, board.trouble is None))
+            board.on_change(
+                lambda: own_services.set_condition(
+                    board.condition.serves, board.trouble is None, sessions=board.serves_sessions
+                )
+            )
             relay = Http2Relay(
                 settings.listen,
                 lookup,

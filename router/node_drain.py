@@ -13,8 +13,9 @@ from grpc import aio
 
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import Node
-from agentring.errors import NodeUnreachable
+from agentring.errors import LastNodeOfAgent, NodeDraining, NodeUnreachable
 from agentring.rpc.channel import open_channel
+from agentring.rpc.status import read_error
 from agentring.v1 import cluster_pb2, node_pb2, node_pb2_grpc
 
 _SILENCE_S = 10.0
@@ -22,14 +23,20 @@ _SILENCE_S = 10.0
 _LEAVES_WITHIN_S = 1.0
 """How long a process that has ended well may take to be missed."""
 _ANSWERS_WITHIN_S = 1.0
+_BACK_WITHIN_S = 60.0
+"""A drain that is under way ends first."""
 
 
 async def drain_node(
-    node: Node, membership: Membership, credentials: grpc.ChannelCredentials | None
+    node: Node, membership: Membership, credentials: grpc.ChannelCredentials | None, *, force: bool = False
 ) -> AsyncGenerator[node_pb2.DrainResponse, None]:
-    """The node's progress, to its end. credentials: None: nodes serve plaintext. Raises NodeUnreachable."""
+    """The node's progress, to its end. credentials: None: nodes serve plaintext; force: also where it is the last one
+    for an agent. Raises LastNodeOfAgent, NodeUnreachable."""
+    if node.drained:
+        yield node_pb2.DrainResponse(done=True)
+        return
     async with open_channel(node.address, credentials) as channel:
-        call = node_pb2_grpc.NodeServiceStub(channel).Drain(node_pb2.DrainRequest())
+        call = node_pb2_grpc.NodeServiceStub(channel).Drain(node_pb2.DrainRequest(force=force))
         try:
             while True:
                 async with asyncio.timeout(_SILENCE_S):
@@ -39,11 +46,26 @@ async def drain_node(
                 yield progress
                 if progress.done:
                     return
-        except (aio.AioRpcError, TimeoutError):
-            pass  # it has ended, or cannot be reached
+        except TimeoutError:
+            pass
+        except aio.AioRpcError as error:
+            report = read_error(error)
+            if report.reason == LastNodeOfAgent.reason:
+                raise LastNodeOfAgent(report.variables.get("agent", "")) from None
+            # Else it has ended, or cannot be reached.
     if not await _leaves(node, membership):
         raise NodeUnreachable
     yield node_pb2.DrainResponse(done=True)
+
+
+async def undrain_node(node: Node, credentials: grpc.ChannelCredentials | None) -> int:
+    """Has a node join again; its incarnation. Raises NodeUnreachable, NodeDraining."""
+    async with open_channel(node.address, credentials) as channel:
+        stub = node_pb2_grpc.NodeServiceStub(channel)
+        try:
+            return (await stub.Undrain(node_pb2.UndrainRequest(), timeout=_BACK_WITHIN_S)).incarnation
+        except aio.AioRpcError as error:
+            raise (NodeDraining if read_error(error).reason == NodeDraining.reason else NodeUnreachable) from None
 
 
 async def _leaves(node: Node, membership: Membership) -> bool:

@@ -38,12 +38,17 @@ class NodeService:
 
     async def Drain(self, request: node_pb2.DrainRequest, call: Call) -> None:
         """Starts the drain, and tells how far it is until the node has left. A caller that goes away ends nothing."""
+        await self._incarnations.begin_drain(max(0.0, request.timeout_s), force=request.force)
         drain = self._incarnations.drain
-        drain.begin(max(0.0, request.timeout_s))
         done = False
         while not done:
             done = await drain.wait_done(_PROGRESS_S)
             await call.send(self._progress(done))
+
+    async def Undrain(self, _request: node_pb2.UndrainRequest, _call: Call) -> node_pb2.UndrainResponse:
+        """Ends a drain's effect."""
+        incarnation = await self._incarnations.undrain()
+        return node_pb2.UndrainResponse(incarnation=incarnation.registration.incarnation)
 
     def _progress(self, done: bool) -> node_pb2.DrainResponse:
         try:

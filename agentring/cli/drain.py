@@ -1,4 +1,4 @@
-"""`agentring drain NODE`: hands a node's sessions on and takes it out of the cluster."""
+"""`agentring drain NODE`: hands a node's sessions on and takes it off the ring; `undrain NODE`: back again."""
 
 from typing import Annotated
 
@@ -8,24 +8,45 @@ from agentring.cli.calls import open_channel
 from agentring.cli.cluster_file import find_routers
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
 from agentring.cli.printing import console, print_json, to_fields
-from agentring.v1.cluster_pb2 import DrainNodeRequest, DrainNodeResponse
+from agentring.v1.cluster_pb2 import DrainNodeRequest, DrainNodeResponse, UndrainNodeRequest
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 
 
 def drain(
     node: Annotated[str, typer.Argument(help="The node's id.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Also the last ACTIVE node of an agent, which then nobody serves.")
+    ] = False,
     timeout_s: Annotated[float, typer.Option(min=1.0, help="How long to wait; the drain goes on after that.")] = 600.0,
     router: RouterOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Drain a node: its turns end, its sessions go to others. Its process stays until you end it."""
+    """Drain a node: its turns end, its sessions go to others. Its process stays until you end or undrain it."""
     before = None
     with open_channel(find_routers(router, data_dir)[0]) as channel:
-        for progress in ClusterServiceStub(channel).DrainNode(DrainNodeRequest(node_id=node), timeout=timeout_s):
+        request = DrainNodeRequest(node_id=node, force=force)
+        for progress in ClusterServiceStub(channel).DrainNode(request, timeout=timeout_s):
             if progress != before:
                 tell(node, progress, as_json=as_json)
             before = progress
+
+
+def undrain(
+    node: Annotated[str, typer.Argument(help="The node's id.")],
+    timeout_s: Annotated[float, typer.Option(min=1.0, help="How long to wait; it comes back after that too.")] = 60.0,
+    router: RouterOption = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Make a node that drains, or was drained, ACTIVE again."""
+    with open_channel(find_routers(router, data_dir)[0]) as channel:
+        request = UndrainNodeRequest(node_id=node)
+        answer = ClusterServiceStub(channel).UndrainNode(request, timeout=timeout_s)
+    if as_json:
+        print_json(to_fields(answer))
+    else:
+        console().print(f"{node} is ACTIVE again, as incarnation {answer.incarnation}")
 
 
 def tell(node: str, progress: DrainNodeResponse, *, as_json: bool) -> None:

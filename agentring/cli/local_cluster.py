@@ -17,7 +17,7 @@ from agentring.cli.data_dir import DataDir
 from agentring.cli.embedded_etcd import start_etcd
 from agentring.cli.errors import ChildFailed
 from agentring.cli.ports import LOOPBACK, join_address
-from agentring.cli.sight import until_seen
+from agentring.cli.sight import tell_of_no_nodes, until_seen
 from agentring.ids import NodeId
 
 READY_DEADLINE_S = 30.0
@@ -54,6 +54,7 @@ class LocalCluster:
         self._etcd: list[Child] = []
         self._nodes: list[Child] = []
         self._routers: list[Child] = []
+        self._router_addresses: list[str] = []
 
     async def start(self) -> ClusterFile:
         """Starts everything and waits until it serves. Raises EtcdUnusable, ChildFailed."""
@@ -70,6 +71,7 @@ class LocalCluster:
                     tasks.create_task(_until_it_routes(child, routers, nodes))
         except BaseExceptionGroup as group:
             _raise_first(group)
+        self._router_addresses = [router.address for router in routers]
         return ClusterFile(
             router=tuple(router.address for router in routers),
             etcd=urls,
@@ -86,6 +88,8 @@ class LocalCluster:
                     tasks.create_task(_report_end(child, report))
                 for child in self._etcd[-1:]:
                     tasks.create_task(_fail_at_end(child))
+                for router in self._router_addresses[:1]:
+                    tasks.create_task(tell_of_no_nodes(router, report))
                 await asyncio.Event().wait()
         except BaseExceptionGroup as group:
             _raise_first(group)

@@ -8,7 +8,7 @@ import typer
 
 from agentring.cli import admin, once, questions, tasks
 from agentring.cli.chat import chat
-from agentring.cli.drain import drain
+from agentring.cli.drain import drain, undrain
 from agentring.cli.errors import CommandError, NotText
 from agentring.cli.locate import locate
 from agentring.cli.ring import ring
@@ -23,7 +23,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (up, chat, status, sessions, locate, ring, drain):
+for command in (up, chat, status, sessions, locate, ring, drain, undrain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(once.app, name="once")

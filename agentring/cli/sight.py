@@ -1,22 +1,27 @@
-"""Waits until a router sees the nodes it should route to.
+"""What a router sees of the nodes: waits until it sees those that it should route to, and tells when it sees none.
 
 A router is ready once it knows the membership as it was; nodes that start beside it join a moment later, and a call in
 between would meet NO_NODES. Called by `local_cluster`.
 """
 
 import asyncio
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import suppress
 
 from grpc import aio
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from agentring.cli.calls import CALL_DEADLINE_S
 from agentring.cli.cluster_file import NodeEntry
 from agentring.rpc.channel import open_channel
+from agentring.rpc.health import SESSIONS
 from agentring.v1.cluster_pb2 import ListNodesRequest
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 
 _POLL_S = 0.02
+_AGAIN_S = 1.0
+NOBODY_SERVES = "NO_NODES: no node is ACTIVE, so no session can be served"
 
 
 async def until_seen(router: str, nodes: Collection[NodeEntry], deadline_s: float) -> None:
@@ -30,3 +35,22 @@ async def until_seen(router: str, nodes: Collection[NodeEntry], deadline_s: floa
                 if wanted <= {(node.node_id, node.address) for node in seen.nodes}:
                     return
             await asyncio.sleep(_POLL_S)
+
+
+async def tell_of_no_nodes(router: str, report: Callable[[str], None]) -> None:
+    """Reports when no session can be served any more, and when some can again, until cancelled."""
+    served = True
+    async with open_channel(router) as channel:
+        while True:
+            with suppress(aio.AioRpcError):
+                # (its type stubs leave the method out)
+                stub = HealthStub(channel)
+                async for answer in stub.Watch(HealthCheckRequest(service=SESSIONS)):  # type: ignore[attr-defined]
+                    serves = answer.status == HealthCheckResponse.SERVING
+                    if serves is served:
+                        continue
+                    router_itself = await stub.Check(HealthCheckRequest())  # type: ignore[attr-defined]
+                    if router_itself.status == HealthCheckResponse.SERVING:  # else it is the router that stops
+                        served = serves
+                        report("nodes are ACTIVE again" if serves else NOBODY_SERVES)
+            await asyncio.sleep(_AGAIN_S)

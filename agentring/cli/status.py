@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 
+import grpc
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 from rich.console import Group
@@ -13,6 +14,8 @@ from agentring.cli.cluster_file import find_routers
 from agentring.cli.errors import CallFailed
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
 from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.sight import NOBODY_SERVES
+from agentring.rpc.health import SESSIONS
 from agentring.v1.cluster_pb2 import ListNodesRequest, ListNodesResponse, NodeState
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 
@@ -23,7 +26,8 @@ class RouterHealth:
 
     address: str
     health: str
-    """SERVING, NOT_SERVING, or the status with which the call failed."""
+    """SERVING, NO_NODES where it serves but knows of no node that takes sessions, NOT_SERVING, or the status with which
+    the call failed."""
 
 
 def status(
@@ -46,7 +50,7 @@ def render(healths: list[RouterHealth], membership: ListNodesResponse) -> Group:
         routers.add_row(one.address, one.health, style=None if one.health == "SERVING" else "red")
     nodes = Table("node", "address", "state", "agents", "weight", "incarnation")
     for node in membership.nodes:
-        state = NodeState.Name(node.state).removeprefix("NODE_STATE_")
+        state = "DRAINED" if node.drained else NodeState.Name(node.state).removeprefix("NODE_STATE_")
         agents = ", ".join(sorted(node.agents))
         row = (node.node_id, node.address, state, agents, str(node.weight), str(node.incarnation))
         nodes.add_row(*row, style=None if state == "ACTIVE" else "yellow")
@@ -54,6 +58,8 @@ def render(healths: list[RouterHealth], membership: ListNodesResponse) -> Group:
         Text(f"{each.node_id} drains: {each.sessions_left} sessions left, {each.turns_running} turns running")
         for each in membership.draining
     ]
+    if not any(node.state == NodeState.NODE_STATE_ACTIVE for node in membership.nodes):
+        drains.append(Text(NOBODY_SERVES, style="red"))
     return Group(routers, Text(f"nodes at revision {membership.revision}:"), nodes, *drains)
 
 
@@ -61,10 +67,23 @@ def _ask_health(address: str) -> RouterHealth:
     try:
         with open_channel(address) as channel:
             # (its type stubs leave the method out)
-            answer = HealthStub(channel).Check(HealthCheckRequest(), timeout=CALL_DEADLINE_S)  # type: ignore[attr-defined]
+            stub = HealthStub(channel)
+            answer = stub.Check(HealthCheckRequest(), timeout=CALL_DEADLINE_S)  # type: ignore[attr-defined]
+            if answer.status == HealthCheckResponse.SERVING and not _serves_sessions(stub):
+                return RouterHealth(address, "NO_NODES")
     except CallFailed as error:
         return RouterHealth(address, error.reason or error.code)
     return RouterHealth(address, HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def _serves_sessions(stub: HealthStub) -> bool:
+    try:
+        answer = stub.Check(HealthCheckRequest(service=SESSIONS), timeout=CALL_DEADLINE_S)  # type: ignore[attr-defined]
+    except grpc.RpcError as error:
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise
+        return True  # a router of an earlier release, which does not say
+    return bool(answer.status == HealthCheckResponse.SERVING)
 
 
 def _list_nodes(routers: tuple[str, ...]) -> ListNodesResponse:

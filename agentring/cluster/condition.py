@@ -1,6 +1,7 @@
 """Which state a process is in, for health checks and metrics: one word for routers and nodes alike.
 
-A process is healthy while it is SERVING or DEGRADED: without a coordinator it goes on with what it has. FENCED is a
+A process is healthy while it is SERVING or DEGRADED: without a coordinator it goes on with what it has. A router is
+healthy without nodes too, which no other router would find, but says that no session can be served. FENCED is a
 node that has dropped everything, or a process that does not believe what etcd says (agentring/cluster/history.py).
 """
 
@@ -19,13 +20,15 @@ class Condition(StrEnum):
     SERVING = "serving"
     DEGRADED = "degraded"
     """It serves what it has; nothing new can be claimed."""
+    NO_NODES = "no_nodes"
+    """Of a router: no node is there that would take a session."""
     DRAINING = "draining"
     FENCED = "fenced"
 
     @property
     def serves(self) -> bool:
         """Whether it is healthy."""
-        return self in (Condition.SERVING, Condition.DEGRADED)
+        return self in (Condition.SERVING, Condition.DEGRADED, Condition.NO_NODES)
 
 
 class Trouble(StrEnum):
@@ -46,6 +49,7 @@ class ConditionBoard:
         """STARTING."""
         self._phase = Condition.STARTING
         self._trouble: Trouble | None = None
+        self._has_nodes = True
         self._listeners: list[Callable[[], None]] = []
 
     @property
@@ -56,9 +60,18 @@ class ConditionBoard:
     @property
     def condition(self) -> Condition:
         """The word now."""
-        if self._phase is not Condition.SERVING or self._trouble is None:
+        if self._phase is not Condition.SERVING:
             return self._phase
-        return Condition.FENCED if self._trouble is Trouble.HISTORY_BROKEN else Condition.DEGRADED
+        if self._trouble is Trouble.HISTORY_BROKEN:
+            return Condition.FENCED
+        if not self._has_nodes:
+            return Condition.NO_NODES
+        return Condition.SERVING if self._trouble is None else Condition.DEGRADED
+
+    @property
+    def serves_sessions(self) -> bool:
+        """Whether a session can be served here, as far as is known."""
+        return self.condition in (Condition.SERVING, Condition.DEGRADED)
 
     def on_change(self, listener: Callable[[], None]) -> None:
         """Calls the listener after each change of the condition or of the trouble."""
@@ -66,16 +79,20 @@ class ConditionBoard:
 
     def enter(self, phase: Condition) -> None:
         """The process itself is STARTING, SERVING, DRAINING or FENCED."""
-        self._set(phase, self._trouble)
+        self._set(phase, self._trouble, self._has_nodes)
 
     def report(self, trouble: Trouble | None) -> None:
         """So the coordinator is."""
-        self._set(self._phase, trouble)
+        self._set(self._phase, trouble, self._has_nodes)
 
-    def _set(self, phase: Condition, trouble: Trouble | None) -> None:
-        if (phase, trouble) == (self._phase, self._trouble):
+    def report_nodes(self, there: bool) -> None:
+        """For a router: whether there is a node that takes sessions."""
+        self._set(self._phase, self._trouble, there)
+
+    def _set(self, phase: Condition, trouble: Trouble | None, has_nodes: bool) -> None:
+        if (phase, trouble, has_nodes) == (self._phase, self._trouble, self._has_nodes):
             return
-        self._phase, self._trouble = phase, trouble
+        self._phase, self._trouble, self._has_nodes = phase, trouble, has_nodes
         _log.info("condition_changed", condition=self.condition, coordinator=trouble or "available")
         for listener in self._listeners:
             listener()

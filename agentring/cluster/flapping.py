@@ -38,7 +38,8 @@ class Flapping:
         due_s: dict[NodeId, float] = {}
         for node in snapshot.nodes.values():
             joins = self._joins.setdefault(node.node_id, deque())
-            if self._incarnations.get(node.node_id) != node.incarnation:
+            # (A drained node that only waits has not come back.)
+            if self._incarnations.get(node.node_id) != node.incarnation and not node.drained:
                 self._incarnations[node.node_id] = node.incarnation
                 joins.append(now_s)
             while joins and joins[0] <= now_s - WINDOW_S:
@@ -47,7 +48,8 @@ class Flapping:
                 due_s[node.node_id] = ready_s
         for node_id in self._joins.keys() - snapshot.nodes.keys():
             if not self._joins[node_id] or self._joins[node_id][-1] <= now_s - WINDOW_S:
-                del self._joins[node_id], self._incarnations[node_id]
+                del self._joins[node_id]
+                self._incarnations.pop(node_id, None)
         if all(node.node_id in due_s for node in snapshot.nodes.values() if node.active):
             due_s.clear()  # better one of these than none
         self.held = frozenset(due_s)

@@ -63,6 +63,11 @@ class Membership:
         there is one of the cluster's present generation."""
         return None if self.history.broken or self._generation != self.history.generation else self._current
 
+    def node(self, node_id: NodeId) -> Node | None:
+        """A node of the latest snapshot."""
+        current = self.current
+        return current.nodes.get(node_id) if current is not None else None
+
     async def next(self, after: MembershipSnapshot | None) -> MembershipSnapshot:
         """The current snapshot once it is another than `after`. Cancellation: changes nothing."""
         while (current := self.current) is None or current is after:

@@ -11,13 +11,14 @@ by the node's app.
 """
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import structlog
 
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Compare, Delete, KeyValue, Put
+from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
@@ -30,6 +31,7 @@ from agentring.cluster.records import (
     encode,
 )
 from agentring.cluster.snapshot import MembershipSnapshot
+from agentring.errors import NodeFenced
 from agentring.ids import Incarnation, NodeId, Revision
 from agentring.v1 import cluster_pb2
 
@@ -84,48 +86,73 @@ class Registration:
         lease: Lease,
         incarnation: Incarnation,
         generation: int,
+        *,
+        drained: bool = False,
     ) -> None:
-        """Made by `join`."""
+        """Made by `join`; drained: as there."""
         self._etcd = etcd
         self._keys = keys
         self.identity = identity
         self.lease = lease
         self.incarnation = incarnation
         self.generation = generation
-        self._state = cluster_pb2.NODE_STATE_ACTIVE
+        self._state = cluster_pb2.NODE_STATE_DRAINING if drained else cluster_pb2.NODE_STATE_ACTIVE
+        self._drained = drained
+        self._written = Revision(incarnation)
+        """The record is this process's as of this revision."""
+        self.changing = False
+        """Whether its state in etcd is being changed, so that nobody knows for a moment what it is."""
 
     @property
     def key(self) -> str:
         """The node's key."""
         return self._keys.node(self.identity.node_id)
 
-    async def set_draining(self) -> None:
-        """Leaves the ring; the incarnation stays. Raises EtcdError, NodeFenced."""
-        self._state = cluster_pb2.NODE_STATE_DRAINING
-        await self.put_again()
+    async def set_draining(self, unless_changed: Sequence[Compare] = ()) -> bool:
+        """Leaves the ring; the incarnation stays. False: it does not, since unless_changed does not hold. Raises
+        EtcdError, NodeFenced."""
+        self.changing = True
+        try:
+            left = await self._put(cluster_pb2.NODE_STATE_DRAINING, unless_changed)
+            if left:
+                self._state = cluster_pb2.NODE_STATE_DRAINING
+            return left
+        finally:
+            self.changing = False  # where the outcome is unknown, compare_with finds out
 
     async def put_again(self) -> None:
         """Writes the node's record anew, under its lease. Raises EtcdError, NodeFenced."""
+        await self._put(self._state)
+
+    async def _put(self, state: cluster_pb2.NodeState.ValueType, compares: Sequence[Compare] = ()) -> bool:
         self.lease.check()
-        record = _record(self.identity, self.lease, self._state)
+        record = _record(self.identity, self.lease, state, drained=self._drained)
         result = await self._etcd.txn(
-            [Compare(self.key, "create", self.incarnation)], [Put(self.key, encode(record), self.lease.lease_id)]
+            [Compare(self.key, "create", self.incarnation), *compares],
+            [Put(self.key, encode(record), self.lease.lease_id)],
+            [Get(self.key)],
         )
-        if not result.succeeded:
-            self.lease.fence(FenceReason.KEY_GONE)
-            self.lease.check()
+        if result.succeeded:
+            self._written = result.revision
+            return True
+        (mine,) = result.gets
+        if mine is not None and Incarnation(mine.create_revision) == self.incarnation:
+            return False
+        self.lease.fence(FenceReason.KEY_GONE)
+        raise NodeFenced
 
     def compare_with(self, snapshot: MembershipSnapshot) -> bool:
-        """Fences the node if a snapshot no older than its registration does not hold it. False: its key is there, but
-        somebody else has written the record or taken its lease away, so it is to be put again."""
-        if snapshot.revision < self.incarnation:
+        """Fences the node if a snapshot no older than its record does not hold it. False: its key is there, but
+        says another state, or somebody else has written it or taken its lease away: it is to be put again."""
+        if snapshot.revision < self._written:
             return True
         mine, stray = snapshot.nodes.get(self.identity.node_id), snapshot.strays.get(self.identity.node_id)
         if stray is not None and stray.incarnation == self.incarnation:
             return False
         if mine is None or mine.incarnation != self.incarnation:
             self.lease.fence(FenceReason.KEY_GONE)
-        return True
+            return True
+        return mine.active == (self._state == cluster_pb2.NODE_STATE_ACTIVE)
 
 
 async def join(
@@ -137,11 +164,13 @@ async def join(
     ttl_s: int,
     timeout_s: float,
     history: ClusterHistory | None = None,
+    drained: bool = False,
 ) -> Registration:
     """Registers the node. Raises EtcdError, EtcdHistoryBroken among them; NodeIdTaken if a predecessor is still there
     after timeout_s, StoreDiffers if nodes with another store are.
 
-    history: that the node's earlier incarnations knew; None: this is the first one.
+    history: that the node's earlier incarnations knew; None: this is the first one; drained: it is to stand on no ring
+    and owns nothing, but can be seen and reached.
     Cancellation: the lease may stay behind, with or without the key, until its TTL is over.
     """
     history = history or ClusterHistory(etcd, keys)
@@ -162,7 +191,9 @@ async def join(
         compares, puts = await _one_store(etcd, keys, identity)
         lease = await Lease.grant(etcd, clock, ttl_s)
         try:
-            record = encode(_record(identity, lease, cluster_pb2.NODE_STATE_ACTIVE))
+            # (Earlier releases, which know of no drained nodes, take it for one that drains.)
+            state = cluster_pb2.NODE_STATE_DRAINING if drained else cluster_pb2.NODE_STATE_ACTIVE
+            record = encode(_record(identity, lease, state, drained=drained))
             result = await etcd.txn(
                 # Of the generation that the epochs will carry: an operator may be raising it at this moment.
                 [Compare(key, "create", 0), history.unchanged, *compares],
@@ -174,7 +205,8 @@ async def join(
             await asyncio.shield(lease.revoke_quietly())
             raise
         if result.succeeded:
-            return Registration(etcd, keys, identity, lease, Incarnation(result.revision), history.generation)
+            incarnation = Incarnation(result.revision)
+            return Registration(etcd, keys, identity, lease, incarnation, history.generation, drained=drained)
         await lease.revoke_quietly()  # somebody came between our look and our transaction, or has another store
         await _check_store(etcd, keys, clock, identity, deadline_s)
 
@@ -242,7 +274,9 @@ def _address(predecessor: KeyValue) -> str:
         return "an unreadable address"
 
 
-def _record(identity: NodeIdentity, lease: Lease, state: cluster_pb2.NodeState.ValueType) -> cluster_pb2.NodeRecord:
+def _record(
+    identity: NodeIdentity, lease: Lease, state: cluster_pb2.NodeState.ValueType, *, drained: bool
+) -> cluster_pb2.NodeRecord:
     return cluster_pb2.NodeRecord(
         v=RECORD_VERSION,
         node_id=identity.node_id,
@@ -251,6 +285,7 @@ def _record(identity: NodeIdentity, lease: Lease, state: cluster_pb2.NodeState.V
         weight=identity.weight,
         labels=identity.labels,
         state=state,
+        drained=drained,
         lease_id=lease.lease_id,
         boot_id=identity.boot_id,
         data_uuid=identity.data_uuid,

@@ -22,6 +22,8 @@ class Node:
     active: bool
     """It stands on the ring; else it is draining."""
     incarnation: Incarnation
+    drained: bool = False
+    """Its drain is over: it owns nothing, and waits to be made ACTIVE again, or ended."""
     lease_id: int = field(default=0, compare=False)
     """That its record names."""
 
@@ -37,6 +39,7 @@ class Node:
             labels=MappingProxyType(dict(record.labels)),
             active=record.state != cluster_pb2.NODE_STATE_DRAINING,
             incarnation=Incarnation(kv.create_revision),
+            drained=record.drained,
             lease_id=record.lease_id,
         )
 
@@ -50,6 +53,7 @@ class Node:
             labels=dict(self.labels),
             state=cluster_pb2.NODE_STATE_ACTIVE if self.active else cluster_pb2.NODE_STATE_DRAINING,
             incarnation=self.incarnation,
+            drained=self.drained,
         )
 
 

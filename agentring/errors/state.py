@@ -58,6 +58,16 @@ class NodeNotFound(NotFound):
 
 
 @dataclass(eq=False)
+class LastNodeOfAgent(AgentringError):
+    """A drain that is not forced would leave an agent without a node."""
+
+    code: ClassVar[StatusCode] = StatusCode.FAILED_PRECONDITION
+    reason: ClassVar[str] = "LAST_NODE_OF_AGENT"
+    sentence: ClassVar[str] = "no other ACTIVE node hosts this agent; the drain must be forced"
+    agent: str
+
+
+@dataclass(eq=False)
 class AgentNotFound(NotFound):
     """No node hosts the agent."""
 

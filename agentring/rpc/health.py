@@ -16,20 +16,25 @@ COORDINATOR = "agentring.coordinator"
 """A name that may be asked for: NOT_SERVING while the process has no coordinator. What the process has goes on then
 (it is degraded), so its own status stays SERVING."""
 
+SESSIONS = "agentring.sessions"
+"""Likewise: NOT_SERVING while no session can be served here: the node is not ACTIVE, or the router knows of no node
+that is."""
+
 
 class Health:
-    """One status for the process and all its services, and one for its coordinator."""
+    """One status for the process and all its services, one for its coordinator and one for what it is there for."""
 
     def __init__(self, services: Iterable[str]) -> None:
         """services: full names that may be asked for beside the empty one. Begins with NOT_SERVING."""
         self._names = ("", *services)
         self._statuses: dict[str, int] = {}
         self._changed = asyncio.Event()
-        self.set_condition(serving=False, coordinated=False)
+        self.set_condition(serving=False, coordinated=False, sessions=False)
 
-    def set_condition(self, serving: bool, coordinated: bool) -> None:
+    def set_condition(self, serving: bool, coordinated: bool, sessions: bool) -> None:
         """Sets the statuses and tells the watchers."""
-        self._statuses = dict.fromkeys(self._names, _status(serving)) | {COORDINATOR: _status(coordinated)}
+        apart = {COORDINATOR: _status(coordinated), SESSIONS: _status(sessions)}
+        self._statuses = dict.fromkeys(self._names, _status(serving)) | apart
         self._changed.set()
         self._changed = asyncio.Event()
 

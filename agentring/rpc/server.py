@@ -101,9 +101,9 @@ class Server:
         self._ticking = self._loop.create_task(self._tick())
         self._ticking.add_done_callback(self._tell_end)
 
-    def set_condition(self, serving: bool, coordinated: bool) -> None:
-        """What health checks are told. coordinated: the coordinator answers."""
-        self._health.set_condition(serving, coordinated)
+    def set_condition(self, serving: bool, coordinated: bool, *, sessions: bool) -> None:
+        """What health checks are told. coordinated: the coordinator answers; sessions: some can be served."""
+        self._health.set_condition(serving, coordinated, sessions)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls and ends those that are still there after grace_s."""

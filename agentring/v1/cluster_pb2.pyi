@@ -82,6 +82,7 @@ class NodeRecord(_message.Message):
     DATA_UUID_FIELD_NUMBER: _builtins.int
     PROTOCOL_MIN_FIELD_NUMBER: _builtins.int
     PROTOCOL_MAX_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
     v: _builtins.int
     """Version of this record's meaning: 1."""
     node_id: _builtins.str
@@ -102,6 +103,8 @@ class NodeRecord(_message.Message):
     """The oldest internal protocol it speaks."""
     protocol_max: _builtins.int
     """The newest internal protocol it speaks."""
+    drained: _builtins.bool
+    """Its drain is over: it owns nothing, and waits to be made ACTIVE again, or ended. Its state is DRAINING then."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The agents it hosts."""
@@ -125,10 +128,11 @@ class NodeRecord(_message.Message):
         data_uuid: _builtins.str = ...,
         protocol_min: _builtins.int = ...,
         protocol_max: _builtins.int = ...,
+        drained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agents", b"agents", "boot_id", b"boot_id", "data_uuid", b"data_uuid", "labels", b"labels", "lease_id", b"lease_id", "node_id", b"node_id", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "state", b"state", "v", b"v", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agents", b"agents", "boot_id", b"boot_id", "data_uuid", b"data_uuid", "drained", b"drained", "labels", b"labels", "lease_id", b"lease_id", "node_id", b"node_id", "protocol_max", b"protocol_max", "protocol_min", b"protocol_min", "state", b"state", "v", b"v", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,6 +267,7 @@ class NodeInfo(_message.Message):
     LABELS_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     INCARNATION_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node."""
     address: _builtins.str
@@ -273,6 +278,8 @@ class NodeInfo(_message.Message):
     """Whether it takes sessions."""
     incarnation: _builtins.int
     """The create-revision of its key: one registration of it."""
+    drained: _builtins.bool
+    """Its drain is over: it owns nothing, and waits to be made ACTIVE again, or ended. Its state is DRAINING then."""
     @_builtins.property
     def agents(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The agents it hosts."""
@@ -291,10 +298,11 @@ class NodeInfo(_message.Message):
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         state: Global___NodeState.ValueType = ...,
         incarnation: _builtins.int = ...,
+        drained: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agents", b"agents", "incarnation", b"incarnation", "labels", b"labels", "node_id", b"node_id", "state", b"state", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agents", b"agents", "drained", b"drained", "incarnation", b"incarnation", "labels", b"labels", "node_id", b"node_id", "state", b"state", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -593,6 +601,32 @@ class DrainNodeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     NODE_ID_FIELD_NUMBER: _builtins.int
+    FORCE_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    force: _builtins.bool
+    """Also where no other ACTIVE node hosts one of its agents."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        force: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["force", b"force", "node_id", b"node_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DrainNodeRequest: _TypeAlias = DrainNodeRequest  # noqa: Y015
+
+@_typing.final
+class UndrainNodeRequest(_message.Message):
+    """Asks for a node's return."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node."""
     def __init__(
@@ -606,7 +640,29 @@ class DrainNodeRequest(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___DrainNodeRequest: _TypeAlias = DrainNodeRequest  # noqa: Y015
+Global___UndrainNodeRequest: _TypeAlias = UndrainNodeRequest  # noqa: Y015
+
+@_typing.final
+class UndrainNodeResponse(_message.Message):
+    """The node is ACTIVE."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INCARNATION_FIELD_NUMBER: _builtins.int
+    incarnation: _builtins.int
+    """Its incarnation: the create-revision of its key."""
+    def __init__(
+        self,
+        *,
+        incarnation: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["incarnation", b"incarnation"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndrainNodeResponse: _TypeAlias = UndrainNodeResponse  # noqa: Y015
 
 @_typing.final
 class DrainNodeResponse(_message.Message):

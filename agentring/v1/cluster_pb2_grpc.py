@@ -58,6 +58,11 @@ class ClusterServiceStub:
                 request_serializer=agentring_dot_v1_dot_cluster__pb2.DrainNodeRequest.SerializeToString,
                 response_deserializer=agentring_dot_v1_dot_cluster__pb2.DrainNodeResponse.FromString,
                 _registered_method=True)
+        self.UndrainNode = channel.unary_unary(
+                '/agentring.v1.ClusterService/UndrainNode',
+                request_serializer=agentring_dot_v1_dot_cluster__pb2.UndrainNodeRequest.SerializeToString,
+                response_deserializer=agentring_dot_v1_dot_cluster__pb2.UndrainNodeResponse.FromString,
+                _registered_method=True)
         self.WatchCluster = channel.unary_stream(
                 '/agentring.v1.ClusterService/WatchCluster',
                 request_serializer=agentring_dot_v1_dot_cluster__pb2.WatchClusterRequest.SerializeToString,
@@ -96,10 +101,22 @@ class ClusterServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DrainNode(self, request, context):
-        """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves. Its process stays,
-        unregistered, until it is ended. Whoever hangs up ends nothing; asking again tells how far it is.
+        """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
+        process stays, `drained`, until it is ended or made ACTIVE again. Whoever hangs up ends nothing; asking again tells
+        how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
+        several that are asked at once, one stays.
 
-        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE.
+        Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UndrainNode(self, request, context):
+        """Makes a node that drains, or was drained, ACTIVE again, and answers once it is, as another incarnation. A drain that is
+        under way comes to its end first. Of a node that is ACTIVE nothing is changed.
+
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE, NODE_DRAINING (its process is about to end).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +151,11 @@ def add_ClusterServiceServicer_to_server(servicer, server):
                     servicer.DrainNode,
                     request_deserializer=agentring_dot_v1_dot_cluster__pb2.DrainNodeRequest.FromString,
                     response_serializer=agentring_dot_v1_dot_cluster__pb2.DrainNodeResponse.SerializeToString,
+            ),
+            'UndrainNode': grpc.unary_unary_rpc_method_handler(
+                    servicer.UndrainNode,
+                    request_deserializer=agentring_dot_v1_dot_cluster__pb2.UndrainNodeRequest.FromString,
+                    response_serializer=agentring_dot_v1_dot_cluster__pb2.UndrainNodeResponse.SerializeToString,
             ),
             'WatchCluster': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchCluster,
@@ -253,6 +275,33 @@ class ClusterService:
             '/agentring.v1.ClusterService/DrainNode',
             agentring_dot_v1_dot_cluster__pb2.DrainNodeRequest.SerializeToString,
             agentring_dot_v1_dot_cluster__pb2.DrainNodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UndrainNode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentring.v1.ClusterService/UndrainNode',
+            agentring_dot_v1_dot_cluster__pb2.UndrainNodeRequest.SerializeToString,
+            agentring_dot_v1_dot_cluster__pb2.UndrainNodeResponse.FromString,
             options,
             channel_credentials,
             insecure,

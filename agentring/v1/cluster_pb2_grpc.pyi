@@ -47,10 +47,18 @@ class ClusterServiceStub:
     Errors: INVALID_ARGUMENT INVALID_SESSION_ID, INVALID_TENANT_ID.
     """
     DrainNode: _grpc.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]
-    """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves. Its process stays,
-    unregistered, until it is ended. Whoever hangs up ends nothing; asking again tells how far it is.
+    """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
+    process stays, `drained`, until it is ended or made ACTIVE again. Whoever hangs up ends nothing; asking again tells
+    how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
+    several that are asked at once, one stays.
 
-    Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE.
+    Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
+    """
+    UndrainNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.UndrainNodeRequest, _cluster_pb2.UndrainNodeResponse]
+    """Makes a node that drains, or was drained, ACTIVE again, and answers once it is, as another incarnation. A drain that is
+    under way comes to its end first. Of a node that is ACTIVE nothing is changed.
+
+    Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE, NODE_DRAINING (its process is about to end).
     """
     WatchCluster: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchClusterRequest, _cluster_pb2.WatchClusterResponse]
     """Streams the membership: what it is now, then each change."""
@@ -74,10 +82,18 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     Errors: INVALID_ARGUMENT INVALID_SESSION_ID, INVALID_TENANT_ID.
     """
     DrainNode: _aio.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]  # type: ignore[assignment]
-    """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves. Its process stays,
-    unregistered, until it is ended. Whoever hangs up ends nothing; asking again tells how far it is.
+    """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
+    process stays, `drained`, until it is ended or made ACTIVE again. Whoever hangs up ends nothing; asking again tells
+    how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
+    several that are asked at once, one stays.
 
-    Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE.
+    Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
+    """
+    UndrainNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.UndrainNodeRequest, _cluster_pb2.UndrainNodeResponse]  # type: ignore[assignment]
+    """Makes a node that drains, or was drained, ACTIVE again, and answers once it is, as another incarnation. A drain that is
+    under way comes to its end first. Of a node that is ACTIVE nothing is changed.
+
+    Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE, NODE_DRAINING (its process is about to end).
     """
     WatchCluster: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchClusterRequest, _cluster_pb2.WatchClusterResponse]  # type: ignore[assignment]
     """Streams the membership: what it is now, then each change."""
@@ -122,10 +138,24 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.DrainNodeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.DrainNodeResponse], _abc.AsyncIterator[_cluster_pb2.DrainNodeResponse]]:
-        """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and leaves. Its process stays,
-        unregistered, until it is ended. Whoever hangs up ends nothing; asking again tells how far it is.
+        """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
+        process stays, `drained`, until it is ended or made ACTIVE again. Whoever hangs up ends nothing; asking again tells
+        how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
+        several that are asked at once, one stays.
 
-        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE.
+        Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
+        """
+
+    @_abc_1.abstractmethod
+    def UndrainNode(
+        self,
+        request: _cluster_pb2.UndrainNodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cluster_pb2.UndrainNodeResponse, _abc.Awaitable[_cluster_pb2.UndrainNodeResponse]]:
+        """Makes a node that drains, or was drained, ACTIVE again, and answers once it is, as another incarnation. A drain that is
+        under way comes to its end first. Of a node that is ACTIVE nothing is changed.
+
+        Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE, NODE_DRAINING (its process is about to end).
         """
 
     @_abc_1.abstractmethod

@@ -50,6 +50,11 @@ class NodeServiceStub:
                 request_serializer=agentring_dot_v1_dot_node__pb2.DrainRequest.SerializeToString,
                 response_deserializer=agentring_dot_v1_dot_node__pb2.DrainResponse.FromString,
                 _registered_method=True)
+        self.Undrain = channel.unary_unary(
+                '/agentring.v1.NodeService/Undrain',
+                request_serializer=agentring_dot_v1_dot_node__pb2.UndrainRequest.SerializeToString,
+                response_deserializer=agentring_dot_v1_dot_node__pb2.UndrainResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -75,6 +80,17 @@ class NodeServiceServicer:
 
     def Drain(self, request, context):
         """Starts the node's drain and tells how far it is.
+
+        Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Undrain(self, request, context):
+        """Has the node join again after its drain, and answers once it has.
+
+        Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +113,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.Drain,
                     request_deserializer=agentring_dot_v1_dot_node__pb2.DrainRequest.FromString,
                     response_serializer=agentring_dot_v1_dot_node__pb2.DrainResponse.SerializeToString,
+            ),
+            'Undrain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Undrain,
+                    request_deserializer=agentring_dot_v1_dot_node__pb2.UndrainRequest.FromString,
+                    response_serializer=agentring_dot_v1_dot_node__pb2.UndrainResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -181,6 +202,33 @@ class NodeService:
             '/agentring.v1.NodeService/Drain',
             agentring_dot_v1_dot_node__pb2.DrainRequest.SerializeToString,
             agentring_dot_v1_dot_node__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Undrain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentring.v1.NodeService/Undrain',
+            agentring_dot_v1_dot_node__pb2.UndrainRequest.SerializeToString,
+            agentring_dot_v1_dot_node__pb2.UndrainResponse.FromString,
             options,
             channel_credentials,
             insecure,

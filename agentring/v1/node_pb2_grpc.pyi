@@ -73,7 +73,15 @@ class NodeServiceStub:
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
     """
     Drain: _grpc.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]
-    """Starts the node's drain and tells how far it is."""
+    """Starts the node's drain and tells how far it is.
+
+    Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
+    """
+    Undrain: _grpc.UnaryUnaryMultiCallable[_node_pb2.UndrainRequest, _node_pb2.UndrainResponse]
+    """Has the node join again after its drain, and answers once it has.
+
+    Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+    """
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -89,7 +97,15 @@ class NodeServiceAsyncStub(NodeServiceStub):
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
     """
     Drain: _aio.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]  # type: ignore[assignment]
-    """Starts the node's drain and tells how far it is."""
+    """Starts the node's drain and tells how far it is.
+
+    Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
+    """
+    Undrain: _aio.UnaryUnaryMultiCallable[_node_pb2.UndrainRequest, _node_pb2.UndrainResponse]  # type: ignore[assignment]
+    """Has the node join again after its drain, and answers once it has.
+
+    Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+    """
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """A node's own service."""
@@ -120,6 +136,20 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.DrainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.DrainResponse], _abc.AsyncIterator[_node_pb2.DrainResponse]]:
-        """Starts the node's drain and tells how far it is."""
+        """Starts the node's drain and tells how far it is.
+
+        Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
+        """
+
+    @_abc_1.abstractmethod
+    def Undrain(
+        self,
+        request: _node_pb2.UndrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.UndrainResponse, _abc.Awaitable[_node_pb2.UndrainResponse]]:
+        """Has the node join again after its drain, and answers once it has.
+
+        Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+        """
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -10,12 +10,13 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.owners import read_owner
 from agentring.cluster.ring import POINTS_PER_WEIGHT
+from agentring.cluster.snapshot import Node
 from agentring.errors import NodeNotFound
 from agentring.ids import NodeId, parse_session
 from agentring.rpc.service import Call
 from agentring.v1 import cluster_pb2
 from router.explanation import explain
-from router.node_drain import drain_node, progress_of
+from router.node_drain import drain_node, progress_of, undrain_node
 from router.owner import OwnerLookup
 from router.ring_view import RingView
 
@@ -45,7 +46,8 @@ class ClusterService:
         """The nodes of the snapshot that the current ring was built from."""
         snapshot = self._view.snapshot
         nodes = [node for _, node in sorted(snapshot.nodes.items())]
-        draining = await progress_of((node for node in nodes if not node.active), self._node_credentials)
+        under_way = (node for node in nodes if not node.active and not node.drained)
+        draining = await progress_of(under_way, self._node_credentials)
         infos = [node.to_info() for node in nodes]
         return cluster_pb2.ListNodesResponse(revision=snapshot.revision, nodes=infos, draining=draining)
 
@@ -82,15 +84,27 @@ class ClusterService:
 
     async def DrainNode(self, request: cluster_pb2.DrainNodeRequest, call: Call) -> None:
         """Passes on what the node tells of its drain."""
-        if (node := self._view.snapshot.nodes.get(NodeId(request.node_id))) is None:
-            raise NodeNotFound
-        async with aclosing(drain_node(node, self._membership, self._node_credentials)) as told:
+        node = self._registered(request.node_id)
+        async with aclosing(drain_node(node, self._membership, self._node_credentials, force=request.force)) as told:
             async for progress in told:
                 await call.send(
                     cluster_pb2.DrainNodeResponse(
                         sessions_left=progress.sessions_left, turns_running=progress.turns_running, done=progress.done
                     )
                 )
+
+    async def UndrainNode(
+        self, request: cluster_pb2.UndrainNodeRequest, _call: Call
+    ) -> cluster_pb2.UndrainNodeResponse:
+        """Has the node come back."""
+        incarnation = await undrain_node(self._registered(request.node_id), self._node_credentials)
+        return cluster_pb2.UndrainNodeResponse(incarnation=incarnation)
+
+    def _registered(self, node_id: str) -> Node:
+        """Raises NodeNotFound."""
+        if (node := self._view.snapshot.nodes.get(NodeId(node_id))) is None:
+            raise NodeNotFound
+        return node
 
     async def WatchCluster(self, _request: cluster_pb2.WatchClusterRequest, call: Call) -> None:
         """The membership, and each change of it."""

@@ -4,7 +4,7 @@ import asyncio
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
 import grpc
@@ -69,15 +69,140 @@ async def test_idle_sessions_move_at_once_and_the_busy_one_when_its_turn_has_end
     assert [line["node"] for line in cluster.audit("drain_done")] == [victim]
 
 
-async def test_a_command_drains_a_node_and_tells_how_far_it_is(make_cluster: Callable[..., Cluster]) -> None:
+async def test_a_command_drains_a_node_and_has_it_back(make_cluster: Callable[..., Cluster]) -> None:
     cluster = make_cluster(nodes=2)
-    status, out, err = await agentring("drain", "n1", "--router", cluster.router)
+    to = ("--router", cluster.router)
+    status, out, err = await agentring("drain", "n1", *to)
     assert (status, err) == (0, "")
     assert out.splitlines()[-1] == "n1 has left"
-    status, out, err = await agentring("drain", "nobody", "--router", cluster.router)
+    status, out, err = await agentring("drain", "nobody", *to)
     assert (status, out) == (1, "")
     assert "NODE_NOT_FOUND" in err
     until_sees(cluster.router, 1)
+    await _until_drained(cluster, "n1")
+    assert "DRAINED" in (await agentring("status", *to))[1]
+    status, out, err = await agentring("undrain", "n1", *to)
+    assert (status, err) == (0, "")
+    assert out.startswith("n1 is ACTIVE again, as incarnation ")
+    until_sees(cluster.router, 2)
+    async with connect(cluster.router) as channel:
+        owners = {(await run_turn(channel, name, turn("x"), agent="echo")).node for name in names()}
+        assert owners == {"n1", "n2"}
+        again = await cluster_pb2_grpc.ClusterServiceStub(channel).UndrainNode(
+            cluster_pb2.UndrainNodeRequest(node_id="n1"), timeout=10
+        )
+    assert f"as incarnation {again.incarnation}" in out  # of a node that is ACTIVE nothing is changed
+    status, out, err = await agentring("drain", "n1", *to)  # and it can go and come as often as one likes
+    assert (status, out.splitlines()[-1]) == (0, "n1 has left")
+    assert (await agentring("undrain", "n1", *to))[0] == 0
+    until_sees(cluster.router, 2)
+    assert len(cluster.audit("drain_done")) == 2
+    assert len(cluster.audit("joined")) == 4
+
+
+async def test_the_last_node_of_an_agent_is_drained_by_force_alone_and_everybody_says_so(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    """n3 hosts an agent that no other node does."""
+    cluster = make_cluster(nodes=2)
+    cluster.start_node("n3", "--agent=rare=agent_node.agents.echo:echo")
+    until_sees(cluster.router, 3)
+    to = ("--router", cluster.router)
+    status, out, err = await agentring("drain", "n3", *to)
+    assert (status, out) == (1, "")
+    assert "LAST_NODE_OF_AGENT" in err
+    assert "agent=rare" in err
+    assert (await agentring("drain", "n3", "--force", *to))[0] == 0
+    assert (await agentring("drain", "n1", *to))[0] == 0
+    async with connect(cluster.router) as channel:
+        assert await health(channel, "agentring.sessions") == HealthCheckResponse.SERVING
+        status, _, err = await agentring("drain", "n2", *to)
+        assert (status, "LAST_NODE_OF_AGENT" in err) == (1, True)
+        assert (await run_turn(channel, "s", turn("x"))).node == "n2"  # nothing has happened to it
+        status, out, _ = await agentring("drain", "n2", "--force", *to)
+        assert (status, out.splitlines()[-1]) == (0, "n2 has left")
+        await _until(lambda: health(channel, "agentring.sessions"), HealthCheckResponse.NOT_SERVING)
+        assert await health(channel, "") == HealthCheckResponse.SERVING
+        status, out, _ = await agentring("status", *to)
+        assert out.count("NO_NODES") == 2  # the router's word, and a line for people
+        assert (await agentring("undrain", "n2", *to))[0] == 0
+        await _until(lambda: health(channel, "agentring.sessions"), HealthCheckResponse.SERVING)
+    status, out, _ = await agentring("status", *to)
+    assert "NO_NODES" not in out
+
+
+async def test_of_nodes_that_are_drained_at_once_through_two_routers_one_stays(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=3, routers=2)
+    async with connect(cluster.routers["r1"].address) as one, connect(cluster.routers["r2"].address) as other:
+        for _ in range(2):
+            drains = [drained(channel, name) for name, channel in (("n1", one), ("n2", other), ("n3", one))]
+            results = await asyncio.gather(*drains, return_exceptions=True)
+            (refused,) = [each for each in results if isinstance(each, grpc.RpcError)]
+            assert read_error(refused).reason == "LAST_NODE_OF_AGENT"
+            stub = cluster_pb2_grpc.ClusterServiceStub(other)
+            for name in cluster.nodes:
+                await _until_drained_or_active(cluster, name)
+                await stub.UndrainNode(cluster_pb2.UndrainNodeRequest(node_id=name), timeout=20)
+            for router in cluster.routers.values():
+                await asyncio.to_thread(until_sees, router.address, 3)
+
+
+async def test_an_undrain_during_a_drain_has_the_node_back_after_it(make_cluster: Callable[..., Cluster]) -> None:
+    cluster = make_cluster(nodes=2, flags=FLAGS)
+    async with connect(cluster.router) as channel:
+        running = asyncio.create_task(run_turn(channel, "busy", turn(tokens=40, rate=20)))
+        await cluster.until_audited("turn_started", 1)
+        (line,) = cluster.audit("turn_started")
+        draining = asyncio.create_task(drained(channel, line["node"]))
+        await cluster.until_audited("drain_started", 1)
+        request = cluster_pb2.UndrainNodeRequest(node_id=line["node"])
+        back = await cluster_pb2_grpc.ClusterServiceStub(channel).UndrainNode(request, timeout=20)
+        assert running.done()  # the turn was let end
+        assert (await running).result == {"tokens": 40}
+        assert (await draining)[-1].done
+        until_sees(cluster.router, 2)
+    assert [entry["incarnation"] for entry in cluster.audit("joined")][-1] == back.incarnation
+
+
+async def _until_drained(cluster: Cluster, name: str) -> None:
+    await _until(lambda: _state(cluster, name), "drained")
+
+
+async def _until_drained_or_active(cluster: Cluster, name: str) -> None:
+    async with asyncio.timeout(20):
+        while await _state(cluster, name) not in ("drained", "active"):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def _state(cluster: Cluster, name: str) -> str:
+    """As the routers see it; empty: one of them does not."""
+    found = set()
+    for router in cluster.routers.values():
+        async with connect(router.address) as channel:
+            listed = await cluster_pb2_grpc.ClusterServiceStub(channel).ListNodes(
+                cluster_pb2.ListNodesRequest(), timeout=5
+            )
+        states = {node.node_id: node for node in listed.nodes}
+        node = states.get(name)
+        if node is None:
+            return ""
+        active = node.state == cluster_pb2.NODE_STATE_ACTIVE
+        found.add("drained" if node.drained else "active" if active else "draining")
+    return found.pop() if len(found) == 1 else ""
+
+
+async def _until(ask: Callable[[], Awaitable[object]], answer: object) -> None:
+    async with asyncio.timeout(20):
+        while await ask() != answer:  # noqa: ASYNC110  it is in other processes
+            await asyncio.sleep(0.02)
+
+
+async def health(channel: aio.Channel, service: str) -> int:
+    stub = HealthStub(channel)
+    answer = await stub.Check(HealthCheckRequest(service=service), timeout=5)  # type: ignore[attr-defined]
+    return int(answer.status)
 
 
 @dataclass

@@ -153,3 +153,19 @@ async def test_a_taken_port_is_named_before_anything_starts(tmp_path: Path) -> N
         "give another --port, 0 for any"
     ]
     assert not (tmp_path / "etcd").exists()
+
+
+async def test_it_says_when_nobody_is_served_and_when_somebody_is_again(tmp_path: Path) -> None:
+    async with running_up(tmp_path, "--nodes", "1", "--routers", "1") as up:
+        await up.until_line("ready")
+        to = ("--data-dir", str(up.data_dir))
+        status, _, err = await agentring("drain", "n1", *to)
+        assert (status, "LAST_NODE_OF_AGENT" in err) == (1, True)
+        assert (await agentring("drain", "n1", "--force", *to))[0] == 0
+        await up.until_line("NO_NODES: no node is ACTIVE, so no session can be served")
+        assert (await agentring("undrain", "n1", *to))[0] == 0
+        await up.until_line("nodes are ACTIVE again")
+        before = len(up.lines)
+        up.send(signal.SIGTERM)
+        assert await up.ended() == 0
+        assert up.lines[before:] == ["stopped"]

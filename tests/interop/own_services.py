@@ -99,7 +99,7 @@ async def main() -> None:
     }
     served = {SERVICE + name: _serving(body, outcomes) for name, body in bodies.items()}
     health = Health(())
-    health.set_condition(serving=True, coordinated=True)
+    health.set_condition(serving=True, coordinated=True, sessions=True)
     tasks = CallTasks(served | methods(HEALTH, health), loop, first_frame_timeout_s=10)
     desk = Desk("node", LIMITS, Budget(256 << 20), loop, tasks.begin)
     listener = Listener(

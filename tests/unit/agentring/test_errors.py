@@ -35,7 +35,8 @@ STATUSES = {
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded"
     " RouterOverloaded TooManyTasks TooManyTurns",
-    "FAILED_PRECONDITION": "AgentMismatch RunNotResolvable SessionClosed TaskCycle TaskInputMismatch TurnInProgress",
+    "FAILED_PRECONDITION": "AgentMismatch LastNodeOfAgent RunNotResolvable SessionClosed TaskCycle TaskInputMismatch"
+    " TurnInProgress",
     "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
     "NOT_FOUND": "AgentNotFound InputNotFound NodeNotFound RunNotFound ServiceNotFound SessionNotFound TaskNotFound"

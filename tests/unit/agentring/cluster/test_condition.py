@@ -67,6 +67,24 @@ def test_listeners_are_told_of_each_change_and_of_no_other() -> None:
     ]
 
 
+def test_a_router_without_nodes_is_healthy_and_says_that_it_serves_no_session() -> None:
+    board = ConditionBoard()
+    board.report_nodes(False)
+    assert reading(board) == (Condition.STARTING, None)
+    board.enter(Condition.SERVING)
+    assert (board.condition, board.condition.serves, board.serves_sessions) == (Condition.NO_NODES, True, False)
+    board.report(Trouble.UNAVAILABLE)
+    assert reading(board) == (Condition.NO_NODES, Trouble.UNAVAILABLE)
+    board.report_nodes(True)
+    assert (board.condition, board.serves_sessions) == (Condition.DEGRADED, True)
+    board.report(Trouble.HISTORY_BROKEN)
+    assert (board.condition, board.serves_sessions) == (Condition.FENCED, False)
+    board.report(None)
+    board.enter(Condition.DRAINING)
+    board.report_nodes(False)
+    assert (board.condition, board.serves_sessions) == (Condition.DRAINING, False)
+
+
 class AnsweringEtcd(ScriptedEtcd):
     """Takes transactions, or fails as the test says."""
 

@@ -80,3 +80,12 @@ def test_routers_that_saw_the_same_come_to_the_same_ring() -> None:
     members = joined(MOST_JOINS + 2)
     later_s = last_s + LONGEST_HOLD_S
     assert on_ring(one, members, later_s) == on_ring(other, members, later_s) == {"steady", "flapping"}
+
+
+def test_a_drained_node_that_waits_is_not_one_that_comes() -> None:
+    flapping = Flapping()
+    for index in range(MOST_JOINS):
+        assert on_ring(flapping, joined(2 * index + 1), float(index)) == {"steady", "flapping"}
+        waits = replace(node("flapping"), incarnation=Incarnation(2 * index + 2), active=False, drained=True)
+        flapping.steady(snapshot(node("steady"), waits), index + 0.5)
+    assert not flapping.held

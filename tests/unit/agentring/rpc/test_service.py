@@ -549,7 +549,7 @@ async def test_health_is_what_the_process_says(sessions: Sessions) -> None:
                 (True, HealthCheckResponse.SERVING),
                 (False, HealthCheckResponse.NOT_SERVING),
             ):
-                server.set_condition(serving_now, coordinated=True)
+                server.set_condition(serving_now, coordinated=True, sessions=False)
                 (raw,) = await told(health(channel, service))
                 assert HealthCheckResponse.FromString(raw).status == status
         await assert_refused(health(channel, "agentring.v1.TaskService"), ServiceNotFound())
@@ -570,11 +570,11 @@ async def test_a_watcher_of_health_is_told_of_each_change_and_of_no_other(sessio
             return HealthCheckResponse.FromString(await anext(watching)).status
 
         assert await status() == HealthCheckResponse.NOT_SERVING
-        server.set_condition(False, coordinated=True)
-        server.set_condition(True, coordinated=True)
+        server.set_condition(False, coordinated=True, sessions=False)
+        server.set_condition(True, coordinated=True, sessions=True)
         assert await status() == HealthCheckResponse.SERVING
-        server.set_condition(True, coordinated=True)
-        server.set_condition(False, coordinated=True)
+        server.set_condition(True, coordinated=True, sessions=True)
+        server.set_condition(False, coordinated=True, sessions=False)
         assert await status() == HealthCheckResponse.NOT_SERVING
         unknown = aiter(health(channel, "unheard", method="Watch"))
         assert HealthCheckResponse.FromString(await anext(unknown)).status == HealthCheckResponse.SERVICE_UNKNOWN
