@@ -1,68 +1,101 @@
-"""JSON between agents and the wire: what an agent hands over becomes a Struct, and the other way round.
+"""JSON between agents and the wire: what an agent hands over becomes a Struct or JSON text, and the other way round.
 
-Guarantees that what goes out can be read by any client: no NaN, no nesting beyond what protobuf parses, no more than
-one message holds. Called by turns and task runs."""
+Guarantees what agentring/plain_json.py does, and that what goes out is no more than one message holds; what is refused
+says what it is of, where and why. Called by turns, steps and task runs."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
-from google.protobuf import json_format, struct_pb2
-from google.protobuf.message import Error as ProtobufError
+from google.protobuf import struct_pb2
 
 from agent_node.agent import JsonObject
+from agentring import plain_json
 from agentring.errors import MalformedRequest
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
+
+T = TypeVar("T")
 
 
 class NotJson(Exception):
     """State, result or arguments are not JSON, or too large, or too deep."""
 
+    def __init__(self, what: str, path: str, problem: str) -> None:
+        """what: as `state`; path: in it, as `$.cart[3].price`."""
+        super().__init__(f"{what} {path}: {problem}")
+        self.detail = str(self)
+        """For people: what, where and why."""
 
-def to_struct(data: Mapping[str, Any]) -> struct_pb2.Struct:
+
+def to_struct(data: Mapping[str, Any], what: str = "result") -> struct_pb2.Struct:
     """A JSON object as the wire has it. Raises NotJson."""
-    struct = struct_pb2.Struct()
-    try:
-        json.dumps(dict(data), allow_nan=False)
-        struct.update(dict(data))
-        # Where it will stand: messages nest at most 100 deep, and an event that nobody can read would end every stream.
-        ended = session_pb2.Event(turn_completed=session_pb2.TurnCompleted(result=struct))
-        size_bytes = len(session_pb2.ConverseResponse(events=[ended]).SerializeToString())
-    except (TypeError, ValueError, OverflowError, AttributeError, ProtobufError, RecursionError) as error:
-        raise NotJson from error
-    if size_bytes > MAX_MESSAGE_BYTES:
-        raise NotJson
+    struct = _checked(what, lambda: plain_json.to_struct(data, max_bytes=MAX_MESSAGE_BYTES))
+    # Where it will stand: an event that is more than one message holds would end every stream.
+    ended = session_pb2.Event(turn_completed=session_pb2.TurnCompleted(result=struct))
+    _check_size(what, session_pb2.ConverseResponse(events=[ended]).ByteSize())
     return struct
+
+
+def to_value(data: Any, what: str = "result") -> struct_pb2.Value:
+    """A JSON value as the wire has it. Raises NotJson."""
+    value = _checked(what, lambda: plain_json.to_value(data, max_bytes=MAX_MESSAGE_BYTES))
+    _check_size(what, value.ByteSize())
+    return value
+
+
+def to_json(data: Any, what: str = "result") -> str:
+    """A JSON value as text, which is carried as `to_value` has it, too. Raises NotJson."""
+    plain = _checked(what, lambda: plain_json.to_plain(data, max_bytes=MAX_MESSAGE_BYTES))
+    to_value(plain, what)
+    return json.dumps(plain, ensure_ascii=False)
+
+
+def to_state(data: Any, max_bytes: int) -> tuple[str, JsonObject]:
+    """A state as JSON text, and as it is read from that. Raises NotJson."""
+
+    def read() -> tuple[str, JsonObject]:
+        plain = plain_json.to_plain(data, max_bytes=max_bytes)
+        if not isinstance(plain, dict):
+            raise plain_json.NotJson("$", "the state must be an object")
+        text = json.dumps(plain, ensure_ascii=False)
+        if (size_bytes := len(text.encode())) > max_bytes:
+            raise plain_json.NotJson("$", f"{size_bytes} bytes, more than the {max_bytes} that are allowed")
+        return text, plain
+
+    return _checked("state", read)
 
 
 def from_struct(struct: struct_pb2.Struct) -> JsonObject:
     """A JSON object as an agent has it; whole numbers come as int. Raises MalformedRequest where it is none (NaN)."""
+    found = plain_json.from_struct(struct)
     try:
-        return {name: _from_value(json_format.MessageToDict(value)) for name, value in struct.fields.items()}
-    except (ValueError, json_format.SerializeToJsonError):
+        json.dumps(found, allow_nan=False)
+    except ValueError:
         raise MalformedRequest from None
+    return found
 
 
-def _from_value(value: Any) -> Any:
-    if isinstance(value, float) and value.is_integer() and abs(value) < 1 << 53:
-        return int(value)
-    if isinstance(value, dict):
-        return {name: _from_value(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [_from_value(item) for item in value]
-    return value
-
-
-def to_value(data: Any) -> struct_pb2.Value:
-    """A JSON value as the wire has it. Raises NotJson."""
-    return to_struct({"value": data}).fields["value"]
-
-
-def changed_keys(before_json: str, after_json: str) -> list[str]:
-    """The top-level keys of two objects that differ; read back, because what is kept is what the next turn will read.
-    Raises ValueError, RecursionError."""
+def changed_keys(before_json: str, after_json: str, after: JsonObject) -> list[str]:
+    """The top-level keys of two objects that differ. after: as after_json is read."""
     if before_json == after_json:
         return []
-    before, after = json.loads(before_json), json.loads(after_json)
-    return sorted(key for key in before.keys() | after.keys() if before.get(key) != after.get(key))
+    before = json.loads(before_json)
+    return sorted(
+        key
+        for key in before.keys() | after.keys()
+        # 1, 1.0 and true are equal here, and three things in JSON.
+        if key not in before or key not in after or json.dumps(before[key]) != json.dumps(after[key])
+    )
+
+
+def _checked(what: str, read: Callable[[], T]) -> T:
+    try:
+        return read()
+    except plain_json.NotJson as error:
+        raise NotJson(what, error.path, error.problem) from error.__cause__
+
+
+def _check_size(what: str, size_bytes: int) -> None:
+    if size_bytes > MAX_MESSAGE_BYTES:
+        raise NotJson(what, "$", f"{size_bytes} bytes, more than the {MAX_MESSAGE_BYTES} that are allowed")

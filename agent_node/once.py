@@ -22,9 +22,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
-from agent_node.json_values import NotJson, to_value
+from agent_node.agent_errors import log_failure, text_of
+from agent_node.json_values import NotJson, to_json
 from agent_node.once_errors import OnceFailed, OnceTimeout, OnceUnknown
 from agent_node.once_keys import OnceKeys
 from agent_node.once_run import OnceRun, check_no_cycle, held_runs, holding, waiting
@@ -43,6 +42,7 @@ from agentring.errors import (
     TaskCycle,
 )
 from agentring.ids import OnceRef, parse_once
+from agentring.plain_json import type_name
 from agentring.v1.task_pb2 import (
     TASK_STATE_COMPLETED,
     TASK_STATE_FAILED,
@@ -54,8 +54,6 @@ MAX_ERROR_CHARS = 1_000
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
 """Between looks for who holds a key: twice as long after each, while nobody answers for it."""
-
-_log = structlog.get_logger()
 
 
 class Following(Protocol):
@@ -217,27 +215,16 @@ class Once:
         try:
             result = await call.function(idempotency_key=run.idempotency_key, fencing_token=run.claim.epoch)
         except Exception as error:
-            _log.warning("once_failed", epoch=run.claim.epoch, exc_info=True)
-            return _failed(type(error).__name__, error_text(error))
+            log_failure("once_failed", error, epoch=run.claim.epoch)
+            return _failed(type_name(type(error)), text_of(error))
         try:
-            result_json = json.dumps(result, ensure_ascii=False, allow_nan=False)
-            size_bytes = len(result_json.encode())
-            to_value(json.loads(result_json))  # it is told to clients too, who cannot read whatever is JSON
-        except (NotJson, TypeError, ValueError, RecursionError) as error:
-            return _failed("ResultNotKept", f"the result is not JSON: {type(error).__name__}")
-        if size_bytes > self.keys.limits.max_result_bytes:
+            result_json = to_json(result)
+        except NotJson as error:
+            return _failed("ResultNotKept", error.detail)
+        if (size_bytes := len(result_json.encode())) > self.keys.limits.max_result_bytes:
             return _failed("ResultNotKept", f"the result has {size_bytes} bytes")
         return Ending(TASK_STATE_COMPLETED, result_json)
 
 
 def _failed(error_type: str, error_text: str) -> Ending:
     return Ending(TASK_STATE_FAILED, error_type=error_type, error_text=error_text[:MAX_ERROR_CHARS])
-
-
-def error_text(error: Exception) -> str:
-    """What an error says, as every store and every message takes it."""
-    try:
-        text = str(error)
-    except Exception:
-        return ""  # whose error it is, it has failed, and others are told so
-    return text.encode(errors="replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")

@@ -211,7 +211,8 @@ def restored(stored: StoredTask) -> TaskRun:
         result = outcome.turn_completed.result if outcome.turn_completed.HasField("result") else None
         run.outcome = Completed(text, outcome.turn_completed.text_bytes, "{}", result)
     elif outcome.HasField("turn_failed"):
-        run.outcome = Failed(outcome.turn_failed.reason, outcome.turn_failed.error_id)
+        failed = outcome.turn_failed
+        run.outcome = Failed(failed.reason, failed.error_id, failed.detail)
     elif stored.may_begin_anew:
         run.cancel_reason = UNWATCHED
     run.ended.set()

@@ -16,12 +16,14 @@ from typing import Any, cast
 import structlog
 
 from agent_node.agent import Agent, Result
+from agent_node.agent_errors import log_failure
 from agent_node.bounded import CancelledItself, DeadlineMet, Stop, TooManyLetGo, run_bounded
 from agent_node.event_log import EventLog
 from agent_node.json_values import NotJson
 from agent_node.run_environment import RunEnvironment
 from agent_node.run_owner import RunOwner, named, owned
-from agent_node.turn_context import Completed, OutputLimit, Run, TurnInput, new_error_id
+from agent_node.run_words import OutputLimit
+from agent_node.turn_context import Completed, Run, TurnInput, new_error_id
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
@@ -36,10 +38,12 @@ class Failed:
 
     reason: str
     error_id: str
+    detail: str = ""
+    """What was wrong, and where, as far as that is not the agent's own words."""
 
     def to_event(self) -> session_pb2.TurnFailed:
         """The ending event's body."""
-        return session_pb2.TurnFailed(reason=self.reason, error_id=self.error_id)
+        return session_pb2.TurnFailed(reason=self.reason, error_id=self.error_id, detail=self.detail)
 
 
 async def run_agent(
@@ -64,26 +68,29 @@ async def run_agent(
             cause = owner.error or cause
             if cause is None:
                 return run.completed()
-    except NotJson as error:
+    except (NotJson, OutputLimit) as error:
         cause = error
     finally:
         run.end()
     env.lease.check()  # before anything is made of the agent's NodeFenced, which may also be its own
-    reason = _REASONS.get(type(cause), "AGENT_ERROR")
+    # By identity: the class of an agent's error may have a hash of its own.
+    reason = next((reason for kind, reason in _REASONS if type(cause) is kind), "AGENT_ERROR")
+    detail = cause.detail if isinstance(cause, NotJson) else ""
     error_id = new_error_id()
     # Where a bound was met the traceback would show only our own frames.
     told = cause if reason in ("AGENT_ERROR", "AGENT_CANCELLED_ITSELF") else None
-    _log.warning("agent_failed", reason=reason, error_id=error_id, exc_info=told, **owner.told)
-    return Failed(reason, error_id)
+    fields = {"detail": detail} if detail else {}
+    log_failure("agent_failed", told, reason=reason, error_id=error_id, **fields, **owner.told)
+    return Failed(reason, error_id, detail)
 
 
-_REASONS: dict[type[BaseException], str] = {
-    CancelledItself: "AGENT_CANCELLED_ITSELF",
-    DeadlineMet: "TURN_DEADLINE",
-    TooManyLetGo: "AGENT_STUCK",
-    OutputLimit: "OUTPUT_LIMIT",
-    NotJson: "STATE_INVALID",
-}
+_REASONS: tuple[tuple[type[BaseException], str], ...] = (
+    (CancelledItself, "AGENT_CANCELLED_ITSELF"),
+    (DeadlineMet, "TURN_DEADLINE"),
+    (TooManyLetGo, "AGENT_STUCK"),
+    (OutputLimit, "OUTPUT_LIMIT"),
+    (NotJson, "STATE_INVALID"),
+)
 
 
 async def _drive(agent: Agent, run: Run, stop: Stop) -> None:

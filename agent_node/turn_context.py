@@ -17,11 +17,12 @@ import structlog
 from google.protobuf import struct_pb2
 
 from agent_node.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result
+from agent_node.agent_errors import log_failure
 from agent_node.bounded import TimeLeft
 from agent_node.event_log import EventLog
-from agent_node.json_values import NotJson, changed_keys, from_struct, to_struct, to_value
-from agent_node.log_entries import READ_BYTES
+from agent_node.json_values import NotJson, changed_keys, from_struct, to_state, to_struct, to_value
 from agent_node.run_environment import RunEnvironment
+from agent_node.run_words import RunWords
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agentring.errors import AgentringError
@@ -30,6 +31,9 @@ from agentring.v1 import session_pb2
 
 _MOST_QUESTIONS = 100
 _PROMPT_BYTES = 16 << 10
+_TOOL_NAME_BYTES = 256
+_KEYS_BYTES = 64 << 10
+"""Of the names of changed keys that one event tells."""
 _NOT_TOGETHER = "ask before or after a step of ctx.once, not meanwhile: waiting for an answer could cut the step off"
 
 _log = structlog.get_logger()
@@ -82,10 +86,6 @@ class Completed:
         return session_pb2.TurnCompleted(result=self.result, text_bytes=self.text_bytes)
 
 
-class OutputLimit(Exception):
-    """The agent has said more than it may."""
-
-
 class Run:
     """One run under way, as its agent sees it: the TurnContext. Made and used by `run_agent` (turn.py)."""
 
@@ -101,8 +101,7 @@ class Run:
         self._steps = 0
         """Calls of `once` under way."""
         self.time = TimeLeft(env.limits.timeout_s)
-        self._texts: list[str] = []
-        self.text_bytes = 0
+        self._words = RunWords(log, given.turn_id, given.attempt, env.limits.max_text_bytes)
         self._called: dict[str, session_pb2.ToolResult] = {}
         """Tools that have not answered."""
         self._over = False
@@ -154,15 +153,18 @@ class Run:
 
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
         """As TurnContext."""
+        name = _tool_name(name)
         self._calls += 1
         call_id = f"{self._given.turn_id or 'task'}.{self._given.attempt}.{self._calls}"
-        call = session_pb2.ToolCall(call_id=call_id, name=name, arguments=to_struct(arguments))
+        call = session_pb2.ToolCall(
+            call_id=call_id, name=name, arguments=to_struct(arguments, f"arguments of the tool {name}")
+        )
         await self._keep_start(call_id, name)
         self._append(session_pb2.Event(tool_call=call))
         answer = self._called[call_id] = session_pb2.ToolResult(call_id=call_id, name=name)
         try:
             result = await function(**arguments)
-            answer.result.CopyFrom(to_value(result))
+            answer.result.CopyFrom(to_value(result, f"result of the tool {name}"))
         except BaseException as error:
             self._tell_failed(answer, error)
             raise
@@ -210,7 +212,9 @@ class Run:
             raise RuntimeError(f"a turn asks one question at a time, and at most {_MOST_QUESTIONS}")
         if len(prompt.encode()) > _PROMPT_BYTES:
             raise ValueError(f"a question has at most {_PROMPT_BYTES} bytes")
-        asked = session_pb2.InputRequired(prompt=prompt, schema=to_struct(schema) if schema is not None else None)
+        asked = session_pb2.InputRequired(
+            prompt=prompt, schema=to_struct(schema, "schema") if schema is not None else None
+        )
 
         def tell(input_id: str) -> None:
             asked.input_id = input_id
@@ -227,26 +231,22 @@ class Run:
     def take(self, event: str | Result) -> None:
         """Deals with what the agent yielded. Raises NodeFenced, OutputLimit, NotJson."""
         if isinstance(event, str):
-            if event:
-                self._take_words(event)
+            self._check()
+            self._words.take(event)
         elif isinstance(event, Result):
             self.result = to_struct(event.data)
         else:
             raise TypeError(f"an agent yields str or Result, not {type(event).__name__}")
 
     def completed(self) -> Completed:
-        """The outcome, the agent having come to its end. Raises NotJson, NodeFenced."""
-        try:
-            state_json = json.dumps(self.state, ensure_ascii=False, allow_nan=False)
-            size_bytes = len(state_json.encode())
-            changed = changed_keys(self._given.state_json, state_json)
-        except (TypeError, ValueError, AttributeError, RecursionError) as error:
-            raise NotJson from error
-        if size_bytes > self._env.limits.max_state_bytes:
-            raise NotJson
+        """The outcome, the agent having come to its end. Raises NotJson, OutputLimit, NodeFenced."""
+        self._check()
+        self._words.finish()
+        state_json, state = to_state(self.state, self._env.limits.max_state_bytes)
+        changed = changed_keys(self._given.state_json, state_json, state)
         if changed and self._given.turn_id:
-            self._append(session_pb2.Event(state_changed=session_pb2.StateChanged(keys=changed)))
-        return Completed("".join(self._texts), self.text_bytes, state_json, self.result)
+            self._append(session_pb2.Event(state_changed=_state_changed(changed)))
+        return Completed(self._words.text, self._words.size_bytes, state_json, self.result)
 
     def end(self) -> None:
         """The run is over: what an agent leaves behind, a task of its own say, writes nothing any more. Tools that it
@@ -273,24 +273,13 @@ class Run:
             answer.reason = "TOOL_CANCELLED"
         elif type(error) is NotJson:
             answer.reason = "RESULT_INVALID"
-        _log.warning("tool_failed", tool=answer.name, reason=answer.reason, error_id=answer.error_id, exc_info=error)
+        log_failure("tool_failed", error, tool=answer.name, reason=answer.reason, error_id=answer.error_id)
         with suppress(AgentringError):  # what ends the run is told by whoever ends it
             self._append(session_pb2.Event(tool_result=answer))
 
     def _tell_unknown(self, key: str) -> None:
         if not self._over:
             self._append(session_pb2.Event(run_unknown=session_pb2.RunUnknown(once_key=key)))
-
-    def _take_words(self, text: str) -> None:
-        self._check()
-        size_bytes = len(text.encode())
-        if self.text_bytes + size_bytes > self._env.limits.max_text_bytes:
-            raise OutputLimit
-        # No event is larger than what the log merges: a character takes at most 4 bytes.
-        for start in range(0, len(text), READ_BYTES // 4):
-            piece = text[start : start + READ_BYTES // 4]
-            self.text_bytes += self._log.append_text(self._given.turn_id, self._given.attempt, self.text_bytes, piece)
-        self._texts.append(text)
 
     def _append(self, event: session_pb2.Event) -> None:
         self._check()
@@ -301,6 +290,29 @@ class Run:
         self._env.lease.check()
         if self._over:
             raise RuntimeError("the turn is over")
+
+
+def _tool_name(given: Any) -> str:
+    """A plain str, and no more than goes into an event and a log line."""
+    if not issubclass(type(given), str):
+        raise TypeError("a tool's name is a str")
+    name = str.__str__(given)
+    if len(name.encode()) > _TOOL_NAME_BYTES:
+        raise ValueError(f"a tool's name has at most {_TOOL_NAME_BYTES} bytes")
+    return name
+
+
+def _state_changed(keys: Sequence[str]) -> session_pb2.StateChanged:
+    """Names as many as go into one event."""
+    told = session_pb2.StateChanged()
+    room_bytes = _KEYS_BYTES
+    for key in keys:
+        room_bytes -= len(key.encode()) + 8
+        if room_bytes < 0:
+            told.has_more = True
+            break
+        told.keys.append(key)
+    return told
 
 
 def new_error_id() -> str:

@@ -8,7 +8,6 @@ process that was just forked.
 import asyncio
 import contextvars
 import faulthandler
-import json
 import os
 import signal
 import socket
@@ -20,10 +19,12 @@ from itertools import count
 from typing import Any, cast
 
 from agent_node.agent import Agent
+from agent_node.agent_errors import text_of
 from agent_node.apart.wire import BEAT_S, Begin, Channel
 from agent_node.audit import NoAuditLog
 from agent_node.bounded import TimeLeft
-from agent_node.once import Once, error_text
+from agent_node.json_values import NotJson, to_json
+from agent_node.once import Once
 from agent_node.run_environment import RunEnvironment
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
@@ -31,6 +32,7 @@ from agent_node.turn import run_agent
 from agentring import log
 from agentring.cluster.lease import Lease
 from agentring.owned_loop import OwnedLoop, log_errors_of_threads
+from agentring.plain_json import type_name
 from agentring.process import drive
 from agentring.v1 import session_pb2
 
@@ -178,12 +180,12 @@ class _Child:
         try:
             result = await asked.function(**run)
         except Exception as error:
-            self._channel.send("step_done", step, (type(error).__name__, error_text(error)), None)
+            self._channel.send("step_done", step, (type_name(type(error)), text_of(error)), None)
             return
         try:
-            self._channel.send("step_done", step, None, json.dumps(result, ensure_ascii=False, allow_nan=False))
-        except Exception:
-            self._channel.send("step_done", step, None, None)
+            self._channel.send("step_done", step, None, to_json(result))
+        except NotJson as error:
+            self._channel.send("step_done", step, ("ResultNotKept", error.detail), None)
 
 
 class _Asked:

@@ -1,6 +1,7 @@
 """OnceService on a node: what became of the runs of steps, and how those that nobody knows of are settled."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 from google.protobuf import struct_pb2
@@ -75,7 +76,8 @@ def _told(run: StoredRun) -> once_pb2.Run:
         error_type=run.ending.error_type,
     )
     if run.ending.result_json:
-        told.result.CopyFrom(to_value(json.loads(run.ending.result_json)))
+        with suppress(NotJson):  # one that an earlier release kept, which would not be told as it is
+            told.result.CopyFrom(to_value(json.loads(run.ending.result_json)))
     told.create_time.FromNanoseconds(run.created_ns)
     if run.ended_ns is not None:
         told.end_time.FromNanoseconds(run.ended_ns)

@@ -185,10 +185,13 @@ class NothingToAnswerWith(CommandError):
     """`questions answer` was given neither words nor data, or data that are no JSON object."""
 
     exit_status: ClassVar[int] = 2
+    problem: str = ""
+    """Of the data."""
 
     def __str__(self) -> str:
         """One line."""
-        return "give the answer: words, or --data with a JSON object, or both"
+        wrong = f" ({self.problem})" if self.problem else ""
+        return f"give the answer: words, or --data with a JSON object, or both{wrong}"
 
 
 @dataclass(eq=False)
@@ -196,10 +199,13 @@ class NothingToResolveWith(CommandError):
     """`once resolve` was told neither a result nor to run again, or both, or a result that is no JSON."""
 
     exit_status: ClassVar[int] = 2
+    problem: str = ""
+    """Of the result."""
 
     def __str__(self) -> str:
         """One line."""
-        return "say what became of the step: either --result JSON or --run-again"
+        wrong = f" ({self.problem})" if self.problem else ""
+        return f"say what became of the step: either --result JSON or --run-again{wrong}"
 
 
 @dataclass(eq=False)

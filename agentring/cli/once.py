@@ -12,6 +12,7 @@ from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
 from rich.table import Table
 
+from agentring import plain_json
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
 from agentring.cli.cluster_file import find_routers
 from agentring.cli.errors import NothingToResolveWith
@@ -92,8 +93,10 @@ def resolve(
         request.run_again.CopyFrom(Empty())
     else:
         try:
-            json_format.ParseDict(json.loads(result), request.result)
-        except (ValueError, json_format.ParseError):
+            request.result.CopyFrom(plain_json.to_value(plain_json.parse(result)))
+        except plain_json.NotJson as error:
+            raise NothingToResolveWith(str(error)) from None
+        except ValueError:
             raise NothingToResolveWith from None
     with open_channel(find_routers(router, data_dir)[0]) as channel:
         settled = OnceServiceStub(channel).ResolveRun(

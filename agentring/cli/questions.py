@@ -1,6 +1,5 @@
 """`agentring questions`: what agents have asked and nobody has answered; answer it, or end the turn that asked."""
 
-import json
 import sys
 from collections.abc import Iterable
 from functools import partial
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
+from agentring import plain_json
 from agentring.cli.calls import CALL_DEADLINE_S, explained, open_channel, tenant_metadata
 from agentring.cli.cluster_file import find_routers
 from agentring.cli.errors import NoQuestion, NothingToAnswerWith
@@ -118,7 +118,10 @@ def _read_object(data: str | None) -> dict[str, Any] | None:
     if data is None:
         return None
     try:
-        fields = json.loads(data)
+        fields = plain_json.parse(data)
+        plain_json.to_value(fields)
+    except plain_json.NotJson as error:
+        raise NothingToAnswerWith(str(error)) from None
     except ValueError:
         raise NothingToAnswerWith from None
     if not isinstance(fields, dict):

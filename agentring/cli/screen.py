@@ -64,7 +64,9 @@ class Screen:
             case "input_required":
                 self.note(event.input_required.prompt)
             case "turn_failed":
-                self.warn(f"the turn failed: {event.turn_failed.reason}, error_id {event.turn_failed.error_id}")
+                failed = event.turn_failed
+                why = f"{failed.reason}, {failed.detail}" if failed.detail else failed.reason
+                self.warn(f"the turn failed: {why}, error_id {failed.error_id}")
             case "turn_cancelled":
                 self.warn(f"the turn was cancelled: {event.turn_cancelled.reason}")
             case "turn_rejected":

@@ -58,10 +58,13 @@ class RunFailed(ClientError):
     reason: str
     """As TurnFailed.reason of the wire, as in "AGENT_ERROR"."""
     error_id: str
+    detail: str = ""
+    """Of STATE_INVALID: what was wrong and where."""
 
     def __str__(self) -> str:
         """One sentence."""
-        return f"the run failed: {self.reason} (error_id={self.error_id})"
+        why = f"{self.reason}, {self.detail}" if self.detail else self.reason
+        return f"the run failed: {why} (error_id={self.error_id})"
 
 
 @dataclass(eq=False)

@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
-
+from agentring.plain_json import from_struct, from_value
 from agentring.v1 import session_pb2
 
 Json: TypeAlias = Any
@@ -99,6 +97,8 @@ class StateChanged(Event):
     """The agent changed the session's state. It counts when the turn completes."""
 
     keys: tuple[str, ...]
+    has_more: bool
+    """There are more of them than one event tells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +132,8 @@ class TurnFailed(Event):
 
     reason: str
     error_id: str
+    detail: str
+    """Of STATE_INVALID: what was wrong and where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,10 +169,7 @@ def read_words(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -
 
 def read_questions(raw: Iterable[session_pb2.Question]) -> tuple[Question, ...]:
     """Open questions, as the wire tells them."""
-    return tuple(
-        Question(asked.turn_id, asked.input_id, asked.prompt, _json(asked.schema) if asked.HasField("schema") else None)
-        for asked in raw
-    )
+    return tuple(Question(asked.turn_id, asked.input_id, asked.prompt, _schema(asked)) for asked in raw)
 
 
 def read_restart(raw: session_pb2.Event, reason: str) -> AttemptRestarted:
@@ -201,10 +200,10 @@ def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Eve
             return TextDelta(**head, offset=offset, text=text)
         case "tool_call":
             call = raw.tool_call
-            return ToolCall(**head, call_id=call.call_id, name=call.name, arguments=_json(call.arguments))
+            return ToolCall(**head, call_id=call.call_id, name=call.name, arguments=from_struct(call.arguments))
         case "tool_result":
             told = raw.tool_result
-            result = _json(told.result) if told.HasField("result") else None
+            result = from_value(told.result) if told.HasField("result") else None
             return ToolResult(
                 **head,
                 call_id=told.call_id,
@@ -214,19 +213,20 @@ def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Eve
                 reason=told.reason,
             )
         case "state_changed":
-            return StateChanged(**head, keys=tuple(raw.state_changed.keys))
+            changed = raw.state_changed
+            return StateChanged(**head, keys=tuple(changed.keys), has_more=changed.has_more)
         case "input_required":
             asked = raw.input_required
-            schema = _json(asked.schema) if asked.HasField("schema") else None
-            return InputRequired(**head, input_id=asked.input_id, prompt=asked.prompt, schema=schema)
+            return InputRequired(**head, input_id=asked.input_id, prompt=asked.prompt, schema=_schema(asked))
         case "attempt_restarted":
             return AttemptRestarted(**head, reason=raw.attempt_restarted.reason)
         case "turn_completed":
             ended = raw.turn_completed
-            found = _json(ended.result) if ended.HasField("result") else None
+            found = from_struct(ended.result) if ended.HasField("result") else None
             return TurnCompleted(**head, result=found, text_bytes=ended.text_bytes)
         case "turn_failed":
-            return TurnFailed(**head, reason=raw.turn_failed.reason, error_id=raw.turn_failed.error_id)
+            failed = raw.turn_failed
+            return TurnFailed(**head, reason=failed.reason, error_id=failed.error_id, detail=failed.detail)
         case "turn_cancelled":
             return TurnCancelled(**head, reason=raw.turn_cancelled.reason)
         case "gap":
@@ -235,5 +235,5 @@ def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Eve
             return UnknownEvent(**head)
 
 
-def _json(message: Message) -> Json:
-    return MessageToDict(message)
+def _schema(asked: session_pb2.Question | session_pb2.InputRequired) -> dict[str, Json] | None:
+    return from_struct(asked.schema) if asked.HasField("schema") else None

@@ -18,6 +18,7 @@ from agentring.client.events import Json, Question, read_questions
 from agentring.client.streams import Call, Connection, EventStream, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.ids import parse_session, parse_turn_id
+from agentring.plain_json import to_struct
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 
@@ -202,8 +203,8 @@ def to_session_info(found: session_pb2.Session) -> SessionInfo:
 
 
 def to_input(text: str, data: dict[str, Json] | None) -> session_pb2.Input:
-    """What an agent is given. Raises ValueError: the data are no JSON."""
+    """What an agent is given. Raises NotJson (a ValueError): the data would not arrive as they are."""
     given = session_pb2.Input(text=text)
     if data is not None:
-        given.data.update(data)
+        given.data.CopyFrom(to_struct(data))
     return given

@@ -9,7 +9,6 @@ from enum import Enum
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
-from google.protobuf.json_format import MessageToDict
 from grpc import aio
 
 from agentring.client.calls import call
@@ -18,6 +17,7 @@ from agentring.client.session import to_input
 from agentring.client.streams import Call, Connection, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.ids import parse_task
+from agentring.plain_json import from_struct
 from agentring.v1 import task_pb2
 from agentring.v1.task_pb2_grpc import TaskServiceStub
 
@@ -168,5 +168,5 @@ def to_task_info(found: task_pb2.Task) -> TaskInfo:
         epoch=found.epoch,
         attempt=found.attempt,
         text=found.text,
-        result=MessageToDict(found.result) if found.HasField("result") else None,
+        result=from_struct(found.result) if found.HasField("result") else None,
     )

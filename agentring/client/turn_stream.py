@@ -48,8 +48,8 @@ class RunStream(EventStream):
         match self.end:
             case TurnCompleted(result=result, text_bytes=text_bytes):
                 return Outcome(self.text, result, text_bytes == self._text_bytes)
-            case TurnFailed(reason=reason, error_id=error_id):
-                raise RunFailed(reason, error_id)
+            case TurnFailed(reason=reason, error_id=error_id, detail=detail):
+                raise RunFailed(reason, error_id, detail)
             case TurnCancelled(reason=reason):
                 raise RunCancelled(reason)
         raise RuntimeError("the stream was closed before its end")

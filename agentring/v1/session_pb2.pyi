@@ -114,7 +114,12 @@ Global___TurnState: _TypeAlias = TurnState  # noqa: Y015
 
 @_typing.final
 class Input(_message.Message):
-    """What a user gives an agent."""
+    """What a user gives an agent.
+
+    Numbers, here and wherever else a Struct or Value stands, are doubles: whole numbers beyond 2^53 go as strings. What an
+    agent hands over that would not arrive as it is fails its turn (STATE_INVALID) instead of being changed; agentring's
+    Python client refuses to send it.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1245,6 +1250,9 @@ class StateChanged(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     KEYS_FIELD_NUMBER: _builtins.int
+    HAS_MORE_FIELD_NUMBER: _builtins.int
+    has_more: _builtins.bool
+    """There are more of them than one event tells."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys that changed."""
@@ -1253,10 +1261,11 @@ class StateChanged(_message.Message):
         self,
         *,
         keys: _abc.Iterable[_builtins.str] | None = ...,
+        has_more: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keys", b"keys"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["has_more", b"has_more", "keys", b"keys"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1354,6 +1363,7 @@ class TurnFailed(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     ERROR_ID_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """AGENT_ERROR, AGENT_CANCELLED_ITSELF (the agent cancelled its own task, and nobody else had), AGENT_NOT_FOUND,
     TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID, AGENT_STUCK (it was not run: too many earlier runs of the agent cannot be
@@ -1361,15 +1371,20 @@ class TurnFailed(_message.Message):
     """
     error_id: _builtins.str
     """An opaque id to look for in the node's log."""
+    detail: _builtins.str
+    """Of STATE_INVALID: what was wrong and where, for people, as in "state $.cart[3].price: set". Keys of the state or the
+    result stand in it, never values, nor the agent's own words.
+    """
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         error_id: _builtins.str = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_id", b"error_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "error_id", b"error_id", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

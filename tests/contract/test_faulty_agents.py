@@ -20,11 +20,12 @@ FAULTS = {
     "stop iteration": "AGENT_ERROR",
     "time out": "AGENT_ERROR",
     "no event": "AGENT_ERROR",
-    "broken text": "AGENT_ERROR",
     "tool": "AGENT_ERROR",
     "tool arguments": "STATE_INVALID",
     "state": "STATE_INVALID",
     "deep state": "STATE_INVALID",
+    "lazy state": "STATE_INVALID",
+    "big integer": "STATE_INVALID",
     "result": "STATE_INVALID",
 }
 
@@ -88,6 +89,21 @@ async def test_what_is_nested_too_deeply_to_be_read_fails_its_turn_alone(
     else:
         assert _failure(cluster, told).reason == "STATE_INVALID"
     assert (await run_turn(channel, name, turn("count"), agent="faulty")).result["turns"] == 1
+
+
+async def test_the_failure_says_what_was_wrong_and_where(cluster: Cluster, channel: aio.Channel, name: str) -> None:
+    told = await run_turn(channel, name, turn("state"), agent="faulty")
+    assert _failure(cluster, told).detail == "state $.cart[3].price: set"
+    task = await run_task(channel, name, agent="faulty", text="big integer")
+    assert _failure(cluster, task).detail.startswith("result $.id: an integer beyond 2**53")
+    request = task_pb2.GetTaskRequest(task_key=name)
+    described = (await task_pb2_grpc.TaskServiceStub(channel).GetTask(request, timeout=TIMEOUT_S)).task
+    assert described.failure == task.events[-1].turn_failed
+
+
+async def test_half_a_character_fails_no_turn(channel: aio.Channel, name: str) -> None:
+    told = await run_turn(channel, name, turn("broken text"), agent="faulty")
+    assert told.text == "\N{GRINNING FACE}\N{REPLACEMENT CHARACTER}"
 
 
 async def test_more_words_than_allowed_fail_the_turn(cluster: Cluster, channel: aio.Channel, name: str) -> None:

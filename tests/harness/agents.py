@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from agent_node.agent import AgentEvent, Result, TurnContext
+from harness.hostile import Lazy
 
 SECRET = "the-agents-own-words-0451"
 """Stands in every exception that an agent here raises; nobody but the node's log may ever see it."""
@@ -42,9 +43,15 @@ async def faulty(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
         case "no event":
             yield cast(Any, SECRET.encode())
         case "broken text":
-            yield SECRET + "\ud800"
+            yield "\ud83d"
+            yield "\ude00"
+            yield "\ud800"
         case "state":
-            ctx.state["broken"] = object()
+            ctx.state["cart"] = [1, 2, 3, {"price": {SECRET}}]
+        case "lazy state":
+            ctx.state["lazy"] = Lazy(RuntimeError(SECRET))
+        case "big integer":
+            yield Result({"id": 1234567890123456789})
         case "deep state":
             ctx.state["deep"] = nested(100_000)
         case "result":

@@ -6,7 +6,7 @@ from agent_node.agent import Agent, PastTurn
 from agent_node.event_log import EventLog
 from agent_node.run_environment import RunEnvironment, TurnLimits
 from agent_node.turn import Failed, run_agent
-from agent_node.turn_context import Completed, TurnInput
+from agent_node.turn_context import Completed, Questions, TurnInput
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session
 from agentring.v1.session_pb2 import Event
 from harness.clock import PATIENCE_S, FakeClock
@@ -24,11 +24,16 @@ class Bench:
     """What one run stands on."""
 
     def __init__(
-        self, *, timeout_s: float = PATIENCE_S, grace_s: float = SHORT_S, max_text_bytes: int = MAX_TEXT_BYTES
+        self,
+        *,
+        timeout_s: float = PATIENCE_S,
+        grace_s: float = SHORT_S,
+        max_text_bytes: int = MAX_TEXT_BYTES,
+        max_state_bytes: int = MAX_STATE_BYTES,
     ) -> None:
         self.clock = FakeClock()
         self.audit = ListedAudit()
-        limits = TurnLimits(timeout_s, max_text_bytes, MAX_STATE_BYTES, cancel_grace_s=grace_s)
+        limits = TurnLimits(timeout_s, max_text_bytes, max_state_bytes, cancel_grace_s=grace_s)
         self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
         self.log = EventLog(EPOCH, 1 << 22)
 
@@ -42,6 +47,7 @@ class Bench:
         text: str = "hi",
         data: dict[str, Any] | None = None,
         history: tuple[PastTurn, ...] = (),
+        questions: Questions | None = None,
     ) -> Completed | Failed:
         given = TurnInput(
             ref=ref or parse_session("", "s"),
@@ -52,6 +58,7 @@ class Bench:
             state_json=state_json,
             history=history,
             turn_number=len(history) + 1,
+            questions=questions,
         )
         return await run_agent(self.env, agent, given, self.log, EPOCH)
 

@@ -16,7 +16,7 @@ from agentring.v1 import session_pb2
 from harness.agents import nested
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
-numbers = st.one_of(st.integers(-(2**53) + 1, 2**53 - 1), st.floats(allow_nan=False, allow_infinity=False))
+numbers = st.one_of(st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False))
 values = st.recursive(
     st.one_of(st.none(), st.booleans(), numbers, texts),
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(texts, inner, max_size=3)),
@@ -24,18 +24,25 @@ values = st.recursive(
 )
 
 
-def equal(one: Any, other: Any) -> bool:
-    """As JSON: -0.0 comes back as 0."""
-    return bool(json.loads(json.dumps(one)) == json.loads(json.dumps(other)))
+def as_doubles(data: Any) -> Any:
+    """Whole numbers are int; nothing else is another value than it was."""
+    match data:
+        case dict():
+            return {key: as_doubles(value) for key, value in data.items()}
+        case list():
+            return [as_doubles(value) for value in data]
+        case float() if data.is_integer() and abs(data) <= 2**53 and str(data) != "-0.0":
+            return int(data)
+    return data
 
 
 @given(st.dictionaries(texts, values, max_size=4))
 def test_what_json_can_say_comes_back_as_it_was(data: dict[str, Any]) -> None:
     struct = struct_pb2.Struct.FromString(to_struct(data).SerializeToString())
-    assert equal(from_struct(struct), data)
+    assert json.dumps(from_struct(struct), sort_keys=True) == json.dumps(as_doubles(data), sort_keys=True)
 
 
-@pytest.mark.parametrize("number", [0, 1, -1, 2**53 - 1, -(2**53) + 1])
+@pytest.mark.parametrize("number", [0, 1, -1, 2**53, -(2**53)])
 def test_whole_numbers_come_back_whole(number: int) -> None:
     (back,) = from_struct(to_struct({"n": number})).values()
     assert (back, type(back)) == (number, int)
@@ -48,7 +55,20 @@ def test_a_value_may_be_any_json(value: Any) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, object(), b"x", {1}, "\ud800", 10**400, {1: 2}, {None: 1}, {"\udfff": 1}, nested(33)],
+    [
+        math.nan,
+        math.inf,
+        object(),
+        b"x",
+        {1},
+        "\ud800",
+        10**400,
+        2**53 + 1,
+        {1: 2},
+        {None: 1},
+        {"\udfff": 1},
+        nested(33),
+    ],
     ids=lambda value: repr(value)[:20],
 )
 def test_what_is_no_json_is_refused(value: Any) -> None:

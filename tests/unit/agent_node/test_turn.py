@@ -197,7 +197,6 @@ FAULTY: dict[str, Any] = {
     "yields bytes": yielding(b"x"),
     "yields None": yielding(None),
     "yields an exception": yielding(ValueError()),
-    "yields half a character": yielding("fine", "\ud800"),
 }
 
 
