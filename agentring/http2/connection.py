@@ -22,6 +22,7 @@ from agentring.http2.control_frames import Control
 from agentring.http2.frames import HEAD, Code, ConnectionBroken, StreamBroken
 from agentring.http2.header_block import HeaderBlock
 from agentring.http2.limits import Bucket, Limits, TooMany
+from agentring.http2.stream import Stream
 
 _log = structlog.get_logger()
 
@@ -200,11 +201,11 @@ class Connection(Control):
         if stream is None:
             self._idle_frames.take(self.now_s)
             return
-        self._reset_received()
+        self._reset_received(stream)
         self.forget(stream, peer_may_send=False)
         stream.receive_reset(frames.WORD.unpack(payload)[0])
 
-    def _reset_received(self) -> None:
+    def _reset_received(self, stream: Stream) -> None:
         """A stream that has not ended was reset by the peer."""
 
 

@@ -17,6 +17,7 @@ from agentring.http2.connection import Connection
 from agentring.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
 from agentring.http2.hpack import Field, FieldReader
 from agentring.http2.limits import Limits, TooMany
+from agentring.http2.stream import Stream
 from agentring.http2.traffic import Traffic
 
 _CLOSED_REMEMBERED = 256
@@ -173,7 +174,7 @@ class ServerConnection(Connection):
         if not self._closed.get(stream_id, True):
             raise StreamBroken(Code.STREAM_CLOSED, "the stream has ended")
 
-    def _reset_received(self) -> None:
+    def _reset_received(self, stream: Stream) -> None:
         self.resets.take(self.now_s)
 
     def _headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:

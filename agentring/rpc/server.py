@@ -12,6 +12,7 @@ import math
 import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import structlog
 from google.protobuf.descriptor import ServiceDescriptor
@@ -35,7 +36,7 @@ HEALTH: ServiceDescriptor = health_pb2.DESCRIPTOR.services_by_name["Health"]  # 
 
 LIMITS = Limits(
     max_streams=200_000,
-    resets=Rate(20_000, 5_000),
+    resets=Rate(10_000, 1_000),
     idle_frames=Rate(100_000, 20_000),
     idle_timeout_s=math.inf,
 )
@@ -77,7 +78,8 @@ class Server:
             for path, method in methods(service, servicer).items()
         }
         self._calls = CallTasks(served, loop, first_frame_timeout_s=first_frame_timeout_s)
-        desk = Desk(name, LIMITS, Budget(_MAX_BUFFERED_BYTES), loop, self._calls.begin)
+        limits = replace(LIMITS, first_frame_timeout_s=first_frame_timeout_s)
+        desk = Desk(name, limits, Budget(_MAX_BUFFERED_BYTES), loop, self._calls.begin)
         self._listener = Listener(
             lambda wake: ServiceConnection(desk, loop.time(), wake),
             Flusher(loop),

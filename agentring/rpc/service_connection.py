@@ -11,11 +11,14 @@ from agentring.http2.budget import Budget
 from agentring.http2.hpack import Field
 from agentring.http2.limits import Limits
 from agentring.http2.server_connection import ServerConnection
+from agentring.http2.stream import Stream
 from agentring.http2.traffic import Traffic
 from agentring.rpc.inbox import WINDOW
 from agentring.rpc.other_stream import OtherStream
 from agentring.rpc.request_head import RequestHead
 from agentring.rpc.service_stream import ServiceStream, Timer
+
+_YOUNG_S = 1.0
 
 
 class Clock(Protocol):
@@ -72,6 +75,11 @@ class ServiceConnection(ServerConnection):
             for waited in paced:
                 if not waited.done():
                     waited.set_result(None)
+
+    def _reset_received(self, stream: Stream) -> None:
+        # One that was there for a while did not come to be reset; a router's clients may all leave at the same time.
+        if not isinstance(stream, ServiceStream) or self.now_s - stream.opened_s < _YOUNG_S:
+            super()._reset_received(stream)
 
     def _open_stream(self, stream_id: int, fields: list[Field]) -> None:
         head = RequestHead(fields)

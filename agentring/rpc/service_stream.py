@@ -48,6 +48,7 @@ class ServiceStream(Stream):
         "ended",
         "head",
         "inbox",
+        "opened_s",
         "task",
     )
 
@@ -56,6 +57,7 @@ class ServiceStream(Stream):
         super().__init__(connection, stream_id, WINDOW, budget)
         self.low = _LOW
         self.head = head
+        self.opened_s = connection.now_s
         self.inbox = Inbox(budget, self)
         self.task: asyncio.Task[None] | None = None
         """What serves it."""

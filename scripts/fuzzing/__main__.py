@@ -1,12 +1,13 @@
-"""Feeds router/http2 with peers at random, as tests/unit/router/http2/test_fuzz.py does, for as long as you like.
+"""Feeds routers and servers of our own services with peers at random, as the unit tests do, for as long as you like.
 
-    scripts/fuzz                              # all three targets, a minute
+    scripts/fuzz                              # all targets, a minute
     scripts/fuzz --seconds 3600 --seed 7      # the same hour each time, as far as the machine's speed allows
     scripts/fuzz --target model               # honest peers alone
 
 What it does: `client` sends broken sessions to the router beside an honest client; `node` answers honest clients with
 broken sessions; `model` lets honest clients and nodes do what is allowed in any order and checks all that they are
-told. Nothing is opened: no sockets, no clock. A round is 200 examples of one target under one seed.
+told; `services` sends recorded connections, mutated, to a server as nodes have one, beside a client that is served.
+Nothing is opened: no sockets, no clock. A round is 200 examples of one target under one seed.
 
 What it prints: a line for each target at the end, with examples a second; each finding as soon as there is one, made as
 small as hypothesis can, with the target and the seed that lead to it again.

@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 
 from harness.http2_broken import CLIENTS, NODES, run_broken_client, run_broken_node
 from harness.http2_model import MODELS, RETURNS, run_model
+from harness.http2_services import BROKEN_CALLERS, run_broken_caller
 
 TARGETS: dict[str, tuple[st.SearchStrategy[Any], Callable[[Any], None]]] = {
     "client": (CLIENTS, run_broken_client),
     "node": (NODES, run_broken_node),
     "model": (MODELS, run_model),
     "returns": (RETURNS, run_model),
+    "services": (BROKEN_CALLERS, run_broken_caller),
 }
 _EXAMPLES = 200
 _FRAMES_TOLD = -4

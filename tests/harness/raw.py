@@ -96,7 +96,7 @@ async def assert_stream_refused(
     A client on grpc.aio loses a status that overtakes a message of its own, and reports LOST in its place; then the
     call is made again.
     """
-    for _ in range(5):
+    for _ in range(20):
         call = open_stream(channel, method=method, metadata=metadata)
         with suppress(aio.AioRpcError, asyncio.InvalidStateError):  # it may end before all is written
             for message in messages:
