@@ -123,6 +123,8 @@ class Request:
         for field in self._routing_fields:
             if not (field.value.isascii() and field.value.isprintable()):
                 raise MalformedHeader(field.name)
+            if len(field.value) > max_list_bytes:
+                raise MetadataTooLarge
         if self.form.size_bytes > max_list_bytes:
             raise MetadataTooLarge
 

@@ -170,6 +170,12 @@ def test_what_routes_is_looked_at_too(door: Door, name: str) -> None:
     assert door.ask(request_fields(CONVERSE)) == "passed"
 
 
+@pytest.mark.parametrize("name", ["x-agent", "x-node-labels", "x-v"])
+@pytest.mark.parametrize("size", [8 << 10, 40 << 10, 60 << 10])
+def test_what_is_too_long_for_a_node_is_answered_at_the_door(door: Door, name: str, size: int) -> None:
+    assert door.ask(request_fields(FOREIGN, (name, "a" * (size + 1)))) == "8 METADATA_TOO_LARGE"
+
+
 @pytest.mark.parametrize(
     ("fields", "header"),
     [
