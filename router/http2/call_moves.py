@@ -86,7 +86,10 @@ class CallMoves(CallEnd):
             self._look_for_owner(cause)
         else:
             self._count_loss("tried_again")
-            if cause == "connection" and self._way.again():
+            if self.marked and self._carrier.limits.reattach_timeout_s > 0:
+                # Where many nodes die at once, the next one's connection may be about to break, too.
+                self._trouble(NodeUnreachable(), cause, at_once=False)
+            elif cause == "connection" and self._way.again():
                 self._try()
             else:
                 self._past()
@@ -151,9 +154,10 @@ class CallMoves(CallEnd):
         except AgentringError as error:
             self._trouble(error)
 
-    def _trouble(self, error: AgentringError, cause: str = "moving") -> None:
+    def _trouble(self, error: AgentringError, cause: str = "moving", *, at_once: bool = True) -> None:
         """No node takes the call now. A client's stream that can be re-attached waits for its session's next owner,
-        also where it is opened while the session moves; any other call ends."""
+        also where it is opened while the session moves; any other call ends. at_once: the first try comes without a
+        pause."""
         if not (self.marked and self._helps_to_wait(error)):
             self.refuse(error)
             return
@@ -162,7 +166,7 @@ class CallMoves(CallEnd):
         if self._reattachment is None:
             self._reattachment = Reattachment(self._carrier, self._try_anew, self._ask_another, self.refuse)
         if not self._reattachment.is_on:
-            self._reattachment.begin(cause, self._client.last)
+            self._reattachment.begin(cause, self._client.last, at_once=at_once)
         self._reattachment.later(error)
 
     def _helps_to_wait(self, error: AgentringError) -> bool:

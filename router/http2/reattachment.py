@@ -69,13 +69,14 @@ class Reattachment:
         self.is_on = False
         """No node has the call."""
 
-    def begin(self, cause: str, come_to: bytes) -> None:
-        """The node was lost now; cause: for the metric; come_to: the client's last message, or its marks."""
+    def begin(self, cause: str, come_to: bytes, *, at_once: bool) -> None:
+        """The node was lost now; cause: for the metric; come_to: the client's last message, or its marks; at_once: the
+        first try comes without a pause."""
         now_s = self._carrier.now_s()
         # Not as bytes: that a node has taken the call is told anew each time, by a message of whatever length.
         marks = MARKS.unpack_from(come_to)
         if self._taken_s is None or marks > self._come_to or now_s - self._taken_s > STEADY_S:
-            self._since_s, self._pause_s = now_s, 0.0
+            self._since_s, self._pause_s = now_s, 0.0 if at_once else _FIRST_PAUSE_S
         self._come_to = max(self._come_to, marks)
         self._lost_s = now_s
         self._cause = cause

@@ -186,6 +186,7 @@ def test_nodes_that_leave_with_a_call_untaken_count_as_well(wire: Wire, leaves: 
     for _ in range(leaves):
         wire.nodes[node.name].remove(node)
         node.connection.leave()
+        wire.clock.advance(0.1)
         wire.settle()
         node = wire.node(wire.upstreams.asked[-1]) if wire.nodes.get(wire.upstreams.asked[-1]) else node
     assert heard.ended is (leaves == 2)
@@ -195,6 +196,7 @@ def test_after_a_redirect_it_is_still_the_same_call(wire: Wire) -> None:
     heard, node, at_node = opened(wire, wire.client(), CONVERSE)
     others = [name for name in "abc" if name != node.name]
     node.lose()
+    wire.clock.advance(0.1)
     wire.settle()
     node = wire.node(wire.upstreams.asked[-1])
     node.redirect(node.latest, others[0])
@@ -248,6 +250,47 @@ def test_a_call_that_comes_to_something_on_each_node_may_lose_any_number(wire: W
         node = wire.node(wire.upstreams.asked[-1])
     assert not heard.ended
     assert wire.carrier.stats.lost_untaken == {}
+
+
+@pytest.mark.parametrize("path", [CONVERSE, RUN_TASK])
+def test_where_all_nodes_die_one_right_after_the_other_streams_wait_for_them(wire: Wire, path: str) -> None:
+    """Those that no node had taken, too: each must not try the next connection just when that breaks as well."""
+    client = wire.client()
+    attached, node, at_node = opened(wire, client, path)
+    node.accept(at_node)
+    node.send(at_node, marked(1, 1))
+    wire.settle()
+    untaken, _, _ = opened(wire, client, path)
+    for name in "abc":
+        if name not in wire.nodes:
+            wire.add_node(name)
+    for name in (node.name, *"abc".replace(node.name, "")):
+        wire.upstreams.held.add(name)
+        for peer in wire.nodes.pop(name):
+            peer.lose()
+        for gone in list(wire.upstreams.held):
+            wire.upstreams.let_go(gone, connected=False)  # it takes no connections any more
+            wire.upstreams.held.add(gone)
+        wire.clock.advance(0.001)
+        wire.settle()
+    for _ in range(10):
+        wire.clock.advance(0.5)
+        wire.settle()
+        for name in "abc":
+            wire.upstreams.let_go(name, connected=False)
+            wire.upstreams.held.add(name)
+    assert not attached.ended
+    assert not untaken.ended
+    for name in "abc":
+        wire.upstreams.let_go(name, connected=True)
+    wire.clock.advance(2.0)
+    wire.settle()
+    for peer in [peer for peers in wire.nodes.values() for peer in peers]:
+        for each in filter(peer.may_send, list(peer.streams)):
+            peer.accept(each)
+            peer.finish(each)
+    wire.settle()
+    assert (attached.status, untaken.status) == ("0", "0")
 
 
 @pytest.mark.parametrize("how", ["goaway", "refused"])

@@ -156,6 +156,7 @@ def test_a_silent_node_is_asked_and_then_given_up() -> None:
     wire.clock.advance(10.1)
     node.connection.tick(wire.clock.time())
     assert node.connection.broken_for == "keepalive timeout"
+    wire.clock.advance(0.1)
     assert len(wire.upstreams.asked) == 2
     client.lose()
     wire.close()

@@ -427,7 +427,7 @@ def test_a_node_that_has_left_keeps_no_call_that_can_go_on_elsewhere() -> None:
     assert wire.upstreams.asked == [node.name] * 3
     wire.nodes[node.name].remove(node)
     node.connection.leave()
-    next_owner(wire)
+    next_owner(wire, 0.1)
     for again in [peer for peers in wire.nodes.values() for peer in peers]:
         for at_node in list(again.streams):
             again.accept(at_node)

@@ -27,7 +27,7 @@ def test_before_the_headers_the_call_is_only_begun_elsewhere(losing: Losing, los
         pytest.skip("a node that was not heard yet declines instead")
     stream_id, node = losing.opened(OPEN + TURN)
     loss(losing.wire, node)
-    again = losing.next_node(0.0)
+    again = losing.next_node()
     told = again.streams[again.latest].told
     assert "x-agentring-frames" not in told
     assert again.streams[again.latest].data == OPEN + TURN
