@@ -7,10 +7,8 @@ more stops likewise, and ends.
 
 import asyncio
 import gc
-import tempfile
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import structlog
 
@@ -32,6 +30,7 @@ from agentring.v1 import cluster_pb2, once_pb2, session_pb2, task_pb2
 from router.epochs import Epochs
 from router.http2.relay import Http2Relay
 from router.metrics import RouterMetrics
+from router.own_socket import own_socket
 from router.owner import OwnerLookup, Target
 from router.ring_view import RingView
 from router.services.cluster import ClusterService
@@ -55,7 +54,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
     Raises CannotServe where it found that it does not serve any more, and CannotListen, EtcdError, OSError.
     """
     clock, keys = BootClock(), Keys(settings.cluster)
-    with tempfile.TemporaryDirectory(prefix="agentring-router-") as socket_dir:
+    with own_socket() as socket_path:
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
             await membership.history.begin()
@@ -67,7 +66,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
 
             view.on_change(report_nodes)
             lookup = OwnerLookup(view, settings.owner_cache_size)
-            own_address = f"unix:{Path(socket_dir) / 'services.sock'}"
+            own_address = f"unix:{socket_path}"
             own_services = Server(
                 own_address,
                 {
