@@ -10,7 +10,8 @@ from agent_node.registry import AgentNotLoadable, load_agents
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import StoreRefused
 from agentring import process, settings
-from agentring.cluster.registration import NodeIdTaken, StoreDiffers
+from agentring.cluster.registration import NodeIdTaken
+from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted
 from agentring.http2.listener import CannotListen
 from agentring.owned_loop import OwnedLoop, log_errors_of_threads
 
@@ -24,7 +25,15 @@ def main() -> None:
         lambda stop, ready: run_node(node, stop, ready, forker),
         program="agent_node",
         log_level=node.log_level,
-        cannot_start=(AgentNotLoadable, CannotListen, DataDirInUse, NodeIdTaken, StoreDiffers, StoreRefused),
+        cannot_start=(
+            AgentNotLoadable,
+            CannotListen,
+            DataDirInUse,
+            NodeIdTaken,
+            StoreDiffers,
+            StoreNotAccepted,
+            StoreRefused,
+        ),
         new_loop=OwnedLoop,
         node_id=node.node_id,
     )

@@ -25,9 +25,9 @@ from agent_node.services.once import OnceService
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
-from agent_node.store import opening
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql import SqlStore
+from agent_node.store_guard import StoreGuard
 from agent_node.watchdog import Watchdog, end_process
 from agentring import forks
 from agentring.cluster.clock import BootClock, Clock
@@ -48,8 +48,6 @@ from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
 _STOP_GRACE_S = 1.0
 _GIVE_UP_S = 10.0
 """How long a node that does not serve may take to give up what it holds."""
-_MEMORY = "memory"
-"""What all stores are called that a node keeps in memory."""
 
 
 async def run_node(
@@ -58,8 +56,8 @@ async def run_node(
     """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined. forker:
     forks the processes of runs that may have ended a node; None: they are run as all others.
 
-    Raises CannotServe where it found that it does not serve any more; AgentNotLoadable,
-    DataDirInUse, CannotListen, NodeIdTaken, StoreDiffers, StoreRefused, EtcdError, OSError.
+    Raises CannotServe where it found that it does not serve any more; AgentNotLoadable, DataDirInUse, CannotListen,
+    NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, EtcdError, OSError.
     """
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
@@ -77,11 +75,7 @@ async def run_node(
             durable = await _open_store(settings, membership.history, clock)
             board = ConditionBoard()
             observed = ObservedAudit(audit, board)
-
-            async def enter_generation() -> None:
-                if durable is not None:
-                    await opening.enter_generation(durable, _identity(membership.history))
-
+            guard = StoreGuard(durable, etcd, keys, lambda: _identity(membership.history))
             incarnations = Incarnations(
                 etcd,
                 keys,
@@ -92,7 +86,7 @@ async def run_node(
                 settings,
                 durable,
                 durable.tasks if durable is not None else None,
-                enter_generation,
+                guard,
                 claims_are_made=lambda: board.trouble is None,
                 apart=apart,
             )
@@ -117,7 +111,7 @@ async def run_node(
                 labels=settings.labels,
                 boot_id=boot_id(),
                 data_uuid=data_dir.uuid,
-                store_uuid=durable.uuid if durable is not None else _MEMORY,
+                store=guard.store,
             )
             board.on_change(
                 lambda: server.set_condition(
@@ -143,7 +137,7 @@ async def run_node(
                     serving = group.create_task(_report_end(server, fault))
                     watching = group.create_task(membership.run())
                     probing = group.create_task(CoordinatorProbe(etcd, keys, clock, board).run())
-                    ticking = group.create_task(durable.clock.run()) if durable is not None else None
+                    guarding = group.create_task(guard.run())
                     joined = asyncio.Event()
                     living = group.create_task(incarnations.run(identity, joined))
                     await _first_of(group, joined, stop, fault.found)
@@ -168,8 +162,8 @@ async def run_node(
                     living.cancel()
                     watching.cancel()
                     probing.cancel()
-                    if ticking is not None:
-                        ticking.cancel()
+                    guarding.cancel()
+                await guard.leave()
             finally:
                 await server.stop(_STOP_GRACE_S)
                 if durable is not None:

@@ -7,7 +7,7 @@ node's app.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
 import structlog
@@ -23,6 +23,7 @@ from agent_node.run_environment import RunsApart
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
+from agent_node.store_guard import StoreGuard
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
@@ -32,7 +33,8 @@ from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.leaving import leave_ring
 from agentring.cluster.left_claims import LeftClaims
 from agentring.cluster.membership import Membership
-from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, StoreDiffers, join
+from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
+from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted
 from agentring.cluster.strays import StraySweep
 from agentring.errors import NodeDraining, NodeFenced, StoreUnavailable
 
@@ -40,7 +42,7 @@ _FIRST_REJOIN_S = 0.25
 _LONGEST_REJOIN_S = 2.0
 """Between tries to join again: twice as long after each that failed."""
 
-_JOIN_FAILS = (EtcdError, NodeIdTaken, StoreDiffers, StoreRefused, StoreUnavailable)
+_JOIN_FAILS = (EtcdError, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, StoreUnavailable)
 
 _log = structlog.get_logger()
 
@@ -59,17 +61,16 @@ class Incarnations:
         settings: NodeSettings,
         durable: Store | None,
         durable_tasks: TaskStore | None,
-        enter_generation: Callable[[], Awaitable[None]],
+        guard: StoreGuard,
         claims_are_made: Callable[[], bool],
         apart: RunsApart | None = None,
     ) -> None:
-        """One for a process. durable, durable_tasks, claims_are_made, apart: as Incarnation's; enter_generation: lets
-        the store follow the cluster's generation."""
+        """One for a process. durable, durable_tasks, claims_are_made, apart: as Incarnation's; guard: of the store."""
         self._claims_are_made = claims_are_made
         self._apart = apart
         self._durable = durable
         self._durable_tasks = durable_tasks
-        self._enter_generation = enter_generation
+        self._guard = guard
         self._etcd = etcd
         self._keys = keys
         self._membership = membership
@@ -113,8 +114,8 @@ class Incarnations:
         """Joins as `identity`, serves, and joins again after each fence and after each drain that is taken back, until
         it is told to stop. Sets `joined` the first time.
 
-        Raises EtcdError, NodeIdTaken, StoreDiffers, StoreRefused and StoreUnavailable if the first join fails; later
-        ones are tried again until they succeed.
+        Raises EtcdError, NodeIdTaken, StoreDiffers, StoreNotAccepted and StoreRefused if the first join fails; later
+        ones, and one for which the store does not answer, are tried again until they succeed.
         """
         while True:
             await self._serve(identity, joined)
@@ -161,7 +162,7 @@ class Incarnations:
             try:
                 registration = await unless_set(self.drain.begun, self._join(identity))
             except _JOIN_FAILS as error:
-                if not joined.is_set():
+                if not joined.is_set() and not isinstance(error, StoreUnavailable):
                     raise
                 _log.warning("join_failed", error=str(error), again_in_s=wait_s)
                 await unless_set(self.drain.begun, self._clock.sleep(wait_s))
@@ -194,7 +195,7 @@ class Incarnations:
         await self._membership.history.begin()
         if self._membership.closed.is_set():
             raise EtcdHistoryBroken  # it opens in a moment, if an operator has begun a new generation
-        await self._enter_generation()
+        await self._guard.admit()
         return await join(
             self._etcd,
             self._keys,
@@ -235,6 +236,7 @@ class Incarnations:
             background = [
                 tasks.create_task(registration.lease.keep()),
                 *(tasks.create_task(each) for each in self._watching(registration)),
+                tasks.create_task(self._guard.watch(registration.lease)),
                 tasks.create_task(self._strays(registration).run()),
                 tasks.create_task(incarnation.sweep()),
                 tasks.create_task(incarnation.sweep_claims()),
@@ -243,6 +245,7 @@ class Incarnations:
                 tasks.create_task(incarnation.keep_memory()),
             ]
             self._audit.incarnation = registration.incarnation
+            self._guard.admitted()
             self._audit.write("joined")
             _log.info("joined", incarnation=registration.incarnation, lease_id=registration.lease.lease_id)
             self._current = incarnation
@@ -258,6 +261,8 @@ class Incarnations:
             self._at_work.clear()
             self._renewals_failed += registration.lease.renewals_failed
             incarnation.drop_all()
+            if reason is FenceReason.STORE_REPLACED:
+                await self._guard.tell()
             if reason is not None:
                 # What is left of the lease would keep our sessions from their next owners until it runs out.
                 await registration.lease.revoke_quietly()

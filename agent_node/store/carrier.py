@@ -11,6 +11,10 @@ T = TypeVar("T")
 class Carrier(Protocol):
     """A database's way of carrying out transactions."""
 
+    @property
+    def file(self) -> str:
+        """Names the file among the machine's, once something was read; empty: there is none."""
+
     async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
         """Carries out a transaction, durably. Raises what the work raises, and StoreUnavailable within a deadline:
         whether it landed is then unknown. again: it may be tried again by itself."""

@@ -1,5 +1,6 @@
 """A store's carrier whose failures are counted, logged where they begin and end, and told to the node's metrics."""
 
+import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -8,7 +9,7 @@ import structlog
 from sqlalchemy import Connection
 
 from agent_node.store.carrier import Carrier
-from agentring.errors import StoreUnavailable
+from agentring.errors import StoreReplaced, StoreUnavailable
 
 T = TypeVar("T")
 
@@ -24,6 +25,17 @@ class ObservedCarrier:
         """Transactions and reads that failed, by their error's reason."""
         self.trouble: str | None = None
         """The reason of the latest failure; None: what was asked for since has succeeded."""
+        self.replaced = asyncio.Event()
+        """Set while what is in the store's place is not what was opened."""
+
+    @property
+    def file(self) -> str:
+        """As Carrier."""
+        return self._carrier.file
+
+    def distrust(self) -> None:
+        """What it carries transactions out on is not the store that was opened."""
+        self.replaced.set()
 
     async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
         """As Carrier."""
@@ -47,6 +59,7 @@ class ObservedCarrier:
         except StoreUnavailable as error:
             self._failed(error)
             raise
+        self.replaced.clear()
         if self.trouble is not None:
             self.trouble = None
             _log.info("store_works_again")
@@ -54,6 +67,8 @@ class ObservedCarrier:
 
     def _failed(self, error: StoreUnavailable) -> None:
         self.failures[error.reason] += 1
+        if isinstance(error, StoreReplaced):
+            self.replaced.set()
         if self.trouble != error.reason:
             self.trouble = error.reason
             _log.error("store_failing", reason=error.reason)

@@ -68,6 +68,11 @@ class PostgresCarrier:
             connect_args={"timeout": timeout_s, "command_timeout": timeout_s, "server_settings": _SERVER_SETTINGS},
         )
 
+    @property
+    def file(self) -> str:
+        """As Carrier."""
+        return ""
+
     async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
         """As Carrier."""
         try:

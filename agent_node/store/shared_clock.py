@@ -22,9 +22,9 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, select, update
 
-from agent_node.store.carrier import Carrier
 from agent_node.store.clock import Moment, in_ns
 from agent_node.store.clock_schema import store_clock
+from agent_node.store.observed import ObservedCarrier
 from agentring.cluster.clock import Clock
 from agentring.errors import StoreReplaced, StoreUnavailable
 
@@ -42,7 +42,13 @@ class SharedClock:
     """A StoreClock over a durable store. `tick` is called once before `now`; one task must run `run()`."""
 
     def __init__(
-        self, carrier: Carrier, clock: Clock, name: str, *, tick_s: float = TICK_S, max_step_s: float = MAX_STEP_S
+        self,
+        carrier: ObservedCarrier,
+        clock: Clock,
+        name: str,
+        *,
+        tick_s: float = TICK_S,
+        max_step_s: float = MAX_STEP_S,
     ) -> None:
         """clock: the node's boot clock; name: of this process alone."""
         self._carrier = carrier
@@ -100,6 +106,7 @@ class SharedClock:
         else:
             found_ns, moved_by = await self._carrier.read(_read)
         if found_ns < self._mark_ns:
+            self._carrier.distrust()
             raise StoreReplaced
         self._asked_s, self._seen_s = asked_s, self._clock.now_s()
         if found_ns != self._mark_ns:

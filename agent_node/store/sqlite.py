@@ -1,7 +1,8 @@
 """SQLite as the store: one file, shared by the nodes of one machine.
 
 Guarantees: what was committed is on the disk (WAL, synchronous=FULL); a node's transactions are grouped; a wait for
-another node's lock ends. One process writes at a time, so a node that is frozen inside a transaction holds the others
+another node's lock ends; nothing is acknowledged once the file at the path is not the one that was opened
+(store_file.py). One process writes at a time, so a node that is frozen inside a transaction holds the others
 up until it goes on or is killed; its transaction is then older than theirs, so it harms nothing else. The file must not
 be on a network's file system: locks do not work there, and the cluster's row (opening.py) refuses a second machine.
 
@@ -10,6 +11,7 @@ standard library's driver, on a thread: an asyncio driver would change threads f
 """
 
 import asyncio
+import ctypes
 import sqlite3
 import sys
 import time
@@ -23,6 +25,7 @@ from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
 from agent_node.store.group_commit import GroupCommit, Outcome, Work, work_off
+from agent_node.store.store_file import StoreFile
 from agentring.errors import StoreFull, StoreUnavailable
 
 _LOCK_POLL_S = 0.0005
@@ -44,11 +47,17 @@ class SqliteCarrier:
         # A busy event loop would keep the writer's thread waiting for 5 ms after each of a group's statements.
         sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
         self._timeout_s = timeout_s
+        self._file = StoreFile(path.absolute())
         self._engine = _open(path, _LOCK_SHARE * timeout_s)
         self._writes: GroupCommit[Connection] = GroupCommit(self._commit, timeout_s)
         self._writer: Connection | None = None
         self._reads = ThreadPoolExecutor(1, "store-reader")
         self._reader: Connection | None = None
+
+    @property
+    def file(self) -> str:
+        """As Carrier."""
+        return self._file.name
 
     async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
         """As Carrier. There is nothing to try again: a commit that fails is undone."""
@@ -71,27 +80,41 @@ class SqliteCarrier:
         """As Carrier."""
         await self._writes.close()
         await asyncio.to_thread(self._reads.shutdown)
-        for connection in (self._writer, self._reader):
-            if connection is not None:
+        connections, self._writer, self._reader = (self._writer, self._reader), None, None
+        for connection in connections:
+            if connection is None:
+                continue
+            if self._file.may_be_closed:
                 connection.close()
+            else:  # never, not even when the process's objects go
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection.connection.driver_connection))
         self._engine.dispose()
 
     def _commit(self, works: Sequence[Work[Connection]]) -> list[Outcome]:
         try:
             if self._writer is None:
+                self._file.check()
                 self._writer = self._engine.connect().execution_options(**{_WRITES: True})
             with self._writer.begin():
-                return work_off(self._writer, works)
+                self._file.check()
+                outcomes = work_off(self._writer, works)
+                self._file.learn()
+            self._file.check()
+            return outcomes
         except (DatabaseError, sqlite3.Error) as error:
             if (unavailable := _unavailable(error)) is None:
                 raise
             raise unavailable from None
 
     def _read(self, work: Callable[[Connection], T]) -> T:
+        self._file.check()
         if self._reader is None:
             self._reader = self._engine.connect()
         with self._reader.begin():
-            return work(self._reader)
+            found = work(self._reader)
+            self._file.learn()
+        self._file.check()
+        return found
 
 
 def _unavailable(error: DatabaseError | sqlite3.Error) -> StoreUnavailable | None:

@@ -10,6 +10,7 @@ from agentring.cli.cluster_file import ClusterFile
 from agentring.cli.errors import AdminFailed
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption
 from agentring.cli.printing import console, print_json, to_fields
+from agentring.cluster import store_record
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_channel import EtcdTls
 from agentring.cluster.etcd_errors import EtcdError
@@ -20,7 +21,7 @@ from agentring.cluster.new_generation import (
     RecordChanged,
     begin_new_generation,
 )
-from agentring.v1.cluster_pb2 import ClusterMeta
+from agentring.v1.cluster_pb2 import ClusterMeta, StoreRecord
 
 _DEFAULT_ETCD = "http://127.0.0.1:2379"
 
@@ -63,9 +64,7 @@ def new_generation(
         tls = _tls(etcd_ca, etcd_cert, etcd_key)
         meta = asyncio.run(_begin(endpoints, tls, Keys(cluster), above, cluster_uuid))
     except NodesRegistered as error:
-        raise AdminFailed(
-            f"nodes are registered: {', '.join(error.node_ids)}; stop them, or wait until their leases have run out"
-        ) from error
+        raise AdminFailed(_still_registered(error)) from error
     except GenerationUnknown as error:
         raise AdminFailed(
             f"etcd has no record of the cluster {cluster!r} that can be read: give --above, the generation that it was "
@@ -79,6 +78,51 @@ def new_generation(
         print_json(to_fields(meta))
     else:
         console().print(f"the cluster {cluster} ({meta.cluster_uuid}) is in generation {meta.generation}")
+
+
+@app.command("forget-store")
+def forget(
+    etcd: Annotated[
+        list[str] | None, typer.Option(help="An endpoint of etcd's, repeatedly for more; else the local cluster's.")
+    ] = None,
+    cluster: Annotated[str, typer.Option(help="The cluster's name in etcd.")] = "default",
+    etcd_ca: Annotated[Path | None, typer.Option(help="PEM file; turns TLS on.")] = None,
+    etcd_cert: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    etcd_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    data_dir: DataDirOption = DEFAULT_DATA_DIR,
+    as_json: JsonOption = False,
+) -> None:
+    """Let the next node that joins bring another store, an older copy, or what stands where the store was.
+
+    What only the cluster's own store had is given up with it. Refused while a node is registered.
+    """
+    try:
+        tls = _tls(etcd_ca, etcd_cert, etcd_key)
+        endpoints = tuple(etcd or ()) or _local_etcd(data_dir)
+    except (OSError, ValueError) as error:
+        raise AdminFailed(str(error)) from error
+    forgotten = asyncio.run(forget_store(endpoints, tls, Keys(cluster)))
+    if as_json:
+        print_json(to_fields(forgotten or StoreRecord()))
+    elif forgotten is None:
+        console().print(f"the cluster {cluster} knows no store")
+    else:
+        console().print(f"the cluster {cluster} has forgotten the store {forgotten.store_uuid}")
+
+
+async def forget_store(endpoints: tuple[str, ...], tls: EtcdTls | None, keys: Keys) -> StoreRecord | None:
+    """Lets the next node bring any store; what is forgotten. Raises AdminFailed."""
+    try:
+        async with EtcdClient(endpoints, tls=tls) as etcd:
+            return await store_record.forget(etcd, keys)
+    except NodesRegistered as error:
+        raise AdminFailed(_still_registered(error)) from error
+    except (EtcdError, ValueError) as error:
+        raise AdminFailed(str(error)) from error
+
+
+def _still_registered(error: NodesRegistered) -> str:
+    return f"nodes are registered: {', '.join(error.node_ids)}; stop them, or wait until their leases have run out"
 
 
 async def _begin(

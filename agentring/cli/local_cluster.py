@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
+from agentring.cli.admin import forget_store
 from agentring.cli.child import Child, ChildSpec
 from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.data_dir import DataDir
@@ -18,6 +19,7 @@ from agentring.cli.embedded_etcd import start_etcd
 from agentring.cli.errors import ChildFailed
 from agentring.cli.ports import LOOPBACK, join_address
 from agentring.cli.sight import tell_of_no_nodes, until_seen
+from agentring.cluster.keys import Keys
 from agentring.ids import NodeId
 
 READY_DEADLINE_S = 30.0
@@ -39,6 +41,8 @@ class ClusterPlan:
     """The endpoints of an etcd that runs already; empty: start one."""
     store: str
     lease_ttl_s: int
+    forget_store: bool = False
+    """The nodes' store is taken, though the cluster knows another one."""
 
     def router_port(self, index: int) -> int:
         """The port of the router with this index, from 0."""
@@ -59,6 +63,8 @@ class LocalCluster:
     async def start(self) -> ClusterFile:
         """Starts everything and waits until it serves. Raises EtcdUnusable, ChildFailed."""
         urls = self._plan.etcd or (await self._start_etcd(),)
+        if self._plan.forget_store:
+            await forget_store(urls, None, Keys("default"))
         numbers = range(1, self._plan.nodes + 1)
         try:
             async with asyncio.TaskGroup() as tasks:

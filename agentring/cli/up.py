@@ -46,6 +46,12 @@ def up(
     lease_ttl_s: Annotated[
         int, typer.Option(min=2, max=600, help="A dead node's sessions may go to others after so many seconds.")
     ] = 10,
+    forget_store: Annotated[
+        bool,
+        typer.Option(
+            "--forget-store", help="Take the store that is there, though the cluster knows another, or a later one."
+        ),
+    ] = False,
 ) -> None:
     """Run a cluster on this machine: etcd, nodes and routers, until Ctrl-C."""
     if store is not None and not store.startswith(_STORES):
@@ -59,6 +65,7 @@ def up(
         etcd=check_option("--etcd", etcd, check_etcd_endpoint) if etcd else (),
         store=store or f"sqlite:///{DataDir(data_dir).store.absolute()}",
         lease_ttl_s=lease_ttl_s,
+        forget_store=forget_store,
     )
     with plan.data_dir.locked():
         if port:

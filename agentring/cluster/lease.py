@@ -47,6 +47,8 @@ class FenceReason(StrEnum):
     """The holder gave it up."""
     NOT_SERVING = "NOT_SERVING"
     """The holder found that nobody can reach it."""
+    STORE_REPLACED = "STORE_REPLACED"
+    """What is in the place of the holder's store is not what it had opened."""
     HISTORY_BROKEN = "HISTORY_BROKEN"
     """etcd's data went back in time or are another cluster's."""
 

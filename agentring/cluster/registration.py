@@ -6,8 +6,7 @@ until its predecessor's lease has run out or, where it can prove that it *is* th
 boot, same data directory, whose lock it holds), revokes that lease. A predecessor's key that has no lease goes too: at
 once with that proof, else once it has stood unchanged for two TTLs, since a node that lives puts its record again
 (`compare_with`) and one that is cut off from etcd is fenced by then. All nodes of the cluster keep what they own in one
-store: a node that has another one is refused while others are there, or a session that moves would begin anew. Called
-by the node's app.
+store (store_record.py). Called by the node's app.
 """
 
 import asyncio
@@ -27,10 +26,10 @@ from agentring.cluster.records import (
     RECORD_VERSION,
     UnreadableRecord,
     decode_node,
-    decode_store,
     encode,
 )
 from agentring.cluster.snapshot import MembershipSnapshot
+from agentring.cluster.store_record import NO_STORE, StoreDiffers, StoreIdentity, join_conditions
 from agentring.errors import NodeFenced
 from agentring.ids import Incarnation, NodeId, Revision
 from agentring.v1 import cluster_pb2
@@ -52,19 +51,8 @@ class NodeIdentity:
     labels: dict[str, str]
     boot_id: str
     data_uuid: str
-    store_uuid: str = ""
-    """Of the store that it keeps sessions in; empty: it keeps none."""
-
-
-class StoreDiffers(Exception):
-    """The cluster's nodes keep their sessions in another store than this one."""
-
-    def __init__(self, theirs: str, mine: str) -> None:
-        """The stores' uuids."""
-        super().__init__(
-            f"the cluster's nodes keep sessions in the store {theirs}, and this one's is {mine}: give all of them the "
-            "same --store, or stop all of them before they are given another one"
-        )
+    store: StoreIdentity = NO_STORE
+    """What it keeps sessions in."""
 
 
 class NodeIdTaken(Exception):
@@ -167,7 +155,7 @@ async def join(
     drained: bool = False,
 ) -> Registration:
     """Registers the node. Raises EtcdError, EtcdHistoryBroken among them; NodeIdTaken if a predecessor is still there
-    after timeout_s, StoreDiffers if nodes with another store are.
+    after timeout_s, StoreDiffers if nodes with another store are, StoreNotAccepted if there were such.
 
     history: that the node's earlier incarnations knew; None: this is the first one; drained: it is to stand on no ring
     and owns nothing, but can be seen and reached.
@@ -188,7 +176,7 @@ async def join(
                 raise NodeIdTaken(identity.node_id, _address(predecessor))
             await _outlast(etcd, clock, identity, predecessor, left=left)
             continue
-        compares, puts = await _one_store(etcd, keys, identity)
+        compares, puts, other = await join_conditions(etcd, keys, identity.store)
         lease = await Lease.grant(etcd, clock, ttl_s)
         try:
             # (Earlier releases, which know of no drained nodes, take it for one that drains.)
@@ -208,39 +196,10 @@ async def join(
             incarnation = Incarnation(result.revision)
             return Registration(etcd, keys, identity, lease, incarnation, history.generation, drained=drained)
         await lease.revoke_quietly()  # somebody came between our look and our transaction, or has another store
-        await _check_store(etcd, keys, clock, identity, deadline_s)
-
-
-async def _one_store(etcd: EtcdClient, keys: Keys, identity: NodeIdentity) -> tuple[list[Compare], list[Put]]:
-    """What a join's transaction compares and writes besides, so that all nodes have the same store."""
-    if not identity.store_uuid:
-        return [], []
-    seen = await etcd.get(keys.store)
-    unchanged = Compare(keys.store, "mod", seen.mod_revision if seen is not None else 0)
-    if seen is not None and _store_of(seen) == identity.store_uuid:
-        return [unchanged], []
-    mine = Put(keys.store, encode(cluster_pb2.StoreRecord(v=RECORD_VERSION, store_uuid=identity.store_uuid)), 0)
-    if seen is None:
-        return [unchanged], [mine]  # nodes of an earlier release may be there, which did not say
-    return [unchanged, Compare(keys.nodes, "create", 0, prefix=True)], [mine]
-
-
-async def _check_store(etcd: EtcdClient, keys: Keys, clock: Clock, identity: NodeIdentity, deadline_s: float) -> None:
-    """After a join that failed: waits a little where nodes with another store are there, whose leases may run out.
-    Raises StoreDiffers, EtcdError."""
-    seen = await etcd.get(keys.store) if identity.store_uuid else None
-    if seen is None or _store_of(seen) == identity.store_uuid:
-        return
-    if clock.now_s() >= deadline_s:
-        raise StoreDiffers(_store_of(seen), identity.store_uuid)
-    await clock.sleep(_PREDECESSOR_POLL_S)
-
-
-def _store_of(seen: KeyValue) -> str:
-    try:
-        return decode_store(seen.value).store_uuid
-    except UnreadableRecord:
-        return "that cannot be read"
+        if other is not None:  # whose nodes may be there still, with leases that run out
+            if clock.now_s() >= deadline_s:
+                raise StoreDiffers(other.store_uuid, identity.store.uuid)
+            await clock.sleep(_PREDECESSOR_POLL_S)
 
 
 async def _outlast(

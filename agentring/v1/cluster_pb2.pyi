@@ -146,19 +146,33 @@ class StoreRecord(_message.Message):
 
     V_FIELD_NUMBER: _builtins.int
     STORE_UUID_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    CLOCK_NS_FIELD_NUMBER: _builtins.int
+    REPLACED_FIELD_NUMBER: _builtins.int
     v: _builtins.int
     """Version of this record's meaning: 1."""
     store_uuid: _builtins.str
     """The store's uuid, which the database itself carries; `memory` where each node keeps its own in memory."""
+    file: _builtins.str
+    """The file's device and inode, `device:inode`, where the store is one that nodes of one machine share."""
+    clock_ns: _builtins.int
+    """How far the store's own clock had come, at least: one that is behind is an older copy."""
+    replaced: _builtins.bool
+    """Whether nodes have found something else in the store's place since: then only those nodes go on with it, once they
+    find it again, until an operator says otherwise (`agentring admin forget-store`).
+    """
     def __init__(
         self,
         *,
         v: _builtins.int = ...,
         store_uuid: _builtins.str = ...,
+        file: _builtins.str = ...,
+        clock_ns: _builtins.int = ...,
+        replaced: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["store_uuid", b"store_uuid", "v", b"v"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["clock_ns", b"clock_ns", "file", b"file", "replaced", b"replaced", "store_uuid", b"store_uuid", "v", b"v"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

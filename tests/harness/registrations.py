@@ -6,6 +6,7 @@ from agentring.cluster.etcd_types import Delete, Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import encode
 from agentring.cluster.registration import NodeIdentity, Registration, join
+from agentring.cluster.store_record import StoreIdentity
 from agentring.ids import NodeId
 from agentring.v1 import cluster_pb2
 
@@ -13,7 +14,9 @@ TTL_S = 60
 """Long enough for any test, so that none of its leases needs to be kept."""
 
 
-def identity(name: str, *, boot_id: str = "boot", data_uuid: str = "", store_uuid: str = "") -> NodeIdentity:
+def identity(
+    name: str, *, boot_id: str = "boot", data_uuid: str = "", store_uuid: str = "", store_file: str = ""
+) -> NodeIdentity:
     """A node whose address and data directory are called after it."""
     return NodeIdentity(
         node_id=NodeId(name),
@@ -23,7 +26,7 @@ def identity(name: str, *, boot_id: str = "boot", data_uuid: str = "", store_uui
         labels={},
         boot_id=boot_id,
         data_uuid=data_uuid or f"data-of-{name}",
-        store_uuid=store_uuid,
+        store=StoreIdentity(store_uuid, store_file),
     )
 
 

@@ -169,3 +169,23 @@ async def test_it_says_when_nobody_is_served_and_when_somebody_is_again(tmp_path
         up.send(signal.SIGTERM)
         assert await up.ended() == 0
         assert up.lines[before:] == ["stopped"]
+
+
+async def test_a_store_that_is_gone_is_told_and_another_one_taken_when_that_is_said(tmp_path: Path) -> None:
+    """In a directory whose name means something in a URL."""
+    data_dir = tmp_path / "run?a%20#b"
+    store = data_dir / "nodes" / "store.db"
+    async with running_up(data_dir, "--nodes", "1") as up:
+        await up.until_line("ready")
+        assert store.is_file()
+        up.send(signal.SIGINT)
+        assert await up.ended() == 0
+    store.unlink()
+    async with running_up(data_dir, "--nodes", "1") as up:
+        await up.until_line("the cluster has kept its sessions in the store")
+        assert await up.ended() == 1
+    async with running_up(data_dir, "--nodes", "1", "--forget-store") as up:
+        await up.until_line("ready")
+        up.send(signal.SIGINT)
+        assert await up.ended() == 0
+    assert os.listdir(tmp_path) == [data_dir.name]

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from agent_node.store.clock_schema import store_clock
+from agent_node.store.observed import ObservedCarrier
 from agent_node.store.shared_clock import MAX_STEP_S, TICK_S, SharedClock
 from agentring.errors import StoreReplaced, StoreUnavailable
 from harness.clock import FakeClock
@@ -38,6 +39,10 @@ class Database:
     @property
     def mark_ns(self) -> int:
         return int(self.connection.execute(sa.select(store_clock.c.now_ns)).scalar_one())
+
+    @property
+    def file(self) -> str:
+        return ""
 
     async def transact(self, work: Callable[[sa.Connection], T], *, again: bool) -> T:
         self.clock.advance(self.before_s)
@@ -82,7 +87,7 @@ class Nodes(RuleBasedStateMachine):
     @rule()
     def come(self) -> None:
         self.names += 1
-        node = SharedClock(self.database, self.clock, f"n{self.names}")
+        node = SharedClock(ObservedCarrier(self.database), self.clock, f"n{self.names}")
         now(node.tick())
         self.nodes.append(node)
 
@@ -143,7 +148,7 @@ TestNodes = Nodes.TestCase
 async def test_it_keeps_up_with_real_time_and_more_nodes_make_it_no_faster() -> None:
     clock = FakeClock(0.0)
     database = Database(clock)
-    nodes = [SharedClock(database, clock, f"n{number}") for number in range(5)]
+    nodes = [SharedClock(ObservedCarrier(database), clock, f"n{number}") for number in range(5)]
     for node in nodes:
         await node.tick()
     database.after_s = 0.002
@@ -167,7 +172,8 @@ async def test_it_keeps_up_with_real_time_and_more_nodes_make_it_no_faster() -> 
 async def test_a_jump_of_a_nodes_own_clock_moves_it_by_one_step_at_most(by_s: float) -> None:
     clock, jumping = FakeClock(0.0), FakeClock(0.0)
     database = Database(clock)
-    node, other = SharedClock(database, jumping, "n1"), SharedClock(database, clock, "n2")
+    carrier = ObservedCarrier(database)
+    node, other = SharedClock(carrier, jumping, "n1"), SharedClock(carrier, clock, "n2")
     await node.tick()
     await other.tick()
     jumping.advance(by_s)
@@ -183,11 +189,13 @@ async def test_a_jump_of_a_nodes_own_clock_moves_it_by_one_step_at_most(by_s: fl
 async def test_a_mark_that_went_back_is_another_store() -> None:
     clock = FakeClock(0.0)
     database = Database(clock)
-    node = SharedClock(database, clock, "n1")
+    carrier = ObservedCarrier(database)
+    node = SharedClock(carrier, clock, "n1")
     await node.tick()
     database.set(BEGIN_NS - 1)
     for _ in range(3):
         with pytest.raises(StoreReplaced):
             await node.tick()
+        assert carrier.replaced.is_set()
         clock.advance(TICK_S)
     await database.close()
