@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from harness.tools import TOOLS, locked, require_tool, run
+from harness.tools import TOOLS, locked, require_library, require_tool, run
 
 INTEROP = Path(__file__).parents[1] / "interop"
 
@@ -45,6 +45,30 @@ def js_client() -> list[str]:
         return run([to / "node_modules" / ".bin" / "tsc"], cwd=to)
 
     return [str(node), str(_built("js", build) / "dist" / "main.js")]
+
+
+def rust_client() -> list[str]:
+    """The command of the client in Rust."""
+    cargo = require_tool("cargo")
+
+    def build(to: Path) -> object:
+        shutil.copytree(INTEROP / "rust", to / "source")  # cargo writes its lock file beside the manifest
+        return run([cargo, "build", "--quiet", "--release", "--target-dir", to / "target"], cwd=to / "source")
+
+    return [str(_built("rust", build) / "target" / "release" / "interop")]
+
+
+def cpp_client() -> list[str]:
+    """The command of the client in C++."""
+    compiler, pkg_config = require_tool("g++"), require_tool("pkg-config")
+    require_library("grpc++")
+
+    def build(to: Path) -> object:
+        flags = run([pkg_config, "--cflags", "--libs", "grpc++"], cwd=to).split()
+        sources = sorted((INTEROP / "cpp").glob("*.cc"))
+        return run([compiler, "-std=c++17", "-O1", "-o", to / "client", *sources, *flags], cwd=to)
+
+    return [str(_built("cpp", build) / "client")]
 
 
 def _built(name: str, build: Callable[[Path], object]) -> Path:

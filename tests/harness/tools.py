@@ -21,7 +21,7 @@ BUF = "@bufbuild/buf@1.75.0"
 
 INSTALL_S = 300.0
 
-_OF_THE_SYSTEM = frozenset({"curl", "h2load", "java", "mvn"})
+_OF_THE_SYSTEM = frozenset({"cargo", "curl", "g++", "h2load", "java", "mvn", "pkg-config"})
 
 
 def require_tool(name: str) -> Path:
@@ -31,6 +31,13 @@ def require_tool(name: str) -> Path:
     if os.environ.get("CI") == "true" and name not in _OF_THE_SYSTEM:
         pytest.fail(f"{name} is not installed, and in CI nothing may be skipped")
     pytest.skip(f"{name} is not installed")
+
+
+def require_library(name: str) -> None:
+    """Skips the test where pkg-config does not know a library; also in CI, since it is of the system's packages."""
+    found = subprocess.run([require_tool("pkg-config"), "--exists", name], check=False)
+    if found.returncode != 0:
+        pytest.skip(f"the library {name} is not installed")
 
 
 def require_buf() -> Path:

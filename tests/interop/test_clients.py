@@ -1,14 +1,15 @@
 """Every gRPC library passes every case, through a router, against a service that is a user's own; and straight against
 services that are served as a node serves its own.
 
-A case is defined here by what must hold; each client in python/, go/, java/ and js/ does it in its library's own way,
-on a connection of its own. foreign.py says how a client is led.
+A case is defined here by what must hold; each client in python/, go/, java/, js/, rust/ and cpp/ does it in its
+library's own way, on a connection of its own. foreign.py says how a client is led.
 """
 
 import os
 import sys
 import uuid
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,6 +56,8 @@ CLIENTS: dict[str, Callable[[], list[str]]] = {
     "grpc-js": builds.js_client,
     "grpc-go": builds.go_client,
     "grpc-java": builds.java_client,
+    "tonic": builds.rust_client,
+    "grpc++": builds.cpp_client,
 }
 """How each client is started, once it is built."""
 
@@ -64,12 +67,25 @@ NOT_OWN = ("metadata", "status", "trailers_only", "message_4MiB")
 a node's own services do not."""
 
 
+@contextmanager
+def running(name: str, target: str, directory: Path) -> Iterator[ForeignClient]:
+    """One of the clients."""
+    log = directory / f"{name}.log"
+    arguments = ["--target", target, "--session", f"{name}-{uuid.uuid4().hex}"]
+    started = ForeignClient([*CLIENTS[name](), *arguments], log, {**os.environ, "PYTHONPATH": str(TESTS)})
+    try:
+        yield started
+    finally:
+        started.stop()
+
+
 @pytest.fixture(scope="session", params=CLIENTS)
 def client(
     request: pytest.FixtureRequest, hosted: HostedService, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ForeignClient]:
     """Each client in turn, running."""
-    yield from _running(request.param, hosted.router, tmp_path_factory.mktemp("client"))
+    with running(request.param, hosted.router, tmp_path_factory.mktemp("client")) as started:
+        yield started
 
 
 @pytest.fixture(scope="session", params=CLIENTS)
@@ -77,17 +93,8 @@ def straight(
     request: pytest.FixtureRequest, own_services: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[ForeignClient]:
     """Likewise, without a router."""
-    yield from _running(request.param, own_services, tmp_path_factory.mktemp("straight"))
-
-
-def _running(name: str, target: str, directory: Path) -> Iterator[ForeignClient]:
-    arguments = ["--target", target, "--session", f"{name}-{uuid.uuid4().hex}"]
-    log = directory / f"{name}.log"
-    started = ForeignClient([*CLIENTS[name](), *arguments], log, {**os.environ, "PYTHONPATH": str(TESTS)})
-    try:
+    with running(request.param, own_services, tmp_path_factory.mktemp("straight")) as started:
         yield started
-    finally:
-        started.stop()
 
 
 # The first one on a machine builds the client.
@@ -106,3 +113,10 @@ def test_case(client: ForeignClient, case: str) -> None:
 @pytest.mark.parametrize("case", [case for case in CASES if case not in NOT_OWN])
 def test_case_without_a_router(straight: ForeignClient, case: str) -> None:
     straight.run(case)
+
+
+# h2 is the one library that ends a connection whose frames are many and small.
+@pytest.mark.timeout(600)
+def test_many_streams_of_small_answers_do_not_end_a_connection_of_tonics(hosted: HostedService, tmp_path: Path) -> None:
+    with running("tonic", hosted.router, tmp_path) as tonic:
+        tonic.run("many_small_frames")
