@@ -57,7 +57,7 @@ CLIENTS: dict[str, Callable[[], list[str]]] = {
     "grpc-go": builds.go_client,
     "grpc-java": builds.java_client,
     "tonic": builds.rust_client,
-    "grpc++": builds.cpp_client,
+    "grpc-cpp": builds.cpp_client,
 }
 """How each client is started, once it is built."""
 
