@@ -1,4 +1,7 @@
-"""A request that is not gRPC: taken in to its end, then answered with HTTP status 415 and one line of text."""
+"""A request that is not gRPC: taken in to its end, then answered with HTTP status 415 and one line of text.
+
+Guarantees that it is over in bounded time and bytes, whatever its client sends or does not read.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from agentring.http2.stream import Stream
 
 if TYPE_CHECKING:
     from agentring.http2.connection import Connection
+    from agentring.rpc.service_stream import Timer
 
 _MAX_BODY_BYTES = 1 << 20
 NOT_GRPC_BODY = b"This is a gRPC service: POST with content-type application/grpc.\n"
@@ -20,7 +24,7 @@ NOT_GRPC = block(((":status", "415"), ("content-type", "text/plain"), ("content-
 class OtherStream(Stream):
     """The stream of such a request."""
 
-    __slots__ = ("_answered", "_body_bytes", "_content_length", "_is_head")
+    __slots__ = ("_answered", "_body_bytes", "_content_length", "_is_head", "_limit")
 
     def __init__(
         self, connection: Connection, stream_id: int, budget: Budget, content_length: int | None, *, is_head: bool
@@ -32,6 +36,18 @@ class OtherStream(Stream):
         self._is_head = is_head
         self._body_bytes = 0
         self._answered = False
+        self._limit: Timer | None = None
+
+    def set_limit(self, timer: Timer) -> None:
+        """timer: will call `time_is_up`."""
+        self._limit = timer
+
+    def time_is_up(self) -> None:
+        """The request has not come to its end, or its answer was not read."""
+        self._limit = None
+        self._answer()
+        if self.queue is not None:
+            self.reset(Code.CANCEL)
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
         """As Stream."""
@@ -62,20 +78,21 @@ class OtherStream(Stream):
 
     def receive_reset(self, code: int) -> None:
         """As Stream."""
-        self.drop_queue()
+        self._over()
 
     def connection_lost(self) -> None:
         """As Stream."""
-        self.drop_queue()
+        self._over()
 
     def broken(self) -> None:
         """As Stream."""
         self.connection.forget(self, peer_may_send=True)
-        self.drop_queue()
+        self._over()
 
     def shed(self) -> None:
         """As Stream."""
         self.reset(Code.ENHANCE_YOUR_CALM)
+        self._over()
 
     def replenish(self) -> None:
         """As Stream."""
@@ -93,6 +110,13 @@ class OtherStream(Stream):
             self.connection.forget(self, peer_may_send=False)
         else:
             self.reset(Code.NO_ERROR)
+        self._over()
+
+    def _over(self) -> None:
+        self.drop_queue()
+        if self._limit is not None:
+            self._limit.cancel()
+            self._limit = None
 
     def _answer(self) -> None:
         if self._answered:

@@ -6,14 +6,13 @@ any other error; nothing that a field holds is raised. Called by ServiceConnecti
 
 from __future__ import annotations
 
-import binascii
 import re
 
 from agentring.errors import AgentringError, EncodingNotSupported, MalformedHeader, MetadataTooLarge
 from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.hpack import Field
 from agentring.rpc.limits import MAX_METADATA_BYTES, ROUTING
-from agentring.rpc.wellformed import malformed
+from agentring.rpc.wellformed import is_grpc, malformed
 
 ENCODINGS = ("identity", "deflate", "gzip")
 
@@ -58,7 +57,7 @@ class RequestHead:
         self.metadata = metadata
         """Text, by name; of one that came several times, the last."""
         self.content_length = _content_length(metadata.get("content-length"))
-        self.is_grpc = self.http_method == "POST" and _is_grpc(metadata.get("content-type", ""))
+        self.is_grpc = self.http_method == "POST" and is_grpc(metadata.get("content-type", ""))
         self.encoding = metadata.get("grpc-encoding", "")
         """How its messages are compressed, where they are."""
         self.timeout_s: float | None = None
@@ -67,7 +66,7 @@ class RequestHead:
         """Why the call is not served."""
         if size_bytes > MAX_METADATA_BYTES:
             self.refusal = MetadataTooLarge()
-        elif name := malformed(fields) or _not_binary(fields):
+        elif name := malformed(fields):
             self.refusal = MalformedHeader(name)
         elif self.encoding and self.encoding not in ENCODINGS:
             self.refusal = EncodingNotSupported()
@@ -89,33 +88,9 @@ class RequestHead:
             self.timeout_s = min(int(found[1]) * _UNIT_S[found[2]], _MAX_TIMEOUT_S)
 
 
-def _is_grpc(content_type: str) -> bool:
-    """Whether it is gRPC's, and not another protocol's whose name begins with it, such as grpc-web."""
-    return content_type.startswith(_GRPC) and content_type[len(_GRPC) : len(_GRPC) + 1] in ("", "+", ";")
-
-
 def _content_length(word: str | None) -> int | None:
     if word is None:
         return None
     if not (word.isascii() and word.isdigit() and len(word) <= _MAX_LENGTH_DIGITS):
         raise StreamBroken(Code.PROTOCOL_ERROR, "content-length is no number")
     return int(word)
-
-
-def _not_binary(fields: list[Field]) -> str:
-    """The name of a binary field whose value is no base64; empty: there is none."""
-    for field in fields:
-        if field.name.endswith("-bin") and not _is_base64(field.value):
-            return field.name
-    return ""
-
-
-def _is_base64(value: str) -> bool:
-    """With padding or without; several values are separated by commas."""
-    for word in value.split(","):
-        bare = word.strip(" ").rstrip("=")
-        try:
-            binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
-        except ValueError:  # binascii's own, or not ASCII
-            return False
-    return True

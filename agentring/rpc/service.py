@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -27,6 +28,7 @@ from agentring.errors import (
     FirstFrameTimeout,
     InternalError,
     MalformedRequest,
+    MessageTooLarge,
     MethodNotImplemented,
     SecondMessage,
 )
@@ -109,7 +111,8 @@ async def serve(stream: ServiceStream, method: Serve | None, first_frame_timeout
     error: AgentringError | None = None
     try:
         if method is None or stream.head.refusal is not None:
-            await first_message(stream, first_frame_timeout_s)
+            with suppress(MalformedRequest, MessageTooLarge):  # it may be one of those that cannot be read here
+                await first_message(stream, first_frame_timeout_s)
             raise stream.head.refusal or MethodNotImplemented()
         await method(stream, first_frame_timeout_s)
     except AgentringError as raised:

@@ -88,8 +88,10 @@ class ServiceConnection(ServerConnection):
             self._open_call(stream_id, head)
         else:
             is_head = head.http_method == "HEAD"
-            budget = self._desk.budget
-            self.streams[stream_id] = OtherStream(self, stream_id, budget, head.content_length, is_head=is_head)
+            desk = self._desk
+            other = OtherStream(self, stream_id, desk.budget, head.content_length, is_head=is_head)
+            other.set_limit(desk.clock.call_later(desk.limits.first_frame_timeout_s, other.time_is_up))
+            self.streams[stream_id] = other
 
     def _open_unread(self, stream_id: int, *, is_last: bool) -> None:
         head = RequestHead.unread()

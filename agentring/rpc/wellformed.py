@@ -5,6 +5,7 @@ rules are narrower, and servers behind us rely on them: one that decodes a path 
 So what is not allowed is answered where it comes in. Called by everything that takes requests from outside.
 """
 
+import binascii
 import re
 from collections.abc import Sequence
 
@@ -17,6 +18,9 @@ _PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*")
 _AUTHORITY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:%\[\]]*")
 _NAME = re.compile(r"[0-9a-z_.\-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+_NUMBERS = frozenset({"grpc-previous-rpc-attempts", "grpc-retry-pushback-ms"})
+_GRPC = "application/grpc"
 _ONCE = frozenset({"content-type", "content-length", "grpc-timeout", "grpc-encoding", "host"})
 
 
@@ -41,4 +45,24 @@ def is_allowed(name: str, value: str) -> bool:
         return value == "http" or value == "https"
     if name.startswith(":"):
         return True  # :method, which says whether it is gRPC at all
-    return _NAME.fullmatch(name) is not None and _VALUE.fullmatch(value) is not None
+    if _NAME.fullmatch(name) is None or _VALUE.fullmatch(value) is None:
+        return False
+    if name.endswith("-bin"):
+        return _is_base64(value)
+    return name not in _NUMBERS or _NUMBER.fullmatch(value) is not None
+
+
+def is_grpc(content_type: str) -> bool:
+    """Whether it is gRPC's, and not another protocol's whose name begins with it, such as grpc-web."""
+    return content_type.startswith(_GRPC) and content_type[len(_GRPC) : len(_GRPC) + 1] in ("", "+", ";")
+
+
+def _is_base64(value: str) -> bool:
+    """With padding or without; several values are separated by commas."""
+    for word in value.split(","):
+        bare = word.strip(" ").rstrip("=")
+        try:
+            binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
+        except ValueError:
+            return False
+    return True

@@ -7,6 +7,7 @@ from agentring import metadata
 from agentring.errors import AgentringError, CallCancelled, CallReset, CallShed
 from agentring.http2.frames import Code
 from agentring.http2.hpack import Field, block
+from agentring.rpc.answer_blocks import HEAD
 from agentring.rpc.messages import PREFIX
 from agentring.rpc.status import STATUS_DETAILS, to_status
 from agentring.v1 import session_pb2
@@ -18,7 +19,6 @@ _INTERNAL = frozenset(
         metadata.STREAM_ID,
     }
 )
-_HEAD = block(((":status", "200"), ("content-type", "application/grpc")))
 _CODES = frozenset(Code)
 
 STATUS = "grpc-status"
@@ -84,7 +84,7 @@ def error_trailers(error: AgentringError) -> bytes:
 
 def error_answer(error: AgentringError) -> bytes:
     """The same for a call that was not answered yet: headers and trailers in one block."""
-    return _HEAD + error_trailers(error)
+    return HEAD + error_trailers(error)
 
 
 def go_away(last: bytes) -> bytes:

@@ -11,6 +11,7 @@ from agentring.rpc.other_stream import OtherStream
 from router.http2.call import Call
 from router.http2.carrier import Carrier
 from router.http2.client_stream import WINDOW, ClientStream
+from router.http2.measured_stream import MeasuredStream
 from router.http2.request import Request
 
 
@@ -31,8 +32,10 @@ class ClientConnection(ServerConnection):
             self._open_call(stream_id, request).begin(request)
         else:
             is_head = form.values[":method"] == "HEAD"
-            budget = self._carrier.budget
-            self.streams[stream_id] = OtherStream(self, stream_id, budget, form.content_length, is_head=is_head)
+            carrier = self._carrier
+            other = OtherStream(self, stream_id, carrier.budget, form.content_length, is_head=is_head)
+            other.set_limit(carrier.call_later(carrier.first_frame_timeout_s, other.time_is_up))
+            self.streams[stream_id] = other
 
     def _open_unread(self, stream_id: int, *, is_last: bool) -> None:
         call = self._open_call(stream_id, Request.unread())
@@ -42,8 +45,12 @@ class ClientConnection(ServerConnection):
             call.refuse(MetadataTooLarge())
 
     def _open_call(self, stream_id: int, request: Request) -> Call:
-        client = self.streams[stream_id] = ClientStream(
-            self, stream_id, self._carrier.budget, request.form.max_message_bytes
-        )
+        form, budget = request.form, self._carrier.budget
+        client: ClientStream
+        if form.content_length is None:
+            client = ClientStream(self, stream_id, budget, form.max_message_bytes)
+        else:
+            client = MeasuredStream(self, stream_id, budget, form.max_message_bytes, form.content_length)
+        self.streams[stream_id] = client
         call = client.call = Call(self._carrier, client, request)
         return call

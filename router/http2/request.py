@@ -8,11 +8,12 @@ import re
 from collections.abc import Sequence
 
 from agentring import metadata
-from agentring.errors import MalformedHeader, MalformedRequest, MetadataTooLarge
+from agentring.errors import EncodingNotSupported, MalformedHeader, MalformedRequest, MetadataTooLarge
 from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.hpack import Field, literal, name_literal, value_literal
 from agentring.ids import DEFAULT_TENANT, SessionRef
 from agentring.rpc import wellformed
+from agentring.rpc.request_head import ENCODINGS
 from router import route
 from router.route import Route
 
@@ -71,7 +72,7 @@ class Form:
             raise StreamBroken(Code.PROTOCOL_ERROR, "content-length is no number")
         self.content_length = int(length) if length is not None else None
         content_type = values.get("content-type", "")
-        self.is_grpc = values[":method"] == "POST" and content_type.startswith("application/grpc")
+        self.is_grpc = values[":method"] == "POST" and wellformed.is_grpc(content_type)
         self.size_bytes = sum(len(f.name) + len(f.value) + 32 for f in fields if f.kind != "pseudo")
         self.malformed = wellformed.malformed(fields)
         """The name of a field that gRPC does not allow, or empty."""
@@ -117,7 +118,7 @@ class Request:
 
     def check(self, max_list_bytes: int) -> None:
         """Whether gRPC allows the fields, and so many: as check_metadata in agentring/rpc/limits.py. Raises
-        MalformedHeader, MetadataTooLarge."""
+        MalformedHeader, MetadataTooLarge, EncodingNotSupported."""
         if self.form.malformed:
             raise MalformedHeader(self.form.malformed)
         for field in self._routing_fields:
@@ -127,6 +128,8 @@ class Request:
                 raise MetadataTooLarge
         if self.form.size_bytes > max_list_bytes:
             raise MetadataTooLarge
+        if self.encoding and self.encoding not in ENCODINGS and route.is_ours(self.method):
+            raise EncodingNotSupported
 
     def timeout_s(self) -> float | None:
         """The client's deadline. Raises MalformedRequest."""

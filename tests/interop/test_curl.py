@@ -97,12 +97,13 @@ def test_kinds_of_grpc(curl: Curl, content_type: str) -> None:
     ("flags", "body"),
     [
         (("-H", "content-type: application/json"), b"{}"),
+        (("-H", "content-type: application/grpc-web+proto"), framed(b"")),
         (("-H", "content-type:"), framed(b"")),
         (("-H", "content-type: application/json"), b" " * (1 << 20)),
         ((), None),
         (("--head",), None),
     ],
-    ids=["json", "no type", "large", "GET", "HEAD"],
+    ids=["json", "grpc-web", "no type", "large", "GET", "HEAD"],
 )
 def test_what_is_no_grpc(curl: Curl, path: str, flags: tuple[str, ...], body: bytes | None) -> None:
     answer = curl(path, "-H", "x-session-id: curl", *flags, body=body)

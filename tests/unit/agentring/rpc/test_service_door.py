@@ -111,6 +111,8 @@ async def test_a_path_that_is_none_is_answered_without_a_message(address: str) -
         ({}, (("grpc-timeout", "soon"),), ("3", "MALFORMED_HEADER")),
         ({}, (("grpc-timeout", "123456789S"),), ("3", "MALFORMED_HEADER")),
         ({}, (("grpc-encoding", "zstd"),), ("12", "ENCODING_NOT_SUPPORTED")),
+        ({}, (("grpc-previous-rpc-attempts", "x"),), ("3", "MALFORMED_HEADER")),
+        ({}, (("grpc-previous-rpc-attempts", "1"),), ("0", "")),
         ({}, (("x-padding", "a" * 9_000),), ("8", "METADATA_TOO_LARGE")),
         ({}, (("x-padding", "a" * 70_000),), ("8", "METADATA_TOO_LARGE")),
         ({}, (("grpc-timeout", "0S"),), ("4", "DEADLINE_PASSED")),
@@ -207,6 +209,7 @@ BOMB = gzip.compress(bytes(20 << 20), 9, mtime=0)
         (PACKED, 2, "gzip", ("3", "MALFORMED_REQUEST")),
         (REQUEST, 255, "identity", ("3", "MALFORMED_REQUEST")),
         (b"\xff\xff", 0, "identity", ("3", "MALFORMED_REQUEST")),
+        (PACKED, 1, "zstd", ("12", "ENCODING_NOT_SUPPORTED")),
         (bytes(MAX_MESSAGE_BYTES + 1), 0, "identity", ("8", "MESSAGE_TOO_LARGE")),
     ],
 )

@@ -43,6 +43,7 @@ class Door:
         plenty = Rate(1 << 20, 1e9)
         self.wire = Wire(limits=Limits(reattach_timeout_s=0, resets=plenty, idle_frames=plenty))
         self.client: RawClient = self.wire.raw_client()
+        self.answer: dict[str, str] = {}
         self._stream_id = -1
         self._seen = 0
 
@@ -71,7 +72,7 @@ class Door:
         if resets(found) and not any(each.kind == frames.HEADERS for each in found):
             assert resets(found) == [(stream_id, Code.PROTOCOL_ERROR)]
             return "reset"
-        answer = dict(_pairs([each.payload for each in found if each.kind == frames.HEADERS]))
+        answer = self.answer = dict(_pairs([each.payload for each in found if each.kind == frames.HEADERS]))
         if "grpc-status" not in answer:
             return answer[":status"]
         packed = answer["grpc-status-details-bin"]
@@ -161,6 +162,38 @@ def test_nothing_that_is_not_allowed_passes(place: str, said: str, foreign: bool
 )
 def test_what_each_is_answered(door: Door, place: str, said: str, became: str) -> None:
     assert door.ask(written(place, said, FOREIGN)) == became
+
+
+@pytest.mark.parametrize("path", [CONVERSE, FOREIGN])
+@pytest.mark.parametrize(
+    ("name", "value", "passes"),
+    [
+        ("x-bin", "!!!!", False),
+        ("x-bin", "AAA=AAA", False),
+        ("grpc-tags-bin", "A", False),
+        ("grpc-trace-bin", "AAAA,!", False),
+        ("x-bin", "AAA", True),
+        ("x-bin", "AAA=", True),
+        ("x-bin", "AAA, AAA=", True),
+        ("x-bin", "", True),
+        ("grpc-previous-rpc-attempts", "2", True),
+        ("grpc-previous-rpc-attempts", "x", False),
+        ("grpc-previous-rpc-attempts", "-1", False),
+        ("grpc-retry-pushback-ms", "x", False),
+    ],
+)
+def test_what_grpcs_own_fields_hold(door: Door, path: str, name: str, value: str, passes: bool) -> None:
+    became = door.ask(request_fields(path, (name, value)))
+    assert became == ("passed" if passes else f"3 MALFORMED_HEADER {name}")
+
+
+@pytest.mark.parametrize("session", ["s", None])
+def test_messages_that_cannot_be_unpacked_are_refused_before_a_node_is_asked(door: Door, session: str | None) -> None:
+    refused = door.ask(request_fields(CONVERSE, ("grpc-encoding", "zstd"), session=session))
+    assert refused == "12 ENCODING_NOT_SUPPORTED"
+    assert door.answer["grpc-accept-encoding"] == "identity, deflate, gzip"
+    assert door.ask(request_fields(CONVERSE, ("grpc-encoding", "gzip"))) == "passed"
+    assert door.ask(request_fields(FOREIGN, ("grpc-encoding", "zstd"))) == "passed"
 
 
 @pytest.mark.parametrize("name", ["x-session-id", "x-agent", "x-tenant-id", "x-node-labels"])

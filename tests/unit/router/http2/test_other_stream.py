@@ -105,3 +105,52 @@ def test_an_answer_that_nobody_reads_is_shed() -> None:
     found = client.send(frames.headers(1, block(fields("GET")), end_stream=True))
     assert resets(found) == [(1, Code.ENHANCE_YOUR_CALM)]
     assert wire.budget.used_bytes == 0
+
+
+@pytest.mark.parametrize("sent", [b"", b"abc"])
+def test_a_request_that_does_not_come_to_its_end_is_answered_in_time(sent: bytes) -> None:
+    wire = Wire()
+    client = wire.client()
+    stream_id: int = client.h2.get_next_available_stream_id()
+    client.h2.send_headers(stream_id, fields("POST"))
+    client.send(stream_id, sent)
+    wire.settle()
+    wire.clock.advance(wire.limits.first_frame_timeout_s - 0.1)
+    wire.settle()
+    assert stream_id not in client.streams
+    wire.clock.advance(0.1)
+    wire.settle()
+    heard = client.streams[stream_id]
+    assert (heard.told[":status"], heard.data, heard.reset) == ("415", NOT_GRPC_BODY, Code.NO_ERROR)
+    assert not client.connection.streams
+    wire.close()
+
+
+@pytest.mark.parametrize("end_stream", [True, False])
+def test_an_answer_that_nobody_reads_is_given_up_in_time(end_stream: bool) -> None:
+    wire = Wire()
+    client = wire.raw_client(opening({Setting.INITIAL_WINDOW_SIZE: 0}))
+    client.send(frames.headers(1, block(fields("POST")), end_stream=end_stream))
+    wire.clock.advance(wire.limits.first_frame_timeout_s)
+    assert resets(client.read()) == [(1, Code.CANCEL)]
+    assert (wire.budget.used_bytes, wire.clock.waiting) == (0, 0)
+    assert not client.connection.streams
+
+
+@pytest.mark.parametrize("how", ["answered", "reset", "lost", "broken", "shed"])
+def test_nothing_waits_for_a_request_that_is_over(how: str) -> None:
+    wire = Wire()
+    client = wire.raw_client()
+    client.send(frames.headers(1, block(fields("POST", ("content-length", "9"))), end_stream=False))
+    match how:
+        case "answered":
+            client.send(frames.data(1, b"123456789", end_stream=True))
+        case "reset":
+            client.send(frames.rst_stream(1, Code.CANCEL))
+        case "lost":
+            client.connection.socket_lost()
+        case "broken":
+            client.send(frames.data(1, b"1234567890"))
+        case _:
+            client.connection.streams[1].shed()
+    assert wire.clock.waiting == 0

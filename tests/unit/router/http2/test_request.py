@@ -71,6 +71,10 @@ def test_a_request_line_out_of_order_is_found_whatever_came_before() -> None:
     [
         ((*LINE, ("content-type", "application/grpc")), True),
         ((*LINE, ("content-type", "application/grpc+proto")), True),
+        ((*LINE, ("content-type", "application/grpc;charset=utf-8")), True),
+        ((*LINE, ("content-type", "application/grpc-web")), False),
+        ((*LINE, ("content-type", "application/grpc-web+proto")), False),
+        ((*LINE, ("content-type", "application/grpcx")), False),
         ((*LINE, ("content-type", "application/json")), False),
         (LINE, False),
         (((":method", "GET"), *LINE[1:], ("content-type", "application/grpc")), False),
