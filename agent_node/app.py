@@ -121,7 +121,9 @@ async def run_node(
             if settings.metrics_listen is not None:
                 carrier = durable.carrier if durable is not None else None
                 metrics.serve(NodeMetrics(board, observed, incarnations, carrier, apart), settings.metrics_listen)
-            stack.enter_context(Watchdog(lambda: incarnations.lease, clock, end_process))
+            stack.enter_context(
+                Watchdog(lambda: incarnations.lease, clock, partial(end_process, asyncio.get_running_loop()))
+            )
             await server.start()
             fault = Fault()
             self_check = SelfCheck(

@@ -41,3 +41,7 @@ class OnceTimeout(TimeoutError):
     def __str__(self) -> str:
         """One line."""
         return f"the step {self.key} was waited for in vain for {self.timeout_s} s"
+
+    def __reduce__(self) -> tuple[type["OnceTimeout"], tuple[str, float]]:
+        """It crosses processes; what OSError keeps of its arguments is not enough."""
+        return OnceTimeout, (self.key, self.timeout_s)

@@ -3,7 +3,7 @@
 The fence is noticed by the event loop: an agent that blocks it for longer than the lease lasts would go on, unfenced,
 while another node takes its sessions over. A thread of its own looks every TICK_S whether F has passed, and, from then
 on, whether the loop still answers. Where it has missed half a margin of these ticks, which is before etcd may forget
-the lease, the process ends: with EXIT_LOOP_STUCK and one line on stderr that says where the loop was.
+the lease, the process ends: with EXIT_LOOP_STUCK and one line on stderr that says where the loop was, and in whose run.
 
 Guarantees: a process that was stopped (SIGSTOP, a suspended machine) is not ended for that: its ticks stopped as well,
 so when it goes on the loop has as long as ever to answer and to notice the fence. Does not guarantee anything against
@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agentring.cluster.clock import Clock
+from agentring.owned_loop import OwnedLoop
 from agentring.self_check import main_thread_stands_in
 
 TICK_S = 0.05
@@ -86,9 +87,12 @@ class Watchdog:
                 return  # the loop is closed
 
 
-def end_process(missed_s: float) -> None:
-    """Writes one line on stderr and ends the process at once, past every handler: none of them can run."""
-    line = {"event": "loop_stuck_past_its_lease", "level": "error", "pid": os.getpid()}
+def end_process(loop: asyncio.AbstractEventLoop, missed_s: float) -> None:
+    """Writes one line on stderr, which names the run that blocks the loop where it is known, and ends the process at
+    once, past every handler: none of them can run."""
+    line: dict[str, object] = {"event": "loop_stuck_past_its_lease", "level": "error", "pid": os.getpid()}
+    if isinstance(loop, OwnedLoop) and (owner := loop.running) is not None:
+        line |= owner.told
     line |= {"missed_s": round(missed_s, 3), "stuck_in": main_thread_stands_in()}
     os.write(sys.stderr.fileno(), json.dumps(line).encode() + b"\n")
     os._exit(EXIT_LOOP_STUCK)

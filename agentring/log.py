@@ -9,15 +9,20 @@ import structlog
 
 
 class _Unfailing:
-    """A stream that loses what it cannot write: a full disk must not fail whoever would tell of it."""
+    """A stream that loses what it cannot write: a full disk must not fail whoever would tell of it. A line is written
+    in one piece: children of the process may write on it, too."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        self._line = ""
 
     def write(self, text: str) -> None:
-        """Writes, if it can."""
-        with suppress(OSError):
-            self._stream.write(text)
+        """Writes, if it can, once the line is whole. Its caller sees to it that lines come one after the other."""
+        self._line += text
+        if self._line.endswith("\n"):
+            line, self._line = self._line, ""
+            with suppress(OSError):
+                self._stream.write(line)
 
     def flush(self) -> None:
         """Flushes, if it can."""

@@ -10,7 +10,6 @@ child can be made, a run fails too: nobody can tell any more whether it would en
 
 import asyncio
 import contextvars
-import json
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
@@ -20,13 +19,14 @@ from typing import Any
 import structlog
 
 from agent_node.apart.forking import Forker
+from agent_node.apart.step import Step
 from agent_node.apart.wire import Begin, Channel, Message
 from agent_node.bounded import TimeLeft
 from agent_node.event_log import EventLog
 from agent_node.run_environment import RunEnvironment
 from agent_node.run_owner import named
 from agent_node.running_places import RunningPlace, RunningPlaces
-from agent_node.store.once_records import ENDED_NODE, OnceCaller
+from agent_node.store.once_records import OnceCaller
 from agent_node.turn import Failed
 from agent_node.turn_context import Completed, TurnInput, new_error_id
 from agentring.ids import Epoch
@@ -113,7 +113,7 @@ class _Run:
         self._channel = channel
         self._place = place
         self._asked: dict[int, asyncio.Task[None]] = {}
-        self._steps: dict[int, _Step] = {}
+        self._steps: dict[int, Step] = {}
         self._step_numbers = count(1)
         self._time = TimeLeft(env.limits.timeout_s)
         self._time.hold()  # the child sees to its time itself
@@ -254,7 +254,7 @@ class _Run:
 
         async def function(**run: Any) -> Any:
             step = next(self._step_numbers)
-            carried = self._steps[step] = _Step(number, idempotent)
+            carried = self._steps[step] = Step(number, idempotent)
             self._channel.send("step", number, step, run)
             try:
                 return await carried.result
@@ -269,35 +269,6 @@ class _Run:
             idempotent=idempotent,
             tell_unknown=lambda: self._channel.send("told", number, None),
         )
-
-
-class _Step:
-    """A step of `ctx.once` whose function is in the child."""
-
-    def __init__(self, number: int, idempotent: bool) -> None:
-        self.number = number
-        self._idempotent = idempotent
-        self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.context = contextvars.copy_context()
-
-    def done(self, error: tuple[str, str] | None, result_json: str | None) -> None:
-        """result_json None, without an error: it is no JSON."""
-        if self.result.done():
-            return
-        if error is not None:
-            self.result.set_exception(type(error[0], (Exception,), {})(error[1]))
-        else:
-            self.result.set_result(json.loads(result_json) if result_json is not None else object())
-
-    def ended_its_process(self) -> None:
-        """Whoever else ran it would be ended too. One that must not run twice may have taken effect all the same: then
-        it is cut off."""
-        if self._idempotent and not self.result.done():
-            self.result.set_exception(type(ENDED_NODE, (Exception,), {})("the step ended or blocked its process"))
-
-    def cut_off(self) -> None:
-        """Nobody knows how far it was."""
-        self.result.cancel()
 
 
 def _failed(reason: str, event: str, told: dict[str, str | int], **more: float) -> Failed:

@@ -386,6 +386,7 @@ async def test_an_agent_that_holds_the_loop_up_for_two_ttls_costs_its_process(
     assert took_s < cluster.lease_ttl_s + 1
     (line,) = logged(node.log, "loop_stuck_past_its_lease")
     assert "harness/agents.py" in line["stuck_in"]
+    assert (line["session"], line["agent"], line["attempt"]) == ("s", "blocking", 1)
     assert line["missed_s"] >= 0.5
 
 

@@ -1,0 +1,254 @@
+"""A program that runs agents apart, all at the same time, and prints how each run ended: its JSON line a run. Forked
+processes are not for the process of the tests.
+
+`python -m harness.apart_program all`: every run of RUNS; `… held`: one that goes on until the program is killed; the
+line then says which processes there are."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from agent_node.agent import Agent, AgentEvent, Result, TurnContext
+from agent_node.apart import child, forking
+from agent_node.apart.runs import Apart
+from agent_node.bounded import TimeLeft
+from agent_node.event_log import EventLog
+from agent_node.once import Once
+from agent_node.once_errors import OnceFailed
+from agent_node.run_environment import RunEnvironment, TurnLimits
+from agent_node.store.once_records import OnceCaller
+from agent_node.turn import Failed, run_agent
+from agent_node.turn_context import TurnInput
+from agentring import log
+from agentring.ids import Epoch, Incarnation, NodeId, parse_session, parse_task
+from agentring.owned_loop import OwnedLoop
+from agentring.process import drive
+from agentring.v1 import session_pb2
+from harness.clock import FakeClock
+from harness.ending import ENDS, WAYS, ending
+from harness.premises import lease_on
+from harness.sessions import ListedAudit, kind_of
+
+BLOCKED_S = 2.0
+EPOCH = Epoch(7)
+
+
+async def everything(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Does all that an agent may."""
+
+    async def tool(n: int) -> dict[str, int]:
+        return {"n": n + 1}
+
+    async def step(idempotency_key: str, fencing_token: int) -> dict[str, Any]:
+        inner = await ctx.once("inner", inner_step)
+        return {"key": idempotency_key, "token": fencing_token, "inner": inner}
+
+    async def inner_step(**_: Any) -> str:
+        return "inner"
+
+    async def failing(**_: Any) -> None:
+        raise LookupError("no such account")
+
+    yield "Grüße "
+    told: dict[str, Any] = {"tool": await ctx.tool("adds", tool, n=1), "step": await ctx.once("outer", step)}
+    try:
+        await ctx.once("failing", failing)
+    except Exception as error:
+        told["failed"] = [type(error).__name__, str(error)]
+    told["answer"] = (await ctx.ask("really?", schema={"type": "object"})).text
+    told["given"] = [ctx.input_text, ctx.input_data, ctx.turn_number, ctx.attempt, ctx.idempotency_key]
+    told["given"] += [ctx.node_id, ctx.fencing_token, [each.input_text for each in ctx.history]]
+    ctx.state["deep"] = {"a": [1, None, True, 1.5, "é"]}
+    yield "🎉"
+    yield Result(told)
+
+
+async def raising(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    yield "words"
+    raise ValueError("its own")
+
+
+async def exiting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    yield "words"
+    asyncio.get_running_loop().call_soon(sys.exit)
+    await asyncio.Event().wait()
+
+
+async def waiting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    yield f"{os.getpid()} {os.getppid()}"
+    await asyncio.Event().wait()
+
+
+async def stubborn(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    yield f"{os.getpid()} {os.getppid()}"
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except BaseException:
+            ctx.state["swallowed"] = True
+
+
+AGENTS: Mapping[str, Agent] = {
+    each.__name__: cast(Agent, each) for each in (ending, everything, raising, exiting, waiting, stubborn)
+}
+
+
+class Answering:
+    """Somebody who answers at once."""
+
+    async def ask(
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+    ) -> session_pb2.Input:
+        tell(f"t.{ordinal}")
+        return session_pb2.Input(text=f"yes to {question.prompt} {dict(question.schema)}")
+
+
+class Steps:
+    """Calls every step, and remembers how it ended."""
+
+    def __init__(self) -> None:
+        self.ended: list[list[str]] = []
+
+    async def call(
+        self,
+        caller: OnceCaller,
+        key: str,
+        function: Callable[..., Awaitable[Any]],
+        *,
+        timeout_s: float,
+        idempotent: bool,
+        tell_unknown: Callable[[], None],
+    ) -> Any:
+        try:
+            result = await function(idempotency_key=f"once/{key}", fencing_token=9)
+        except BaseException as error:
+            self.ended.append([key, type(error).__name__])
+            if isinstance(error, asyncio.CancelledError):
+                tell_unknown()
+                raise
+            raise OnceFailed(key, type(error).__name__, str(error)) from error
+        self.ended.append([key, "done"])
+        return result
+
+
+class Bench:
+    """What a run stands on."""
+
+    def __init__(self, apart: Apart | None, agent: str, *, timeout_s: float = 60.0, grace_s: float = 0.2) -> None:
+        self.steps = Steps()
+        limits = TurnLimits(timeout_s, 1 << 20, 1 << 16, cancel_grace_s=grace_s)
+        self.env = RunEnvironment(
+            NodeId("n1"),
+            lease_on(FakeClock()),
+            ListedAudit(),
+            limits,
+            Incarnation(1),
+            cast(Once, self.steps),
+            apart,
+        )
+        self.agent = agent
+        self.log = EventLog(EPOCH, 1 << 20)
+
+    async def run(self, *, as_task: bool = False, **data: Any) -> dict[str, Any]:
+        given = TurnInput(
+            ref=parse_task("", "k") if as_task else parse_session("", "s"),
+            turn_id="" if as_task else "t",
+            attempt=2,
+            text="hi",
+            data=data,
+            state_json='{"was": 1}',
+            history=(),
+            turn_number=1,
+            questions=None if as_task else Answering(),
+            agent=self.agent,
+            deaths=1,
+        )
+        outcome = await run_agent(self.env, AGENTS[self.agent], given, self.log, EPOCH)
+        told: dict[str, Any] = {
+            "events": [kind_of(event) for event in self.log.all_events()],
+            "text": self.log.text(),
+            "steps": self.steps.ended,
+        }
+        if isinstance(outcome, Failed):
+            return told | {"reason": outcome.reason}
+        return told | {
+            "state": outcome.state_json,
+            "said": outcome.text,
+            "result": json.dumps(dict(outcome.result or {}), default=str, sort_keys=True),
+        }
+
+
+def runs(apart: Apart) -> dict[str, Awaitable[Any]]:
+    """All of them, by name."""
+
+    def ends(as_task: bool, end: str, way: str, **data: Any) -> Awaitable[Any]:
+        return Bench(apart, "ending").run(as_task=as_task, end=end, way=way, **data)
+
+    found: dict[str, Awaitable[Any]] = {}
+    for way in WAYS:
+        for end in ends_by(way):
+            found[f"{end} {way}"] = ends(as_task=False, end=end, way=way)
+    found |= {f"{end} as a task": ends(True, end, "") for end in ("exits", "blocks")}
+    found |= {f"{end} in a step": ends(False, end, "", step="k") for end in ("exits", "blocks")}
+    found["exits in a step that must not run twice"] = ends(False, "exits", "", step="k", idempotent=False)
+    found |= {agent: Bench(apart, agent).run() for agent in ("everything", "raising", "exiting")}
+    found["everything as on the node"] = Bench(None, "everything").run()
+    found["late"] = Bench(apart, "waiting", timeout_s=0.2).run()
+    found["late and stubborn"] = Bench(apart, "stubborn", timeout_s=0.2).run()
+    found |= {f"cancelled {agent}": cancelled(apart, agent) for agent in ("waiting", "stubborn")}
+    return found
+
+
+def ends_by(way: str) -> list[str]:
+    """A thread that blocks blocks nobody."""
+    return [end for end in ENDS if (end, way) != ("blocks", "in a thread")]
+
+
+async def cancelled(apart: Apart, agent: str) -> dict[str, Any]:
+    bench = Bench(apart, agent)
+    running = asyncio.create_task(bench.run())
+    pid, _ = await said(bench)
+    running.cancel()
+    await asyncio.wait([running])
+    while is_there(pid):  # noqa: ASYNC110  else the test's time is over
+        await asyncio.sleep(0.01)
+    return {"cancelled": running.cancelled()}
+
+
+async def said(bench: Bench) -> list[int]:
+    """The processes that the agent says."""
+    while not bench.log.text():  # noqa: ASYNC110  it is said once
+        await asyncio.sleep(0.01)
+    return [int(pid) for pid in bench.log.text().split()]
+
+
+def is_there(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
+
+
+async def main(apart: Apart, mode: str) -> None:
+    if mode == "held":
+        bench = Bench(apart, "waiting")
+        running = asyncio.create_task(bench.run())
+        print(json.dumps(await said(bench)), flush=True)
+        await running
+        return
+
+    async def one(name: str, run: Awaitable[Any]) -> None:
+        print(json.dumps([name, await run]), flush=True)
+
+    async with asyncio.TaskGroup() as group:
+        for name, run in runs(apart).items():
+            group.create_task(one(name, run))
+
+
+if __name__ == "__main__":
+    forker = forking.start(lambda: lambda way: child.serve(way, AGENTS, "info"))
+    assert forker is not None
+    log.configure("info")
+    with asyncio.Runner(loop_factory=OwnedLoop) as runner:
+        drive(runner.get_loop(), main(Apart(forker, BLOCKED_S), sys.argv[1]))

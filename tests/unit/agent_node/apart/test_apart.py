@@ -1,0 +1,151 @@
+"""Runs in processes of their own: as on the node in all that they may do, and alone in what they end."""
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from agent_node.once_errors import OnceFailed, OnceTimeout, OnceUnknown
+from agentring.errors import (
+    CoordinatorUnavailable,
+    InvalidTaskKey,
+    NodeFenced,
+    NodeOverloaded,
+    StaleEpoch,
+    StoreUnavailable,
+    TaskCycle,
+)
+from harness.apart_program import ends_by
+from harness.cluster import AGENTS_PATH
+from harness.ending import WAYS
+
+PATIENCE_S = 90.0
+PROGRAM = [sys.executable, "-m", "harness.apart_program"]
+ENV = {**os.environ, "PYTHONPATH": AGENTS_PATH}
+Outcomes = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> tuple[Outcomes, str]:
+    """How every run ended, and the program's log."""
+    done = subprocess.run([*PROGRAM, "all"], env=ENV, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(json.loads(line) for line in done.stdout.splitlines()), done.stderr
+
+
+@pytest.fixture
+def outcomes(ran: tuple[Outcomes, str]) -> Outcomes:
+    return ran[0]
+
+
+@pytest.mark.parametrize(("end", "way"), [(end, way) for way in WAYS for end in ends_by(way)])
+def test_what_ends_or_blocks_its_process_fails_its_run_alone(outcomes: Outcomes, end: str, way: str) -> None:
+    outcome = outcomes[f"{end} {way}"]
+    assert outcome["reason"] == ("AGENT_BLOCKED" if end == "blocks" else "AGENT_ENDED_NODE")
+    assert outcome["text"] == "begun "
+
+
+@pytest.mark.parametrize(("end", "reason"), [("exits", "AGENT_ENDED_NODE"), ("blocks", "AGENT_BLOCKED")])
+def test_a_task_and_a_step_likewise(outcomes: Outcomes, end: str, reason: str) -> None:
+    assert outcomes[f"{end} as a task"]["reason"] == reason
+    outcome = outcomes[f"{end} in a step"]
+    assert (outcome["reason"], outcome["steps"]) == (reason, [["k", "AGENT_ENDED_NODE"]])
+
+
+def test_a_step_that_must_not_run_twice_is_not_known_to_have_failed(outcomes: Outcomes) -> None:
+    outcome = outcomes["exits in a step that must not run twice"]
+    assert (outcome["reason"], outcome["steps"]) == ("AGENT_ENDED_NODE", [["k", "CancelledError"]])
+
+
+def test_all_else_is_as_on_the_node(outcomes: Outcomes) -> None:
+    assert outcomes["everything"] == outcomes["everything as on the node"]
+    assert outcomes["everything"]["said"] == "Grüße 🎉"
+    assert outcomes["everything"]["steps"] == [["inner", "done"], ["outer", "done"], ["failing", "LookupError"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("raising", "AGENT_ERROR"),
+        ("exiting", "AGENT_ERROR"),
+        ("late", "TURN_DEADLINE"),
+        ("late and stubborn", "TURN_DEADLINE"),
+    ],
+)
+def test_other_failures_are_as_on_the_node(outcomes: Outcomes, name: str, reason: str) -> None:
+    assert outcomes[name]["reason"] == reason
+
+
+@pytest.mark.parametrize("agent", ["waiting", "stubborn"])
+def test_a_run_that_is_cancelled_leaves_no_process(outcomes: Outcomes, agent: str) -> None:
+    assert outcomes[f"cancelled {agent}"] == {"cancelled": True}
+
+
+def test_the_log_says_whose_run_it_was_and_where_it_stood(ran: tuple[Outcomes, str]) -> None:
+    lines = [json.loads(line) for line in ran[1].splitlines() if line.startswith("{")]
+    for event in ("agent_ended_its_process", "agent_blocked_its_process", "agent_would_end_its_node"):
+        found = [line for line in lines if line["event"] == event]
+        assert found
+        assert all(line["agent"] and line["attempt"] == 2 and ("task" in line or "session" in line) for line in found)
+    assert "harness/ending.py" in ran[1]  # faulthandler's lines
+
+
+@pytest.fixture
+def held() -> Iterator[tuple["subprocess.Popen[str]", list[int]]]:
+    """A program with a run apart; and the processes of the run, and of those who forked it."""
+    with subprocess.Popen(
+        [*PROGRAM, "held"], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as program:
+        assert program.stdout is not None
+        yield program, json.loads(program.stdout.readline())
+        program.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_a_node_that_is_killed(
+    held: tuple["subprocess.Popen[str]", list[int]], number: signal.Signals
+) -> None:
+    program, pids = held
+    assert all(Path(f"/proc/{pid}").exists() for pid in pids)
+    program.send_signal(number)
+    program.wait(PATIENCE_S)
+    deadline_s = time.monotonic() + PATIENCE_S
+    while any(_lives(pid) for pid in pids):
+        assert time.monotonic() < deadline_s, pids
+        time.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OnceFailed("k", "LookupError", "no such account"),
+        OnceUnknown("k"),
+        OnceTimeout("k", 60.0),
+        TaskCycle(),
+        InvalidTaskKey(),
+        NodeFenced(),
+        NodeOverloaded(),
+        StaleEpoch(),
+        CoordinatorUnavailable(),
+        StoreUnavailable(),
+    ],
+    ids=repr,
+)
+def test_what_a_step_or_a_tool_raises_is_the_same_in_the_child(error: Exception) -> None:
+    again = pickle.loads(pickle.dumps(error))
+    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
