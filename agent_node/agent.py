@@ -8,10 +8,12 @@
 
 A yielded `str` is words, sent as they come. The session's state is the turn's own copy until the turn completes: a turn
 that fails or is cancelled leaves it as it was. Between two yields the agent must await whatever takes long; a blocked
-event loop costs the node its lease. A time-out of its own (`asyncio.timeout`) may go over a yield, which it then ends
-like an await; where an agent hands on another one's events it belongs around that loop. An agent whose task is
-cancelled by nobody but itself has failed (AGENT_CANCELLED_ITSELF), unless it catches that. Agents are found by the
-entry point group `agentring.agents`, or given to a node as `--agent name=package.module:attribute`.
+event loop costs the node its lease. A run whose node ended is run again in a process of its own, where nothing is that
+other runs keep in memory; if it ends or blocks that one too, it has failed (AGENT_ENDED_NODE, AGENT_BLOCKED). A
+time-out of its own (`asyncio.timeout`) may go over a yield, which it then ends like an await; where an agent hands on
+another one's events it belongs around that loop. An agent whose task is cancelled by nobody but itself has failed
+(AGENT_CANCELLED_ITSELF), unless it catches that. Agents are found by the entry point group `agentring.agents`, or given
+to a node as `--agent name=package.module:attribute`.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence

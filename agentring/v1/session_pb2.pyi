@@ -1367,7 +1367,9 @@ class TurnFailed(_message.Message):
     reason: _builtins.str
     """AGENT_ERROR, AGENT_CANCELLED_ITSELF (the agent cancelled its own task, and nobody else had), AGENT_NOT_FOUND,
     TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID, AGENT_STUCK (it was not run: too many earlier runs of the agent cannot be
-    stopped) or ATTEMPTS_EXHAUSTED (every run that it was allowed was cut off by the end of its node).
+    stopped), AGENT_ENDED_NODE (its node ended while it ran, and so did the process of its own that it was then run in),
+    AGENT_BLOCKED (likewise, but it held that process's event loop up) or ATTEMPTS_EXHAUSTED (every run that it was
+    allowed was cut off).
     """
     error_id: _builtins.str
     """An opaque id to look for in the node's log."""
