@@ -22,7 +22,6 @@ from agent_node.taking import Taking
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (
-    AgentNotFound,
     AgentRequired,
     AgentringError,
     InternalError,
@@ -98,8 +97,8 @@ class Host:
     async def open(self, ref: SessionRef, agent: str) -> Session:
         """The session, claimed and activated if need be.
 
-        Raises NotOwner, SessionMoving, AgentNotFound, AgentRequired, AgentMismatch, SessionClosed, NodeDraining,
-        NodeOverloaded, NodeFenced, CoordinatorUnavailable.
+        Raises NotOwner, SessionMoving, AgentNotFound, AgentUnavailable, AgentRequired, AgentMismatch, SessionClosed,
+        NodeDraining, NodeOverloaded, NodeFenced, CoordinatorUnavailable.
         """
         self._env.lease.check()
         session = await self._owned(ref)
@@ -205,7 +204,7 @@ class Host:
 
     def _made(self, stored: StoredSession, claim: Claim) -> Session:
         if (agent := self._agents.get(stored.agent)) is None:
-            raise AgentNotFound(stored.agent)
+            raise self._env.missing_agent(stored.agent)
         return Session(
             self._env,
             self._store,
@@ -225,7 +224,7 @@ class Host:
         if not agent_name:
             return AgentRequired()
         if agent_name not in self._agents:
-            return AgentNotFound(agent_name)
+            return self._env.missing_agent(agent_name)
         return None if await self._takes_new(lambda: self.taken, agent_name) else NodeOverloaded()
 
     async def _run(self, session: Session) -> None:

@@ -35,7 +35,7 @@ from agentring.cluster.clock import Clock
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.registration import Registration
 from agentring.cluster.snapshot import MembershipSnapshot
-from agentring.errors import CoordinatorUnavailable, NodeFenced
+from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced
 
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
@@ -66,10 +66,12 @@ class Incarnation:
         claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
         apart: RunsApart | None,
+        missing_agent: Callable[[str], AgentringError],
     ) -> None:
         """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
         incarnation's memory. membership: as it is now; claims_are_made: whether etcd takes claims now. tasks: owns
-        whatever runs here; it must end with the incarnation. apart: where runs go that may end their process."""
+        whatever runs here; it must end with the incarnation. apart: where runs go that may end their process;
+        missing_agent: as RunEnvironment's."""
         self.registration = registration
         limits = TurnLimits(
             settings.turn_timeout_s,
@@ -89,7 +91,14 @@ class Incarnation:
         once_keys = OnceKeys(lease, audit, claims, store.once, clock, owner, once_limits, tasks)
         self.once = Once(once_keys, lease, Peers(settings.node_credentials()))
         env = RunEnvironment(
-            registration.identity.node_id, lease, audit, limits, registration.incarnation, self.once, apart
+            registration.identity.node_id,
+            lease,
+            audit,
+            limits,
+            registration.incarnation,
+            self.once,
+            apart,
+            missing_agent,
         )
         slots = RunningPlaces(settings.max_running_turns, settings.max_waiting_turns)
         self._durable = durable

@@ -17,13 +17,13 @@ from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.drain import Drain
 from agent_node.incarnation import Incarnation
-from agent_node.own_record import looking_after
 from agent_node.parked import park, unless_set
 from agent_node.run_environment import RunsApart
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
 from agent_node.store_guard import StoreGuard
+from agent_node.upkeep import Upkeep
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
@@ -31,11 +31,9 @@ from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.leaving import leave_ring
-from agentring.cluster.left_claims import LeftClaims
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, NodeIdTaken, Registration, join
 from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted
-from agentring.cluster.strays import StraySweep
 from agentring.errors import NodeDraining, NodeFenced, StoreUnavailable
 
 _FIRST_REJOIN_S = 0.25
@@ -81,12 +79,12 @@ class Incarnations:
         self._current: Incarnation | None = None
         self.drain = Drain(settings.drain_timeout_s)
         """The one that is asked for, under way or done; another one once the node is back from it."""
-        self._watching = partial(looking_after, membership=membership, clock=clock)
         self._stops = False
         self._park_over = asyncio.Event()
         self._at_work = asyncio.Event()
         """Set while there is a current incarnation."""
-        self.left_claims = LeftClaims(etcd, keys, clock, registered=membership.node, store_fences=durable is not None)
+        ttl_s = settings.lease_ttl_s
+        self.upkeep = Upkeep(etcd, keys, clock, membership, ttl_s=ttl_s, store_fences=durable is not None)
         self._renewals_failed = 0
         """Of the incarnations that are over."""
 
@@ -123,7 +121,7 @@ class Incarnations:
             self.drain.done.set()
             if not joined.is_set():
                 return  # it was told to stop before it had begun
-            await park(self._park_over, self._clock, partial(self._join_drained, identity), self._watching)
+            await park(self._park_over, self._clock, partial(self._join_drained, identity), self.upkeep.registered)
             if self._stops:
                 return
             self._park_over.clear()
@@ -216,7 +214,7 @@ class Incarnations:
                 registration,
                 tasks,
                 timeout_s=self._settings.etcd_timeout_s,
-                left=self.left_claims,
+                left=self.upkeep.left_claims,
             )
             incarnation = Incarnation(
                 registration,
@@ -232,12 +230,12 @@ class Incarnations:
                 self._claims_are_made,
                 tasks,
                 self._apart,
+                self.upkeep.known_agents.missing,
             )
             background = [
                 tasks.create_task(registration.lease.keep()),
-                *(tasks.create_task(each) for each in self._watching(registration)),
+                *(tasks.create_task(each) for each in self.upkeep.serving(registration)),
                 tasks.create_task(self._guard.watch(registration.lease)),
-                tasks.create_task(self._strays(registration).run()),
                 tasks.create_task(incarnation.sweep()),
                 tasks.create_task(incarnation.sweep_claims()),
                 tasks.create_task(incarnation.load.count(lambda: incarnation.host.taken)),
@@ -268,13 +266,6 @@ class Incarnations:
                 await registration.lease.revoke_quietly()
             for task in background:
                 task.cancel()
-
-    def _strays(self, registration: Registration) -> StraySweep:
-        node_id, interval_s = registration.identity.node_id, self._settings.lease_ttl_s
-        membership = self._membership
-        return StraySweep(
-            self._etcd, self._keys, self._clock, lambda: membership.current, node_id, interval_s=interval_s
-        )
 
     def _load(self, registration: Registration) -> BoundedLoad:
         return BoundedLoad(

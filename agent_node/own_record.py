@@ -2,11 +2,8 @@
 
 Guarantees: a node whose key is gone, or another incarnation's, is fenced as soon as the membership shows it; a record
 that somebody else has altered, or that has lost its lease, is put right; a node whose cluster's history is broken is
-fenced. Run by Incarnations for each registration, from its begin to its end.
+fenced. Run (upkeep.py) for each registration, from its begin to its end.
 """
-
-from collections.abc import Coroutine
-from typing import Any
 
 import structlog
 
@@ -20,11 +17,6 @@ from agentring.errors import NodeFenced
 _PAUSE_S = 0.25
 
 _log = structlog.get_logger()
-
-
-def looking_after(registration: Registration, membership: Membership, clock: Clock) -> list[Coroutine[Any, Any, None]]:
-    """All that is to run for a registration."""
-    return [keep_own_record(registration, membership, clock), watch_history(registration, membership)]
 
 
 async def keep_own_record(registration: Registration, membership: Membership, clock: Clock) -> None:

@@ -1,5 +1,6 @@
 """What all runs of agents on one incarnation of the node have in common: its lease, its bounds, its audit log."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -7,6 +8,7 @@ from agent_node.audit import AuditLog
 from agent_node.once import Once
 from agent_node.store import Ownership
 from agentring.cluster.lease import Lease
+from agentring.errors import AgentNotFound, AgentringError
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef
 
 _CANCEL_GRACE_S = 2.0
@@ -47,6 +49,8 @@ class RunEnvironment:
     """Single-flight for steps; None: there is none."""
     apart: RunsApart | None = None
     """None: every run is one of the node's own process."""
+    missing_agent: Callable[[str], AgentringError] = AgentNotFound
+    """What is told to somebody who asks for an agent that is not hosted here."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""

@@ -39,6 +39,7 @@ from agentring.errors import (
     AgentNotFound,
     AgentRequired,
     AgentringError,
+    AgentUnavailable,
     NodeDraining,
     NodeOverloaded,
     SessionMoving,
@@ -130,7 +131,7 @@ class TaskRuns:
             gone = self._room.make() if ref not in self._starts else None
             try:
                 run = await self._starts.get(ref, lambda: self._accept(request, gone, told_seq))
-            except AgentNotFound as error:
+            except (AgentNotFound, AgentUnavailable) as error:
                 raise (error if error.agent == agent else TaskInputMismatch) from None
         if run.request_id == request_id:
             return run, task_pb2.DISPOSITION_STARTED
@@ -252,7 +253,7 @@ class TaskRuns:
         if not agent:
             return AgentRequired()
         if agent not in self._agents:
-            return AgentNotFound(agent)
+            return self._env.missing_agent(agent)
         if ref in self._starts:
             return None
         return NodeDraining() if self._draining else self._room.refusal(ref.tenant)
@@ -266,7 +267,7 @@ class TaskRuns:
     async def _take_up(self, stored: StoredTask, told_seq: int, *, to_cancel: bool = False) -> TaskRun:
         if stored.agent not in self._agents and not to_cancel:
             await self._claims.disclaim(stored.ref, self.__contains__)
-            raise AgentNotFound(stored.agent)
+            raise self._env.missing_agent(stored.agent)
         if (known := self._runs.get(stored.ref)) is not None:
             return known  # another call has begun it since this one read the store
         run = await self._runner.begin(stored, told_seq)

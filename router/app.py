@@ -8,6 +8,7 @@ more stops likewise, and ends.
 import asyncio
 import gc
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import structlog
@@ -16,8 +17,9 @@ from agentring.cluster.clock import BootClock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
 from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdUnavailable
+from agentring.cluster.etcd_errors import EtcdError, EtcdUnavailable
 from agentring.cluster.keys import Keys
+from agentring.cluster.known_agents import KnownAgents
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import RouterStopping
@@ -60,12 +62,14 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             await membership.history.begin()
             board = ConditionBoard()
             view = RingView(membership, clock)
+            known_agents = KnownAgents(etcd, keys, clock)
 
             async def report_nodes(snapshot: MembershipSnapshot) -> None:
                 board.report_nodes(any(node.active for node in snapshot.nodes.values()))
+                known_agents.see(snapshot)
 
             view.on_change(report_nodes)
-            lookup = OwnerLookup(view, settings.owner_cache_size)
+            lookup = OwnerLookup(view, settings.owner_cache_size, missing=known_agents.missing)
             own_address = f"unix:{socket_path}"
             own_services = Server(
                 own_address,
@@ -112,8 +116,11 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                     background = [
                         group.create_task(membership.run()),
                         group.create_task(view.run()),
+                        group.create_task(known_agents.run()),
                         group.create_task(CoordinatorProbe(etcd, keys, clock, board).run()),
                     ]
+                    with suppress(EtcdError):  # it is asked again
+                        await known_agents.refresh()
                     await _synced(view, settings.sync_timeout_s)
                     await relay.start()
                     board.enter(Condition.SERVING)

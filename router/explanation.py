@@ -20,10 +20,16 @@ def explain(
     snapshot: MembershipSnapshot,
     held: Collection[NodeId],
     overloaded_s: Mapping[NodeId, float],
+    *,
+    bound: str = "",
 ) -> cluster_pb2.LocateSessionResponse:
-    """agent: empty: any; held: nodes that are kept off the ring until they have stayed; overloaded_s: how many seconds
-    ago nodes have refused new sessions for their load."""
-    response = cluster_pb2.LocateSessionResponse(ring_position=ring.position(ref.ring_key), ring_revision=ring.revision)
+    """agent: as the caller says, empty: any; bound: the agent that the session is bound to, which decides; empty: it
+    does not exist, or nobody could say; held: nodes that are kept off the ring until they have stayed; overloaded_s:
+    how many seconds ago nodes have refused new sessions for their load."""
+    response = cluster_pb2.LocateSessionResponse(
+        ring_position=ring.position(ref.ring_key), ring_revision=ring.revision, agent=bound
+    )
+    said, agent = agent, bound or agent
     on_ring = list(ring.candidates(ref.ring_key))
     listed = {node.node_id for node in on_ring}
     others = [node for node_id, node in sorted(snapshot.nodes.items()) if node_id not in listed]
@@ -39,6 +45,10 @@ def explain(
         response.epoch, response.incarnation = owner.epoch, owner.incarnation
         response.claim_time.FromSeconds(owner.claimed_s)
     response.why = _why(owner, proposed, snapshot)
+    if not (isinstance(owner, Owner) or any(agent in node.agents for node in snapshot.nodes.values()) or not agent):
+        response.why = f"{response.why}: none hosts {agent}"
+    if bound and said not in ("", bound):
+        response.why = f"{response.why}; it is bound to {bound}, not to {said}"
     return response
 
 

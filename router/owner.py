@@ -59,8 +59,16 @@ class Target:
 class OwnerLookup:
     """Owners by session or task: what was learnt, and else what the ring proposes."""
 
-    def __init__(self, view: View, cache_size: int, now_s: Callable[[], float] = time.monotonic) -> None:
-        """cache_size: how many learnt owners are kept, the latest used ones; now_s: a clock that only grows."""
+    def __init__(
+        self,
+        view: View,
+        cache_size: int,
+        now_s: Callable[[], float] = time.monotonic,
+        missing: Callable[[str], AgentringError] = AgentNotFound,
+    ) -> None:
+        """cache_size: how many learnt owners are kept, the latest used ones; now_s: a clock that only grows; missing:
+        what is told to somebody who asks for an agent that no node hosts."""
+        self.missing = missing
         self._now_s = now_s
         self._overloaded_at_s: dict[NodeId, float] = {}
         self._view = view
@@ -143,9 +151,9 @@ class Walk:
         self._refusal: AgentringError | None = None
 
     def first(self) -> Target:
-        """Where to begin. Raises NoNodes, AgentNotFound."""
+        """Where to begin. Raises NoNodes, AgentNotFound, AgentUnavailable."""
         if not self._agent_hosted:
-            raise AgentNotFound(self._agent)
+            raise self._lookup.missing(self._agent)
         return self._next()
 
     def redirected(self, to: Target) -> Target:
@@ -193,7 +201,7 @@ class Walk:
                 self._lookup.overloaded(self._asked)
                 self._refusal = NodeOverloaded()
             case _:
-                self._refusal = self._refusal or AgentNotFound(refusal.removeprefix("agent="))
+                self._refusal = self._refusal or self._lookup.missing(refusal.removeprefix("agent="))
         return self._next()
 
     def accepted(self, target: Target) -> None:

@@ -61,6 +61,8 @@ def render(session: str, found: LocateSessionResponse, asked: Sequence[Question]
             owner += f", since {since:%Y-%m-%d %H:%M:%S} UTC ({told_age(datetime.now(UTC) - since)})"
     else:
         owner = f"{session} has no owner"
+    if found.agent:
+        owner += f"; agent {found.agent}"
     place = f"candidates from ring position {found.ring_position:016x} on, revision {found.ring_revision}:"
     candidates = Table("node", "accepted", "reason")
     for one in found.candidates:

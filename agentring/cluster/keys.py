@@ -45,6 +45,19 @@ class Keys:
         return NodeId(unquote(key.removeprefix(self.nodes)))
 
     @property
+    def agents(self) -> str:
+        """The prefix of the keys that say which agents there are, or were a while ago (known_agents.py)."""
+        return f"{self.root}agents/"
+
+    def agent(self, name: str) -> str:
+        """Whether there is, or was, a node that hosts the agent."""
+        return self.agents + _part(name)
+
+    def agent_of(self, key: str) -> str:
+        """The inverse of `agent`."""
+        return unquote(key.removeprefix(self.agents))
+
+    @property
     def sessions(self) -> str:
         """The prefix of all sessions' ClaimRecords."""
         return f"{self.root}sessions/"

@@ -6,6 +6,7 @@ that puts them on the wire. None ever carries another exception's text.
 """
 
 from agentring.errors.availability import (
+    AgentUnavailable,
     ClaimUnreadable,
     CoordinatorUnavailable,
     MailboxFull,
@@ -85,6 +86,7 @@ __all__ = [
     "AgentMismatch",
     "AgentNotFound",
     "AgentRequired",
+    "AgentUnavailable",
     "AgentringError",
     "AnswerMetadataTooLarge",
     "CallCancelled",

@@ -30,6 +30,15 @@ class ClaimUnreadable(Unavailable):
     sentence = "the record that says who owns the session or task cannot be read"
 
 
+@dataclass(eq=False)
+class AgentUnavailable(Unavailable):
+    """The agent's nodes are away: they restart, or are being replaced."""
+
+    reason: ClassVar[str] = "AGENT_UNAVAILABLE"
+    sentence: ClassVar[str] = "no node hosts this agent now; one did within the last hour"
+    agent: str
+
+
 class NodeDraining(Unavailable):
     """The node takes nothing new."""
 

@@ -16,6 +16,7 @@ from agentring import metadata
 from agentring.errors import (
     AgentNotFound,
     AgentringError,
+    AgentUnavailable,
     NodeDraining,
     NodeFenced,
     NodeOverloaded,
@@ -46,7 +47,7 @@ def trailers(error: AgentringError) -> Metadata:
             name, value = metadata.REFUSED, "draining"
         case NodeOverloaded():
             name, value = metadata.REFUSED, "overloaded"
-        case AgentNotFound(agent=agent):
+        case AgentNotFound(agent=agent) | AgentUnavailable(agent=agent):
             name, value = metadata.REFUSED, f"agent={agent}"
         case _:
             name, value = "", ""

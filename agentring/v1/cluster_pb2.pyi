@@ -502,7 +502,7 @@ class LocateSessionRequest(_message.Message):
     session_id: _builtins.str
     """The session."""
     agent: _builtins.str
-    """The agent, for a session that does not exist yet; empty: any."""
+    """The agent, for a session that does not exist yet; empty: any. One that exists is bound to its own."""
     tenant_id: _builtins.str
     """The tenant; empty: the caller's."""
     def __init__(
@@ -535,6 +535,7 @@ class LocateSessionResponse(_message.Message):
     CANDIDATES_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
     CLAIM_TIME_FIELD_NUMBER: _builtins.int
+    AGENT_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """Its owner now; empty: none, it would be made on the first accepted candidate."""
     address: _builtins.str
@@ -549,6 +550,10 @@ class LocateSessionResponse(_message.Message):
     """The revision of the ring that the candidates are of."""
     why: _builtins.str
     """One sentence for people."""
+    agent: _builtins.str
+    """The agent that it is bound to, which decides who would take it, whatever the request says; empty: it does not exist
+    yet, or no node could be asked.
+    """
     @_builtins.property
     def candidates(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
         """The nodes in the ring's order from that place on, then those that are not on it."""
@@ -569,10 +574,11 @@ class LocateSessionResponse(_message.Message):
         candidates: _abc.Iterable[Global___Candidate] | None = ...,
         why: _builtins.str = ...,
         claim_time: _timestamp_pb2.Timestamp | None = ...,
+        agent: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["claim_time", b"claim_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "candidates", b"candidates", "claim_time", b"claim_time", "epoch", b"epoch", "incarnation", b"incarnation", "node_id", b"node_id", "ring_position", b"ring_position", "ring_revision", b"ring_revision", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "agent", b"agent", "candidates", b"candidates", "claim_time", b"claim_time", "epoch", b"epoch", "incarnation", b"incarnation", "node_id", b"node_id", "ring_position", b"ring_position", "ring_revision", b"ring_revision", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

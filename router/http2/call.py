@@ -59,7 +59,7 @@ class Call(CallMoves):
             else:
                 self._patient().wait_for_first()
         except AgentringError as error:
-            self.refuse(error)
+            self._trouble(error)
         except Exception:
             self._fail_unexpectedly()
 
@@ -75,7 +75,7 @@ class Call(CallMoves):
                 self._way.by_first_message(kept[0] if kept else None)
                 self._try()
             except AgentringError as error:
-                self.fail(error)
+                self._trouble(error)
             except Exception:
                 self._fail_unexpectedly()
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 from agentring.errors import (
     AgentNotFound,
     AgentringError,
+    AgentUnavailable,
     ConnectionsLost,
     DeadlineExceeded,
     NodeUnreachable,
@@ -174,7 +175,7 @@ class CallMoves(CallEnd):
         waits = error.retry_after_s is not None or isinstance(error, AgentNotFound)
         if self.taken:
             return waits
-        if isinstance(error, SessionMoving | OwnerUnreachable):
+        if isinstance(error, SessionMoving | OwnerUnreachable | AgentUnavailable):
             return True
         # Where no member can be reached, but some could, they have just died, and others are about to take over. (Nodes
         # that could never be reached are somebody's mistake, and waiting mends none.)

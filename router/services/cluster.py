@@ -15,6 +15,7 @@ from agentring.errors import NodeNotFound
 from agentring.ids import NodeId, parse_session
 from agentring.rpc.service import Call
 from agentring.v1 import cluster_pb2
+from router.bound_agent import bound_agent
 from router.explanation import explain
 from router.node_drain import drain_node, progress_of, undrain_node
 from router.owner import OwnerLookup
@@ -78,9 +79,10 @@ class ClusterService:
         ref = parse_session(tenant, request.session_id)
         owner = await read_owner(self._etcd, self._keys, self._membership.history.generation, ref)
         view = self._view
-        return explain(
-            ref, request.agent, owner, view.ring, view.snapshot, view.flapping.held, self._lookup.overloaded_s()
-        )
+        ring, snapshot = view.ring, view.snapshot
+        bound = await bound_agent(ref, owner, snapshot, ring.candidates(ref.ring_key), self._node_credentials)
+        held, overloaded_s = view.flapping.held, self._lookup.overloaded_s()
+        return explain(ref, request.agent, owner, ring, snapshot, held, overloaded_s, bound=bound)
 
     async def DrainNode(self, request: cluster_pb2.DrainNodeRequest, call: Call) -> None:
         """Passes on what the node tells of its drain."""

@@ -20,7 +20,8 @@ class NodeAtWork:
     def __init__(self) -> None:
         self.clock = FakeClock()
         self.renewals_failed = 3
-        self.left_claims = SimpleNamespace(found={"unreadable": 4}, taken={"owner_gone": 1})
+        left = SimpleNamespace(found={"unreadable": 4}, taken={"owner_gone": 1})
+        self.upkeep = SimpleNamespace(left_claims=left)
         self.fenced = False
 
     @property

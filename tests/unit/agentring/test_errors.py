@@ -30,8 +30,8 @@ from agentring.rpc.status import STATUS_DETAILS, ErrorReport, Metadata, read_err
 PROTOS = Path(__file__).parents[3] / "protos" / "agentring" / "v1"
 
 STATUSES = {
-    "UNAVAILABLE": "ClaimUnreadable CoordinatorUnavailable NoNodes NodeDraining NodeFenced NodeUnreachable"
-    " OwnerUnreachable RouterStopping SessionMoving StoreFull StoreUnavailable",
+    "UNAVAILABLE": "AgentUnavailable ClaimUnreadable CoordinatorUnavailable NoNodes NodeDraining NodeFenced"
+    " NodeUnreachable OwnerUnreachable RouterStopping SessionMoving StoreFull StoreUnavailable",
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded"
     " RouterOverloaded TooManyTasks TooManyTurns",

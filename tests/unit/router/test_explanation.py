@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agentring.cluster.owners import Owner
+from agentring.cluster.owners import Owner, UnreadableClaim
 from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot, Node
 from agentring.ids import Epoch, Incarnation, NodeId, parse_session
@@ -14,7 +14,12 @@ REF = parse_session("", "s")
 
 
 def explained(
-    *nodes: Node, agent: str = "", owner: Owner | None = None, held: str = "", overloaded: str = ""
+    *nodes: Node,
+    agent: str = "",
+    owner: Owner | UnreadableClaim | None = None,
+    held: str = "",
+    overloaded: str = "",
+    bound: str = "",
 ) -> LocateSessionResponse:
     """As a router with these nodes says it; held: kept off the ring; overloaded: refused 3 s ago."""
     members = snapshot(*nodes)
@@ -22,7 +27,7 @@ def explained(
         members.revision, {node_id: each for node_id, each in members.nodes.items() if node_id != held}
     )
     ago_s = {NodeId(overloaded): 3.2} if overloaded else {}
-    return explain(REF, agent, owner, Ring(steady), members, {NodeId(held)}, ago_s)
+    return explain(REF, agent, owner, Ring(steady), members, {NodeId(held)}, ago_s, bound=bound)
 
 
 def owned(by: str, incarnation: int = 1) -> Owner:
@@ -88,3 +93,29 @@ def test_an_owner_that_is_not_what_the_ring_proposes_drains_or_is_gone() -> None
         f"{holds}, and is gone: the claim ends with its lease",
         f"{holds}, and is gone: the claim ends with its lease",
     ]
+
+
+def test_the_agent_that_a_session_is_bound_to_decides_whatever_the_caller_says() -> None:
+    nodes = [node("a", agents=("echo", "other")), node("b", agents=("other",))]
+    for agent in ("", "other"):
+        response = explained(*nodes, agent=agent, bound="echo")
+        assert response.agent == "echo"
+        assert said(response) == {"a": (True, "hosts the agent"), "b": (False, "does not host echo")}
+        told = "" if not agent else "; it is bound to echo, not to other"
+        assert response.why == f"nobody holds the claim; the ring proposes a{told}"
+
+
+def test_an_agent_that_no_node_hosts_is_named() -> None:
+    why = "nobody holds the claim, and no node would take it: none hosts"
+    assert explained(node("a"), bound="gone").why == f"{why} gone"
+    assert explained(node("a"), agent="gone").why == f"{why} gone"
+
+
+def test_a_claim_that_nobody_will_give_up_says_what_becomes_of_it() -> None:
+    gone, torn = replace(owned("b"), leased=False), UnreadableClaim(7, leased=False)
+    taken = "it has no lease, and whoever is asked next takes it over; the ring proposes a"
+    assert explained(node("a"), owner=gone).why == f"b holds the claim, and is gone: {taken}"
+    response = explained(node("a"), owner=torn)
+    assert (response.node_id, response.why) == ("", f"the claim's record, of 7 bytes, cannot be read; {taken}")
+    leased = explained(node("a"), owner=replace(torn, leased=True))
+    assert leased.why == "the claim's record, of 7 bytes, cannot be read; the claim ends with its lease"

@@ -1,0 +1,50 @@
+"""Which agent a session is bound to, for LocateSession: only nodes read the store, so one of them is asked.
+
+Guarantees: nothing is claimed or made by the question; it takes ANSWERS_WITHIN_S at most. Where somebody owns the
+session, that node is asked: others would only say so. Called by services/cluster.py.
+"""
+
+from collections.abc import Iterable
+from itertools import islice
+
+import grpc
+from grpc import aio
+
+from agentring import metadata
+from agentring.cluster.owners import Owner, UnreadableClaim
+from agentring.cluster.snapshot import MembershipSnapshot, Node
+from agentring.ids import SessionRef
+from agentring.rpc.channel import open_channel
+from agentring.v1 import session_pb2, session_pb2_grpc
+
+ANSWERS_WITHIN_S = 1.0
+_ASKED = 2
+
+
+async def bound_agent(
+    ref: SessionRef,
+    owner: Owner | UnreadableClaim | None,
+    snapshot: MembershipSnapshot,
+    ring_order: Iterable[Node],
+    credentials: grpc.ChannelCredentials | None,
+) -> str:
+    """The agent; empty: there is no such session, or nobody could say. ring_order: whom to ask where nobody owns it;
+    credentials: None: nodes serve plaintext."""
+    registered = snapshot.nodes.get(owner.node_id) if isinstance(owner, Owner) else None
+    owned = registered is not None and isinstance(owner, Owner) and registered.incarnation == owner.incarnation
+    asked = [registered] if owned and registered is not None else list(islice(ring_order, _ASKED))
+    for node in asked:
+        if agent := await _told_by(node, ref, credentials, ANSWERS_WITHIN_S / len(asked)):
+            return agent
+    return ""
+
+
+async def _told_by(node: Node, ref: SessionRef, credentials: grpc.ChannelCredentials | None, timeout_s: float) -> str:
+    request = session_pb2.GetSessionRequest(session_id=ref.session_id)
+    async with open_channel(node.address, credentials) as channel:
+        call = session_pb2_grpc.SessionServiceStub(channel).GetSession
+        try:
+            answer = await call(request, timeout=timeout_s, metadata=((metadata.TENANT_ID, ref.tenant),))
+        except aio.AioRpcError:
+            return ""
+    return answer.session.agent
