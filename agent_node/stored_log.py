@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 
 from agent_node.log_entries import READ_BYTES, Entry, Single, Words
 from agent_node.store import EventExtent, EventRow, Store, StoredSession, Trim
+from agent_node.store.readable import to_stored_events
 from agentring.errors import SessionCorrupt
 from agentring.ids import Epoch
 from agentring.v1 import store_pb2
@@ -84,7 +85,7 @@ class StoredLog:
             return []
         rows = await self._store.read_events(self._ref, after_seq, READ_BYTES)
         try:
-            return [_entry(event) for row in rows for event in store_pb2.StoredEvents.FromString(row.events).events]
+            return [_entry(event) for row in rows for event in to_stored_events(row.events)]
         except DecodeError:
             raise SessionCorrupt from None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from agent_node.event_log import NO_END, EventLog, NumberRange
 from agent_node.store import StoredTask, TaskEnd
+from agent_node.store.readable import to_story
 from agent_node.turn import Failed
 from agent_node.turn_context import Completed
 from agentring.cluster.claim import Claim
@@ -189,7 +190,7 @@ def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_l
 def restored(stored: StoredTask) -> TaskRun:
     """An ended task as its run told it, from the store."""
     outcome = stored.outcome_event()
-    story = task_pb2.RunTaskResponse.FromString(stored.story).events
+    story = to_story(stored.story)
     run = TaskRun(
         ref=stored.ref,
         agent=stored.agent,

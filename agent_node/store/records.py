@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent_node.agent import PastTurn
+from agent_node.store.readable import to_event
 from agentring.ids import Epoch, SessionId, SessionRef
 from agentring.v1 import session_pb2
 
@@ -55,7 +56,7 @@ class StoredTurn:
 
     def outcome_event(self) -> session_pb2.Event | None:
         """The last event; None: it has not ended."""
-        return session_pb2.Event.FromString(self.outcome) if self.outcome else None
+        return to_event(self.outcome) if self.outcome else None
 
 
 @dataclass(frozen=True, slots=True)

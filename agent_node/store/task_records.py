@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from agent_node.store.clock import Moment
+from agent_node.store.readable import to_event
 from agentring.ids import Epoch, NodeId, TaskKey, TaskRef
 from agentring.v1 import session_pb2, task_pb2
 
@@ -91,7 +92,7 @@ class StoredTask:
 
     def outcome_event(self) -> session_pb2.Event:
         """The last event."""
-        return session_pb2.Event.FromString(self.outcome)
+        return to_event(self.outcome)
 
 
 @dataclass(frozen=True, slots=True)

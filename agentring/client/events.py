@@ -124,6 +124,8 @@ class TurnCompleted(Event):
 
     result: dict[str, Json] | None
     text_bytes: int
+    result_lost: str
+    """Why there is no result although the agent returned one, as in "UNREADABLE"; else empty."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,6 +148,9 @@ class TurnCancelled(Event):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Gap(Event):
     """What this event covers is no longer kept."""
+
+    reason: str = ""
+    """"UNREADABLE": it is kept, but no client could read it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,14 +228,14 @@ def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Eve
         case "turn_completed":
             ended = raw.turn_completed
             found = from_struct(ended.result) if ended.HasField("result") else None
-            return TurnCompleted(**head, result=found, text_bytes=ended.text_bytes)
+            return TurnCompleted(**head, result=found, text_bytes=ended.text_bytes, result_lost=ended.result_lost)
         case "turn_failed":
             failed = raw.turn_failed
             return TurnFailed(**head, reason=failed.reason, error_id=failed.error_id, detail=failed.detail)
         case "turn_cancelled":
             return TurnCancelled(**head, reason=raw.turn_cancelled.reason)
         case "gap":
-            return Gap(**head)
+            return Gap(**head, reason=raw.gap.reason)
         case _:
             return UnknownEvent(**head)
 

@@ -20,7 +20,8 @@ class Outcome:
     result: dict[str, Json] | None
     """What the agent returned beside its words."""
     is_whole: bool
-    """False: some of the words are lost, since they were told by a node that is gone."""
+    """False: some of the words are lost, since they were told by a node that is gone; or the result is, which was kept
+    so that no client can read it."""
 
 
 class RunStream(EventStream):
@@ -46,8 +47,8 @@ class RunStream(EventStream):
         async for _ in self:
             pass
         match self.end:
-            case TurnCompleted(result=result, text_bytes=text_bytes):
-                return Outcome(self.text, result, text_bytes == self._text_bytes)
+            case TurnCompleted(result=result, text_bytes=text_bytes, result_lost=lost):
+                return Outcome(self.text, result, text_bytes == self._text_bytes and not lost)
             case TurnFailed(reason=reason, error_id=error_id, detail=detail):
                 raise RunFailed(reason, error_id, detail)
             case TurnCancelled(reason=reason):

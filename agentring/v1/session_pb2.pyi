@@ -1336,8 +1336,11 @@ class TurnCompleted(_message.Message):
 
     RESULT_FIELD_NUMBER: _builtins.int
     TEXT_BYTES_FIELD_NUMBER: _builtins.int
+    RESULT_LOST_FIELD_NUMBER: _builtins.int
     text_bytes: _builtins.int
     """How many bytes of UTF-8 its words are; the end of its last text_delta."""
+    result_lost: _builtins.str
+    """Why there is no result although the agent returned one; empty: there is none, or it is there. UNREADABLE: as in Gap."""
     @_builtins.property
     def result(self) -> _struct_pb2.Struct:
         """What the agent returned beside its words; absent: nothing."""
@@ -1347,10 +1350,11 @@ class TurnCompleted(_message.Message):
         *,
         result: _struct_pb2.Struct | None = ...,
         text_bytes: _builtins.int = ...,
+        result_lost: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "text_bytes", b"text_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "result_lost", b"result_lost", "text_bytes", b"text_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1449,12 +1453,19 @@ class Gap(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    REASON_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why: empty: it is no longer kept; UNREADABLE: it is kept, but no client could read it (an earlier release took an
+    event that is nested too deeply).
+    """
     def __init__(
         self,
+        *,
+        reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,6 +7,7 @@ from agentring.v1 import session_pb2 as _session_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -74,3 +75,164 @@ class StoredEvent(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StoredEvent: _TypeAlias = StoredEvent  # noqa: Y015
+
+@_typing.final
+class StoredEventsFrame(_message.Message):
+    """The bytes of a StoredEvents, read no deeper than to its events: one that is nested too deeply to be read must not keep
+    the others from it.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___StoredEventFrame]:
+        """As StoredEvents.events."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___StoredEventFrame] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredEventsFrame: _TypeAlias = StoredEventsFrame  # noqa: Y015
+
+@_typing.final
+class StoredEventFrame(_message.Message):
+    """As StoredEvent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENT_FIELD_NUMBER: _builtins.int
+    PIECE_BYTES_FIELD_NUMBER: _builtins.int
+    event: _builtins.bytes
+    """An Event."""
+    @_builtins.property
+    def piece_bytes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """As StoredEvent.piece_bytes."""
+
+    def __init__(
+        self,
+        *,
+        event: _builtins.bytes = ...,
+        piece_bytes: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "piece_bytes", b"piece_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoredEventFrame: _TypeAlias = StoredEventFrame  # noqa: Y015
+
+@_typing.final
+class StoryFrame(_message.Message):
+    """The bytes of a RunTaskResponse, likewise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def events(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
+        """Each an Event."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[_builtins.bytes] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoryFrame: _TypeAlias = StoryFrame  # noqa: Y015
+
+@_typing.final
+class EventFrame(_message.Message):
+    """The bytes of an Event, without what may be nested deeply."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQ_FIELD_NUMBER: _builtins.int
+    FIRST_SEQ_FIELD_NUMBER: _builtins.int
+    EPOCH_FIELD_NUMBER: _builtins.int
+    TURN_ID_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    TURN_COMPLETED_FIELD_NUMBER: _builtins.int
+    seq: _builtins.int
+    """As Event.seq, and so on."""
+    first_seq: _builtins.int
+    """See there."""
+    epoch: _builtins.int
+    """See there."""
+    turn_id: _builtins.str
+    """See there."""
+    attempt: _builtins.int
+    """See there."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """See there."""
+
+    @_builtins.property
+    def turn_completed(self) -> Global___TurnCompletedFrame:
+        """A TurnCompletedFrame."""
+
+    def __init__(
+        self,
+        *,
+        seq: _builtins.int = ...,
+        first_seq: _builtins.int | None = ...,
+        epoch: _builtins.int = ...,
+        turn_id: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        turn_completed: Global___TurnCompletedFrame | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "_turn_completed", b"_turn_completed", "first_seq", b"first_seq", "time", b"time", "turn_completed", b"turn_completed"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "_turn_completed", b"_turn_completed", "attempt", b"attempt", "epoch", b"epoch", "first_seq", b"first_seq", "seq", b"seq", "time", b"time", "turn_completed", b"turn_completed", "turn_id", b"turn_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__first_seq: _TypeAlias = _typing.Literal["first_seq"]  # noqa: Y015
+    _WhichOneofArgType__first_seq: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq"]  # noqa: Y015
+    _WhichOneofReturnType__turn_completed: _TypeAlias = _typing.Literal["turn_completed"]  # noqa: Y015
+    _WhichOneofArgType__turn_completed: _TypeAlias = _typing.Literal["_turn_completed", b"_turn_completed"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_seq) -> _WhichOneofReturnType__first_seq | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__turn_completed) -> _WhichOneofReturnType__turn_completed | None: ...
+
+Global___EventFrame: _TypeAlias = EventFrame  # noqa: Y015
+
+@_typing.final
+class TurnCompletedFrame(_message.Message):
+    """As TurnCompleted."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    TEXT_BYTES_FIELD_NUMBER: _builtins.int
+    result: _builtins.bytes
+    """A Struct."""
+    text_bytes: _builtins.int
+    """See there."""
+    def __init__(
+        self,
+        *,
+        result: _builtins.bytes = ...,
+        text_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "text_bytes", b"text_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TurnCompletedFrame: _TypeAlias = TurnCompletedFrame  # noqa: Y015
