@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 
 from agent_node.agent import AgentEvent, Result, TurnContext
 from agent_node.once_errors import OnceUnknown
+from harness.ending import ENDS
 
 UNKNOWN = "unknown"
 """What a step came to that must not run twice and was cut off."""
@@ -16,12 +17,14 @@ async def counting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     """Calls a tool `steps` times, `pace_s` apart, and says so; the result is the number of the session's turns and a
     name that no other run has. `once`: the key of a step that takes `once_s` and has such a name, too, for its result;
     `twice`: whether it may run again where it was cut off. `block_s`: first holds the event loop up for so long, as no
-    agent should; only the first attempt does, or it would go from node to node."""
+    agent should, in its first attempt. `poison`: after its first step it ends its process as harness/ending.py says."""
     if ctx.attempt == 1:
         time.sleep(float(ctx.input_data.get("block_s", 0)))  # noqa: ASYNC251  that is what it is for
     for step in range(int(ctx.input_data.get("steps", 1))):
         await ctx.tool("step", _step)
         yield f"{step} "
+        if poison := ctx.input_data.get("poison"):
+            ENDS[str(poison)]()
         await asyncio.sleep(float(ctx.input_data.get("pace_s", 0.02)))
     once = await _once(ctx, str(key)) if (key := ctx.input_data.get("once")) else ""
     ctx.state["turns"] = int(ctx.state.get("turns", 0)) + 1

@@ -13,6 +13,7 @@ from itertools import pairwise
 from scripts.chaosing.ends import Ends
 from scripts.chaosing.evidence import Call, Evidence, Line, StoredRow
 from scripts.chaosing.once_rules import steps_run_once, what_a_step_came_to_is_told_alike, what_began_ends
+from scripts.chaosing.poison_rules import no_run_ends_node_after_node
 from scripts.chaosing.task_rules import at_most_one_run, what_was_left_is_taken_up, what_was_told_is_stored
 from scripts.chaosing.violation import Rule, Violation
 
@@ -206,4 +207,5 @@ RULES: tuple[Rule, ...] = (
     what_a_step_came_to_is_told_alike,
     what_began_ends,
     owners_change_for_a_reason,
+    no_run_ends_node_after_node,
 )

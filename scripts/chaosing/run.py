@@ -10,6 +10,7 @@ from scripts.chaosing import (
     faults_etcd,
     faults_network,
     faults_once,
+    faults_poison,
     faults_process,
     faults_roll,
     faults_store,
@@ -36,6 +37,7 @@ FAULTS = {
             *faults_tasks.FAULTS,
             *faults_once.FAULTS,
             *faults_roll.FAULTS,
+            *faults_poison.FAULTS,
         ),
         key=lambda fault: fault.number,
     )

@@ -1,18 +1,25 @@
 """Mutations of what protects tasks; as mutations.py, which puts them together."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import bindparam
 
+from agent_node import task_runner, turn, turn_runner
+from agent_node.agent import Agent
+from agent_node.event_log import EventLog
+from agent_node.run_environment import RunEnvironment
 from agent_node.store import task_transactions
 from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun
 from agent_node.store.task_schema import tasks
 from agent_node.task_sweep import TaskSweep
+from agent_node.turn_context import TurnInput
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NotOwner
-from agentring.ids import SessionRef, TaskRef
+from agentring.ids import Epoch, SessionRef, TaskRef
 from scripts.chaosing.failpoints import in_task, replace
 
 
@@ -68,10 +75,21 @@ def no_memory_of_steps(_: Path) -> None:
     replace(StoredRun, "stands", stands)
 
 
+def nothing_runs_apart(_: Path) -> None:
+    """What ended a node is run as everything else."""
+
+    async def run(env: RunEnvironment, agent: Agent, given: TurnInput, log: EventLog, epoch: Epoch) -> Any:
+        return await turn.run_agent(env, agent, dataclasses.replace(given, deaths=0), log, epoch)
+
+    for module in (turn_runner, task_runner):
+        replace(module, "run_agent", run)
+
+
 TASK_MUTATIONS: dict[str, Callable[[Path], None]] = {
     "no-task-compare": no_task_compare,
     "no-task-claims": no_task_claims,
     "no-memory-of-ends": no_memory_of_ends,
     "no-task-sweep": no_task_sweep,
     "no-memory-of-steps": no_memory_of_steps,
+    "nothing-apart": nothing_runs_apart,
 }

@@ -6,6 +6,7 @@ from pathlib import Path
 from scripts.chaosing.checker import ANSWERS, check
 from scripts.chaosing.evidence import Call, Evidence, Line, Mark, StoredEnd, StoredRow, read_lines
 from scripts.chaosing.failover import failovers, percentile, too_slow
+from scripts.chaosing.poison_rules import ENDED_ITSELF
 
 S = "session/default/s"
 T = "task/default/t"
@@ -307,3 +308,14 @@ def test_an_ended_task_is_told_again_by_any_node_under_its_runs_epoch() -> None:
     assert rules(calls=(first, again)) == ["I2"]
     again.replayed = True
     assert rules(calls=(first, again)) == []
+
+
+def test_a_run_is_under_way_on_two_nodes_at_most_when_they_end_by_themselves() -> None:
+    begun = [line(10 * i, "turn_started", i, node=f"n{i}", turn="t") for i in (1, 2, 3)]
+    marks = [Mark((10 * i + 5) * MS, ENDED_ITSELF, f"n{i}") for i in (1, 2, 3)]
+    assert rules(*begun, marks=tuple(marks[:2])) == []
+    assert rules(*begun, marks=tuple(marks)) == ["poison"]
+    ended = line(12, "turn_failed", 1, turn="t")
+    assert rules(*begun, ended, marks=tuple(marks)) == []
+    killed = tuple(Mark(mark.t_ns, "killed", mark.node) for mark in marks)
+    assert rules(*begun, marks=killed) == []
