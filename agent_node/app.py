@@ -19,6 +19,7 @@ from agent_node.data_dir import DataDir, boot_id
 from agent_node.incarnations import Incarnations
 from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
+from agent_node.parked import unless_set
 from agent_node.registry import hosted, load_agents
 from agent_node.services.node import NodeService
 from agent_node.services.once import OnceService
@@ -72,7 +73,11 @@ async def run_node(
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
             await membership.history.begin()
-            durable = await _open_store(settings, membership.history, clock)
+            durable = await unless_set(stop, _open_store(settings, membership.history, clock))
+            if stop.is_set():
+                if durable is not None:
+                    await durable.close()
+                return
             board = ConditionBoard()
             observed = ObservedAudit(audit, board)
             guard = StoreGuard(durable, etcd, keys, lambda: _identity(membership.history))
@@ -189,6 +194,7 @@ async def _open_store(settings: NodeSettings, history: ClusterHistory, clock: Cl
         timeout_s=settings.store_timeout_s,
         max_history_turns=settings.max_history_turns,
         clock=clock,
+        wait_s=settings.store_wait_s,
     )
 
 

@@ -30,6 +30,9 @@ class NodeSettings(ProcessSettings):
         "postgresql://USER@HOST/DATABASE; default: store.db beside data_dir",
     )
     store_timeout_s: float = Field(5.0, gt=0, le=60, description="deadline of one transaction of the store")
+    store_wait_s: float = Field(
+        300.0, ge=0, description="how long a node that starts waits for a store that does not answer; then it ends"
+    )
     weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
     label: Words = Field((), description="key=value; calls can ask for nodes that have them")
     require: Words = Field((), description="agent:key=value, a label that a node must have to host the agent")

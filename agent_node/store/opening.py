@@ -13,6 +13,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
+import structlog
 from sqlalchemy import Connection, insert, inspect, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -24,7 +25,7 @@ from agent_node.store.shared_clock import SharedClock
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
 from agentring.cluster.clock import BootClock, Clock
-from agentring.errors import StoreUnavailable
+from agentring.errors import StoreUnavailable, StoreUnusable
 
 MEMORY = "memory:"
 _SQLITE = "sqlite:///"
@@ -33,6 +34,9 @@ _LOCK = 0x6167656E7472696E  # "agentrin": nobody else's advisory lock
 
 _MIGRATION_S = 600.0
 """How long the tables may take to be brought up to date."""
+_AGAIN_S = 1.0
+
+_log = structlog.get_logger()
 
 
 _WHOSE = select(cluster.c.generation, cluster.c.cluster_uuid, cluster.c.machine_id, cluster.c.boot_id)
@@ -61,20 +65,45 @@ def check_url(url: str) -> str:
 
 
 async def open_store(
-    url: str, identity: ClusterIdentity, *, timeout_s: float, max_history_turns: int, clock: Clock | None = None
+    url: str,
+    identity: ClusterIdentity,
+    *,
+    timeout_s: float,
+    max_history_turns: int,
+    clock: Clock | None = None,
+    wait_s: float = 0.0,
 ) -> SqlStore | None:
-    """The durable store; None: the URL says that sessions are kept in memory. clock: the node's boot clock; None: the
-    machine's own. Raises StoreRefused."""
+    """The durable store; None: the URL says that sessions are kept in memory.
+
+    clock: the node's boot clock; None: the machine's own. wait_s: how long a store that does not answer is waited for:
+    a server that starts, is not there yet, or has no connection left. Raises StoreRefused.
+    """
     if url == MEMORY:
         return None
+    clock = clock or BootClock()
+    until_s = clock.now_s() + wait_s
+    while True:
+        try:
+            return await _opened(url, identity, timeout_s, max_history_turns, clock)
+        except StoreUnavailable as error:
+            if isinstance(error, StoreUnusable) or clock.now_s() >= until_s:
+                raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
+            _log.warning("store_awaited", store=_told(url), reason=error.reason, left_s=round(until_s - clock.now_s()))
+        await clock.sleep(_AGAIN_S)
+
+
+async def _opened(
+    url: str, identity: ClusterIdentity, timeout_s: float, max_history_turns: int, clock: Clock
+) -> SqlStore:
+    """Raises StoreRefused, StoreUnavailable."""
     carrier = ObservedCarrier(await _carrier(url, timeout_s))
     try:
         if not await carrier.read(is_at_head):
             await _bring_to_head(url, identity)
         store_uuid = await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
-        shared = SharedClock(carrier, clock or BootClock(), uuid.uuid4().hex)
+        shared = SharedClock(carrier, clock, uuid.uuid4().hex)
         await shared.tick()
-    except (StoreUnavailable, SQLAlchemyError) as error:
+    except SQLAlchemyError as error:
         await carrier.close()
         raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
     except BaseException:

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
-from agentring.errors import StoreFull, StoreUnavailable
+from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 
 _CONNECTIONS = 16
 _RETRY_S = 0.05
@@ -39,6 +39,8 @@ _OF_THE_STATEMENT = ("21", "22", "23", "42")
 _OF_THE_TABLES = ("42501", "42P01")
 """But for these: the tables are not there, or not ours, as while a backup is being restored."""
 _DISK_FULL = "53100"
+_WHO_WE_ARE = "28"
+"""Class: the server does not let us in."""
 _ERRORS = (
     DBAPIError,
     asyncpg.PostgresError,
@@ -87,6 +89,8 @@ class PostgresCarrier:
                         _log.warning("store_failed", error=type(error).__name__, sqlstate=_sqlstate(error))
                         if _sqlstate(error) == _DISK_FULL:
                             raise StoreFull from None
+                        if _sqlstate(error).startswith(_WHO_WE_ARE):
+                            raise StoreUnusable from None
                         if not (again and _is_passing(error)):
                             raise StoreUnavailable from None
                     await asyncio.sleep(_RETRY_S)

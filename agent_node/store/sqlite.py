@@ -26,13 +26,21 @@ from sqlalchemy.exc import DatabaseError
 
 from agent_node.store.group_commit import GroupCommit, Outcome, Work, work_off
 from agent_node.store.store_file import StoreFile
-from agentring.errors import StoreFull, StoreUnavailable
+from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 
 _LOCK_POLL_S = 0.0005
 _LOCK_SHARE = 0.8
 """Of the deadline: how long others may hold the lock, so that whoever waits is told the cause, not only the time."""
 _SWITCH_S = 0.0005
 _WRITES = "agentring_writes"
+
+_FOR_GOOD = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+)
 
 T = TypeVar("T")
 
@@ -124,7 +132,9 @@ def _unavailable(error: DatabaseError | sqlite3.Error) -> StoreUnavailable | Non
     if not isinstance(cause, sqlite3.OperationalError) and code not in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return None
     _log.warning("store_failed", sqlite=getattr(cause, "sqlite_errorname", ""))
-    return StoreFull() if code == sqlite3.SQLITE_FULL else StoreUnavailable()
+    if code == sqlite3.SQLITE_FULL:
+        return StoreFull()
+    return StoreUnusable() if code in _FOR_GOOD else StoreUnavailable()
 
 
 def _open(path: Path, timeout_s: float) -> Engine:

@@ -45,13 +45,17 @@ class StoreFile:
         return f"{self._ids[0][0]}:{self._ids[0][1]}" if self._ids else ""
 
     def learn(self) -> None:
-        """The files are these; does nothing once they are known. Called inside a transaction that has read, so that all
-        three are there. Raises StoreReplaced."""
+        """The files are these; does nothing once they are known. Called inside a transaction; one that has not read yet
+        may not have the log, and teaches nothing."""
         if self._ids:
             return
         real = os.path.realpath(self._path)
-        self._paths = (self._path, f"{real}-wal", f"{real}-shm")
-        stats = [self._stat(path) for path in self._paths]
+        paths = (self._path, f"{real}-wal", f"{real}-shm")
+        try:
+            stats = [os.stat(path) for path in paths]
+        except OSError:
+            return
+        self._paths = paths
         self._ids = [(stat.st_dev, stat.st_ino) for stat in stats]
         self._bytes = [stat.st_size for stat in stats]
 

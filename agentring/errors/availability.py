@@ -103,6 +103,13 @@ class StoreFull(StoreUnavailable):
     sentence = "the store has no space left"
 
 
+class StoreUnusable(StoreUnavailable):
+    """The database refuses the node, or is none that can be read. Nothing was acknowledged; no node starts with it."""
+
+    reason = "STORE_UNUSABLE"
+    sentence = "the store refuses the node or cannot be read"
+
+
 class StoreReplaced(StoreUnavailable):
     """What is in the store's place is not the store that was opened: another file, an older copy, or nothing. Whether
     what it was asked to keep is kept is unknown, so nothing was acknowledged."""

@@ -16,8 +16,8 @@ Common to every RPC here:
       UNIMPLEMENTED       ENCODING_NOT_SUPPORTED (the answer's grpc-accept-encoding has what is)
       UNAVAILABLE         SESSION_MOVING, NODE_DRAINING, NODE_FENCED, NO_NODES, NODE_UNREACHABLE,
                           OWNER_UNREACHABLE, COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING,
-                          CLAIM_UNREADABLE, STORE_REPLACED, AGENT_UNAVAILABLE {agent} (its nodes are away, and were
-                          there within the last hour)
+                          CLAIM_UNREADABLE, STORE_REPLACED, STORE_UNUSABLE, AGENT_UNAVAILABLE {agent} (its nodes are
+                          away, and were there within the last hour)
       RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA
       DEADLINE_EXCEEDED   DEADLINE_PASSED (the caller's own)
       ABORTED             NOT_OWNER (met only without a router), STALE_EPOCH

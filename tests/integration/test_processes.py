@@ -12,8 +12,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from agentring.v1 import cluster_pb2, cluster_pb2_grpc, session_pb2, session_pb2_grpc
 from harness.client import connect, error_of, run_turn, turn
-from harness.cluster import Cluster, until_sees
-from harness.processes import Process, free_port, python
+from harness.cluster import Cluster, Member, until_sees
+from harness.conditions import is_healthy
+from harness.postgres import PostgresProcess
+from harness.processes import Process, free_port, python, wait_until
 from harness.up_process import agentring
 
 
@@ -147,3 +149,23 @@ async def test_a_proxy_for_web_pages_stands_between_none_of_our_processes(
     status, out, err = await agentring("drain", "n1", "--router", cluster.router)
     assert (status, err) == (0, "")
     assert out.splitlines()[-1] == "n1 has left"
+
+
+async def test_a_node_waits_for_its_store_to_come_and_ends_when_it_is_told_to_meanwhile(
+    own_postgres: PostgresProcess, make_cluster: Callable[..., Cluster]
+) -> None:
+    cluster = make_cluster(nodes=0)
+    store = f"--store={own_postgres.database()}"
+    own_postgres.stop()
+    first, second = (cluster.spawn_node(name, store, "--store-timeout-s=1") for name in ("n1", "n2"))
+
+    def all_wait() -> bool:
+        return all("store_awaited" in node.log.read_text() for node in (first, second))
+
+    await asyncio.to_thread(wait_until, all_wait, "they wait for the store")
+    first.send(signal.SIGTERM)
+    assert await asyncio.to_thread(first.wait) == 0
+    first.stop()
+    await asyncio.to_thread(own_postgres.restart)
+    cluster.nodes["n2"] = await asyncio.to_thread(Member, "n2", second)
+    assert await is_healthy(cluster.nodes["n2"].address)

@@ -31,7 +31,8 @@ PROTOS = Path(__file__).parents[3] / "protos" / "agentring" / "v1"
 
 STATUSES = {
     "UNAVAILABLE": "AgentUnavailable ClaimUnreadable CoordinatorUnavailable NoNodes NodeDraining NodeFenced"
-    " NodeUnreachable OwnerUnreachable RouterStopping SessionMoving StoreFull StoreUnavailable",
+    " NodeUnreachable OwnerUnreachable RouterStopping SessionMoving StoreFull StoreReplaced StoreUnavailable"
+    " StoreUnusable",
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded"
     " RouterOverloaded TooManyTasks TooManyTurns",

@@ -15,7 +15,7 @@ from agent_node.store import Ownership
 from agent_node.store.postgres import PostgresCarrier
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
-from agentring.errors import StoreFull, StoreUnavailable
+from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 from agentring.ids import parse_session
 from harness.postgres import PostgresProcess
 from harness.stored_turns import accepted, epoch
@@ -78,7 +78,7 @@ async def test_what_a_server_says_of_itself_is_a_store_that_does_not_answer(
 ) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         await on_postgres.transact(said_by_server(sqlstate), again=again)
-    assert type(refused.value) is StoreUnavailable
+    assert type(refused.value) is (StoreUnusable if sqlstate == "28000" else StoreUnavailable)
     with pytest.raises(StoreUnavailable):
         await on_postgres.read(said_by_server(sqlstate))
 
@@ -191,11 +191,11 @@ async def test_a_server_that_takes_no_writes_does_not_answer_until_it_does(
     ("name", "unavailable"),
     [
         ("SQLITE_IOERR_FSYNC", StoreUnavailable),
-        ("SQLITE_CANTOPEN", StoreUnavailable),
-        ("SQLITE_READONLY_DBMOVED", StoreUnavailable),
+        ("SQLITE_CANTOPEN", StoreUnusable),
+        ("SQLITE_READONLY_DBMOVED", StoreUnusable),
         ("SQLITE_FULL", StoreFull),
-        ("SQLITE_CORRUPT", StoreUnavailable),
-        ("SQLITE_NOTADB", StoreUnavailable),
+        ("SQLITE_CORRUPT", StoreUnusable),
+        ("SQLITE_NOTADB", StoreUnusable),
     ],
 )
 async def test_what_sqlite_says_of_the_file_is_a_store_that_does_not_answer(

@@ -1,19 +1,26 @@
 """Whose store it is: what is refused at its opening, and what is not."""
 
+import asyncio
+import sqlite3
 from collections.abc import Awaitable, Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from agent_node.store import Ownership
-from agent_node.store.opening import StoreRefused, check_url
+from agent_node.store.opening import StoreRefused, check_url, open_store
 from agent_node.store.sql import SqlStore
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, parse_session
+from harness.clock import FakeClock
+from harness.postgres import PostgresProcess
 from harness.stored_turns import HERE, epoch
 
 OWNED = Ownership(parse_session("", "s"), epoch(1), "n1/1")
+
+TIMEOUT_S = 5.0
 
 OpenSql = Callable[..., Awaitable[SqlStore]]
 
@@ -85,3 +92,54 @@ def test_urls_of_stores(url: str) -> None:
 def test_urls_of_no_store(url: str) -> None:
     with pytest.raises(ValueError, match="is neither"):
         check_url(url)
+
+
+async def test_a_server_that_is_not_there_yet_is_waited_for(postgres: PostgresProcess, clock: FakeClock) -> None:
+    """Its database is made a moment later, and a server in its place does not speak yet."""
+    url = postgres.database()
+    missing = f"{url}_later"
+    opening = asyncio.create_task(
+        open_store(missing, HERE, timeout_s=TIMEOUT_S, max_history_turns=1, clock=clock, wait_s=60.0)
+    )
+    await clock.next_due_s()
+    clock.advance(1.0)
+    await clock.next_due_s()
+    assert not opening.done()
+    postgres.ask(f"CREATE DATABASE {missing.rpartition('/')[2]}", "postgres")
+    clock.advance(1.0)
+    store = await opening
+    assert store is not None
+    await store.close()
+
+
+async def test_a_file_that_others_have_locked_is_waited_for_and_not_for_ever(
+    tmp_path: Path, open_sql: OpenSql, clock: FakeClock
+) -> None:
+    url = f"sqlite:///{tmp_path / 'store.db'}"
+    await open_sql(url)
+
+    async def opened() -> SqlStore | None:
+        return await open_store(url, HERE, timeout_s=0.2, max_history_turns=1, clock=clock, wait_s=2.0)
+
+    with closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        opening = asyncio.create_task(opened())
+        await clock.next_due_s()
+        other.execute("ROLLBACK")
+        clock.advance(1.0)
+        store = await opening
+        assert store is not None
+        await store.close()
+        other.execute("BEGIN EXCLUSIVE")
+        opening = asyncio.create_task(opened())
+        await clock.next_due_s()
+        clock.advance(2.0)
+        with pytest.raises(StoreRefused, match="cannot be used"):
+            await opening
+
+
+async def test_who_is_not_let_in_does_not_wait(tmp_path: Path, clock: FakeClock) -> None:
+    (tmp_path / "file").write_text("no database, and too long to be taken for an empty one" * 100)
+    url = f"sqlite:///{tmp_path / 'file'}"
+    with pytest.raises(StoreRefused, match="cannot be used"):
+        await open_store(url, HERE, timeout_s=1.0, max_history_turns=1, clock=clock, wait_s=60.0)
