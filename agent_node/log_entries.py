@@ -37,6 +37,19 @@ class Single:
         """An event that has its number."""
         return cls(event.first_seq or event.seq, event.seq, event, event.ByteSize() + ENTRY_OVERHEAD_BYTES)
 
+    def after(self, after_seq: int) -> session_pb2.Event:
+        """The event, for somebody who has been told everything up to a seq: no number is told twice. (Words that came
+        merged are whole all the same: their offset says what of them is known.)"""
+        if after_seq < self.first_seq:
+            return self.event
+        event = session_pb2.Event()
+        event.CopyFrom(self.event)
+        if after_seq + 1 < self.seq:
+            event.first_seq = after_seq + 1
+        else:
+            event.ClearField("first_seq")
+        return event
+
 
 @dataclass(slots=True)
 class Words:
@@ -123,7 +136,7 @@ def read_entries(
             last_seq, size_bytes = entry.fitting(after_seq, limit, room_bytes)
         if events and size_bytes > room_bytes:
             break  # words too are cut only where a read begins with them: the others would be crumbs
-        events.append(entry.event if isinstance(entry, Single) else entry.merged(after_seq, last_seq))
+        events.append(entry.after(after_seq) if isinstance(entry, Single) else entry.merged(after_seq, last_seq))
         after_seq = last_seq
         room_bytes -= size_bytes  # below 0 where words were cut, so that nothing follows them
         index += 1

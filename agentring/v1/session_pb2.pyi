@@ -896,7 +896,8 @@ Global___Question: _TypeAlias = Question  # noqa: Y015
 @_typing.final
 class Event(_message.Message):
     """Something that happened in a session or a task. It covers first_seq..seq; coverage has no gap, and no number is ever
-    used for two contents.
+    used for two contents. A stream is told every number once: what covers numbers that a stream was told before, as the
+    first event of another attempt does, covers only the later ones there.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

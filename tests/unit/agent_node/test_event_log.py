@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_node.event_log import EventLog
+from agent_node.event_log import EventLog, NumberRange
 from agent_node.log_entries import READ_BYTES
 from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionClosed
 from agentring.ids import Epoch
@@ -311,3 +311,19 @@ def test_readers_are_woken_by_events_and_by_the_end_and_the_first_end_stays() ->
     log.append(started("t"))
     assert not reader.is_set()
     assert log.readers == 0
+
+
+@pytest.mark.parametrize("kept", [0, 5])
+def test_whoever_was_told_some_of_what_an_event_covers_is_told_of_the_rest_alone(kept: int) -> None:
+    """The first event of another attempt covers all that the dead owner may have told, some of it to this reader."""
+    log = EventLog(Epoch(2), ROOM, NumberRange(40, 1_000, lambda: None), head_seq=kept)
+    restarted = session_pb2.AttemptRestarted(reason="NODE_LOST")
+    seq = log.append(Event(turn_id="t", attempt=2, attempt_restarted=restarted))
+    log.append(started("t"))
+    assert seq == 41
+    for told_seq in range(kept, seq):
+        reached, (first, then) = log.read(told_seq)
+        assert (first_seq(first), first.seq, then.seq, reached) == (told_seq + 1, seq, seq + 1, seq + 1)
+        assert first.attempt_restarted == restarted
+    (whole, *_) = log.read(kept)[1]
+    assert first_seq(whole) == kept + 1  # what is kept is as it was

@@ -260,6 +260,9 @@ async def test_a_run_begun_again_numbers_beyond_the_lost_one_and_voids_it() -> N
         first = told(later)[0]
         assert (kind_of(first), first.first_seq, first.seq) == ("attempt_restarted", 1, ATTEMPT_RANGE + 1)
         assert (first.attempt, first.attempt_restarted.reason) == (2, "NODE_LOST")
+        told_seq = run.log.head_seq
+        (rest, *_) = later.log.read(told_seq)[1]
+        assert (kind_of(rest), rest.first_seq, rest.seq) == ("attempt_restarted", told_seq + 1, first.seq)
         assert later.tells_on(run.epoch, run.log.head_seq)
         assert not later.tells_on(run.epoch, later.log.head_seq)
 
