@@ -16,6 +16,7 @@ import structlog
 from agentring.http2 import frames
 from agentring.http2.frames import Code
 from agentring.http2.server_connection import ServerConnection
+from agentring.http2.tls_acceptor import TlsAcceptor
 from agentring.http2.traffic import Traffic
 from agentring.http2.transport import ConnectionProtocol, Flusher
 
@@ -44,31 +45,42 @@ class Listener:
         *,
         max_connections: int,
         tls: ssl.SSLContext | None,
+        handshake_timeout_s: float = 10.0,
     ) -> None:
-        """make: a connection, given its `wake`; tls: None: plaintext, HTTP/2 by prior knowledge."""
+        """make: a connection, given its `wake`; max_connections: those whose TLS handshake is not over included; tls:
+        None: plaintext, HTTP/2 by prior knowledge."""
         self._make = make
         self._flusher = flusher
         self._traffic = traffic
         self._max_connections = max_connections
-        self._tls = tls
+        self._acceptor: TlsAcceptor | None = None
+        if tls is not None:
+            self._acceptor = TlsAcceptor(tls, handshake_timeout_s, has_room=self._has_room, let_in=self._protocol)
         self._server: asyncio.Server | None = None
         self.protocols: set[ConnectionProtocol] = set()
 
     async def open(self, bound: socket.socket) -> None:
         """Takes connections from now on. Raises OSError."""
+        if self._acceptor is not None:
+            self._acceptor.open(bound, _BACKLOG)
+            return
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
-        self._server = await create(self._protocol, sock=bound, ssl=self._tls, backlog=_BACKLOG)
+        self._server = await create(self._taken, sock=bound, backlog=_BACKLOG)
 
     @property
     def is_open(self) -> bool:
         """Whether it takes connections."""
+        if self._acceptor is not None:
+            return self._acceptor.is_open
         return self._server is not None and self._server.is_serving()
 
     def stop_taking(self) -> None:
         """Takes no more connections, and asks clients to open no more streams on those they have."""
         if self._server is not None:
             self._server.close()
+        if self._acceptor is not None:
+            self._acceptor.close()
         for protocol in self.protocols:
             connection = protocol.connection
             assert isinstance(connection, ServerConnection)
@@ -76,6 +88,8 @@ class Listener:
 
     async def close(self, linger_s: float) -> None:
         """Ends every connection with GOAWAY; those that linger are closed."""
+        if self._acceptor is not None:
+            await self._acceptor.wait_closed()
         for protocol in list(self.protocols):
             connection = protocol.connection
             assert isinstance(connection, ServerConnection)
@@ -101,11 +115,19 @@ class Listener:
                 _log.exception("connection_failed", role=protocol.connection.role)
                 protocol.abort()
 
+    def _taken(self) -> asyncio.Protocol:
+        """A connection was taken: what goes on with it."""
+        return self._protocol() if self._has_room() else _Refusal()
+
+    def _has_room(self) -> bool:
+        """For another connection; one that is turned away is counted."""
+        if len(self.protocols) + len(self._acceptor or ()) < self._max_connections:
+            return True
+        self._traffic.client_connections_refused += 1
+        return False
+
     def _protocol(self) -> asyncio.Protocol:
         traffic = self._traffic
-        if len(self.protocols) >= self._max_connections:
-            traffic.client_connections_refused += 1
-            return _Refusal()
 
         def make(wake: Callable[[], None]) -> ServerConnection:
             self.protocols.add(protocol)
