@@ -35,6 +35,7 @@ class CallShed(CallReset):
     code: ClassVar[StatusCode] = StatusCode.RESOURCE_EXHAUSTED
     reason: ClassVar[str] = "CALL_SHED"
     sentence: ClassVar[str] = "the node takes no such load, and reset the call"
+    retry_after_s: ClassVar[float | None] = 1.0
 
 
 class MalformedAnswer(AgentringError):

@@ -4,10 +4,10 @@ A node dies, drains, is fenced or loses its claim; the next one owns the session
 takes up to a lease's TTL. Until then each try ends with an error that waiting helps against. Guarantees: tries come
 with growing pauses, and at once when the membership has changed (with a dead node's key its claims are gone), where one
 is under way just then, as soon as it has failed: it may have asked a moment before; no two at once, and none after
-reattach_timeout_s: then the call ends with UNAVAILABLE. A node that is lost as soon as it has taken the call, and has
-told its client nothing new, is the same trouble going on: neither the pauses nor the time begin anew, so that nodes
-which take calls and drop them are not asked without end. A node that does not answer for a while, being taken up with
-others, is left for the next one that may take the session. Owned by its Call, from its first loss on.
+reattach_timeout_s: then the call ends with what the last try did. A node that is lost as soon as it has taken the call,
+and has told its client nothing new, is the same trouble going on: neither the pauses nor the time begin anew, so that
+nodes which take calls and drop them are not asked without end. A node that does not answer for a while, being taken up
+with others, is left for the next one that may take the session. Owned by its Call, from its first loss on.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-from agentring.errors import AgentringError, SessionMoving, Unavailable
+from agentring.errors import AgentringError, SessionMoving
 from router.http2.carrier import Carrier, Timer
 from router.http2.losses import STEADY_S
 from router.http2.messages import MARKS, NO_MARKS
@@ -91,7 +91,7 @@ class Reattachment:
         left_s = self._since_s + self._carrier.limits.reattach_timeout_s - self._carrier.now_s()
         if left_s <= 0:
             self.end("timed_out")
-            self._fail(error if isinstance(error, Unavailable) else SessionMoving())
+            self._fail(error if error.retry_after_s is not None else SessionMoving())
             return
         pause_s = min(self._pause_s * (0.5 + random.random()), left_s)  # noqa: S311  nobody gains by guessing it
         self._pause_s = min(max(_FIRST_PAUSE_S, 2 * self._pause_s), _LONGEST_PAUSE_S)

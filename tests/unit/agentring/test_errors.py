@@ -117,6 +117,7 @@ def test_waiting_helps_exactly_where_the_session_or_its_node_may_soon_be_there()
     assert retryable == {
         *STATUSES["UNAVAILABLE"].split(),
         *STATUSES["ABORTED"].split(),
+        "CallShed",
         "MailboxFull",
         "NodeOverloaded",
         "RouterOverloaded",
