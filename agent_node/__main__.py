@@ -5,6 +5,7 @@ from functools import partial
 
 from agent_node.apart import child, forking
 from agent_node.app import run_node
+from agent_node.clock_skew import ClockTooFarOff
 from agent_node.data_dir import DataDirInUse
 from agent_node.registry import AgentNotLoadable, load_agents
 from agent_node.settings import NodeSettings
@@ -28,6 +29,7 @@ def main() -> None:
         cannot_start=(
             AgentNotLoadable,
             CannotListen,
+            ClockTooFarOff,
             DataDirInUse,
             NodeIdTaken,
             StoreDiffers,

@@ -15,6 +15,7 @@ from functools import partial
 from agent_node.apart.forking import Forker
 from agent_node.apart.runs import Apart
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
+from agent_node.clock_skew import ClockSkew
 from agent_node.data_dir import DataDir, boot_id
 from agent_node.incarnations import Incarnations
 from agent_node.metrics import NodeMetrics
@@ -58,7 +59,7 @@ async def run_node(
     forks the processes of runs that may have ended a node; None: they are run as all others.
 
     Raises CannotServe where it found that it does not serve any more; AgentNotLoadable, DataDirInUse, CannotListen,
-    NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, EtcdError, OSError.
+    ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, EtcdError, OSError.
     """
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
@@ -81,6 +82,9 @@ async def run_node(
             board = ConditionBoard()
             observed = ObservedAudit(audit, board)
             guard = StoreGuard(durable, etcd, keys, lambda: _identity(membership.history))
+            skew = ClockSkew(
+                etcd, keys, clock, NodeId(settings.node_id), settings.node_credentials(), settings.max_clock_skew_s
+            )
             incarnations = Incarnations(
                 etcd,
                 keys,
@@ -92,6 +96,7 @@ async def run_node(
                 durable,
                 durable.tasks if durable is not None else None,
                 guard,
+                skew,
                 claims_are_made=lambda: board.trouble is None,
                 apart=apart,
             )

@@ -15,6 +15,7 @@ import structlog
 from agent_node.admission import BoundedLoad
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
+from agent_node.clock_skew import ClockSkew, ClockTooFarOff
 from agent_node.drain import Drain
 from agent_node.incarnation import Incarnation
 from agent_node.parked import park, unless_set
@@ -40,7 +41,7 @@ _FIRST_REJOIN_S = 0.25
 _LONGEST_REJOIN_S = 2.0
 """Between tries to join again: twice as long after each that failed."""
 
-_JOIN_FAILS = (EtcdError, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, StoreUnavailable)
+_JOIN_FAILS = (ClockTooFarOff, EtcdError, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, StoreUnavailable)
 
 _log = structlog.get_logger()
 
@@ -60,15 +61,18 @@ class Incarnations:
         durable: Store | None,
         durable_tasks: TaskStore | None,
         guard: StoreGuard,
+        skew: ClockSkew,
         claims_are_made: Callable[[], bool],
         apart: RunsApart | None = None,
     ) -> None:
-        """One for a process. durable, durable_tasks, claims_are_made, apart: as Incarnation's; guard: of the store."""
+        """One for a process. durable, durable_tasks, claims_are_made, apart: as Incarnation's; guard: of the store;
+        skew: of the wall clock."""
         self._claims_are_made = claims_are_made
         self._apart = apart
         self._durable = durable
         self._durable_tasks = durable_tasks
         self._guard = guard
+        self.skew = skew
         self._etcd = etcd
         self._keys = keys
         self._membership = membership
@@ -112,8 +116,8 @@ class Incarnations:
         """Joins as `identity`, serves, and joins again after each fence and after each drain that is taken back, until
         it is told to stop. Sets `joined` the first time.
 
-        Raises EtcdError, NodeIdTaken, StoreDiffers, StoreNotAccepted and StoreRefused if the first join fails; later
-        ones, and one for which the store does not answer, are tried again until they succeed.
+        Raises ClockTooFarOff, EtcdError, NodeIdTaken, StoreDiffers, StoreNotAccepted and StoreRefused if the first join
+        fails; later ones, and one for which the store does not answer, are tried again until they succeed.
         """
         while True:
             await self._serve(identity, joined)
@@ -194,6 +198,7 @@ class Incarnations:
         if self._membership.closed.is_set():
             raise EtcdHistoryBroken  # it opens in a moment, if an operator has begun a new generation
         await self._guard.admit()
+        await self.skew.check()
         return await join(
             self._etcd,
             self._keys,
@@ -236,6 +241,7 @@ class Incarnations:
                 tasks.create_task(registration.lease.keep()),
                 *(tasks.create_task(each) for each in self.upkeep.serving(registration)),
                 tasks.create_task(self._guard.watch(registration.lease)),
+                tasks.create_task(self.skew.run()),
                 tasks.create_task(incarnation.sweep()),
                 tasks.create_task(incarnation.sweep_claims()),
                 tasks.create_task(incarnation.load.count(lambda: incarnation.host.taken)),

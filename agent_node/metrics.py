@@ -57,6 +57,8 @@ class NodeMetrics(Collector):
         about = "Claims whose record names nobody who is registered, or cannot be read, by why."
         yield _by("claims_left_behind", about, "why", dict(left.found))
         yield _by("claims_taken_over", "Such claims that the node has taken.", "why", dict(left.taken))
+        if (skew_s := self._incarnations.skew.skew_s) is not None:
+            yield _gauge("clock_skew_seconds", "The wall clock's lead over the other nodes'.", skew_s)
         if self._store is not None:
             failures = dict(self._store.failures)
             yield _by("store_failures", "What the store did not carry out, by the error's reason.", "reason", failures)

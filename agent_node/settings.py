@@ -40,6 +40,11 @@ class NodeSettings(ProcessSettings):
     audit_log: Path | None = Field(None, description="file that every state transition is appended to")
 
     lease_ttl_s: int = Field(10, ge=2, le=600, description="how long a silent node keeps its sessions")
+    max_clock_skew_s: float = Field(
+        300.0,
+        gt=0,
+        description="how far the wall clock may be from the other nodes'; beyond, the node does not join",
+    )
     join_timeout_s: float = Field(30.0, gt=0, description="how long to wait for a predecessor of the same name to go")
     drain_timeout_s: float = Field(10.0, ge=0, description="how long running turns may take when the node stops")
 

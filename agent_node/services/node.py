@@ -1,5 +1,7 @@
 """NodeService: how the node is, for operators on the spot and for other processes of the cluster."""
 
+import time
+
 from agent_node.incarnations import Incarnations
 from agent_node.services.watch_run import watch_run
 from agentring.errors import NodeDraining, NodeFenced
@@ -22,7 +24,7 @@ class NodeService:
         """Counts."""
         incarnation = self._incarnations.current
         registration = incarnation.registration
-        return node_pb2.GetNodeStatusResponse(
+        status = node_pb2.GetNodeStatusResponse(
             node_id=registration.identity.node_id,
             incarnation=registration.incarnation,
             sessions=len(incarnation.host),
@@ -31,6 +33,8 @@ class NodeService:
             tasks_held=len(incarnation.task_runs),
             fence_in_s=registration.lease.fence_in_s,
         )
+        status.wall_time.FromNanoseconds(time.time_ns())
+        return status
 
     async def WatchRun(self, request: node_pb2.WatchRunRequest, call: Call) -> None:
         """Lets another node wait for a step's run."""

@@ -39,6 +39,7 @@ from agentring.v1 import task_pb2 as _task_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 import builtins as _builtins
 import sys
@@ -81,6 +82,7 @@ class GetNodeStatusResponse(_message.Message):
     TASKS_RUNNING_FIELD_NUMBER: _builtins.int
     TASKS_HELD_FIELD_NUMBER: _builtins.int
     FENCE_IN_S_FIELD_NUMBER: _builtins.int
+    WALL_TIME_FIELD_NUMBER: _builtins.int
     node_id: _builtins.str
     """The node."""
     incarnation: _builtins.int
@@ -95,6 +97,10 @@ class GetNodeStatusResponse(_message.Message):
     """Task keys it holds, those of ended tasks included."""
     fence_in_s: _builtins.float
     """Seconds until the node must stop if etcd renews its lease no more."""
+    @_builtins.property
+    def wall_time(self) -> _timestamp_pb2.Timestamp:
+        """What its wall clock says."""
+
     def __init__(
         self,
         *,
@@ -105,10 +111,11 @@ class GetNodeStatusResponse(_message.Message):
         tasks_running: _builtins.int = ...,
         tasks_held: _builtins.int = ...,
         fence_in_s: _builtins.float = ...,
+        wall_time: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["wall_time", b"wall_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence_in_s", b"fence_in_s", "incarnation", b"incarnation", "node_id", b"node_id", "sessions", b"sessions", "tasks_held", b"tasks_held", "tasks_running", b"tasks_running", "turns_running", b"turns_running"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fence_in_s", b"fence_in_s", "incarnation", b"incarnation", "node_id", b"node_id", "sessions", b"sessions", "tasks_held", b"tasks_held", "tasks_running", b"tasks_running", "turns_running", b"turns_running", "wall_time", b"wall_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

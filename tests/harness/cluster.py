@@ -70,8 +70,8 @@ class Cluster:
         member = self.nodes[name] = Member(name, process)
         return member
 
-    def spawn_node(self, name: str, *flags: str) -> Process:
-        """Starts a node without waiting for it."""
+    def spawn_node(self, name: str, *flags: str, env: dict[str, str] | None = None) -> Process:
+        """Starts a node without waiting for it. env: on top of its environment."""
         command = python(
             "agent_node",
             f"--node-id={name}",
@@ -82,7 +82,7 @@ class Cluster:
             f"--audit-log={self.audit_file}",
             *flags,
         )
-        return Process(command, self.directory / f"{name}.log", {"PYTHONPATH": AGENTS_PATH})
+        return Process(command, self.directory / f"{name}.log", {"PYTHONPATH": AGENTS_PATH, **(env or {})})
 
     def start_router(self, name: str, *flags: str) -> Member:
         member = self.routers[name] = Member(name, self._spawn_router(name, *flags))

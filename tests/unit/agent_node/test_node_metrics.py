@@ -22,6 +22,7 @@ class NodeAtWork:
         self.renewals_failed = 3
         left = SimpleNamespace(found={"unreadable": 4}, taken={"owner_gone": 1})
         self.upkeep = SimpleNamespace(left_claims=left)
+        self.skew = SimpleNamespace(skew_s=None)
         self.fenced = False
 
     @property
