@@ -14,6 +14,7 @@ import structlog
 from agent_node.admission import BoundedLoad
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
+from agent_node.circles import Circles
 from agent_node.following import Peers
 from agent_node.host import Host
 from agent_node.memory_limit import MemoryLimit
@@ -89,6 +90,7 @@ class Incarnation:
             settings.max_once_keys, settings.max_once_result_bytes, settings.once_retention_s, settings.once_failure_s
         )
         once_keys = OnceKeys(lease, audit, claims, store.once, clock, owner, once_limits, tasks)
+        self.circles = Circles()
         self.once = Once(once_keys, lease, Peers(settings.node_credentials()))
         env = RunEnvironment(
             registration.identity.node_id,
@@ -99,6 +101,7 @@ class Incarnation:
             self.once,
             apart,
             missing_agent,
+            self.circles,
         )
         slots = RunningPlaces(settings.max_running_turns, settings.max_waiting_turns)
         self._durable = durable

@@ -41,6 +41,7 @@ from agentring.errors import (
     StoreUnavailable,
     TaskCycle,
 )
+from agentring.held import held
 from agentring.ids import OnceRef, parse_once
 from agentring.plain_json import type_name
 from agentring.v1.task_pb2 import (
@@ -106,6 +107,8 @@ class Once:
         """
         self._lease.check()
         ref = parse_once(caller.ref.tenant, key)
+        if ref in held():  # by itself, or by a step that waits for this turn
+            raise TaskCycle
         call = _Call(caller, ref, function, idempotent, held_runs(), tell_unknown)
         with waiting(call.held, ref):
             ending = await self._find(call, asyncio.get_running_loop().time() + timeout_s, timeout_s)

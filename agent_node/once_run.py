@@ -17,6 +17,8 @@ from dataclasses import dataclass, field
 from agent_node.store.once_records import Ending, StoredRun
 from agentring.cluster.claim import Claim
 from agentring.errors import TaskCycle
+from agentring.held import Holder
+from agentring.held import holding as holding_up
 from agentring.ids import OnceRef
 
 
@@ -69,7 +71,8 @@ def holding(run: OnceRun) -> Iterator[None]:
     """The body is a part of the run."""
     token = _held.set((*_held.get(), run))
     try:
-        yield
+        with holding_up(Holder(run.ref)):
+            yield
     finally:
         _held.reset(token)
 

@@ -1,10 +1,11 @@
 """What all runs of agents on one incarnation of the node have in common: its lease, its bounds, its audit log."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent_node.audit import AuditLog
+from agent_node.circles import Circles
 from agent_node.once import Once
 from agent_node.store import Ownership
 from agentring.cluster.lease import Lease
@@ -51,6 +52,9 @@ class RunEnvironment:
     """None: every run is one of the node's own process."""
     missing_agent: Callable[[str], AgentringError] = AgentNotFound
     """What is told to somebody who asks for an agent that is not hosted here."""
+
+    circles: Circles = field(default_factory=Circles)
+    """Who waits for whom."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""

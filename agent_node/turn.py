@@ -24,6 +24,7 @@ from agent_node.run_environment import RunEnvironment
 from agent_node.run_owner import RunOwner, named, owned
 from agent_node.run_words import OutputLimit
 from agent_node.turn_context import Completed, Run, TurnInput, new_error_id
+from agentring.held import holding
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
@@ -63,7 +64,7 @@ async def run_agent(
     stop = Stop()
     driving = partial(_drive, agent, run, stop)
     try:
-        with owned(owner):
+        with owned(owner), env.circles.running(given.ref) as holder, holding(holder):
             cause = await run_bounded(driving, time=run.time, grace_s=limits.cancel_grace_s, whose=agent, stop=stop)
             cause = owner.error or cause
             if cause is None:

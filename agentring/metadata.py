@@ -4,6 +4,8 @@ SESSION_ID = "x-session-id"
 AGENT = "x-agent"
 TASK_KEY = "x-task-key"
 TENANT_ID = "x-tenant-id"
+HELD_KEYS = "x-held-keys"
+"""What the caller holds up while it waits (agentring/held.py)."""
 NODE_LABELS = "x-node-labels"
 """`name=value` pairs, separated by commas: a new session or task is made only on a node that has them all."""
 

@@ -3,6 +3,7 @@
 from agent_node.incarnation import Incarnation
 from agentring import metadata
 from agentring.errors import RouteMismatch, RouteMissing
+from agentring.held import Ref, from_header
 from agentring.ids import (
     Epoch,
     OnceRef,
@@ -39,6 +40,11 @@ def once_of(call: Call, once_key: str) -> OnceRef:
 def tenant_of(call: Call) -> TenantId:
     """The caller's tenant. Raises InvalidTenantId."""
     return parse_tenant(_tenant(call))
+
+
+def held_by(call: Call) -> frozenset[Ref]:
+    """What the caller holds up while it waits. Raises InvalidTenantId."""
+    return from_header(_tenant(call), call.metadata.get(metadata.HELD_KEYS, ""))
 
 
 async def accept(call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_after: int | None = None) -> None:

@@ -12,7 +12,7 @@ from agent_node.incarnation import Incarnation
 from agent_node.incarnations import Incarnations
 from agent_node.services.converse import converse
 from agent_node.services.place import Place, place_of
-from agent_node.services.route import accept, session_of, tenant_of
+from agent_node.services.route import accept, held_by, session_of, tenant_of
 from agent_node.services.session_page import list_page
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
@@ -22,6 +22,9 @@ from agentring.errors import AgentMismatch, MalformedRequest, SessionCorrupt
 from agentring.ids import Epoch, parse_turn_id
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
+
+_WAITS = (session_pb2.ON_BUSY_UNSPECIFIED, session_pb2.ON_BUSY_ENQUEUE)
+"""Of a call that waits for the turns before its own."""
 
 
 class SessionService:
@@ -44,7 +47,8 @@ class SessionService:
         await accept(call, self._incarnations.current, session.claim.epoch)
         after_seq = place.after_seq if place.after_seq is not None else turn.accepted_seq - 1
         earlier = session.missed(after_seq, turn)
-        with self._attachment(session, after_seq, earlier, turn.turn_id) as attachment:
+        waiting = self._incarnations.current.circles.waiting(session.ref, held_by(call), lambda: end.seq is not None)
+        with waiting, self._attachment(session, after_seq, earlier, turn.turn_id) as attachment:
             attachment.ack(1)
             attachment.end_after(lambda: end.seq)
             await stream(
@@ -165,6 +169,8 @@ class SessionService:
         ref, agent = session_of(call, request.session_id, request.agent)
         if not request.HasField("turn"):
             raise MalformedRequest
+        if isinstance(request, session_pb2.RunTurnRequest) and request.turn.on_busy in _WAITS:
+            self._incarnations.current.circles.check(ref, held_by(call))
         # The stream's name is the same when the router sends the request again.
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
         turn_id = parse_turn_id(request.turn.turn_id or f"{stream_id}.1")

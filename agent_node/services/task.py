@@ -8,7 +8,7 @@ from agent_node.attachment import Attachment
 from agent_node.incarnation import Incarnation
 from agent_node.incarnations import Incarnations
 from agent_node.services.place import place_of
-from agent_node.services.route import accept, task_of, tenant_of
+from agent_node.services.route import accept, held_by, task_of, tenant_of
 from agent_node.services.session import stream
 from agent_node.services.task_page import list_page
 from agent_node.settings import NodeSettings
@@ -37,6 +37,9 @@ class TaskService:
         on_duplicate = task_pb2.ON_DUPLICATE_JOIN if place.last_again else request.on_duplicate
         incarnation = self._incarnations.current
         told_seq = place.after_seq or 0
+        held = held_by(call)
+        if on_duplicate != task_pb2.ON_DUPLICATE_REJECT:
+            incarnation.circles.check(ref, held)
         run, disposition = await incarnation.task_runs.run(
             ref,
             agent,
@@ -48,7 +51,8 @@ class TaskService:
         )
         after_seq = place.resumed_after(run.log, same_story=run.tells_on(place.epoch, told_seq)) or 0
         await accept(call, incarnation, run.epoch)
-        with self._attach(run, after_seq, incarnation) as attachment:
+        waiting = incarnation.circles.waiting(ref, held, run.ended.is_set)
+        with waiting, self._attach(run, after_seq, incarnation) as attachment:
             first = place.after_seq is None
             while (events := await attachment.next()) is not None:
                 response = task_pb2.RunTaskResponse(
@@ -62,12 +66,15 @@ class TaskService:
     async def WatchTask(self, request: task_pb2.WatchTaskRequest, call: Call) -> None:
         """Streams the run's events from after_seq to its end."""
         place = place_of(call)
+        held = held_by(call)
+        self._incarnations.current.circles.check(task_of(call, request.task_key, request.agent)[0], held)
         run, incarnation = await self._found(request, call)
         after_seq = place.resumed_after(run.log, same_story=run.tells_on(place.epoch, place.after_seq or 0))
         if after_seq is None:
             after_seq = run.log.start_after(request.after_seq if request.HasField("after_seq") else None)
         await accept(call, incarnation, run.epoch, begins_after=None if place.is_taken_over else after_seq)
-        with self._attach(run, after_seq, incarnation) as attachment:
+        waiting = incarnation.circles.waiting(run.ref, held, run.ended.is_set)
+        with waiting, self._attach(run, after_seq, incarnation) as attachment:
             await stream(
                 attachment,
                 lambda events: call.send(

@@ -16,6 +16,7 @@ from agentring import metadata
 from agentring.address import check_address
 from agentring.client.errors import Failure, ForkedProcess, RingClosed
 from agentring.errors import RouterStopping
+from agentring.held import to_header
 from agentring.ids import parse_tenant
 from agentring.rpc.channel import open_channel
 
@@ -48,12 +49,18 @@ class Routers:
             raise ValueError("connect needs a router's address, as in 127.0.0.1:7700")
         for each in self._targets:
             check_address(each)
-        parse_tenant(tenant)
-        self.metadata: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
+        self.tenant = parse_tenant(tenant)
+        self._of_tenant: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
         self._credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate) if tls is not None else None
         self._channels: dict[str, aio.Channel] = {}
         self._place = 0
         self.closed = False
+
+    @property
+    def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Of a call that is made now: whose it is, and what the agent holds that makes it, if one does."""
+        held = to_header(self.tenant)
+        return (*self._of_tenant, (metadata.HELD_KEYS, held)) if held else self._of_tenant
 
     def current(self) -> aio.Channel:
         """The router to use now. Raises RingClosed, ForkedProcess."""

@@ -76,7 +76,7 @@ class Turn(RunStream):
         def start(channel: aio.Channel, metadata: Metadata, _seq: int | None) -> Call:
             return SessionServiceStub(channel).RunTurn(request, metadata=metadata)
 
-        super().__init__(session.connection, start)
+        super().__init__(session.connection, start, session.ref)
 
     async def cancel(self) -> TurnState:
         """As Session.cancel."""
@@ -93,7 +93,8 @@ class Session:
     def __init__(self, connection: Connection, session_id: str, agent: str) -> None:
         """agent: what a new session is bound to; empty: it must exist. Raises InvalidSessionId."""
         self.connection = connection
-        self.session_id = parse_session("", session_id).session_id
+        self.ref = parse_session(connection.routers.tenant, session_id)
+        self.session_id = self.ref.session_id
         self.agent = agent
 
     def send(

@@ -72,7 +72,8 @@ class Task(RunStream):
 
     def __init__(self, connection: Connection, request: task_pb2.RunTaskRequest) -> None:
         """Nothing is sent yet. Raises InvalidTaskKey."""
-        self.task_key = parse_task("", request.task_key).task_key
+        ref = parse_task(connection.routers.tenant, request.task_key)
+        self.task_key = ref.task_key
         self.disposition: Disposition | None = None
         """What the first call was to the task; None: nothing has been read yet."""
 
@@ -81,7 +82,7 @@ class Task(RunStream):
         def start(channel: aio.Channel, metadata: Metadata, _seq: int | None) -> Call:
             return TaskServiceStub(channel).RunTask(request, metadata=metadata)
 
-        super().__init__(connection, start)
+        super().__init__(connection, start, ref)
 
     def _respond(self, response: Any) -> None:
         if self.disposition is None and response.disposition:
@@ -97,13 +98,14 @@ class TaskWatch(RunStream):
 
     def __init__(self, connection: Connection, key: str, after_seq: int) -> None:
         """Nothing is sent yet. Raises InvalidTaskKey."""
-        self.task_key = parse_task("", key).task_key
+        ref = parse_task(connection.routers.tenant, key)
+        self.task_key = ref.task_key
 
         def start(channel: aio.Channel, metadata: Metadata, seq: int | None) -> Call:
             request = task_pb2.WatchTaskRequest(task_key=key, after_seq=seq)
             return TaskServiceStub(channel).WatchTask(request, metadata=metadata)
 
-        super().__init__(connection, start, after_seq)
+        super().__init__(connection, start, ref, after_seq)
 
 
 @dataclass(frozen=True, slots=True)

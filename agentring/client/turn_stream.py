@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from agentring.client.errors import RunCancelled, RunFailed
 from agentring.client.events import AttemptRestarted, Event, Json, TextDelta, TurnCancelled, TurnCompleted, TurnFailed
 from agentring.client.streams import Connection, EventStream, Start
+from agentring.held import Ref, waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +30,19 @@ class RunStream(EventStream):
 
     _counts_silence = False  # the next call begins with the run's first event whatever is known
 
-    def __init__(self, connection: Connection, start: Start, seq: int | None = None) -> None:
-        """As EventStream."""
+    def __init__(self, connection: Connection, start: Start, ref: Ref, seq: int | None = None) -> None:
+        """ref: whose run it is; else as EventStream."""
         super().__init__(connection, start, seq)
+        self._ref = ref
         self._words: list[str] = []
         self._text_bytes = 0
         self.end: TurnCompleted | TurnFailed | TurnCancelled | None = None
         """How it ended; None: it has not, or not been read so far."""
+
+    async def __anext__(self) -> Event:
+        """As EventStream."""
+        with waiting(self._ref):
+            return await super().__anext__()
 
     @property
     def text(self) -> str:

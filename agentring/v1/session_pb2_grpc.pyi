@@ -77,7 +77,8 @@ class SessionServiceStub:
     RunTurn: _grpc.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL,
+    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), TASK_CYCLE (the caller is an agent
+    whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
     TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
     """
     SubmitTurn: _grpc.UnaryUnaryMultiCallable[_session_pb2.SubmitTurnRequest, _session_pb2.SubmitTurnResponse]
@@ -139,7 +140,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     RunTurn: _aio.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]  # type: ignore[assignment]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL,
+    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), TASK_CYCLE (the caller is an agent
+    whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
     TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
     """
     SubmitTurn: _aio.UnaryUnaryMultiCallable[_session_pb2.SubmitTurnRequest, _session_pb2.SubmitTurnResponse]  # type: ignore[assignment]
@@ -210,7 +212,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_session_pb2.RunTurnResponse], _abc.AsyncIterator[_session_pb2.RunTurnResponse]]:
         """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT); RESOURCE_EXHAUSTED MAILBOX_FULL,
+        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), TASK_CYCLE (the caller is an agent
+        whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
         TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
         """
 

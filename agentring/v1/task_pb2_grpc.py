@@ -72,8 +72,8 @@ class TaskServiceServicer:
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION; NOT_FOUND AGENT_NOT_FOUND;
         ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
-        TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE; RESOURCE_EXHAUSTED NODE_OVERLOADED,
-        TOO_MANY_TASKS.
+        TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
+        would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -7,6 +7,9 @@ from collections.abc import AsyncIterator
 from typing import Any, cast
 
 from agent_node.agent import AgentEvent, Result, TurnContext
+from agentring.client import Outcome, connect
+from agentring.client.sync import connect as connect_sync
+from agentring.errors import TaskCycle
 from harness.hostile import Lazy
 
 SECRET = "the-agents-own-words-0451"
@@ -17,6 +20,7 @@ FLAGS = (
     "--agent=faulty=harness.agents:faulty",
     "--agent=holding=harness.agents:holding",
     "--agent=blocking=harness.agents:blocking",
+    "--agent=calling=harness.agents:calling",
 )
 """What a node is started with to host them."""
 
@@ -72,6 +76,35 @@ async def faulty(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
             ctx.state["turns"] = ctx.state.get("turns", 0) + 1
             yield "fine"
             yield Result({"turns": ctx.state["turns"]})
+
+
+async def calling(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Waits for the first of the sessions and tasks that its input names, and has that wait for the next; says how it
+    went."""
+    way = list(ctx.input_data.get("way", []))
+    if not way:
+        yield "the end"
+        return
+    kind, name = way.pop(0).split(" ")
+    target = ctx.input_data["target"]
+    data = {"target": target, "way": way}
+    async with connect(target) as ring:
+        try:
+            if kind == "session":
+                outcome = await ring.session(name, agent="calling").run(data=data)
+            elif kind == "sync":
+                outcome = await asyncio.to_thread(_run_in_a_thread, target, name, data)
+            else:
+                outcome = await ring.run_task(name, agent="calling", data=data)
+        except TaskCycle:
+            yield f"{kind} {name} waits for me"
+        else:
+            yield outcome.text
+
+
+def _run_in_a_thread(target: str, name: str, data: dict[str, Any]) -> Outcome:
+    with connect_sync(target) as ring:
+        return ring.session(name, agent="calling").run(data=data)
 
 
 async def holding(ctx: TurnContext) -> AsyncIterator[AgentEvent]:

@@ -1,0 +1,69 @@
+"""Who waits for which session or task of this node, and the circles that this could make (agentring/held.py).
+
+Guarantees: a call that would wait for a session or task which it holds up itself, or whose turn waits for what the
+caller holds, is refused at once; what has ended holds nobody up from that moment on. A circle that goes through a wait
+of `ctx.once` of one turn for another's step is not seen here; it ends at that wait's deadline. One for a node's
+incarnation.
+"""
+
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from agentring.errors import TaskCycle
+from agentring.held import Holder, Ref
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True, eq=False)
+class _Caller:
+    held: Collection[Ref]
+    is_over: Callable[[], bool]
+
+
+class Circles:
+    """Waits, by what is waited for."""
+
+    def __init__(self) -> None:
+        """Nobody waits."""
+        self._callers: dict[Ref, set[_Caller]] = {}
+        self._holders: dict[Ref, set[Holder]] = {}
+
+    def check(self, ref: Ref, held: Collection[Ref]) -> None:
+        """Raises TaskCycle where a caller that holds these must not wait for it."""
+        if ref in held or any(holder.waits.keys() & held for holder in self._holders.get(ref, ())):
+            raise TaskCycle
+
+    @contextmanager
+    def waiting(self, ref: Ref, held: Collection[Ref], is_over: Callable[[], bool]) -> Iterator[None]:
+        """In the body a caller that holds these waits for it, until is_over."""
+        if not held:
+            yield
+            return
+        caller = _Caller(held, is_over)
+        self._callers.setdefault(ref, set()).add(caller)
+        try:
+            yield
+        finally:
+            _remove(self._callers, ref, caller)
+
+    @contextmanager
+    def running(self, ref: Ref) -> Iterator[Holder]:
+        """In the body a turn of the session, or the task's run, is under way."""
+        holder = Holder(ref, lambda: self._held_by_callers(ref))
+        self._holders.setdefault(ref, set()).add(holder)
+        try:
+            yield holder
+        finally:
+            _remove(self._holders, ref, holder)
+
+    def _held_by_callers(self, ref: Ref) -> set[Ref]:
+        return {each for caller in self._callers.get(ref, ()) if not caller.is_over() for each in caller.held}
+
+
+def _remove(place: dict[Ref, set[T]], ref: Ref, one: T) -> None:
+    place[ref].discard(one)
+    if not place[ref]:
+        del place[ref]
