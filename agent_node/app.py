@@ -40,6 +40,7 @@ from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity
+from agentring.descriptors import make_room
 from agentring.ids import NodeId
 from agentring.rpc import metrics
 from agentring.rpc.probe import probe
@@ -50,6 +51,8 @@ from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
 _STOP_GRACE_S = 1.0
 _GIVE_UP_S = 10.0
 """How long a node that does not serve may take to give up what it holds."""
+_DESCRIPTORS = 16_384
+"""What a node asks for, its agents' among them."""
 
 
 async def run_node(
@@ -61,6 +64,7 @@ async def run_node(
     Raises CannotServe where it found that it does not serve any more; AgentNotLoadable, DataDirInUse, CannotListen,
     ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, EtcdError, OSError.
     """
+    make_room(_DESCRIPTORS)
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
     keys = Keys(settings.cluster)

@@ -12,6 +12,7 @@ from typing import Literal, Protocol
 
 import structlog
 
+from agentring import private_files
 from agentring.ids import Incarnation, NodeId, OnceRef, SessionRef, TaskRef
 
 _log = structlog.get_logger()
@@ -71,7 +72,7 @@ class FileAuditLog:
 
     def __init__(self, path: Path, node_id: NodeId) -> None:
         """Raises OSError."""
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._file = private_files.open_file(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         self._node_id = node_id
         self.incarnation = Incarnation(0)
 

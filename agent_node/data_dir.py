@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agentring import forks
+from agentring import forks, private_files
 
 
 class DataDirInUse(Exception):
@@ -25,8 +25,8 @@ class DataDir:
 
     def __init__(self, path: Path) -> None:
         """Raises DataDirInUse, OSError."""
-        path.mkdir(parents=True, exist_ok=True)
-        self._lock = os.open(path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        private_files.make_directory(path)
+        self._lock = private_files.open_file(path / "lock", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -37,7 +37,7 @@ class DataDir:
         if not uuid_file.exists():
             # Renamed into place: a crash leaves no empty file behind.
             fresh = path / "uuid.new"
-            fresh.write_text(str(uuid.uuid4()))
+            private_files.write_text(fresh, str(uuid.uuid4()))
             fresh.replace(uuid_file)
         self.uuid = uuid_file.read_text()
 

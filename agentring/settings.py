@@ -5,6 +5,7 @@ names it, exit status 2.
 """
 
 import argparse
+import os
 import ssl
 import sys
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from agentring import variables
 from agentring.address import check_address, check_etcd_endpoint
 from agentring.cluster.etcd_channel import EtcdTls
 from agentring.rpc.probe import Tls
@@ -180,6 +182,7 @@ def load(settings_class: type[S], argv: Sequence[str], *, program: str) -> S:
             cli_avoid_json=True,
             cli_exit_on_error=False,
         )
+        _check_variables(settings_class, program)
         file = _read_toml(settings_class, known.config) if known.config else {}
         return settings_class(**{**file, **EnvSettingsSource(settings_class)(), **flags()})
     except ValidationError as error:
@@ -189,6 +192,14 @@ def load(settings_class: type[S], argv: Sequence[str], *, program: str) -> S:
     except (SettingsError, argparse.ArgumentError) as error:
         print(f"{program}: {error}", file=sys.stderr)
     raise SystemExit(EXIT_BAD_SETTINGS)
+
+
+def _check_variables(settings_class: type[ProcessSettings], program: str) -> None:
+    near, strange = variables.unknown(os.environ, settings_class.model_fields)
+    if near:
+        raise SettingsError("; ".join(f"{name} is no setting: is {right} meant?" for name, right in near.items()))
+    for name in strange:
+        print(f"{program}: {name} is no setting, and ignored", file=sys.stderr)
 
 
 def _read_toml(settings_class: type[S], path: Path) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.known_agents import KnownAgents
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot
+from agentring.descriptors import RESERVE, make_room, room_for_connections
 from agentring.errors import RouterStopping
 from agentring.ids import NodeId
 from agentring.rpc import metrics
@@ -56,6 +57,9 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
     Raises CannotServe where it found that it does not serve any more, and CannotListen, EtcdError, OSError.
     """
     clock, keys = BootClock(), Keys(settings.cluster)
+    room = room_for_connections(make_room(settings.max_connections + RESERVE))
+    if room < settings.max_connections:
+        _log.warning("max_connections_lowered", max_connections=room, wanted=settings.max_connections)
     with own_socket() as socket_path:
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
@@ -97,7 +101,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 settings.limits(),
                 settings.node_limits(),
                 shared_port=settings.shared_port,
-                max_connections=settings.max_connections,
+                max_connections=min(room, settings.max_connections),
                 max_buffered_bytes=settings.max_buffered_bytes,
                 connect_timeout_s=settings.connect_timeout_s,
                 client_tls=settings.server_tls(),

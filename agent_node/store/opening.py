@@ -24,8 +24,10 @@ from agent_node.store.schema import cluster
 from agent_node.store.shared_clock import SharedClock
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
+from agentring import private_files
 from agentring.cluster.clock import BootClock, Clock
 from agentring.errors import StoreUnavailable, StoreUnusable
+from agentring.secrets import without_password
 
 MEMORY = "memory:"
 _SQLITE = "sqlite:///"
@@ -60,7 +62,7 @@ class ClusterIdentity:
 def check_url(url: str) -> str:
     """The URL. Raises ValueError where there is no such store."""
     if url != MEMORY and not any(url.startswith(kind) and url != kind for kind in (_SQLITE, _POSTGRESQL)):
-        raise ValueError(f"{url!r} is neither {MEMORY} nor {_SQLITE}PATH nor {_POSTGRESQL}…")
+        raise ValueError(f"{without_password(url)!r} is neither {MEMORY} nor {_SQLITE}PATH nor {_POSTGRESQL}…")
     return url
 
 
@@ -87,8 +89,12 @@ async def open_store(
             return await _opened(url, identity, timeout_s, max_history_turns, clock)
         except StoreUnavailable as error:
             if isinstance(error, StoreUnusable) or clock.now_s() >= until_s:
-                raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
-            _log.warning("store_awaited", store=_told(url), reason=error.reason, left_s=round(until_s - clock.now_s()))
+                raise StoreRefused(
+                    f"the store {without_password(url)} cannot be used: {type(error).__name__}"
+                ) from error
+            _log.warning(
+                "store_awaited", store=without_password(url), reason=error.reason, left_s=round(until_s - clock.now_s())
+            )
         await clock.sleep(_AGAIN_S)
 
 
@@ -105,7 +111,7 @@ async def _opened(
         await shared.tick()
     except SQLAlchemyError as error:
         await carrier.close()
-        raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
+        raise StoreRefused(f"the store {without_password(url)} cannot be used: {type(error).__name__}") from error
     except BaseException:
         await carrier.close()
         raise
@@ -131,7 +137,7 @@ async def _carrier(url: str, timeout_s: float) -> Carrier:
     if url.startswith(_SQLITE):
         path = Path(url.removeprefix(_SQLITE))
         try:
-            await asyncio.to_thread(path.parent.mkdir, parents=True, exist_ok=True)
+            await asyncio.to_thread(_make_file, path)
         except OSError as error:
             raise StoreRefused(f"the store {url} cannot be made: {error.strerror}") from error
         return SqliteCarrier(path, timeout_s)
@@ -142,7 +148,13 @@ async def _carrier(url: str, timeout_s: float) -> Carrier:
     except ModuleNotFoundError as error:
         raise StoreRefused("a store on PostgreSQL needs asyncpg: pip install agentring[postgres]") from error
     except SQLAlchemyError as error:
-        raise StoreRefused(f"the store {_told(url)} cannot be used: {type(error).__name__}") from error
+        raise StoreRefused(f"the store {without_password(url)} cannot be used: {type(error).__name__}") from error
+
+
+def _make_file(path: Path) -> None:
+    if not path.parent.exists():  # one that is there may be anybody's
+        private_files.make_directory(path.parent)
+    private_files.make_database(path)
 
 
 async def _bring_to_head(url: str, identity: ClusterIdentity) -> None:
@@ -207,8 +219,3 @@ def _whose(connection: Connection, identity: ClusterIdentity) -> bool:
     if on_sqlite and row["boot_id"] != identity.boot_id and row["machine_id"] != identity.machine_id:
         raise StoreRefused("the store is an SQLite file of another machine; several machines need PostgreSQL")
     return True
-
-
-def _told(url: str) -> str:
-    """The URL without what may be secret."""
-    return url if url.startswith(_SQLITE) else _POSTGRESQL + url.rpartition("@")[2]

@@ -15,12 +15,13 @@ import os
 import signal
 import sys
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from agentring import private_files
 from agentring.cli.errors import ChildFailed
 from agentring.ready_line import ReadyPipe
 
@@ -43,6 +44,10 @@ class ChildSpec:
     """What it gets when `up` ends without stopping it."""
     tells_ready: bool = True
     """Whether it prints a ready line."""
+    env: Mapping[str, str] = field(default_factory=dict)
+    """What it is given beside our own variables: what a command line would show to everybody."""
+    umask: int = -1
+    """-1: ours."""
 
 
 class Child:
@@ -63,13 +68,15 @@ class Child:
         with suppress(FileNotFoundError):
             os.replace(spec.log_path, spec.log_path.with_suffix(".log.1"))
         ready = ReadyPipe()
-        with spec.log_path.open("wb") as log:
+        with os.fdopen(private_files.open_file(spec.log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as log:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *spec.command,
                     stdin=DEVNULL,
                     stdout=ready.write_end if spec.tells_ready else log,
                     stderr=log,
+                    env={**os.environ, **spec.env},
+                    umask=spec.umask,
                     start_new_session=True,
                     preexec_fn=tie_to_parent(spec.orphan_signal),
                 )

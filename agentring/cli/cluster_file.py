@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
+from agentring import private_files
 from agentring.address import check_address
 from agentring.cli.errors import ClusterFileMalformed, check_option
 from agentring.ids import NodeId
@@ -67,7 +68,7 @@ class ClusterFile:
     def write(self, path: Path) -> None:
         """Puts the file in place, whole."""
         beside = path.with_suffix(".json.new")
-        beside.write_text(json.dumps(asdict(self), indent=2) + "\n", encoding="utf-8")
+        private_files.write_text(beside, json.dumps(asdict(self), indent=2) + "\n")
         os.replace(beside, path)
 
 

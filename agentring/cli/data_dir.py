@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentring import private_files
 from agentring.cli.errors import DataDirInUse, DataDirUnusable
 from agentring.ids import NodeId
 
@@ -31,6 +32,11 @@ class DataDir:
         """Where the running cluster is described."""
         return self.path / "cluster.json"
 
+    @property
+    def etcd_ports(self) -> Path:
+        """The ports of the embedded etcd, which nodes that were started by hand go on using."""
+        return self.path / "etcd.ports"
+
     def node(self, node_id: NodeId) -> Path:
         """What a node keeps."""
         return self.path / "nodes" / node_id
@@ -49,8 +55,9 @@ class DataDir:
     def locked(self) -> Iterator[None]:
         """Makes the directory and holds its lock. Raises DataDirInUse, DataDirUnusable."""
         try:
-            self.log("any").parent.mkdir(parents=True, exist_ok=True)
-            fd = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT, 0o644)
+            for directory in (self.path, self.log("any").parent, self.store.parent):
+                private_files.make_directory(directory)
+            fd = private_files.open_file(self.path / "lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:
             raise DataDirUnusable(self.path, error.strerror or "unusable") from error
         try:

@@ -1,9 +1,9 @@
 """The etcd of a local cluster: which program, with which flags, and when it is ready.
 
-Guarantees that it listens on loopback alone, on ports that were free, and that its data outlive it: another start on
-the same directory goes on where this one ended. One member, so it is for one machine; the wheel's 3.5.1 may corrupt its
-data when killed with -9 (etcd issue 13766), hence the check at its start where the version has one, and SIGTERM, not
-SIGKILL, where `up` dies. Called by `local_cluster`.
+Guarantees that it listens on loopback alone, on ports that were free, the same ones in every start unless others have
+taken them, and that its data outlive it: another start on the same directory goes on where this one ended. One member,
+so it is for one machine; the wheel's 3.5.1 may corrupt its data when killed with -9 (etcd issue 13766), hence the check
+at its start where the version has one, and SIGTERM, not SIGKILL, where `up` dies. Called by `local_cluster`.
 """
 
 import asyncio
@@ -18,10 +18,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentring import private_files
 from agentring.cli.child import Child, ChildSpec
 from agentring.cli.data_dir import DataDir
-from agentring.cli.errors import ChildFailed, EtcdUnusable
-from agentring.cli.ports import LOOPBACK, free_ports
+from agentring.cli.errors import ChildFailed, EtcdUnusable, PortUnavailable
+from agentring.cli.ports import LOOPBACK, check_listenable, free_ports
 
 READY_DEADLINE_S = 30.0
 _VERSION_DEADLINE_S = 10.0
@@ -48,6 +49,8 @@ class EmbeddedEtcd:
     child: Child
     url: str
     version: Version
+    moved_from: int | None
+    """The port that it had before, where that was taken."""
 
 
 def find_program() -> Path:
@@ -123,10 +126,13 @@ async def start_etcd(data_dir: DataDir, spawn: Callable[[ChildSpec], Awaitable[C
     path = find_program()
     program = EtcdProgram(path, await ask_version(path))
     for start in range(1, _STARTS + 1):
-        client_port, peer_port = free_ports(2)
+        kept = _kept_ports(data_dir)
+        client_port, peer_port = kept if kept is not None and _are_free(kept) else free_ports(2)
         client_url, peer_url = f"http://{LOOPBACK}:{client_port}", f"http://{LOOPBACK}:{peer_port}"
         command = etcd_command(program, data_dir.etcd, client_url, peer_url)
-        spec = ChildSpec("etcd", command, data_dir.log("etcd"), _PATIENCE_S, signal.SIGTERM, tells_ready=False)
+        spec = ChildSpec(
+            "etcd", command, data_dir.log("etcd"), _PATIENCE_S, signal.SIGTERM, tells_ready=False, umask=0o077
+        )
         child = await spawn(spec)
         try:
             await _until_healthy(child, client_port)
@@ -135,8 +141,30 @@ async def start_etcd(data_dir: DataDir, spawn: Callable[[ChildSpec], Awaitable[C
             if start == _STARTS or not any("address already in use" in line for line in failure.log_tail):
                 raise
         else:
-            return EmbeddedEtcd(child, client_url, program.version)
+            private_files.write_text(data_dir.etcd_ports, f"{client_port} {peer_port}\n")
+            moved = kept[0] if kept is not None and kept[0] != client_port else None
+            return EmbeddedEtcd(child, client_url, program.version, moved)
     raise AssertionError
+
+
+def _kept_ports(data_dir: DataDir) -> tuple[int, int] | None:
+    """Those of the last time; None: there are none, or none that can be read."""
+    try:
+        client, peer = (int(word) for word in data_dir.etcd_ports.read_text(encoding="ascii").split())
+    except (OSError, ValueError):
+        return None
+    return client, peer
+
+
+def _are_free(ports: tuple[int, int]) -> bool:
+    if ports[0] == ports[1] or 0 in ports:
+        return False
+    try:
+        for port in ports:
+            check_listenable(LOOPBACK, port)
+    except PortUnavailable:
+        return False
+    return True
 
 
 async def _until_healthy(child: Child, client_port: int) -> None:

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from agentring.secrets import without_password
+
 
 @dataclass(eq=False)
 class CommandError(Exception):
@@ -26,7 +28,7 @@ class StoreUnknown(CommandError):
 
     def __str__(self) -> str:
         """One line."""
-        return f"--store {self.store}: it is neither memory: nor sqlite:///PATH nor postgresql://…"
+        return f"--store {without_password(self.store)}: it is neither memory: nor sqlite:///PATH nor postgresql://…"
 
 
 @dataclass(eq=False)
@@ -40,6 +42,19 @@ class AddressUnusable(CommandError):
     def __str__(self) -> str:
         """One line."""
         return f"{self.option}: {self.why}"
+
+
+@dataclass(eq=False)
+class VariableUnknown(CommandError):
+    """A variable's name is nearly one of ours."""
+
+    exit_status: ClassVar[int] = 2
+    given: str
+    right: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.given} is no setting: is {self.right} meant?"
 
 
 def check_option(option: str, value: str, check: Callable[[str], str]) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from agentring.cli.ports import LOOPBACK, join_address
 from agentring.cli.sight import tell_of_no_nodes, until_seen
 from agentring.cluster.keys import Keys
 from agentring.ids import NodeId
+from agentring.secrets import without_password
 
 READY_DEADLINE_S = 30.0
 _NODE_PATIENCE_S = 10.0
@@ -55,6 +56,8 @@ class LocalCluster:
     def __init__(self, plan: ClusterPlan) -> None:
         """Nothing is started yet."""
         self._plan = plan
+        self.notes: list[str] = []
+        """What somebody should know who used the cluster before."""
         self._etcd: list[Child] = []
         self._nodes: list[Child] = []
         self._routers: list[Child] = []
@@ -81,7 +84,7 @@ class LocalCluster:
         return ClusterFile(
             router=tuple(router.address for router in routers),
             etcd=urls,
-            store=self._plan.store,
+            store=without_password(self._plan.store),
             nodes=nodes,
             routers=routers,
         )
@@ -114,7 +117,13 @@ class LocalCluster:
         async def spawn(spec: ChildSpec) -> Child:
             return await _start_into(self._etcd, spec)
 
-        return (await start_etcd(self._plan.data_dir, spawn)).url
+        etcd = await start_etcd(self._plan.data_dir, spawn)
+        if etcd.moved_from is not None:
+            self.notes.append(
+                f"etcd's port {etcd.moved_from} is taken: it is at {etcd.url} now; "
+                "nodes and routers that were started by hand need to be told"
+            )
+        return etcd.url
 
     async def _start_node(self, node_id: NodeId, etcd_urls: tuple[str, ...]) -> NodeEntry:
         plan = self._plan
@@ -125,12 +134,12 @@ class LocalCluster:
             *("--etcd", ",".join(etcd_urls)),
             *("--cluster", "default"),
             *("--data-dir", str(plan.data_dir.node(node_id))),
-            *("--store", plan.store),
             *("--lease-ttl-s", str(plan.lease_ttl_s)),
         )
-        child = await _start_into(
-            self._nodes, ChildSpec(node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S)
+        spec = ChildSpec(
+            node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S, env={"AGENTRING_STORE": plan.store}
         )
+        child = await _start_into(self._nodes, spec)
         return NodeEntry(node_id, await _address_when_ready(child), child.pid)
 
     async def _start_router(self, index: int, etcd_urls: tuple[str, ...]) -> RouterEntry:

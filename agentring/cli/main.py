@@ -6,10 +6,11 @@ from io import TextIOWrapper
 
 import typer
 
+from agentring import variables
 from agentring.cli import admin, once, questions, tasks
 from agentring.cli.chat import chat
 from agentring.cli.drain import drain, undrain
-from agentring.cli.errors import CommandError, NotText
+from agentring.cli.errors import CommandError, NotText, VariableUnknown
 from agentring.cli.locate import locate
 from agentring.cli.ring import ring
 from agentring.cli.sessions import sessions
@@ -36,6 +37,7 @@ def main() -> None:
     _be_printable()
     try:
         _check_text()
+        _check_variables()
         app(prog_name="agentring")
     except CommandError as error:
         print(f"agentring: {error}", file=sys.stderr)
@@ -57,6 +59,13 @@ def _check_text() -> None:
     for name, value in os.environ.items():
         if name.startswith("AGENTRING_") and not _is_text(value):
             raise NotText(name)
+
+
+def _check_variables() -> None:
+    """Raises VariableUnknown: one of ours was meant, and would go unheard."""
+    near, _ = variables.unknown(os.environ, ())
+    for given, right in near.items():
+        raise VariableUnknown(given, right)
 
 
 def _is_text(argument: str) -> bool:

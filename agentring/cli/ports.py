@@ -9,6 +9,7 @@ import socket
 from agentring.cli.errors import PortUnavailable
 
 LOOPBACK = "127.0.0.1"
+_LARGEST_PORT = 65_535
 
 
 def join_address(host: str, port: int) -> str:
@@ -28,6 +29,8 @@ def free_ports(count: int) -> list[int]:
 
 def check_listenable(host: str, port: int) -> None:
     """Raises PortUnavailable where a server on the port would fail now."""
+    if not 0 <= port <= _LARGEST_PORT:
+        raise PortUnavailable(host, port, "there is no such port")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         socket.create_server((host, port), family=family).close()
@@ -35,5 +38,3 @@ def check_listenable(host: str, port: int) -> None:
         # (strerror of create_server's own error repeats the address)
         why = os.strerror(error.errno) if error.errno and error.errno > 0 else "it is no address of this machine"
         raise PortUnavailable(host, port, why) from error
-    except OverflowError as error:
-        raise PortUnavailable(host, port, "there is no such port") from error

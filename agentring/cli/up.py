@@ -40,7 +40,9 @@ def up(
     store: Annotated[
         str | None,
         typer.Option(
-            help="Where sessions are kept: memory:, sqlite:///PATH or postgresql://…; else a file in data-dir."
+            envvar="AGENTRING_STORE",
+            show_envvar=True,
+            help="Where sessions are kept: memory:, sqlite:///PATH or postgresql://…; else a file in data-dir.",
         ),
     ] = None,
     lease_ttl_s: Annotated[
@@ -99,7 +101,7 @@ async def run_cluster(plan: ClusterPlan, report: Callable[[str], None]) -> None:
 async def _start_and_watch(plan: ClusterPlan, cluster: LocalCluster, report: Callable[[str], None]) -> None:
     started = await cluster.start()
     started.write(plan.data_dir.cluster_file)
-    for line in summary(started, plan.data_dir.path):
+    for line in cluster.notes + summary(started, plan.data_dir.path):
         report(line)
     report("ready")
     await cluster.watch(report)

@@ -7,7 +7,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, STDOUT, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,10 @@ class Watched:
 
     def __init__(self, *pids: int) -> None:
         """Takes hold of the processes."""
-        self._fds = {pid: os.pidfd_open(pid) for pid in pids}
+        self._fds: dict[int, int] = {}
+        for pid in pids:
+            with suppress(ProcessLookupError):  # it has ended already, as `etcd --version` does
+                self._fds[pid] = os.pidfd_open(pid)
 
     async def all_gone(self) -> None:
         """Waits until every one has ended."""

@@ -169,3 +169,32 @@ async def test_a_node_waits_for_its_store_to_come_and_ends_when_it_is_told_to_me
     await asyncio.to_thread(own_postgres.restart)
     cluster.nodes["n2"] = await asyncio.to_thread(Member, "n2", second)
     assert await is_healthy(cluster.nodes["n2"].address)
+
+
+@pytest.mark.parametrize("program", ["router", "agent_node"])
+def test_too_few_descriptors_are_told_at_the_start(tmp_path: Path, etcd_url: str, program: str) -> None:
+    flags = ["--listen=127.0.0.1:0", f"--etcd={etcd_url}"]
+    if program == "agent_node":
+        flags += ["--node-id=n1", f"--data-dir={tmp_path / 'n1'}"]
+    command = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *python(program, *flags)]
+    status, told = _outcome(Process(command, tmp_path / "log"))
+    assert status == 1
+    assert told == f"{program}: too few file descriptors: ulimit -n is 64, and 128 are needed at least"
+
+
+def test_a_router_with_few_descriptors_takes_fewer_connections_and_says_so(tmp_path: Path, etcd_url: str) -> None:
+    flags = ("--listen=127.0.0.1:0", f"--etcd={etcd_url}", "--cluster=few")
+    command = ["sh", "-c", 'ulimit -n 400; exec "$@"', "sh", *python("router", *flags)]
+    process = Process(command, tmp_path / "log")
+    process.ready_line()
+    assert process.stop() == 0
+    assert '"max_connections": 200, "wanted": 20000, "event": "max_connections_lowered"' in process.log.read_text()
+
+
+def test_a_router_starts_however_long_the_path_for_temporary_files_is(tmp_path: Path, etcd_url: str) -> None:
+    long = tmp_path / ("x" * 120)
+    long.mkdir()
+    flags = ("--listen=127.0.0.1:0", f"--etcd={etcd_url}", "--cluster=long")
+    process = Process(python("router", *flags), tmp_path / "log", {"TMPDIR": str(long)})
+    process.ready_line()
+    assert process.stop() == 0

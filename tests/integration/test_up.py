@@ -189,3 +189,45 @@ async def test_a_store_that_is_gone_is_told_and_another_one_taken_when_that_is_s
         up.send(signal.SIGINT)
         assert await up.ended() == 0
     assert os.listdir(tmp_path) == [data_dir.name]
+
+
+async def test_what_it_keeps_is_its_owners_alone_and_its_etcd_keeps_its_port(tmp_path: Path) -> None:
+    data_dir = tmp_path / "data"
+    (data_dir / "nodes" / "n1").mkdir(parents=True)  # of an earlier release, with everybody's rights
+    urls = set()
+    for _ in range(2):
+        async with running_up(data_dir, "--nodes", "1", env={"AGENTRING_AUDIT_LOG": str(data_dir / "audit")}) as up:
+            await up.until_line("ready")
+            urls.add(up.cluster["etcd"][0])
+            status, _, err = await agentring("chat", "ada", "--data-dir", str(data_dir), stdin="hello\n")
+            assert (status, err) == (0, "")
+            shown = [path for path in (data_dir, *data_dir.rglob("*")) if path.stat().st_mode & 0o077]
+            assert shown == []
+            assert {"store.db", "store.db-wal"} <= {path.name for path in data_dir.rglob("*")}
+    assert len(urls) == 1
+
+
+async def test_a_password_of_the_store_is_nowhere_to_be_seen(tmp_path: Path) -> None:
+    store = "postgresql://somebody:a@secret/word@127.0.0.1:1/nothing"
+    async with running_up(tmp_path, "--nodes", "1", env={"AGENTRING_STORE": store}) as up:
+        async with asyncio.timeout(30.0):
+            while not (nodes := [each for each in up.children().values() if "agent_node" in each]):  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+        assert "secret" not in nodes[0]
+        up.send(signal.SIGINT)
+        await up.ended()
+    for path in tmp_path.rglob("*"):  # noqa: ASYNC240  everything has ended
+        assert not path.is_file() or b"secret" not in path.read_bytes()
+    assert "secret" not in "\n".join(up.lines)
+    async with running_up(tmp_path, "--store", store.replace("postgresql:", "mysql:")) as up:
+        assert await up.ended() == 2
+    assert up.lines == [
+        "agentring: --store mysql://somebody:***@127.0.0.1:1/nothing: "
+        "it is neither memory: nor sqlite:///PATH nor postgresql://…"
+    ]
+
+
+async def test_a_mistyped_variable_is_named(tmp_path: Path) -> None:
+    async with running_up(tmp_path, env={"AGENTRING_STORES": "memory:"}) as up:
+        assert await up.ended() == 2
+    assert up.lines == ["agentring: AGENTRING_STORES is no setting: is AGENTRING_STORE meant?"]

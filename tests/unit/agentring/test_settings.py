@@ -98,9 +98,18 @@ def test_a_word_that_looks_like_json_is_a_word() -> None:
     assert load(Settings, ["--tag=[1]", "--tag={}", "--cluster=7"], program=PROGRAM).tag == ("[1]", "{}")
 
 
-def test_variables_without_a_setting_are_somebody_elses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variables_without_a_setting_are_somebody_elses_and_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("AGENTRING_UNHEARD_OF", "x")
     assert load(Settings, [], program=PROGRAM).depth == 1
+    assert capsys.readouterr() == ("", f"{PROGRAM}: AGENTRING_UNHEARD_OF is no setting, and ignored\n")
+
+
+def test_a_mistyped_variable_is_refused(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("AGENTRING_LITSEN", "127.0.0.1:1")
+    monkeypatch.setenv("AGENTRING_WEIGHT", "2")  # a neighbour's
+    assert refused(capsys, Settings) == [f"{PROGRAM}: AGENTRING_LITSEN is no setting: is AGENTRING_LISTEN meant?"]
 
 
 def test_settings_do_not_change() -> None:

@@ -1,6 +1,7 @@
 """Which etcd is started and with which flags; and that the one in the wheel serves."""
 
 import asyncio
+import socket
 from pathlib import Path
 
 import pytest
@@ -79,10 +80,19 @@ async def test_it_starts_and_starts_again_on_its_data(tmp_path: Path, children: 
         return children[-1]
 
     with data_dir.locked():
+        urls = []
         for _ in range(2):
             etcd = await start_etcd(data_dir, spawn)
-            assert etcd.url.startswith("http://127.0.0.1:")
+            urls.append(etcd.url)
+            assert etcd.moved_from is None
             await etcd.child.stop(asyncio.Event())
+        # A node that was started by hand finds it again.
+        assert urls[0] == urls[1]
+        port = int(urls[0].rpartition(":")[2])
+        with socket.create_server(("127.0.0.1", port)):
+            etcd = await start_etcd(data_dir, spawn)
+        assert (etcd.url == urls[0], etcd.moved_from) == (False, port)
+        await etcd.child.stop(asyncio.Event())
     assert b"restarting local member" in data_dir.log("etcd").read_bytes()
 
 
@@ -99,3 +109,21 @@ async def test_one_that_fails_is_told_with_its_log(tmp_path: Path, children: lis
             await start_etcd(data_dir, spawn)
     assert failed.value.log_path == data_dir.log("etcd")
     assert failed.value.log_tail
+
+
+@pytest.mark.parametrize("written", ["", "x y", "1", "99999 99998", "0 0", "1 2 3"])
+async def test_ports_that_cannot_be_read_or_had_are_chosen_anew(
+    tmp_path: Path, children: list[Child], written: str
+) -> None:
+    data_dir = DataDir(tmp_path)
+
+    async def spawn(spec: ChildSpec) -> Child:
+        children.append(await Child.start(spec))
+        return children[-1]
+
+    with data_dir.locked():
+        data_dir.etcd_ports.write_text(written)
+        etcd = await start_etcd(data_dir, spawn)
+        port = int(etcd.url.rpartition(":")[2])
+        assert data_dir.etcd_ports.read_text().split()[0] == str(port)
+        await etcd.child.stop(asyncio.Event())
