@@ -6,6 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
+from agent_node.circles import Circles
 from agent_node.incarnations import Incarnations
 from agent_node.services.converse import converse
 from agent_node.session import Session
@@ -35,7 +36,7 @@ class FakeConversation:
         self._session = session
         node_settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": Path("unused"), **settings})
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"))
-        current = SimpleNamespace(host=SimpleNamespace(open=self._open), registration=identity)
+        current = SimpleNamespace(host=SimpleNamespace(open=self._open), registration=identity, circles=Circles())
         incarnations = cast(Incarnations, SimpleNamespace(current=current))
         self.served = asyncio.ensure_future(converse(incarnations, node_settings, self._requests(), cast(Call, self)))
 

@@ -12,6 +12,7 @@ import pytest
 from google.protobuf.message import Message
 
 from agent_node.agent import AgentEvent, TurnContext
+from agent_node.circles import Circles
 from agent_node.incarnations import Incarnations
 from agent_node.running_places import RunningPlaces
 from agent_node.services.session import SessionService
@@ -81,6 +82,7 @@ def sessions(actor: Actor) -> SessionService:
 
     current = SimpleNamespace(
         host=SimpleNamespace(open=opened, find=opened),
+        circles=Circles(),
         registration=SimpleNamespace(identity=SimpleNamespace(node_id="n1")),
     )
     incarnations = cast(Incarnations, SimpleNamespace(current=current))
@@ -189,7 +191,7 @@ class Tasks:
             env, claims.as_claims, MemoryTaskStore(), agents, self.clock, settings, RunningPlaces(10, 100), tasks
         )
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"), lease=env.lease)
-        current = SimpleNamespace(task_runs=self.runs, registration=identity)
+        current = SimpleNamespace(task_runs=self.runs, registration=identity, circles=env.circles)
         self.service = TaskService(cast(Incarnations, SimpleNamespace(current=current)), settings)
 
     async def run(self, call: FakeCall, on_duplicate: int = 0) -> None:
