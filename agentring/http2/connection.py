@@ -123,6 +123,13 @@ class Connection(Control):
         else:
             self._idle_frames.take(self.now_s)
 
+    def peer_ended(self) -> bool:
+        """The peer sends nothing more. Whether there is something for it yet, so that the connection stays."""
+        return False
+
+    def probe(self) -> None:
+        """Writes something to a peer that sends nothing more, to find out whether it is still there."""
+
     def break_stream(self, stream_id: int, broken: StreamBroken) -> None:
         self.resets.take(self.now_s)
         self.write(frames.rst_stream(stream_id, broken.code))

@@ -45,7 +45,7 @@ class ServerConnection(Connection):
         self._last_stream_id = 0
         self._preface_seen = False
         self._accepts_through = frames.MAX_STREAM_ID
-        self._draining = False
+        self._draining = self._half_closed = False
         self._opened_s = self._idle_since_s = self._block_since_s = now_s
         self._block_after = 0
         self.open(
@@ -73,6 +73,35 @@ class ServerConnection(Connection):
         self.write(frames.goaway(frames.MAX_STREAM_ID, Code.NO_ERROR, f"the {self.name} is stopping"))
         self.write(frames.ping(_DRAIN_PING, ack=False))
 
+    def peer_ended(self) -> bool:
+        """As Connection. A client may end its side once it has asked for all. One that has left looks the same until
+        its machine answers to something that was written, so there is something at once, and then again (`probe`)."""
+        if self.ended is not None:
+            return False
+        for stream in list(self.streams.values()):
+            if not stream.receive_ended and self.streams.get(stream.id) is stream:
+                self.forget(stream, peer_may_send=False)
+                stream.connection_lost()
+        if not self.streams:
+            return False
+        self._half_closed = True
+        self._accepts_through = self._last_stream_id
+        self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, "nothing more comes"))
+        return True
+
+    def _tick_half_closed(self) -> None:
+        if any(stream.queue is not None and stream.window <= 0 for stream in self.streams.values()) or (
+            self.blocked and self.send_window <= 0
+        ):
+            self.broken_for = "windows that nobody opens"
+            self.end(Code.NO_ERROR)
+        else:
+            self.probe()
+
+    def probe(self) -> None:
+        """Writes something that asks for no answer, which a client that has ended its side could not give."""
+        self.write(frames.window_update(0, 1))
+
     def stop(self) -> None:
         """Ends it for good."""
         why = f"the {self.name} has stopped"
@@ -90,6 +119,9 @@ class ServerConnection(Connection):
     def tick(self, now_s: float) -> None:
         """Ends the connection if it has been silent or without a stream for too long; now and then asks for a sign."""
         if self.ended is not None:
+            return
+        if self._half_closed:
+            self._tick_half_closed()
             return
         limits = self.limits
         if not self._settings_seen:
@@ -166,7 +198,7 @@ class ServerConnection(Connection):
         closed[stream_id] = peer_may_send
         if len(closed) > _CLOSED_REMEMBERED:
             del closed[next(iter(closed))]
-        if self._draining:
+        if self._draining or self._half_closed:
             self._end_if_drained()
 
     def _on_closed(self, stream_id: int) -> None:

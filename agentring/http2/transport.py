@@ -16,6 +16,8 @@ _log = structlog.get_logger()
 
 _MAX_UNWRITTEN_BYTES = 256 << 10
 """Streams wait beyond this."""
+_PROBE_S = 0.1
+"""When a peer that has closed has long said so, being written to; then only another write tells us."""
 _MAX_UNREAD_BYTES = 4 << 20
 
 
@@ -61,7 +63,7 @@ class ConnectionProtocol(asyncio.Protocol):
         self._now = asyncio.get_running_loop().time
         self._transport: asyncio.Transport | None = None
         self._ended_s: float | None = None
-        self._read_paused = False
+        self._read_paused = self._eof = False
         self.connection: Connection
         self.lost = asyncio.get_running_loop().create_future()
 
@@ -92,7 +94,7 @@ class ConnectionProtocol(asyncio.Protocol):
             connection.receive(b"", self._now())
         if connection.ended is None and connection.behind:
             asyncio.get_running_loop().call_soon(self._read_on)
-        elif not transport.is_closing():
+        elif not transport.is_closing() and not self._eof:
             self._read_paused = False
             transport.resume_reading()
 
@@ -105,8 +107,19 @@ class ConnectionProtocol(asyncio.Protocol):
         self.connection.resume()
 
     def eof_received(self) -> bool:
-        """As asyncio.Protocol: the peer has closed, so nobody reads our answers."""
-        return False
+        """As asyncio.Protocol: the peer sends nothing more. True: what it has asked for is still answered."""
+        self._eof = True
+        if self._transport is None:
+            return False
+        connection = self.connection
+        while connection.ended is None and connection.behind:
+            connection.receive(b"", self._now())
+        is_tls = self._transport.get_extra_info("sslcontext") is not None  # which has no such half
+        if is_tls or not connection.peer_ended():
+            self.flush()  # what it has asked for may have been answered in this turn
+            return False
+        asyncio.get_running_loop().call_later(_PROBE_S, connection.probe)
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """As asyncio.Protocol."""
@@ -160,7 +173,7 @@ class ConnectionProtocol(asyncio.Protocol):
         """Closes our side, and the rest once the peer has closed its own or has had its time: a socket that is closed
         with bytes unread takes the GOAWAY with it."""
         self._ended_s = self._now()
-        if transport.can_write_eof() and not transport.is_closing():
+        if transport.can_write_eof() and not transport.is_closing() and not self._eof:
             try:
                 transport.write_eof()
             except OSError:  # the peer has left, and nobody has told us yet
