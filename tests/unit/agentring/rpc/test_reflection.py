@@ -9,8 +9,13 @@ from google.protobuf.message_factory import GetMessageClass
 
 from agentring.rpc.reflection import SERVICES, Reflection, Symbols
 from agentring.rpc.service import Call
+from agentring.v1 import session_pb2, task_pb2
 
-SYMBOLS = Symbols(["agentring.v1.SessionService", "agentring.v1.TaskService", *(each.full_name for each in SERVICES)])
+OURS = (
+    session_pb2.DESCRIPTOR.services_by_name["SessionService"],
+    task_pb2.DESCRIPTOR.services_by_name["TaskService"],
+)
+SYMBOLS = Symbols([each.full_name for each in (*OURS, *SERVICES)])
 
 
 @pytest.fixture(params=SERVICES, ids=[each.full_name for each in SERVICES])
