@@ -49,6 +49,8 @@ from agentring.self_check import Fault, SelfCheck
 from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0
+_STARVED_S = 3.0
+"""A run's own process may stand still for so much longer than the lease: it is one of many on the machine."""
 _GIVE_UP_S = 10.0
 """How long a node that does not serve may take to give up what it holds."""
 _DESCRIPTORS = 16_384
@@ -68,7 +70,7 @@ async def run_node(
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
     keys = Keys(settings.cluster)
-    apart = Apart(forker, settings.lease_ttl_s) if forker is not None else None
+    apart = Apart(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
     with ExitStack() as stack:
         data_dir = stack.enter_context(DataDir(settings.data_dir))
         audit: AuditLog = NoAuditLog()

@@ -19,7 +19,8 @@ from agent_node.following import Peers
 from agent_node.host import Host
 from agent_node.memory_limit import MemoryLimit
 from agent_node.once import Once
-from agent_node.once_keys import OnceKeys, OnceLimits
+from agent_node.once_keys import OnceKeys
+from agent_node.once_limits import OnceLimits
 from agent_node.once_sweep import OrphanSweep, bury_runs, has_ended
 from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.room import Room

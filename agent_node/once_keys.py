@@ -15,13 +15,13 @@ Called by Once (once.py), by the node's services and by its sweeps.
 import asyncio
 import uuid
 from collections.abc import Collection
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import structlog
 
 from agent_node.audit import AuditLog
+from agent_node.once_limits import OnceLimits
 from agent_node.once_rows import OnceRows
 from agent_node.once_run import OnceRun, check_no_cycle
 from agent_node.shared_calls import SharedCalls
@@ -64,18 +64,6 @@ from agentring.v1.task_pb2 import (
 _MOST_NOT_BEGUN = 1_000
 
 _log = structlog.get_logger()
-
-
-@dataclass(frozen=True, slots=True)
-class OnceLimits:
-    """What the steps of a node may take."""
-
-    max_keys: int
-    max_result_bytes: int
-    retention_s: float
-    """How long an outcome is replayed."""
-    failure_s: float
-    """How long a failure is everybody's, where the step may be run again."""
 
 
 class OnceKeys:

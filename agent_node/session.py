@@ -164,8 +164,7 @@ class Session:
         *,
         again: bool = False,
     ) -> tuple[StoredTurn, bool]:
-        """Accepts a turn; False: it was accepted before, and this changed nothing. again: another owner may have run
-        it.
+        """Accepts a turn; False: it was accepted before, and this changed nothing. again: another owner may have it.
 
         Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, SessionClosed, what the
         session was dropped with, and what the store raises; NodeDraining once another node may own the session:

@@ -18,6 +18,7 @@ from typing import Any
 
 from agent_node.agent import PastTurn
 from agent_node.audit import Transition
+from agent_node.cut_turns import begun_again
 from agent_node.event_log import EventLog, NumberRange
 from agent_node.known_turns import KnownTurns, TurnEnd
 from agent_node.log_entries import READ_BYTES, Single
@@ -262,17 +263,9 @@ class SessionTurns:
         that was told under a later number than it is stored with."""
         cut = next((turn for turn in self._turns.open if turn.state == TURN_STATE_RUNNING), None)
         if cut is not None:
-            died = not (self.stored.was_released or self.stored.owner_lives or self._waited(cut))
-            cut = replace(cut, state=TURN_STATE_ACCEPTED, attempt=cut.attempt + 1, deaths=cut.deaths + died)
-            self._turns.put(cut)
-            reason = "NODE_DRAINED" if self.stored.was_released else "NODE_LOST"
-            restarted = session_pb2.AttemptRestarted(reason=reason)
-            self.log.append(Event(turn_id=cut.turn_id, attempt=cut.attempt, attempt_restarted=restarted))
-
-    def _waited(self, turn: StoredTurn) -> bool:
-        """Whether it did nothing but wait for an answer when it was cut off."""
-        asked = self.stored.inputs.values()
-        return any(each.turn_id == turn.turn_id and each.answer is None for each in asked)
+            again, event = begun_again(cut, self.stored)
+            self._turns.put(again)
+            self.log.append(event)
 
     def _head_seq(self) -> int | None:
         """Where the story of what has ended ends; None: where it did, since a turn is being told."""

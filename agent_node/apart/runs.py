@@ -20,7 +20,7 @@ import structlog
 
 from agent_node.apart.forking import Forker
 from agent_node.apart.step import Step
-from agent_node.apart.wire import Begin, Channel, Message
+from agent_node.apart.wire import BEAT_S, Begin, Channel, Message
 from agent_node.bounded import TimeLeft
 from agent_node.event_log import EventLog
 from agent_node.run_environment import RunEnvironment
@@ -138,7 +138,7 @@ class _Run:
                         outcome = _failed("AGENT_ENDED_NODE", "agent_ended_its_process", told)
                         self._blame_steps()
                 except TimeoutError:
-                    env.lease.check()  # it may have been this process that stood still
+                    env.lease.check()
                     forker.ask_where(pid)
                     await asyncio.sleep(_LAST_WORDS_S)
                     outcome = _failed("AGENT_BLOCKED", "agent_blocked_its_process", told, for_s=blocked_s)
@@ -156,8 +156,12 @@ class _Run:
     async def _until_done(self, blocked_s: float, group: asyncio.TaskGroup) -> Completed | Failed | None:
         """The outcome; None: the child has ended before. Raises TimeoutError: its event loop stands still."""
         while True:
-            async with asyncio.timeout(blocked_s):
-                message = await self._channel.receive()
+            try:
+                async with asyncio.timeout(blocked_s):
+                    message = await self._channel.receive()
+            except TimeoutError:  # unless it was this process that stood still
+                async with asyncio.timeout(2 * BEAT_S):
+                    message = await self._channel.receive()
             if message is None:
                 return None
             if message[0] == "done":

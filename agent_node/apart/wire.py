@@ -44,6 +44,8 @@ class Channel:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._length: int | None = None
+        """Of the message that is being received."""
 
     def send(self, *message: Any) -> None:
         """Says it; one that the other end does not hear any more is lost. Raises what pickling raises."""
@@ -51,12 +53,16 @@ class Channel:
         self._writer.write(len(packed).to_bytes(_LENGTH_BYTES, "big") + packed)
 
     async def receive(self) -> Message | None:
-        """What was said; None: the other end is gone, or says what nobody understands."""
+        """What was said; None: the other end is gone, or says what nobody understands. Cancellation: nothing is lost,
+        it may be called again."""
         try:
-            length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
-            if length > _MOST_BYTES:
+            if self._length is None:
+                self._length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
+            if self._length > _MOST_BYTES:
                 return None
-            message: Message = pickle.loads(await self._reader.readexactly(length))  # noqa: S301  forked from ourselves
+            packed = await self._reader.readexactly(self._length)
+            self._length = None
+            message: Message = pickle.loads(packed)  # noqa: S301  forked from ourselves
         except Exception:  # what a pickle that is none raises may be anything
             return None
         return message

@@ -15,6 +15,8 @@ FAULTS = {
     "raise": "AGENT_ERROR",
     "raise after words": "AGENT_ERROR",
     "exit": "AGENT_ERROR",
+    "exit in a task": "AGENT_ERROR",
+    "interrupt in a callback": "AGENT_ERROR",
     "cancelled": "AGENT_ERROR",
     "cancels itself": "AGENT_CANCELLED_ITSELF",
     "stop iteration": "AGENT_ERROR",

@@ -36,6 +36,13 @@ async def faulty(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
             raise ValueError(SECRET)
         case "exit":
             sys.exit(SECRET)
+        case "exit in a task":
+            exiting = asyncio.create_task(_exiting())
+            await asyncio.Event().wait()
+            del exiting
+        case "interrupt in a callback":
+            asyncio.get_running_loop().call_soon(_interrupting)
+            await asyncio.Event().wait()
         case "cancelled":
             raise asyncio.CancelledError(SECRET)
         case "cancels itself":
@@ -127,6 +134,14 @@ def cancel_itself() -> None:
     task = asyncio.current_task()
     assert task is not None
     task.cancel()
+
+
+async def _exiting() -> None:
+    sys.exit(SECRET)
+
+
+def _interrupting() -> None:
+    raise KeyboardInterrupt(SECRET)
 
 
 async def _breaking(**_arguments: Any) -> None:

@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from agent_node.once import Once
-from agent_node.once_keys import OnceKeys, OnceLimits
+from agent_node.once_keys import OnceKeys
+from agent_node.once_limits import OnceLimits
 from agent_node.store.clock import VolatileClock
 from agent_node.store.once import MemoryOnceStore
 from agent_node.store.once_records import Change, Ending, OnceCaller, OnceOwnership, StoredRun

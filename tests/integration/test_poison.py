@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import grpc
 import pytest
 from grpc import aio
 
@@ -80,3 +81,16 @@ async def test_a_step_that_others_wait_for_does_not_end_theirs(cluster: Cluster)
     assert len(ended(cluster)) <= 2
     reasons = {events[-1].turn_failed.reason for events in told}
     assert reasons <= {"AGENT_ENDED_NODE", "AGENT_ERROR"}
+
+
+async def test_a_volatile_store_forgets_the_turn_and_runs_the_task_apart(make_cluster: Callable[..., Cluster]) -> None:
+    """There the router's calling again is all that the next node knows; a turn's story cannot be gone on with."""
+    cluster = make_cluster(nodes=3, lease_ttl_s=2, flags=(FLAG, "--store=memory:"))
+    async with connect(cluster.router) as channel:
+        with pytest.raises(aio.AioRpcError) as error:
+            await run(channel, False, "poison", end="exits")
+        assert error.value.code() is grpc.StatusCode.OUT_OF_RANGE
+        assert len(ended(cluster)) == 1
+        events = await run(channel, True, "poison", end="exits")
+    assert events[-1].turn_failed.reason == "AGENT_ENDED_NODE"
+    assert len(ended(cluster)) == 2
