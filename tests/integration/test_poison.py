@@ -43,9 +43,10 @@ def ended(cluster: Cluster) -> list[str]:
     return [name for name, node in cluster.nodes.items() if node.process.returncode is not None]
 
 
-@pytest.mark.parametrize("as_task", [False, True], ids=["turn", "task"])
 @pytest.mark.parametrize(
-    ("end", "way", "reason"), [("exits", "", "AGENT_ENDED_NODE"), ("blocks", "in a callback", "AGENT_BLOCKED")]
+    ("as_task", "end", "way", "reason"),
+    [(False, "blocks", "in a callback", "AGENT_BLOCKED"), (True, "exits", "", "AGENT_ENDED_NODE")],
+    ids=["turn", "task"],
 )
 async def test_it_ends_one_node(cluster: Cluster, end: str, way: str, reason: str, as_task: bool) -> None:
     async with connect(cluster.router) as channel:
