@@ -1,6 +1,7 @@
-"""The store's fault: it takes nothing for a while."""
+"""The store's faults: it takes nothing for a while; what is in its place is not the file that was opened."""
 
 import asyncio
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,8 @@ from scripts.chaosing.fault import Fault, Scene
 STORE_TIMEOUT_S = 5.0
 """The nodes' default deadline of one transaction."""
 AWAY_S = 3 * STORE_TIMEOUT_S
+NOTICED_S = 3.0
+"""A node that is asked for nothing looks every 2 s."""
 SETTLES_S = 0.3
 """What was in the store already may be told so long after it was shut."""
 _OTHERWISE = frozenset({"INTERNAL", "UNKNOWN", "DATA_LOSS", "SESSION_CORRUPT"})
@@ -43,6 +46,30 @@ async def store_away(scene: Scene) -> None:
     await scene.expect_recovery()
 
 
+async def replaced(scene: Scene) -> None:
+    """The store's file, or its log, gives way to a copy or to nothing, and comes back: nobody is told anything of what
+    is written meanwhile, every node says so, and goes on once it is back."""
+    store = scene.world.store_file
+    ends = scene.drawn.choice((("", "-wal", "-shm"), ("",), ("-wal",), ("-shm",)))
+    copies = scene.drawn.random() < 0.5
+    there = [(store.with_name(store.name + end), store.with_name(f"away{end}")) for end in ends]
+    known = {(call.subject, call.turn) for call in scene.traffic.calls}
+    for path, away in there:
+        path.rename(away)
+        if copies:
+            shutil.copy(away, path)
+    gone_ns = scene.world.mark("store replaced" if copies else "store gone")
+    for name in scene.world.nodes:
+        await scene.expect_fence(name, gone_ns, NOTICED_S)
+    back_ns = scene.world.mark("store back")
+    for path, away in there:
+        path.unlink(missing_ok=True)
+        away.rename(path)
+    during = [call for call in scene.traffic.calls if gone_ns < call.invoked_ns < back_ns]
+    scene.expect(not _acknowledged(during, known, gone_ns, back_ns), "a turn was acknowledged that is not in the store")
+    await scene.expect_recovery()
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     return sqlite3.connect(path, isolation_level=None, timeout=STORE_TIMEOUT_S, check_same_thread=False)
 
@@ -59,4 +86,7 @@ def _acknowledged(calls: list[Call], known: set[tuple[str, str]], shut_ns: int, 
     ]
 
 
-FAULTS = (Fault(9, "store-away", "UNAVAILABLE, no acknowledgement", store_away),)
+FAULTS = (
+    Fault(9, "store-away", "UNAVAILABLE, no acknowledgement", store_away),
+    Fault(24, "store-replaced", "nothing acknowledged, every node fenced", replaced),
+)

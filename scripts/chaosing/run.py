@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scripts.chaosing import (
+    faults_clock,
     faults_etcd,
     faults_network,
     faults_once,
@@ -36,6 +37,7 @@ FAULTS = {
             *faults_etcd.FAULTS,
             *faults_tasks.FAULTS,
             *faults_once.FAULTS,
+            *faults_clock.FAULTS,
             *faults_roll.FAULTS,
             *faults_poison.FAULTS,
         ),

@@ -103,10 +103,10 @@ class World:
         self.marks.append(mark)
         return mark.t_ns
 
-    async def start_node(self, name: str) -> None:
-        """Starts a node, also one that has ended, and returns when it has joined."""
+    async def start_node(self, name: str, *flags: str, env: dict[str, str] | None = None) -> None:
+        """Starts a node, also one that has ended, and returns when it has joined. env: on top of its environment."""
         node = self.nodes[name]
-        node.process = self.spawn_node(name)
+        node.process = self.spawn_node(name, *flags, env=env)
         await asyncio.to_thread(node.process.ready_line)
 
     async def restart_router(self, name: str) -> int:
@@ -192,7 +192,7 @@ class World:
         stat = Path(f"/proc/{self.nodes[name].running.pid}/stat").read_text()
         return stat.rpartition(")")[2].split()[0] == "T"
 
-    def spawn_node(self, name: str, *flags: str) -> Process:
+    def spawn_node(self, name: str, *flags: str, env: dict[str, str] | None = None) -> Process:
         """Starts a process that is to be the node, without waiting for it."""
         node = self.nodes[name]
         command = [
@@ -211,7 +211,7 @@ class World:
             *self.plan.node_flags,
             *flags,
         ]
-        return Process(command, self.directory / f"{name}.log", self._env(name, self.plan.alter))
+        return Process(command, self.directory / f"{name}.log", self._env(name, self.plan.alter) | (env or {}))
 
     def rival(self, name: str, *flags: str) -> Process:
         """A second process under a node's name. It is ended with the world at the latest."""

@@ -7,7 +7,10 @@ from scripts.chaosing.run import FAULTS, run_fault
 from scripts.chaosing.world import Plan
 
 
-@pytest.mark.parametrize("name", ["pause-long", "store-away", "lose-claims", "ask-everywhere", "roll", "poison"])
+@pytest.mark.parametrize(
+    "name",
+    ["pause-long", "store-away", "lose-claims", "ask-everywhere", "roll", "poison", "store-replaced"],
+)
 async def test_a_fault_leaves_no_session_with_two_owners(name: str) -> None:
     plan = Plan(find_etcd(), nodes=2)
     outcome = await run_fault(FAULTS[name], plan, seed=1, seconds=1, sessions=6, tasks=1, cycles=1)

@@ -31,8 +31,7 @@ def refusal(node: Process) -> str:
 
 
 @needs_faketime
-@pytest.mark.parametrize("boot_clock", [False, True])
-@pytest.mark.parametrize("by", ["+61m", "-61m"])
+@pytest.mark.parametrize(("by", "boot_clock"), [("+61m", False), ("-61m", True)])
 async def test_what_has_ended_is_not_run_again_by_a_node_whose_clock_is_off(
     make_cluster: Callable[..., Cluster], by: str, boot_clock: bool
 ) -> None:
