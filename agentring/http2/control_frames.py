@@ -11,7 +11,7 @@ from collections.abc import Callable
 from agentring.http2 import frames
 from agentring.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
 from agentring.http2.limits import Bucket, Limits, TooMany
-from agentring.http2.send_side import Outgoing
+from agentring.http2.send_side import CROWDED_PING, Outgoing
 
 _RECEIVE_WINDOW = 1 << 24
 _MAX_UNSENT_REPLIES = 1_000
@@ -115,6 +115,9 @@ class Control(Outgoing):
         if stream_id != 0:
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "PING on a stream")
         if flags & frames.ACK:
+            if self.is_crowded and payload == CROWDED_PING:
+                self.crowd_read()
+                return
             if self.ping_sent_s is None:
                 self._idle_frames.take(self.now_s)
             self.ping_sent_s = None

@@ -9,7 +9,7 @@ more but what `out` has.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import structlog
 
@@ -21,6 +21,13 @@ from agentring.http2.stream import Stream
 _log = structlog.get_logger()
 
 _MAX_UNQUEUED_BYTES = 256 << 10
+_SMALL_BYTES: Final = 256
+"""The Rust library h2 allows a connection so many bytes less than this, in all frames that its program has not read
+yet: half its window, so a hundred frames where the window is the protocol's own."""
+_MOST_SMALL_FRAMES: Final = 16
+"""A PING is answered before the program has read what came before it: some such groups may be unread at a time."""
+CROWDED_PING: Final = b"crowded?"
+_CROWDED_S = 1.0
 _EMPTY_TABLE = b"\x20"
 """A header table of 0 bytes, RFC 7541 6.3: a peer that wants a smaller one is to be told, once, how small it is."""
 
@@ -41,6 +48,12 @@ class Outgoing:
         self.send_window = frames.DEFAULT_WINDOW
         self.paused = False
         """The socket takes no more for now."""
+        self.held = False
+        """Nothing of streams' goes out now: it is paused, or the peer has small frames enough to deal with."""
+        self.counts_frames = False
+        """The peer ends connections for many small frames: see `count_frame`."""
+        self._small_frames = 0
+        self._crowded_s: float | None = None
         self._unqueued_bytes = 0
         """How much in `out` had waited in streams' queues."""
         self._table_shrunk = False
@@ -72,7 +85,7 @@ class Outgoing:
     @property
     def takes_queued(self) -> bool:
         """What waits in streams' queues can be written now."""
-        return not self.paused and self._unqueued_bytes < _MAX_UNQUEUED_BYTES
+        return not self.held and self._unqueued_bytes < _MAX_UNQUEUED_BYTES
 
     def unqueued(self, sent_bytes: int) -> None:
         """A stream has written so much of its queue."""
@@ -115,12 +128,40 @@ class Outgoing:
 
     def pause(self) -> None:
         """The socket's buffer is full."""
-        self.paused = True
+        self.paused = self.held = True
 
     def resume(self) -> None:
         """It is not any more."""
         self.paused = False
+        self.held = self._crowded_s is not None
         self._unqueued_bytes = 0
+        self.unblock()
+
+    def count_frame(self, length: int) -> None:
+        """A DATA frame is written to a peer that counts. After _MOST_SMALL_FRAMES small ones it is asked, by a PING,
+        whether it has read them; what comes meanwhile waits in the streams' queues, and leaves in fewer frames."""
+        if length < _SMALL_BYTES:
+            self._small_frames += 1
+            if self._small_frames == _MOST_SMALL_FRAMES:
+                self._crowded_s = self.now_s
+                self.held = True
+                self.write(frames.ping(CROWDED_PING, ack=False))
+
+    @property
+    def is_crowded(self) -> bool:
+        """The peer was asked whether it has read the small frames, and has not answered."""
+        return self._crowded_s is not None
+
+    def check_crowd(self, now_s: float) -> None:
+        """Once a second: who does not answer is not waited for."""
+        if self._crowded_s is not None and now_s - self._crowded_s > _CROWDED_S:
+            self.crowd_read()
+
+    def crowd_read(self) -> None:
+        """The peer has read the small frames, or has had its time."""
+        self._small_frames = 0
+        self._crowded_s = None
+        self.held = self.paused
         self.unblock()
 
     def unblock(self) -> None:

@@ -21,6 +21,8 @@ from agentring.http2.stream import Stream
 from agentring.http2.traffic import Traffic
 
 _CLOSED_REMEMBERED = 256
+_COUNTS_FRAMES = "tonic/"
+"""In the user-agent of clients on the Rust library h2, which is the one that does (send_side.py)."""
 _DRAIN_PING = b"draining"
 _HEADERS_KIND = bytes([frames.HEADERS])
 
@@ -120,6 +122,7 @@ class ServerConnection(Connection):
         """Ends the connection if it has been silent or without a stream for too long; now and then asks for a sign."""
         if self.ended is not None:
             return
+        self.check_crowd(now_s)
         if self._half_closed:
             self._tick_half_closed()
             return
@@ -223,6 +226,10 @@ class ServerConnection(Connection):
                 raise StreamBroken(Code.PROTOCOL_ERROR, "these are no trailers")
             stream.receive_end()
         elif self._opens(stream_id):
+            if stream_id == 1:
+                self.counts_frames = any(
+                    field.name == "user-agent" and _COUNTS_FRAMES in field.value for field in fields
+                )
             self._open_stream(stream_id, fields)
             self._end_opening(stream_id, end_stream)
 

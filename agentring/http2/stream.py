@@ -138,7 +138,7 @@ class Stream:
             and length <= self.window
             and length <= connection.send_window
             and length <= frames.MAX_FRAME_BYTES
-            and not connection.paused
+            and not connection.held
         ):
             if connection.ended is None:
                 self.put(payload, length)
@@ -179,6 +179,8 @@ class Stream:
         self.frame_head = head = _HEADS[length] + self.id_bytes
         out.append(head)
         out.append(payload)
+        if connection.counts_frames:
+            connection.count_frame(length)
 
     def send_end(self, trailers: bytes) -> None:
         """Ends our side, after what waits: with a header block, or with END_STREAM alone where that is empty."""
@@ -217,6 +219,8 @@ class Stream:
             sent_bytes += length
             connection.unqueued(length)
             connection.write(DATA_HEADS[length] + self.id_bytes + payload)
+            if connection.counts_frames:
+                connection.count_frame(length)
             self.frame_head = b""  # what comes must not go before this
             if one_frame:
                 break

@@ -69,7 +69,7 @@ class ClientStream(Stream):
                     node.queue is None
                     and length <= node.window
                     and length <= connection.send_window
-                    and not connection.paused
+                    and not connection.held
                 ):
                     node.put(message, length)  # as Stream.send does
                 else:

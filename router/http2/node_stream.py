@@ -66,7 +66,7 @@ class NodeStream(Stream):
             client.queue is None
             and length <= client.window
             and length <= connection.send_window
-            and not connection.paused
+            and not connection.held
         ):
             client.put(payload, length)  # as Stream.send does: this is the way of nearly every byte
         else:

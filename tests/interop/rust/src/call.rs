@@ -77,10 +77,11 @@ pub struct Client {
 }
 
 impl Client {
-    /// The window grows with what comes, which is how h2 finds out that frames are many and small.
-    pub async fn connect(target: &str, session: &str) -> Outcome<Client> {
+    /// adaptive: the windows begin small and grow with what comes, and h2 allows few small frames. (One stream that is
+    /// not read then shuts the connection's window for all, so cases with such a stream cannot have it.)
+    pub async fn connect(target: &str, session: &str, adaptive: bool) -> Outcome<Client> {
         let endpoint = Endpoint::from_shared(format!("http://{target}")).map_err(failed)?;
-        let channel = endpoint.http2_adaptive_window(true).connect().await.map_err(failed)?;
+        let channel = endpoint.http2_adaptive_window(adaptive).connect().await.map_err(failed)?;
         Ok(Client { channel, session: session.to_string() })
     }
 

@@ -22,6 +22,8 @@ const STATUS_MESSAGE: &str = "größer: 100% of 世界, %41%zz 😀";
 const SMALL_STREAMS: usize = 500;
 const SMALL_ANSWERS: usize = 400;
 
+pub const ADAPTIVE: [&str; 2] = ["bidi_10000", "many_small_frames"];
+
 pub const NAMES: [&str; 22] = [
     "unary",
     "client_stream",

@@ -22,7 +22,7 @@ fn main() {
             told["cases"] = cases::NAMES.to_vec().into();
         } else {
             let outcome = runtime.block_on(async {
-                let client = Client::connect(&target, &session).await?;
+                let client = Client::connect(&target, &session, cases::ADAPTIVE.contains(&line.as_str())).await?;
                 cases::run(&line, &client).await
             });
             told["ok"] = outcome.is_ok().into();

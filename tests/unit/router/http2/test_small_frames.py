@@ -153,3 +153,76 @@ def test_whatever_comes_keeps_its_order_and_its_windows(
     streams.read()
     streams.check()
     streams.close()
+
+
+TONIC = ("user-agent", "tonic/0.14.9")
+MOST = 16
+
+
+def crowding(*agent: tuple[str, str]) -> tuple[Wire, RawClient, NodePeer]:
+    """A client's call, of which a node tells one small message a read."""
+    wire = Wire()
+    client: RawClient = wire.raw_client(opening({Setting.INITIAL_WINDOW_SIZE: WIDE}))
+    client.open(1, FOREIGN, *agent)
+    client.send(frames.data(1, message(b"x")))
+    wire.settle()
+    node: NodePeer = wire.node()
+    node.connection.receive(frames.headers(1, block(ACCEPTED), end_stream=False), wire.clock.time())
+    client.read()
+    return wire, client, node
+
+
+def tell(wire: Wire, client: RawClient, node: NodePeer, count: int) -> list[Frame]:
+    """What the client is sent of so many reads of the node's connection."""
+    found = []
+    for _ in range(count):
+        node.connection.receive(frames.data(1, message(b"y")), wire.clock.time())
+        found += client.read()
+    return found
+
+
+def kinds(found: list[Frame]) -> Counter[int]:
+    return Counter(each.kind for each in found)
+
+
+def test_a_client_that_counts_small_frames_is_asked_whether_it_has_read_them() -> None:
+    wire, client, node = crowding(TONIC)
+    assert kinds(tell(wire, client, node, MOST)) == {frames.DATA: MOST, frames.PING: 1}
+    assert tell(wire, client, node, 30) == []
+    (held,) = client.send(frames.ping(b"crowded?", ack=True))
+    assert (held.kind, held.payload) == (frames.DATA, message(b"y") * 30)
+    # What was held counts, too.
+    assert kinds(tell(wire, client, node, MOST)) == {frames.DATA: MOST - 1, frames.PING: 1}
+    client.connection.socket_lost()
+    wire.close()
+
+
+def test_a_client_that_does_not_answer_is_not_waited_for_long() -> None:
+    wire, client, node = crowding(TONIC)
+    tell(wire, client, node, MOST)
+    assert tell(wire, client, node, 3) == []
+    client.connection.tick(wire.clock.time() + 0.5)
+    assert client.read() == []
+    client.connection.tick(wire.clock.time() + 1.5)
+    assert kinds(client.read()) == {frames.DATA: 1}
+    client.connection.socket_lost()
+    wire.close()
+
+
+def test_the_end_of_a_call_waits_behind_what_is_held() -> None:
+    wire, client, node = crowding(TONIC)
+    tell(wire, client, node, MOST + 2)
+    node.connection.receive(frames.headers(1, block((("grpc-status", "0"),)), end_stream=True), wire.clock.time())
+    assert client.read() == []
+    held, ended, *_ = client.send(frames.ping(b"crowded?", ack=True))
+    assert (held.payload, ended.kind) == (message(b"y") * 2, frames.HEADERS)
+    client.connection.socket_lost()
+    wire.close()
+
+
+@pytest.mark.parametrize("agent", [(), (("user-agent", "grpc-go/1.83.2"),)])
+def test_other_clients_are_not_asked(agent: tuple[tuple[str, str], ...]) -> None:
+    wire, client, node = crowding(*agent)
+    assert kinds(tell(wire, client, node, 200)) == {frames.DATA: 200}
+    client.connection.socket_lost()
+    wire.close()
