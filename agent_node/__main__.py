@@ -14,14 +14,14 @@ from agentring import process, settings
 from agentring.cluster.registration import NodeIdTaken
 from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted
 from agentring.http2.listener import CannotListen
-from agentring.owned_loop import OwnedLoop, log_errors_of_threads
+from agentring.owned_loop import OwnedLoop, log_errors_without_text
 
 
 def main() -> None:
     """Runs the node until it is told to stop."""
     node = settings.load(NodeSettings, sys.argv[1:], program="agent_node")
     forker = forking.start(partial(_children, node))  # before there is anything that a child must not have
-    log_errors_of_threads()
+    log_errors_without_text()
     process.run(
         lambda stop, ready: run_node(node, stop, ready, forker),
         program="agent_node",

@@ -8,6 +8,7 @@ nodes, which run agents; the cost is 0.3 µs for each time that a task is woken.
 """
 
 import asyncio
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Mapping
@@ -107,9 +108,11 @@ def places(trace: TracebackType | None) -> str:
     return " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
 
 
-def log_errors_of_threads() -> None:
-    """A thread that dies of an error leaves one line, without the error's text: whose it was is not known."""
+def log_errors_without_text() -> None:
+    """A thread that dies of an error, and an error that cannot be raised (of a finalizer, say), leave one line each,
+    without the error's text: whose it was is not known."""
     threading.excepthook = _tell_of_thread
+    sys.unraisablehook = _tell_unraisable
 
 
 def _owner_in(context: Context | None) -> Owner | None:
@@ -131,6 +134,10 @@ def _tell(_: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
 def _tell_of_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_type is not SystemExit:
         _log.error("thread_error", thread=args.thread.name if args.thread else "", **_without_text(args.exc_value))
+
+
+def _tell_unraisable(args: "sys.UnraisableHookArgs") -> None:
+    _log.error("error_ignored", of=type(args.object).__name__, **_without_text(args.exc_value))
 
 
 def _without_text(error: BaseException | None) -> dict[str, str]:

@@ -31,7 +31,7 @@ from agent_node.store.once_records import OnceCaller
 from agent_node.turn import run_agent
 from agentring import log
 from agentring.cluster.lease import Lease
-from agentring.owned_loop import OwnedLoop, log_errors_of_threads
+from agentring.owned_loop import OwnedLoop, log_errors_without_text
 from agentring.plain_json import type_name
 from agentring.process import drive
 from agentring.v1 import session_pb2
@@ -43,7 +43,7 @@ _step: ContextVar[int | None] = ContextVar("agentring_step", default=None)
 def serve(way: socket.socket, agents: Mapping[str, Agent], log_level: str) -> None:
     """Runs what the node says, and returns once that has ended."""
     log.configure(log_level)
-    log_errors_of_threads()
+    log_errors_without_text()
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=False)
     way.setblocking(False)
     with asyncio.Runner(loop_factory=OwnedLoop) as runner:

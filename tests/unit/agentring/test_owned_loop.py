@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 import structlog
 
-from agentring.owned_loop import OWNER, OwnedLoop, log_errors_of_threads
+from agentring.owned_loop import OWNER, OwnedLoop, log_errors_without_text
 from agentring.process import drive
 
 PATIENCE_S = 20.0
@@ -114,6 +115,9 @@ def run(main: Callable[[], Any]) -> None:
     try:
         drive(loop, main())
     finally:
+        for task in asyncio.all_tasks(loop):
+            task.cancel()
+        loop.run_until_complete(asyncio.sleep(0))
         loop.close()
         for each in Kept.sockets:
             each.close()
@@ -191,8 +195,8 @@ def test_an_error_that_nobody_waited_for_is_told_with_its_owner() -> None:
 
     with structlog.testing.capture_logs() as logged:
         run(main)
-    line = logged[0]
-    assert (line["event"], line["session"], line["agent"]) == ("agent_left_an_error", "s", "a")
+    (line,) = (line for line in logged if line["event"] == "agent_left_an_error")
+    assert (line["session"], line["agent"]) == ("s", "a")
     assert str(line["exc_info"]) == SECRET
 
 
@@ -209,10 +213,24 @@ def test_nobodys_error_is_told_without_its_text() -> None:
 
 def test_a_threads_error_is_told_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threading, "excepthook", threading.excepthook)
-    log_errors_of_threads()
+    log_errors_without_text()
     with structlog.testing.capture_logs() as logged:
         thread = threading.Thread(target=raising(ValueError(SECRET)))
         thread.start()
         thread.join(PATIENCE_S)
     assert (logged[0]["event"], logged[0]["error"]) == ("thread_error", "ValueError")
+    assert SECRET not in str(logged)
+
+
+def test_an_error_that_cannot_be_raised_is_told_without_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Failing:
+        def __del__(self) -> None:
+            raise ValueError(SECRET)
+
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    log_errors_without_text()
+    with structlog.testing.capture_logs() as logged:
+        Failing()
+    assert (logged[0]["event"], logged[0]["error"]) == ("error_ignored", "ValueError")
     assert SECRET not in str(logged)
