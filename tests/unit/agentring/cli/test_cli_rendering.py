@@ -188,6 +188,7 @@ def test_json_has_the_protos_names_and_every_field() -> None:
         "ring_revision": "0",
         "candidates": [],
         "why": "",
+        "agent": "",
     }
 
 
