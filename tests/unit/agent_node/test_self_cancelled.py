@@ -13,11 +13,11 @@ from agent_node import single_flight
 from agent_node.agent import Agent, AgentEvent, Result, TurnContext
 from agent_node.turn import Failed
 from agentring.errors import NodeDraining, SessionMoving
-from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED
+from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_PENDING, TASK_STATE_UNKNOWN
 from harness.agents import cancel_itself
 from harness.bench import Bench, completed, failed
 from harness.clock import PATIENCE_S
-from harness.once import settled
+from harness.once import once_cluster, settled
 from harness.sessions import acting
 from harness.task_nodes import TaskNode, TaskWorld
 
@@ -182,6 +182,39 @@ async def test_a_run_that_a_drain_cannot_end_is_dropped(monkeypatch: pytest.Monk
         node.points.let_go()
 
     await task_of(making(by_itself, "returns"), check)
+
+
+@pytest.mark.parametrize("where", ["before the question", "while it waits"])
+async def test_a_turn_that_cancels_itself_at_a_question_has_failed(where: str) -> None:
+    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+        yield "begun"
+        if where == "before the question":
+            cancel_itself()
+        else:
+            by_a_child()
+        await ctx.ask("really?")
+
+    async with acting(agent) as actor:
+        await actor.submit("a")
+        await actor.submit("b")
+        assert await actor.until_ended("a", "b") == ["turn_failed", "turn_failed"]
+        assert actor.session.is_idle
+
+
+@pytest.mark.parametrize("idempotent", [True, False])
+async def test_a_step_that_cancels_its_caller_holds_its_key_no_longer(idempotent: bool) -> None:
+    async def step(**_: Any) -> str:
+        cancel_itself()
+        await asyncio.sleep(0)
+        return "never"
+
+    async with once_cluster() as cluster:
+        calling = cluster.n1.begin("key", step, idempotent=idempotent)
+        await asyncio.wait([calling])
+        assert calling.cancelled()
+        await settled()
+        assert not cluster.is_held("key")
+        assert (await cluster.stored("key")).state == (TASK_STATE_PENDING if idempotent else TASK_STATE_UNKNOWN)
 
 
 async def test_an_error_raised_after_the_cancellation_is_what_the_run_failed_with() -> None:
