@@ -1,6 +1,7 @@
 """Tables are brought from every earlier version to this one, and what they hold outlives it."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,8 @@ from agent_node.store.migration import HEAD, bring_to_head
 from agent_node.store.opening import StoreRefused
 from agent_node.store.schema import cluster, metadata
 from agent_node.store.sql import SqlStore
-from agentring.ids import parse_session
+from agentring.ids import parse_session, parse_task
+from agentring.v1.task_pb2 import TASK_STATE_COMPLETED
 from harness.stored_turns import HERE, accepted, completed, epoch
 
 OpenSql = Callable[..., Awaitable[SqlStore]]
@@ -211,3 +213,34 @@ async def test_a_version_that_fails_leaves_nothing_behind(
         assert connection.execute(sa.select(sa.func.count()).select_from(cluster)).scalar() == 1
 
     await change(url, assert_as_before)
+
+
+@BOTH
+@pytest.mark.parametrize("by_s", [61 * 60, -61 * 60, 400 * 86_400])
+async def test_what_has_ended_by_a_wall_clock_begins_its_retention_again(
+    url: str, open_sql: OpenSql, pass_time: Callable[[float], Awaitable[None]], by_s: float
+) -> None:
+    """Its stamps are of a wall clock, and so is the beginning of the store's own: either may be wrong."""
+    keep_ns, ended_ns = 60 * 10**9, time.time_ns() - int(by_s * 1e9)
+    ended = {"created_ns": ended_ns, "ended_ns": ended_ns, "expires_ns": ended_ns + keep_ns}
+    run = {"epoch": epoch(1), "owner": "n1/1", "attempt": 1, "state": TASK_STATE_COMPLETED} | ended
+
+    def leave(connection: sa.Connection) -> None:
+        make("0009")(connection)
+        known = sa.MetaData()
+        known.reflect(connection)
+        task = {"tenant": "default", "task_key": "k", "agent": "agent", "fingerprint": b"f" * 32, "input": b""}
+        more = {"retention_ns": keep_ns, "cancel_when_unwatched": 0, "request_id": "r", "commit_number": 3}
+        told = {"may_begin_anew": 0, "outcome": b"", "story": b""}
+        connection.execute(known.tables["tasks"].insert(), task | more | told | run)
+        step = {"tenant": "default", "once_key": "k", "run_id": "r", "idempotent": 0, "session_id": "s"}
+        result = {"turn_id": "t", "task_key": "", "result_json": "7", "error_type": "", "error_text": ""}
+        connection.execute(known.tables["once"].insert(), step | result | run)
+
+    await change(url, leave)
+    store = await open_sql(url)
+    await pass_time(59.0)
+    assert await store.tasks.delete_expired() == await store.once.bury() == 0
+    assert await store.tasks.read(parse_task("", "k")) is not None
+    await pass_time(30.0)
+    assert await store.tasks.delete_expired() == await store.once.bury() == 1

@@ -2,10 +2,8 @@
 
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
 import pytest
-import sqlalchemy as sa
 
 from agent_node.store import Ownership, Store, TaskEnd, TaskRequest
 from agent_node.store.once_records import Ending, OnceCaller, OnceOwnership, RunStart, StoredRun, begin
@@ -14,7 +12,7 @@ from agentring.ids import parse_once, parse_session, parse_task
 from agentring.v1 import session_pb2
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_RUNNING
 from harness.clock import FakeClock
-from harness.stored_turns import HERE, accepted, epoch
+from harness.stored_turns import accepted, epoch
 
 KEY, TASK, SESSION = parse_once("", "k"), parse_task("", "k"), parse_session("", "s")
 DONE = Ending(TASK_STATE_COMPLETED, "7")
@@ -115,40 +113,3 @@ async def test_no_retention_runs_out_while_nobody_counts(url: str, open_sql: Ope
     later = await open_sql(url)
     await later.clock.tick()
     assert (await step(later, 3)).ending == DONE
-
-
-@DURABLE
-@pytest.mark.parametrize("by_s", JUMPS_S)
-async def test_what_an_earlier_release_left_begins_its_retention_again(
-    url: str,
-    open_sql: OpenSql,
-    opened_stores: list[SqlStore],
-    pass_time: PassTime,
-    monkeypatch: pytest.MonkeyPatch,
-    by_s: float,
-) -> None:
-    """Its stamps are of a wall clock, and so is the one of the node that brings the tables up to date: either may be
-    wrong."""
-    store = await open_sql(url)
-    await run_task(store, 1)
-    await step(store, 1)
-    await end(store, 1)
-    wall_ns = time.time_ns()
-
-    def as_before(connection: sa.Connection) -> None:
-        for statement in (
-            "DROP TABLE store_clock",
-            "ALTER TABLE once DROP COLUMN settled_ns",
-            "UPDATE alembic_version SET version_num = '0009'",
-            f"UPDATE tasks SET ended_ns = {wall_ns}, expires_ns = {wall_ns} + retention_ns",
-            f"UPDATE once SET ended_ns = {wall_ns}, expires_ns = {wall_ns} + 60000000000",
-        ):
-            connection.execute(sa.text(statement))
-
-    await store.carrier.transact(as_before, again=False)
-    opened_stores.clear()
-    jump(monkeypatch, by_s)
-    later = await open_sql(url, replace(HERE, boot_id="boot"))
-    await pass_time(RETENTION_S - 1)
-    assert await later.tasks.read(TASK) is not None
-    assert (await step(later, 2)).ending == DONE
