@@ -46,7 +46,7 @@ class RouterSettings(ProcessSettings):
     idle_frames_per_s: float = Field(2_000, gt=0, description="and on the average")
     idle_timeout_s: float = Field(900.0, gt=0, description="how long a client's connection may be without a call")
     keepalive_s: float = Field(30.0, gt=0, description="a client that was silent this long is sent a PING")
-    node_keepalive_s: float = Field(10.0, gt=0, description="likewise a node")
+    node_keepalive_s: float = Field(10.0, gt=0, description="likewise a node, if it permits it so often")
     keepalive_timeout_s: float = Field(5.0, gt=0, description="how long the answer to that PING may take")
 
     reattach_timeout_s: float = Field(

@@ -30,6 +30,8 @@ class Control(Outgoing):
         """As Outgoing."""
         super().__init__(limits, now_s, wake)
         self._settings_seen = False
+        self.goaway_code = -1
+        """What the peer's last GOAWAY was for; below 0: there was none."""
         self._receive_window = frames.DEFAULT_WINDOW
         self._windows_granted = frames.DEFAULT_WINDOW
         self._data_sent_at_ping = 0
@@ -146,7 +148,7 @@ class Control(Outgoing):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "GOAWAY on a stream")
         if len(payload) < frames.TWO_WORDS.size:
             raise ConnectionBroken(Code.FRAME_SIZE_ERROR, "GOAWAY is too short")
-        last_stream_id, _ = frames.TWO_WORDS.unpack_from(payload)
+        last_stream_id, self.goaway_code = frames.TWO_WORDS.unpack_from(payload)
         self._goaway(last_stream_id & frames.MAX_STREAM_ID)
 
     def _on_window_update(self, flags: int, stream_id: int, payload: bytes) -> None:

@@ -67,6 +67,8 @@ class Setting(IntEnum):
     INITIAL_WINDOW_SIZE = 0x4
     MAX_FRAME_SIZE = 0x5
     MAX_HEADER_LIST_SIZE = 0x6
+    PING_INTERVAL_MS = 0xF0A1
+    """Of our own, among those for experiments: so often, at most, may the peer send PING without any other frame."""
 
 
 class ConnectionBroken(Exception):

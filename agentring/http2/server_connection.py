@@ -33,9 +33,18 @@ class ServerConnection(Connection):
     role: ClassVar[str] = "client"
 
     def __init__(
-        self, limits: Limits, window: int, traffic: Traffic, now_s: float, wake: Callable[[], None], *, name: str
+        self,
+        limits: Limits,
+        window: int,
+        traffic: Traffic,
+        now_s: float,
+        wake: Callable[[], None],
+        *,
+        name: str,
+        ping_interval_ms: int = 0,
     ) -> None:
-        """Sends our SETTINGS at once. window: what a stream may send at first; name: what we are, for the client."""
+        """Sends our SETTINGS at once. window: what a stream may send at first; name: what we are, for the client;
+        ping_interval_ms: what is said of PINGs; 0: nothing."""
         super().__init__(limits, now_s, wake)
         self.name = name
         self._traffic = traffic
@@ -50,13 +59,14 @@ class ServerConnection(Connection):
         self._draining = self._half_closed = False
         self._opened_s = self._idle_since_s = self._block_since_s = now_s
         self._block_after = 0
-        self.open(
-            {
-                Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
-                Setting.INITIAL_WINDOW_SIZE: window,
-                Setting.MAX_HEADER_LIST_SIZE: limits.max_header_block_bytes,
-            }
-        )
+        settings = {
+            Setting.MAX_CONCURRENT_STREAMS: limits.max_streams,
+            Setting.INITIAL_WINDOW_SIZE: window,
+            Setting.MAX_HEADER_LIST_SIZE: limits.max_header_block_bytes,
+        }
+        if ping_interval_ms:
+            settings[Setting.PING_INTERVAL_MS] = ping_interval_ms
+        self.open(settings)
 
     # What the derived classes do their own way.
 

@@ -21,6 +21,10 @@ from agentring.rpc.service_stream import ServiceStream, Timer
 _YOUNG_S = 1.0
 
 
+PING_INTERVAL_MS = 500
+"""What we say of it; Limits.pings permits many more."""
+
+
 class Clock(Protocol):
     """What of the event loop is needed."""
 
@@ -51,7 +55,9 @@ class ServiceConnection(ServerConnection):
 
     def __init__(self, desk: Desk, now_s: float, wake: Callable[[], None]) -> None:
         """desk: the server's."""
-        super().__init__(desk.limits, WINDOW, desk.traffic, now_s, wake, name=desk.name)
+        super().__init__(
+            desk.limits, WINDOW, desk.traffic, now_s, wake, name=desk.name, ping_interval_ms=PING_INTERVAL_MS
+        )
         self._desk = desk
         self.flushes = 0
         """How often `out` was written."""

@@ -32,6 +32,9 @@ end first): a redirect then ends the call with SESSION_MOVING, and the client's 
 A status without any of these four trailers is the hosted service's own, whatever it is: it goes to the client as it is, and the call
 is asked of nobody else. Nodes of versions before x-agentring-node-says are followed by the other three all the same; an
 UNAVAILABLE of theirs ends a stream that is being re-attached, whose client tries again.
+
+A node says in its HTTP/2 SETTINGS how often it may be sent PING: 0xF0A1, in milliseconds. One that does not is sent few,
+as gRPC's servers allow by default.
 """
 
 from agentring.v1 import session_pb2 as _session_pb2

@@ -2,8 +2,9 @@
 
 Guarantees, beside Connection's: no stream is opened before the node has acknowledged our SETTINGS, so every header
 block it sends stands for itself; none beyond the node's MAX_CONCURRENT_STREAMS or after its GOAWAY; streams that a
-GOAWAY leaves out are told that they were not processed, the others go on. A node that is silent is asked by PING and
-given up if it does not answer. Used by Upstreams, which opens another connection where this one takes no more.
+GOAWAY leaves out are told that they were not processed, the others go on. A node that is silent is asked by PING
+(pings.py) and given up if it does not answer. Used by Upstreams, which opens another connection where this one takes
+no more.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from agentring.http2.limits import Limits
 from router.http2.answers import Answer
 from router.http2.client_stream import ClientStream
 from router.http2.node_stream import NodeStream
+from router.http2.pings import PingManners, Pings
 
 if TYPE_CHECKING:
     from router.http2.call import Call
@@ -40,8 +42,9 @@ class NodeConnection(Connection):
         now_s: float,
         wake: Callable[[], None],
         ready: Callable[[], None],
+        manners: PingManners,
     ) -> None:
-        """authority: of the node, for the log; ready: called once streams can be opened."""
+        """authority: of the node, for the log; ready: called once streams can be opened; manners: of the node."""
         super().__init__(limits, now_s, wake)
         self.authority = authority
         self.ready = False
@@ -49,6 +52,7 @@ class NodeConnection(Connection):
         self.retired = False
         """It takes no new streams."""
         self._budget = budget
+        self._ping_plan = Pings(limits, manners, now_s)
         self._tell_ready = ready
         self._next_stream_id = 1
         self._max_streams = frames.MAX_STREAM_ID
@@ -89,7 +93,7 @@ class NodeConnection(Connection):
             elif now_s - self.ping_sent_s > self.limits.keepalive_timeout_s:
                 self.broken_for = "keepalive timeout"
                 self.end(Code.NO_ERROR)
-        elif now_s - self.heard_s > self.limits.keepalive_s:
+        elif self._ping_plan.is_due(now_s, self.heard_s, has_calls=bool(self.streams)):
             self.send_ping(now_s)
 
     def retire(self) -> None:
@@ -123,12 +127,20 @@ class NodeConnection(Connection):
     def _setting(self, name: int, value: int) -> None:
         if name == Setting.MAX_CONCURRENT_STREAMS:
             self._max_streams = value
+        elif name == Setting.PING_INTERVAL_MS:
+            self._ping_plan.interval_s = value / 1e3
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id >= self._next_stream_id or not stream_id & 1
 
+    def _received(self, length: int) -> None:
+        super()._received(length)
+        self._ping_plan.answered()
+
     def _goaway(self, last_stream_id: int) -> None:
         self.retired = True
+        if self.goaway_code == Code.ENHANCE_YOUR_CALM:
+            self._ping_plan.too_many()
         for stream_id in [stream_id for stream_id in self.streams if stream_id > last_stream_id]:
             if (stream := self.streams.get(stream_id)) is None:
                 continue  # another one's messages, sent again elsewhere, were too much for the process
@@ -138,6 +150,7 @@ class NodeConnection(Connection):
             self.end(Code.NO_ERROR)
 
     def _headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
+        self._ping_plan.answered()
         stream = self.streams.get(stream_id)
         answer = (self._trailers_reader if end_stream else self._headers_reader).read(block)
         if stream is None:

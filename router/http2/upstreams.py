@@ -9,6 +9,7 @@ MAX_CONCURRENT_STREAMS may be small) calls are told NODE_OVERLOADED.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from typing import TYPE_CHECKING, cast
 
@@ -19,6 +20,7 @@ from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
 from agentring.http2.transport import ConnectionProtocol, Flusher
 from router.http2.node_connection import NodeConnection
+from router.http2.pings import PingManners
 from router.owner import Target
 from router.stats import Stats
 
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
 _log = structlog.get_logger()
 
 MAX_CONNECTIONS = 64
+_PROBES = 3
+"""Of TCP, before a connection is given up."""
 
 
 class Upstreams:
@@ -111,7 +115,7 @@ class Upstreams:
         ready = asyncio.Event()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                protocol = await self._open_socket(link.target, ready)
+                protocol = await self._open_socket(link, ready)
                 connection = cast(NodeConnection, protocol.connection)
                 lost = protocol.lost
                 waiter = asyncio.ensure_future(ready.wait())
@@ -143,14 +147,15 @@ class Upstreams:
                 break
             call.connected(connection)
 
-    async def _open_socket(self, target: Target, ready: asyncio.Event) -> ConnectionProtocol:
+    async def _open_socket(self, link: _Link, ready: asyncio.Event) -> ConnectionProtocol:
         loop = asyncio.get_running_loop()
+        target, limits, budget = link.target, self._limits, self._budget
 
         def protocol() -> ConnectionProtocol:
             return ConnectionProtocol(
                 self._flusher,
                 self._stats,
-                lambda wake: NodeConnection(target.address, self._limits, self._budget, loop.time(), wake, ready.set),
+                lambda wake: NodeConnection(target.address, limits, budget, loop.time(), wake, ready.set, link.manners),
                 self._closed,
             )
 
@@ -158,15 +163,26 @@ class Upstreams:
             _, made = await loop.create_unix_connection(protocol, target.address.removeprefix("unix:"))
         else:
             host, _, port = target.address.rpartition(":")
-            _, made = await loop.create_connection(
+            transport, made = await loop.create_connection(
                 protocol,
                 host.strip("[]"),
                 int(port),
                 ssl=self._tls,
                 server_hostname=host.strip("[]") if self._tls else None,
             )
+            self._keep_alive(transport)
         self._protocols.add(made)
         return made
+
+    def _keep_alive(self, transport: asyncio.BaseTransport) -> None:
+        """Has TCP find out that the node's machine is gone, where the node is not to be asked so often."""
+        idle_s, timeout_s = self._limits.keepalive_s, self._limits.keepalive_timeout_s
+        bound = transport.get_extra_info("socket")
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, max(1, round(idle_s)))
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, max(1, round(timeout_s / _PROBES)))
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, _PROBES)
+        bound.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, max(1_000, round((idle_s + timeout_s) * 1e3)))
 
     def _closed(self, protocol: ConnectionProtocol) -> None:
         self._protocols.discard(protocol)
@@ -188,6 +204,7 @@ class _Link:
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.manners = PingManners()
         self.connections: list[NodeConnection] = []
         self.waiting: list[Call] = []
         self.dialling = False

@@ -28,6 +28,7 @@ class HostedService:
         try:
             backend = Process(python(module), directory / "backend.log", {"PYTHONPATH": str(TESTS)})
             self._processes.append(backend)
+            self.backend = backend
             asyncio.run(_register(etcd_url, Keys(name), backend.ready_line()["address"]))
             flags = ("--listen=127.0.0.1:0", f"--etcd={etcd_url}", f"--cluster={name}", *router_flags)
             router = Process(python("router", *flags), self.router_log)

@@ -7,6 +7,7 @@ directions until nobody has any. An h2 peer raises where what it is sent breaks 
 from __future__ import annotations
 
 import heapq
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from itertools import count
 
@@ -19,6 +20,7 @@ from router.epochs import Epochs
 from router.http2.call import Call
 from router.http2.carrier import Carrier
 from router.http2.node_connection import NodeConnection
+from router.http2.pings import PingManners
 from router.owner import OwnerLookup, Target
 
 OWN_SERVICES = Target("own", "unix:own")  # type: ignore[arg-type]
@@ -124,6 +126,7 @@ class Wire:
         self.node_settings = node_settings or {}
         self.clients: list[ClientPeer] = []
         self.nodes: dict[str, list[NodePeer]] = {}
+        self._manners: defaultdict[str, PingManners] = defaultdict(PingManners)
 
     def client(self, settings: dict[int, int] | None = None) -> ClientPeer:
         """A client that has connected and agreed on settings."""
@@ -143,7 +146,7 @@ class Wire:
     def add_node(self, name: str, settings: dict[int, int] | None = None) -> NodePeer:
         """One more connection to a node, ready."""
         given = self.node_settings if settings is None else settings
-        peer = NodePeer(name, self.limits, self.budget, self.clock, given)
+        peer = NodePeer(name, self.limits, self.budget, self.clock, given, self._manners[name])
         self.nodes.setdefault(name, []).append(peer)
         while peer.exchange():
             pass

@@ -23,6 +23,7 @@ from harness.http2_raw import feed
 from router.http2.carrier import Carrier
 from router.http2.client_connection import ClientConnection
 from router.http2.node_connection import NodeConnection
+from router.http2.pings import PingManners
 
 if TYPE_CHECKING:
     from harness.http2 import FiredClock
@@ -232,12 +233,20 @@ class ClientPeer(H2Peer):
 class NodePeer(H2Peer):
     """A node."""
 
-    def __init__(self, name: str, limits: Limits, budget: Budget, clock: FiredClock, settings: dict[int, int]) -> None:
+    def __init__(
+        self,
+        name: str,
+        limits: Limits,
+        budget: Budget,
+        clock: FiredClock,
+        settings: dict[int, int],
+        manners: PingManners,
+    ) -> None:
         self.name = name
         self.accepted: set[int] = set()
         self.last_stream_id = frames.MAX_STREAM_ID
         """Of its GOAWAY: what comes beyond is not served."""
-        self.connection = NodeConnection(f"{name}:1", limits, budget, clock.time(), lambda: None, lambda: None)
+        self.connection = NodeConnection(f"{name}:1", limits, budget, clock.time(), lambda: None, lambda: None, manners)
         super().__init__(self.connection, clock, settings)
 
     @property

@@ -13,6 +13,7 @@ from harness.http2_frames import CONVERSE, Frame, frame, opening, parse, request
 from router.http2.carrier import Carrier
 from router.http2.client_connection import ClientConnection
 from router.http2.node_connection import NodeConnection
+from router.http2.pings import PingManners
 
 if TYPE_CHECKING:
     from harness.http2 import FiredClock
@@ -79,7 +80,7 @@ class RawNode:
             assert node is not None
             node.told_ready += 1
 
-        self.connection = NodeConnection("a:1", limits, budget, clock.time(), lambda: None, ready)
+        self.connection = NodeConnection("a:1", limits, budget, clock.time(), lambda: None, ready, PingManners())
         self.connection.receive(frames.settings({}) + frames.SETTINGS_ACK if begin is None else begin, clock.time())
 
     def send(self, *pieces: bytes) -> list[Frame]:

@@ -165,6 +165,8 @@ def test_a_silent_node_is_asked_and_then_given_up() -> None:
 def test_a_node_that_answers_its_ping_stays() -> None:
     wire = Wire(limits=Limits(keepalive_s=30.0, keepalive_timeout_s=10.0))
     node = wire.add_node("a")
+    wire.client().open()
+    wire.settle()
     for _ in range(5):
         wire.clock.advance(30.1)
         node.connection.tick(wire.clock.time())
