@@ -12,7 +12,6 @@ from functools import partial
 
 import structlog
 
-from agent_node.admission import BoundedLoad
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.clock_skew import ClockSkew, ClockTooFarOff
@@ -231,7 +230,7 @@ class Incarnations:
                 self._durable,
                 self._durable_tasks,
                 lambda: self._membership.current,
-                self._load(registration),
+                self.upkeep.load(registration, self._settings),
                 self._claims_are_made,
                 tasks,
                 self._apart,
@@ -272,17 +271,6 @@ class Incarnations:
                 await registration.lease.revoke_quietly()
             for task in background:
                 task.cancel()
-
-    def _load(self, registration: Registration) -> BoundedLoad:
-        return BoundedLoad(
-            self._etcd,
-            self._keys,
-            self._clock,
-            self._membership,
-            registration.identity.node_id,
-            load_factor=self._settings.load_factor,
-            max_sessions=self._settings.max_sessions,
-        )
 
     async def _until_over(self, registration: Registration, tasks: asyncio.TaskGroup) -> FenceReason | None:
         fenced = tasks.create_task(registration.lease.fenced())

@@ -1,11 +1,14 @@
 """What a node does for the cluster beside serving: it looks after its own record and after strays, says which agents it
-hosts, and judges claims that were left behind. Owned by the node's Incarnations, for all of them.
+hosts, judges claims that were left behind, and counts how many sessions are its share. Owned by the node's
+Incarnations, for all of them.
 """
 
 from collections.abc import Coroutine
 from typing import Any
 
+from agent_node.admission import BoundedLoad
 from agent_node.own_record import keep_own_record, watch_history
+from agent_node.settings import NodeSettings
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys
@@ -30,6 +33,18 @@ class Upkeep:
         self._ttl_s = ttl_s
         self.left_claims = LeftClaims(etcd, keys, clock, registered=membership.node, store_fences=store_fences)
         self.known_agents = KnownAgents(etcd, keys, clock)
+
+    def load(self, registration: Registration, settings: NodeSettings) -> BoundedLoad:
+        """How many sessions a registration takes."""
+        return BoundedLoad(
+            self._etcd,
+            self._keys,
+            self._clock,
+            self._membership,
+            registration.identity.node_id,
+            load_factor=settings.load_factor,
+            max_sessions=settings.max_sessions,
+        )
 
     def registered(self, registration: Registration) -> list[Coroutine[Any, Any, None]]:
         """What is to run for a registration, until it is over."""
