@@ -8,9 +8,10 @@ holds and ends, with EXIT_NOT_SERVING and a line on stderr. Where the event loop
 thread ends the process itself, and says where the event loop stood.
 
 Guarantees: a process that was loaded, stopped (SIGSTOP) or suspended is not ended for that: time counts as checks that
-failed one after the other, each for its time-out at most, and there must be MIN_FAILURES of them. A process that never
-could reach itself (a firewall, a namespace without loopback) is not ended either; that is logged. Does not guarantee
-anything against code that holds the interpreter's lock for ever.
+failed one after the other, each for its time-out at most, and there must be MIN_FAILURES of them. A slow process has a
+third of the patience for each answer. A process that never could reach itself (a firewall, a namespace without
+loopback) is not ended either; that is logged. Does not guarantee anything against code that holds the interpreter's
+lock for ever.
 
 Used by the node's and the router's app.
 """
@@ -35,7 +36,6 @@ EXIT_NOT_SERVING = 87
 REFUSALS = 3
 MIN_FAILURES = 3
 _RETRY_S = 1.0
-_TIMEOUT_S = 5.0
 
 _log = structlog.get_logger()
 
@@ -98,7 +98,8 @@ class Verdict:
 
 
 class SelfCheck:
-    """Resource handling: `with`, on the event loop that serves, from when it serves until it stops."""
+    """Resource handling: `with`, on the event loop that serves, from when it serves until it stops. A check that is under
+    way then is not waited for: it is that event loop which would have to answer it."""
 
     def __init__(
         self,
@@ -115,7 +116,7 @@ class SelfCheck:
         self._probe = probe
         self._fault = fault
         self._interval_s = interval_s
-        self._timeout_s = min(_TIMEOUT_S, patience_s / MIN_FAILURES)
+        self._timeout_s = patience_s / MIN_FAILURES
         self._grace_s = grace_s
         self._end_process = end or end_process
         self._verdict = Verdict(patience_s)
@@ -133,10 +134,6 @@ class SelfCheck:
 
     def __exit__(self, *_: object) -> None:
         self._stopping.set()
-        if self._fault.found.is_set():
-            return  # the thread waits for the process's end
-        if self._thread.is_alive():
-            self._thread.join(self._timeout_s)
 
     async def first(self) -> None:
         """Returns once the first check was made, whatever came of it."""
@@ -159,6 +156,8 @@ class SelfCheck:
         try:
             self._probe(self._timeout_s)
         except ProbeFailed as failed:
+            if self._stopping.is_set():
+                return None  # it is about to end: that nobody answers is no news
             was_failing = self._verdict.failing
             counted_s = min(time.monotonic() - began_s, self._timeout_s) + min(self._interval_s, _RETRY_S)
             over = self._verdict.failed(counted_s, refused=failed.refused)

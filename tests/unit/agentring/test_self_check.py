@@ -133,6 +133,28 @@ async def test_while_it_answers_nothing_happens_and_it_stops_at_once(stand: Stan
     fault.check()
 
 
+async def test_a_check_under_way_does_not_hold_the_event_loop_up_that_is_to_answer_it(stand: Stand) -> None:
+    answered = threading.Event()
+
+    def ask(_timeout_s: float) -> None:
+        stand.port.asked.set()
+        stand.over.set() if answered.wait(3.0) else stand.ended.append("not answered")
+
+    with SelfCheck(ask, Fault(), interval_s=0.02, patience_s=60.0, grace_s=0.0, end=stand.end):
+        await until(stand.port.asked)
+    answered.set()
+    await until(stand.over)
+    assert stand.ended == []
+
+
+async def test_a_slow_answer_is_an_answer(stand: Stand) -> None:
+    """Whoever is slow has a third of the patience for each answer, however long that is."""
+    patience_s: list[float] = []
+    with SelfCheck(patience_s.append, Fault(), interval_s=60.0, patience_s=30.0, grace_s=0.0, end=stand.end) as check:
+        await check.first()
+    assert patience_s == [30.0 / MIN_FAILURES]
+
+
 @pytest.mark.parametrize("interval_s", [0.0, 0.02])
 async def test_the_first_check_is_made_at_once_if_there_is_any(stand: Stand, interval_s: float) -> None:
     stand.port.why = "nobody listens yet"
