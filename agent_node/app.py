@@ -117,8 +117,7 @@ async def run_node(
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 tls=settings.server_tls(),
             )
-            for address in filter(None, (server.address, settings.metrics_listen)):
-                forks.close_port_in_children(int(address.rpartition(":")[2]))
+            forks.close_port_in_children(int(server.address.rpartition(":")[2]))
             identity = NodeIdentity(
                 node_id=NodeId(settings.node_id),
                 address=settings.advertise or server.address,
@@ -136,7 +135,10 @@ async def run_node(
             )
             if settings.metrics_listen is not None:
                 carrier = durable.carrier if durable is not None else None
-                metrics.serve(NodeMetrics(board, observed, incarnations, carrier, apart), settings.metrics_listen)
+                port = metrics.serve(
+                    NodeMetrics(board, observed, incarnations, carrier, apart), settings.metrics_listen
+                )
+                forks.close_port_in_children(port)
             stack.enter_context(
                 Watchdog(lambda: incarnations.lease, clock, partial(end_process, asyncio.get_running_loop()))
             )

@@ -42,7 +42,9 @@ def forget(fd: int) -> None:
 
 
 def close_port_in_children(port: int) -> None:
-    """A forked child closes the socket that listens on this port, and the connections that were accepted by it."""
+    """A forked child closes the socket that listens on this port, and the connections that were accepted by it. port:
+    never 0, which is that of every socket that was not bound."""
+    assert port, "the port that was taken, not the one that was asked for"
     _ports.add(port)
 
 

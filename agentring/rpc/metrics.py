@@ -10,12 +10,13 @@ from prometheus_client.registry import Collector
 from agentring.http2.listener import CannotListen
 
 
-def serve(metrics: Collector, address: str) -> None:
-    """Serves them on host:port until the process ends. Raises CannotListen."""
+def serve(metrics: Collector, address: str) -> int:
+    """Serves them on host:port until the process ends; the port that was taken. Raises CannotListen."""
     registry = CollectorRegistry()
     registry.register(metrics)
     host, _, port = address.rpartition(":")
     try:
-        start_http_server(int(port), host.strip("[]"), registry)
+        server, _ = start_http_server(int(port), host.strip("[]"), registry)
     except OSError:
         raise CannotListen(address) from None
+    return server.server_port

@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prometheus_client import CollectorRegistry
 
 from agent_node.data_dir import DataDir, DataDirInUse
+from agentring import forks
 from agentring.forks import EXIT_FORKED_CHILD
+from agentring.rpc import metrics
 from harness.processes import wait_until
 
 PATIENCE_S = 20.0
@@ -133,3 +136,14 @@ def test_what_is_printed_goes_to_the_log_in_its_order_and_in_any_language(tmp_pa
         told = (tmp_path / "log").read_text()
     assert told.splitlines()[0] in ("héllo", r"h\xe9llo")
     assert told.splitlines()[1] == "told to the log"
+
+
+def test_a_port_is_the_one_that_was_taken() -> None:
+    """0 is that of every socket which was never bound: a child would close its own pipes."""
+    with pytest.raises(AssertionError, match="that was taken"):
+        forks.close_port_in_children(0)
+    registry = CollectorRegistry()
+    port = metrics.serve(registry, "127.0.0.1:0")
+    assert port
+    with socket.create_connection(("127.0.0.1", port), PATIENCE_S):
+        pass
