@@ -155,10 +155,13 @@ class Child:
             self._process.kill()
 
     def _log_tail(self) -> tuple[str, ...]:
-        with self.spec.log_path.open("rb") as log:
-            size = log.seek(0, os.SEEK_END)
-            log.seek(max(0, size - _LOG_TAIL_BYTES))
-            lines = log.read().decode("utf-8", "replace").splitlines()
+        try:
+            with self.spec.log_path.open("rb") as log:
+                size = log.seek(0, os.SEEK_END)
+                log.seek(max(0, size - _LOG_TAIL_BYTES))
+                lines = log.read().decode("utf-8", "replace").splitlines()
+        except OSError as error:  # somebody has removed it
+            return (f"(no log: {error.strerror})",)
         return tuple(lines[-_LOG_TAIL_LINES:])
 
 

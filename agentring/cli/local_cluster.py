@@ -6,6 +6,7 @@ node or router that ends by itself is told and not started again; without its et
 """
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -133,7 +134,7 @@ class LocalCluster:
             *("--listen", f"{LOOPBACK}:0"),
             *("--etcd", ",".join(etcd_urls)),
             *("--cluster", "default"),
-            *("--data-dir", str(plan.data_dir.node(node_id))),
+            f"--data-dir={plan.data_dir.node(node_id)}",  # one word: its name may begin with a dash
             *("--lease-ttl-s", str(plan.lease_ttl_s)),
         )
         spec = ChildSpec(
@@ -146,7 +147,7 @@ class LocalCluster:
         plan = self._plan
         name = f"r{index + 1}"
         command = (
-            *(sys.executable, "-m", "router"),
+            *(sys.executable, *_import_path(), "-m", "router"),
             *("--listen", join_address(plan.host, plan.router_port(index))),
             *("--etcd", ",".join(etcd_urls)),
             *("--cluster", "default"),
@@ -161,6 +162,12 @@ async def _start_into(stage: list[Child], spec: ChildSpec) -> Child:
     child = await Child.start(spec)
     stage.append(child)
     return child
+
+
+def _import_path() -> tuple[str, ...]:
+    """Has a child that hosts no agents look for modules where we do: `-m` alone would look in the working directory
+    first, where somebody may have a router.py of their own."""
+    return () if os.getcwd() in sys.path or "" in sys.path else ("-P",)
 
 
 async def _address_when_ready(child: Child) -> str:

@@ -23,6 +23,7 @@ from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption
 from agentring.cli.ports import LOOPBACK, check_listenable
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_UNDER_NOHUP = (signal.SIGHUP, signal.SIG_IGN)
 _STORES = ("memory:", "sqlite:///", "postgresql://")
 
 
@@ -122,12 +123,14 @@ def summary(cluster: ClusterFile, data_dir: Path) -> list[str]:
 def _signals_set(stop: asyncio.Event, hasten: asyncio.Event) -> Iterator[None]:
     """The first signal sets `stop`, every later one `hasten`."""
     loop = asyncio.get_running_loop()
-    for number in _STOP_SIGNALS:
+    # Under nohup a terminal's end is not ours.
+    heard = [number for number in _STOP_SIGNALS if (number, signal.getsignal(number)) != _UNDER_NOHUP]
+    for number in heard:
         loop.add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
     try:
         yield
     finally:
-        for number in _STOP_SIGNALS:
+        for number in heard:
             loop.remove_signal_handler(number)
 
 

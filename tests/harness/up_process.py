@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 DEADLINE_S = 60.0
+OURS = (sys.executable, "-m", "agentring.cli")
 
 
 class UpProcess:
@@ -70,10 +71,15 @@ class UpProcess:
 
 
 @asynccontextmanager
-async def running_up(data_dir: Path, *flags: str, env: dict[str, str] | None = None) -> AsyncIterator[UpProcess]:
-    """Starts `agentring up` on free ports; stops it, if it still runs."""
+async def running_up(
+    data_dir: Path, *flags: str, env: dict[str, str] | None = None, within: Path | None = None
+) -> AsyncIterator[UpProcess]:
+    """Starts `agentring up` on free ports; stops it, if it still runs. within: the directory of somebody who has it
+    installed, and starts it under nohup."""
+    program = ("nohup", str(Path(sys.executable).with_name("agentring"))) if within else OURS
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "agentring.cli", "up", "--port", "0", "--data-dir", str(data_dir), *flags),
+        *(*program, "up", "--port", "0", f"--data-dir={data_dir}", *flags),
+        cwd=within,
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,

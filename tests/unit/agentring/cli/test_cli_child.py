@@ -87,6 +87,13 @@ def kill_heir(spec: ChildSpec) -> None:
         os.kill(int(spec.log_path.read_text().split()[0]), signal.SIGKILL)
 
 
+async def test_its_end_is_told_where_its_log_was_removed(tmp_path: Path, children: list[Child]) -> None:
+    children.append(await Child.start(python(tmp_path, "raise SystemExit(3)")))
+    await children[0].ended()
+    children[0].spec.log_path.unlink()
+    assert children[0].failure().log_tail == ("(no log: No such file or directory)",)
+
+
 async def test_one_that_is_never_ready_is_told(tmp_path: Path, children: list[Child]) -> None:
     children.append(await Child.start(python(tmp_path, "import time; time.sleep(60)")))
     with pytest.raises(ChildFailed, match=r"was not ready within 0\.01 s"):
