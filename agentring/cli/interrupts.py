@@ -2,7 +2,7 @@
 
 Guarantees that a command which runs on an event loop has ended _END_S after it was interrupted, whatever its tasks, its
 connections or the libraries beneath do meanwhile: a process that no longer answers to Ctrl-C is worse than a connection
-that was not closed. Called by `chat`.
+that was not closed. A second Ctrl-C ends it at once. Called by `chat` and `questions`.
 """
 
 import asyncio
@@ -26,18 +26,20 @@ def run_interruptible(work: Coroutine[Any, Any, T], end_s: float = _END_S) -> T:
     interrupted = False
 
     async def main() -> T:
-        task = asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
         assert task is not None
 
         def interrupt() -> None:
             nonlocal interrupted
             interrupted = True
+            loop.remove_signal_handler(signal.SIGINT)
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # else another one would be a traceback, after the loop's end
             guard = threading.Timer(end_s, os._exit, (INTERRUPTED,))
             guard.daemon = True
             guard.start()
             task.cancel()
 
-        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, interrupt)
+        loop.add_signal_handler(signal.SIGINT, interrupt)
         return await work
 
     try:
