@@ -98,8 +98,8 @@ class Verdict:
 
 
 class SelfCheck:
-    """Resource handling: `with`, on the event loop that serves, from when it serves until it stops. A check that is under
-    way then is not waited for: it is that event loop which would have to answer it."""
+    """Resource handling: `with`, on the event loop that serves, from when it serves until it stops. A check that is
+    under way then is not waited for: it is that event loop which would have to answer it."""
 
     def __init__(
         self,

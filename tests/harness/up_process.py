@@ -59,6 +59,11 @@ class UpProcess:
             self.lines += (await self._process.stdout.read()).decode().splitlines()
             return await self._process.wait()
 
+    def ignored(self) -> set[signal.Signals]:
+        """The signals that it ignores."""
+        fields = dict(line.split(":\t") for line in Path(f"/proc/{self.pid}/status").read_text().splitlines())
+        return {one for one in signal.Signals if int(fields["SigIgn"], 16) & 1 << (one - 1)}
+
     def children(self) -> dict[int, str]:
         """The pids of the processes that it has started and that live, with their command lines."""
         found = {}
