@@ -129,7 +129,7 @@ class Conversation:
         try:
             await self._session.reply(input_id, answer)
         except (InputAnswered, InputNotFound) as late:
-            self._screen.note(f"({late.reason}: somebody else was faster)")
+            self._screen.note(f"({late.reason}: it waits for no answer any more; the line was not sent)")
         return True
 
     def _heard(self) -> None:

@@ -234,7 +234,7 @@ async def test_it_does_not_mind_where_it_is_started_and_outlives_its_terminal(tm
         assert signal.SIGHUP in up.ignored()  # nohup's doing
         up.send(signal.SIGINT)
         assert await up.ended() == 0
-    assert os.path.exists(tmp_path / "-of mine?" / "nodes" / "store.db")  # noqa: ASYNC240, PTH110  it has ended
+    assert os.path.exists(tmp_path / "-of mine?" / "nodes" / "store.db")  # noqa: ASYNC240  it has ended
 
 
 async def test_a_mistyped_variable_is_named(tmp_path: Path) -> None:
