@@ -19,7 +19,7 @@ TOOLS = ROOT / ".tools"
 NPM = TOOLS / "npm"
 BUF = "@bufbuild/buf@1.75.0"
 
-INSTALL_S = 300.0
+INSTALL_S = 500.0
 
 _OF_THE_SYSTEM = frozenset({"cargo", "curl", "g++", "h2load", "java", "mvn", "pkg-config"})
 
