@@ -26,14 +26,14 @@ def chat(
 
     A question that is open in the session is asked first: the next line answers it.
     """
-    address = find_routers(router, data_dir)[0]
+    routers = ",".join(find_routers(router, data_dir))
     if sys.stdin is None:
         raise NothingToRead
-    if not run_interruptible(_chat(address, session, agent, tenant)):
+    if not run_interruptible(_chat(routers, session, agent, tenant)):
         raise typer.Exit(1)
 
 
-async def _chat(router: str, session: str, agent: str, tenant: str) -> bool:
+async def _chat(routers: str, session: str, agent: str, tenant: str) -> bool:
     """Runs a turn for each line of the input; whether all of them completed. Raises CallFailed."""
     screen = Screen(console(), session)
     lines = Lines(sys.stdin.fileno())
@@ -43,7 +43,7 @@ async def _chat(router: str, session: str, agent: str, tenant: str) -> bool:
         return await lines.next()
 
     all_completed = True
-    conversation = Conversation(router, session, agent, tenant, screen)
+    conversation = Conversation(routers, session, agent, tenant, screen)
     try:
         attached = await conversation.attach()
         for question in attached.questions:

@@ -6,6 +6,7 @@ started, not what lives now; ClusterService says that. Written by `up`, read by 
 
 import json
 import os
+import socket
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -15,6 +16,7 @@ from agentring.address import check_address
 from agentring.cli.errors import ClusterFileMalformed, check_option
 from agentring.ids import NodeId
 
+_CONNECT_S = 1.0
 DEFAULT_ROUTER = "127.0.0.1:7700"
 
 
@@ -82,3 +84,21 @@ def find_routers(given: str | None, data_dir: Path) -> tuple[str, ...]:
         return (given,)
     cluster = ClusterFile.read(data_dir / "cluster.json")
     return cluster.router if cluster is not None and cluster.router else (DEFAULT_ROUTER,)
+
+
+def find_router(given: str | None, data_dir: Path) -> str:
+    """One of `find_routers` to ask: the first one that somebody listens on, where there are several.
+
+    Raises ClusterFileMalformed, AddressUnusable.
+    """
+    routers = find_routers(given, data_dir)
+    return next((one for one in routers if _is_listening(one)), routers[0]) if len(routers) > 1 else routers[0]
+
+
+def _is_listening(address: str) -> bool:
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CONNECT_S).close()
+    except OSError:
+        return False
+    return True

@@ -38,17 +38,19 @@ class Conversation:
     """A session, as one person speaks with it. Who makes one calls `close`."""
 
     def __init__(
-        self, router: str, session_id: str, agent: str, tenant: str, screen: Screen, policy: Policy | None = None
+        self, routers: str, session_id: str, agent: str, tenant: str, screen: Screen, policy: Policy | None = None
     ) -> None:
-        """Nothing is sent yet. Raises CallFailed: a name is not well formed."""
+        """routers: several with commas. Nothing is sent yet. Raises CallFailed: a name is not well formed."""
         self._answers: set[str] = set()
         """The questions that were answered here; one that is asked again by a turn's next run is not asked again."""
-        self._router = router
+        self._routers = routers
+        self._untried = routers.count(",")
+        """How many of the routers another call may still find, while none has answered."""
         self._screen = screen
         self._answered = False
         self._noted = False
         with self._explained():
-            self._ring: Ring = connect(router, tenant=tenant, policy=replace(policy or Policy(), on_retry=self._note))
+            self._ring: Ring = connect(routers, tenant=tenant, policy=replace(policy or Policy(), on_retry=self._note))
             self._session = self._ring.session(session_id, agent=agent)
 
     async def attach(self) -> Attached:
@@ -138,15 +140,18 @@ class Conversation:
 
     def _note(self, error: Exception) -> None:
         if isinstance(error, RingUnreachable) and not self._answered:
-            # Nobody has ever answered at this address: that is not a connection lost, but a wrong address.
-            raise error
+            if not self._untried:
+                # Nobody has ever answered at this address: that is not a connection lost, but a wrong address.
+                raise error
+            self._untried -= 1
+            return
         if not self._noted:
             self._noted = True
             reason = error.reason if isinstance(error, AgentringError) else "the connection was lost"
             self._screen.note(f"({reason}; trying again)")
 
     def _explained(self) -> AbstractContextManager[None]:
-        return explained(self._router)
+        return explained(self._routers)
 
 
 def _question(event: InputRequired) -> Question:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from agentring.cli.calls import open_channel
-from agentring.cli.cluster_file import find_routers
+from agentring.cli.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import DrainNodeRequest, DrainNodeResponse, UndrainNodeRequest
@@ -24,7 +24,7 @@ def drain(
 ) -> None:
     """Drain a node: its turns end, its sessions go to others. Its process stays until you end or undrain it."""
     before = None
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         request = DrainNodeRequest(node_id=node, force=force)
         for progress in ClusterServiceStub(channel).DrainNode(request, timeout=timeout_s):
             if progress != before:
@@ -40,7 +40,7 @@ def undrain(
     as_json: JsonOption = False,
 ) -> None:
     """Make a node that drains, or was drained, ACTIVE again."""
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         request = UndrainNodeRequest(node_id=node)
         answer = ClusterServiceStub(channel).UndrainNode(request, timeout=timeout_s)
     if as_json:

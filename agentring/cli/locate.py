@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
-from agentring.cli.cluster_file import find_routers
+from agentring.cli.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import LocateSessionRequest, LocateSessionResponse
@@ -30,7 +30,7 @@ def locate(
 ) -> None:
     """Show which node owns a session, or would, and why."""
     request = LocateSessionRequest(session_id=session, agent=agent, tenant_id=tenant)
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         found = ClusterServiceStub(channel).LocateSession(
             request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )

@@ -14,7 +14,7 @@ from rich.table import Table
 
 from agentring import plain_json
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
-from agentring.cli.cluster_file import find_routers
+from agentring.cli.cluster_file import find_router
 from agentring.cli.errors import NothingToResolveWith
 from agentring.cli.listing import read_list, to_state, to_word
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
@@ -48,7 +48,7 @@ def list_runs(
 ) -> None:
     """List runs: `--state unknown` are those that wait for somebody."""
     request = once_pb2.ListRunsRequest(once_key_prefix=prefix, state=to_state(state))
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         ask = partial(OnceServiceStub(channel).ListRuns, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
         runs = read_list(ask, request, once_pb2.ListRunsResponse(), "runs", sys.maxsize).runs
     if as_json:
@@ -66,7 +66,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a key's latest run."""
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         found = OnceServiceStub(channel).GetRun(
             once_pb2.GetRunRequest(once_key=key), timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )
@@ -98,7 +98,7 @@ def resolve(
             raise NothingToResolveWith(str(error)) from None
         except ValueError:
             raise NothingToResolveWith from None
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         settled = OnceServiceStub(channel).ResolveRun(
             request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from agentring import plain_json
 from agentring.cli.calls import CALL_DEADLINE_S, explained, open_channel, tenant_metadata
-from agentring.cli.cluster_file import find_routers
+from agentring.cli.cluster_file import find_router
 from agentring.cli.errors import NoQuestion, NothingToAnswerWith
 from agentring.cli.interrupts import run_interruptible
 from agentring.cli.listing import read_list
@@ -35,7 +35,7 @@ def list_questions(
     as_json: JsonOption = False,
 ) -> None:
     """List the questions that wait for an answer, as the store has them."""
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         ask = partial(
             SessionServiceStub(channel).ListSessions, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )
@@ -62,7 +62,7 @@ def answer(
     fields = _read_object(data)
     if not text and fields is None:
         raise NothingToAnswerWith
-    address = find_routers(router, data_dir)[0]
+    address = find_router(router, data_dir)
 
     async def give() -> Question:
         with explained(address):
@@ -85,7 +85,7 @@ def cancel(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Cancel the turn that asks: those behind it go on."""
-    address = find_routers(router, data_dir)[0]
+    address = find_router(router, data_dir)
 
     async def end() -> tuple[Question, str]:
         with explained(address):

@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel
-from agentring.cli.cluster_file import find_routers
+from agentring.cli.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import GetRingRequest, GetRingResponse
@@ -14,7 +14,7 @@ from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 
 def ring(router: RouterOption = None, data_dir: DataDirOption = DEFAULT_DATA_DIR, as_json: JsonOption = False) -> None:
     """Show the ring and each node's share of it."""
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         found = ClusterServiceStub(channel).GetRing(GetRingRequest(), timeout=CALL_DEADLINE_S)
     if as_json:
         print_json(to_fields(found))

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
-from agentring.cli.cluster_file import find_routers
+from agentring.cli.cluster_file import find_router
 from agentring.cli.listing import read_list
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
 from agentring.cli.printing import console, print_json, to_fields
@@ -28,7 +28,7 @@ def sessions(
     as_json: JsonOption = False,
 ) -> None:
     """List sessions in the order of their ids, as the store has them."""
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         ask = partial(
             SessionServiceStub(channel).ListSessions, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )

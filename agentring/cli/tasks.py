@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
-from agentring.cli.cluster_file import find_routers
+from agentring.cli.cluster_file import find_router
 from agentring.cli.listing import read_list, to_state, to_word
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
 from agentring.cli.printing import console, print_json, to_fields
@@ -46,7 +46,7 @@ def list_tasks(
 ) -> None:
     """List tasks in the order of their keys."""
     request = task_pb2.ListTasksRequest(task_key_prefix=prefix, agent=agent, state=to_state(state))
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         ask = partial(TaskServiceStub(channel).ListTasks, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
         found = read_list(ask, request, task_pb2.ListTasksResponse(), "tasks", limit)
     if as_json:
@@ -64,7 +64,7 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show a task, with its words and its result."""
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         task = (
             TaskServiceStub(channel)
             .GetTask(task_pb2.GetTaskRequest(task_key=key), timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
@@ -87,7 +87,7 @@ def cancel(
     as_json: JsonOption = False,
 ) -> None:
     """Cancel a task's run; one that has ended stays as it is. Says how it ended."""
-    with open_channel(find_routers(router, data_dir)[0]) as channel:
+    with open_channel(find_router(router, data_dir)) as channel:
         done = TaskServiceStub(channel).CancelTask(
             task_pb2.CancelTaskRequest(task_key=key), timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )

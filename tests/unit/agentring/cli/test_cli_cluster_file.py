@@ -1,11 +1,13 @@
 """cluster.json: whole, in its documented form, and the first place where commands look for a router."""
 
 import json
+import socket
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from agentring.cli.cluster_file import DEFAULT_ROUTER, ClusterFile, NodeEntry, RouterEntry, find_routers
+from agentring.cli.cluster_file import DEFAULT_ROUTER, ClusterFile, NodeEntry, RouterEntry, find_router, find_routers
 from agentring.cli.errors import ClusterFileMalformed
 from agentring.ids import NodeId
 
@@ -54,3 +56,13 @@ def test_routers_are_those_given_else_the_local_clusters_else_the_default(tmp_pa
     CLUSTER.write(tmp_path / "cluster.json")
     assert find_routers(None, tmp_path) == ("127.0.0.1:7700", "127.0.0.1:7701")
     assert find_routers("example.org:1", tmp_path) == ("example.org:1",)
+
+
+def test_of_several_routers_one_that_lives_is_asked(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as living, socket.socket() as dead:
+        dead.bind(("127.0.0.1", 0))
+        addresses = tuple(f"127.0.0.1:{one.getsockname()[1]}" for one in (dead, living))
+        replace(CLUSTER, router=addresses).write(tmp_path / "cluster.json")
+        assert find_router(None, tmp_path) == addresses[1]
+        assert find_router(addresses[0], tmp_path) == addresses[0]
+    assert find_router(None, tmp_path) == addresses[0]  # for want of any

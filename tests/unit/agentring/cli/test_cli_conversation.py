@@ -106,6 +106,7 @@ class Talk:
     """A conversation with a scripted server, and what it shows."""
 
     def __init__(self, address: str, server: Server, policy: Policy) -> None:
+        self.address = address
         self.server = server
         self.file = io.StringIO()
         screen = Screen(Console(file=self.file, markup=False, highlight=False, width=200), "ada")
@@ -203,6 +204,18 @@ async def test_an_address_where_nobody_answers_is_told_at_once(talk: Talking) ->
     one = await talk()
     lost = Talk("127.0.0.1:1", one.server, Policy())
     with pytest.raises(CallFailed, match=r"^UNAVAILABLE: .* \(router 127\.0\.0\.1:1\)$"):
+        await lost.conversation.attach()
+    await lost.conversation.close()
+
+
+async def test_of_several_routers_one_that_answers_is_enough(talk: Talking) -> None:
+    one = await talk((OPENED,))
+    other = Talk(f"127.0.0.1:1,{one.address}", one.server, Policy(sleep=at_once))
+    assert (await other.conversation.attach()).node_id == "n1"
+    assert other.shown == [PLACE]
+    await other.conversation.close()
+    lost = Talk("127.0.0.1:1,127.0.0.1:1", one.server, Policy(sleep=at_once))
+    with pytest.raises(CallFailed, match=r"^UNAVAILABLE: "):
         await lost.conversation.attach()
     await lost.conversation.close()
 
