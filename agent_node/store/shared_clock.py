@@ -9,12 +9,15 @@ How: one node moves the mark on, each tick by what its boot clock has counted si
 the others look, and one of them takes over where the mark has stood still for a few ticks. The write compares the mark
 with the one that was counted from, so no two nodes' counts add up, and one that was held up for long moves nothing.
 
-The race it prevents: a node counts from a mark that it read an hour ago, while others, who had found the mark where it
-was after a pause, have stamped outcomes with it: they would expire an hour early.
+The races it prevents. (1) A node counts from a mark that it read an hour ago, while others, who had found the mark
+where it was after a pause, have stamped outcomes with it: they would expire an hour early. (2) Two ticks of one node,
+the usual one and one before it joins again, at once: the same time would be counted twice, and the answer that comes
+last may be the older one, which looks as if the store had gone back.
 
 A mark that is lower than before is another store's, or an older copy's (StoreReplaced). Run by the node's app.
 """
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -56,6 +59,7 @@ class SharedClock:
         self._name = name
         self._tick_s = tick_s
         self._max_step_s = max_step_s
+        self._ticking = asyncio.Lock()
         self._mark_ns = -1
         """As it was last seen; -1: never."""
         self._is_mine = False
@@ -95,6 +99,10 @@ class SharedClock:
     async def tick(self, *, last: bool = False) -> int:
         """Looks at the mark, moves it on where that is this process's turn, and returns it. last: this process ends,
         and leaves the mark as far on as it can. Raises StoreReplaced, StoreUnavailable."""
+        async with self._ticking:
+            return await self._tick(last=last)
+
+    async def _tick(self, *, last: bool) -> int:
         asked_s = self._clock.now_s()
         stood_s = asked_s - self._found_s
         if self._mark_ns >= 0 and (self._is_mine or last or stood_s >= _TAKEN_OVER_AFTER_TICKS * self._tick_s):

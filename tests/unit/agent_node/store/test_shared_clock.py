@@ -1,11 +1,12 @@
 """The clock that the nodes of a store share, tried with any number of nodes that come, go, stand still and are slow."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 import pytest
 import sqlalchemy as sa
-from hypothesis import settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -198,4 +199,51 @@ async def test_a_mark_that_went_back_is_another_store() -> None:
             await node.tick()
         assert carrier.replaced.is_set()
         clock.advance(TICK_S)
+    await database.close()
+
+
+class Held(Database):
+    """A transaction waits before it is carried out, and then before its answer, each until the test lets it go on."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        super().__init__(clock)
+        self.waiting: list[asyncio.Event] = []
+
+    async def transact(self, work: Callable[[sa.Connection], T], *, again: bool) -> T:
+        await self._until_let_go()
+        done = await super().transact(work, again=again)
+        await self._until_let_go()
+        return done
+
+    async def _until_let_go(self) -> None:
+        self.waiting.append(go := asyncio.Event())
+        await go.wait()
+
+
+async def in_order(database: Held, order: list[int], *ticks: Coroutine[Any, Any, int]) -> None:
+    """Ticks at once. order: which of those that wait goes on next, as long as that is said."""
+    ticking = [asyncio.create_task(tick) for tick in ticks]
+    while any(not tick.done() for tick in ticking):
+        for _ in range(5):
+            await asyncio.sleep(0)
+        if database.waiting:
+            database.waiting.pop(order.pop(0) % len(database.waiting) if order else 0).set()
+    for tick in ticking:
+        tick.result()
+
+
+@settings(max_examples=50, deadline=None)
+@given(order=st.lists(st.integers(0, 1), max_size=8))
+async def test_two_ticks_of_a_node_at_once_are_as_one_after_the_other(order: list[int]) -> None:
+    clock = FakeClock(0.0)
+    database = Held(clock)
+    carrier = ObservedCarrier(database)
+    node = SharedClock(carrier, clock, "n1")
+    await in_order(database, [], node.tick())
+    for _ in range(6):  # it takes the mark over, and counts no second twice
+        clock.advance(TICK_S)
+        mark_ns = database.mark_ns
+        await in_order(database, list(order), node.tick(), node.tick())
+        assert database.mark_ns - mark_ns <= TICK_S * 10**9
+    assert not carrier.replaced.is_set()
     await database.close()
