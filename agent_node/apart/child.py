@@ -29,7 +29,7 @@ from agent_node.run_environment import RunEnvironment
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agent_node.turn import run_agent
-from agentring import log
+from agentring import forks, log
 from agentring.cluster.lease import Lease
 from agentring.owned_loop import OwnedLoop, log_errors_without_text
 from agentring.plain_json import type_name
@@ -46,7 +46,9 @@ def serve(way: socket.socket, agents: Mapping[str, Agent], log_level: str) -> No
     log_errors_without_text()
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=False)
     way.setblocking(False)
+    forks.close_in_children(way.fileno())
     with asyncio.Runner(loop_factory=OwnedLoop) as runner:
+        forks.end_children_in(runner.get_loop())
         drive(runner.get_loop(), _serve(way, agents))
         os._exit(0)  # what the agent has left behind is not waited for
 

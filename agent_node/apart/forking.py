@@ -1,23 +1,29 @@
 """The process that children are forked from, so that a child has none of the node's threads, locks and connections.
 
 Guarantees: it is forked before the node has any; it holds nothing of the node's but its stderr and its working
-directory; it ends with the node, also where that is killed, and ends every child first; only children of its own that
-it has not reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the
-first child is wanted. Used by the node's `__main__`, before anything else, and by runs.py.
+directory; it ends with the node, also where that is killed, and ends every child first; a child ends with it, also
+where it is killed itself, and once the node has not said for too long that the child may go on: a node that stands
+still (SIGSTOP) has lost its lease meanwhile, and the run is begun on another one. A SIGTERM changes nothing: who stops a
+service may send it to each of its processes, and it is the node that ends runs. Only children of its own that it has not
+reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the first child is
+wanted. Used by the node's `__main__`, before anything else, and by runs.py.
 """
 
+import ctypes
 import gc
 import os
 import select
 import signal
 import socket
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 
 _KINDS = {b"k": signal.SIGKILL, b"u": signal.SIGUSR1}
-_MESSAGE_BYTES = 32
+_MESSAGE_BYTES = 64
+_PR_SET_PDEATHSIG = 1
 
 Child = Callable[[socket.socket], None]
 """Runs in a child, with its end of the way to the node; the process ends after it."""
@@ -50,6 +56,12 @@ class Forker:
     def ask_where(self, pid: int) -> None:
         """Has a child write on stderr where its main thread stands."""
         self._signal(b"u", pid)
+
+    def let_run(self, pid: int, for_s: float) -> None:
+        """A child may run for so long from now on, and longer if that is said again meanwhile. Before it is said the
+        first time, it may as long as it likes."""
+        with suppress(OSError):
+            self._way.send(f"l{pid} {_now_s() + for_s:.3f}".encode())
 
     def _signal(self, kind: bytes, pid: int) -> None:
         with suppress(OSError):
@@ -91,18 +103,32 @@ class _Forking:
         self._child: Child | None = None
         self._children: dict[int, int] = {}
         """Processes by the descriptors that tell of their ends."""
+        self._until_s: dict[int, float] = {}
+        """How long a process may run, where that was said."""
+        self._pid = os.getpid()
 
     def serve(self) -> None:
         """Until the node has ended."""
         while True:
             way = self._way.fileno()
-            ready, _, _ = select.select([way, self._node, *self._children], [], [])
+            wait_s = max(0.0, min(self._until_s.values()) - _now_s()) if self._until_s else None
+            ready, _, _ = select.select([way, self._node, *self._children], [], [], wait_s)
             for fd in [fd for fd in ready if fd in self._children]:
-                os.waitpid(self._children.pop(fd), 0)
+                pid = self._children.pop(fd)
+                self._until_s.pop(pid, None)
+                os.waitpid(pid, 0)
                 os.close(fd)
             if self._node in ready or (way in ready and not self._answer()):
                 break
+            if way not in ready:  # the node may have said more
+                self._end_overdue()
         for pid in self._children.values():
+            os.kill(pid, signal.SIGKILL)
+
+    def _end_overdue(self) -> None:
+        now_s = _now_s()
+        for pid in [pid for pid, until_s in self._until_s.items() if until_s <= now_s]:
+            del self._until_s[pid]
             os.kill(pid, signal.SIGKILL)
 
     def _answer(self) -> bool:
@@ -111,6 +137,10 @@ class _Forking:
         if fds:
             self._fork(fds[0])
             os.close(fds[0])
+        elif asked.startswith(b"l"):
+            pid_text, until_s = asked[1:].split()
+            if (pid := int(pid_text)) in self._children.values():
+                self._until_s[pid] = float(until_s)
         elif (number := _KINDS.get(asked[:1])) is not None and (pid := int(asked[1:])) in self._children.values():
             os.kill(pid, number)
         return bool(asked)
@@ -127,6 +157,7 @@ class _Forking:
         if pid == 0:
             status = 1
             try:
+                _end_with(self._pid)
                 self._way.close()
                 os.close(self._node)
                 for each in self._children:
@@ -145,7 +176,21 @@ def _let_go_of_the_terminal() -> None:
     """Ctrl-C is the node's, and whoever reads the node's stdout waits for the node alone."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Not ignored, or what an agent starts could not be told to end either: a program has no handlers of ours.
+    signal.signal(signal.SIGTERM, lambda *_: None)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)
     os.dup2(2, 1)
     os.close(nothing)
+
+
+def _end_with(parent: int) -> None:
+    """This process is killed when its parent ends."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended before
+        os._exit(1)
+
+
+def _now_s() -> float:
+    """By a clock that all processes of the machine share, and that does not jump."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -37,6 +37,7 @@ _BEGIN_S = 60.0
 """How long a child may take to be there: the first one waits until the agents are loaded."""
 _LAST_WORDS_S = 0.2
 """How long a blocked child may take to say where it stands."""
+_LET_RUN_EVERY_S = 0.25
 _TRIES = 3
 _ENDS = ("done", "cancelled")
 
@@ -132,6 +133,7 @@ class _Run:
         try:
             async with asyncio.TaskGroup() as group:
                 outcome: Completed | Failed | None = None
+                letting = group.create_task(self._let_run(forker, pid))
                 try:
                     outcome = await self._until_done(blocked_s, group)
                     if outcome is None:
@@ -147,11 +149,19 @@ class _Run:
                     await self._stop()
                     raise
                 finally:
+                    letting.cancel()
                     forker.kill(pid)
                     self._let_go()
         except ExceptionGroup as group_error:
             raise group_error.exceptions[0] from None
         return outcome
+
+    async def _let_run(self, forker: Forker, pid: int) -> None:
+        """Says how long the child may go on: until the watchdog would end the node itself."""
+        lease = self._env.lease
+        while True:
+            forker.let_run(pid, lease.fence_in_s + lease.margin_s / 2)
+            await asyncio.sleep(_LET_RUN_EVERY_S)
 
     async def _until_done(self, blocked_s: float, group: asyncio.TaskGroup) -> Completed | Failed | None:
         """The outcome; None: the child has ended before. Raises TimeoutError: its event loop stands still."""

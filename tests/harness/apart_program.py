@@ -1,13 +1,15 @@
 """A program that runs agents apart, all at the same time, and prints how each run ended: its JSON line a run. Forked
 processes are not for the process of the tests.
 
-`python -m harness.apart_program all`: every run of RUNS; `… held`: one that goes on until the program is killed; the
-line then says which processes there are."""
+`python -m harness.apart_program all`: every run of RUNS; `… held` and `… blocked`: one that goes on until the program
+is killed, and one that never lets its event loop turn; the line then says which processes there are."""
 
 import asyncio
 import json
 import os
+import signal
 import sys
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -35,6 +37,8 @@ from harness.sessions import ListedAudit, kind_of
 
 BLOCKED_S = 2.0
 EPOCH = Epoch(7)
+FENCED_AFTER_S = 8.0
+"""Of a lease as lease_on makes it."""
 
 
 async def everything(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
@@ -83,6 +87,28 @@ async def waiting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     await asyncio.Event().wait()
 
 
+async def blocking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    yield f"{os.getpid()} {os.getppid()}"
+    await asyncio.sleep(0.1)  # until that was said
+    while True:
+        time.sleep(60.0)
+
+
+async def signalled(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Is told to end, as are those who forked it; what it forks can be told, and does not come back here."""
+    for pid in (os.getpid(), os.getppid()):
+        os.kill(pid, signal.SIGTERM)
+    await asyncio.sleep(0)
+    if (coming_back := os.fork()) == 0:
+        await asyncio.Event().wait()
+    if (told := os.fork()) == 0:
+        while True:
+            time.sleep(60.0)
+    os.kill(told, signal.SIGTERM)
+    ends = [await asyncio.to_thread(os.waitpid, pid, 0) for pid in (coming_back, told)]
+    yield " ".join(str(os.waitstatus_to_exitcode(status)) for _, status in ends)
+
+
 async def stubborn(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     yield f"{os.getpid()} {os.getppid()}"
     while True:
@@ -93,7 +119,8 @@ async def stubborn(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
 
 
 AGENTS: Mapping[str, Agent] = {
-    each.__name__: cast(Agent, each) for each in (ending, everything, raising, exiting, waiting, stubborn)
+    each.__name__: cast(Agent, each)
+    for each in (blocking, ending, everything, raising, exiting, signalled, waiting, stubborn)
 }
 
 
@@ -138,18 +165,29 @@ class Steps:
 class Bench:
     """What a run stands on."""
 
-    def __init__(self, apart: Apart | None, agent: str, *, timeout_s: float = 60.0, grace_s: float = 0.2) -> None:
+    def __init__(
+        self,
+        apart: Apart | None,
+        agent: str,
+        *,
+        timeout_s: float = 60.0,
+        grace_s: float = 0.2,
+        lease_s: float = FENCED_AFTER_S,
+    ) -> None:
+        """lease_s: how long after the node's last sign of life its lease is over."""
         self.steps = Steps()
+        clock = FakeClock()
         limits = TurnLimits(timeout_s, 1 << 20, 1 << 16, cancel_grace_s=grace_s)
         self.env = RunEnvironment(
             NodeId("n1"),
-            lease_on(FakeClock()),
+            lease_on(clock),
             ListedAudit(),
             limits,
             Incarnation(1),
             cast(Once, self.steps),
             apart,
         )
+        clock.advance(FENCED_AFTER_S - lease_s)
         self.agent = agent
         self.log = EventLog(EPOCH, 1 << 20)
 
@@ -195,7 +233,7 @@ def runs(apart: Apart) -> dict[str, Awaitable[Any]]:
     found |= {f"{end} as a task": ends(True, end, "") for end in ("exits", "blocks")}
     found |= {f"{end} in a step": ends(False, end, "", step="k") for end in ("exits", "blocks")}
     found["exits in a step that must not run twice"] = ends(False, "exits", "", step="k", idempotent=False)
-    found |= {agent: Bench(apart, agent).run() for agent in ("everything", "raising", "exiting")}
+    found |= {agent: Bench(apart, agent).run() for agent in ("everything", "raising", "exiting", "signalled")}
     found["everything as on the node"] = Bench(None, "everything").run()
     found["late"] = Bench(apart, "waiting", timeout_s=0.2).run()
     found["late and stubborn"] = Bench(apart, "stubborn", timeout_s=0.2).run()
@@ -231,8 +269,8 @@ def is_there(pid: int) -> bool:
 
 
 async def main(apart: Apart, mode: str) -> None:
-    if mode == "held":
-        bench = Bench(apart, "waiting")
+    if mode != "all":
+        bench = Bench(apart, {"held": "waiting", "blocked": "blocking"}[mode], lease_s=2.0)
         running = asyncio.create_task(bench.run())
         print(json.dumps(await said(bench)), flush=True)
         await running
@@ -251,4 +289,5 @@ if __name__ == "__main__":
     assert forker is not None
     log.configure("info")
     with asyncio.Runner(loop_factory=OwnedLoop) as runner:
-        drive(runner.get_loop(), main(Apart(forker, BLOCKED_S), sys.argv[1]))
+        blocked_s = BLOCKED_S if sys.argv[1] == "all" else 600.0
+        drive(runner.get_loop(), main(Apart(forker, blocked_s), sys.argv[1]))

@@ -23,11 +23,12 @@ from agentring.errors import (
     StoreUnavailable,
     TaskCycle,
 )
+from agentring.forks import EXIT_FORKED_CHILD
 from harness.apart_program import ends_by
 from harness.cluster import AGENTS_PATH
 from harness.ending import WAYS
 
-PATIENCE_S = 90.0
+PATIENCE_S = 60.0
 PROGRAM = [sys.executable, "-m", "harness.apart_program"]
 ENV = {**os.environ, "PYTHONPATH": AGENTS_PATH}
 Outcomes = dict[str, dict[str, Any]]
@@ -84,6 +85,11 @@ def test_other_failures_are_as_on_the_node(outcomes: Outcomes, name: str, reason
     assert outcomes[name]["reason"] == reason
 
 
+def test_who_stops_a_service_may_tell_every_process(outcomes: Outcomes) -> None:
+    """As systemd does: runs are ended by the node alone. What an agent forks is not of the service's own."""
+    assert outcomes["signalled"]["said"] == f"{EXIT_FORKED_CHILD} {-signal.SIGTERM}"
+
+
 @pytest.mark.parametrize("agent", ["waiting", "stubborn"])
 def test_a_run_that_is_cancelled_leaves_no_process(outcomes: Outcomes, agent: str) -> None:
     assert outcomes[f"cancelled {agent}"] == {"cancelled": True}
@@ -98,11 +104,18 @@ def test_the_log_says_whose_run_it_was_and_where_it_stood(ran: tuple[Outcomes, s
     assert "harness/ending.py" in ran[1]  # faulthandler's lines
 
 
+Program = tuple["subprocess.Popen[str]", list[int]]
+
+
 @pytest.fixture
-def held() -> Iterator[tuple["subprocess.Popen[str]", list[int]]]:
+def held(request: pytest.FixtureRequest) -> Iterator[Program]:
     """A program with a run apart; and the processes of the run, and of those who forked it."""
     with subprocess.Popen(
-        [*PROGRAM, "held"], env=ENV, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        [*PROGRAM, getattr(request, "param", "held")],
+        env=ENV,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     ) as program:
         assert program.stdout is not None
         yield program, json.loads(program.stdout.readline())
@@ -110,13 +123,29 @@ def held() -> Iterator[tuple["subprocess.Popen[str]", list[int]]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_nothing_outlives_a_node_that_is_killed(
-    held: tuple["subprocess.Popen[str]", list[int]], number: signal.Signals
-) -> None:
+def test_nothing_outlives_a_node_that_is_killed(held: Program, number: signal.Signals) -> None:
     program, pids = held
     assert all(Path(f"/proc/{pid}").exists() for pid in pids)
     program.send_signal(number)
     program.wait(PATIENCE_S)
+    wait_until_ended(pids)
+
+
+@pytest.mark.parametrize("held", ["held", "blocked"], indirect=True)
+def test_nothing_outlives_the_lease_of_a_node_that_stands_still(held: Program) -> None:
+    program, (pid, _) = held
+    program.send_signal(signal.SIGSTOP)
+    wait_until_ended([pid])
+
+
+@pytest.mark.parametrize("held", ["held", "blocked"], indirect=True)
+def test_nothing_outlives_those_who_forked_it(held: Program) -> None:
+    _, (pid, forker) = held
+    os.kill(forker, signal.SIGKILL)
+    wait_until_ended([pid])
+
+
+def wait_until_ended(pids: list[int]) -> None:
     deadline_s = time.monotonic() + PATIENCE_S
     while any(_lives(pid) for pid in pids):
         assert time.monotonic() < deadline_s, pids
