@@ -15,6 +15,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any, cast
 
@@ -86,7 +87,7 @@ class _Child:
         self._numbers = count(1)
         self._asked: dict[int, _Asked] = {}
         self._running: asyncio.Task[None] | None = None
-        self._steps: set[asyncio.Task[None]] = set()
+        self._steps: dict[int, asyncio.Task[None]] = {}
 
     async def run(self, agent: Agent) -> None:
         self._running = asyncio.current_task()
@@ -111,18 +112,19 @@ class _Child:
         """Until the node is gone."""
         while (message := await self._channel.receive()) is not None:
             match message:
-                case ("reply", number, error, value):
-                    if not (reply := self._asked[number].reply).done():
-                        reply.set_exception(error) if error is not None else reply.set_result(value)
-                case ("told", number, value):
+                # What the agent does not wait for any more may have been answered meanwhile.
+                case ("reply", number, error, value) if number in self._asked:
+                    self._asked[number].answered(error, value)
+                case ("told", number, value) if number in self._asked:
                     self._asked[number].told(value)
-                case ("step", number, step, run):
+                case ("step", number, step, run) if number in self._asked:
                     asked = self._asked[number]
                     context = asked.context.copy()
                     carrying = self._carry_out(step, asked, run)
-                    task = asyncio.get_running_loop().create_task(carrying, context=context)
-                    self._steps.add(task)
-                    task.add_done_callback(self._steps.discard)
+                    task = self._steps[step] = asyncio.get_running_loop().create_task(carrying, context=context)
+                    task.add_done_callback(partial(self._step_over, step))
+                case ("cut", step) if step in self._steps:
+                    self._steps[step].cancel()
                 case ("cancel",) if self._running is not None:
                     self._running.cancel()
 
@@ -172,15 +174,26 @@ class _Child:
         asked = self._asked[number] = _Asked(told, function)
         self._channel.send(kind, number, *what)
         try:
-            return await asked.reply
+            await asyncio.wait([asked.reply])
+        except asyncio.CancelledError:
+            self._channel.send("drop", number)
+            await asyncio.wait([asked.reply])  # as on the node, where a step that is cut off is written down first
+            raise
         finally:
             del self._asked[number]
+        return asked.reply.result()
+
+    def _step_over(self, step: int, _: object) -> None:
+        del self._steps[step]
 
     async def _carry_out(self, step: int, asked: "_Asked", run: Mapping[str, Any]) -> None:
         _step.set(step)
         assert asked.function is not None
         try:
             result = await asked.function(**run)
+        except asyncio.CancelledError:
+            self._channel.send("step_cut", step)  # where it was not the node
+            raise
         except Exception as error:
             self._channel.send("step_done", step, (type_name(type(error)), text_of(error)), None)
             return
@@ -196,6 +209,17 @@ class _Asked:
         self.function = function
         self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.context = contextvars.copy_context()
+
+    def answered(self, error: BaseException | None, value: Any) -> None:
+        if self.reply.done():
+            return
+        if error is None:
+            self.reply.set_result(value)
+        elif isinstance(error, asyncio.CancelledError):
+            self.reply.cancel()
+        else:
+            self.reply.set_exception(error)
+            self.reply.exception()  # that nobody waits for it any more is no fault
 
 
 class _NodesLease:

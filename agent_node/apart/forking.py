@@ -3,10 +3,10 @@
 Guarantees: it is forked before the node has any; it holds nothing of the node's but its stderr and its working
 directory; it ends with the node, also where that is killed, and ends every child first; a child ends with it, also
 where it is killed itself, and once the node has not said for too long that the child may go on: a node that stands
-still (SIGSTOP) has lost its lease meanwhile, and the run is begun on another one. A SIGTERM changes nothing: who stops a
-service may send it to each of its processes, and it is the node that ends runs. Only children of its own that it has not
-reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the first child is
-wanted. Used by the node's `__main__`, before anything else, and by runs.py.
+still (SIGSTOP) has lost its lease meanwhile, and the run is begun on another one. A SIGTERM changes nothing: who stops
+a service may send it to each of its processes, and it is the node that ends runs. Only children of its own that it has
+not reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the first child
+is wanted. Used by the node's `__main__`, before anything else, and by runs.py.
 """
 
 import ctypes

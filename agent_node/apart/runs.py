@@ -13,6 +13,7 @@ import contextvars
 from collections.abc import Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -200,6 +201,8 @@ class _Run:
                 while (message := await self._channel.receive()) is not None and message[0] not in _ENDS:
                     if message[0] in ("event", "text"):
                         self._tell(message)
+                    elif message[0] == "drop":
+                        self._drop(message[1])
 
     def _deal_with(self, message: Message, group: asyncio.TaskGroup) -> None:
         context = contextvars.copy_context()
@@ -212,6 +215,13 @@ class _Run:
                 if step in self._steps:
                     self._steps[step].done(error, result)
                 return
+            case ("step_cut", step):
+                if step in self._steps:
+                    self._steps[step].cut_off()
+                return
+            case ("drop", number):
+                self._drop(number)
+                return
             case ("tool", number, start):
                 call = self._start_tool(start)
             case ("ask", number, ordinal, question):
@@ -223,7 +233,16 @@ class _Run:
             case _:
                 return
         task = self._asked[number] = group.create_task(self._answer(number, call), context=context)
-        task.add_done_callback(lambda _: self._asked.pop(number, None))
+        task.add_done_callback(partial(self._answered, number))
+
+    def _drop(self, number: int) -> None:
+        if (asked := self._asked.get(number)) is not None:
+            asked.cancel()
+
+    def _answered(self, number: int, task: "asyncio.Task[None]") -> None:
+        self._asked.pop(number, None)
+        if task.cancelled():  # also one that had not begun
+            self._channel.send("reply", number, asyncio.CancelledError(), None)
 
     def _tell(self, message: Message) -> None:
         self._env.lease.check()
@@ -272,6 +291,9 @@ class _Run:
             self._channel.send("step", number, step, run)
             try:
                 return await carried.result
+            except asyncio.CancelledError:
+                self._channel.send("cut", step)
+                raise
             finally:
                 del self._steps[step]
 

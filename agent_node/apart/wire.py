@@ -2,8 +2,9 @@
 kind. They are pickled: both are one program of one version, forked from each other.
 
 Child to node: `hello` (its pid), `beat` (its event loop turns), `event` and `text` (for the log), `tool`, `ask` and
-`once` (with a number, under which `reply` comes), `step_done`, `done` (the outcome), `cancelled`.
-Node to child: `begin`, `reply`, `told` and `unknown` (while an `ask` or `once` is under way), `step`, `cancel`.
+`once` (with a number, under which `reply` comes), `drop` (nobody waits for that number any more), `step_done` or
+`step_cut`, `done` (the outcome), `cancelled`.
+Node to child: `begin`, `reply`, `told` (while an `ask` or `once` is under way), `step`, `cut` (of a step), `cancel`.
 """
 
 import asyncio

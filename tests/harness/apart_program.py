@@ -91,7 +91,7 @@ async def blocking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     yield f"{os.getpid()} {os.getppid()}"
     await asyncio.sleep(0.1)  # until that was said
     while True:
-        time.sleep(60.0)
+        time.sleep(60.0)  # noqa: ASYNC251  that is what it is for
 
 
 async def signalled(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
@@ -103,10 +103,35 @@ async def signalled(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
         await asyncio.Event().wait()
     if (told := os.fork()) == 0:
         while True:
-            time.sleep(60.0)
+            time.sleep(60.0)  # noqa: ASYNC251  in a process of its own
     os.kill(told, signal.SIGTERM)
     ends = [await asyncio.to_thread(os.waitpid, pid, 0) for pid in (coming_back, told)]
     yield " ".join(str(os.waitstatus_to_exitcode(status)) for _, status in ends)
+
+
+async def changing_its_mind(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    """Does not wait for what it has asked for; it is answered all the same, or ended."""
+    told = []
+
+    async def step(**_: Any) -> None:
+        try:
+            await asyncio.sleep(5.0)
+        except asyncio.CancelledError:
+            told.append("step cut off")
+            raise
+
+    async def quick(**_: Any) -> str:
+        return "quick"
+
+    for waiting in (ctx.once("step", step), ctx.ask("never answered"), ctx.ask("answered late")):
+        try:
+            async with asyncio.timeout(0.2):
+                await waiting
+        except TimeoutError:
+            told.append("let go")
+    await asyncio.sleep(0.5)
+    told += [await ctx.once("quick", quick), (await ctx.ask("now?")).text]
+    yield ", ".join(told)
 
 
 async def stubborn(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
@@ -120,7 +145,7 @@ async def stubborn(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
 
 AGENTS: Mapping[str, Agent] = {
     each.__name__: cast(Agent, each)
-    for each in (blocking, ending, everything, raising, exiting, signalled, waiting, stubborn)
+    for each in (blocking, changing_its_mind, ending, everything, raising, exiting, signalled, waiting, stubborn)
 }
 
 
@@ -131,6 +156,10 @@ class Answering:
         self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
     ) -> session_pb2.Input:
         tell(f"t.{ordinal}")
+        if question.prompt == "answered late":
+            await asyncio.wait([asyncio.create_task(asyncio.sleep(0.4))])
+        if question.prompt == "never answered":
+            await asyncio.Event().wait()
         return session_pb2.Input(text=f"yes to {question.prompt} {dict(question.schema)}")
 
 
@@ -233,8 +262,10 @@ def runs(apart: Apart) -> dict[str, Awaitable[Any]]:
     found |= {f"{end} as a task": ends(True, end, "") for end in ("exits", "blocks")}
     found |= {f"{end} in a step": ends(False, end, "", step="k") for end in ("exits", "blocks")}
     found["exits in a step that must not run twice"] = ends(False, "exits", "", step="k", idempotent=False)
-    found |= {agent: Bench(apart, agent).run() for agent in ("everything", "raising", "exiting", "signalled")}
-    found["everything as on the node"] = Bench(None, "everything").run()
+    found |= {agent: Bench(apart, agent).run() for agent in ("raising", "exiting", "signalled")}
+    for agent in ("everything", "changing_its_mind"):
+        found[agent] = Bench(apart, agent).run()
+        found[f"{agent} as on the node"] = Bench(None, agent).run()
     found["late"] = Bench(apart, "waiting", timeout_s=0.2).run()
     found["late and stubborn"] = Bench(apart, "stubborn", timeout_s=0.2).run()
     found |= {f"cancelled {agent}": cancelled(apart, agent) for agent in ("waiting", "stubborn")}

@@ -72,6 +72,12 @@ def test_all_else_is_as_on_the_node(outcomes: Outcomes) -> None:
     assert outcomes["everything"]["steps"] == [["inner", "done"], ["outer", "done"], ["failing", "LookupError"]]
 
 
+def test_an_agent_need_not_wait_for_what_it_asked_for(outcomes: Outcomes) -> None:
+    outcome = outcomes["changing_its_mind"]
+    assert outcome == outcomes["changing_its_mind as on the node"]
+    assert outcome["said"] == "step cut off, let go, let go, let go, quick, yes to now? {}"
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
