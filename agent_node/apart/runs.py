@@ -304,6 +304,7 @@ class _Run:
             timeout_s=timeout_s,
             idempotent=idempotent,
             tell_unknown=lambda: self._channel.send("told", number, None),
+            apart=True,
         )
 
 

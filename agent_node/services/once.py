@@ -11,7 +11,7 @@ from agent_node.json_values import NotJson, from_struct, to_value
 from agent_node.once_run import idempotency_key
 from agent_node.services.once_page import list_page
 from agent_node.services.route import once_of, tenant_of
-from agent_node.store.once_records import StoredRun
+from agent_node.store.once_records import ENDED, StoredRun
 from agentring.errors import MalformedRequest, MessageTooLarge
 from agentring.ids import SessionRef
 from agentring.rpc.service import Call
@@ -73,7 +73,7 @@ def _told(run: StoredRun) -> once_pb2.Run:
         session_id=caller.session_id if isinstance(caller, SessionRef) else "",
         turn_id=run.caller.turn_id,
         task_key="" if isinstance(caller, SessionRef) else caller.task_key,
-        error_type=run.ending.error_type,
+        error_type=run.ending.error_type if run.state in ENDED else "",
     )
     if run.ending.result_json:
         with suppress(NotJson):  # one that an earlier release kept, which would not be told as it is

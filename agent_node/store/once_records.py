@@ -25,7 +25,10 @@ OPEN = (TASK_STATE_PENDING, TASK_STATE_RUNNING)
 TURN_ENDED = "TurnEnded"
 """The error's type where the turn of a run ended before the run did."""
 MOST_DEATHS = 2
-"""A step that ran on so many nodes when they ended is not run again."""
+"""A step that ran on so many nodes when they ended, and not apart, is not run again."""
+RUNS_APART = "RUNS_APART"
+"""In the place of the error's type of one that runs in a process of its own (agent_node/apart): where its node ends
+too, it was not the step that ended it."""
 ENDED_NODE = "AGENT_ENDED_NODE"
 """The error's type of a run that has ended the processes in which it was run."""
 
@@ -61,6 +64,8 @@ class RunStart:
     """How long a failure is everybody's, where the step may be run again."""
     failed_s: float = 3_600.0
     """How long it is everybody's that the step ends its nodes."""
+    apart: bool = False
+    """It is run in a process of its own."""
     not_begun: frozenset[Epoch] = frozenset()
     """Epochs of claims under which nothing was run for certain, though the store may have a run under them."""
 
@@ -94,7 +99,7 @@ class StoredRun:
     """Wall clock, for people, as is the next."""
     ended_ns: int | None = None
     deaths: int = 0
-    """How many attempts ended with their node."""
+    """How many attempts ended with their node, and may be why."""
     expires_ns: int | None = None
     """When it is forgotten, by the store's clock; None: not by itself."""
     settled_ns: int | None = None
@@ -133,7 +138,7 @@ def begin(ownership: OnceOwnership, start: RunStart) -> Change:
     """Lets the key's owner run it: the row is RUNNING then, or says how the run has ended."""
 
     def change(row: StoredRun | None, now: Moment) -> StoredRun:
-        running = Ending(TASK_STATE_RUNNING)
+        running = Ending(TASK_STATE_RUNNING, error_type=RUNS_APART if start.apart else "")
         if row is None or row.has_expired(now):
             return StoredRun(
                 ownership.ref,
@@ -149,7 +154,8 @@ def begin(ownership: OnceOwnership, start: RunStart) -> Change:
         if row.stands(start.failure_s, now, idempotent=start.idempotent):
             return row
         was_begun = row.state == TASK_STATE_RUNNING and row.epoch not in start.not_begun
-        deaths = row.deaths + (was_begun and row.owner != ownership.owner)
+        may_be_why = was_begun and row.ending.error_type != RUNS_APART
+        deaths = row.deaths + (may_be_why and row.owner != ownership.owner)
         if was_begun and not (row.idempotent and start.idempotent):
             return ended(row, Ending(TASK_STATE_UNKNOWN), now, None)
         if deaths >= MOST_DEATHS:

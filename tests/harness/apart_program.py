@@ -178,6 +178,7 @@ class Steps:
         timeout_s: float,
         idempotent: bool,
         tell_unknown: Callable[[], None],
+        apart: bool = False,
     ) -> Any:
         try:
             result = await function(idempotency_key=f"once/{key}", fencing_token=9)

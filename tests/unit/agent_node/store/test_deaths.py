@@ -75,9 +75,9 @@ async def test_a_task_that_was_put_back_or_taken_again_has_lost_no_node(tasks: T
     assert await deaths(5, "n1/5") == 2
 
 
-async def began(store: Store, revision: int, owner: str, *, idempotent: bool = True) -> StoredRun:
+async def began(store: Store, revision: int, owner: str, *, idempotent: bool = True, apart: bool = False) -> StoredRun:
     ownership = OnceOwnership(KEY, epoch(revision), owner)
-    start = RunStart(OnceCaller(REF, "t"), idempotent, "run", 0.0)
+    start = RunStart(OnceCaller(REF, "t"), idempotent, "run", 0.0, apart=apart)
     return await store.once.change(ownership, begin(ownership, start))
 
 
@@ -93,6 +93,17 @@ async def test_a_step_that_ran_on_two_nodes_when_they_ended_is_not_run_again(sto
     settled = await store.once.change(ownership, resolve(ownership, None, 60.0))
     assert (settled.state, settled.deaths) == (TASK_STATE_PENDING, 0)
     assert (await began(store, 6, "n1/1")).state == TASK_STATE_RUNNING
+
+
+async def test_one_that_ran_apart_has_ended_no_node(store: Store) -> None:
+    """However many nodes are killed under it: only the first, where it ran beside others, may have been its fault."""
+    await began(store, 1, "n1/1")
+    for revision in range(2, 8):
+        made = await began(store, revision, f"n{revision}/1", apart=True)
+        assert (made.state, made.deaths, made.attempt) == (TASK_STATE_RUNNING, 1, revision)
+    made = await began(store, 8, "n8/1")  # for another turn, which was never cut off
+    assert (made.state, made.deaths) == (TASK_STATE_RUNNING, 1)
+    assert (await began(store, 9, "n9/1")).ending.error_type == ENDED_NODE
 
 
 async def test_a_step_that_was_cut_off_otherwise_is(store: Store) -> None:
