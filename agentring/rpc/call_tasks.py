@@ -1,16 +1,18 @@
 """The calls that a server serves: each is a task of its own, which ends here or is known to be left.
 
-Called by ServiceConnection with each call's headers, and by Server when it stops. No call's fault is another's.
+Called by ServiceConnection with each call's headers, and by Server when it stops. No call's fault is another's, and no
+call ends without its client being told, however its task does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import Mapping
 
 import structlog
 
-from agentring.errors import AgentringError
+from agentring.errors import AgentringError, InternalError
 from agentring.rpc.service import Serve, serve
 from agentring.rpc.service_stream import ServiceStream
 
@@ -55,5 +57,10 @@ class CallTasks:
     def _ended(self, task: asyncio.Task[None]) -> None:
         stream = self._streams.pop(task)
         stream.task = None
-        if not task.cancelled() and (error := task.exception()) is not None:
-            _log.error("call_failed", method=stream.head.method, exc_info=error)
+        error = None if task.cancelled() else task.exception()
+        if error is None and stream.ended:
+            return
+        # A method that cancels its own task, or an end that cannot be said: nobody else would tell the client.
+        error_id = uuid.uuid4().hex[:16]
+        _log.error("call_failed", method=stream.head.method, error_id=error_id, exc_info=error)
+        stream.end(InternalError(error_id))

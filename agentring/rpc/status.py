@@ -59,13 +59,13 @@ def trailers(error: AgentringError) -> Metadata:
 
 def to_status(error: AgentringError) -> status_pb2.Status:
     """The google.rpc.Status of an error."""
-    variables = {name: value[:_MAX_VALUE_CHARS] for name, value in error.variables.items()}
+    variables = {name: _utf8(value[:_MAX_VALUE_CHARS]) for name, value in error.variables.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=variables)
     details = [_packed(info)]
     if error.retry_after_s is not None:
         delay = duration_pb2.Duration(nanos=int(error.retry_after_s % 1 * 1e9), seconds=int(error.retry_after_s))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
-    return status_pb2.Status(code=error.code.value[0], message=error.sentence, details=details)
+    return status_pb2.Status(code=error.code.value[0], message=_utf8(error.sentence), details=details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,11 @@ def read_error(error: grpc.RpcError) -> ErrorReport:
                 elif detail.Unpack(retry):
                     retry_after_s = retry.retry_delay.seconds + retry.retry_delay.nanos / 1e9
     return ErrorReport(code, reason, error.details() or "", variables, retry_after_s)
+
+
+def _utf8(text: str) -> str:
+    """Protobuf refuses half a surrogate pair, and with it the whole status."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _packed(detail: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo) -> any_pb2.Any:

@@ -291,6 +291,30 @@ async def test_a_fault_after_some_responses_ends_the_stream_after_them(
     read_details(ended)
 
 
+async def test_a_method_that_cancels_its_own_task_is_a_fault(sessions: Sessions, channel: aio.Channel) -> None:
+    async def get(_request: GetSessionRequest, _call: Call) -> GetSessionResponse:
+        task = asyncio.current_task()
+        assert task is not None
+        task.cancel()
+        await asyncio.sleep(0)
+        return GetSessionResponse()
+
+    sessions.get = get
+    with structlog.testing.capture_logs() as logged:
+        ended = await status_of(exchange(channel, GET, b""))
+    info = read_details(ended)[0]
+    assert (ended.code(), info.reason) == (StatusCode.INTERNAL, "INTERNAL")
+    assert [each["error_id"] for each in logged if each["event"] == "call_failed"] == [info.metadata["error_id"]]
+
+
+async def test_an_error_whose_fields_are_no_utf_8_is_told_all_the_same(
+    sessions: Sessions, channel: aio.Channel
+) -> None:
+    sessions.get = raises(AgentNotFound("half\ud83d"))
+    info = read_details(await status_of(exchange(channel, GET, b"")))[0]
+    assert (info.reason, dict(info.metadata)) == (AgentNotFound("").reason, {"agent": "half?"})
+
+
 async def test_no_response_at_all_is_a_fault(sessions: Sessions, channel: aio.Channel) -> None:
     sessions.get = answers(None)
     ended = await status_of(exchange(channel, GET, b""))
