@@ -27,8 +27,8 @@ _MODULES = {
     ),
     "router/http2": (
         *("answers", "call", "call_end", "call_moves", "carrier", "client_connection", "client_stream", "kept"),
-        *("losses", "measured_stream", "messages", "node_connection", "node_stream", "patience", "pings"),
-        *("reattachment", "request", "way"),
+        *("left_stream", "losses", "measured_stream", "messages", "node_connection", "node_stream", "patience"),
+        *("pings", "reattachment", "request", "way"),
     ),
     "router": ("stats",),
 }

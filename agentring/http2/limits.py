@@ -56,13 +56,19 @@ class Bucket:
 
     def take(self, now_s: float) -> None:
         """Counts one. Raises ConnectionBroken beyond the rate."""
+        if not self.has_taken(now_s):
+            raise TooMany(self._name)
+
+    def has_taken(self, now_s: float) -> bool:
+        """Counts one, unless that is beyond the rate."""
         if self._left < 1:
             grown = self._left + (now_s - self._since_s) * self._rate.per_s
             self._left = min(float(self._rate.burst), grown)
             self._since_s = now_s
             if self._left < 1:
-                raise TooMany(self._name)
+                return False
         self._left -= 1
+        return True
 
 
 class TooMany(ConnectionBroken):

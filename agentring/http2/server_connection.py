@@ -4,7 +4,7 @@ Guarantees, beside Connection's: at most max_streams streams at once, others get
 streams, sends PING, SETTINGS or frames without purpose faster than the limits loses the connection with
 ENHANCE_YOUR_CALM; one that does not begin with the preface and SETTINGS in time, does not come to the end of a header
 block, does not answer a PING, or has had no stream for idle_timeout_s is let go. What a stream is, is for the derived
-class to say (`_open_stream`): the router's ClientConnection, and a process's own services' (agentring/rpc/door.py).
+class to say (`_open_stream`): the router's ClientConnection, and a process's own services' ServiceConnection.
 """
 
 from __future__ import annotations

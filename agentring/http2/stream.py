@@ -27,7 +27,8 @@ _COPIED_BYTES: Final = 512
 
 
 class Stream:
-    """A stream; its roles are ClientStream and NodeStream."""
+    """A stream. What it carries is for the derived classes to say: calls through a router (ClientStream, NodeStream),
+    calls of our own services (ServiceStream), and what is no call (OtherStream, LeftStream)."""
 
     __slots__ = (
         "budget",

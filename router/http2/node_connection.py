@@ -2,9 +2,10 @@
 
 Guarantees, beside Connection's: no stream is opened before the node has acknowledged our SETTINGS, so every header
 block it sends stands for itself; none beyond the node's MAX_CONCURRENT_STREAMS or after its GOAWAY; streams that a
-GOAWAY leaves out are told that they were not processed, the others go on. A node that is silent is asked by PING
-(pings.py) and given up if it does not answer. Used by Upstreams, which opens another connection where this one takes
-no more.
+GOAWAY leaves out are told that they were not processed, the others go on; whatever calls do, the node is not sent more
+resets at once than it allows a connection, which would cost all other calls theirs. A node that is silent is asked by
+PING (pings.py) and given up if it does not answer. Used by Upstreams, which opens another connection where this one
+takes no more.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from agentring.http2.budget import Budget
 from agentring.http2.connection import Connection
 from agentring.http2.frames import Code, ConnectionBroken, Setting
 from agentring.http2.hpack import FieldReader
-from agentring.http2.limits import Limits
+from agentring.http2.limits import Bucket, Limits, Rate
 from router.http2.answers import Answer
 from router.http2.client_stream import ClientStream
+from router.http2.left_stream import LeftStream
 from router.http2.node_stream import NodeStream
 from router.http2.pings import PingManners, Pings
 
@@ -27,6 +29,11 @@ if TYPE_CHECKING:
     from router.http2.call import Call
 
 _LAST_STREAM_ID = frames.MAX_STREAM_ID - 1_000
+_RESETS = Rate(5_000, 500)
+"""Of streams that may count: half of what a node allows a connection (LIMITS in agentring/rpc/server.py)."""
+_OLD_S = 3.0
+"""A reset of a stream that was there for so long does not count with the node, however far apart our clocks tick."""
+_PUT_OFF_TICKS = 3
 
 
 class NodeConnection(Connection):
@@ -59,6 +66,9 @@ class NodeConnection(Connection):
         self._headers_reader = _AnswerReader(limits.max_header_block_bytes)
         self._trailers_reader = _AnswerReader(limits.max_header_block_bytes)
         self._acknowledged = False
+        self._left = Bucket("left streams", _RESETS, now_s)
+        self._put_off: list[list[LeftStream]] = [[] for _ in range(_PUT_OFF_TICKS)]
+        """To be reset, those of the next tick first."""
         self.write(frames.PREFACE)
         self.open({Setting.HEADER_TABLE_SIZE: 0, Setting.ENABLE_PUSH: 0})
 
@@ -81,10 +91,26 @@ class NodeConnection(Connection):
         stream.send_headers(block)
         return stream
 
+    def leave_stream(self, stream: NodeStream) -> None:
+        """Its call has ended or goes elsewhere, so it is reset: at once, or, where many calls leave early, once it is
+        old enough for the node not to count it. One connection carries the calls of all clients, and each of them may
+        have as many calls end early as a connection of its own allows, by RST_STREAM or by their deadlines."""
+        if self.streams.get(stream.id) is not stream:
+            return
+        does_not_count = stream.receive_ended or self.now_s - stream.opened_s > _OLD_S
+        if does_not_count or self._left.has_taken(self.now_s):
+            stream.reset(Code.CANCEL)
+        else:
+            self._put_off[-1].append(LeftStream(stream, self._budget))
+
     def tick(self, now_s: float) -> None:
         """Gives a silent node up; a retired connection ends with its last stream."""
         if self.ended is not None:
             return
+        self.now_s = now_s
+        self._put_off.append([])
+        for left in self._put_off.pop(0):
+            left.reset(Code.CANCEL)
         if self.retired and not self.streams:
             self.end(Code.NO_ERROR)
         elif self.ping_sent_s is not None:
@@ -157,15 +183,19 @@ class NodeConnection(Connection):
             if self._is_idle(stream_id):
                 raise ConnectionBroken(Code.PROTOCOL_ERROR, "HEADERS of a stream that was not opened")
             return
-        assert isinstance(stream, NodeStream)
-        stream.receive_answer(answer, end_stream)
+        if isinstance(stream, NodeStream):
+            stream.receive_answer(answer, end_stream)
+        elif end_stream:
+            stream.receive_end()
 
     def _oversized_headers(self, stream_id: int, end_stream: bool) -> None:
         # There is no table that the next block would need it for, so one call's block costs no other call anything.
         stream = self.streams.get(stream_id)
-        if stream is not None:
-            assert isinstance(stream, NodeStream)
+        if isinstance(stream, NodeStream):
             stream.receive_oversized(end_stream)
+        elif stream is not None:
+            if end_stream:
+                stream.receive_end()
         elif self._is_idle(stream_id):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "HEADERS of a stream that was not opened")
 

@@ -19,11 +19,13 @@ from router.http2.client_stream import ClientStream
 from router.http2.messages import MARKED_PREFIXES, MARKS
 
 if TYPE_CHECKING:
-    from agentring.http2.connection import Connection
     from router.http2.call import Call
+    from router.http2.node_connection import NodeConnection
 
 MAX_BUFFERED_BYTES = 256 << 10
 MAX_ANSWER_BYTES = 8 << 20
+_WORTH_BYTES: Final = 16 << 10
+"""Less is not granted while the node has anything left."""
 _LAST_KEPT_BYTES: Final = 256
 _unpack_marks: Final = MARKS.unpack_from
 _PREFIXES: Final = MARKED_PREFIXES
@@ -32,13 +34,22 @@ _PREFIXES: Final = MARKED_PREFIXES
 class NodeStream(Stream):
     """The stream between the router and a node."""
 
-    __slots__ = ("assembler", "call", "client", "marked", "taken")
+    __slots__ = ("_node", "assembler", "call", "client", "marked", "opened_s", "taken")
 
     def __init__(
-        self, connection: Connection, stream_id: int, budget: Budget, call: Call, client: ClientStream, *, marked: bool
+        self,
+        connection: NodeConnection,
+        stream_id: int,
+        budget: Budget,
+        call: Call,
+        client: ClientStream,
+        *,
+        marked: bool,
     ) -> None:
         """marked: its messages begin with through_seq and acked_frame."""
         super().__init__(connection, stream_id, DEFAULT_WINDOW, budget)
+        self._node = connection
+        self.opened_s = connection.now_s
         self.call = call
         self.client = client
         self.marked = marked
@@ -141,9 +152,14 @@ class NodeStream(Stream):
         allowed = min(client.window, MAX_BUFFERED_BYTES) - client.queued_bytes
         if self.assembler:
             allowed = max(allowed, self.assembler.missing_bytes)
-        self.grant(allowed - self.granted)
-        # Where the client takes more than that, nothing else will say when to grant again.
-        self.low = self.granted // 2 if client.window > MAX_BUFFERED_BYTES or self.assembler else 0
+        # A client may open its window byte by byte, and so may many; that is not passed on to the node they share.
+        increment = allowed - self.granted
+        if increment >= _WORTH_BYTES or self.granted <= 0 < increment:
+            self.grant(increment)
+            increment = 0
+        # Where the client takes more than was granted, nothing else will say when to grant again.
+        is_more = increment > 0 or client.window > MAX_BUFFERED_BYTES or self.assembler
+        self.low = (self.granted + 1) // 2 if is_more else 0
 
     def drained(self) -> None:
         """As Stream."""
@@ -161,7 +177,8 @@ class NodeStream(Stream):
             self.drop_queue()
             self.connection.forget(self, peer_may_send=False)
         else:
-            self.reset(Code.CANCEL)
+            self.drop_queue()
+            self._node.leave_stream(self)
 
     def _break(self) -> None:
         self.reset(Code.PROTOCOL_ERROR)
