@@ -56,7 +56,7 @@ def sessions() -> Sessions:
 async def address(sessions: Sessions) -> AsyncIterator[str]:
     """Of a server with a neighbour: a call that is open before the test begins and is served to its end afterwards, as
     is a new one; nothing that the test sends is a fault of ours."""
-    server = Server("127.0.0.1:0", {SERVICE: sessions}, first_frame_timeout_s=0.3)
+    server = Server("127.0.0.1:0", {SERVICE: sessions}, first_frame_timeout_s=1.0)
     await server.start()
     with structlog.testing.capture_logs() as logged:
         try:
