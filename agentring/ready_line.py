@@ -19,10 +19,10 @@ from contextlib import suppress
 from typing import Any
 
 from agentring import forks
+from agentring.descriptors import fill_standard_fds
 
 _MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16
-_STANDARD_FDS = (0, 1, 2)
 
 
 class ReadyLine:
@@ -30,7 +30,7 @@ class ReadyLine:
 
     def __init__(self) -> None:
         """From here on stdout is stderr."""
-        _fill_standard_fds()
+        fill_standard_fds()
         self._fd = os.dup(1)  # not inherited through exec
         forks.close_in_children(self._fd)
         os.dup2(2, 1)
@@ -116,11 +116,3 @@ def _parse(line: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return told if isinstance(told, dict) and told.get("ready") is True else None
-
-
-def _fill_standard_fds() -> None:
-    """A process may be started with stdin, stdout or stderr closed: the next files that it opens would be taken for
-    them."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) in _STANDARD_FDS:
-        os.set_inheritable(fd, True)
-    os.close(fd)

@@ -1,5 +1,6 @@
 """The command `agentring`: its subcommands, and how their errors end it."""
 
+import errno
 import os
 import sys
 from io import TextIOWrapper
@@ -16,6 +17,7 @@ from agentring.cli.ring import ring
 from agentring.cli.sessions import sessions
 from agentring.cli.status import status
 from agentring.cli.up import up
+from agentring.descriptors import fill_standard_fds
 
 app = typer.Typer(
     help="Run AI agents as stateful services.",
@@ -24,6 +26,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+
 for command in (up, chat, status, sessions, locate, ring, drain, undrain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
@@ -34,14 +38,25 @@ app.add_typer(tasks.app, name="tasks")
 
 def main() -> None:
     """The entry point. Exit status: 0, 1 for what failed, 2 for what cannot be asked, 130 after Ctrl-C."""
+    fill_standard_fds()
     _be_printable()
     try:
         _check_text()
         _check_variables()
-        app(prog_name="agentring")
+        try:
+            app(prog_name="agentring")
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except CommandError as error:
         print(f"agentring: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except OSError as error:
+        if error.errno not in _NO_SPACE:
+            raise
+        print(f"agentring: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.stdout = None  # what it still has would be tried again at the end
+        sys.exit(1)
 
 
 def _be_printable() -> None:

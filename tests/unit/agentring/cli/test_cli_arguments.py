@@ -2,6 +2,7 @@
 
 import os
 import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 
 from agentring.cli import main as cli
 from agentring.cli.data_dir import DataDir
+
+PROGRAM = (sys.executable, "-m", "agentring.cli")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
@@ -138,3 +141,23 @@ def test_an_etcd_that_is_no_address_is_refused_at_once(
     assert run(monkeypatch, "admin", "new-generation", "--etcd", url) == 1
     assert capsys.readouterr().err.startswith(f"agentring: {url!r} is not host:port")
     assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no disk that is full")
+def test_a_full_disk_is_told() -> None:
+    with open("/dev/full", "wb") as full:
+        ran = subprocess.run([*PROGRAM, "--help"], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    assert ran.returncode == 1
+    assert ran.stderr == b"agentring: the output cannot be written: No space left on device\n"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_what_is_opened_where_nothing_is_open_is_no_standard_stream(tmp_path: Path) -> None:
+    """Its data directory's lock would be its stdin, and what gRPC logs would go into a connection."""
+    show = (
+        "import os, sys; print(*(os.readlink(f'/proc/self/fd/{fd}') for fd in range(3)), file=open(sys.argv[1], 'w'))"
+    )
+    code = f"import typer; from agentring.cli import main; main.app = lambda **_: exec({show!r}, {{}}); main.main()"
+    shell = 'exec "$0" -c "$1" "$2" <&- >&- 2>&-'
+    subprocess.run(["/bin/sh", "-c", shell, sys.executable, code, str(tmp_path / "seen")], check=True, timeout=60)
+    assert (tmp_path / "seen").read_text().split() == ["/dev/null"] * 3
