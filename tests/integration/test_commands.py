@@ -54,7 +54,7 @@ async def test_a_person_speaks_with_an_agent_and_looks_at_the_cluster(tmp_path: 
             1,
             "",
             "agentring: NOT_FOUND AGENT_NOT_FOUND agent=nobody: no node hosts this agent "
-            f"(router {up.cluster['router'][0]})\n",
+            f"(router {','.join(up.cluster['router'])})\n",
         )
         status, out, err = await agentring("locate", "no session", *here)
         assert (status, out) == (1, "")
