@@ -13,14 +13,17 @@ from harness.abuse import Attack, Outcome, Scene, finish, session_id
 from harness.rawhttp2 import CONVERSE, RawConnection, frame, message, request_block
 
 _END_S = 5.0
+_BUSY_END_S = 40.0
+"""For streams: ten thousands of them take a server a while where other processes have the processors, too."""
 _MAX_FLOOD_BYTES = 64 << 20
 
 Payload = Callable[[int], tuple[bytes, bytes]]
 """Of the size: what opens a connection after SETTINGS, and the flood itself."""
 
 
-def flood(scene: Scene, payload: Payload, *, reads: bool = True, times: int = 0) -> Outcome:
-    """Sends it all on a connection, again and again. reads: between the pieces; times: how often at most, 0: any."""
+def flood(scene: Scene, payload: Payload, *, reads: bool = True, times: int = 0, end_s: float = _END_S) -> Outcome:
+    """Sends it all on a connection, again and again. reads: between the pieces; times: how often at most, 0: any;
+    end_s: how long the first connection's end is waited for."""
     first, all_frames = payload(scene.size)
     outcome = Outcome()
     scene.begin()
@@ -29,7 +32,7 @@ def flood(scene: Scene, payload: Payload, *, reads: bool = True, times: int = 0)
         outcome.sent += scene.size
         connection.send(first)
         connection.flood(all_frames, reads=reads)
-        finish(outcome, [connection], wait_s=_END_S if number == 1 else 1.0)
+        finish(outcome, [connection], wait_s=end_s if number == 1 else 1.0)
         if scene.over.is_set() or number == times:
             break
     scene.hold()
@@ -112,10 +115,10 @@ _OPEN_STREAM = frames.headers(1, request_block(CONVERSE), end_stream=False)
 _PING = frames.ping(b"flooding", ack=False)
 
 FLOODS: dict[str, Attack] = {
-    "rapid-reset": partial(flood, payload=_resets, times=1),
+    "rapid-reset": partial(flood, payload=_resets, times=1, end_s=_BUSY_END_S),
     "rapid-reset-again": partial(flood, payload=_resets),
     "rapid-reset-in-limits": rapid_reset_in_limits,
-    "made-you-reset": partial(flood, payload=_faults, times=1),
+    "made-you-reset": partial(flood, payload=_faults, times=1, end_s=_BUSY_END_S),
     "opens": partial(flood, payload=_opens),
     "continuations": partial(flood, payload=partial(_continuations, piece=bytes(16_384))),
     "empty-continuations": partial(flood, payload=partial(_continuations, piece=b"")),
