@@ -296,7 +296,7 @@ async def test_no_space__a_fenced_node_cannot_join_again_and_says_so(small_etcd:
         cluster.start(nodes=1, routers=0, flags=(flag,))
         node = cluster.nodes["n1"].process
         await fill_up(small_etcd.url)
-        assert await revoke_leases(small_etcd.url) == 1
+        assert await revoke_leases(small_etcd.url) >= 1  # the node's, and that of what it hosts
         await until_state(node_metrics, "node", "fenced")
         await until(lambda: len(logged(node.log, "join_failed")) >= 2, "the node does not try to join again")
         trouble = "agentring_node_coordinator_trouble{no_space}"
@@ -408,7 +408,7 @@ async def test_a_lease_revoked_by_an_operator__fenced_within_half_a_second(
         async with connect(cluster.router) as channel:
             before = await run_turn(channel, "s", turn("hi"))
             revoked_ns = time.clock_gettime_ns(time.CLOCK_BOOTTIME)
-            assert await revoke_leases(own_etcd.url) == 1
+            assert await revoke_leases(own_etcd.url) >= 1  # the node's, and that of what it hosts
             await cluster.until_audited("joined", 2)
             after = await run_turn_until_answered(channel, "s", turn("hi"), 5)
         assert after.epoch > before.epoch
