@@ -45,7 +45,7 @@ from agentring.ids import NodeId
 from agentring.rpc import metrics
 from agentring.rpc.probe import probe
 from agentring.rpc.server import Server
-from agentring.self_check import Fault, SelfCheck
+from agentring.self_check import CannotServe, Fault, SelfCheck
 from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0
@@ -63,8 +63,9 @@ async def run_node(
     """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined. forker:
     forks the processes of runs that may have ended a node; None: they are run as all others.
 
-    Raises CannotServe where it found that it does not serve any more; AgentNotLoadable, DataDirInUse, CannotListen,
-    ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, EtcdError, OSError.
+    Raises CannotServe where it found that it does not serve any more, or can run nothing apart; AgentNotLoadable,
+    DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, EtcdError,
+    OSError.
     """
     make_room(_DESCRIPTORS)
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
@@ -143,6 +144,9 @@ async def run_node(
                 Watchdog(lambda: incarnations.lease, clock, partial(end_process, asyncio.get_running_loop()))
             )
             await server.start()
+            forker_gone = asyncio.Event()
+            if forker is not None:
+                forker.watch(forker_gone.set)
             fault = Fault()
             self_check = SelfCheck(
                 partial(probe, server.address, settings.self_check_tls()),
@@ -168,7 +172,7 @@ async def run_node(
                         with self_check:
                             await self_check.first()
                             ready(server.address)
-                            await _first_of(group, stop, fault.found)
+                            await _first_of(group, stop, fault.found, forker_gone)
                             board.enter(Condition.DRAINING)
                             if not fault.found.is_set():
                                 incarnations.stop()
@@ -189,6 +193,8 @@ async def run_node(
                 if durable is not None:
                     await durable.close()
             fault.check()
+            if forker_gone.is_set() and not stop.is_set():
+                raise CannotServe("the process that forks those of the runs apart has ended")
 
 
 async def _report_end(server: Server, fault: Fault) -> None:

@@ -8,7 +8,8 @@ to blame. Of a run that was begun before, the store knows how many of its ends w
 
 A process that is forked when the node starts, before there are threads, an event loop or connections (forking.py),
 forks one child for each such run. The child runs the agent as a node does (child.py); what it tells, the tools that it
-starts, its questions and its steps go through the node (runs.py), which alone has the lease, the store and the claims.
+starts, its questions and its steps go through the node (one_run.py), which alone has the lease, the store and the
+claims.
 
 What differs for an agent: memory that it shares with its other runs on the node, and what it leaves behind, are not
 there, or end with its run.

@@ -6,9 +6,10 @@ where it is killed itself, and once the node has not said for too long that the 
 still (SIGSTOP) has lost its lease meanwhile, and the run is begun on another one. A SIGTERM changes nothing: who stops
 a service may send it to each of its processes, and it is the node that ends runs. Only children of its own that it has
 not reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the first child
-is wanted. Used by the node's `__main__`, before anything else, and by runs.py.
+is wanted. Used by the node's `__main__`, before anything else, by runs.py and by one_run.py.
 """
 
+import asyncio
 import ctypes
 import gc
 import os
@@ -36,6 +37,26 @@ class Forker:
         """way: to the process; pid: its."""
         self._way = way
         self.pid = pid
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the process has ended, and its children with it."""
+        try:
+            return not self._way.recv(1, socket.MSG_PEEK)  # it never says anything
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+
+    def watch(self, gone: Callable[[], None]) -> None:
+        """Has `gone` called on the event loop once the process has ended."""
+        loop = asyncio.get_running_loop()
+
+        def told() -> None:
+            loop.remove_reader(self._way)
+            gone()
+
+        loop.add_reader(self._way, told)
 
     def fork(self) -> socket.socket:
         """A child's other end; the child is made as soon as can be. Raises OSError: nobody forks any more."""

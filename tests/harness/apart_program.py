@@ -305,7 +305,8 @@ async def main(apart: Apart, mode: str) -> None:
         bench = Bench(apart, {"held": "waiting", "blocked": "blocking"}[mode], lease_s=2.0)
         running = asyncio.create_task(bench.run())
         print(json.dumps(await said(bench)), flush=True)
-        await running
+        await asyncio.wait([running])
+        print(json.dumps(type(running.exception()).__name__), flush=True)
         return
 
     async def one(name: str, run: Awaitable[Any]) -> None:

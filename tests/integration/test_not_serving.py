@@ -116,3 +116,26 @@ def test_a_process_that_stood_still_for_long_goes_on(
         assert router.returncode is None
         time.sleep(0.2)
     assert router.stop() == 0
+
+
+def first_child_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+async def test_a_node_that_can_run_nothing_apart_any_more_hands_on_what_it_has_and_ends(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    """As where the machine has run out of memory, and the process was ended for it that forks the others: a turn that
+    was cut off would fail there."""
+    cluster = make_cluster(nodes=2, lease_ttl_s=120)
+    async with connect(cluster.router) as channel:
+        owner = (await run_turn(channel, "s", turn("hi"))).node
+        process = cluster.nodes[owner].process
+        os.kill(first_child_of(process.pid), signal.SIGKILL)
+        assert process.wait(END_S) == EXIT_NOT_SERVING
+        assert (await run_turn(channel, "s", turn("there"))).node != owner
+    assert [line["node"] for line in cluster.audit("drain_done")] == [owner]
+    assert not cluster.audit("fenced")
+    assert process.log.read_text().splitlines()[-1] == (
+        "agent_node: the process that forks those of the runs apart has ended"
+    )

@@ -145,10 +145,12 @@ def test_nothing_outlives_the_lease_of_a_node_that_stands_still(held: Program) -
 
 
 @pytest.mark.parametrize("held", ["held", "blocked"], indirect=True)
-def test_nothing_outlives_those_who_forked_it(held: Program) -> None:
-    _, (pid, forker) = held
+def test_nothing_outlives_those_who_forked_it_nor_is_it_to_blame(held: Program) -> None:
+    program, (pid, forker) = held
     os.kill(forker, signal.SIGKILL)
     wait_until_ended([pid])
+    assert program.stdout is not None
+    assert json.loads(program.stdout.readline()) == "SessionMoving"
 
 
 def wait_until_ended(pids: list[int]) -> None:
