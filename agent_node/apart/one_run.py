@@ -82,6 +82,7 @@ class ApartRun:
                 try:
                     outcome = await self._until_done(blocked_s, group)
                     if outcome is None:
+                        env.lease.check()  # once it is over, children are ended for that
                         check(forker)
                         outcome = failed("AGENT_ENDED_NODE", "agent_ended_its_process", told)
                         self._blame_steps()

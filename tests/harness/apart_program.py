@@ -2,7 +2,8 @@
 processes are not for the process of the tests.
 
 `python -m harness.apart_program all`: every run of RUNS; `… held` and `… blocked`: one that goes on until the program
-is killed, and one that never lets its event loop turn; the line then says which processes there are."""
+is killed, and one that never lets its event loop turn; the line then says which processes there are; `… late`: one
+whose node stands still beyond its lease, and then goes on."""
 
 import asyncio
 import json
@@ -206,18 +207,18 @@ class Bench:
     ) -> None:
         """lease_s: how long after the node's last sign of life its lease is over."""
         self.steps = Steps()
-        clock = FakeClock()
+        self.clock = FakeClock()
         limits = TurnLimits(timeout_s, 1 << 20, 1 << 16, cancel_grace_s=grace_s)
         self.env = RunEnvironment(
             NodeId("n1"),
-            lease_on(clock),
+            lease_on(self.clock),
             ListedAudit(),
             limits,
             Incarnation(1),
             cast(Once, self.steps),
             apart,
         )
-        clock.advance(FENCED_AFTER_S - lease_s)
+        self.clock.advance(FENCED_AFTER_S - lease_s)
         self.agent = agent
         self.log = EventLog(EPOCH, 1 << 20)
 
@@ -302,9 +303,12 @@ def is_there(pid: int) -> bool:
 
 async def main(apart: Apart, mode: str) -> None:
     if mode != "all":
-        bench = Bench(apart, {"held": "waiting", "blocked": "blocking"}[mode], lease_s=2.0)
+        bench = Bench(apart, "blocking" if mode == "blocked" else "waiting", lease_s=2.0)
         running = asyncio.create_task(bench.run())
         print(json.dumps(await said(bench)), flush=True)
+        if mode == "late":
+            time.sleep(4.0)  # noqa: ASYNC251  that is what it is for
+            bench.clock.advance(4.0)
         await asyncio.wait([running])
         print(json.dumps(type(running.exception()).__name__), flush=True)
         return

@@ -153,6 +153,14 @@ def test_nothing_outlives_those_who_forked_it_nor_is_it_to_blame(held: Program) 
     assert json.loads(program.stdout.readline()) == "SessionMoving"
 
 
+def test_a_run_that_was_ended_with_the_lease_has_not_ended_its_process() -> None:
+    late = subprocess.run([*PROGRAM, "late"], env=ENV, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    pids, ended_as = (json.loads(line) for line in late.stdout.splitlines())
+    assert not _lives(pids[0])
+    assert ended_as == "NodeFenced"
+    assert "agent_ended_its_process" not in late.stderr
+
+
 def wait_until_ended(pids: list[int]) -> None:
     deadline_s = time.monotonic() + PATIENCE_S
     while any(_lives(pid) for pid in pids):
