@@ -56,7 +56,7 @@ async def test_an_idle_session_holds_little(tmp_path: Path) -> None:
     store = await open_store(f"sqlite:///{tmp_path / 'store.db'}", HERE, timeout_s=5, max_history_turns=0)
     assert store is not None
     settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path})
-    async with asyncio.timeout(3 * PATIENCE_S), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(12 * PATIENCE_S), asyncio.TaskGroup() as tasks:
         places = RunningPlaces(100, 0)
         env, claims = environment(clock), FakeClaims().as_claims
         host = Host(env, claims, store, {"echo": echo}, clock, settings, places, tasks, takes_new)
