@@ -28,7 +28,7 @@ def _exhaust() -> None:
         try:
             os.open(os.devnull, os.O_RDONLY)
         except OSError:
-            return
+            time.sleep(0.02)  # what is closed meanwhile, a check's connection say, is not to be had again
 
 
 def _break_when_told(order: Path) -> None:
