@@ -28,10 +28,10 @@ from agent_node.run_environment import RunEnvironment, RunsApart, TurnLimits, ow
 from agent_node.running_places import RunningPlaces
 from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
-from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
 from agent_node.store.clock import VolatileClock
-from agent_node.task_sweep import TaskSweep
+from agent_node.task.runs import TaskRuns
+from agent_node.task.sweep import TaskSweep
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd_errors import EtcdError

@@ -12,7 +12,7 @@ from agent_node.services.route import accept, held_by, task_of, tenant_of
 from agent_node.services.session import stream
 from agent_node.services.task_page import list_page
 from agent_node.settings import NodeSettings
-from agent_node.task_run import TaskRun, described
+from agent_node.task.run import TaskRun, described
 from agentring.errors import InvalidRetention
 from agentring.ids import Epoch
 from agentring.rpc.service import Call

@@ -19,7 +19,7 @@ from agent_node.store.records import Ownership, StoredSession
 from agent_node.store.sql import SqlStore
 from agent_node.store.sqlite import SqliteCarrier
 from agent_node.store.task_sql import SqlTaskStore
-from agent_node.task_runner import TaskRunner
+from agent_node.task.runner import TaskRunner
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.lease import Lease
 

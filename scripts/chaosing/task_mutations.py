@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import bindparam
 
-from agent_node import task_runner, turn, turn_runner
+from agent_node import turn, turn_runner
 from agent_node.agent import Agent
 from agent_node.event_log import EventLog
 from agent_node.run_environment import RunEnvironment
@@ -15,7 +15,8 @@ from agent_node.store import task_transactions
 from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun
 from agent_node.store.task_schema import tasks
-from agent_node.task_sweep import TaskSweep
+from agent_node.task import runner as task_runner
+from agent_node.task.sweep import TaskSweep
 from agent_node.turn_context import TurnInput
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NotOwner

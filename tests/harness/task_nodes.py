@@ -10,7 +10,6 @@ from agent_node.agent import Agent, AgentEvent, TurnContext
 from agent_node.run_environment import RunEnvironment, TurnLimits
 from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
-from agent_node.single_flight import TaskRuns
 from agent_node.store import (
     ListedTask,
     MemoryTaskStore,
@@ -20,7 +19,8 @@ from agent_node.store import (
     TaskFilter,
     TaskRequest,
 )
-from agent_node.task_run import TaskRun
+from agent_node.task.run import TaskRun
+from agent_node.task.runs import TaskRuns
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NodeFenced, NotOwner
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, TaskKey, TaskRef, TenantId, parse_task

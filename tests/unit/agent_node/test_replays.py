@@ -3,8 +3,8 @@
 import pytest
 
 from agent_node.event_log import EventLog
-from agent_node.replays import Replays
-from agent_node.task_run import TaskRun
+from agent_node.task.replays import Replays
+from agent_node.task.run import TaskRun
 from agent_node.turn_context import Completed
 from agentring.ids import Epoch, NodeId, TaskRef, parse_task
 from agentring.v1 import session_pb2

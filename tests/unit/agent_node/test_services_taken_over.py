@@ -18,8 +18,8 @@ from agent_node.running_places import RunningPlaces
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
-from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryTaskStore
+from agent_node.task.runs import TaskRuns
 from agentring import metadata
 from agentring.errors import ResumeOffsetExpired
 from agentring.ids import Epoch

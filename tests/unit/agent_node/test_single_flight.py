@@ -11,9 +11,9 @@ import pytest
 from agent_node.run_environment import TurnLimits
 from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
-from agent_node.single_flight import TaskRuns
 from agent_node.store import MemoryTaskStore
-from agent_node.task_run import TaskRun
+from agent_node.task.run import TaskRun
+from agent_node.task.runs import TaskRuns
 from agentring.errors import (
     AgentNotFound,
     AgentRequired,

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from agent_node.store import StoredTask
-from agent_node.task_run import ATTEMPT_RANGE, TaskRun
-from agent_node.task_sweep import TaskSweep
+from agent_node.task.run import ATTEMPT_RANGE, TaskRun
+from agent_node.task.sweep import TaskSweep
 from agentring.errors import (
     AgentMismatch,
     NodeDraining,

@@ -7,7 +7,7 @@ from google.protobuf import struct_pb2
 
 from agent_node.event_log import EventLog
 from agent_node.store import TASK_ENDED
-from agent_node.task_run import TaskRun
+from agent_node.task.run import TaskRun
 from agent_node.turn import Failed
 from agent_node.turn_context import Completed
 from agentring.errors import NodeDraining, NodeFenced

@@ -11,7 +11,7 @@ from agent_node.agent import AgentEvent, Result, TurnContext
 from agent_node.attachment import Attachment
 from agent_node.store import StoredTask
 from agent_node.store.readable import UNREADABLE, to_event
-from agent_node.task_run import described, restored
+from agent_node.task.run import described, restored
 from agentring.ids import Epoch, parse_task
 from agentring.v1 import session_pb2, store_pb2, task_pb2
 from agentring.v1.session_pb2 import Event

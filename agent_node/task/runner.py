@@ -24,7 +24,7 @@ from agent_node.run_owner import named
 from agent_node.running_places import RunningPlace, RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
-from agent_node.task_run import ATTEMPT_RANGE, TaskRun, begun
+from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
 from agent_node.turn import Failed, attempts_exhausted, run_agent
 from agent_node.turn_context import Completed, TurnInput
 from agentring.cluster.claim import Claim, Claims

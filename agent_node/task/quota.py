@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sized
 
 from agent_node.settings import NodeSettings
-from agent_node.task_run import TaskRun
+from agent_node.task.run import TaskRun
 from agentring.errors import AgentringError, NodeOverloaded, TooManyTasks
 from agentring.ids import TaskRef, TenantId
 

@@ -20,7 +20,6 @@ from functools import partial
 import structlog
 
 from agent_node.agent import Agent
-from agent_node.ended_tasks import EndedTasks
 from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
 from agent_node.run_environment import RunEnvironment
@@ -28,10 +27,11 @@ from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.shared_calls import SharedCalls
 from agent_node.store import StoredTask, TaskRequest, TaskStore
-from agent_node.task_room import TaskRoom
-from agent_node.task_run import TaskRun, all_ended
-from agent_node.task_runner import TaskRunner
-from agent_node.unwatched import Unwatched
+from agent_node.task.ended import EndedTasks
+from agent_node.task.quota import TaskRoom
+from agent_node.task.run import TaskRun, all_ended
+from agent_node.task.runner import TaskRunner
+from agent_node.task.unwatched import Unwatched
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

@@ -5,7 +5,7 @@ meanwhile; whoever comes while that cancel is being stored is not given the canc
 Owned by `TaskRuns`.
 """
 
-from agent_node.task_run import UNWATCHED, TaskRun
+from agent_node.task.run import UNWATCHED, TaskRun
 from agentring.cluster.clock import Clock
 
 

@@ -4,9 +4,9 @@ Guarantees: an ended task is told from its row, on any node, until its retention
 Owned by `TaskRuns`.
 """
 
-from agent_node.replays import Replays
 from agent_node.store import StoredTask, TaskStore
-from agent_node.task_run import TaskRun, restored
+from agent_node.task.replays import Replays
+from agent_node.task.run import TaskRun, restored
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import TaskNotFound
