@@ -18,7 +18,7 @@ from typing import Any
 
 from agent_node.fingerprint import input_fingerprint
 from agent_node.session_turns import SessionTurns
-from agent_node.shared_calls import SharedCalls
+from agent_node.single_flight import SharedCalls
 from agent_node.store import StoredInput
 from agentring.errors import InputAnswered, InputNotFound, InvalidTurnId
 from agentring.ids import parse_turn_id

@@ -16,7 +16,7 @@ from agent_node.run_owner import named
 from agent_node.running_places import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
-from agent_node.shared_calls import SharedCalls
+from agent_node.single_flight import SharedCalls
 from agent_node.store import Store, StoredSession
 from agent_node.taking import Taking
 from agentring.cluster.claim import Claim, Claims

@@ -19,7 +19,7 @@ import structlog
 
 from agent_node.host import Host
 from agent_node.session import Session
-from agent_node.shared_calls import SharedCalls
+from agent_node.single_flight import SharedCalls
 from agentring.errors import AgentringError
 
 LEAST_IDLE_S = 1.0

@@ -20,7 +20,7 @@ from agent_node.mailbox import Mailbox, WaitingTurn
 from agent_node.run_environment import RunEnvironment
 from agent_node.running_places import RunningPlaces
 from agent_node.session_turns import ENDED, SessionTurns
-from agent_node.shared_calls import SharedCalls
+from agent_node.single_flight import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
 from agent_node.turn_intake import TurnIntake
 from agent_node.turn_runner import TurnRunner

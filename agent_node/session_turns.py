@@ -25,7 +25,7 @@ from agent_node.log_entries import READ_BYTES, Single
 from agent_node.lost_stories import LostStories
 from agent_node.run_environment import RunEnvironment
 from agent_node.session_writes import SessionWrites
-from agent_node.shared_calls import SharedCalls
+from agent_node.single_flight import SharedCalls
 from agent_node.store import (
     SEQ_RANGE,
     Acceptance,

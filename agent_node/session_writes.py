@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
-from agent_node.shared_calls import SharedCalls
+from agent_node.single_flight import SharedCalls
 
 T = TypeVar("T")
 

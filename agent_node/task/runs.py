@@ -25,7 +25,7 @@ from agent_node.json_values import from_struct
 from agent_node.run_environment import RunEnvironment
 from agent_node.running_places import RunningPlaces
 from agent_node.settings import NodeSettings
-from agent_node.shared_calls import SharedCalls
+from agent_node.single_flight import SharedCalls
 from agent_node.store import StoredTask, TaskRequest, TaskStore
 from agent_node.task.ended import EndedTasks
 from agent_node.task.quota import TaskRoom

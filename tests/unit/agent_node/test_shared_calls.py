@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent_node.shared_calls import SharedCalls
+from agent_node.single_flight import SharedCalls
 from agentring.errors import NodeOverloaded
 
 
