@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
+from agent_node.agents.registry import hosted, load_agents
 from agent_node.apart.forking import Forker
 from agent_node.apart.runs import Apart
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
@@ -21,7 +22,6 @@ from agent_node.incarnations import Incarnations
 from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
 from agent_node.parked import unless_set
-from agent_node.registry import hosted, load_agents
 from agent_node.services.node import NodeService
 from agent_node.services.once import OnceService
 from agent_node.services.session import SessionService

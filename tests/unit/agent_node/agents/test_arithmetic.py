@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent_node.agents.arithmetic import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, ExpressionError, Refusal, evaluate
-from agent_node.agents.sums import asked
+from agent_node.agents.assistant.arithmetic import MAX_DEPTH, MAX_DIGITS, MAX_LENGTH, ExpressionError, Refusal, evaluate
+from agent_node.agents.assistant.spoken_arithmetic import asked
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from agent_node.agent import JsonObject
-from agent_node.agents.phrases import plain
+from agent_node.agents.assistant.intents import plain
 
 MAX_NAME_CHARACTERS = 100
 MAX_ITEMS = 100

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from agent_node.agents import sums
+from agent_node.agents.assistant import spoken_arithmetic as sums
 
 
 class Ask(Enum):
