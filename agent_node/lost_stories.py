@@ -5,7 +5,7 @@ with the turn, so it is known though the event is not. For streams that must lea
 before, and those that ask for the turn itself. Made by session_turns.py.
 """
 
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.known_turns import KnownTurns
 from agent_node.store import StoredSession, StoredTurn
 from agentring.v1.session_pb2 import Event

@@ -5,8 +5,8 @@ characters: an emoji that was cut in two between two yields (a model's stream, c
 half that stays alone is told as U+FFFD, since no client could read it. Used by turn_context.py.
 """
 
-from agent_node.event_log import EventLog
-from agent_node.log_entries import READ_BYTES
+from agent_node.events.entries import READ_BYTES
+from agent_node.events.log import EventLog
 
 _PIECE = READ_BYTES // 4
 """Characters: each takes at most 4 bytes."""

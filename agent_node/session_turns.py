@@ -19,9 +19,9 @@ from typing import Any
 from agent_node.agent import PastTurn
 from agent_node.audit import Transition
 from agent_node.cut_turns import begun_again
-from agent_node.event_log import EventLog, NumberRange
+from agent_node.events.entries import READ_BYTES, Single
+from agent_node.events.log import EventLog, NumberRange
 from agent_node.known_turns import KnownTurns, TurnEnd
-from agent_node.log_entries import READ_BYTES, Single
 from agent_node.lost_stories import LostStories
 from agent_node.run_environment import RunEnvironment
 from agent_node.session_writes import SessionWrites

@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 
 from google.protobuf.message import DecodeError
 
-from agent_node.log_entries import READ_BYTES, Entry, Single, Words
+from agent_node.events.entries import READ_BYTES, Entry, Single, Words
 from agent_node.store import EventExtent, EventRow, Store, StoredSession, Trim
 from agent_node.store.readable import to_stored_events
 from agentring.errors import SessionCorrupt

@@ -18,7 +18,7 @@ import structlog
 from agent_node.agent import Agent, Result
 from agent_node.agent_errors import log_failure
 from agent_node.bounded import CancelledItself, DeadlineMet, Stop, TooManyLetGo, run_bounded
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson
 from agent_node.run_environment import RunEnvironment
 from agent_node.run_owner import RunOwner, named, owned

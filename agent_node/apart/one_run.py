@@ -22,7 +22,7 @@ from agent_node.apart.forking import Forker
 from agent_node.apart.step import Step
 from agent_node.apart.wire import BEAT_S, Begin, Channel, Message
 from agent_node.bounded import TimeLeft
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.run_environment import RunEnvironment
 from agent_node.running_places import RunningPlace
 from agent_node.store.once_records import OnceCaller

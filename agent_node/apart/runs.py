@@ -12,7 +12,7 @@ import structlog
 from agent_node.apart.forking import Forker
 from agent_node.apart.one_run import ApartRun, check, failed
 from agent_node.apart.wire import Channel
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.run_environment import RunEnvironment
 from agent_node.run_owner import named
 from agent_node.running_places import RunningPlace, RunningPlaces

@@ -12,7 +12,7 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator
 
-from agent_node.attachment import Attachment
+from agent_node.events.attachment import Attachment
 from agent_node.incarnations import Incarnations
 from agent_node.known_turns import TurnEnd
 from agent_node.services.place import Place, place_of

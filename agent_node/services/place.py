@@ -8,7 +8,7 @@ told as a gap with the outcomes that are known; only a story that is another one
 import re
 from dataclasses import dataclass
 
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agentring import metadata
 from agentring.errors import MalformedRequest, ResumeOffsetExpired
 from agentring.rpc.service import Call

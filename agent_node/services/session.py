@@ -7,7 +7,7 @@ Converse stream, which is more than that, is in converse.py.
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
-from agent_node.attachment import Attachment
+from agent_node.events.attachment import Attachment
 from agent_node.incarnation import Incarnation
 from agent_node.incarnations import Incarnations
 from agent_node.services.converse import converse

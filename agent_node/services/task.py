@@ -4,7 +4,7 @@ Whatever the store knows (ended tasks, lists) any node tells; a run under way is
 leads.
 """
 
-from agent_node.attachment import Attachment
+from agent_node.events.attachment import Attachment
 from agent_node.incarnation import Incarnation
 from agent_node.incarnations import Incarnations
 from agent_node.services.place import place_of

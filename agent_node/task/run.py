@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent_node.event_log import NO_END, EventLog, NumberRange
+from agent_node.events.log import NO_END, EventLog, NumberRange
 from agent_node.store import StoredTask, TaskEnd
 from agent_node.store.readable import to_story
 from agent_node.turn import Failed

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam
 
 from agent_node import turn, turn_runner
 from agent_node.agent import Agent
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.run_environment import RunEnvironment
 from agent_node.store import task_transactions
 from agent_node.store.clock import Moment

@@ -37,7 +37,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from agent_node.log_entries import READ_BYTES
+from agent_node.events.entries import READ_BYTES
 from agentring.cli.errors import CommandError
 from scripts.merging.errors import BenchError
 from scripts.merging.loads import loads_of

@@ -7,9 +7,9 @@ from itertools import count
 
 import pytest
 
-from agent_node.attachment import ACK_WITHIN_S, Attachment
-from agent_node.event_log import EventLog
-from agent_node.log_entries import READ_BYTES
+from agent_node.events.attachment import ACK_WITHIN_S, Attachment
+from agent_node.events.entries import READ_BYTES
+from agent_node.events.log import EventLog
 from agent_node.services.session import stream
 from agentring.cluster.lease import FenceReason
 from agentring.errors import NodeDraining, NodeFenced, SecondOpen

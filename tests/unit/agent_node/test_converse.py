@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_node.agent import AgentEvent, TurnContext
-from agent_node.attachment import Attachment
+from agent_node.events.attachment import Attachment
 from agent_node.services.converse import _Frames
 from agent_node.services.place import Place
 from agentring import metadata

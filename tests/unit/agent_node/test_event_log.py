@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_node.event_log import EventLog, NumberRange
-from agent_node.log_entries import READ_BYTES
+from agent_node.events.entries import READ_BYTES
+from agent_node.events.log import EventLog, NumberRange
 from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionClosed
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2

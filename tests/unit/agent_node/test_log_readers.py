@@ -2,7 +2,7 @@
 
 import asyncio
 
-from agent_node.log_readers import AT_ONCE, LogReaders
+from agent_node.events.readers import AT_ONCE, LogReaders
 
 
 def readers_of(count: int) -> tuple[LogReaders, list[asyncio.Event]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from agent_node.agent import Agent, AgentEvent, Result, TurnContext
 from agent_node.bounded import TimeLeft
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.turn import run_agent
 from agent_node.turn_context import Completed, TurnInput
 from agentring.ids import Epoch, parse_session

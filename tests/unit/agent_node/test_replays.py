@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.task.replays import Replays
 from agent_node.task.run import TaskRun
 from agent_node.turn_context import Completed

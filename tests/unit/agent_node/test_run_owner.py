@@ -7,7 +7,7 @@ import pytest
 import structlog
 
 from agent_node.agent import AgentEvent, TurnContext
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.run_environment import RunEnvironment, TurnLimits
 from agent_node.turn import Failed, run_agent
 from agent_node.turn_context import Completed, TurnInput

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_node.agent import AgentEvent, TurnContext
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.run_environment import RunEnvironment
 from agent_node.store import Ownership
 from agent_node.turn_context import Completed, TurnInput

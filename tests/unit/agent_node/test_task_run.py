@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from google.protobuf import struct_pb2
 
-from agent_node.event_log import EventLog
+from agent_node.events.log import EventLog
 from agent_node.store import TASK_ENDED
 from agent_node.task.run import TaskRun
 from agent_node.turn import Failed

@@ -10,7 +10,7 @@ import structlog
 
 from agent_node.agent import Agent, AgentEvent, PastTurn, Result, TurnContext
 from agent_node.bounded import MOST_LET_GO
-from agent_node.log_entries import READ_BYTES
+from agent_node.events.entries import READ_BYTES
 from agent_node.turn import Failed
 from agent_node.turn_context import Completed
 from agentring.errors import NodeFenced

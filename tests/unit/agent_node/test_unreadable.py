@@ -8,7 +8,7 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from agent_node.agent import AgentEvent, Result, TurnContext
-from agent_node.attachment import Attachment
+from agent_node.events.attachment import Attachment
 from agent_node.store import StoredTask
 from agent_node.store.readable import UNREADABLE, to_event
 from agent_node.task.run import described, restored

@@ -14,8 +14,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
-from agent_node.event_log import EventLog
-from agent_node.log_entries import READ_BYTES
+from agent_node.events.entries import READ_BYTES
+from agent_node.events.log import EventLog
 from agentring.errors import AgentringError
 from agentring.v1 import session_pb2
 

@@ -16,7 +16,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from agent_node.log_entries import (
+from agent_node.events.entries import (
     READ_BYTES,
     RUN_BYTES,
     Entry,
@@ -25,7 +25,7 @@ from agent_node.log_entries import (
     gap,
     read_entries,
 )
-from agent_node.log_readers import LogReaders
+from agent_node.events.readers import LogReaders
 from agentring.errors import AgentringError, ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
