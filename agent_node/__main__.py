@@ -6,8 +6,8 @@ from functools import partial
 from agent_node.agents.registry import AgentNotLoadable, load_agents
 from agent_node.apart import child, forking
 from agent_node.app import run_node
-from agent_node.clock_skew import ClockTooFarOff
-from agent_node.data_dir import DataDirInUse
+from agent_node.lifecycle.clock_skew import ClockTooFarOff
+from agent_node.lifecycle.data_dir import DataDirInUse
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import StoreRefused
 from agentring import process, settings

@@ -16,12 +16,14 @@ from agent_node.agents.registry import hosted, load_agents
 from agent_node.apart.forking import Forker
 from agent_node.apart.runs import Apart
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
-from agent_node.clock_skew import ClockSkew
-from agent_node.data_dir import DataDir, boot_id
-from agent_node.incarnations import Incarnations
+from agent_node.lifecycle.clock_skew import ClockSkew
+from agent_node.lifecycle.data_dir import DataDir, boot_id
+from agent_node.lifecycle.parked import unless_set
+from agent_node.lifecycle.store_guard import StoreGuard
+from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.lifecycle.watchdog import Watchdog, end_process
 from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
-from agent_node.parked import unless_set
 from agent_node.services.node import NodeService
 from agent_node.services.once import OnceService
 from agent_node.services.session import SessionService
@@ -29,8 +31,6 @@ from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql import SqlStore
-from agent_node.store_guard import StoreGuard
-from agent_node.watchdog import Watchdog, end_process
 from agentring import forks
 from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard

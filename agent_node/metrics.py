@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from agent_node.apart.runs import Apart
 from agent_node.bounded import LET_GO
-from agent_node.incarnations import Incarnations
+from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.observed_audit import ObservedAudit
 from agent_node.store.observed import ObservedCarrier
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble

@@ -2,7 +2,7 @@
 
 import time
 
-from agent_node.incarnations import Incarnations
+from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.services.watch_run import watch_run
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.rpc.service import Call

@@ -1,6 +1,6 @@
 """Which session or task a call is about: its metadata and its message must agree."""
 
-from agent_node.incarnation import Incarnation
+from agent_node.lifecycle.incarnation import Incarnation
 from agentring import metadata
 from agentring.errors import RouteMismatch, RouteMissing
 from agentring.held import Ref, from_header

@@ -8,8 +8,8 @@ import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from agent_node.events.attachment import Attachment
-from agent_node.incarnation import Incarnation
-from agent_node.incarnations import Incarnations
+from agent_node.lifecycle.incarnation import Incarnation
+from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.services.converse import converse
 from agent_node.services.place import Place, place_of
 from agent_node.services.route import accept, held_by, session_of, tenant_of

@@ -5,8 +5,8 @@ leads.
 """
 
 from agent_node.events.attachment import Attachment
-from agent_node.incarnation import Incarnation
-from agent_node.incarnations import Incarnations
+from agent_node.lifecycle.incarnation import Incarnation
+from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.services.place import place_of
 from agent_node.services.route import accept, held_by, task_of, tenant_of
 from agent_node.services.session import stream

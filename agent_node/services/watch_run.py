@@ -2,7 +2,7 @@
 
 import asyncio
 
-from agent_node.incarnation import Incarnation
+from agent_node.lifecycle.incarnation import Incarnation
 from agentring.errors import SessionMoving
 from agentring.ids import parse_once
 from agentring.rpc.service import Call

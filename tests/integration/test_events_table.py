@@ -18,7 +18,7 @@ from typing import Any
 import grpc
 import pytest
 
-from agent_node.watchdog import EXIT_LOOP_STUCK
+from agent_node.lifecycle.watchdog import EXIT_LOOP_STUCK
 from agentring.cluster.coordinator import PROBE_S
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys

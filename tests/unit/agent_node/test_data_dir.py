@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from agent_node.data_dir import DataDir, DataDirInUse, boot_id
+from agent_node.lifecycle.data_dir import DataDir, DataDirInUse, boot_id
 
 ELSEWHERE = """
 import sys
 from pathlib import Path
-from agent_node.data_dir import DataDir, DataDirInUse
+from agent_node.lifecycle.data_dir import DataDir, DataDirInUse
 try:
     print(DataDir(Path(sys.argv[1])).uuid)
 except DataDirInUse as error:

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent_node.incarnations import Incarnations
+from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble

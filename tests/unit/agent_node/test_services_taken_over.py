@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.circles import Circles
-from agent_node.incarnations import Incarnations
+from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.running_places import RunningPlaces
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent_node.watchdog import TICK_S, Watchdog
+from agent_node.lifecycle.watchdog import TICK_S, Watchdog
 from agentring.cluster.clock import BootClock
 from harness.clock import PATIENCE_S, FakeClock
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from agent_node.data_dir import DataDir, DataDirInUse
+from agent_node.lifecycle.data_dir import DataDir, DataDirInUse
 from agentring import forks
 from agentring.forks import EXIT_FORKED_CHILD
 from agentring.rpc import metrics
@@ -25,7 +25,7 @@ PATIENCE_S = 20.0
 PROGRAM = """
 import asyncio, json, multiprocessing, os, signal, socket, subprocess, sys, time
 from pathlib import Path
-from agent_node.data_dir import DataDir
+from agent_node.lifecycle.data_dir import DataDir
 from agentring import forks, process
 
 def fork(work):

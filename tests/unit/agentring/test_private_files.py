@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_node.audit import FileAuditLog
-from agent_node.data_dir import DataDir
+from agent_node.lifecycle.data_dir import DataDir
 from agentring import private_files
 from agentring.ids import NodeId
 

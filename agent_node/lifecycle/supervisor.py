@@ -14,16 +14,16 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
-from agent_node.clock_skew import ClockSkew, ClockTooFarOff
-from agent_node.drain import Drain
-from agent_node.incarnation import Incarnation
-from agent_node.parked import park, unless_set
+from agent_node.lifecycle.clock_skew import ClockSkew, ClockTooFarOff
+from agent_node.lifecycle.drain import Drain
+from agent_node.lifecycle.incarnation import Incarnation
+from agent_node.lifecycle.parked import park, unless_set
+from agent_node.lifecycle.store_guard import StoreGuard
+from agent_node.lifecycle.upkeep import Upkeep
 from agent_node.run_environment import RunsApart
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
-from agent_node.store_guard import StoreGuard
-from agent_node.upkeep import Upkeep
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient
