@@ -25,7 +25,7 @@ from agent_node.apart.wire import BEAT_S, Begin, Channel
 from agent_node.audit import NoAuditLog
 from agent_node.bounded import TimeLeft
 from agent_node.json_values import NotJson, to_json
-from agent_node.once import Once
+from agent_node.once.steps import Once
 from agent_node.run_environment import RunEnvironment
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller

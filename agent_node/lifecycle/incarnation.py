@@ -15,13 +15,13 @@ from agent_node.admission import BoundedLoad
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.circles import Circles
-from agent_node.following import Peers
 from agent_node.host import Host
 from agent_node.memory_limit import MemoryLimit
-from agent_node.once import Once
-from agent_node.once_keys import OnceKeys
-from agent_node.once_limits import OnceLimits
-from agent_node.once_sweep import OrphanSweep, bury_runs, has_ended
+from agent_node.once.keys import OnceKeys
+from agent_node.once.limits import OnceLimits
+from agent_node.once.remote import Peers
+from agent_node.once.steps import Once
+from agent_node.once.sweep import OrphanSweep, bury_runs, has_ended
 from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.room import Room
 from agent_node.run_environment import RunEnvironment, RunsApart, TurnLimits, owner_name

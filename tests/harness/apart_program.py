@@ -20,7 +20,7 @@ from agent_node.apart import child, forking
 from agent_node.apart.runs import Apart
 from agent_node.bounded import TimeLeft
 from agent_node.events.log import EventLog
-from agent_node.once import Once
+from agent_node.once.steps import Once
 from agent_node.once_errors import OnceFailed
 from agent_node.run_environment import RunEnvironment, TurnLimits
 from agent_node.store.once_records import OnceCaller

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
-from agent_node.once import Once
-from agent_node.once_keys import OnceKeys
-from agent_node.once_limits import OnceLimits
+from agent_node.once.keys import OnceKeys
+from agent_node.once.limits import OnceLimits
+from agent_node.once.steps import Once
 from agent_node.store.clock import VolatileClock
 from agent_node.store.once import MemoryOnceStore
 from agent_node.store.once_records import Change, Ending, OnceCaller, OnceOwnership, StoredRun

@@ -1,6 +1,6 @@
 """Whether whoever ran a step has ended: their own rows say, not whether somebody has them at the moment."""
 
-from agent_node.once_sweep import has_ended
+from agent_node.once.sweep import has_ended
 from agent_node.store import MemoryStore, MemoryTaskStore, Ownership, TaskEnd, TaskRequest
 from agent_node.store.once_records import OnceCaller
 from agentring.ids import parse_session, parse_task

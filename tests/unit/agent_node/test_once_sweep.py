@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
+from agent_node.once.sweep import OrphanSweep
 from agent_node.once_errors import OnceFailed, OnceUnknown
-from agent_node.once_sweep import OrphanSweep
 from agent_node.store.once_records import OnceCaller, OnceOwnership
 from agentring.cluster.records import UnreadableRecord
 from agentring.ids import OnceRef, parse_once

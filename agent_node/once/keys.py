@@ -21,9 +21,9 @@ from typing import Any
 import structlog
 
 from agent_node.audit import AuditLog
-from agent_node.once_limits import OnceLimits
-from agent_node.once_rows import OnceRows
-from agent_node.once_run import OnceRun, check_no_cycle
+from agent_node.once.limits import OnceLimits
+from agent_node.once.rows import OnceRows
+from agent_node.once.run import OnceRun, check_no_cycle
 from agent_node.single_flight import SharedCalls
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import (

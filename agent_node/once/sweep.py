@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
-from agent_node.once_keys import OnceKeys
+from agent_node.once.keys import OnceKeys
 from agent_node.run_owner import named
 from agent_node.store import Store, TaskStore
 from agent_node.store.once import OnceStore

@@ -1,0 +1,1 @@
+"""`ctx.once`: steps that run once in the whole cluster."""
