@@ -11,7 +11,6 @@ from functools import partial
 
 import structlog
 
-from agent_node.admission import BoundedLoad
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.circles import Circles
@@ -22,6 +21,7 @@ from agent_node.once.limits import OnceLimits
 from agent_node.once.remote import Peers
 from agent_node.once.steps import Once
 from agent_node.once.sweep import OrphanSweep, bury_runs, has_ended
+from agent_node.ownership.admission import BoundedLoad
 from agent_node.passivation import bury_closed, passivate_idle
 from agent_node.room import Room
 from agent_node.run_environment import RunEnvironment, RunsApart, TurnLimits, owner_name

@@ -6,8 +6,8 @@ Incarnations, for all of them.
 from collections.abc import Coroutine
 from typing import Any
 
-from agent_node.admission import BoundedLoad
 from agent_node.lifecycle.own_record import keep_own_record, watch_history
+from agent_node.ownership.admission import BoundedLoad
 from agent_node.settings import NodeSettings
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient

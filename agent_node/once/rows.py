@@ -10,7 +10,7 @@ import asyncio
 import structlog
 
 from agent_node.audit import AuditLog, Transition
-from agent_node.claim_release import release
+from agent_node.ownership.release import release
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import Change, Ending, OnceOwnership, StoredRun
 from agentring.cluster.claim import Claim, Claims

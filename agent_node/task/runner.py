@@ -17,8 +17,8 @@ from contextlib import suppress
 import structlog
 
 from agent_node.agent import Agent
-from agent_node.claim_release import release
 from agent_node.json_values import from_struct
+from agent_node.ownership.release import release
 from agent_node.run_environment import RunEnvironment
 from agent_node.run_owner import named
 from agent_node.running_places import RunningPlace, RunningPlaces

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
+from agent_node.ownership.sweep import Sweep
 from agent_node.store import OpenTask, TaskStore
-from agent_node.sweep import Sweep
 from agent_node.task.runs import TaskRuns
 from agentring.cluster.clock import Clock
 from agentring.cluster.snapshot import MembershipSnapshot

@@ -11,11 +11,11 @@ import pytest
 import structlog
 
 from agent_node.host import Host
+from agent_node.ownership.sweep import AT_ONCE, PAGE
 from agent_node.running_places import RunningPlaces
 from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import OpenSession, Ownership
-from agent_node.sweep import AT_ONCE, PAGE
 from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import AgentringError, NodeFenced, NodeOverloaded, NotOwner, StoreUnavailable
