@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterable
 from dataclasses import replace
 from typing import Any
 
-from agent_node.fingerprint import input_fingerprint
+from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.session_turns import SessionTurns
 from agent_node.single_flight import SharedCalls
 from agent_node.store import StoredInput

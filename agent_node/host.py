@@ -11,9 +11,9 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.hand_off import hand_off
-from agent_node.run_environment import RunEnvironment
-from agent_node.run_owner import named
-from agent_node.running_places import RunningPlaces
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.owner import named
+from agent_node.run.slots import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import SharedCalls

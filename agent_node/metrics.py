@@ -10,9 +10,9 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from agent_node.apart.runs import Apart
-from agent_node.bounded import LET_GO
 from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.observed_audit import ObservedAudit
+from agent_node.run.time_limit import LET_GO
 from agent_node.store.observed import ObservedCarrier
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeDraining, NodeFenced

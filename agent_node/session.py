@@ -17,8 +17,8 @@ from agent_node.asking import Asking
 from agent_node.json_values import from_struct
 from agent_node.known_turns import TurnEnd
 from agent_node.mailbox import Mailbox, WaitingTurn
-from agent_node.run_environment import RunEnvironment
-from agent_node.running_places import RunningPlaces
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.slots import RunningPlaces
 from agent_node.session_turns import ENDED, SessionTurns
 from agent_node.single_flight import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn

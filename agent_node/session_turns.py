@@ -23,7 +23,9 @@ from agent_node.events.entries import READ_BYTES, Single
 from agent_node.events.log import EventLog, NumberRange
 from agent_node.known_turns import KnownTurns, TurnEnd
 from agent_node.lost_stories import LostStories
-from agent_node.run_environment import RunEnvironment
+from agent_node.run.agent_run import Failed
+from agent_node.run.context import Completed
+from agent_node.run.environment import RunEnvironment
 from agent_node.session_writes import SessionWrites
 from agent_node.single_flight import SharedCalls
 from agent_node.store import (
@@ -40,8 +42,6 @@ from agent_node.store import (
     TurnCommit,
 )
 from agent_node.stored_log import StoredLog
-from agent_node.turn import Failed
-from agent_node.turn_context import Completed
 from agentring.errors import TurnNotFound
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Event

@@ -7,7 +7,7 @@ that came to nothing is given back. Used by the host.
 import structlog
 
 from agent_node.ownership.release import release
-from agent_node.run_environment import RunEnvironment
+from agent_node.run.environment import RunEnvironment
 from agent_node.store import Store, StoredSession
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import StoreUnavailable

@@ -9,9 +9,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from agent_node.asking import Asking
-from agent_node.fingerprint import input_fingerprint
 from agent_node.mailbox import WaitingTurn
-from agent_node.running_places import RunningPlaces
+from agent_node.run.input_fingerprint import input_fingerprint
+from agent_node.run.slots import RunningPlaces
 from agent_node.session_turns import SessionTurns
 from agent_node.store import StoredTurn
 from agent_node.turn_runner import TurnRunner

@@ -7,8 +7,8 @@ the question until then. Used by the session.
 from collections.abc import Callable
 
 from agent_node.asking import Asking
-from agent_node.bounded import TimeLeft
-from agent_node.running_places import RunningPlace
+from agent_node.run.slots import RunningPlace
+from agent_node.run.time_limit import TimeLeft
 from agentring.v1 import session_pb2
 
 

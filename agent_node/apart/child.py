@@ -23,13 +23,13 @@ from agent_node.agent import Agent
 from agent_node.agent_errors import text_of
 from agent_node.apart.wire import BEAT_S, Begin, Channel
 from agent_node.audit import NoAuditLog
-from agent_node.bounded import TimeLeft
 from agent_node.json_values import NotJson, to_json
 from agent_node.once.steps import Once
-from agent_node.run_environment import RunEnvironment
+from agent_node.run.agent_run import run_agent
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.time_limit import TimeLeft
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
-from agent_node.turn import run_agent
 from agentring import forks, log
 from agentring.cluster.lease import Lease
 from agentring.owned_loop import OwnedLoop, log_errors_without_text

@@ -21,13 +21,13 @@ import structlog
 from agent_node.apart.forking import Forker
 from agent_node.apart.step import Step
 from agent_node.apart.wire import BEAT_S, Begin, Channel, Message
-from agent_node.bounded import TimeLeft
 from agent_node.events.log import EventLog
-from agent_node.run_environment import RunEnvironment
-from agent_node.running_places import RunningPlace
+from agent_node.run.agent_run import Failed
+from agent_node.run.context import Completed, TurnInput, new_error_id
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.slots import RunningPlace
+from agent_node.run.time_limit import TimeLeft
 from agent_node.store.once_records import OnceCaller
-from agent_node.turn import Failed
-from agent_node.turn_context import Completed, TurnInput, new_error_id
 from agentring.errors import SessionMoving
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2

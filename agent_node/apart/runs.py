@@ -13,11 +13,11 @@ from agent_node.apart.forking import Forker
 from agent_node.apart.one_run import ApartRun, check, failed
 from agent_node.apart.wire import Channel
 from agent_node.events.log import EventLog
-from agent_node.run_environment import RunEnvironment
-from agent_node.run_owner import named
-from agent_node.running_places import RunningPlace, RunningPlaces
-from agent_node.turn import Failed
-from agent_node.turn_context import Completed, TurnInput
+from agent_node.run.agent_run import Failed
+from agent_node.run.context import Completed, TurnInput
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.owner import named
+from agent_node.run.slots import RunningPlace, RunningPlaces
 from agentring.ids import Epoch
 
 MOST_APART = 32

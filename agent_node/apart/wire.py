@@ -12,8 +12,8 @@ import pickle
 from dataclasses import dataclass
 from typing import Any
 
-from agent_node.run_environment import TurnLimits
-from agent_node.turn_context import TurnInput
+from agent_node.run.context import TurnInput
+from agent_node.run.environment import TurnLimits
 from agentring.ids import Epoch, Incarnation, NodeId
 
 Message = tuple[Any, ...]

@@ -20,7 +20,7 @@ from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.parked import park, unless_set
 from agent_node.lifecycle.store_guard import StoreGuard
 from agent_node.lifecycle.upkeep import Upkeep
-from agent_node.run_environment import RunsApart
+from agent_node.run.environment import RunsApart
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 import structlog
 
 from agent_node.once.keys import OnceKeys
-from agent_node.run_owner import named
+from agent_node.run.owner import named
 from agent_node.store import Store, TaskStore
 from agent_node.store.once import OnceStore
 from agent_node.store.once_records import OnceCaller, StoredRun

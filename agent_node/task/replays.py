@@ -6,8 +6,8 @@ task does not change while its outcome stands, so these need no claim. Owned by 
 
 from collections import OrderedDict
 
+from agent_node.run.context import Completed
 from agent_node.task.run import TaskRun
-from agent_node.turn_context import Completed
 from agentring.ids import TaskRef
 
 MAX_BYTES = 64 << 20

@@ -19,14 +19,14 @@ import structlog
 from agent_node.agent import Agent
 from agent_node.json_values import from_struct
 from agent_node.ownership.release import release
-from agent_node.run_environment import RunEnvironment
-from agent_node.run_owner import named
-from agent_node.running_places import RunningPlace, RunningPlaces
+from agent_node.run.agent_run import Failed, attempts_exhausted, run_agent
+from agent_node.run.context import Completed, TurnInput
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.owner import named
+from agent_node.run.slots import RunningPlace, RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
-from agent_node.turn import Failed, attempts_exhausted, run_agent
-from agent_node.turn_context import Completed, TurnInput
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

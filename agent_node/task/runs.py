@@ -20,10 +20,10 @@ from functools import partial
 import structlog
 
 from agent_node.agent import Agent
-from agent_node.fingerprint import input_fingerprint
 from agent_node.json_values import from_struct
-from agent_node.run_environment import RunEnvironment
-from agent_node.running_places import RunningPlaces
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.input_fingerprint import input_fingerprint
+from agent_node.run.slots import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import SharedCalls
 from agent_node.store import StoredTask, TaskRequest, TaskStore

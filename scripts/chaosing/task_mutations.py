@@ -7,17 +7,18 @@ from typing import Any
 
 from sqlalchemy import bindparam
 
-from agent_node import turn, turn_runner
+from agent_node import turn_runner
 from agent_node.agent import Agent
 from agent_node.events.log import EventLog
-from agent_node.run_environment import RunEnvironment
+from agent_node.run import agent_run as turn
+from agent_node.run.context import TurnInput
+from agent_node.run.environment import RunEnvironment
 from agent_node.store import task_transactions
 from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun
 from agent_node.store.task_schema import tasks
 from agent_node.task import runner as task_runner
 from agent_node.task.sweep import TaskSweep
-from agent_node.turn_context import TurnInput
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NotOwner
 from agentring.ids import Epoch, SessionRef, TaskRef

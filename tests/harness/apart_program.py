@@ -18,14 +18,14 @@ from typing import Any, cast
 from agent_node.agent import Agent, AgentEvent, Result, TurnContext
 from agent_node.apart import child, forking
 from agent_node.apart.runs import Apart
-from agent_node.bounded import TimeLeft
 from agent_node.events.log import EventLog
 from agent_node.once.steps import Once
 from agent_node.once_errors import OnceFailed
-from agent_node.run_environment import RunEnvironment, TurnLimits
+from agent_node.run.agent_run import Failed, run_agent
+from agent_node.run.context import TurnInput
+from agent_node.run.environment import RunEnvironment, TurnLimits
+from agent_node.run.time_limit import TimeLeft
 from agent_node.store.once_records import OnceCaller
-from agent_node.turn import Failed, run_agent
-from agent_node.turn_context import TurnInput
 from agentring import log
 from agentring.ids import Epoch, Incarnation, NodeId, parse_session, parse_task
 from agentring.owned_loop import OwnedLoop

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent_node.circles import Circles
 from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.run.wait_cycles import Circles
 from agent_node.services.converse import converse
 from agent_node.session import Session
 from agent_node.settings import NodeSettings

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from agent_node.agent import AgentEvent, Result, TurnContext
 from agent_node.audit import NoAuditLog
-from agent_node.run_environment import RunEnvironment, TurnLimits
+from agent_node.run.environment import RunEnvironment, TurnLimits
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.lease import Lease
 from agentring.errors import AgentringError

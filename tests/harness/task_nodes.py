@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from agent_node.agent import Agent, AgentEvent, TurnContext
-from agent_node.run_environment import RunEnvironment, TurnLimits
-from agent_node.running_places import RunningPlaces
+from agent_node.run.environment import RunEnvironment, TurnLimits
+from agent_node.run.slots import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store import (
     ListedTask,

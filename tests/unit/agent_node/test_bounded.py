@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import structlog
 
-from agent_node.bounded import LET_GO, MOST_LET_GO, DeadlineMet, TimeLeft, TooManyLetGo, run_bounded
+from agent_node.run.time_limit import LET_GO, MOST_LET_GO, DeadlineMet, TimeLeft, TooManyLetGo, run_bounded
 from harness.clock import PATIENCE_S
 from harness.stubborn import Stubborn
 

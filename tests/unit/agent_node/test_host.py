@@ -11,7 +11,7 @@ import structlog
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.host import Host
-from agent_node.running_places import RunningPlaces
+from agent_node.run.slots import RunningPlaces
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import Ownership

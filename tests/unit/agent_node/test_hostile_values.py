@@ -9,8 +9,8 @@ import structlog
 
 from agent_node.agent import Agent, AgentEvent, Result, TurnContext
 from agent_node.once_errors import OnceFailed
-from agent_node.turn import Failed
-from agent_node.turn_context import Completed
+from agent_node.run.agent_run import Failed
+from agent_node.run.context import Completed
 from agentring.v1 import session_pb2
 from harness.bench import Bench, completed, failed
 from harness.hostile import HOSTILE, SECRET, Lying, Odd, Unspeakable

@@ -10,7 +10,7 @@ import pytest
 
 from agent_node.agents.echo import echo
 from agent_node.host import Host
-from agent_node.running_places import RunningPlaces
+from agent_node.run.slots import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import open_store
 from agentring.errors import NodeFenced

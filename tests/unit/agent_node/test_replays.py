@@ -3,9 +3,9 @@
 import pytest
 
 from agent_node.events.log import EventLog
+from agent_node.run.context import Completed
 from agent_node.task.replays import Replays
 from agent_node.task.run import TaskRun
-from agent_node.turn_context import Completed
 from agentring.ids import Epoch, NodeId, TaskRef, parse_task
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event

@@ -8,9 +8,9 @@ import structlog
 
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.events.log import EventLog
-from agent_node.run_environment import RunEnvironment, TurnLimits
-from agent_node.turn import Failed, run_agent
-from agent_node.turn_context import Completed, TurnInput
+from agent_node.run.agent_run import Failed, run_agent
+from agent_node.run.context import Completed, TurnInput
+from agent_node.run.environment import RunEnvironment, TurnLimits
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
 from agentring.owned_loop import OwnedLoop
 from agentring.process import drive

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent_node.running_places import RunningPlace, RunningPlaces
+from agent_node.run.slots import RunningPlace, RunningPlaces
 from agentring.errors import TooManyTurns
 from agentring.ids import TenantId
 

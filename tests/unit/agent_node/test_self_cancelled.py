@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from agent_node.agent import Agent, AgentEvent, Result, TurnContext
+from agent_node.run.agent_run import Failed
 from agent_node.task import runs as single_flight
-from agent_node.turn import Failed
 from agentring.errors import NodeDraining, SessionMoving
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_PENDING, TASK_STATE_UNKNOWN
 from harness.agents import cancel_itself

@@ -12,9 +12,9 @@ import pytest
 from google.protobuf.message import Message
 
 from agent_node.agent import AgentEvent, TurnContext
-from agent_node.circles import Circles
 from agent_node.lifecycle.supervisor import Incarnations
-from agent_node.running_places import RunningPlaces
+from agent_node.run.slots import RunningPlaces
+from agent_node.run.wait_cycles import Circles
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings

@@ -12,7 +12,7 @@ import structlog
 
 from agent_node.host import Host
 from agent_node.ownership.sweep import AT_ONCE, PAGE
-from agent_node.running_places import RunningPlaces
+from agent_node.run.slots import RunningPlaces
 from agent_node.session_sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import OpenSession, Ownership

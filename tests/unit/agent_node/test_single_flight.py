@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from agent_node.run_environment import TurnLimits
-from agent_node.running_places import RunningPlaces
+from agent_node.run.environment import TurnLimits
+from agent_node.run.slots import RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store import MemoryTaskStore
 from agent_node.task.run import TaskRun

@@ -6,10 +6,10 @@ import pytest
 from google.protobuf import struct_pb2
 
 from agent_node.events.log import EventLog
+from agent_node.run.agent_run import Failed
+from agent_node.run.context import Completed
 from agent_node.store import TASK_ENDED
 from agent_node.task.run import TaskRun
-from agent_node.turn import Failed
-from agent_node.turn_context import Completed
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.ids import Epoch, NodeId, parse_task
 from agentring.v1 import session_pb2

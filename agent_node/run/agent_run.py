@@ -17,13 +17,13 @@ import structlog
 
 from agent_node.agent import Agent, Result
 from agent_node.agent_errors import log_failure
-from agent_node.bounded import CancelledItself, DeadlineMet, Stop, TooManyLetGo, run_bounded
 from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson
-from agent_node.run_environment import RunEnvironment
-from agent_node.run_owner import RunOwner, named, owned
-from agent_node.run_words import OutputLimit
-from agent_node.turn_context import Completed, Run, TurnInput, new_error_id
+from agent_node.run.context import Completed, Run, TurnInput, new_error_id
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.owner import RunOwner, named, owned
+from agent_node.run.time_limit import CancelledItself, DeadlineMet, Stop, TooManyLetGo, run_bounded
+from agent_node.run.yielded_text import OutputLimit
 from agentring.held import holding
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2

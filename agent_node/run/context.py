@@ -18,11 +18,11 @@ from google.protobuf import struct_pb2
 
 from agent_node.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agent_node.agent_errors import log_failure
-from agent_node.bounded import TimeLeft
 from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson, changed_keys, from_struct, to_state, to_struct, to_value
-from agent_node.run_environment import RunEnvironment
-from agent_node.run_words import RunWords
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.time_limit import TimeLeft
+from agent_node.run.yielded_text import RunWords
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agentring.errors import AgentringError

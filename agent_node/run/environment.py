@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from agent_node.audit import AuditLog
-from agent_node.circles import Circles
 from agent_node.once.steps import Once
+from agent_node.run.wait_cycles import Circles
 from agent_node.store import Ownership
 from agentring.cluster.lease import Lease
 from agentring.errors import AgentNotFound, AgentringError

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from agent_node.bounded import TimeLeft
+from agent_node.run.time_limit import TimeLeft
 from agentring.ids import SessionRef, TaskRef
 from agentring.owned_loop import OWNER, places
 
