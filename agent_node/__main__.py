@@ -4,8 +4,9 @@ import sys
 from functools import partial
 
 from agent_node.agents.registry import AgentNotLoadable, load_agents
-from agent_node.apart import child, forking
 from agent_node.app import run_node
+from agent_node.child_process import child
+from agent_node.child_process import fork_server as forking
 from agent_node.lifecycle.clock_skew import ClockTooFarOff
 from agent_node.lifecycle.data_dir import DataDirInUse
 from agent_node.settings import NodeSettings

@@ -13,9 +13,9 @@ from contextlib import ExitStack
 from functools import partial
 
 from agent_node.agents.registry import hosted, load_agents
-from agent_node.apart.forking import Forker
-from agent_node.apart.runs import Apart
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
+from agent_node.child_process.fork_server import Forker
+from agent_node.child_process.runs import Apart
 from agent_node.lifecycle.clock_skew import ClockSkew
 from agent_node.lifecycle.data_dir import DataDir, boot_id
 from agent_node.lifecycle.parked import unless_set

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from agent_node.apart.runs import Apart
+from agent_node.child_process.runs import Apart
 from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.observed_audit import ObservedAudit
 from agent_node.run.time_limit import LET_GO

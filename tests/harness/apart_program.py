@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from agent_node.agent import Agent, AgentEvent, Result, TurnContext
-from agent_node.apart import child, forking
-from agent_node.apart.runs import Apart
+from agent_node.child_process import child
+from agent_node.child_process import fork_server as forking
+from agent_node.child_process.runs import Apart
 from agent_node.events.log import EventLog
 from agent_node.once.steps import Once
 from agent_node.once_errors import OnceFailed

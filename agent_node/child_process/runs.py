@@ -9,9 +9,9 @@ import asyncio
 
 import structlog
 
-from agent_node.apart.forking import Forker
-from agent_node.apart.one_run import ApartRun, check, failed
-from agent_node.apart.wire import Channel
+from agent_node.child_process.fork_server import Forker
+from agent_node.child_process.messages import Channel
+from agent_node.child_process.run import ApartRun, check, failed
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed, TurnInput

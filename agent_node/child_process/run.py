@@ -18,9 +18,9 @@ from typing import Any
 
 import structlog
 
-from agent_node.apart.forking import Forker
-from agent_node.apart.step import Step
-from agent_node.apart.wire import BEAT_S, Begin, Channel, Message
+from agent_node.child_process.fork_server import Forker
+from agent_node.child_process.messages import BEAT_S, Begin, Channel, Message
+from agent_node.child_process.step import Step
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed, TurnInput, new_error_id

@@ -21,8 +21,8 @@ from typing import Any, cast
 
 from agent_node.agent import Agent
 from agent_node.agent_errors import text_of
-from agent_node.apart.wire import BEAT_S, Begin, Channel
 from agent_node.audit import NoAuditLog
+from agent_node.child_process.messages import BEAT_S, Begin, Channel
 from agent_node.json_values import NotJson, to_json
 from agent_node.once.steps import Once
 from agent_node.run.agent_run import run_agent
