@@ -9,7 +9,7 @@ from google.protobuf import struct_pb2
 from agent_node.json_values import NotJson, from_struct, to_value
 from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.once.run import idempotency_key
-from agent_node.services.once_page import list_page
+from agent_node.services.once_list import list_page
 from agent_node.services.route import once_of, tenant_of
 from agent_node.store.once_records import ENDED, StoredRun
 from agentring.errors import MalformedRequest, MessageTooLarge

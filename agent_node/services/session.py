@@ -11,9 +11,9 @@ from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.services.converse import converse
-from agent_node.services.place import Place, place_of
+from agent_node.services.resume_point import Place, place_of
 from agent_node.services.route import accept, held_by, session_of, tenant_of
-from agent_node.services.session_page import list_page
+from agent_node.services.session_list import list_page
 from agent_node.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredSession, StoredTurn

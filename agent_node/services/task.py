@@ -7,10 +7,10 @@ leads.
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import Incarnations
-from agent_node.services.place import place_of
+from agent_node.services.resume_point import place_of
 from agent_node.services.route import accept, held_by, task_of, tenant_of
 from agent_node.services.session import stream
-from agent_node.services.task_page import list_page
+from agent_node.services.task_list import list_page
 from agent_node.settings import NodeSettings
 from agent_node.task.run import TaskRun, described
 from agentring.errors import InvalidRetention

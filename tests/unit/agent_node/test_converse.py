@@ -8,7 +8,7 @@ import pytest
 from agent_node.agent import AgentEvent, TurnContext
 from agent_node.events.attachment import Attachment
 from agent_node.services.converse import _Frames
-from agent_node.services.place import Place
+from agent_node.services.resume_point import Place
 from agentring import metadata
 from agentring.errors import (
     AgentMismatch,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from agent_node.services.pages import DEFAULT_SIZE, LARGEST_SIZE, begins_after, page_size, page_token
-from agent_node.services.session_page import list_page
+from agent_node.services.paging import DEFAULT_SIZE, LARGEST_SIZE, begins_after, page_size, page_token
+from agent_node.services.session_list import list_page
 from agent_node.store import MemoryStore, Ownership
 from agentring.errors import InvalidPageToken, MalformedRequest
 from agentring.ids import DEFAULT_TENANT, Epoch, parse_session

@@ -5,7 +5,7 @@ a session has told since its last write to the store is not in it, and its node 
 With a volatile store a node knows its own sessions alone.
 """
 
-from agent_node.services.pages import begins_after, page_size, page_token
+from agent_node.services.paging import begins_after, page_size, page_token
 from agent_node.store import ListedSession, SessionFilter, Store
 from agentring.errors import MalformedRequest
 from agentring.ids import DEFAULT_TENANT, SessionId, TenantId, parse_session, parse_session_prefix

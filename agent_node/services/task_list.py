@@ -4,7 +4,7 @@ As with ListSessions (session_page.py) no node is looked up, and what comes and 
 not; everything else is told once.
 """
 
-from agent_node.services.pages import begins_after, page_size, page_token
+from agent_node.services.paging import begins_after, page_size, page_token
 from agent_node.store import ListedTask, TaskFilter, TaskStore
 from agentring.errors import MalformedRequest
 from agentring.ids import DEFAULT_TENANT, TaskKey, TenantId, parse_task

@@ -5,7 +5,7 @@ results, which may be large. As with ListTasks (task_page.py) what comes and goe
 from collections.abc import Callable
 
 from agent_node.once.keys import OnceKeys
-from agent_node.services.pages import begins_after, page_size, page_token
+from agent_node.services.paging import begins_after, page_size, page_token
 from agent_node.store.once_records import StoredRun
 from agentring.ids import DEFAULT_TENANT, TaskKey, TenantId, parse_once
 from agentring.v1 import once_pb2
