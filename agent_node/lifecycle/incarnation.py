@@ -13,20 +13,20 @@ import structlog
 
 from agent_node.agent import Agent
 from agent_node.audit import AuditLog
-from agent_node.host import Host
-from agent_node.memory_limit import MemoryLimit
 from agent_node.once.keys import OnceKeys
 from agent_node.once.limits import OnceLimits
 from agent_node.once.remote import Peers
 from agent_node.once.steps import Once
 from agent_node.once.sweep import OrphanSweep, bury_runs, has_ended
 from agent_node.ownership.admission import BoundedLoad
-from agent_node.passivation import bury_closed, passivate_idle
-from agent_node.room import Room
 from agent_node.run.environment import RunEnvironment, RunsApart, TurnLimits, owner_name
 from agent_node.run.slots import RunningPlaces
 from agent_node.run.wait_cycles import Circles
-from agent_node.session_sweep import SessionSweep
+from agent_node.session.host import Host
+from agent_node.session.memory_limit import MemoryLimit
+from agent_node.session.passivation import Room
+from agent_node.session.retention import bury_closed, passivate_idle
+from agent_node.session.sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
 from agent_node.store.clock import VolatileClock

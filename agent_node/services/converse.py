@@ -13,11 +13,11 @@ import uuid
 from collections.abc import AsyncIterator
 
 from agent_node.events.attachment import Attachment
-from agent_node.known_turns import TurnEnd
 from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.services.resume_point import Place, place_of
 from agent_node.services.route import accept, session_of
-from agent_node.session import Session
+from agent_node.session.session import Session
+from agent_node.session.turn_index import TurnEnd
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTurn
 from agentring import metadata

@@ -14,7 +14,7 @@ from agent_node.services.converse import converse
 from agent_node.services.resume_point import Place, place_of
 from agent_node.services.route import accept, held_by, session_of, tenant_of
 from agent_node.services.session_list import list_page
-from agent_node.session import Session
+from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredSession, StoredTurn
 from agentring import metadata

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent_node.session_writes import SessionWrites
+from agent_node.session.fenced_writer import SessionWrites
 from agent_node.store import task_transactions, transactions
 from agent_node.store.records import Ownership, StoredSession
 from agent_node.store.sql import SqlStore

@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import bindparam
 
-from agent_node import turn_runner
 from agent_node.agent import Agent
 from agent_node.events.log import EventLog
 from agent_node.run import agent_run as turn
 from agent_node.run.context import TurnInput
 from agent_node.run.environment import RunEnvironment
+from agent_node.session import turn_loop as turn_runner
 from agent_node.store import task_transactions
 from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun

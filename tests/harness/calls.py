@@ -9,7 +9,7 @@ from typing import Any, cast
 from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.run.wait_cycles import Circles
 from agent_node.services.converse import converse
-from agent_node.session import Session
+from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2

@@ -9,7 +9,7 @@ from agent_node.agent import Agent
 from agent_node.audit import Transition
 from agent_node.run.environment import RunEnvironment, RunsApart, TurnLimits
 from agent_node.run.slots import RunningPlaces
-from agent_node.session import Session
+from agent_node.session.session import Session
 from agent_node.store import Ownership, StoredSession
 from agentring.cluster.claim import Claim
 from agentring.errors import NodeDraining, NodeFenced

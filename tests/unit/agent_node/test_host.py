@@ -10,9 +10,9 @@ import pytest
 import structlog
 
 from agent_node.agent import AgentEvent, TurnContext
-from agent_node.host import Host
 from agent_node.run.slots import RunningPlaces
-from agent_node.session import Session
+from agent_node.session.host import Host
+from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import Ownership
 from agentring.errors import (
@@ -327,7 +327,7 @@ async def test_a_session_that_is_being_passivated_when_a_drain_begins_leaves_onc
 async def test_of_many_sessions_those_that_are_not_on_their_way_out_yet_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent_node.hand_off.LEAVING_AT_ONCE", 1)
+    monkeypatch.setattr("agent_node.session.hand_off.LEAVING_AT_ONCE", 1)
     async with running(tmp_path) as node:
         node.store.durable = True
         first, second = [await node.host.open(ref, "held") for ref in (REF, OTHER)]
@@ -354,7 +354,7 @@ async def test_of_many_sessions_those_that_are_not_on_their_way_out_yet_go_on(
 async def test_when_the_time_for_turns_is_over_nobody_waits_for_others_to_leave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agent_node.hand_off.LEAVING_AT_ONCE", 1)
+    monkeypatch.setattr("agent_node.session.hand_off.LEAVING_AT_ONCE", 1)
     async with running(tmp_path) as node:
         node.store.durable = True
         sessions = [await node.host.open(ref, "held") for ref in (REF, OTHER)]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from agent_node.agents.echo import echo
-from agent_node.host import Host
 from agent_node.run.slots import RunningPlaces
+from agent_node.session.host import Host
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import open_store
 from agentring.errors import NodeFenced

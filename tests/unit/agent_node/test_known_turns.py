@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agent_node.known_turns import KnownTurns
+from agent_node.session.turn_index import KnownTurns
 from agent_node.store import StoredTurn
 from harness.stored_turns import accepted, cancelled
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent_node.mailbox import Mailbox, WaitingTurn
+from agent_node.session.mailbox import Mailbox, WaitingTurn
 from agentring.errors import MailboxFull
 from agentring.v1 import session_pb2
 

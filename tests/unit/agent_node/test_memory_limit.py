@@ -7,8 +7,8 @@ from typing import cast
 
 import pytest
 
-from agent_node.memory_limit import MemoryLimit, resident_bytes
-from agent_node.room import Room
+from agent_node.session.memory_limit import MemoryLimit, resident_bytes
+from agent_node.session.passivation import Room
 from harness.clock import FakeClock
 
 LIMIT = 100

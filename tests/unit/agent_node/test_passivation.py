@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent_node.host import Host
-from agent_node.passivation import passivate_idle
+from agent_node.session.host import Host
+from agent_node.session.retention import passivate_idle
 from harness.clock import PATIENCE_S, FakeClock
 
 IDLE_S = 8.0

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent_node.host import Host
-from agent_node.room import AT_ONCE, LEAST_IDLE_S, Room
+from agent_node.session.host import Host
+from agent_node.session.passivation import AT_ONCE, LEAST_IDLE_S, Room
 from agentring.errors import StoreUnavailable
 from harness.clock import PATIENCE_S
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_node.agent import AgentEvent, TurnContext
-from agent_node.session import Session
+from agent_node.session.session import Session
 from agent_node.store import Ownership
 from agentring.errors import (
     AgentMismatch,

@@ -10,10 +10,10 @@ from typing import cast
 import pytest
 import structlog
 
-from agent_node.host import Host
 from agent_node.ownership.sweep import AT_ONCE, PAGE
 from agent_node.run.slots import RunningPlaces
-from agent_node.session_sweep import SessionSweep
+from agent_node.session.host import Host
+from agent_node.session.sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import OpenSession, Ownership
 from agentring.cluster.ring import Ring

@@ -13,8 +13,8 @@ from collections.abc import Callable
 
 import structlog
 
-from agent_node.host import Host
-from agent_node.session import Session
+from agent_node.session.host import Host
+from agent_node.session.session import Session
 from agent_node.store import Store
 from agentring.cluster.clock import Clock
 from agentring.errors import AgentringError

@@ -6,9 +6,9 @@ the question until then. Used by the session.
 
 from collections.abc import Callable
 
-from agent_node.asking import Asking
 from agent_node.run.slots import RunningPlace
 from agent_node.run.time_limit import TimeLeft
+from agent_node.session.questions import Asking
 from agentring.v1 import session_pb2
 
 

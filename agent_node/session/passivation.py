@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import structlog
 
-from agent_node.host import Host
-from agent_node.session import Session
+from agent_node.session.host import Host
+from agent_node.session.session import Session
 from agent_node.single_flight import SharedCalls
 from agentring.errors import AgentringError
 

@@ -6,7 +6,7 @@ before, and those that ask for the turn itself. Made by session_turns.py.
 """
 
 from agent_node.events.log import EventLog
-from agent_node.known_turns import KnownTurns
+from agent_node.session.turn_index import KnownTurns
 from agent_node.store import StoredSession, StoredTurn
 from agentring.v1.session_pb2 import Event
 

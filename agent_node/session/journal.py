@@ -18,15 +18,16 @@ from typing import Any
 
 from agent_node.agent import PastTurn
 from agent_node.audit import Transition
-from agent_node.cut_turns import begun_again
 from agent_node.events.entries import READ_BYTES, Single
 from agent_node.events.log import EventLog, NumberRange
-from agent_node.known_turns import KnownTurns, TurnEnd
-from agent_node.lost_stories import LostStories
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed
 from agent_node.run.environment import RunEnvironment
-from agent_node.session_writes import SessionWrites
+from agent_node.session.fenced_writer import SessionWrites
+from agent_node.session.interrupted_turns import begun_again
+from agent_node.session.missing_events import LostStories
+from agent_node.session.stored_events import StoredLog
+from agent_node.session.turn_index import KnownTurns, TurnEnd
 from agent_node.single_flight import SharedCalls
 from agent_node.store import (
     SEQ_RANGE,
@@ -41,7 +42,6 @@ from agent_node.store import (
     Trim,
     TurnCommit,
 )
-from agent_node.stored_log import StoredLog
 from agentring.errors import TurnNotFound
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Event

@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Sequence
 import structlog
 
 from agent_node.run.owner import named
-from agent_node.session import Session
+from agent_node.session.session import Session
 from agentring.errors import NodeDraining
 
 LEAVING_AT_ONCE = 32

@@ -13,17 +13,17 @@ from functools import partial
 from typing import Any, TypeVar
 
 from agent_node.agent import Agent
-from agent_node.asking import Asking
 from agent_node.json_values import from_struct
-from agent_node.known_turns import TurnEnd
-from agent_node.mailbox import Mailbox, WaitingTurn
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.slots import RunningPlaces
-from agent_node.session_turns import ENDED, SessionTurns
+from agent_node.session.intake import TurnIntake
+from agent_node.session.journal import ENDED, SessionTurns
+from agent_node.session.mailbox import Mailbox, WaitingTurn
+from agent_node.session.questions import Asking
+from agent_node.session.turn_index import TurnEnd
+from agent_node.session.turn_loop import TurnRunner
 from agent_node.single_flight import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
-from agent_node.turn_intake import TurnIntake
-from agent_node.turn_runner import TurnRunner
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,

@@ -17,7 +17,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent_node.run.input_fingerprint import input_fingerprint
-from agent_node.session_turns import SessionTurns
+from agent_node.session.journal import SessionTurns
 from agent_node.single_flight import SharedCalls
 from agent_node.store import StoredInput
 from agentring.errors import InputAnswered, InputNotFound, InvalidTurnId

@@ -8,13 +8,13 @@ on its way out. Used by the session.
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from agent_node.asking import Asking
-from agent_node.mailbox import WaitingTurn
 from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.run.slots import RunningPlaces
-from agent_node.session_turns import SessionTurns
+from agent_node.session.journal import SessionTurns
+from agent_node.session.mailbox import WaitingTurn
+from agent_node.session.questions import Asking
+from agent_node.session.turn_loop import TurnRunner
 from agent_node.store import StoredTurn
-from agent_node.turn_runner import TurnRunner
 from agentring.errors import NodeDraining, SessionClosed, TurnIdReused, TurnInProgress
 from agentring.v1 import session_pb2
 

@@ -7,8 +7,8 @@ them. One whose turn waits for an answer is left alone: the answer takes it up. 
 
 from collections.abc import Callable, Sequence
 
-from agent_node.host import Host
 from agent_node.ownership.sweep import Sweep
+from agent_node.session.host import Host
 from agent_node.store import OpenSession, Store
 from agentring.cluster.clock import Clock
 from agentring.cluster.snapshot import MembershipSnapshot

@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent_node.agent import Agent
-from agent_node.asking import Asking
 from agent_node.json_values import from_struct
-from agent_node.mailbox import Mailbox, WaitingTurn
 from agent_node.run.agent_run import Failed, attempts_exhausted, cancelled_by_nobody, run_agent
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.slots import RunningPlace, RunningPlaces
-from agent_node.session_turns import SessionTurns
-from agent_node.turn_questions import TurnQuestions
+from agent_node.session.journal import SessionTurns
+from agent_node.session.mailbox import Mailbox, WaitingTurn
+from agent_node.session.questions import Asking
+from agent_node.session.turn_questions import TurnQuestions
 from agentring.errors import NodeFenced
 from agentring.ids import Epoch
 

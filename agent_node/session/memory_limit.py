@@ -11,7 +11,7 @@ from collections.abc import Callable
 import psutil
 import structlog
 
-from agent_node.room import Room
+from agent_node.session.passivation import Room
 from agentring.cluster.clock import Clock
 
 _LOOK_EVERY_S = 1.0
