@@ -30,7 +30,7 @@ from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring import forks
 from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard

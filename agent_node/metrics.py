@@ -13,7 +13,7 @@ from agent_node.child_process.runs import Apart
 from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.observed_audit import ObservedAudit
 from agent_node.run.time_limit import LET_GO
-from agent_node.store.observed import ObservedCarrier
+from agent_node.store.database.counted import ObservedCarrier
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeDraining, NodeFenced
 

@@ -16,7 +16,7 @@ import structlog
 
 from agent_node.store import opening
 from agent_node.store.opening import ClusterIdentity
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.keys import Keys

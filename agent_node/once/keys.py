@@ -25,7 +25,6 @@ from agent_node.once.limits import OnceLimits
 from agent_node.once.rows import OnceRows
 from agent_node.once.run import OnceRun, check_no_cycle
 from agent_node.single_flight import SharedCalls
-from agent_node.store.once import OnceStore
 from agent_node.store.once_records import (
     ENDED,
     ENDED_NODE,
@@ -39,6 +38,7 @@ from agent_node.store.once_records import (
     end_orphan,
     resolve,
 )
+from agent_node.store.once_store import OnceStore
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.lease import Lease

@@ -11,8 +11,8 @@ import structlog
 
 from agent_node.audit import AuditLog, Transition
 from agent_node.ownership.release import release
-from agent_node.store.once import OnceStore
 from agent_node.store.once_records import Change, Ending, OnceOwnership, StoredRun
+from agent_node.store.once_store import OnceStore
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.lease import Lease

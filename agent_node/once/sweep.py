@@ -15,8 +15,8 @@ import structlog
 from agent_node.once.keys import OnceKeys
 from agent_node.run.owner import named
 from agent_node.store import Store, TaskStore
-from agent_node.store.once import OnceStore
 from agent_node.store.once_records import OnceCaller, StoredRun
+from agent_node.store.once_store import OnceStore
 from agentring.cluster.clock import Clock
 from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced, StoreUnavailable
 from agentring.ids import OnceRef, TaskRef

@@ -1,9 +1,9 @@
 """Where sessions are kept: behind one interface (protocol.py), in the node's memory (memory.py) or in an SQL database
 (sql.py and what it is made of) that outlives the node."""
 
-from agent_node.store.memory import MemoryStore
-from agent_node.store.protocol import Store
-from agent_node.store.records import (
+from agent_node.store.memory.sessions import MemoryStore
+from agent_node.store.memory.tasks import MemoryTaskStore
+from agent_node.store.session_records import (
     SEQ_RANGE,
     Acceptance,
     EventExtent,
@@ -19,8 +19,7 @@ from agent_node.store.records import (
     Trim,
     TurnCommit,
 )
-from agent_node.store.task_memory import MemoryTaskStore
-from agent_node.store.task_protocol import TaskStore
+from agent_node.store.session_store import Store
 from agent_node.store.task_records import (
     TASK_ENDED,
     ListedTask,
@@ -30,6 +29,7 @@ from agent_node.store.task_records import (
     TaskFilter,
     TaskRequest,
 )
+from agent_node.store.task_store import TaskStore
 
 __all__ = [
     "SEQ_RANGE",

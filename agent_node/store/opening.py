@@ -17,13 +17,13 @@ import structlog
 from sqlalchemy import Connection, insert, inspect, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent_node.store.carrier import Carrier
-from agent_node.store.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
-from agent_node.store.observed import ObservedCarrier
-from agent_node.store.schema import cluster
-from agent_node.store.shared_clock import SharedClock
-from agent_node.store.sql import SqlStore
-from agent_node.store.sqlite import SqliteCarrier
+from agent_node.store.database.counted import ObservedCarrier
+from agent_node.store.database.driver import Carrier
+from agent_node.store.database.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
+from agent_node.store.database.sqlite import SqliteCarrier
+from agent_node.store.sql.session_schema import cluster
+from agent_node.store.sql.sessions import SqlStore
+from agent_node.store.sql.shared_clock import SharedClock
 from agentring import private_files
 from agentring.cluster.clock import BootClock, Clock
 from agentring.errors import StoreUnavailable, StoreUnusable
@@ -142,7 +142,7 @@ async def _carrier(url: str, timeout_s: float) -> Carrier:
             raise StoreRefused(f"the store {url} cannot be made: {error.strerror}") from error
         return SqliteCarrier(path, timeout_s)
     try:
-        from agent_node.store.postgres import PostgresCarrier
+        from agent_node.store.database.postgres import PostgresCarrier
 
         return PostgresCarrier(url.replace(_POSTGRESQL, "postgresql+asyncpg://", 1), timeout_s)
     except ModuleNotFoundError as error:

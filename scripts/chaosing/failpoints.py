@@ -14,11 +14,12 @@ from types import FrameType
 from typing import Any
 
 from agent_node.session.fenced_writer import SessionWrites
-from agent_node.store import task_transactions, transactions
-from agent_node.store.records import Ownership, StoredSession
-from agent_node.store.sql import SqlStore
-from agent_node.store.sqlite import SqliteCarrier
-from agent_node.store.task_sql import SqlTaskStore
+from agent_node.store.database.sqlite import SqliteCarrier
+from agent_node.store.session_records import Ownership, StoredSession
+from agent_node.store.sql import session_transactions as transactions
+from agent_node.store.sql import task_transactions
+from agent_node.store.sql.sessions import SqlStore
+from agent_node.store.sql.tasks import SqlTaskStore
 from agent_node.task.runner import TaskRunner
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.lease import Lease

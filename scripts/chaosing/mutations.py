@@ -12,10 +12,11 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam
 
-from agent_node.store import statements, transactions
-from agent_node.store.records import Ownership, StoredSession
-from agent_node.store.schema import sessions
-from agent_node.store.sql import SqlStore
+from agent_node.store.session_records import Ownership, StoredSession
+from agent_node.store.sql import session_statements as statements
+from agent_node.store.sql import session_transactions as transactions
+from agent_node.store.sql.session_schema import sessions
+from agent_node.store.sql.sessions import SqlStore
 from agentring.cluster.etcd_errors import EtcdError
 from agentring.cluster.lease import PATIENCES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
 from router.epochs import Epochs

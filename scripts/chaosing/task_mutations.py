@@ -13,10 +13,10 @@ from agent_node.run import agent_run as turn
 from agent_node.run.context import TurnInput
 from agent_node.run.environment import RunEnvironment
 from agent_node.session import turn_loop as turn_runner
-from agent_node.store import task_transactions
 from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun
-from agent_node.store.task_schema import tasks
+from agent_node.store.sql import task_transactions
+from agent_node.store.sql.task_schema import tasks
 from agent_node.task import runner as task_runner
 from agent_node.task.sweep import TaskSweep
 from agentring.cluster.claim import Claim, Claims

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from grpc import aio
 
-import agent_node.store.events  # noqa: F401  its table is copied, too
-from agent_node.store.schema import metadata
+import agent_node.store.sql.session_events  # noqa: F401  its table is copied, too
+from agent_node.store.sql.session_schema import metadata
 from agentring.v1 import session_pb2, session_pb2_grpc
 from harness.client import connect, run_turn, turn
 from harness.cluster import Cluster

@@ -9,7 +9,7 @@ import pytest
 from agent_node.store import MemoryStore, Store
 from agent_node.store.clock import VolatileClock
 from agent_node.store.opening import ClusterIdentity, open_store
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from harness.clock import FakeClock
 from harness.postgres import PostgresProcess
 from harness.stored_turns import HERE

@@ -16,7 +16,7 @@ from agent_node.store.once_records import (
     begin,
     resolve,
 )
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.ids import parse_once, parse_session, parse_task
 from agentring.v1.task_pb2 import (
     TASK_STATE_FAILED,

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from agent_node.store import Ownership
-from agent_node.store.postgres import PostgresCarrier
-from agent_node.store.sql import SqlStore
-from agent_node.store.sqlite import SqliteCarrier
+from agent_node.store.database.postgres import PostgresCarrier
+from agent_node.store.database.sqlite import SqliteCarrier
+from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 from agentring.ids import parse_session
 from harness.postgres import PostgresProcess

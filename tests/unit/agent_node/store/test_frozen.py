@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
-from agent_node.store import EventRow, Ownership, transactions
-from agent_node.store.postgres import PostgresCarrier
-from agent_node.store.sql import SqlStore
-from agent_node.store.sqlite import SqliteCarrier
+from agent_node.store import EventRow, Ownership
+from agent_node.store.database.postgres import PostgresCarrier
+from agent_node.store.database.sqlite import SqliteCarrier
+from agent_node.store.sql import session_transactions as transactions
+from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StaleEpoch, StoreUnavailable
 from agentring.ids import parse_session
 from harness.postgres import PostgresProcess

@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 
 from agent_node.store import Ownership
 from agent_node.store.opening import StoreRefused
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StoreFull, StoreUnavailable
 from agentring.ids import parse_session
 from harness.stored_turns import accepted, completed, epoch

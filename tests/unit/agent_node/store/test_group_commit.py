@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from agent_node.store.group_commit import GroupCommit, Outcome, Work, work_off
+from agent_node.store.database.group_commit import GroupCommit, Outcome, Work, work_off
 from agentring.errors import StaleEpoch, StoreUnavailable
 
 TIMEOUT_S = 5.0

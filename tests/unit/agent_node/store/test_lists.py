@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.dialects import sqlite
 
-from agent_node.store import EventRow, ListedSession, OpenSession, Ownership, SessionFilter, Store, StoredInput, lists
-from agent_node.store.sql import SqlStore
+from agent_node.store import EventRow, ListedSession, OpenSession, Ownership, SessionFilter, Store, StoredInput
+from agent_node.store.sql import session_lists as lists
+from agent_node.store.sql.sessions import SqlStore
 from agentring.ids import DEFAULT_TENANT, SessionRef, TenantId, parse_session
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING, InputRequired
 from harness.stored_turns import accepted, cancelled, completed, epoch

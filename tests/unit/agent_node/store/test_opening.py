@@ -11,7 +11,7 @@ import pytest
 
 from agent_node.store import Ownership
 from agent_node.store.opening import StoreRefused, check_url, open_store
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, parse_session
 from harness.clock import FakeClock

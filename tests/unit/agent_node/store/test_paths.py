@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import check_url, open_store
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.settings import load
 from harness.stored_turns import HERE
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from agent_node.store import Ownership, Store, ToolStart
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StaleEpoch, StoreUnavailable
 from agentring.ids import SessionRef, parse_session
 from harness.stored_turns import accepted, completed, epoch

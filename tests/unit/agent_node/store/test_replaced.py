@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from agent_node.store import Ownership
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StoreReplaced
 from agentring.ids import parse_session
 from harness.stored_turns import accepted, completed, epoch

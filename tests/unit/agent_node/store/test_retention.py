@@ -7,7 +7,7 @@ import pytest
 
 from agent_node.store import Ownership, Store, TaskEnd, TaskRequest
 from agent_node.store.once_records import Ending, OnceCaller, OnceOwnership, RunStart, StoredRun, begin
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.ids import parse_once, parse_session, parse_task
 from agentring.v1 import session_pb2
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_RUNNING

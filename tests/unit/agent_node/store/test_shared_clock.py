@@ -10,9 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from agent_node.store.clock_schema import store_clock
-from agent_node.store.observed import ObservedCarrier
-from agent_node.store.shared_clock import MAX_STEP_S, TICK_S, SharedClock
+from agent_node.store.database.counted import ObservedCarrier
+from agent_node.store.sql.clock_schema import store_clock
+from agent_node.store.sql.shared_clock import MAX_STEP_S, TICK_S, SharedClock
 from agentring.errors import StoreReplaced, StoreUnavailable
 from harness.clock import FakeClock
 

@@ -10,7 +10,7 @@ import pytest
 
 from agent_node.store import MemoryTaskStore, StoredTask, TaskEnd, TaskFilter, TaskRequest, TaskStore
 from agent_node.store.clock import VolatileClock
-from agent_node.store.sql import SqlStore
+from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StaleEpoch
 from agentring.ids import TaskKey, TaskRef, TenantId, parse_task
 from agentring.v1 import session_pb2

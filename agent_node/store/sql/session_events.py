@@ -24,8 +24,8 @@ from sqlalchemy import (
 )
 from sqlalchemy import delete as delete_from
 
-from agent_node.store.records import EventExtent, EventRow
-from agent_node.store.schema import metadata
+from agent_node.store.session_records import EventExtent, EventRow
+from agent_node.store.sql.session_schema import metadata
 from agentring.ids import SessionRef
 
 _MOST_ROWS = 64

@@ -11,11 +11,9 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from agent_node.store import closed, events, inputs, lists, transactions
 from agent_node.store.clock import in_ns
-from agent_node.store.observed import ObservedCarrier
-from agent_node.store.once_sql import SqlOnceStore
-from agent_node.store.records import (
+from agent_node.store.database.counted import ObservedCarrier
+from agent_node.store.session_records import (
     SEQ_RANGE,
     Acceptance,
     EventRow,
@@ -30,8 +28,14 @@ from agent_node.store.records import (
     Trim,
     TurnCommit,
 )
-from agent_node.store.shared_clock import SharedClock
-from agent_node.store.task_sql import SqlTaskStore
+from agent_node.store.sql import closed_sessions as closed
+from agent_node.store.sql import session_events as events
+from agent_node.store.sql import session_inputs as inputs
+from agent_node.store.sql import session_lists as lists
+from agent_node.store.sql import session_transactions as transactions
+from agent_node.store.sql.once import SqlOnceStore
+from agent_node.store.sql.shared_clock import SharedClock
+from agent_node.store.sql.tasks import SqlTaskStore
 from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")

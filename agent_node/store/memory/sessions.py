@@ -6,8 +6,8 @@ from dataclasses import replace
 from itertools import islice
 
 from agent_node.store.clock import StoreClock, VolatileClock
-from agent_node.store.once import MemoryOnceStore
-from agent_node.store.records import (
+from agent_node.store.once_store import MemoryOnceStore
+from agent_node.store.session_records import (
     SEQ_RANGE,
     Acceptance,
     EventExtent,

@@ -2,7 +2,7 @@
 
 from sqlalchemy import BigInteger, CheckConstraint, Column, SmallInteger, String, Table
 
-from agent_node.store.schema import metadata
+from agent_node.store.sql.session_schema import metadata
 
 store_clock = Table(
     "store_clock",

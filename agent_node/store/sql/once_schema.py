@@ -7,7 +7,7 @@ the others are to be forgotten.
 
 from sqlalchemy import BigInteger, Column, Index, SmallInteger, String, Table, Text, text
 
-from agent_node.store.schema import metadata
+from agent_node.store.sql.session_schema import metadata
 
 
 def _key(length: int) -> String:

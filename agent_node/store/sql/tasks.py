@@ -7,9 +7,9 @@ with those of the sessions.
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from agent_node.store import task_transactions
-from agent_node.store.carrier import Carrier
 from agent_node.store.clock import StoreClock
+from agent_node.store.database.driver import Carrier
+from agent_node.store.sql import task_transactions
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from agent_node.store.schema import cluster, sessions, states, tool_starts, turns
+from agent_node.store.sql.session_schema import cluster, sessions, states, tool_starts, turns
 from agentring.v1 import session_pb2
 
 OWNER_LIVES = 2

@@ -3,10 +3,12 @@ begun."""
 
 from sqlalchemy import Connection, delete, select, update
 
-from agent_node.store import events, inputs, statements
 from agent_node.store.clock import Moment
-from agent_node.store.records import Ownership
-from agent_node.store.schema import sessions, states, tool_starts, turns
+from agent_node.store.session_records import Ownership
+from agent_node.store.sql import session_events as events
+from agent_node.store.sql import session_inputs as inputs
+from agent_node.store.sql import session_statements as statements
+from agent_node.store.sql.session_schema import sessions, states, tool_starts, turns
 from agentring.errors import StaleEpoch
 
 _BURY_AT_ONCE = 500

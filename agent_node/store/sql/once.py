@@ -12,11 +12,11 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from agent_node.store.carrier import Carrier
 from agent_node.store.clock import Moment, StoreClock
+from agent_node.store.database.driver import Carrier
 from agent_node.store.once_records import OPEN, Change, Ending, OnceCaller, OnceOwnership, StoredRun
-from agent_node.store.once_schema import once
-from agent_node.store.statements import CLUSTER
+from agent_node.store.sql.once_schema import once
+from agent_node.store.sql.session_statements import CLUSTER
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, OnceRef, SessionId, SessionRef, TaskKey, TaskRef, TenantId
 from agentring.v1 import task_pb2

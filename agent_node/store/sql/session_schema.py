@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from agent_node.store.words import Words
+from agent_node.store.sql.text_column import Words
 
 metadata = MetaData()
 

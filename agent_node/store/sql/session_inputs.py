@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import BigInteger, Column, Connection, LargeBinary, RowMapping, String, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from agent_node.store.records import StoredInput
-from agent_node.store.schema import metadata, turns
+from agent_node.store.session_records import StoredInput
+from agent_node.store.sql.session_schema import metadata, turns
 from agentring.ids import SessionId, SessionRef, TenantId
 
 table = Table(

@@ -10,9 +10,10 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
 
-from agent_node.store import events, inputs
-from agent_node.store.records import ListedSession, OpenSession, SessionFilter
-from agent_node.store.schema import sessions, turns
+from agent_node.store.session_records import ListedSession, OpenSession, SessionFilter
+from agent_node.store.sql import session_events as events
+from agent_node.store.sql import session_inputs as inputs
+from agent_node.store.sql.session_schema import sessions, turns
 from agentring.ids import Epoch, SessionId, SessionRef, TenantId
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING
 

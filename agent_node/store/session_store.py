@@ -16,8 +16,8 @@ what a turn that has not ended tells is not in it."""
 from collections.abc import Sequence
 from typing import Protocol
 
-from agent_node.store.once import OnceStore
-from agent_node.store.records import (
+from agent_node.store.once_store import OnceStore
+from agent_node.store.session_records import (
     Acceptance,
     EventRow,
     ListedSession,

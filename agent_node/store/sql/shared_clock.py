@@ -26,8 +26,8 @@ import structlog
 from sqlalchemy import Connection, select, update
 
 from agent_node.store.clock import Moment, in_ns
-from agent_node.store.clock_schema import store_clock
-from agent_node.store.observed import ObservedCarrier
+from agent_node.store.database.counted import ObservedCarrier
+from agent_node.store.sql.clock_schema import store_clock
 from agentring.cluster.clock import Clock
 from agentring.errors import StoreReplaced, StoreUnavailable
 

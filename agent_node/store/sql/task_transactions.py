@@ -13,10 +13,10 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, RowMapping, Select, and_, bindparam, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from agent_node.store import statements
 from agent_node.store.clock import Moment, in_ns
+from agent_node.store.sql import session_statements as statements
+from agent_node.store.sql.task_schema import tasks
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
-from agent_node.store.task_schema import tasks
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 from agentring.v1.task_pb2 import TASK_STATE_PENDING, TASK_STATE_RUNNING, TASK_STATE_UNSPECIFIED

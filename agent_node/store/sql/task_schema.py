@@ -7,8 +7,8 @@ the end of their retention.
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, String, Table, text
 
-from agent_node.store.schema import metadata
-from agent_node.store.words import Words
+from agent_node.store.sql.session_schema import metadata
+from agent_node.store.sql.text_column import Words
 
 
 def _key(length: int) -> String:

@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from agent_node.store.carrier import Carrier
+from agent_node.store.database.driver import Carrier
 from agentring.errors import StoreReplaced, StoreUnavailable
 
 T = TypeVar("T")

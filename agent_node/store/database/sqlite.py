@@ -24,8 +24,8 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
-from agent_node.store.group_commit import GroupCommit, Outcome, Work, work_off
-from agent_node.store.store_file import StoreFile
+from agent_node.store.database.group_commit import GroupCommit, Outcome, Work, work_off
+from agent_node.store.database.store_file import StoreFile
 from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 
 _LOCK_POLL_S = 0.0005

@@ -1,0 +1,1 @@
+"""The databases that carry out the SQL stores' transactions: drivers, group commit, migrations."""

@@ -1,0 +1,1 @@
+"""The SQL stores: statements and transactions, the same on SQLite and PostgreSQL."""
