@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from agent_node.agent import AgentEvent, JsonObject, Result, TurnContext
+from agentring.agent.context import AgentEvent, JsonObject, Result, TurnContext
 
 MAX_TOKENS = 100_000
 MIN_RATE = 0.001

@@ -19,7 +19,6 @@ from functools import partial
 from itertools import count
 from typing import Any, cast
 
-from agent_node.agent import Agent
 from agent_node.agent_errors import text_of
 from agent_node.audit import NoAuditLog
 from agent_node.child_process.messages import BEAT_S, Begin, Channel
@@ -31,6 +30,7 @@ from agent_node.run.time_limit import TimeLeft
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agentring import forks, log
+from agentring.agent.context import Agent
 from agentring.cluster.lease import Lease
 from agentring.owned_loop import OwnedLoop, log_errors_without_text
 from agentring.plain_json import type_name

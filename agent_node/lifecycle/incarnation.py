@@ -11,7 +11,6 @@ from functools import partial
 
 import structlog
 
-from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.once.keys import OnceKeys
 from agent_node.once.limits import OnceLimits
@@ -32,6 +31,7 @@ from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
 from agent_node.store.clock import VolatileClock
 from agent_node.task.runs import TaskRuns
 from agent_node.task.sweep import TaskSweep
+from agentring.agent.context import Agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd_errors import EtcdError

@@ -12,7 +12,6 @@ from functools import partial
 
 import structlog
 
-from agent_node.agent import Agent
 from agent_node.audit import AuditLog
 from agent_node.lifecycle.clock_skew import ClockSkew, ClockTooFarOff
 from agent_node.lifecycle.drain import Drain
@@ -24,6 +23,7 @@ from agent_node.run.environment import RunsApart
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
+from agentring.agent.context import Agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd import EtcdClient

@@ -26,8 +26,8 @@ from agent_node.agent_errors import log_failure, text_of
 from agent_node.json_values import NotJson, to_json
 from agent_node.once.keys import OnceKeys
 from agent_node.once.run import OnceRun, check_no_cycle, held_runs, holding, waiting
-from agent_node.once_errors import OnceFailed, OnceTimeout, OnceUnknown
 from agent_node.store.once_records import Ending, OnceCaller
+from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown
 from agentring.cluster.lease import Lease
 from agentring.errors import (
     AgentringError,

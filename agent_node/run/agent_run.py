@@ -15,7 +15,6 @@ from typing import Any, cast
 
 import structlog
 
-from agent_node.agent import Agent, Result
 from agent_node.agent_errors import log_failure
 from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson
@@ -24,6 +23,7 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.owner import RunOwner, named, owned
 from agent_node.run.time_limit import CancelledItself, DeadlineMet, Stop, TooManyLetGo, run_bounded
 from agent_node.run.yielded_text import OutputLimit
+from agentring.agent.context import Agent, Result
 from agentring.held import holding
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2

@@ -16,7 +16,6 @@ from typing import Any, Protocol
 import structlog
 from google.protobuf import struct_pb2
 
-from agent_node.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agent_node.agent_errors import log_failure
 from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson, changed_keys, from_struct, to_state, to_struct, to_value
@@ -25,6 +24,7 @@ from agent_node.run.time_limit import TimeLeft
 from agent_node.run.yielded_text import RunWords
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
+from agentring.agent.context import Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agentring.errors import AgentringError
 from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
 from agentring.v1 import session_pb2

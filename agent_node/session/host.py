@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from agent_node.agent import Agent
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.owner import named
 from agent_node.run.slots import RunningPlaces
@@ -19,6 +18,7 @@ from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import SharedCalls
 from agent_node.store import Store, StoredSession
+from agentring.agent.context import Agent
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Hashable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from agent_node.agent import PastTurn
 from agent_node.audit import Transition
 from agent_node.events.entries import READ_BYTES, Single
 from agent_node.events.log import EventLog, NumberRange
@@ -42,6 +41,7 @@ from agent_node.store import (
     Trim,
     TurnCommit,
 )
+from agentring.agent.context import PastTurn
 from agentring.errors import TurnNotFound
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Event

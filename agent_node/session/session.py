@@ -12,7 +12,6 @@ from collections.abc import Callable, Coroutine, Hashable
 from functools import partial
 from typing import Any, TypeVar
 
-from agent_node.agent import Agent
 from agent_node.json_values import from_struct
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.slots import RunningPlaces
@@ -24,6 +23,7 @@ from agent_node.session.turn_index import TurnEnd
 from agent_node.session.turn_loop import TurnRunner
 from agent_node.single_flight import SharedCalls
 from agent_node.store import Store, StoredSession, StoredTurn
+from agentring.agent.context import Agent
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,

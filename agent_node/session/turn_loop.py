@@ -9,7 +9,6 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent_node.agent import Agent
 from agent_node.json_values import from_struct
 from agent_node.run.agent_run import Failed, attempts_exhausted, cancelled_by_nobody, run_agent
 from agent_node.run.context import Completed, TurnInput
@@ -19,6 +18,7 @@ from agent_node.session.journal import SessionTurns
 from agent_node.session.mailbox import Mailbox, WaitingTurn
 from agent_node.session.questions import Asking
 from agent_node.session.turn_questions import TurnQuestions
+from agentring.agent.context import Agent
 from agentring.errors import NodeFenced
 from agentring.ids import Epoch
 

@@ -16,7 +16,6 @@ from contextlib import suppress
 
 import structlog
 
-from agent_node.agent import Agent
 from agent_node.json_values import from_struct
 from agent_node.ownership.release import release
 from agent_node.run.agent_run import Failed, attempts_exhausted, run_agent
@@ -27,6 +26,7 @@ from agent_node.run.slots import RunningPlace, RunningPlaces
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
+from agentring.agent.context import Agent
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

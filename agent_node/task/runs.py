@@ -19,7 +19,6 @@ from functools import partial
 
 import structlog
 
-from agent_node.agent import Agent
 from agent_node.json_values import from_struct
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.input_fingerprint import input_fingerprint
@@ -32,6 +31,7 @@ from agent_node.task.quota import TaskRoom
 from agent_node.task.run import TaskRun, all_ended
 from agent_node.task.runner import TaskRunner
 from agent_node.task.unwatched import Unwatched
+from agentring.agent.context import Agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

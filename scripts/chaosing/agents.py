@@ -5,8 +5,8 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 
-from agent_node.agent import AgentEvent, Result, TurnContext
-from agent_node.once_errors import OnceUnknown
+from agentring.agent.context import AgentEvent, Result, TurnContext
+from agentring.agent.errors import OnceUnknown
 from harness.ending import ENDS
 
 UNKNOWN = "unknown"

@@ -7,7 +7,6 @@ from typing import Any
 
 from sqlalchemy import bindparam
 
-from agent_node.agent import Agent
 from agent_node.events.log import EventLog
 from agent_node.run import agent_run as turn
 from agent_node.run.context import TurnInput
@@ -19,6 +18,7 @@ from agent_node.store.sql import task_transactions
 from agent_node.store.sql.task_schema import tasks
 from agent_node.task import runner as task_runner
 from agent_node.task.sweep import TaskSweep
+from agentring.agent.context import Agent
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NotOwner
 from agentring.ids import Epoch, SessionRef, TaskRef

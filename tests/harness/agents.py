@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
-from agent_node.agent import AgentEvent, Result, TurnContext
+from agentring.agent.context import AgentEvent, Result, TurnContext
 from agentring.client import Outcome, connect
 from agentring.client.sync import connect as connect_sync
 from agentring.errors import TaskCycle

@@ -15,19 +15,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from agent_node.agent import Agent, AgentEvent, Result, TurnContext
 from agent_node.child_process import child
 from agent_node.child_process import fork_server as forking
 from agent_node.child_process.runs import Apart
 from agent_node.events.log import EventLog
 from agent_node.once.steps import Once
-from agent_node.once_errors import OnceFailed
 from agent_node.run.agent_run import Failed, run_agent
 from agent_node.run.context import TurnInput
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.time_limit import TimeLeft
 from agent_node.store.once_records import OnceCaller
 from agentring import log
+from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
+from agentring.agent.errors import OnceFailed
 from agentring.ids import Epoch, Incarnation, NodeId, parse_session, parse_task
 from agentring.owned_loop import OwnedLoop
 from agentring.process import drive

@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 
-from agent_node.agent import AgentEvent, Result, TurnContext
+from agentring.agent.context import AgentEvent, Result, TurnContext
 
 FLAGS = ("--agent=asking=harness.asking:asking",)
 """What a node is started with to host it."""

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from agent_node.agent import AgentEvent, Result, TurnContext
+from agentring.agent.context import AgentEvent, Result, TurnContext
 
 FLAG = "--agent=ending=harness.ending:ending"
 """What a node is started with to host it."""

@@ -5,7 +5,7 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 
-from agent_node.agent import AgentEvent, Result, TurnContext
+from agentring.agent.context import AgentEvent, Result, TurnContext
 
 FLAG = "leaving=harness.leaving:leaving"
 

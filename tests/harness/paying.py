@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from agent_node.agent import AgentEvent, Result, TurnContext
-from agent_node.once_errors import OnceFailed, OnceUnknown
+from agentring.agent.context import AgentEvent, Result, TurnContext
+from agentring.agent.errors import OnceFailed, OnceUnknown
 from agentring.errors import TaskCycle
 
 FLAGS = ("--agent=paying=harness.paying:paying",)

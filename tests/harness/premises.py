@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from typing import Any, cast
 
-from agent_node.agent import AgentEvent, Result, TurnContext
 from agent_node.audit import NoAuditLog
 from agent_node.run.environment import RunEnvironment, TurnLimits
+from agentring.agent.context import AgentEvent, Result, TurnContext
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.lease import Lease
 from agentring.errors import AgentringError

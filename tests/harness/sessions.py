@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
-from agent_node.agent import Agent
 from agent_node.audit import Transition
 from agent_node.run.environment import RunEnvironment, RunsApart, TurnLimits
 from agent_node.run.slots import RunningPlaces
 from agent_node.session.session import Session
 from agent_node.store import Ownership, StoredSession
+from agentring.agent.context import Agent
 from agentring.cluster.claim import Claim
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef, parse_session

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from agent_node.agent import AgentEvent, TurnContext
+from agentring.agent.context import AgentEvent, TurnContext
 
 
 class Stubborn:

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
-from agent_node.agent import Agent, AgentEvent, TurnContext
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.slots import RunningPlaces
 from agent_node.settings import NodeSettings
@@ -21,6 +20,7 @@ from agent_node.store import (
 )
 from agent_node.task.run import TaskRun
 from agent_node.task.runs import TaskRuns
+from agentring.agent.context import Agent, AgentEvent, TurnContext
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NodeFenced, NotOwner
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, TaskKey, TaskRef, TenantId, parse_task

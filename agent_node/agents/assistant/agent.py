@@ -19,12 +19,12 @@ import asyncio
 import re
 from collections.abc import AsyncIterator
 
-from agent_node.agent import AgentEvent, JsonObject, NobodyToAsk, Result, TurnContext
 from agent_node.agents.assistant.arithmetic import MAX_DIGITS, MAX_LENGTH, ExpressionError, Number, Refusal, evaluate
 from agent_node.agents.assistant.intents import Ask, understand
 from agent_node.agents.assistant.memory import Memory
 from agent_node.agents.assistant.replies import Answer, interview
 from agent_node.agents.assistant.replies import answer as answer_from_memory
+from agentring.agent.context import AgentEvent, JsonObject, NobodyToAsk, Result, TurnContext
 
 _HELP = """I remember what you tell me in this session, do arithmetic, and know where I run. Say, for example:
 - my name is Ada / what is my name?

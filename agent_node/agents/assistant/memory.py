@@ -8,8 +8,8 @@ assistant, once a turn, with the turn's own copy of the state; that the state is
 import re
 from dataclasses import dataclass
 
-from agent_node.agent import JsonObject
 from agent_node.agents.assistant.intents import plain
+from agentring.agent.context import JsonObject
 
 MAX_NAME_CHARACTERS = 100
 MAX_ITEMS = 100

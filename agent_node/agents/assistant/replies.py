@@ -8,9 +8,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from agent_node.agent import JsonObject
 from agent_node.agents.assistant.intents import Ask, Request, plain, tidy
 from agent_node.agents.assistant.memory import Memory, OverBound
+from agentring.agent.context import JsonObject
 
 _EVERYTHING = re.compile(r"everything|all|it all|all of it|everything (?:you know|i (?:said|told you))(?: about me)?")
 _NAME = re.compile(r"(?:my )?name|me|who i am")

@@ -17,11 +17,11 @@ from google.protobuf.message import DecodeError
 from sqlalchemy import Connection, RowMapping
 from xxhash import xxh3_64_hexdigest
 
-from agent_node.agent import PastTurn
 from agent_node.store.session_records import Acceptance, EventRow, Ownership, StoredSession, StoredTurn, ToolStart
 from agent_node.store.sql import session_events as events
 from agent_node.store.sql import session_inputs as inputs
 from agent_node.store.sql import session_statements as statements
+from agentring.agent.context import PastTurn
 from agentring.errors import SessionCorrupt, StaleEpoch
 from agentring.ids import Epoch, SessionRef
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.run.wait_cycles import Circles
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import TaskCycle
 from agentring.held import Holder, Ref, from_header, held, holding, to_header, waiting
 from agentring.ids import DEFAULT_TENANT, parse_once, parse_session, parse_task

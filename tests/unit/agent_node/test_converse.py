@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.events.attachment import Attachment
 from agent_node.services.converse import _Frames
 from agent_node.services.resume_point import Place
 from agentring import metadata
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import (
     AgentMismatch,
     AgentringError,

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import structlog
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.run.slots import RunningPlaces
 from agent_node.session.host import Host
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import Ownership
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import (
     AgentMismatch,
     AgentNotFound,

@@ -7,10 +7,10 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from agent_node.agent import Agent, AgentEvent, Result, TurnContext
-from agent_node.once_errors import OnceFailed
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed
+from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
+from agentring.agent.errors import OnceFailed
 from agentring.v1 import session_pb2
 from harness.bench import Bench, completed, failed
 from harness.hostile import HOSTILE, SECRET, Lying, Odd, Unspeakable

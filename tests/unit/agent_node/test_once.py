@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from agent_node.once_errors import OnceFailed, OnceTimeout, OnceUnknown
 from agent_node.store.once_records import OnceCaller, OnceOwnership, RunStart, begin
+from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown
 from agentring.errors import (
     CoordinatorUnavailable,
     InvalidTaskKey,

@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
-from agent_node.agent import Agent, AgentEvent, Result, TurnContext
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import run_agent
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.time_limit import TimeLeft
+from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
 from agentring.ids import Epoch, parse_session
 from agentring.v1 import session_pb2
 from harness.once import OnceCluster, Step, once_cluster, settled

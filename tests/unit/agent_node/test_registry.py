@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.agents import registry
 from agent_node.agents.echo import echo
 from agent_node.agents.registry import GROUP, AgentNotLoadable, hosted, load_agents
+from agentring.agent.context import AgentEvent, TurnContext
 
 HERE = __name__
 number = 1

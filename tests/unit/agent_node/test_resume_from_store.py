@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.events.attachment import Attachment
 from agent_node.events.entries import READ_BYTES
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionCorrupt, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import ON_BUSY_INTERRUPT, ON_BUSY_REJECT, Event

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import pytest
 import structlog
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import Failed, run_agent
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment, TurnLimits
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
 from agentring.owned_loop import OwnedLoop
 from agentring.process import drive

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from agent_node.agent import Agent, AgentEvent, Result, TurnContext
 from agent_node.run.agent_run import Failed
 from agent_node.task import runs as single_flight
+from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
 from agentring.errors import NodeDraining, SessionMoving
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_PENDING, TASK_STATE_UNKNOWN
 from harness.agents import cancel_itself

@@ -11,7 +11,6 @@ from typing import Any, cast
 import pytest
 from google.protobuf.message import Message
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.lifecycle.supervisor import Incarnations
 from agent_node.run.slots import RunningPlaces
 from agent_node.run.wait_cycles import Circles
@@ -21,6 +20,7 @@ from agent_node.settings import NodeSettings
 from agent_node.store import MemoryTaskStore
 from agent_node.task.runs import TaskRuns
 from agentring import metadata
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import ResumeOffsetExpired
 from agentring.ids import Epoch
 from agentring.rpc.service import Call

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.session.session import Session
 from agent_node.store import Ownership
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import (
     AgentMismatch,
     MailboxFull,

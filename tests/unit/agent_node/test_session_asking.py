@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.store import StoredInput
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import InputAnswered, InputNotFound, NodeDraining, SessionMoving, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2

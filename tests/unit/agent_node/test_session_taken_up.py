@@ -5,11 +5,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_node.agent import AgentEvent, TurnContext
 from agent_node.events.log import EventLog
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment
 from agent_node.store import Ownership
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2

@@ -6,8 +6,8 @@ from itertools import pairwise
 
 import pytest
 
-from agent_node.agent import AgentEvent, TurnContext
 from agentring import metadata
+from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import MalformedRequest, NodeDraining, ResumeOffsetExpired
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import ConverseRequest, Event

@@ -8,11 +8,11 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from agent_node.agent import Agent, AgentEvent, PastTurn, Result, TurnContext
 from agent_node.events.entries import READ_BYTES
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed
 from agent_node.run.time_limit import MOST_LET_GO
+from agentring.agent.context import Agent, AgentEvent, PastTurn, Result, TurnContext
 from agentring.errors import NodeFenced
 from agentring.ids import parse_session, parse_task
 from agentring.rpc.limits import MAX_MESSAGE_BYTES

@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from google.protobuf.message import DecodeError
 
-from agent_node.agent import AgentEvent, Result, TurnContext
 from agent_node.events.attachment import Attachment
 from agent_node.store import StoredTask
 from agent_node.store.readable import UNREADABLE, to_event
 from agent_node.task.run import described, restored
+from agentring.agent.context import AgentEvent, Result, TurnContext
 from agentring.ids import Epoch, parse_task
 from agentring.v1 import session_pb2, store_pb2, task_pb2
 from agentring.v1.session_pb2 import Event

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agent_node.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result
+from agentring.agent.context import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agentring.ids import Epoch, NodeId
 
 NODE = NodeId("node-1")

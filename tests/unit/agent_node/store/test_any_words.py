@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 
-from agent_node.agent import PastTurn
 from agent_node.store import MemoryTaskStore, Ownership, Store, TaskEnd, TaskRequest, ToolStart
 from agent_node.store.sql.session_schema import tool_starts
 from agent_node.store.sql.sessions import SqlStore
+from agentring.agent.context import PastTurn
 from agentring.ids import parse_session, parse_task
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED
 from harness.stored_turns import accepted, completed, epoch

@@ -123,7 +123,7 @@ class TurnContext(Protocol):
         idempotent: whether the step may be run again where it was cut off; False: it is UNKNOWN then, and stays so
         until somebody resolves it (`agentring once resolve`).
 
-        Raises agent_node.once_errors: OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; and
+        Raises agentring.agent.errors: OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; and
         TaskCycle where the wait would be for a key that the caller itself holds. Cancellation: a step that this turn
         runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN. So `ask` and `once` do not go
         together: where one is under way in this turn the other raises RuntimeError. Ask before the step.
