@@ -11,11 +11,12 @@ from agent_node.lifecycle.clock_skew import ClockTooFarOff
 from agent_node.lifecycle.data_dir import DataDirInUse
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import StoreRefused
-from agentring import process, settings
+from agentring import settings
 from agentring.cluster.registration import NodeIdTaken
 from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted
 from agentring.http2.listener import CannotListen
-from agentring.owned_loop import OwnedLoop, log_errors_without_text
+from agentring.process import entry as process
+from agentring.process.owned_loop import OwnedLoop, log_errors_without_text
 
 
 def main() -> None:

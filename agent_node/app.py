@@ -31,7 +31,6 @@ from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql.sessions import SqlStore
-from agentring import forks
 from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
@@ -40,12 +39,13 @@ from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity
-from agentring.descriptors import make_room
 from agentring.ids import NodeId
+from agentring.process import forks
+from agentring.process.descriptors import make_room
+from agentring.process.self_check import CannotServe, Fault, SelfCheck
 from agentring.rpc import metrics
 from agentring.rpc.probe import probe
 from agentring.rpc.server import Server
-from agentring.self_check import CannotServe, Fault, SelfCheck
 from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0

@@ -12,8 +12,8 @@ from typing import Literal, Protocol
 
 import structlog
 
-from agentring import private_files
 from agentring.ids import Incarnation, NodeId, OnceRef, SessionRef, TaskRef
+from agentring.process import private_files
 
 _log = structlog.get_logger()
 

@@ -2,9 +2,10 @@
 
 import sys
 
-from agentring import process, settings
+from agentring import settings
 from agentring.http2 import connection
 from agentring.http2.listener import CannotListen
+from agentring.process import entry as process
 from router.app import run_router
 from router.settings import RouterSettings
 from router.workers import WorkerFailed, run_workers

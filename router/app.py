@@ -22,13 +22,13 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.known_agents import KnownAgents
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot
-from agentring.descriptors import RESERVE, make_room, room_for_connections
 from agentring.errors import RouterStopping
 from agentring.ids import NodeId
+from agentring.process.descriptors import RESERVE, make_room, room_for_connections
+from agentring.process.self_check import Fault, SelfCheck, all_of
 from agentring.rpc import metrics
 from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
-from agentring.self_check import Fault, SelfCheck, all_of
 from agentring.v1 import cluster_pb2, once_pb2, session_pb2, task_pb2
 from router.epochs import Epochs
 from router.http2.relay import Http2Relay

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import structlog
 
 from agentring.http2.listener import bind
-from agentring.ready_line import ReadyPipe
+from agentring.process.ready_line import ReadyPipe
 from router.settings import RouterSettings
 
 _log = structlog.get_logger()

@@ -29,12 +29,13 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.time_limit import TimeLeft
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
-from agentring import forks, log
+from agentring import log
 from agentring.agent.context import Agent
 from agentring.cluster.lease import Lease
-from agentring.owned_loop import OwnedLoop, log_errors_without_text
 from agentring.plain_json import type_name
-from agentring.process import drive
+from agentring.process import forks
+from agentring.process.entry import drive
+from agentring.process.owned_loop import OwnedLoop, log_errors_without_text
 from agentring.v1 import session_pb2
 
 _step: ContextVar[int | None] = ContextVar("agentring_step", default=None)

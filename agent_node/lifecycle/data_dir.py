@@ -8,7 +8,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from agentring import forks, private_files
+from agentring.process import forks, private_files
 
 
 class DataDirInUse(Exception):

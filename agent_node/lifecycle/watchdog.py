@@ -21,8 +21,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from agentring.cluster.clock import Clock
-from agentring.owned_loop import OwnedLoop
-from agentring.self_check import main_thread_stands_in
+from agentring.process.owned_loop import OwnedLoop
+from agentring.process.self_check import main_thread_stands_in
 
 TICK_S = 0.05
 EXIT_LOOP_STUCK = 86

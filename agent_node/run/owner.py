@@ -12,7 +12,7 @@ import structlog
 
 from agent_node.run.time_limit import TimeLeft
 from agentring.ids import SessionRef, TaskRef
-from agentring.owned_loop import OWNER, places
+from agentring.process.owned_loop import OWNER, places
 
 _log = structlog.get_logger()
 

@@ -24,9 +24,9 @@ from agent_node.store.database.sqlite import SqliteCarrier
 from agent_node.store.sql.session_schema import cluster
 from agent_node.store.sql.sessions import SqlStore
 from agent_node.store.sql.shared_clock import SharedClock
-from agentring import private_files
 from agentring.cluster.clock import BootClock, Clock
 from agentring.errors import StoreUnavailable, StoreUnusable
+from agentring.process import private_files
 from agentring.secrets import without_password
 
 MEMORY = "memory:"

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from agentring import private_files
 from agentring.cli.errors import ChildFailed
-from agentring.ready_line import ReadyPipe
+from agentring.process import private_files
+from agentring.process.ready_line import ReadyPipe
 
 _PR_SET_PDEATHSIG = 1
 _KILL_DEADLINE_S = 5.0

@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
 
-from agentring import private_files
 from agentring.address import check_address
 from agentring.cli.errors import ClusterFileMalformed, check_option
 from agentring.ids import NodeId
+from agentring.process import private_files
 
 _CONNECT_S = 1.0
 DEFAULT_ROUTER = "127.0.0.1:7700"

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentring import private_files
 from agentring.cli.errors import DataDirInUse, DataDirUnusable
 from agentring.ids import NodeId
+from agentring.process import private_files
 
 
 @dataclass(frozen=True, slots=True)

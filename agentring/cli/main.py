@@ -17,7 +17,7 @@ from agentring.cli.ring import ring
 from agentring.cli.sessions import sessions
 from agentring.cli.status import status
 from agentring.cli.up import up
-from agentring.descriptors import fill_standard_fds
+from agentring.process.descriptors import fill_standard_fds
 
 app = typer.Typer(
     help="Run AI agents as stateful services.",

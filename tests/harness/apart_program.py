@@ -29,8 +29,8 @@ from agentring import log
 from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
 from agentring.agent.errors import OnceFailed
 from agentring.ids import Epoch, Incarnation, NodeId, parse_session, parse_task
-from agentring.owned_loop import OwnedLoop
-from agentring.process import drive
+from agentring.process.entry import drive
+from agentring.process.owned_loop import OwnedLoop
 from agentring.v1 import session_pb2
 from harness.clock import FakeClock
 from harness.ending import ENDS, WAYS, ending

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from agentring.self_check import EXIT_NOT_SERVING
+from agentring.process.self_check import EXIT_NOT_SERVING
 from harness.client import connect, run_turn, turn
 from harness.cluster import AGENTS_PATH, Cluster
 from harness.processes import Process, wait_until

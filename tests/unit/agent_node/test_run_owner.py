@@ -12,8 +12,8 @@ from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agentring.agent.context import AgentEvent, TurnContext
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
-from agentring.owned_loop import OwnedLoop
-from agentring.process import drive
+from agentring.process.entry import drive
+from agentring.process.owned_loop import OwnedLoop
 from harness.agents import SECRET
 from harness.clock import PATIENCE_S, FakeClock
 from harness.premises import lease_on

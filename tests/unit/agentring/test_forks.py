@@ -16,8 +16,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from agent_node.lifecycle.data_dir import DataDir, DataDirInUse
-from agentring import forks
-from agentring.forks import EXIT_FORKED_CHILD
+from agentring.process import forks
+from agentring.process.forks import EXIT_FORKED_CHILD
 from agentring.rpc import metrics
 from harness.processes import wait_until
 
@@ -26,7 +26,8 @@ PROGRAM = """
 import asyncio, json, multiprocessing, os, signal, socket, subprocess, sys, time
 from pathlib import Path
 from agent_node.lifecycle.data_dir import DataDir
-from agentring import forks, process
+from agentring.process import forks
+from agentring.process import entry as process
 
 def fork(work):
     if not (pid := os.fork()):

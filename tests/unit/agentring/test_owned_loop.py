@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import structlog
 
-from agentring.owned_loop import OWNER, OwnedLoop, log_errors_without_text
-from agentring.process import drive
+from agentring.process.entry import drive
+from agentring.process.owned_loop import OWNER, OwnedLoop, log_errors_without_text
 
 PATIENCE_S = 20.0
 SECRET = "not for the log"

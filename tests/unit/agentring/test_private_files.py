@@ -10,8 +10,8 @@ import pytest
 
 from agent_node.audit import FileAuditLog
 from agent_node.lifecycle.data_dir import DataDir
-from agentring import private_files
 from agentring.ids import NodeId
+from agentring.process import private_files
 
 
 @pytest.fixture(autouse=True, params=[0o000, 0o022, 0o077])

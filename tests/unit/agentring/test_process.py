@@ -11,7 +11,7 @@ PATIENCE_S = 20.0
 
 PROGRAM = """
 import asyncio, sys
-from agentring import process
+from agentring.process import entry as process
 
 async def main(stop, ready):
     left = asyncio.create_task({left})

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentring.process.self_check import MIN_FAILURES, REFUSALS, CannotServe, Fault, SelfCheck, Verdict, all_of
 from agentring.rpc.probe import ProbeFailed
-from agentring.self_check import MIN_FAILURES, REFUSALS, CannotServe, Fault, SelfCheck, Verdict, all_of
 
 PATIENCE_S = 30.0
 TIMEOUT_S = 6.0

@@ -23,7 +23,7 @@ from agentring.errors import (
     StoreUnavailable,
     TaskCycle,
 )
-from agentring.forks import EXIT_FORKED_CHILD
+from agentring.process.forks import EXIT_FORKED_CHILD
 from harness.apart_program import ends_by
 from harness.cluster import AGENTS_PATH
 from harness.ending import WAYS

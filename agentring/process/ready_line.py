@@ -6,7 +6,7 @@ agent, a library or a child process prints from then on goes to stderr, where th
 the stream. Who waits for the line waits for the process's end as well, since a pipe's end is not a process's end, and
 passes over other lines, which come from before our code runs (a `sitecustomize`).
 
-`ReadyLine` is for the process (agentring/process.py), `ReadyPipe` for the one that starts it: `agentring up` and
+`ReadyLine` is for the process (agentring/process/entry.py), `ReadyPipe` for the one that starts it: `agentring up` and
 `python -m router --workers`.
 """
 
@@ -18,8 +18,8 @@ from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 
-from agentring import forks
-from agentring.descriptors import fill_standard_fds
+from agentring.process import forks
+from agentring.process.descriptors import fill_standard_fds
 
 _MAX_LINE_BYTES = 1 << 20
 _READ_BYTES = 1 << 16

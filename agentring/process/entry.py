@@ -22,11 +22,12 @@ from typing import Any
 import structlog
 import uvloop
 
-from agentring import forks, log
+from agentring import log
 from agentring.cluster.etcd_errors import EtcdError
-from agentring.owned_loop import places
-from agentring.ready_line import ReadyLine
-from agentring.self_check import EXIT_NOT_SERVING, CannotServe
+from agentring.process import forks
+from agentring.process.owned_loop import places
+from agentring.process.ready_line import ReadyLine
+from agentring.process.self_check import EXIT_NOT_SERVING, CannotServe
 
 _LAST_TASKS_S = 1.0
 """How long tasks may take to end once the process has come to its end."""
