@@ -12,9 +12,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from agentring.cli.admin import forget_store
 from agentring.cli.child import Child, ChildSpec
 from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
+from agentring.cli.commands.admin import forget_store
 from agentring.cli.data_dir import DataDir
 from agentring.cli.embedded_etcd import start_etcd
 from agentring.cli.errors import ChildFailed

@@ -8,15 +8,15 @@ from io import TextIOWrapper
 import typer
 
 from agentring import variables
-from agentring.cli import admin, once, questions, tasks
-from agentring.cli.chat import chat
-from agentring.cli.drain import drain, undrain
+from agentring.cli.commands import admin, once, questions, tasks
+from agentring.cli.commands.chat import chat
+from agentring.cli.commands.drain import drain, undrain
+from agentring.cli.commands.locate import locate
+from agentring.cli.commands.ring import ring
+from agentring.cli.commands.sessions import sessions
+from agentring.cli.commands.status import status
+from agentring.cli.commands.up import up
 from agentring.cli.errors import CommandError, NotText, VariableUnknown
-from agentring.cli.locate import locate
-from agentring.cli.ring import ring
-from agentring.cli.sessions import sessions
-from agentring.cli.status import status
-from agentring.cli.up import up
 from agentring.process.descriptors import fill_standard_fds
 
 app = typer.Typer(

@@ -8,12 +8,12 @@ import pytest
 from grpc import aio
 from rich.console import Console, RenderableType
 
-from agentring.cli import locate, ring, sessions, status, tasks
 from agentring.cli.calls import explain
 from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
+from agentring.cli.commands import locate, ring, sessions, status, tasks
+from agentring.cli.commands.up import summary
 from agentring.cli.options import DEFAULT_DATA_DIR
 from agentring.cli.printing import to_fields
-from agentring.cli.up import summary
 from agentring.errors import AgentNotFound
 from agentring.ids import NodeId
 from agentring.rpc.status import trailers

@@ -1,0 +1,1 @@
+"""The subcommands of `agentring`, a file each."""
