@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from agentring.cli.child import tie_to_parent
+from agentring.cli.local.child import tie_to_parent
 
 _DEADLINE_S = 120.0
 _END_S = 5.0

@@ -12,11 +12,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentring.cli.child import Child, ChildSpec
-from agentring.cli.cluster_file import NodeEntry
-from agentring.cli.data_dir import DataDir
-from agentring.cli.embedded_etcd import start_etcd
-from agentring.cli.sight import until_seen
+from agentring.cli.local.child import Child, ChildSpec
+from agentring.cli.local.cluster_file import NodeEntry
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.embedded_etcd import start_etcd
+from agentring.cli.local.readiness import until_seen
 from agentring.ids import NodeId
 from scripts.abusing.cases import MAX_CONNECTIONS
 

@@ -18,7 +18,7 @@ import grpc
 from aetcd import rpc
 from grpc import aio
 
-from agentring.cli.embedded_etcd import Version, find_program, parse_version
+from agentring.cli.local.embedded_etcd import Version, find_program, parse_version
 from harness.processes import READY_S, Process
 from scripts.chaosing.ports import own_port
 

@@ -34,8 +34,8 @@ import uvloop
 from rich.console import Console
 
 from agentring import log
-from agentring.cli.data_dir import DataDir
-from agentring.cli.embedded_etcd import start_etcd
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.embedded_etcd import start_etcd
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import BootClock
 from agentring.cluster.etcd import EtcdClient

@@ -14,8 +14,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from agentring.cli.cluster_file import find_routers
 from agentring.cli.errors import ClusterFileMalformed
+from agentring.cli.local.cluster_file import find_routers
 from scripts.loadgen.plan import Plan, PlanError, Rpc
 from scripts.loadgen.report import print_report
 from scripts.loadgen.run import run_load

@@ -17,10 +17,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from signal import SIGKILL
 
-from agentring.cli.child import Child, ChildSpec, tie_to_parent
-from agentring.cli.data_dir import DataDir
-from agentring.cli.embedded_etcd import start_etcd
-from agentring.cli.ports import LOOPBACK
+from agentring.cli.local.child import Child, ChildSpec, tie_to_parent
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.embedded_etcd import start_etcd
+from agentring.cli.local.ports import LOOPBACK
 from agentring.ids import NodeId
 from scripts.merging.errors import BenchError
 from scripts.merging.loads import Load, Order, Told

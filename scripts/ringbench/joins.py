@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from agentring.cli.data_dir import DataDir
-from agentring.cli.embedded_etcd import start_etcd
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.embedded_etcd import start_etcd
 from agentring.cluster.clock import BootClock
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys

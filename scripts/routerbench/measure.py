@@ -17,7 +17,7 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
-from agentring.cli.child import tie_to_parent
+from agentring.cli.local.child import tie_to_parent
 from scripts.routerbench.contention import Contention
 from scripts.routerbench.errors import BenchError, LoadFailed
 from scripts.routerbench.loads import IDLE_STREAMS, LOADS, Load, Unit

@@ -11,10 +11,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentring.cli.child import Child, ChildSpec
-from agentring.cli.cluster_file import NodeEntry
-from agentring.cli.ports import LOOPBACK, free_ports, join_address
-from agentring.cli.sight import until_seen
+from agentring.cli.local.child import Child, ChildSpec
+from agentring.cli.local.cluster_file import NodeEntry
+from agentring.cli.local.ports import LOOPBACK, free_ports, join_address
+from agentring.cli.local.readiness import until_seen
 from scripts.routerbench.build import find_envoy
 from scripts.routerbench.errors import BenchError
 

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from agentring.cli.child import Child, ChildSpec
-from agentring.cli.cluster_file import NodeEntry
-from agentring.cli.data_dir import DataDir
-from agentring.cli.embedded_etcd import start_etcd
-from agentring.cli.ports import LOOPBACK, free_ports, join_address
+from agentring.cli.local.child import Child, ChildSpec
+from agentring.cli.local.cluster_file import NodeEntry
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.embedded_etcd import start_etcd
+from agentring.cli.local.ports import LOOPBACK, free_ports, join_address
 from agentring.cluster.clock import BootClock
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.keys import Keys

@@ -13,8 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentring.cli.child import tie_to_parent
-from agentring.cli.cluster_file import ClusterFile
+from agentring.cli.local.child import tie_to_parent
+from agentring.cli.local.cluster_file import ClusterFile
 
 LEASE_TTL_S = 3
 _READY_DEADLINE_S = 90.0

@@ -8,7 +8,7 @@ import time
 import urllib.request
 from pathlib import Path
 
-from agentring.cli.embedded_etcd import EtcdProgram, ask_version, etcd_command, find_program
+from agentring.cli.local.embedded_etcd import EtcdProgram, ask_version, etcd_command, find_program
 from harness.processes import READY_S, Process, free_port, wait_for_port
 
 

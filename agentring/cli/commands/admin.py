@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from agentring.cli.cluster_file import ClusterFile
 from agentring.cli.errors import AdminFailed
+from agentring.cli.local.cluster_file import ClusterFile
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.cluster import store_record

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
-from agentring.cli.cluster_file import find_routers
 from agentring.cli.conversation import Conversation
 from agentring.cli.errors import NothingToRead
 from agentring.cli.interrupts import run_interruptible
 from agentring.cli.lines import Lines
+from agentring.cli.local.cluster_file import find_routers
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, RouterOption, TenantOption
 from agentring.cli.printing import console
 from agentring.cli.screen import Screen

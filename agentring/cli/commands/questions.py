@@ -10,10 +10,10 @@ from rich.table import Table
 
 from agentring import plain_json
 from agentring.cli.calls import CALL_DEADLINE_S, explained, open_channel, tenant_metadata
-from agentring.cli.cluster_file import find_router
 from agentring.cli.errors import NoQuestion, NothingToAnswerWith
 from agentring.cli.interrupts import run_interruptible
 from agentring.cli.listing import read_list
+from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.client import Question, connect

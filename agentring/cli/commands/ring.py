@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel
-from agentring.cli.cluster_file import find_router
+from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
 from agentring.cli.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import GetRingRequest, GetRingResponse

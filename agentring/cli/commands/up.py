@@ -15,12 +15,12 @@ from typing import Annotated
 import typer
 
 from agentring.address import check_etcd_endpoint
-from agentring.cli.cluster_file import ClusterFile
-from agentring.cli.data_dir import DataDir
 from agentring.cli.errors import StoreUnknown, check_option
-from agentring.cli.local_cluster import ClusterPlan, LocalCluster
+from agentring.cli.local.cluster_file import ClusterFile
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.local_cluster import ClusterPlan, LocalCluster
+from agentring.cli.local.ports import LOOPBACK, check_listenable
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption
-from agentring.cli.ports import LOOPBACK, check_listenable
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _UNDER_NOHUP = (signal.SIGHUP, signal.SIG_IGN)

@@ -26,7 +26,7 @@ from unit.scripts.loadgen_fake import (
     serving,
 )
 
-from agentring.cli.cluster_file import ClusterFile
+from agentring.cli.local.cluster_file import ClusterFile
 from scripts.loadgen.plan import Plan, Rpc
 from scripts.loadgen.report import Report
 from scripts.loadgen.run import run_load

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
-from agentring.cli.child import Child
+from agentring.cli.local.child import Child
 
 
 @pytest_asyncio.fixture

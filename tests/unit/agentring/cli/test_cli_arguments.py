@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agentring.cli import main as cli
-from agentring.cli.data_dir import DataDir
+from agentring.cli.local.data_dir import DataDir
 
 PROGRAM = (sys.executable, "-m", "agentring.cli")
 

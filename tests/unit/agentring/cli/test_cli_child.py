@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from agentring.cli.child import Child, ChildSpec
 from agentring.cli.errors import ChildFailed
+from agentring.cli.local.child import Child, ChildSpec
 
 READY = 'print(\'{"ready": true, "address": "a:1"}\', flush=True)'
 PATIENCE_S = 20.0
@@ -137,7 +137,7 @@ async def test_the_kernel_ends_it_when_its_parent_is_killed(tmp_path: Path, orph
     parent_script = f"""
 import asyncio, os, signal, sys
 from pathlib import Path
-from agentring.cli.child import Child, ChildSpec
+from agentring.cli.local.child import Child, ChildSpec
 async def main():
     path = Path({str(tmp_path / "child.log")!r})
     script = "import os, sys, time; os.write(2, b'started'); time.sleep(60)"

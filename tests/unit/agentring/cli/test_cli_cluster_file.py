@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from agentring.cli.cluster_file import DEFAULT_ROUTER, ClusterFile, NodeEntry, RouterEntry, find_router, find_routers
 from agentring.cli.errors import ClusterFileMalformed
+from agentring.cli.local.cluster_file import (
+    DEFAULT_ROUTER,
+    ClusterFile,
+    NodeEntry,
+    RouterEntry,
+    find_router,
+    find_routers,
+)
 from agentring.ids import NodeId
 
 CLUSTER = ClusterFile(

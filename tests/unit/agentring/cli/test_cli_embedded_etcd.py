@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from agentring.cli.child import Child, ChildSpec
-from agentring.cli.data_dir import DataDir
-from agentring.cli.embedded_etcd import (
+from agentring.cli.errors import ChildFailed, EtcdUnusable
+from agentring.cli.local.child import Child, ChildSpec
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.embedded_etcd import (
     EtcdProgram,
     Version,
     ask_version,
@@ -17,7 +18,6 @@ from agentring.cli.embedded_etcd import (
     parse_version,
     start_etcd,
 )
-from agentring.cli.errors import ChildFailed, EtcdUnusable
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,9 @@ from grpc import aio
 from rich.console import Console, RenderableType
 
 from agentring.cli.calls import explain
-from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.commands import locate, ring, sessions, status, tasks
 from agentring.cli.commands.up import summary
+from agentring.cli.local.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.options import DEFAULT_DATA_DIR
 from agentring.cli.printing import to_fields
 from agentring.errors import AgentNotFound

@@ -12,14 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from agentring.cli.child import Child, ChildSpec
-from agentring.cli.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.commands.admin import forget_store
-from agentring.cli.data_dir import DataDir
-from agentring.cli.embedded_etcd import start_etcd
 from agentring.cli.errors import ChildFailed
-from agentring.cli.ports import LOOPBACK, join_address
-from agentring.cli.sight import tell_of_no_nodes, until_seen
+from agentring.cli.local.child import Child, ChildSpec
+from agentring.cli.local.cluster_file import ClusterFile, NodeEntry, RouterEntry
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.embedded_etcd import start_etcd
+from agentring.cli.local.ports import LOOPBACK, join_address
+from agentring.cli.local.readiness import tell_of_no_nodes, until_seen
 from agentring.cluster.keys import Keys
 from agentring.ids import NodeId
 from agentring.secrets import without_password

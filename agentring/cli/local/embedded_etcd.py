@@ -18,10 +18,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentring.cli.child import Child, ChildSpec
-from agentring.cli.data_dir import DataDir
 from agentring.cli.errors import ChildFailed, EtcdUnusable, PortUnavailable
-from agentring.cli.ports import LOOPBACK, check_listenable, free_ports
+from agentring.cli.local.child import Child, ChildSpec
+from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.ports import LOOPBACK, check_listenable, free_ports
 from agentring.process import private_files
 
 READY_DEADLINE_S = 30.0

@@ -13,7 +13,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from agentring.cli.calls import CALL_DEADLINE_S
-from agentring.cli.cluster_file import NodeEntry
+from agentring.cli.local.cluster_file import NodeEntry
 from agentring.rpc.channel import open_channel
 from agentring.rpc.health import SESSIONS
 from agentring.v1.cluster_pb2 import ListNodesRequest

@@ -1,0 +1,1 @@
+"""The local cluster of `agentring up`: its processes, its ports, its directory."""
