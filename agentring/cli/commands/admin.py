@@ -9,7 +9,7 @@ import typer
 from agentring.cli.errors import AdminFailed
 from agentring.cli.local.cluster_file import ClusterFile
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption
-from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.cluster import store_record
 from agentring.cluster.etcd import EtcdClient
 from agentring.cluster.etcd_channel import EtcdTls

@@ -5,14 +5,14 @@ from typing import Annotated
 
 import typer
 
-from agentring.cli.conversation import Conversation
 from agentring.cli.errors import NothingToRead
-from agentring.cli.interrupts import run_interruptible
-from agentring.cli.lines import Lines
 from agentring.cli.local.cluster_file import find_routers
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, RouterOption, TenantOption
-from agentring.cli.printing import console
-from agentring.cli.screen import Screen
+from agentring.cli.terminal.conversation import Conversation
+from agentring.cli.terminal.event_view import Screen
+from agentring.cli.terminal.interrupts import run_interruptible
+from agentring.cli.terminal.printing import console
+from agentring.cli.terminal.stdin_lines import Lines
 
 
 def chat(

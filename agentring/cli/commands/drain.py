@@ -7,7 +7,7 @@ import typer
 from agentring.cli.calls import open_channel
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
-from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import DrainNodeRequest, DrainNodeResponse, UndrainNodeRequest
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 

@@ -13,7 +13,7 @@ from rich.text import Text
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
-from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import LocateSessionRequest, LocateSessionResponse
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 from agentring.v1.session_pb2 import GetSessionRequest, Question

@@ -15,10 +15,10 @@ from rich.table import Table
 from agentring import plain_json
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
 from agentring.cli.errors import NothingToResolveWith
-from agentring.cli.listing import read_list, to_state, to_word
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
-from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.terminal.listing import read_list, to_state, to_word
+from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.v1 import once_pb2
 from agentring.v1.once_pb2_grpc import OnceServiceStub
 

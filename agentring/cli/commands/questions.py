@@ -11,11 +11,11 @@ from rich.table import Table
 from agentring import plain_json
 from agentring.cli.calls import CALL_DEADLINE_S, explained, open_channel, tenant_metadata
 from agentring.cli.errors import NoQuestion, NothingToAnswerWith
-from agentring.cli.interrupts import run_interruptible
-from agentring.cli.listing import read_list
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
-from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.terminal.interrupts import run_interruptible
+from agentring.cli.terminal.listing import read_list
+from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.client import Question, connect
 from agentring.v1.session_pb2 import ListSessionsRequest, ListSessionsResponse, Session
 from agentring.v1.session_pb2_grpc import SessionServiceStub

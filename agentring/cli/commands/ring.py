@@ -7,7 +7,7 @@ from rich.text import Text
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
-from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import GetRingRequest, GetRingResponse
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
 

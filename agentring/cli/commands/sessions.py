@@ -10,10 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
-from agentring.cli.listing import read_list
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
-from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.terminal.listing import read_list
+from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.v1.session_pb2 import ListSessionsRequest, ListSessionsResponse, Session
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 

@@ -14,7 +14,7 @@ from agentring.cli.errors import CallFailed
 from agentring.cli.local.cluster_file import find_routers
 from agentring.cli.local.readiness import NOBODY_SERVES
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
-from agentring.cli.printing import console, print_json, to_fields
+from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.rpc.health import SESSIONS
 from agentring.v1.cluster_pb2 import ListNodesRequest, ListNodesResponse, NodeState
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub

@@ -9,9 +9,9 @@ import pytest_asyncio
 from grpc import aio
 from rich.console import Console
 
-from agentring.cli.conversation import Conversation
 from agentring.cli.errors import CallFailed
-from agentring.cli.screen import Screen
+from agentring.cli.terminal.conversation import Conversation
+from agentring.cli.terminal.event_view import Screen
 from agentring.client import Attached, Policy
 from agentring.errors import AgentringError, NoNodes, SessionClosed, SessionMoving
 from agentring.rpc.status import trailers

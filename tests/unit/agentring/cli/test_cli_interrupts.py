@@ -6,7 +6,7 @@ import sys
 
 _PROGRAM = """
 import asyncio, os, sys, time
-from agentring.cli.interrupts import run_interruptible
+from agentring.cli.terminal.interrupts import run_interruptible
 
 async def work():
     print("at work", flush=True)

@@ -4,7 +4,7 @@ import asyncio
 import os
 from pathlib import Path
 
-from agentring.cli.lines import Lines
+from agentring.cli.terminal.stdin_lines import Lines
 
 
 async def test_lines_come_as_they_are_written() -> None:

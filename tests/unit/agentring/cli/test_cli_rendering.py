@@ -13,7 +13,7 @@ from agentring.cli.commands import locate, ring, sessions, status, tasks
 from agentring.cli.commands.up import summary
 from agentring.cli.local.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.options import DEFAULT_DATA_DIR
-from agentring.cli.printing import to_fields
+from agentring.cli.terminal.printing import to_fields
 from agentring.errors import AgentNotFound
 from agentring.ids import NodeId
 from agentring.rpc.status import trailers

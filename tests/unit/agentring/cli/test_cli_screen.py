@@ -5,7 +5,7 @@ import io
 from google.protobuf.struct_pb2 import Struct, Value
 from rich.console import Console
 
-from agentring.cli.screen import Screen
+from agentring.cli.terminal.event_view import Screen
 from agentring.v1.session_pb2 import (
     AttemptRestarted,
     Event,

@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from agentring.cli.calls import explained
-from agentring.cli.screen import Screen
+from agentring.cli.terminal.event_view import Screen
 from agentring.client import (
     AgentringError,
     Attached,
