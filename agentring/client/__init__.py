@@ -36,7 +36,7 @@ from agentring.client.events import (
     TurnStarted,
     UnknownEvent,
 )
-from agentring.client.patience import Policy
+from agentring.client.retry import Policy
 from agentring.client.ring import Ring, connect
 from agentring.client.routers import Tls
 from agentring.client.session import OnBusy, Session, SessionInfo, Turn, TurnState

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 
 from grpc import aio
 
-from agentring.client.calls import call
 from agentring.client.errors import UnknownFailure, to_error
 from agentring.client.events import Question, read_questions
 from agentring.client.streams import Connection, Metadata
+from agentring.client.unary import call
 from agentring.v1.session_pb2 import ConverseRequest, Open, Reply
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 

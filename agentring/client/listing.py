@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator
 
 from grpc import aio
 
-from agentring.client.calls import call
 from agentring.client.session import SessionInfo, to_session_info
 from agentring.client.streams import Connection, Metadata
 from agentring.client.tasks import TaskInfo, TaskState, to_task_info
+from agentring.client.unary import call
 from agentring.v1 import session_pb2, task_pb2
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 from agentring.v1.task_pb2_grpc import TaskServiceStub

@@ -9,7 +9,7 @@ from typing import Self
 
 from agentring.client.events import Json
 from agentring.client.listing import list_sessions, list_tasks
-from agentring.client.patience import Policy
+from agentring.client.retry import Policy
 from agentring.client.routers import Routers, Tls
 from agentring.client.session import Session, SessionInfo
 from agentring.client.streams import Connection

@@ -12,11 +12,11 @@ from uuid import uuid4
 
 from grpc import aio
 
-from agentring.client.calls import call
 from agentring.client.converse import Attached, attach, reply
 from agentring.client.events import Json, Question, read_questions
 from agentring.client.streams import Call, Connection, EventStream, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
+from agentring.client.unary import call
 from agentring.ids import parse_session, parse_turn_id
 from agentring.plain_json import to_struct
 from agentring.v1 import session_pb2

@@ -19,8 +19,8 @@ from grpc import aio
 
 from agentring.client.errors import Failure, broken, read_failure
 from agentring.client.events import Event
-from agentring.client.patience import Patience, Policy
 from agentring.client.progress import Progress
+from agentring.client.retry import Patience, Policy
 from agentring.client.routers import Routers
 from agentring.errors import ResumeOffsetExpired, RouterStopping
 from agentring.v1 import session_pb2

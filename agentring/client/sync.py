@@ -14,8 +14,8 @@ from typing import Generic, Self, TypeVar
 
 from agentring.client.converse import Attached
 from agentring.client.events import Event, Json
-from agentring.client.loop import Loop
-from agentring.client.patience import Policy
+from agentring.client.loop_thread import Loop
+from agentring.client.retry import Policy
 from agentring.client.ring import Ring as AsyncRing
 from agentring.client.ring import connect as connect_async
 from agentring.client.routers import Tls

@@ -11,11 +11,11 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
-from agentring.client.calls import call
 from agentring.client.events import Json
 from agentring.client.session import to_input
 from agentring.client.streams import Call, Connection, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
+from agentring.client.unary import call
 from agentring.ids import parse_task
 from agentring.plain_json import from_struct
 from agentring.v1 import task_pb2

@@ -10,7 +10,7 @@ from typing import TypeVar
 from grpc import aio
 
 from agentring.client.errors import read_failure
-from agentring.client.patience import Patience, Policy
+from agentring.client.retry import Patience, Policy
 from agentring.client.routers import Routers
 
 T = TypeVar("T")
