@@ -34,7 +34,7 @@ from agent_node.store.sql.sessions import SqlStore
 from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership

@@ -28,7 +28,7 @@ from pydantic_settings import (
 
 from agentring import variables
 from agentring.address import check_address, check_etcd_endpoint
-from agentring.cluster.etcd_channel import EtcdTls
+from agentring.cluster.etcd.channel import EtcdTls
 from agentring.rpc.probe import Tls
 
 EXIT_BAD_SETTINGS = 2

@@ -16,8 +16,8 @@ import structlog
 from agentring.cluster.clock import BootClock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError, EtcdUnavailable
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError, EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.known_agents import KnownAgents
 from agentring.cluster.membership import Membership

@@ -16,8 +16,8 @@ import structlog
 from grpc import aio
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import KeyValue
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import KeyValue
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import UnreadableRecord
 from agentring.cluster.snapshot import Node

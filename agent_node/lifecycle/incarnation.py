@@ -34,7 +34,7 @@ from agent_node.task.sweep import TaskSweep
 from agentring.agent.context import Agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.registration import Registration
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced

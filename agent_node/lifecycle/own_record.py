@@ -8,7 +8,7 @@ fenced. Run (upkeep.py) for each registration, from its begin to its end.
 import structlog
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.lease import FenceReason
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import Registration

@@ -17,8 +17,8 @@ import structlog
 from agent_node.store import opening
 from agent_node.store.opening import ClusterIdentity
 from agent_node.store.sql.sessions import SqlStore
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.store_record import (

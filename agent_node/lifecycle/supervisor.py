@@ -26,8 +26,8 @@ from agent_node.store.opening import StoreRefused
 from agentring.agent.context import Agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError, EtcdHistoryBroken
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.leaving import leave_ring

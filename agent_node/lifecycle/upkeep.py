@@ -10,7 +10,7 @@ from agent_node.lifecycle.own_record import keep_own_record, watch_history
 from agent_node.ownership.admission import BoundedLoad
 from agent_node.settings import NodeSettings
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.known_agents import KnownAgents, announce
 from agentring.cluster.left_claims import LeftClaims

@@ -21,8 +21,8 @@ from collections.abc import Callable
 import structlog
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot

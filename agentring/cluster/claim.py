@@ -20,9 +20,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError, EtcdNoSpace
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Txn, TxnResult
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError, EtcdNoSpace
+from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put, Txn, TxnResult
 from agentring.cluster.group_commit import MAX_GROUP, GroupCommit
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason

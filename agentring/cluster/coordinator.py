@@ -7,9 +7,9 @@ claims nothing at the moment is known to be degraded too. Run by routers and nod
 
 from agentring.cluster.clock import Clock
 from agentring.cluster.condition import ConditionBoard, Trouble
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken, EtcdNoSpace
-from agentring.cluster.etcd_types import Compare, Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError, EtcdHistoryBroken, EtcdNoSpace
+from agentring.cluster.etcd.types import Compare, Put
 from agentring.cluster.keys import Keys
 
 PROBE_S = 1.0

@@ -20,9 +20,9 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError, EtcdUnavailable
-from agentring.cluster.etcd_types import Txn, TxnResult
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError, EtcdUnavailable
+from agentring.cluster.etcd.types import Txn, TxnResult
 
 MAX_GROUP = 100
 """etcd refuses more than 128 operations by default, and its own of the transaction count too."""

@@ -17,9 +17,9 @@ import uuid
 
 import structlog
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdHistoryBroken
-from agentring.cluster.etcd_types import Compare, Get, KeyValue, Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdHistoryBroken
+from agentring.cluster.etcd.types import Compare, Get, KeyValue, Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import RECORD_VERSION, UnreadableRecord, decode_meta, encode
 from agentring.ids import Revision

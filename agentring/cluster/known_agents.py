@@ -13,9 +13,9 @@ from collections.abc import Collection
 import structlog
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.etcd_types import Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError
+from agentring.cluster.etcd.types import Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot

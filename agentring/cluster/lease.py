@@ -19,8 +19,8 @@ from enum import StrEnum
 import structlog
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError
 from agentring.errors import NodeFenced
 
 RENEWALS_PER_TTL = 4

@@ -6,9 +6,9 @@ of another node that is ACTIVE and hosts it; one that begins to drain, or goes, 
 again. Not guaranteed: that the other one can be reached, or that it stays. Called for a drain that is not forced.
 """
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError, EtcdNoSpace
-from agentring.cluster.etcd_types import Compare, KeyValue
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError, EtcdNoSpace
+from agentring.cluster.etcd.types import Compare, KeyValue
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import UnreadableRecord
 from agentring.cluster.registration import Registration

@@ -22,9 +22,9 @@ from collections.abc import Callable
 import structlog
 
 from agentring.cluster.clock import BootClock, Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.etcd_types import Compare, KeyValue
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError
+from agentring.cluster.etcd.types import Compare, KeyValue
 from agentring.cluster.keys import Keys
 from agentring.cluster.owners import Owner, owner_of
 from agentring.cluster.records import UnreadableRecord, decode_node

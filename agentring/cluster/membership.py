@@ -19,9 +19,9 @@ from types import MappingProxyType
 import structlog
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdHistoryBroken, EtcdSilent
-from agentring.cluster.etcd_types import KeyValue, WatchBatch
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdCompacted, EtcdError, EtcdHistoryBroken, EtcdSilent
+from agentring.cluster.etcd.types import KeyValue, WatchBatch
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import UnreadableRecord

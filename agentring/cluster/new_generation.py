@@ -12,8 +12,8 @@ only while no node is registered, and a join holds only under the record that it
 import uuid
 from dataclasses import dataclass
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Compare, Get, Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Compare, Get, Put
 from agentring.cluster.history import readable_meta
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import RECORD_VERSION, encode

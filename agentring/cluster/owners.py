@@ -6,9 +6,9 @@ its bytes, is an UnreadableClaim. Does not say whether the owner still lives: le
 
 from dataclasses import dataclass, field
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.etcd_types import KeyValue
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError
+from agentring.cluster.etcd.types import KeyValue
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import UnreadableRecord, decode_claim
 from agentring.errors import CoordinatorUnavailable

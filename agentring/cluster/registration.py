@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import structlog
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from agentring.cluster.etcd_types import KeyValue
+from agentring.cluster.etcd.types import KeyValue
 from agentring.cluster.records import decode_node
 from agentring.ids import Incarnation, NodeId, Revision
 from agentring.v1 import cluster_pb2

@@ -13,8 +13,8 @@ Used by `join`, by the node's guard of its store, and by `agentring admin forget
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.new_generation import NodesRegistered
 from agentring.cluster.records import RECORD_VERSION, UnreadableRecord, decode_store, encode

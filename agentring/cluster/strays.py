@@ -11,9 +11,9 @@ from collections.abc import Callable
 import structlog
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.etcd_types import Compare, Delete
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError
+from agentring.cluster.etcd.types import Compare, Delete
 from agentring.cluster.keys import Keys
 from agentring.cluster.snapshot import MembershipSnapshot, Stray
 from agentring.ids import NodeId

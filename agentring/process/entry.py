@@ -23,7 +23,7 @@ import structlog
 import uvloop
 
 from agentring import log
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.errors import EtcdError
 from agentring.process import forks
 from agentring.process.owned_loop import places
 from agentring.process.ready_line import ReadyLine

@@ -5,7 +5,7 @@ from contextlib import aclosing
 import grpc
 
 from agentring import metadata
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.owners import read_owner

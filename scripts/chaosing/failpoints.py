@@ -21,7 +21,7 @@ from agent_node.store.sql import task_transactions
 from agent_node.store.sql.sessions import SqlStore
 from agent_node.store.sql.tasks import SqlTaskStore
 from agent_node.task.runner import TaskRunner
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.lease import Lease
 
 _HOUR_S = 3_600

@@ -17,7 +17,7 @@ from agent_node.store.sql import session_statements as statements
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql.session_schema import sessions
 from agent_node.store.sql.sessions import SqlStore
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.lease import PATIENCES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
 from router.epochs import Epochs
 from scripts.chaosing.failpoints import before_write, in_renewal, replace, stop_if_armed

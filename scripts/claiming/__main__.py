@@ -38,7 +38,7 @@ from agentring.cli.local.data_dir import DataDir
 from agentring.cli.local.embedded_etcd import start_etcd
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import BootClock
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.group_commit import MAX_GROUP
 from agentring.cluster.keys import Keys
 from agentring.cluster.registration import NodeIdentity, Registration, join

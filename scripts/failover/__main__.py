@@ -35,7 +35,7 @@ from grpc import aio
 from rich.console import Console
 
 from agentring.cluster.clock import BootClock
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.ids import Revision
 from agentring.v1 import session_pb2, session_pb2_grpc

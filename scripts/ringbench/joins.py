@@ -10,7 +10,7 @@ from pathlib import Path
 from agentring.cli.local.data_dir import DataDir
 from agentring.cli.local.embedded_etcd import start_etcd
 from agentring.cluster.clock import BootClock
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, join

@@ -39,7 +39,7 @@ import typer
 from rich.console import Console
 
 from agentring.cli.errors import CommandError
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.errors import EtcdError
 from scripts.routerbench import machine, proxies
 from scripts.routerbench.build import Tools, build
 from scripts.routerbench.compare import rows_of, targets_of

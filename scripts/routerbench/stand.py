@@ -15,7 +15,7 @@ from agentring.cli.local.data_dir import DataDir
 from agentring.cli.local.embedded_etcd import start_etcd
 from agentring.cli.local.ports import LOOPBACK, free_ports, join_address
 from agentring.cluster.clock import BootClock
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.registration import NodeIdentity, join
 from agentring.ids import NodeId

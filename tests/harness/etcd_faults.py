@@ -9,9 +9,9 @@ import grpc
 from aetcd import rpc
 from grpc import aio
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdUnavailable
-from agentring.cluster.etcd_types import Compare, Delete, Get, Put, TxnResult
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdUnavailable
+from agentring.cluster.etcd.types import Compare, Delete, Get, Put, TxnResult
 from agentring.ids import Revision
 from harness.processes import READY_S
 

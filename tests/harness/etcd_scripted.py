@@ -5,9 +5,9 @@ from collections.abc import AsyncGenerator
 from types import SimpleNamespace
 from typing import Any
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdUnavailable
-from agentring.cluster.etcd_types import WatchBatch
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdUnavailable
+from agentring.cluster.etcd.types import WatchBatch
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import encode
 from agentring.ids import Revision

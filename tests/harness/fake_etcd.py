@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentring.cluster.clock import Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError, EtcdLeaseNotFound, EtcdUnavailable
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, Txn, TxnResult
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError, EtcdLeaseNotFound, EtcdUnavailable
+from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put, Txn, TxnResult
 from agentring.ids import Revision
 
 

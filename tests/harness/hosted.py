@@ -4,8 +4,8 @@ import asyncio
 import uuid
 from pathlib import Path
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import RECORD_VERSION, encode
 from agentring.ids import NodeId

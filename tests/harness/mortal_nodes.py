@@ -10,8 +10,8 @@ from h2 import events
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import RECORD_VERSION, encode
 from agentring.ids import NodeId

@@ -12,7 +12,7 @@ from agent_node.store.clock import VolatileClock
 from agent_node.store.once_records import Change, Ending, OnceCaller, OnceOwnership, StoredRun
 from agent_node.store.once_store import MemoryOnceStore
 from agentring.cluster.claim import Claims
-from agentring.cluster.etcd_types import Put, Txn
+from agentring.cluster.etcd.types import Put, Txn
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.registration import Registration

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from agentring.cluster.claim import Claim, Claims
-from agentring.cluster.etcd_types import Put, Txn
+from agentring.cluster.etcd.types import Put, Txn
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import Lease
 from agentring.cluster.registration import Registration

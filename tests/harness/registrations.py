@@ -1,8 +1,8 @@
 """Registrations of made-up nodes in a real etcd."""
 
 from agentring.cluster.clock import BootClock, Clock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Delete, Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Delete, Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import encode
 from agentring.cluster.registration import NodeIdentity, Registration, join

@@ -20,7 +20,7 @@ import pytest
 
 from agent_node.lifecycle.watchdog import EXIT_LOOP_STUCK
 from agentring.cluster.coordinator import PROBE_S
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.rpc.status import ErrorReport
 from agentring.v1 import (

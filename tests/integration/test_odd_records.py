@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Put
 from agentring.cluster.keys import Keys
 from agentring.ids import NodeId, parse_session
 from agentring.v1 import cluster_pb2, cluster_pb2_grpc, session_pb2, session_pb2_grpc

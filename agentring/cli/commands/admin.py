@@ -11,9 +11,9 @@ from agentring.cli.local.cluster_file import ClusterFile
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption
 from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.cluster import store_record
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_channel import EtcdTls
-from agentring.cluster.etcd_errors import EtcdError
+from agentring.cluster.etcd.channel import EtcdTls
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.keys import Keys
 from agentring.cluster.new_generation import (
     GenerationUnknown,

@@ -7,8 +7,8 @@ from contextlib import aclosing
 import pytest
 
 from agentring.cluster.claim import Claim, Claims
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Compare, Delete, Get, Put, TxnResult
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Compare, Delete, Get, Put, TxnResult
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
 from agentring.cluster.owners import GENERATION_BITS, Owner, epoch_of, read_owner

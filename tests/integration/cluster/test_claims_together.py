@@ -3,7 +3,7 @@
 import asyncio
 
 from agentring.cluster.claim import Claim, Claims
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.group_commit import MAX_GROUP
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason

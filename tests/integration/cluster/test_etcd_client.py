@@ -8,10 +8,10 @@ from contextlib import aclosing
 
 import pytest
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_channel import EtcdTls
-from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdLeaseNotFound, EtcdUnavailable
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, TxnResult, WatchBatch
+from agentring.cluster.etcd.channel import EtcdTls
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdCompacted, EtcdError, EtcdLeaseNotFound, EtcdUnavailable
+from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put, TxnResult, WatchBatch
 from agentring.cluster.keys import Keys
 from agentring.ids import Revision
 from harness.etcd import EtcdProcess

@@ -1,6 +1,6 @@
 """Which agents a process knows to have been there, itself or by what nodes have written."""
 
-from agentring.cluster.etcd import EtcdClient
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.known_agents import REMEMBERED_S, KnownAgents, announce_once
 from agentring.errors import AgentNotFound, AgentUnavailable

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from agentring.cluster.clock import BootClock
-from agentring.cluster.etcd import WATCH_SILENCE_S, EtcdClient
-from agentring.cluster.etcd_errors import EtcdUnavailable
-from agentring.cluster.etcd_types import Put, RangeResult, WatchBatch
+from agentring.cluster.etcd.client import WATCH_SILENCE_S, EtcdClient
+from agentring.cluster.etcd.errors import EtcdUnavailable
+from agentring.cluster.etcd.types import Put, RangeResult, WatchBatch
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.new_generation import begin_new_generation

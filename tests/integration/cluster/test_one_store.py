@@ -5,8 +5,8 @@ import asyncio
 import pytest
 
 from agentring.cluster.clock import BootClock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_types import Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.types import Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.new_generation import NodesRegistered
 from agentring.cluster.records import decode_store

@@ -6,9 +6,9 @@ import asyncio
 import pytest
 
 from agentring.cluster.clock import BootClock
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdHistoryBroken
-from agentring.cluster.etcd_types import Put
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdHistoryBroken
+from agentring.cluster.etcd.types import Put
 from agentring.cluster.history import ensure_meta
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership

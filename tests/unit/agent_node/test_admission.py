@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from agent_node.ownership.admission import FEWEST, RECOUNT_EVERY_S, BoundedLoad, share_limit
-from agentring.cluster.etcd_errors import EtcdUnavailable
+from agentring.cluster.etcd.errors import EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot

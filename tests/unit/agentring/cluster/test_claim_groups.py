@@ -6,8 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 import pytest_asyncio
 from grpc import StatusCode
 
-from agentring.cluster.etcd_errors import EtcdError, EtcdUnavailable
-from agentring.cluster.etcd_types import Compare, Get, Put, Txn, TxnResult
+from agentring.cluster.etcd.errors import EtcdError, EtcdUnavailable
+from agentring.cluster.etcd.types import Compare, Get, Put, Txn, TxnResult
 from agentring.cluster.group_commit import GroupCommit
 from harness.clock import FakeClock
 from harness.fake_etcd import FakeEtcd

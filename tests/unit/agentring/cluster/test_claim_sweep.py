@@ -8,8 +8,8 @@ import pytest_asyncio
 
 from agentring.cluster import claim
 from agentring.cluster.claim import Claims
-from agentring.cluster.etcd_errors import EtcdNoSpace
-from agentring.cluster.etcd_types import Put, Txn
+from agentring.cluster.etcd.errors import EtcdNoSpace
+from agentring.cluster.etcd.types import Put, Txn
 from agentring.cluster.keys import Keys
 from agentring.cluster.registration import Registration
 from agentring.errors import CoordinatorUnavailable

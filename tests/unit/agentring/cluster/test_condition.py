@@ -7,8 +7,8 @@ import pytest
 
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.cluster.coordinator import PROBE_S, CoordinatorProbe
-from agentring.cluster.etcd_errors import EtcdError, EtcdHistoryBroken, EtcdNoSpace, EtcdUnavailable
-from agentring.cluster.etcd_types import Compare, Delete, Get, Put, TxnResult
+from agentring.cluster.etcd.errors import EtcdError, EtcdHistoryBroken, EtcdNoSpace, EtcdUnavailable
+from agentring.cluster.etcd.types import Compare, Delete, Get, Put, TxnResult
 from agentring.cluster.keys import Keys
 from agentring.ids import Revision
 from harness.clock import PATIENCE_S, FakeClock

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from agentring.cluster.etcd_errors import EtcdHistoryBroken, EtcdUnavailable
+from agentring.cluster.etcd.errors import EtcdHistoryBroken, EtcdUnavailable
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.ids import Revision

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentring.cluster.etcd_messages import prefix_end
+from agentring.cluster.etcd.messages import prefix_end
 from agentring.cluster.keys import Keys
 from agentring.ids import NodeId, SessionId, SessionRef, TaskKey, TaskRef, TenantId
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentring.cluster.etcd import EtcdClient
-from agentring.cluster.etcd_errors import EtcdError, EtcdUnavailable
+from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdError, EtcdUnavailable
 from agentring.cluster.lease import FenceReason, Lease
 from agentring.errors import NodeFenced
 from harness.clock import PATIENCE_S, FakeClock

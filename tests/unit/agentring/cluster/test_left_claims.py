@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agentring.cluster.claim import Claims
-from agentring.cluster.etcd_types import Delete, Get, Put, Txn
+from agentring.cluster.etcd.types import Delete, Get, Put, Txn
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import Lease
 from agentring.cluster.left_claims import LeftClaims

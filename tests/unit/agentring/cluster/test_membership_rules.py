@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdSilent, EtcdUnavailable
-from agentring.cluster.etcd_types import KeyValue, WatchBatch
+from agentring.cluster.etcd.errors import EtcdCompacted, EtcdError, EtcdSilent, EtcdUnavailable
+from agentring.cluster.etcd.types import KeyValue, WatchBatch
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot

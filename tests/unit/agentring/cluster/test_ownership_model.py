@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from agentring.cluster.claim import Claim, Claims
-from agentring.cluster.etcd_errors import EtcdError
-from agentring.cluster.etcd_types import Compare, Delete, Txn, TxnResult
+from agentring.cluster.etcd.errors import EtcdError
+from agentring.cluster.etcd.types import Compare, Delete, Txn, TxnResult
 from agentring.cluster.group_commit import GroupCommit
 from agentring.cluster.lease import Lease
 from agentring.ids import Revision, SessionRef, TaskRef

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agentring.cluster.etcd_types import KeyValue
+from agentring.cluster.etcd.types import KeyValue
 from agentring.cluster.records import UnreadableRecord, encode
 from agentring.cluster.snapshot import Node
 from agentring.ids import NodeId, Revision

@@ -12,8 +12,8 @@ from typing import Any
 from aetcd import rpc
 from grpc import aio
 
-from agentring.cluster.etcd_errors import EtcdCompacted, EtcdError, EtcdSilent, from_rpc_error
-from agentring.cluster.etcd_messages import prefix_end
+from agentring.cluster.etcd.errors import EtcdCompacted, EtcdError, EtcdSilent, from_rpc_error
+from agentring.cluster.etcd.messages import prefix_end
 from agentring.ids import Revision
 
 # Writing to a stream that has already failed raises InvalidStateError instead of what it failed with.

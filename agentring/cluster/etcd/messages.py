@@ -7,7 +7,7 @@ from typing import Any
 
 from aetcd import rpc
 
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
+from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
 from agentring.ids import Revision
 
 _EQUAL, _CREATE, _MOD = rpc.Compare.EQUAL, rpc.Compare.CREATE, rpc.Compare.MOD

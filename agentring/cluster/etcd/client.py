@@ -19,8 +19,8 @@ from typing import Any, Self
 from aetcd import rpc
 from grpc import aio
 
-from agentring.cluster.etcd_channel import EtcdTls, keep_alive_once, open_channel
-from agentring.cluster.etcd_errors import (
+from agentring.cluster.etcd.channel import EtcdTls, keep_alive_once, open_channel
+from agentring.cluster.etcd.errors import (
     EtcdCompacted,
     EtcdError,
     EtcdHistoryBroken,
@@ -28,7 +28,7 @@ from agentring.cluster.etcd_errors import (
     EtcdUnavailable,
     from_rpc_error,
 )
-from agentring.cluster.etcd_messages import (
+from agentring.cluster.etcd.messages import (
     batch_of,
     key_value_of,
     nested_request,
@@ -38,8 +38,8 @@ from agentring.cluster.etcd_messages import (
     txn_request,
     txn_result,
 )
-from agentring.cluster.etcd_types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
-from agentring.cluster.etcd_watch import watch_responses
+from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
+from agentring.cluster.etcd.watch import watch_responses
 from agentring.ids import Revision
 
 WATCH_SILENCE_S = 2.0
