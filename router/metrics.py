@@ -15,7 +15,7 @@ from prometheus_client.registry import Collector
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import CoordinatorUnavailable
 from agentring.http2.budget import Budget
-from router.owner import View
+from router.routing.owner import View
 from router.stats import RESUMED_WITHIN_S, Stats
 
 

@@ -31,7 +31,7 @@ from router.http2.carrier import Carrier
 from router.http2.client_stream import ClientStream
 from router.http2.request import Request, deadline
 from router.http2.way import Way
-from router.route import CONVERSE
+from router.routing.route import CONVERSE
 
 if TYPE_CHECKING:
     from router.http2.node_connection import NodeConnection

@@ -13,8 +13,8 @@ from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.http2.budget import Budget
 from agentring.http2.hpack import literal
 from agentring.http2.limits import Limits
-from router.epochs import Epochs
-from router.owner import OwnerLookup, Target, View
+from router.routing.epochs import Epochs
+from router.routing.owner import OwnerLookup, Target, View
 from router.stats import Stats
 
 _log = structlog.get_logger()

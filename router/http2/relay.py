@@ -14,12 +14,12 @@ from agentring.http2.limits import Limits
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from agentring.rpc.probe import ProbeFailed
-from router.epochs import Epochs
 from router.http2.carrier import Carrier
 from router.http2.client_connection import ClientConnection
 from router.http2.upstreams import Upstreams
-from router.owner import OwnerLookup, Target
-from router.ring_view import RingView
+from router.routing.epochs import Epochs
+from router.routing.owner import OwnerLookup, Target
+from router.routing.ring_view import RingView
 
 _TICK_S = 1.0
 

@@ -14,8 +14,8 @@ from agentring.http2.hpack import Field, literal, name_literal, value_literal
 from agentring.ids import DEFAULT_TENANT, SessionRef
 from agentring.rpc import wellformed
 from agentring.rpc.request_head import ENCODINGS
-from router import route
-from router.route import Route
+from router.routing import route
+from router.routing.route import Route
 
 _LINE = (":method", ":scheme", ":path")
 _PSEUDO = frozenset({*_LINE, ":authority"})

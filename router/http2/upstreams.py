@@ -21,7 +21,7 @@ from agentring.http2.limits import Limits
 from agentring.http2.transport import ConnectionProtocol, Flusher
 from router.http2.node_connection import NodeConnection
 from router.http2.pings import PingManners
-from router.owner import Target
+from router.routing.owner import Target
 from router.stats import Stats
 
 if TYPE_CHECKING:

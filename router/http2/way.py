@@ -12,14 +12,14 @@ from agentring.errors import MethodNotImplemented, NodeUnreachable, SessionMovin
 from agentring.http2.hpack import literal
 from agentring.ids import NodeId
 from agentring.rpc import messages
-from router import route
 from router.http2.answers import Answer
 from router.http2.carrier import Carrier
 from router.http2.client_stream import ClientStream
 from router.http2.messages import MARKS, NO_MARKS
 from router.http2.request import Request
-from router.owner import AnyNode, Target, Walk
-from router.route import Destination, Route
+from router.routing import route
+from router.routing.owner import AnyNode, Target, Walk
+from router.routing.route import Destination, Route
 
 
 class Way:

@@ -16,10 +16,10 @@ from agentring.ids import NodeId, parse_session
 from agentring.rpc.service import Call
 from agentring.v1 import cluster_pb2
 from router.bound_agent import bound_agent
-from router.explanation import explain
 from router.node_drain import drain_node, progress_of, undrain_node
-from router.owner import OwnerLookup
-from router.ring_view import RingView
+from router.routing.explanation import explain
+from router.routing.owner import OwnerLookup
+from router.routing.ring_view import RingView
 
 
 class ClusterService:

@@ -19,7 +19,7 @@ from agent_node.store.sql.session_schema import sessions
 from agent_node.store.sql.sessions import SqlStore
 from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.lease import PATIENCES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
-from router.epochs import Epochs
+from router.routing.epochs import Epochs
 from scripts.chaosing.failpoints import before_write, in_renewal, replace, stop_if_armed
 from scripts.chaosing.task_mutations import TASK_MUTATIONS
 

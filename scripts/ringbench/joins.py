@@ -15,7 +15,7 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity, join
 from agentring.ids import NodeId
-from router.ring_view import RingView
+from router.routing.ring_view import RingView
 from scripts.routerbench.stand import spawn
 
 _KEYS = Keys("ringbench")

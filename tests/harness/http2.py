@@ -16,12 +16,12 @@ from agentring.http2.limits import Limits
 from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
 from harness.memberships import FixedView, node
-from router.epochs import Epochs
 from router.http2.call import Call
 from router.http2.carrier import Carrier
 from router.http2.node_connection import NodeConnection
 from router.http2.pings import PingManners
-from router.owner import OwnerLookup, Target
+from router.routing.epochs import Epochs
+from router.routing.owner import OwnerLookup, Target
 
 OWN_SERVICES = Target("own", "unix:own")  # type: ignore[arg-type]
 

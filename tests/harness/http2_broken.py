@@ -41,7 +41,7 @@ from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
 from router.http2.call import Call
 from router.http2.node_connection import NodeConnection
-from router.owner import Target
+from router.routing.owner import Target
 
 _MAX_READS = 200
 _LONGEST_BYTES = 9 << 20  # a broken peer may announce any message that is taken at all

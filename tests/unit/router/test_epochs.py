@@ -1,7 +1,7 @@
 """Epochs only grow, as a router sees them."""
 
 from agentring.ids import parse_session, parse_task
-from router.epochs import Epochs
+from router.routing.epochs import Epochs
 
 S, T, U = parse_session("", "s"), parse_task("", "s"), parse_session("", "u")
 

@@ -8,7 +8,7 @@ from agentring.cluster.snapshot import MembershipSnapshot, Node
 from agentring.ids import Epoch, Incarnation, NodeId, parse_session
 from agentring.v1.cluster_pb2 import LocateSessionResponse
 from harness.memberships import node, snapshot
-from router.explanation import explain
+from router.routing.explanation import explain
 
 REF = parse_session("", "s")
 

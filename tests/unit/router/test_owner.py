@@ -18,7 +18,7 @@ from agentring.errors import (
 from agentring.ids import NodeId, parse_session
 from harness.clock import FakeClock
 from harness.memberships import EmptyView, FixedView, node
-from router.owner import RECENT_S, OwnerLookup, Target
+from router.routing.owner import RECENT_S, OwnerLookup, Target
 
 REF = parse_session("", "s")
 

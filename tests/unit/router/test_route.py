@@ -12,8 +12,8 @@ from agentring.errors import (
 )
 from agentring.ids import parse_session, parse_task
 from agentring.v1 import session_pb2, task_pb2
-from router import route
-from router.route import Destination, Route
+from router.routing import route
+from router.routing.route import Destination, Route
 
 SESSION = "/agentring.v1.SessionService/"
 TASK = "/agentring.v1.TaskService/"

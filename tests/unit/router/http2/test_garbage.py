@@ -18,7 +18,7 @@ from router.http2.kept import Kept
 from router.http2.node_connection import NodeConnection
 from router.http2.node_stream import NodeStream
 from router.http2.patience import Patience
-from router.owner import Target
+from router.routing.owner import Target
 
 ACCEPTED = block(((":status", "200"), ("content-type", "application/grpc"), ("x-agentring-node", "a")))
 TRAILERS = block((("grpc-status", "0"),))

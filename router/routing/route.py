@@ -15,7 +15,7 @@ from agentring.errors import FirstFrameNotOpen, MalformedRequest, RouteMissing
 from agentring.ids import SessionRef, TaskRef, parse_once, parse_session, parse_task
 from agentring.rpc.limits import MAX_HOSTED_MESSAGE_BYTES, MAX_MESSAGE_BYTES
 from agentring.v1 import once_pb2, session_pb2, task_pb2
-from router.owner import Labels
+from router.routing.owner import Labels
 
 _SESSIONS = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
 _TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]

@@ -1,0 +1,1 @@
+"""Where a call goes: its route, the ring, the owner, and why."""
