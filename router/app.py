@@ -30,9 +30,9 @@ from agentring.rpc import metrics
 from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
 from agentring.v1 import cluster_pb2, once_pb2, session_pb2, task_pb2
-from router.http2.relay import Http2Relay
 from router.metrics import RouterMetrics
 from router.own_socket import own_socket
+from router.relay.relay import Http2Relay
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView

@@ -1,6 +1,6 @@
 """What a router counts, for Prometheus.
 
-The counters are plain numbers of the relay (router/http2/carrier.py), so that counting costs the data plane next to
+The counters are plain numbers of the relay (router/relay/context.py), so that counting costs the data plane next to
 nothing; they are read when somebody asks (agentring/rpc/metrics.py).
 """
 

@@ -16,10 +16,10 @@ from agentring.http2.limits import Limits
 from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
 from harness.memberships import FixedView, node
-from router.http2.call import Call
-from router.http2.carrier import Carrier
-from router.http2.node_connection import NodeConnection
-from router.http2.pings import PingManners
+from router.relay.call import Call
+from router.relay.context import Carrier
+from router.relay.node_connection import NodeConnection
+from router.relay.pings import PingManners
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 

@@ -39,8 +39,8 @@ from harness.http2_checks import Order, check, nothing_unexpected
 from harness.http2_frames import ACCEPTED, CONVERSE, FOREIGN, GET_SESSION, frame, marked, message, request
 from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
-from router.http2.call import Call
-from router.http2.node_connection import NodeConnection
+from router.relay.call import Call
+from router.relay.node_connection import NodeConnection
 from router.routing.owner import Target
 
 _MAX_READS = 200

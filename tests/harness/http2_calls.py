@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from agentring.rpc.messages import PREFIX, PREFIX_BYTES
 from harness.http2_frames import CONVERSE, RUN_TASK, marked, message
 from harness.http2_peers import ClientPeer, Heard, NodePeer
-from router.http2.messages import MARKS
+from router.relay.grpc_framing import MARKS
 
 MARKED = frozenset({CONVERSE, RUN_TASK})
 _ACKED_AT = slice(MARKS.size - 8, MARKS.size)

@@ -12,9 +12,9 @@ from agentring.http2 import frames
 from agentring.http2.budget import Budget
 from agentring.http2.connection import Connection
 from harness.http2_frames import Frame
-from router.http2.client_stream import WINDOW, ClientStream
-from router.http2.kept import KEPT_BYTES
-from router.http2.node_stream import MAX_BUFFERED_BYTES, NodeStream
+from router.relay.client_stream import WINDOW, ClientStream
+from router.relay.node_stream import MAX_BUFFERED_BYTES, NodeStream
+from router.relay.replay_buffer import KEPT_BYTES
 
 _KEPT_COUNTED_FROM_BYTES = 4 << 10
 _UNEXPECTED = frozenset({"connection_failed", "call_failed"})

@@ -18,7 +18,7 @@ from harness.http2_actors import LONGEST_BYTES, OPERATIONS, WINDOWS, Actors, Ste
 from harness.http2_calls import MARKED, Answered, Sent
 from harness.http2_checks import check, nothing_unexpected
 from harness.http2_frames import FOREIGN, message
-from router.http2.losses import MAX_LOSSES
+from router.relay.losses import MAX_LOSSES
 
 
 class Model(Actors):

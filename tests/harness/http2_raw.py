@@ -10,10 +10,10 @@ from agentring.http2.budget import Budget
 from agentring.http2.connection import Connection
 from agentring.http2.limits import Limits
 from harness.http2_frames import CONVERSE, Frame, frame, opening, parse, request
-from router.http2.carrier import Carrier
-from router.http2.client_connection import ClientConnection
-from router.http2.node_connection import NodeConnection
-from router.http2.pings import PingManners
+from router.relay.client_connection import ClientConnection
+from router.relay.context import Carrier
+from router.relay.node_connection import NodeConnection
+from router.relay.pings import PingManners
 
 if TYPE_CHECKING:
     from harness.http2 import FiredClock

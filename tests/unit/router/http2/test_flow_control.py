@@ -7,7 +7,7 @@ from agentring.http2.frames import Setting
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, granted, marked, message
 from harness.http2_peers import ClientPeer, NodePeer
-from router.http2.node_stream import MAX_BUFFERED_BYTES
+from router.relay.node_stream import MAX_BUFFERED_BYTES
 
 NO_WINDOW: dict[int, int] = {Setting.INITIAL_WINDOW_SIZE: 0}
 LARGE_WINDOW: dict[int, int] = {Setting.INITIAL_WINDOW_SIZE: 1 << 30}

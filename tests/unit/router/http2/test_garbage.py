@@ -12,12 +12,12 @@ from agentring.rpc.messages import Assembler
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, frame, marked, message, opening, request
 from harness.http2_raw import RawClient, RawNode
-from router.http2.call import Call
-from router.http2.client_stream import ClientStream
-from router.http2.kept import Kept
-from router.http2.node_connection import NodeConnection
-from router.http2.node_stream import NodeStream
-from router.http2.patience import Patience
+from router.relay.call import Call
+from router.relay.call_timers import Patience
+from router.relay.client_stream import ClientStream
+from router.relay.node_connection import NodeConnection
+from router.relay.node_stream import NodeStream
+from router.relay.replay_buffer import Kept
 from router.routing.owner import Target
 
 ACCEPTED = block(((":status", "200"), ("content-type", "application/grpc"), ("x-agentring-node", "a")))

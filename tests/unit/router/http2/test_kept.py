@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentring.http2.budget import Budget
-from router.http2.kept import Kept
+from router.relay.replay_buffer import Kept
 
 
 class Holder:

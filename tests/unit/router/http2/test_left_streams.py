@@ -9,7 +9,7 @@ from agentring.rpc.server import LIMITS
 from harness.http2 import Wire
 from harness.http2_frames import FOREIGN, message, parse, request
 from harness.http2_raw import RawClient
-from router.http2.node_stream import MAX_BUFFERED_BYTES
+from router.relay.node_stream import MAX_BUFFERED_BYTES
 
 CALLS = 12_000
 PER_CLIENT = 1_000

@@ -13,7 +13,7 @@ from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.rpc.messages import PREFIX, PREFIXES, Assembler, body
 from harness.http2 import cut
 from harness.http2_frames import marked, message
-from router.http2.messages import MARKED_PREFIXES, MARKS
+from router.relay.grpc_framing import MARKED_PREFIXES, MARKS
 
 
 class Holder:

@@ -15,7 +15,7 @@ from agentring.http2.limits import Limits
 from harness.http2 import Wire
 from harness.http2_frames import ACCEPTED, FOREIGN, message
 from harness.http2_peers import NodePeer
-from router.http2.pings import RARELY_S
+from router.relay.pings import RARELY_S
 
 KEEPALIVE_S, TIMEOUT_S = 10.0, 5.0
 LIMITS = Limits(keepalive_s=KEEPALIVE_S, keepalive_timeout_s=TIMEOUT_S, reattach_timeout_s=0)

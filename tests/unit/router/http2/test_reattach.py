@@ -13,8 +13,8 @@ from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, RUN_TASK, marked, message, opening, request
 from harness.http2_losses import DETAILS, LOSSES, MOVED, Loss
 from harness.http2_peers import ClientPeer, NodePeer
-from router.http2.losses import MAX_LOSSES
-from router.http2.messages import MARKS
+from router.relay.grpc_framing import MARKS
+from router.relay.losses import MAX_LOSSES
 
 lose, drain = (next(loss for loss in LOSSES if loss.cause == cause) for cause in ("connection", "moved"))
 OPEN, TURN, CANCEL = message(b"open"), message(b"turn"), message(b"cancel")

@@ -7,7 +7,7 @@ from agentring.http2.frames import StreamBroken
 from agentring.http2.hpack import FieldReader, block, literal
 from agentring.ids import SessionRef
 from harness.http2_frames import CONVERSE, RUN_TASK, Fields, request_fields
-from router.http2.request import Request, deadline
+from router.relay.request import Request, deadline
 from router.routing.route import Route, from_headers
 
 STREAM_ID = literal("x-agentring-stream-id", "77")

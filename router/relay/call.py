@@ -25,16 +25,16 @@ from agentring.errors import (
     NodeOverloaded,
     SessionMoving,
 )
-from router.http2.answers import Answer
-from router.http2.call_moves import CallMoves
-from router.http2.carrier import Carrier
-from router.http2.client_stream import ClientStream
-from router.http2.request import Request, deadline
-from router.http2.way import Way
+from router.relay.attempts import Way
+from router.relay.call_moves import CallMoves
+from router.relay.client_stream import ClientStream
+from router.relay.context import Carrier
+from router.relay.request import Request, deadline
+from router.relay.response import Answer
 from router.routing.route import CONVERSE
 
 if TYPE_CHECKING:
-    from router.http2.node_connection import NodeConnection
+    from router.relay.node_connection import NodeConnection
 
 
 class Call(CallMoves):

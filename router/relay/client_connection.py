@@ -8,11 +8,11 @@ from agentring.errors import MetadataTooLarge
 from agentring.http2.hpack import Field
 from agentring.http2.server_connection import ServerConnection
 from agentring.rpc.other_stream import OtherStream
-from router.http2.call import Call
-from router.http2.carrier import Carrier
-from router.http2.client_stream import WINDOW, ClientStream
-from router.http2.measured_stream import MeasuredStream
-from router.http2.request import Request
+from router.relay.call import Call
+from router.relay.client_stream import WINDOW, ClientStream
+from router.relay.context import Carrier
+from router.relay.measured_stream import MeasuredStream
+from router.relay.request import Request
 
 
 class ClientConnection(ServerConnection):

@@ -12,11 +12,11 @@ from agentring.errors import MethodNotImplemented, NodeUnreachable, SessionMovin
 from agentring.http2.hpack import literal
 from agentring.ids import NodeId
 from agentring.rpc import messages
-from router.http2.answers import Answer
-from router.http2.carrier import Carrier
-from router.http2.client_stream import ClientStream
-from router.http2.messages import MARKS, NO_MARKS
-from router.http2.request import Request
+from router.relay.client_stream import ClientStream
+from router.relay.context import Carrier
+from router.relay.grpc_framing import MARKS, NO_MARKS
+from router.relay.request import Request
+from router.relay.response import Answer
 from router.routing import route
 from router.routing.owner import AnyNode, Target, Walk
 from router.routing.route import Destination, Route

@@ -13,14 +13,14 @@ import structlog
 
 from agentring.errors import AgentringError, InternalError, RouterOverloaded
 from agentring.http2.frames import Code
-from router.http2 import answers
-from router.http2.carrier import Carrier
-from router.http2.client_stream import ClientStream
-from router.http2.patience import Patience
-from router.http2.reattachment import Reattachment
+from router.relay import response as answers
+from router.relay.call_timers import Patience
+from router.relay.client_stream import ClientStream
+from router.relay.context import Carrier
+from router.relay.reattachment import Reattachment
 
 if TYPE_CHECKING:
-    from router.http2.node_stream import NodeStream
+    from router.relay.node_stream import NodeStream
 
 _log = structlog.get_logger()
 

@@ -20,12 +20,12 @@ from agentring.errors import (
     OwnerUnreachable,
     SessionMoving,
 )
-from router.http2.call_end import CallEnd
-from router.http2.carrier import Carrier
-from router.http2.client_stream import ClientStream
-from router.http2.losses import Losses
-from router.http2.reattachment import Reattachment
-from router.http2.way import Way
+from router.relay.attempts import Way
+from router.relay.call_end import CallEnd
+from router.relay.client_stream import ClientStream
+from router.relay.context import Carrier
+from router.relay.losses import Losses
+from router.relay.reattachment import Reattachment
 
 
 class CallMoves(CallEnd):

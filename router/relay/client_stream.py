@@ -16,13 +16,13 @@ from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.stream import Stream
 from agentring.rpc.messages import PREFIX_BYTES, PREFIXES, Assembler
-from router.http2.kept import KEPT_BYTES, Kept
-from router.http2.messages import NO_MARKS
+from router.relay.grpc_framing import NO_MARKS
+from router.relay.replay_buffer import KEPT_BYTES, Kept
 
 if TYPE_CHECKING:
     from agentring.http2.connection import Connection
-    from router.http2.call import Call
-    from router.http2.node_stream import NodeStream
+    from router.relay.call import Call
+    from router.relay.node_stream import NodeStream
 
 WINDOW = 64 << 10
 _LOW = WINDOW * 3 // 4

@@ -8,7 +8,7 @@ it had the call counts likewise, since a call may also hold its node up. Owned b
 
 from __future__ import annotations
 
-from router.http2.messages import MARKS, NO_MARKS
+from router.relay.grpc_framing import MARKS, NO_MARKS
 
 MAX_LOSSES = 2
 STEADY_S = 1.0

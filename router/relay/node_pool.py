@@ -19,13 +19,13 @@ from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
 from agentring.http2.transport import ConnectionProtocol, Flusher
-from router.http2.node_connection import NodeConnection
-from router.http2.pings import PingManners
+from router.relay.node_connection import NodeConnection
+from router.relay.pings import PingManners
 from router.routing.owner import Target
 from router.stats import Stats
 
 if TYPE_CHECKING:
-    from router.http2.call import Call
+    from router.relay.call import Call
 
 _log = structlog.get_logger()
 

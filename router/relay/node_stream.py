@@ -14,13 +14,13 @@ from agentring.http2.budget import Budget
 from agentring.http2.frames import DEFAULT_WINDOW, Code
 from agentring.http2.stream import Stream
 from agentring.rpc.messages import Assembler
-from router.http2.answers import Answer, reset_error
-from router.http2.client_stream import ClientStream
-from router.http2.messages import MARKED_PREFIXES, MARKS
+from router.relay.client_stream import ClientStream
+from router.relay.grpc_framing import MARKED_PREFIXES, MARKS
+from router.relay.response import Answer, reset_error
 
 if TYPE_CHECKING:
-    from router.http2.call import Call
-    from router.http2.node_connection import NodeConnection
+    from router.relay.call import Call
+    from router.relay.node_connection import NodeConnection
 
 MAX_BUFFERED_BYTES = 256 << 10
 MAX_ANSWER_BYTES = 8 << 20

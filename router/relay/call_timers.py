@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from agentring.errors import AgentringError, DeadlineExceeded, FirstFrameTimeout
-from router.http2.carrier import Carrier, Timer
+from router.relay.context import Carrier, Timer
 
 _SLACK_S = 0.05
 """A node whose clock runs this much ahead of ours ends a call for the same reason as we would."""

@@ -16,9 +16,9 @@ import random
 from collections.abc import Callable
 
 from agentring.errors import AgentringError, SessionMoving
-from router.http2.carrier import Carrier, Timer
-from router.http2.losses import STEADY_S
-from router.http2.messages import MARKS, NO_MARKS
+from router.relay.context import Carrier, Timer
+from router.relay.grpc_framing import MARKS, NO_MARKS
+from router.relay.losses import STEADY_S
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0

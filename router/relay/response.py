@@ -11,7 +11,7 @@ from agentring.rpc.answer_blocks import HEAD
 from agentring.rpc.messages import PREFIX
 from agentring.rpc.status import STATUS_DETAILS, to_status
 from agentring.v1 import session_pb2
-from router.http2.messages import MARKS
+from router.relay.grpc_framing import MARKS
 
 _INTERNAL = frozenset(
     {

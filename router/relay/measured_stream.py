@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
-from router.http2.client_stream import ClientStream
+from router.relay.client_stream import ClientStream
 
 if TYPE_CHECKING:
     from agentring.http2.connection import Connection

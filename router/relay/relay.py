@@ -14,9 +14,9 @@ from agentring.http2.limits import Limits
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from agentring.rpc.probe import ProbeFailed
-from router.http2.carrier import Carrier
-from router.http2.client_connection import ClientConnection
-from router.http2.upstreams import Upstreams
+from router.relay.client_connection import ClientConnection
+from router.relay.context import Carrier
+from router.relay.node_pool import Upstreams
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView

@@ -22,10 +22,10 @@ _log = structlog.get_logger()
 _MAX_LOGGED_PER_S = 10
 
 if TYPE_CHECKING:
-    from router.http2.call import Call
-    from router.http2.call_end import CallEnd
-    from router.http2.node_connection import NodeConnection
-    from router.http2.reattachment import Reattachment
+    from router.relay.call import Call
+    from router.relay.call_end import CallEnd
+    from router.relay.node_connection import NodeConnection
+    from router.relay.reattachment import Reattachment
 
 
 class Connector(Protocol):

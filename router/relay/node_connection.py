@@ -19,14 +19,14 @@ from agentring.http2.connection import Connection
 from agentring.http2.frames import Code, ConnectionBroken, Setting
 from agentring.http2.hpack import FieldReader
 from agentring.http2.limits import Bucket, Limits, Rate
-from router.http2.answers import Answer
-from router.http2.client_stream import ClientStream
-from router.http2.left_stream import LeftStream
-from router.http2.node_stream import NodeStream
-from router.http2.pings import PingManners, Pings
+from router.relay.client_stream import ClientStream
+from router.relay.left_stream import LeftStream
+from router.relay.node_stream import NodeStream
+from router.relay.pings import PingManners, Pings
+from router.relay.response import Answer
 
 if TYPE_CHECKING:
-    from router.http2.call import Call
+    from router.relay.call import Call
 
 _LAST_STREAM_ID = frames.MAX_STREAM_ID - 1_000
 _RESETS = Rate(5_000, 500)
