@@ -31,12 +31,12 @@ from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
 from agentring.v1 import cluster_pb2, once_pb2, session_pb2, task_pb2
 from router.metrics import RouterMetrics
-from router.own_socket import own_socket
 from router.relay.relay import Http2Relay
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView
 from router.services.cluster import ClusterService
+from router.services.own_socket import own_socket
 from router.settings import RouterSettings
 
 _STOP_S = 10.0

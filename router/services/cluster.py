@@ -15,11 +15,11 @@ from agentring.errors import NodeNotFound
 from agentring.ids import NodeId, parse_session
 from agentring.rpc.service import Call
 from agentring.v1 import cluster_pb2
-from router.bound_agent import bound_agent
-from router.node_drain import drain_node, progress_of, undrain_node
 from router.routing.explanation import explain
 from router.routing.owner import OwnerLookup
 from router.routing.ring_view import RingView
+from router.services.bound_agent import bound_agent
+from router.services.node_drain import drain_node, progress_of, undrain_node
 
 
 class ClusterService:

@@ -16,8 +16,8 @@ from agentring.rpc.service import Call
 from agentring.v1 import node_pb2
 from harness.memberships import node, snapshot
 from harness.processes import free_port
-from router import node_drain
-from router.node_drain import drain_node, progress_of
+from router.services import node_drain
+from router.services.node_drain import drain_node, progress_of
 
 
 class Draining:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from router.own_socket import own_socket
+from router.services.own_socket import own_socket
 
 KILLED = """
 import os, signal
-from router.own_socket import own_socket
+from router.services.own_socket import own_socket
 with own_socket() as path:
     print(path, flush=True)
     os.kill(os.getpid(), signal.SIGKILL)
