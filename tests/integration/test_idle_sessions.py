@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from scripts.sessionbench.__main__ import told
-from scripts.sessionbench.run import measure
+from benchmarks.sessions.__main__ import told
+from benchmarks.sessions.run import measure
 
 
 async def test_an_idle_session_is_small_and_a_passivated_one_is_activated_at_once(

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from scripts.storebench.__main__ import measure, told
+from benchmarks.store.__main__ import measure, told
 
 
 async def test_both_stores_take_the_same_load_one_after_the_other(etcd_url: str, tmp_path: Path) -> None:

@@ -3,8 +3,8 @@
 import pytest
 
 from agentring.v1.session_pb2 import AttemptRestarted, Event, Gap, Opened, TextDelta, TurnAccepted, TurnCompleted
-from scripts.loadgen.checks import Coverage, Fault, Owner
-from scripts.loadgen.turn import TurnReading
+from benchmarks.load.checks import Coverage, Fault, Owner
+from benchmarks.load.turn import TurnReading
 
 
 def event(seq: int, first_seq: int | None = None) -> Event:

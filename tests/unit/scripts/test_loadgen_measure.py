@@ -2,8 +2,8 @@
 
 import pytest
 
-from scripts.loadgen.measure import Latency, Percentiles, Series, Tally
-from scripts.loadgen.turn import TURN_TIMEOUT, Problem, TurnOutcome
+from benchmarks.load.measure import Latency, Percentiles, Series, Tally
+from benchmarks.load.turn import TURN_TIMEOUT, Problem, TurnOutcome
 
 
 def outcome(started_s: float, ended_s: float, *problems: Problem, first_event_s: float | None = None) -> TurnOutcome:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from scripts.loadgen.plan import Plan, PlanError
-from scripts.loadgen.targets import Targets
+from benchmarks.load.plan import Plan, PlanError
+from benchmarks.load.targets import Targets
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,8 @@ from google.protobuf.any_pb2 import Any
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from scripts.loadgen.reasons import STATUS_LOST, problem_of
-from scripts.loadgen.turn import Problem
+from benchmarks.load.reasons import STATUS_LOST, problem_of
+from benchmarks.load.turn import Problem
 
 UNAVAILABLE = grpc.StatusCode.UNAVAILABLE
 

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from scripts.loadgen.measure import Tally
-from scripts.loadgen.plan import Plan
-from scripts.loadgen.plot import write_plot
-from scripts.loadgen.report import Report, make_report, print_report
-from scripts.loadgen.turn import Problem, TurnOutcome
+from benchmarks.load.measure import Tally
+from benchmarks.load.plan import Plan
+from benchmarks.load.plot import write_plot
+from benchmarks.load.report import Report, make_report, print_report
+from benchmarks.load.turn import Problem, TurnOutcome
 
 PLAN = Plan(sessions=2, concurrency=2, turns=2, tokens=5)
 

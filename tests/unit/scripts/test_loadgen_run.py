@@ -27,9 +27,9 @@ from unit.scripts.loadgen_fake import (
 )
 
 from agentring.cli.local.cluster_file import ClusterFile
-from scripts.loadgen.plan import Plan, Rpc
-from scripts.loadgen.report import Report
-from scripts.loadgen.run import run_load
+from benchmarks.load.plan import Plan, Rpc
+from benchmarks.load.report import Report
+from benchmarks.load.run import run_load
 
 REPOSITORY = Path(__file__).parents[3]
 
@@ -144,7 +144,7 @@ async def load(*arguments: str) -> tuple[int | None, str, str]:
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         "-m",
-        "scripts.loadgen",
+        "benchmarks.load",
         *arguments,
         cwd=REPOSITORY,
         stdout=asyncio.subprocess.PIPE,

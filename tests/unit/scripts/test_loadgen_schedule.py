@@ -6,10 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from scripts.loadgen.measure import Tally
-from scripts.loadgen.plan import Plan
-from scripts.loadgen.schedule import due_s, run_schedule
-from scripts.loadgen.turn import TurnOutcome
+from benchmarks.load.measure import Tally
+from benchmarks.load.plan import Plan
+from benchmarks.load.schedule import due_s, run_schedule
+from benchmarks.load.turn import TurnOutcome
 
 START_S = 1000.0
 

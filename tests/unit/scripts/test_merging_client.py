@@ -7,9 +7,9 @@ import pytest
 
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event, RunTurnResponse
-from scripts.merging.client import Counts, Reading
-from scripts.merging.errors import BenchError
-from scripts.merging.loads import Order
+from benchmarks.merging.client import Counts, Reading
+from benchmarks.merging.errors import BenchError
+from benchmarks.merging.loads import Order
 
 WHOLE = b"token0 token1 token2 "
 MS = 1_000_000
@@ -47,7 +47,7 @@ def test_a_whole_story_is_counted_by_its_numbers() -> None:
 
 
 def test_every_token_is_late_by_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scripts.merging.client.time.time_ns", lambda: 1_500 * MS)
+    monkeypatch.setattr("benchmarks.merging.client.time.time_ns", lambda: 1_500 * MS)
     events = story()
     events[1].time.FromMilliseconds(1_000)
     counts = Counts()
