@@ -23,7 +23,7 @@ def short_dir() -> Iterator[Path]:
 
 async def test_every_claim_of_the_demo_holds(short_dir: Path) -> None:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "scripts.showcase"),
+        *(sys.executable, "-P", "-m", "examples.demo"),
         stdin=DEVNULL,
         stdout=PIPE,
         stderr=STDOUT,

@@ -11,9 +11,9 @@ from grpc import aio
 from rich.console import Console
 
 from agentring.rpc.status import read_error
-from scripts.showcase import scenes
-from scripts.showcase.claims import Claims
-from scripts.showcase.cluster import LEASE_TTL_S, running_cluster
+from examples.demo import scenes
+from examples.demo.claims import Claims
+from examples.demo.cluster import LEASE_TTL_S, running_cluster
 
 NODES = 3
 ROUTERS = 2

@@ -8,9 +8,9 @@ from itertools import cycle
 from grpc import aio
 from rich.table import Table
 
-from scripts.showcase.calls import Answer, run_task, run_turn, run_turn_until_answered
-from scripts.showcase.claims import Claims
-from scripts.showcase.cluster import LEASE_TTL_S, DemoCluster
+from examples.demo.calls import Answer, run_task, run_turn, run_turn_until_answered
+from examples.demo.claims import Claims
+from examples.demo.cluster import LEASE_TTL_S, DemoCluster
 
 SESSIONS = 30
 TURNS = 3

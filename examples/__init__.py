@@ -1,0 +1,1 @@
+"""Examples: what agentring does, shown."""
