@@ -12,7 +12,7 @@ from harness.abuse_floods import FLOODS
 from harness.abuse_holds import HOLDS
 from harness.abuse_neighbours import neighbours
 from harness.cluster import Cluster
-from scripts.abusing.memory import forget_peak, peak_bytes, resident_bytes
+from robustness.abuse.memory import forget_peak, peak_bytes, resident_bytes
 
 CALM = "ENHANCE_YOUR_CALM"
 MAX_GROWN_BYTES = 64 << 20

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from scripts.soaking.task_callers import Plan
-from scripts.soaking.tasks import FAULTS, soak
+from robustness.soak.task_callers import Plan
+from robustness.soak.tasks import FAULTS, soak
 
 TASKS, DUPLICATES = 100, 5
 SEEDS = (1, 2, 3)

@@ -3,9 +3,9 @@
 import pytest
 
 from agentring.v1 import session_pb2
-from scripts.soaking import judge
-from scripts.soaking.client import Heard, Script
-from scripts.soaking.story import Story, words_of
+from robustness.soak import judge
+from robustness.soak.client import Heard, Script
+from robustness.soak.story import Story, words_of
 
 TOKENS = 3
 Event = session_pb2.Event

@@ -1,4 +1,4 @@
-"""`python -m scripts.abusing.attacker ATTACK ADDRESS SIZE`: one attack, stage by stage, as its partner tells.
+"""`python -m robustness.abuse.attacker ATTACK ADDRESS SIZE`: one attack, stage by stage, as its partner tells.
 
 Tells by itself when it is ready; begins at `go`; answers `over` with how it came out.
 """
@@ -11,7 +11,7 @@ import threading
 from harness.abuse import Outcome, Scene
 from harness.abuse_floods import FLOODS
 from harness.abuse_holds import HOLDS
-from scripts.abusing.partner import tell
+from robustness.abuse.partner import tell
 
 ATTACKS = {**FLOODS, **HOLDS}
 

@@ -35,10 +35,10 @@ from agentring.client import connect
 from agentring.errors import SessionNotFound
 from harness import client as harness
 from harness.cluster import Cluster
-from scripts.soaking import judge
-from scripts.soaking.client import Heard, Script, Talk, raw, with_client
-from scripts.soaking.cluster import disturbed_cluster
-from scripts.soaking.disturbance import DISTURBANCES, Disturbances
+from robustness.soak import judge
+from robustness.soak.client import Heard, Script, Talk, raw, with_client
+from robustness.soak.cluster import disturbed_cluster
+from robustness.soak.disturbance import DISTURBANCES, Disturbances
 
 CHANNELS = 8
 SHOWN = 10

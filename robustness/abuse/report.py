@@ -6,7 +6,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scripts.abusing.run import Row, end_of
+from robustness.abuse.run import Row, end_of
 
 _MIB = 1 << 20
 

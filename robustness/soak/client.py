@@ -14,7 +14,7 @@ from grpc import aio
 
 from agentring.client import AgentringError, AttemptRestarted, ClientError, Ring, TurnCompleted
 from agentring.v1 import session_pb2, session_pb2_grpc
-from scripts.soaking.story import Story, words_of
+from robustness.soak.story import Story, words_of
 
 TURN_WITHIN_S = 120.0
 

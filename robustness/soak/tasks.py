@@ -34,13 +34,13 @@ from rich.console import Console
 from agentring.v1 import task_pb2, task_pb2_grpc
 from harness import client as harness
 from harness.cluster import Cluster
+from robustness.soak.cluster import disturbed_cluster
+from robustness.soak.disturbance import DISTURBANCES, Disturbances
+from robustness.soak.task_callers import Callers, Plan
 from scripts.chaosing import stored
 from scripts.chaosing.checker import check
 from scripts.chaosing.evidence import Evidence, read_lines
 from scripts.chaosing.traffic import AGENT, TENANT, Traffic
-from scripts.soaking.cluster import disturbed_cluster
-from scripts.soaking.disturbance import DISTURBANCES, Disturbances
-from scripts.soaking.task_callers import Callers, Plan
 
 ENDS_S = 15.0
 """How long a task may take once a node has taken it up, beside the time in which one does."""

@@ -1,4 +1,4 @@
-"""`python -m scripts.abusing.neighbour ADDRESS`: well-behaved clients, whose turns are timed without a break.
+"""`python -m robustness.abuse.neighbour ADDRESS`: well-behaved clients, whose turns are timed without a break.
 
 SESSIONS Converse streams, on connections of CONNECTIONS, each one turn after the other with a pause between. Whatever
 word it is told, it answers with what it has measured since the last one: how many turns, how many failed, and their
@@ -16,7 +16,7 @@ import uvloop
 from grpc import aio
 
 from agentring.v1 import session_pb2, session_pb2_grpc
-from scripts.abusing.partner import tell
+from robustness.abuse.partner import tell
 
 SESSIONS = 8
 CONNECTIONS = 2

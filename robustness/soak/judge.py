@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from scripts.soaking.client import Heard, Script
+from robustness.soak.client import Heard, Script
 
 
 def lost(script: Script, heard: Sequence[Heard], counted: Mapping[str, int]) -> list[str]:

@@ -18,9 +18,9 @@ from grpc import aio
 from harness.mangled_connections import check_serves, faults_in, send_all
 from harness.mangling import Frame, parse
 from harness.recordings import record
-from scripts.abusing.partner import Partner, partner
-from scripts.abusing.stand import AttackedRouter, Stand, open_router, open_stand, share_cores
-from scripts.fuzzing.targets import Round
+from robustness.abuse.partner import Partner, partner
+from robustness.abuse.stand import AttackedRouter, Stand, open_router, open_stand, share_cores
+from robustness.fuzz.targets import Round
 
 PORTS = ("router-port", "node-port")
 _CHECK_EVERY = 1_000
@@ -50,7 +50,7 @@ async def live_cluster(flags: tuple[str, ...] = ()) -> AsyncIterator[LiveCluster
         async with (
             open_stand(Path(directory)) as stand,
             open_router(stand, core, flags) as router,
-            partner("scripts.abusing.neighbour", router.address) as neighbour,
+            partner("robustness.abuse.neighbour", router.address) as neighbour,
         ):
             made = {
                 "router-port": await record(router.address, is_router=True),

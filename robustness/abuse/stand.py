@@ -18,7 +18,7 @@ from agentring.cli.local.data_dir import DataDir
 from agentring.cli.local.embedded_etcd import start_etcd
 from agentring.cli.local.readiness import until_seen
 from agentring.ids import NodeId
-from scripts.abusing.cases import MAX_CONNECTIONS
+from robustness.abuse.cases import MAX_CONNECTIONS
 
 _READY_S = 30.0
 _PATIENCE_S = 10.0

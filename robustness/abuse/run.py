@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.abuse import SILENT, STAYED, Outcome
-from scripts.abusing.cases import CALM, MAX_P99_MS, MAX_RATIO, Case
-from scripts.abusing.memory import forget_peak, peak_bytes, resident_bytes
-from scripts.abusing.partner import Partner, partner
-from scripts.abusing.stand import AttackedRouter, Stand, open_router, open_stand, share_cores
+from robustness.abuse.cases import CALM, MAX_P99_MS, MAX_RATIO, Case
+from robustness.abuse.memory import forget_peak, peak_bytes, resident_bytes
+from robustness.abuse.partner import Partner, partner
+from robustness.abuse.stand import AttackedRouter, Stand, open_router, open_stand, share_cores
 
 _WARM_S = 2.0
 _AFTER_S = 2.0
@@ -80,8 +80,8 @@ async def run(
 async def _attack(stand: Stand, case: Case, seconds: float, core: int, flags: tuple[str, ...]) -> Row:
     async with (
         open_router(stand, core, flags) as router,
-        partner("scripts.abusing.neighbour", router.address) as neighbour,
-        partner("scripts.abusing.attacker", case.attack, router.address, str(case.size)) as attacker,
+        partner("robustness.abuse.neighbour", router.address) as neighbour,
+        partner("robustness.abuse.attacker", case.attack, router.address, str(case.size)) as attacker,
     ):
         await attacker.told()
         await asyncio.sleep(_WARM_S)

@@ -27,10 +27,10 @@ import typer
 from rich.console import Console
 
 from agentring.cli.errors import CommandError
-from scripts.abusing.cases import CASES, Case
-from scripts.abusing.partner import PartnerFailed
-from scripts.abusing.report import as_json, print_report
-from scripts.abusing.run import Row, end_of, run
+from robustness.abuse.cases import CASES, Case
+from robustness.abuse.partner import PartnerFailed
+from robustness.abuse.report import as_json, print_report
+from robustness.abuse.run import Row, end_of, run
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -32,9 +32,9 @@ import structlog
 import typer
 
 from agentring.cli.errors import CommandError
-from scripts.abusing.partner import PartnerFailed
-from scripts.fuzzing.live import PORTS, live_cluster, play_live
-from scripts.fuzzing.targets import TARGETS, Round, play
+from robustness.abuse.partner import PartnerFailed
+from robustness.fuzz.live import PORTS, live_cluster, play_live
+from robustness.fuzz.targets import TARGETS, Round, play
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 

@@ -1,0 +1,1 @@
+"""Robustness: chaos, soak, abuse and fuzz. The scripts of these names start them."""
