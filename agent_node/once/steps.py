@@ -102,7 +102,7 @@ class Once:
         apart: bool = False,
     ) -> Any:
         """The step's result, as TurnContext.once says. tell_unknown: called where the step is UNKNOWN; apart: the
-        function is in a process of its own (agent_node/apart).
+        function is in a process of its own (agent_node/child_process).
 
         Raises OnceFailed, OnceUnknown, OnceTimeout, InvalidTaskKey, TaskCycle, NodeFenced, NodeOverloaded, StaleEpoch,
         and, where etcd or the store were away until the deadline, CoordinatorUnavailable or StoreUnavailable.

@@ -31,7 +31,7 @@ class TurnLimits:
 
 
 class RunsApart(Protocol):
-    """Where runs go that may end their process (agent_node/apart)."""
+    """Where runs go that may end their process (agent_node/child_process)."""
 
     async def run(self, env: "RunEnvironment", given: Any, log: Any, epoch: Epoch) -> Any:
         """As turn.run_agent, whose types these are."""

@@ -113,7 +113,7 @@ async def _on_a_cluster(measure: Callable[[Cluster], Awaitable[dict[str, Any]]])
         try:
             flags = (
                 "--agent=holding=harness.agents:holding",
-                f"--agent={_AGENT}=scripts.chaosing.agents:counting",
+                f"--agent={_AGENT}=robustness.chaos.traffic.agents:counting",
                 "--max-tasks=200000",
                 "--max-tenant-tasks=200000",
                 "--drain-timeout-s=0",

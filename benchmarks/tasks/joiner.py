@@ -1,5 +1,5 @@
-"""`python -m benchmarks.tasks.joiner ROUTER REQUEST`: joins the task again and again and leaves; says how long each join
-took, in seconds as a JSON list, once it is told to stop (a line, or the end, of stdin).
+"""`python -m benchmarks.tasks.joiner ROUTER REQUEST`: joins the task again and again and leaves; says how long each
+join took, in seconds as a JSON list, once it is told to stop (a line, or the end, of stdin).
 
 A process of its own, because the crowd's is sent every word as often as it has callers: it would measure itself.
 """

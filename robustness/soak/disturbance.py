@@ -13,7 +13,7 @@ from itertools import count, cycle
 
 from harness.cluster import Cluster, Member
 from harness.processes import Process
-from scripts.chaosing.evidence import Mark, now_ns
+from robustness.chaos.validate.evidence import Mark, now_ns
 
 Disturb = Callable[[Cluster, "Disturbances"], Coroutine[None, None, None]]
 

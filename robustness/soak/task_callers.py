@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 
 from grpc import aio
 
-from scripts.chaosing.evidence import Call
-from scripts.chaosing.traffic import RETRY_S, TENANT, Traffic
+from robustness.chaos.traffic.traffic import RETRY_S, TENANT, Traffic
+from robustness.chaos.validate.evidence import Call
 
 TRY_WITHIN_S = 60.0
 TOLD_WITHIN_S = 120.0

@@ -34,13 +34,13 @@ from rich.console import Console
 from agentring.v1 import task_pb2, task_pb2_grpc
 from harness import client as harness
 from harness.cluster import Cluster
+from robustness.chaos.traffic.traffic import AGENT, TENANT, Traffic
+from robustness.chaos.validate import stored
+from robustness.chaos.validate.checker import check
+from robustness.chaos.validate.evidence import Evidence, read_lines
 from robustness.soak.cluster import disturbed_cluster
 from robustness.soak.disturbance import DISTURBANCES, Disturbances
 from robustness.soak.task_callers import Callers, Plan
-from scripts.chaosing import stored
-from scripts.chaosing.checker import check
-from scripts.chaosing.evidence import Evidence, read_lines
-from scripts.chaosing.traffic import AGENT, TENANT, Traffic
 
 ENDS_S = 15.0
 """How long a task may take once a node has taken it up, beside the time in which one does."""
@@ -99,7 +99,7 @@ async def soak(
 ) -> dict[str, Any]:
     """What came of it."""
     loop = asyncio.get_running_loop()
-    agent = f"--agent={AGENT}=scripts.chaosing.agents:counting"
+    agent = f"--agent={AGENT}=robustness.chaos.traffic.agents:counting"
     async with disturbed_cluster(store, ttl, directory, agent) as (cluster, node_flags):
         how = Disturbances(every_s, node_flags, random.Random(seed))
         traffic = Traffic({name: router.address for name, router in cluster.routers.items()}, seed)

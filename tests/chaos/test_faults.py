@@ -2,9 +2,9 @@
 
 import pytest
 
-from scripts.chaosing.etcd import find_etcd
-from scripts.chaosing.run import FAULTS, run_fault
-from scripts.chaosing.world import Plan
+from robustness.chaos.cluster.etcd import find_etcd
+from robustness.chaos.cluster.world import Plan
+from robustness.chaos.run import FAULTS, run_fault
 
 
 @pytest.mark.parametrize(

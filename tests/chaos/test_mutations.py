@@ -2,8 +2,8 @@
 
 import pytest
 
-from scripts.chaosing.controls import CONTROLS, run_control
-from scripts.chaosing.etcd import find_etcd
+from robustness.chaos.cluster.etcd import find_etcd
+from robustness.chaos.failpoints.controls import CONTROLS, run_control
 
 
 @pytest.mark.parametrize("name", CONTROLS)

@@ -38,7 +38,7 @@ from harness.conditions import has_coordinator, is_healthy, metrics, until, unti
 from harness.etcd import EtcdProcess
 from harness.etcd_faults import fill_up, revoke_leases
 from harness.processes import free_port, wait_until
-from scripts.chaosing.links import Link
+from robustness.chaos.cluster.links import Link
 
 TTL_S = 3
 F_S = 2

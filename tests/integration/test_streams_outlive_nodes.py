@@ -17,8 +17,8 @@ from agentring.v1.session_pb2 import Event
 from harness.client import connect, run_turn, turn
 from harness.cluster import Cluster
 from harness.streams import Conversation, Stream, assert_gapless, first_seq, watch
-from scripts.chaosing.links import Link
-from scripts.chaosing.ports import own_port
+from robustness.chaos.cluster.links import Link
+from robustness.chaos.cluster.ports import own_port
 
 HOST = "127.0.0.1"
 WORDS = " ".join(f"token{index}" for index in range(60))

@@ -21,7 +21,7 @@ from harness.clock import FakeClock
 from harness.etcd import EtcdProcess
 from harness.etcd_faults import compact, until_answered
 from harness.registrations import delete_node, joined, put_node
-from scripts.chaosing.links import Link
+from robustness.chaos.cluster.links import Link
 
 PATIENCE_S = 20.0
 NEVER_S = 3_600.0

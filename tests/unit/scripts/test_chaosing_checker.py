@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from scripts.chaosing.checker import ANSWERS, check
-from scripts.chaosing.evidence import Call, Evidence, Line, Mark, StoredEnd, StoredRow, read_lines
-from scripts.chaosing.failover import failovers, percentile, too_slow
-from scripts.chaosing.poison_rules import ENDED_ITSELF
+from robustness.chaos.validate.checker import ANSWERS, check
+from robustness.chaos.validate.evidence import Call, Evidence, Line, Mark, StoredEnd, StoredRow, read_lines
+from robustness.chaos.validate.failover import failovers, percentile, too_slow
+from robustness.chaos.validate.poison_rules import ENDED_ITSELF
 
 S = "session/default/s"
 T = "task/default/t"

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from scripts.chaosing.links import Link
+from robustness.chaos.cluster.links import Link
 
 PATIENCE_S = 5.0
 HOST = "127.0.0.1"

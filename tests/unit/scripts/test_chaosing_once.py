@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.chaosing.checker import check
-from scripts.chaosing.evidence import Call, Evidence, Line, Mark, read_lines
+from robustness.chaos.validate.checker import check
+from robustness.chaos.validate.evidence import Call, Evidence, Line, Mark, read_lines
 
 MS = 1_000_000
 CLAIMED = [(0, "claimed", 10), (1, "once_started", 10)]

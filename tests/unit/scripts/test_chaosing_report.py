@@ -3,12 +3,12 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from scripts.chaosing.evidence import Call, Evidence, Line, Mark
-from scripts.chaosing.report import as_json, line, write
-from scripts.chaosing.run import FAULTS, Outcome
-from scripts.chaosing.timeline import owners, timeline
-from scripts.chaosing.violation import Violation
-from scripts.chaosing.world import Plan
+from robustness.chaos.cluster.world import Plan
+from robustness.chaos.report.report import as_json, line, write
+from robustness.chaos.report.timeline import owners, timeline
+from robustness.chaos.run import FAULTS, Outcome
+from robustness.chaos.validate.evidence import Call, Evidence, Line, Mark
+from robustness.chaos.validate.violation import Violation
 
 S = "session/default/<s>"
 SECOND = 1_000_000_000

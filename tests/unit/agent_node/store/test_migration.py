@@ -15,7 +15,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from xxhash import xxh3_64_hexdigest
 
-import agent_node.store
+import agent_node.store.database
 from agent_node.store import Ownership
 from agent_node.store.database.migration import HEAD, bring_to_head
 from agent_node.store.opening import StoreRefused
@@ -28,7 +28,7 @@ from harness.stored_turns import HERE, accepted, completed, epoch
 
 OpenSql = Callable[..., Awaitable[SqlStore]]
 
-MIGRATIONS = Path(agent_node.store.__file__).parent / "migrations"
+MIGRATIONS = Path(agent_node.store.database.__file__).parent / "migrations"
 VERSIONS = [each.revision for each in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][::-1]
 OWNED = Ownership(parse_session("", "s"), epoch(1), "n1/1")
 BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)

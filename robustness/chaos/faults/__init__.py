@@ -1,0 +1,1 @@
+"""The faults that a run can do, a kind a file."""

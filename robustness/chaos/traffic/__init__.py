@@ -1,0 +1,1 @@
+"""The load while faults are done, and the agents that it calls."""

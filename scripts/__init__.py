@@ -1,1 +1,0 @@
-"""What is run by hand and by CI beside the processes themselves."""
