@@ -25,10 +25,10 @@ _MODULES = {
         *("answer_blocks", "inbox", "messages", "other_stream", "request_head", "service_connection", "service_stream"),
         "wellformed",
     ),
-    "router/http2": (
-        *("answers", "call", "call_end", "call_moves", "carrier", "client_connection", "client_stream", "kept"),
-        *("left_stream", "losses", "measured_stream", "messages", "node_connection", "node_stream", "patience"),
-        *("pings", "reattachment", "request", "way"),
+    "router/relay": (
+        *("attempts", "call", "call_end", "call_moves", "call_timers", "client_connection", "client_stream", "context"),
+        *("grpc_framing", "left_stream", "losses", "measured_stream", "node_connection", "node_stream", "pings"),
+        *("reattachment", "replay_buffer", "request", "response"),
     ),
     "router": ("stats",),
 }

@@ -4,8 +4,8 @@ Guarantees: the run ends, by itself, by its deadline, by its bounds (words, stat
 agent makes of these, and its outcome is returned, not raised; an agent that never awaits still lets the node's event
 loop breathe between its events, and a cancellation of its own that comes meanwhile, by a time-out say, reaches it where
 it yields. One that nobody asked for fails the run. Does not guarantee that an agent which blocks the loop is stopped:
-it costs the node its lease, and the run goes on apart (agent_node/child_process). Does not write the ending event: that follows
-the store's commit, which is the caller's."""
+it costs the node its lease, and the run goes on in a child process (agent_node/child_process). Does not write the
+ending event: that follows the store's commit, which is the caller's."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine

@@ -27,8 +27,8 @@ TURN_ENDED = "TurnEnded"
 MOST_DEATHS = 2
 """A step that ran on so many nodes when they ended, and not apart, is not run again."""
 RUNS_APART = "RUNS_APART"
-"""In the place of the error's type of one that runs in a process of its own (agent_node/child_process): where its node ends
-too, it was not the step that ended it."""
+"""In the place of the error's type of one that runs in a process of its own (agent_node/child_process): where its node
+ends too, it was not the step that ended it."""
 ENDED_NODE = "AGENT_ENDED_NODE"
 """The error's type of a run that has ended the processes in which it was run."""
 

@@ -1,1 +1,1 @@
-"""Fuzzing of router/http2 at length."""
+"""Fuzzing of router/relay at length."""

@@ -1,9 +1,9 @@
 """Judges what is left of a run by the invariants alone. Pure: evidence in, violations out.
 
 Each rule is a function of its own and says what it takes for a violation; each is shown red and green by
-tests/unit/scripts/test_chaosing_checker.py. How lines are put in order: those that carry the store's commit number by
-that, because a process that was frozen writes its lines late; the others by CLOCK_BOOTTIME. Without commit numbers (the
-volatile store) a node that is frozen in the microseconds between a commit and its line would be accused wrongly.
+tests/unit/robustness/chaos/validate/test_checker.py. How lines are put in order: those that carry the store's commit
+number by that, because a process that was frozen writes its lines late; the others by CLOCK_BOOTTIME. Without commit
+numbers (the volatile store) a node that is frozen in the microseconds between a commit and its line would be accused wrongly.
 """
 
 from collections import defaultdict

@@ -6,13 +6,13 @@ import json
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.agent_node.agents.turn_context import FakeTurnContext, run_agent
 
 from agent_node.agents.assistant.agent import assistant
 from agent_node.agents.assistant.intents import LONGEST_READ, Ask, Request, understand
 from agent_node.agents.assistant.memory import MAX_ITEM_CHARACTERS, MAX_ITEMS, MAX_NAME_CHARACTERS
 from agentring.agent.context import JsonObject
 from agentring.ids import Epoch, NodeId
+from harness.agent_context import FakeTurnContext, run_agent
 
 SCRAPS = [
     "my name is",

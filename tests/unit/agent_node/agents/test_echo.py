@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from unit.agent_node.agents.turn_context import FakeTurnContext, run_agent
 
 from agent_node.agents.echo import BREATH_TOKENS, MAX_TOKENS, EchoParameters, Pace, echo, read_parameters
+from harness.agent_context import FakeTurnContext, run_agent
 
 
 class FakeClock:

@@ -8,7 +8,12 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
-from unit.scripts.loadgen_fake import (
+
+from agentring.cli.local.cluster_file import ClusterFile
+from benchmarks.load.plan import Plan, Rpc
+from benchmarks.load.report import Report
+from benchmarks.load.run import run_load
+from harness.load_targets import (
     BARE_ERROR,
     END,
     ERROR,
@@ -25,11 +30,6 @@ from unit.scripts.loadgen_fake import (
     FakeService,
     serving,
 )
-
-from agentring.cli.local.cluster_file import ClusterFile
-from benchmarks.load.plan import Plan, Rpc
-from benchmarks.load.report import Report
-from benchmarks.load.run import run_load
 
 REPOSITORY = Path(__file__).parents[3]
 
