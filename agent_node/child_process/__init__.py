@@ -6,9 +6,9 @@ alone on a node would stop all others, and a turn that waits for another would w
 once, each in a child process of the next node: what ends that process has ended its own run alone, and is known to be
 to blame. Of a run that was begun before, the store knows how many of its ends were the end of its node (`deaths`).
 
-A process that is forked when the node starts, before there are threads, an event loop or connections (forking.py),
+A process that is forked when the node starts, before there are threads, an event loop or connections (fork_server.py),
 forks one child for each such run. The child runs the agent as a node does (child.py); what it tells, the tools that it
-starts, its questions and its steps go through the node (one_run.py), which alone has the lease, the store and the
+starts, its questions and its steps go through the node (run.py), which alone has the lease, the store and the
 claims.
 
 What differs for an agent: memory that it shares with its other runs on the node, and what it leaves behind, are not

@@ -1,8 +1,8 @@
 """A child process that runs an agent once, for the node that asked for it.
 
-Guarantees: the agent is run by the same code as on a node (turn.py), with the same bounds; the process ends when the
-run has, and when the node is gone. What needs the lease, the store or the claims is asked of the node. Called in a
-process that was just forked.
+Guarantees: the agent is run by the same code as on a node (run/agent_run.py), with the same bounds; the process ends
+when the run has, and when the node is gone. What needs the lease, the store or the claims is asked of the node. Called
+in a process that was just forked.
 """
 
 import asyncio

@@ -6,7 +6,7 @@ where it is killed itself, and once the node has not said for too long that the 
 still (SIGSTOP) has lost its lease meanwhile, and the run is begun on another one. A SIGTERM changes nothing: who stops
 a service may send it to each of its processes, and it is the node that ends runs. Only children of its own that it has
 not reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the first child
-is wanted. Used by the node's `__main__`, before anything else, by runs.py and by one_run.py.
+is wanted. Used by the node's `__main__`, before anything else, by runs.py and by run.py.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""A step of `ctx.once` whose function is in a child process: what the node knows of it. Used by one_run.py."""
+"""A step of `ctx.once` whose function is in a child process: what the node knows of it. Used by run.py."""
 
 import asyncio
 import contextvars

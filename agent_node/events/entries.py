@@ -3,7 +3,7 @@
 Guarantees: what is read from a place is exactly what was told after it, whatever was merged: words are kept with the
 place where each piece ends, so that they can be cut at any seq; what one read returns is within its bound, or a single
 event that was made larger; what is missing before the first entry is said by a `gap`. The same for entries in memory
-(event_log.py) and those that were read from the store (stored_log.py).
+(log.py) and those that were read from the store (session/stored_events.py).
 """
 
 from array import array

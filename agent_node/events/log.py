@@ -1,8 +1,8 @@
 """A session's or a task run's events, in order, in memory, bounded.
 
-Guarantees: events are numbered without a gap and no number is used twice; a reader that asks for what comes after a
-seq gets exactly that, whatever was merged (log_entries.py); memory stays under the bound, the oldest events going
-first. What memory no longer has is read from the store where that has it (stored_log.py); where it has not, the reader
+Guarantees: events are numbered without a gap and no number is used twice; a reader that asks for what comes after a seq
+gets exactly that, whatever was merged (entries.py); memory stays under the bound, the oldest events going first. What
+memory no longer has is read from the store where that has it (session/stored_events.py); where it has not, the reader
 is told by a `gap`. Does not guarantee durability.
 
 Words are stored as runs of text, with the place where each piece ends, rather than as one message a piece: appending

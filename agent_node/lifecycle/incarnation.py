@@ -2,7 +2,7 @@
 
 Start: register, then sessions and tasks may be claimed. End: either the fence (the lease may be gone: everything is
 dropped at once) or a drain (running turns end, streams are told, the lease is revoked). A node that was fenced joins
-again as a new incarnation, with nothing of the old one: that is incarnations.py.
+again as a new incarnation, with nothing of the old one: that is supervisor.py.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ replaced, removed or goes back in time is fenced, and writes that down for those
 (agentring/cluster/store_record.py). It joins again once what it had opened is back in its place, and not before.
 
 What falls short: an older copy that is put in the place of a store which no node has open is known by the store's clock
-(store/shared_clock.py), so one that is younger than what was written down last, some seconds, is not. Owned by the
+(store/sql/shared_clock.py), so one that is younger than what was written down last, some seconds, is not. Owned by the
 node's app, asked by its incarnations.
 """
 

@@ -9,7 +9,7 @@ The races it prevents. (1) Claims and resolutions of one key go one at a time, a
 does nothing. (2) A caller is cancelled while its claim is on its way: the claim is made and given back. (3) Nobody
 knows whether the row of a run that was not begun has landed: that row is not taken for a run that was cut off.
 
-Called by Once (once.py), by the node's services and by its sweeps.
+Called by Once (steps.py), by the node's services and by its sweeps.
 """
 
 import asyncio

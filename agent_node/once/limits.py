@@ -1,4 +1,4 @@
-"""What the steps of `ctx.once` may take on a node. Used by once_keys.py."""
+"""What the steps of `ctx.once` may take on a node. Used by keys.py."""
 
 from dataclasses import dataclass
 

@@ -2,7 +2,7 @@
 
 Guarantees: a row is changed only by the owner of its key's claim, under the claim's epoch, and while the lease stands;
 a claim whose row could not be changed is given back. An ending whose write may not have landed is written again for a
-while: it changes nothing the second time. Used by OnceKeys (once_keys.py).
+while: it changes nothing the second time. Used by OnceKeys (keys.py).
 """
 
 import asyncio

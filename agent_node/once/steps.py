@@ -58,7 +58,7 @@ _LONGEST_PAUSE_S = 0.5
 
 
 class Following(Protocol):
-    """The way to another node's run (following.py)."""
+    """The way to another node's run (remote.py)."""
 
     async def follow(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
         """How the run ended that the node there has; None: the node is gone, or the run. Raises TaskCycle."""

@@ -7,8 +7,8 @@ works on it for long: it is never touched while its claim stands. Nodes with dif
 same; its claim decides.
 
 Does not sweep while the node drains, or while etcd takes no claims. What cannot be taken up, whatever the reason, is
-left to the next sweep and keeps nothing else from being taken up. Of sessions: session_sweep.py; of tasks:
-task_sweep.py.
+left to the next sweep and keeps nothing else from being taken up. Of sessions: session/sweep.py; of tasks:
+task/sweep.py.
 """
 
 import asyncio

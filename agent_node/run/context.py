@@ -2,7 +2,7 @@
 
 Guarantees: nothing is written to the log once the node may have lost its lease, or after the run's end; a tool's start
 is kept before the tool is called; the words, the questions and the state stay within their bounds. Made by `run_agent`
-(turn.py).
+(agent_run.py).
 """
 
 import asyncio
@@ -87,7 +87,7 @@ class Completed:
 
 
 class Run:
-    """One run under way, as its agent sees it: the TurnContext. Made and used by `run_agent` (turn.py)."""
+    """One run under way, as its agent sees it: the TurnContext. Made and used by `run_agent` (agent_run.py)."""
 
     def __init__(self, env: RunEnvironment, given: TurnInput, log: EventLog, epoch: Epoch) -> None:
         """given: what it is about; log: where its events go."""

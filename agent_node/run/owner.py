@@ -18,7 +18,7 @@ _log = structlog.get_logger()
 
 
 class RunOwner:
-    """An Owner (owned_loop.py)."""
+    """An Owner (agentring/process/owned_loop.py)."""
 
     def __init__(self, told: dict[str, str | int], time: TimeLeft) -> None:
         """told: as `named`; time: of the run, which is over at once where it is to end."""

@@ -2,7 +2,7 @@
 
 Guarantees: no event is larger than what the log merges; beyond the bound nothing is told; what is told is whole
 characters: an emoji that was cut in two between two yields (a model's stream, cut by UTF-16 units) is joined, and a
-half that stays alone is told as U+FFFD, since no client could read it. Used by turn_context.py.
+half that stays alone is told as U+FFFD, since no client could read it. Used by context.py.
 """
 
 from agent_node.events.entries import READ_BYTES

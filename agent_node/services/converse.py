@@ -4,8 +4,8 @@ Guarantees: frames are dealt with in their order, one at a time, so that a clien
 accepts is slowed down by gRPC's flow control; a frame that is refused is answered on the stream, which goes on; a
 message that is not a proper frame ends the stream, and so does a drain, which leaves the frame to the next owner. The
 reader of frames is a task of the stream's own and ends with it; what it has accepted runs on. A stream that is taken
-over (place.py) is told nothing twice and lacks nothing: frames that may have been dealt with are dealt with again,
-which changes nothing where they were.
+over (resume_point.py) is told nothing twice and lacks nothing: frames that may have been dealt with are dealt with
+again, which changes nothing where they were.
 """
 
 import asyncio

@@ -126,7 +126,7 @@ class SessionService:
     async def ListSessions(
         self, request: session_pb2.ListSessionsRequest, call: Call
     ) -> session_pb2.ListSessionsResponse:
-        """See session_page.py."""
+        """See session_list.py."""
         incarnation = self._incarnations.current
         page = await list_page(incarnation.store, tenant_of(call), request)
         await accept(call, incarnation, Epoch(0))

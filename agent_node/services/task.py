@@ -94,7 +94,7 @@ class TaskService:
         return task_pb2.GetTaskResponse(task=task)
 
     async def ListTasks(self, request: task_pb2.ListTasksRequest, call: Call) -> task_pb2.ListTasksResponse:
-        """See task_page.py."""
+        """See task_list.py."""
         incarnation = self._incarnations.current
         page = await list_page(incarnation.tasks, tenant_of(call), request)
         await accept(call, incarnation, Epoch(0))

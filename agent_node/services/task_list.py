@@ -1,6 +1,6 @@
 """ListTasks: a page of a tenant's tasks, in the order of their keys, as the store has them.
 
-As with ListSessions (session_page.py) no node is looked up, and what comes and goes between two pages may be told or
+As with ListSessions (session_list.py) no node is looked up, and what comes and goes between two pages may be told or
 not; everything else is told once.
 """
 

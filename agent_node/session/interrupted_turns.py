@@ -3,7 +3,7 @@
 An owner that gave the session up, or that has failed in this session alone, lives; one that only waited for the answer
 to a question while the turn did, was not ended by it. Where the owner is gone otherwise, the turn may be why, which is
 counted (`deaths`), and outlives the owners that come. A node that was fenced and lives is taken for one that is gone:
-nobody can tell in time. Used by session_turns.py.
+nobody can tell in time. Used by journal.py.
 """
 
 from dataclasses import replace

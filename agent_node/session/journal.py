@@ -1,11 +1,11 @@
 """A session's turns: which were accepted, how far each is, how it ended; first in the store, then in the story.
 
 Guarantees: nobody is told of a turn's acceptance or end, and no tool is called, before the store has it; the store is
-written to once at a time, only while the lease stands, and never after the log was ended (session_writes.py); a turn is
+written to once at a time, only while the lease stands, and never after the log was ended (fenced_writer.py); a turn is
 known under its turn_id from its acceptance on, and its last event with it, also where the event log has dropped that
 and where an earlier owner ran it. In a durable store what was told is kept with the end of the turn that told it
-(stored_log.py). What an earlier owner left is taken up: numbers that it may have used are covered by the first event,
-and a turn that it began is begun again as another attempt. Used by the session alone.
+(stored_events.py). What an earlier owner left is taken up: numbers that it may have used are covered by the first
+event, and a turn that it began is begun again as another attempt. Used by the session alone.
 
 The race with the running turn's words: the store is given the number of a waiting turn's end before it is told, and
 words may be told meanwhile; the number that it got then goes to the store with the next write.

@@ -2,7 +2,7 @@
 
 Lost is what retention has dropped, and what an earlier owner told after its last checkpoint: a turn's outcome is stored
 with the turn, so it is known though the event is not. For streams that must learn of it: those that another node served
-before, and those that ask for the turn itself. Made by session_turns.py.
+before, and those that ask for the turn itself. Made by journal.py.
 """
 
 from agent_node.events.log import EventLog

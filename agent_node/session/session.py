@@ -1,6 +1,6 @@
 """One session on the node that owns it: accepts turns, has them run one at a time, and ends as a whole.
 
-Guarantees: a turn_id never runs twice (turn_intake.py); every accepted turn ends, and ends once (turn_runner.py). What
+Guarantees: a turn_id never runs twice (intake.py); every accepted turn ends, and ends once (turn_loop.py). What
 changes the session is carried out to its end although whoever asked for it goes away; where the store fails in it,
 nobody knows what is stored, so the session fails: `run` raises, and whoever waits here is told.
 

@@ -6,7 +6,7 @@ or one large event, so that reading on from a place never costs more than a litt
 turns' events go first. What a turn that runs has told is not here: it is provisional until the turn has ended.
 
 The session's writes go one at a time: `rows` is what the next one must keep, `written` says that it has. Used by
-session_turns.py, and through the event log by every stream that reads from far back.
+journal.py, and through the event log by every stream that reads from far back.
 """
 
 from array import array

@@ -2,7 +2,7 @@
 
 Guarantees: a turn that has not ended is known; one that has ended is known for as long as there is room, and can be
 read from the store after that; whoever follows a turn learns its end also where it was forgotten since. Used by
-session_turns.py.
+journal.py.
 """
 
 from collections.abc import Iterable

@@ -1,5 +1,5 @@
-"""Where sessions are kept: behind one interface (protocol.py), in the node's memory (memory.py) or in an SQL database
-(sql.py and what it is made of) that outlives the node."""
+"""Where sessions are kept: behind one interface (session_store.py), in the node's memory (store/memory/sessions.py) or
+in an SQL database (store/sql/sessions.py and what it is made of) that outlives the node."""
 
 from agent_node.store.memory.sessions import MemoryStore
 from agent_node.store.memory.tasks import MemoryTaskStore

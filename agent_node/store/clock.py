@@ -1,8 +1,8 @@
 """What time it is for a store: the clock by which outcomes, tombstones and failures expire.
 
 No wall clock: one that was set wrong, or jumps, would let a step or a task run twice. A durable store keeps a mark of
-its own that its nodes move on (shared_clock.py); a volatile one, which ends with its node, goes by the boot clock.
-Wall clock times stand in rows too, but for people alone.
+its own that its nodes move on (store/sql/shared_clock.py); a volatile one, which ends with its node, goes by the boot
+clock. Wall clock times stand in rows too, but for people alone.
 
 A moment is known within bounds. What must not be forgotten too early is stamped with the later one and compared with
 the earlier one, so it stands for its whole retention, whichever node looks, and a few seconds longer.

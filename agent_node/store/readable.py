@@ -2,7 +2,7 @@
 
 Guarantees: one event that is nested too deeply to be read, which earlier releases took, keeps no other from being
 told, nor a turn's end: in its place stands a gap with a reason, and a turn that completed with such a result has
-completed without it, and says so. Used by the records of turns and tasks, and by stored_log.py.
+completed without it, and says so. Used by the records of turns and tasks, and by session/stored_events.py.
 """
 
 from collections.abc import Iterator

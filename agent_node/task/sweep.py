@@ -1,7 +1,7 @@
 """The sweep of tasks: those that were accepted and that nobody runs any more are run all the same.
 
-Guarantees what sweep.py says: a task that its node left PENDING or RUNNING is run, whether or not anybody asks for it.
-Also removes the tasks whose retention is over. Owned by the incarnation.
+Guarantees what ownership/sweep.py says: a task that its node left PENDING or RUNNING is run, whether or not anybody
+asks for it. Also removes the tasks whose retention is over. Owned by the incarnation.
 """
 
 from collections.abc import Callable, Sequence

@@ -6,7 +6,7 @@
             ...
 
 Read it downward: ring.py, session.py and tasks.py, turn_stream.py, streams.py (one stream over many calls), progress.py
-(what comes twice), patience.py (how long to try).
+(what comes twice), retry.py (how long to try).
 """
 
 from agentring.client.converse import Attached

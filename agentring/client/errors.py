@@ -1,7 +1,7 @@
 """What a client's call can end with, and what a failed call of gRPC's becomes.
 
 Guarantees that whatever agentring answered is raised as the class of its reason (agentring/errors), and that no error
-of gRPC's leaves this package. Says which failures another try may mend. Called by streams.py and calls.py.
+of gRPC's leaves this package. Says which failures another try may mend. Called by streams.py and unary.py.
 """
 
 from dataclasses import dataclass, fields

@@ -3,7 +3,7 @@
 Guarantees that waits grow from tenths of a second to `longest_wait_s`, spread by chance so that many clients of one
 router do not come back together; that a wait the server asked for is never cut short; and that no try begins later than
 `reconnect_s` after the first failure since the last progress. Time that the caller takes for itself does not count.
-Called by streams.py and calls.py.
+Called by streams.py and unary.py.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """A stream of events that outlives the calls which carry it.
 
 Guarantees that an iteration goes on over lost connections, routers that stop and owners that change, without loss and
-without repetition (progress.py), until its end or until patience.py has none left. It has no task of its own: a call
+without repetition (progress.py), until its end or until retry.py has none left. It has no task of its own: a call
 is read by whoever iterates, so that who does not iterate holds the sender back, and who leaves, by `break`, an
 exception or a cancellation, leaves nothing running; a cancelled `anext` may be called again. Not for two tasks at a
 time. Extended by turn_stream.py; made by session.py and tasks.py.

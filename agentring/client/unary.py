@@ -1,6 +1,6 @@
 """Calls with one answer, tried again until they have it.
 
-Guarantees what patience.py does. Only for calls that may be made twice. Called by session.py and ring.py.
+Guarantees what retry.py does. Only for calls that may be made twice. Called by session.py and ring.py.
 """
 
 import asyncio

@@ -3,8 +3,8 @@
 Guarantees: what is sent keeps its order, and leaves in few frames where it leaves at once; nothing is sent beyond the
 stream's window, the connection's window or while the socket is full, but waits here in a queue; a queue that only the
 connection holds back gets its turn beside the other streams' (Connection.unblock). How long the queue may become is for
-the other half of the call to say, which grants its sender no more than may wait (client_stream.py, node_stream.py).
-Bytes that wait are counted in the process's Budget.
+the other half of the call to say, which grants its sender no more than may wait (router/relay/client_stream.py,
+router/relay/node_stream.py). Bytes that wait are counted in the process's Budget.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ one that comes back into the parent's event loop ends, instead of serving as a s
 
 Our descriptors are all closed at exec; Python, gRPC, libuv and SQLite open them so. Does not guarantee anything for a
 child that is forked past the interpreter, by C code that does not call its hooks. Used by whoever opens such a
-descriptor, and by process.py.
+descriptor, and by entry.py.
 """
 
 import asyncio

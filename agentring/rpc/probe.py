@@ -2,7 +2,7 @@
 
 What answers has taken a connection, runs its event loop, speaks HTTP/2 and serves its services. A blocking socket, so
 that a thread can ask when the event loop cannot. Written by hand, since a library's channel would try again, cache and
-resolve where a single attempt is what counts. Called by self_check.py.
+resolve where a single attempt is what counts. Called by process/self_check.py.
 """
 
 import socket

@@ -2,7 +2,7 @@
 last: where the call's stream has come to.
 
 Guarantees that a node is tried again only where a connection had merely grown old, and that once. The walk over the
-nodes itself is owner.py's. Called by Call.
+nodes itself is routing/owner.py's. Called by Call.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """One client's call: which node it goes to, and what the client is told. How it ends is in call_end.py.
 
-A call's way: `begin` finds out where it goes (way.py), if need be from its first message; `_try` opens a stream to the
-node; the node takes the call by its response headers (`accepted`), or declines it by trailers alone (`declined`: it is
-redirected, refused, or answered), or the stream ends without an answer (call_moves.py). Until it is taken nothing has
-reached the client and the client's messages are kept, so another node can be tried; a client that sends more than is
-kept has its call bound to the node that it goes to (`bind`). A node that is lost after that is followed by the
-session's next owner where the method's answers are marked (messages.py): that one is told where the stream has come to
-(Way.place) and sent what no node has acknowledged; its client sees one stream.
+A call's way: `begin` finds out where it goes (attempts.py), if need be from its first message; `_try` opens a stream to
+the node; the node takes the call by its response headers (`accepted`), or declines it by trailers alone (`declined`: it
+is redirected, refused, or answered), or the stream ends without an answer (call_moves.py). Until it is taken nothing
+has reached the client and the client's messages are kept, so another node can be tried; a client that sends more than
+is kept has its call bound to the node that it goes to (`bind`). A node that is lost after that is followed by the
+session's next owner where the method's answers are marked (grpc_framing.py): that one is told where the stream has come
+to (Way.place) and sent what no node has acknowledged; its client sees one stream.
 
 Guarantees: every call ends once, by the node's trailers, by an error with an ErrorInfo or by the client's leaving; a
 client never sees another process's transport error; a refusal that could be told at once waits for the message that

@@ -49,7 +49,7 @@ class ClientStream(Stream):
         """The call has not been told yet that a message came."""
         self.skipping_bytes = 0
         self.last = NO_MARKS
-        """The last answer that the client was sent, or what it began with: its marks are there (messages.py)."""
+        """The last answer that the client was sent, or what it began with: its marks are there (grpc_framing.py)."""
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
         """As Stream."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Connector(Protocol):
-    """Where calls get their connections to nodes (upstreams.py)."""
+    """Where calls get their connections to nodes (node_pool.py)."""
 
     def connect(self, target: Target, call: Call) -> NodeConnection | None:
         """A connection with room; None: the call will be told `connected` or `not_connected`."""

@@ -4,7 +4,7 @@ A node of ours says in its SETTINGS how often it may be asked (Setting.PING_INTE
 gRPC's libraries, which as they come end a connection (GOAWAY, too_many_pings) for the third PING between two answers
 of theirs that follows the one before within five minutes, and for those on a connection without a call. So such a one
 is asked twice when it falls silent, which finds a node that has died while a call waits for it, and then rarely; that
-its machine or the path to it is gone, TCP finds (upstreams.py).
+its machine or the path to it is gone, TCP finds (node_pool.py).
 
 Used by NodeConnection.
 """

@@ -1,7 +1,7 @@
 """Which agent a session is bound to, for LocateSession: only nodes read the store, so one of them is asked.
 
 Guarantees: nothing is claimed or made by the question; it takes ANSWERS_WITHIN_S at most. Where somebody owns the
-session, that node is asked: others would only say so. Called by services/cluster.py.
+session, that node is asked: others would only say so. Called by cluster.py.
 """
 
 from collections.abc import Iterable

@@ -2,7 +2,7 @@
 
 Guarantees: `done` is told only if the node has said so, or is not registered any more: one that is told to end itself
 while it drains says nothing of it. A node that falls silent and stays registered may have been cut off, and go on by
-itself. Called by services/cluster.py.
+itself. Called by cluster.py.
 """
 
 import asyncio

@@ -3,9 +3,9 @@
 Guarantees: what the tables hold outlives it; a database of a version that this code does not know is refused before
 anything in it is changed. All happens in the caller's transaction, which has to keep others out: half of it is never
 seen. The versions are Alembic's, in `migrations/versions`, each saying for itself what the tables were then; what the
-tables are now is said by schema.py and its neighbours, and tests compare the two.
+tables are now is said by store/sql/session_schema.py and its neighbours, and tests compare the two.
 
-Tables that were made before versions were written down are known by what there is of them. Called by opening.py.
+Tables that were made before versions were written down are known by what there is of them. Called by store/opening.py.
 """
 
 from pathlib import Path

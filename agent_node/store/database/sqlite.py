@@ -2,9 +2,9 @@
 
 Guarantees: what was committed is on the disk (WAL, synchronous=FULL); a node's transactions are grouped; a wait for
 another node's lock ends; nothing is acknowledged once the file at the path is not the one that was opened
-(store_file.py). One process writes at a time, so a node that is frozen inside a transaction holds the others
-up until it goes on or is killed; its transaction is then older than theirs, so it harms nothing else. The file must not
-be on a network's file system: locks do not work there, and the cluster's row (opening.py) refuses a second machine.
+(store_file.py). One process writes at a time, so a node that is frozen inside a transaction holds the others up until
+it goes on or is killed; its transaction is then older than theirs, so it harms nothing else. The file must not be on a
+network's file system: locks do not work there, and the cluster's row (store/opening.py) refuses a second machine.
 
 The write lock is asked for at intervals of our own: SQLite's grow to 100 ms, an age beside transactions of 1 ms. The
 standard library's driver, on a thread: an asyncio driver would change threads for every statement.

@@ -8,7 +8,7 @@ of them anew while a connection is open; what makes them shorter properly (VACUU
 their headers.
 
 What it cannot know: that another file's content was written into this one, whole. The store's clock then goes back,
-which is noticed at its next tick (shared_clock.py). Called by sqlite.py, on its threads.
+which is noticed at its next tick (store/sql/shared_clock.py). Called by sqlite.py, on its threads.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""The durable store of the runs of `ctx.once`, on the database of sql.py.
+"""The durable store of the runs of `ctx.once`, on the database of sessions.py.
 
 Guarantees what OnceStore promises: a change reads the row under a lock, compares the epoch and writes it, all in one
 transaction; an ending is one statement that compares epoch, owner and state. A refusal is raised before anything was

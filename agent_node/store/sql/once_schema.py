@@ -1,4 +1,4 @@
-"""The table of the steps that run once, on the metadata of schema.py: one row a key, its latest run. Keys are
+"""The table of the steps that run once, on the metadata of session_schema.py: one row a key, its latest run. Keys are
 compared byte by byte, as in task_schema.py.
 
 Two indexes of what is looked for by itself: the runs that have not ended (the sweep for those whose turn has), and when

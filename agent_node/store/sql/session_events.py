@@ -3,7 +3,7 @@
 A row holds what one turn told, merged, or a part of it where that was much; its `seq` is the last one. `begin_bytes`
 counts on through the session's life, so that neither a write nor an activation has to add up sizes. Rows are written by
 the transactions that give the session a new head_seq, and dropped by one of their own, all of which hold the session's
-row; reading needs no hold, since a row never changes. Used by transactions.py and sql.py.
+row; reading needs no hold, since a row never changes. Used by session_transactions.py and sessions.py.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,7 @@
 
 A question is kept before anybody is told of it, its answer before it is acknowledged. Both stay when the turn has
 ended, so that an answer which is sent again is recognised, and go with the session. Written by transactions that hold
-the session's row. Used by transactions.py and sql.py.
+the session's row. Used by session_transactions.py and sessions.py.
 """
 
 from collections.abc import Callable, Sequence

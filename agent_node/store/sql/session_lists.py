@@ -3,7 +3,7 @@
 Both go by keys, not by offsets: a page begins after the last row of the page before, however much has come and gone
 meanwhile. What has not ended is found by the index of open turns alone, so a sweep costs what is open, not what is
 kept. Pages of a tenant's sessions go by the primary key; filters are compared on the way. Nothing is locked: a list is
-what some moment knew. Used by sql.py.
+what some moment knew. Used by sessions.py.
 """
 
 from typing import Any

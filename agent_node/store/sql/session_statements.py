@@ -1,7 +1,7 @@
 """The SQL store's statements, made once: those that a transaction begins with, then what it reads and changes.
 
-Parameters that begin with `k_` pick rows, those with `new_` are what is written. Used by transactions.py alone, which
-says in what order they are safe.
+Parameters that begin with `k_` pick rows, those with `new_` are what is written. Used by session_transactions.py alone,
+which says in what order they are safe.
 """
 
 from collections.abc import Callable

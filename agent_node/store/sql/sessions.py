@@ -1,7 +1,8 @@
-"""The durable store, on whatever carries out its transactions: SQLite (sqlite.py) or PostgreSQL (postgres.py).
+"""The durable store, on whatever carries out its transactions: SQLite (store/database/sqlite.py) or PostgreSQL
+(store/database/postgres.py).
 
-Guarantees what Store promises (protocol.py); how is said in transactions.py. Each write has an id of its own, the same
-when its carrier tries it again.
+Guarantees what Store promises (store/session_store.py); how is said in session_transactions.py. Each write has an id of
+its own, the same when its carrier tries it again.
 """
 
 import uuid

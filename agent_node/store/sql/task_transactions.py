@@ -4,7 +4,7 @@ Guarantees: an UPDATE compares epoch and state in the statement that changes the
 changes anything, also where the same key has begun a new life since: the row of a new life is PENDING, or has a later
 epoch. A refusal is raised before anything was written, so that others can share the transaction. A write of a run whose
 answer was lost is recognised when it is tried again: the row has the run's epoch and is as the write left it, and
-nobody else writes under that epoch. Where the statements stand is said at task_protocol.py.
+nobody else writes under that epoch. Where the statements stand is said at store/task_store.py.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,8 +1,8 @@
 """`agentring up`: a whole cluster on this machine, in the foreground.
 
-Guarantees that when it ends, by Ctrl-C, SIGTERM, an error or kill -9, no process of the cluster is left (child.py), and
-that two never run on one data directory (data_dir.py). cluster.json is there exactly while the cluster is ready, except
-after a kill -9, whose leftover the next start removes.
+Guarantees that when it ends, by Ctrl-C, SIGTERM, an error or kill -9, no process of the cluster is left
+(cli/local/child.py), and that two never run on one data directory (cli/local/data_dir.py). cluster.json is there
+exactly while the cluster is ready, except after a kill -9, whose leftover the next start removes.
 """
 
 import asyncio

@@ -5,7 +5,7 @@ Guarantees:
   * The kernel ends the child when `up` ends without stopping it, by kill -9 too (Linux: PR_SET_PDEATHSIG).
   * `stop` ends: SIGTERM, a bounded wait, SIGKILL.
   * Its end is the process's own, whatever it has started holds open.
-Its stderr is its log; its stdout carries the ready line (ready_line.py), or is its log too.
+Its stderr is its log; its stdout carries the ready line (process/ready_line.py), or is its log too.
 Called by `embedded_etcd` and `local_cluster`.
 """
 

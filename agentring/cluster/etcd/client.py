@@ -7,7 +7,7 @@ call begins with another endpoint. Revisions never go back: a linearizable answe
 was known when its request was sent means that etcd's data were lost or replaced; from then on every read and
 transaction raises EtcdHistoryBroken, until `begin_anew` (agentring/cluster/history.py).
 
-With etcd_channel.py, etcd_messages.py and etcd_watch.py the only user of the generated stubs (of the package aetcd,
+With channel.py, messages.py and watch.py the only user of the generated stubs (of the package aetcd,
 whose own client has no TLS, a single endpoint and no deadlines). Called by lease, registration, claim and membership.
 """
 

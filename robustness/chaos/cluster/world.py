@@ -42,7 +42,7 @@ class Plan:
     members: int = 1
     quota_bytes: int | None = None
     alter: tuple[str, ...] = ()
-    """Names of failpoints.py and mutations.py, for every node."""
+    """Names of chaos/failpoints/failpoints.py and chaos/failpoints/mutations.py, for every node."""
     alter_routers: tuple[str, ...] = ()
     """The same, for every router."""
     namespaces: bool = False
@@ -184,7 +184,7 @@ class World:
         return first
 
     def trigger_file(self, name: str) -> Path:
-        """What arms the node's failpoint, as altered.py looks for it."""
+        """What arms the node's failpoint, as chaos/failpoints/altered.py looks for it."""
         return self.directory / f"{name}.trigger"
 
     def is_stopped(self, name: str) -> bool:

@@ -3,7 +3,8 @@
 Each rule is a function of its own and says what it takes for a violation; each is shown red and green by
 tests/unit/robustness/chaos/validate/test_checker.py. How lines are put in order: those that carry the store's commit
 number by that, because a process that was frozen writes its lines late; the others by CLOCK_BOOTTIME. Without commit
-numbers (the volatile store) a node that is frozen in the microseconds between a commit and its line would be accused wrongly.
+numbers (the volatile store) a node that is frozen in the microseconds between a commit and its line would be accused
+wrongly.
 """
 
 from collections import defaultdict

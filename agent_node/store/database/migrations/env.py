@@ -1,4 +1,4 @@
-"""What Alembic runs its versions in: the transaction of whoever opens the store (migration.py)."""
+"""What Alembic runs its versions in: the transaction of whoever opens the store (store/database/migration.py)."""
 
 from alembic import context
 
