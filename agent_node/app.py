@@ -14,13 +14,13 @@ from functools import partial
 
 from agent_node.agents.registry import hosted, load_agents
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
-from agent_node.child_process.fork_server import Forker
+from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.runs import Apart
 from agent_node.lifecycle.clock_skew import ClockSkew
 from agent_node.lifecycle.data_dir import DataDir, boot_id
 from agent_node.lifecycle.parked import unless_set
 from agent_node.lifecycle.store_guard import StoreGuard
-from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.lifecycle.watchdog import Watchdog, end_process
 from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
@@ -58,7 +58,7 @@ _DESCRIPTORS = 16_384
 
 
 async def run_node(
-    settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None], forker: Forker | None = None
+    settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None], forker: ForkServer | None = None
 ) -> None:
     """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined. forker:
     forks the processes of runs that may have ended a node; None: they are run as all others.
@@ -92,7 +92,7 @@ async def run_node(
             skew = ClockSkew(
                 etcd, keys, clock, NodeId(settings.node_id), settings.node_credentials(), settings.max_clock_skew_s
             )
-            incarnations = Incarnations(
+            incarnations = IncarnationSupervisor(
                 etcd,
                 keys,
                 membership,

@@ -10,10 +10,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from agent_node.child_process.runs import Apart
-from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.observed_audit import ObservedAudit
-from agent_node.run.time_limit import LET_GO
-from agent_node.store.database.counted import ObservedCarrier
+from agent_node.run.time_limit import ABANDONED
+from agent_node.store.database.counted import CountedDriver
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeDraining, NodeFenced
 
@@ -25,8 +25,8 @@ class NodeMetrics(Collector):
         self,
         board: ConditionBoard,
         audit: ObservedAudit,
-        incarnations: Incarnations,
-        store: ObservedCarrier | None = None,
+        incarnations: IncarnationSupervisor,
+        store: CountedDriver | None = None,
         apart: Apart | None = None,
     ) -> None:
         """incarnations: whose sessions and lease are told; store: the durable one's; None: there is none; apart: runs
@@ -64,8 +64,10 @@ class NodeMetrics(Collector):
             yield _by("store_failures", "What the store did not carry out, by the error's reason.", "reason", failures)
             failing = self._store.trouble is not None
             yield _gauge("store_failing", "1 from a failure of the store until its next write succeeds.", failing)
-        yield _gauge("agents_let_go", "Runs that could not be stopped and still go on.", LET_GO.running)
-        yield CounterMetricFamily("agentring_node_agents_let_go_ever", "Runs that could not be stopped.", LET_GO.total)
+        yield _gauge("agents_let_go", "Runs that could not be stopped and still go on.", ABANDONED.running)
+        yield CounterMetricFamily(
+            "agentring_node_agents_let_go_ever", "Runs that could not be stopped.", ABANDONED.total
+        )
         try:
             incarnation = self._incarnations.current
         except (NodeDraining, NodeFenced):

@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 
-class SharedCalls(Generic[K, V]):
+class SingleFlight(Generic[K, V]):
     """Calls under way, by name."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:

@@ -31,7 +31,7 @@ from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
 from agentring.v1 import cluster_pb2, once_pb2, session_pb2, task_pb2
 from router.metrics import RouterMetrics
-from router.relay.relay import Http2Relay
+from router.relay.relay import Relay
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView
@@ -92,7 +92,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                     board.condition.serves, board.trouble is None, sessions=board.serves_sessions
                 )
             )
-            relay = Http2Relay(
+            relay = Relay(
                 settings.listen,
                 lookup,
                 view,
@@ -153,7 +153,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             fault.check()
 
 
-def _probe(relay: Http2Relay, own_address: str, settings: RouterSettings) -> Probe:
+def _probe(relay: Relay, own_address: str, settings: RouterSettings) -> Probe:
     """What the router asks itself. Where several share the port, another one of them might answer there."""
     if settings.shared_port:
         return all_of(relay.check_listening, partial(probe, own_address, Tls.NONE))

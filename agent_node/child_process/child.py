@@ -26,7 +26,7 @@ from agent_node.json_values import NotJson, to_json
 from agent_node.once.steps import Once
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.time_limit import TimeLeft
+from agent_node.run.time_limit import PausableDeadline
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agentring import log
@@ -130,7 +130,7 @@ class _Child:
                     self._running.cancel()
 
     async def ask(
-        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: PausableDeadline
     ) -> session_pb2.Input:
         """As Questions."""
         time.hold()

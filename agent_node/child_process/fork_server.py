@@ -30,7 +30,7 @@ Child = Callable[[socket.socket], None]
 """Runs in a child, with its end of the way to the node; the process ends after it."""
 
 
-class Forker:
+class ForkServer:
     """The node's end. Resource handling: it is there until the process ends."""
 
     def __init__(self, way: socket.socket, pid: int) -> None:
@@ -89,7 +89,7 @@ class Forker:
             self._way.send(kind + str(pid).encode())
 
 
-def start(prepare: Callable[[], Child]) -> Forker | None:
+def start(prepare: Callable[[], Child]) -> ForkServer | None:
     """Forks it. prepare: called in it once, before the first child. None: this system cannot tell of a process's end
     (pidfd_open, Linux 5.3)."""
     try:
@@ -113,7 +113,7 @@ def start(prepare: Callable[[], Child]) -> Forker | None:
     there.close()
     os.close(node)
     here.setblocking(False)
-    return Forker(here, pid)
+    return ForkServer(here, pid)
 
 
 class _Forking:

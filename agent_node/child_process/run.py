@@ -18,15 +18,15 @@ from typing import Any
 
 import structlog
 
-from agent_node.child_process.fork_server import Forker
+from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import BEAT_S, Begin, Channel, Message
 from agent_node.child_process.step import Step
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed, TurnInput, new_error_id
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.slots import RunningPlace
-from agent_node.run.time_limit import TimeLeft
+from agent_node.run.slots import RunSlot
+from agent_node.run.time_limit import PausableDeadline
 from agent_node.store.once_records import OnceCaller
 from agentring.errors import SessionMoving
 from agentring.ids import Epoch
@@ -40,7 +40,7 @@ _ENDS = ("done", "cancelled")
 _log = structlog.get_logger()
 
 
-class ApartRun:
+class ChildRun:
     """Made for one run, with a child that is there."""
 
     def __init__(
@@ -50,7 +50,7 @@ class ApartRun:
         log: EventLog,
         epoch: Epoch,
         channel: Channel,
-        place: RunningPlace,
+        place: RunSlot,
     ) -> None:
         self._env = env
         self._given = given
@@ -61,11 +61,11 @@ class ApartRun:
         self._asked: dict[int, asyncio.Task[None]] = {}
         self._steps: dict[int, Step] = {}
         self._step_numbers = count(1)
-        self._time = TimeLeft(env.limits.timeout_s)
+        self._time = PausableDeadline(env.limits.timeout_s)
         self._time.hold()  # the child sees to its time itself
 
     async def carry_out(
-        self, forker: Forker, pid: int, blocked_s: float, told: dict[str, str | int]
+        self, forker: ForkServer, pid: int, blocked_s: float, told: dict[str, str | int]
     ) -> Completed | Failed:
         """From its beginning to its end, and the child's."""
         env, given = self._env, self._given
@@ -103,7 +103,7 @@ class ApartRun:
             raise group_error.exceptions[0] from None
         return outcome
 
-    async def _let_run(self, forker: Forker, pid: int) -> None:
+    async def _let_run(self, forker: ForkServer, pid: int) -> None:
         """Says how long the child may go on: until the watchdog would end the node itself."""
         lease = self._env.lease
         while True:
@@ -254,7 +254,7 @@ class ApartRun:
         )
 
 
-def check(forker: Forker) -> None:
+def check(forker: ForkServer) -> None:
     """Raises SessionMoving where the child has ended because those who forked it have."""
     if forker.is_gone:
         raise SessionMoving

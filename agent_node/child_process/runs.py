@@ -9,15 +9,15 @@ import asyncio
 
 import structlog
 
-from agent_node.child_process.fork_server import Forker
+from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import Channel
-from agent_node.child_process.run import ApartRun, check, failed
+from agent_node.child_process.run import ChildRun, check, failed
 from agent_node.events.log import EventLog
+from agent_node.log_fields import named
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.owner import named
-from agent_node.run.slots import RunningPlace, RunningPlaces
+from agent_node.run.slots import RunSlot, RunSlots
 from agentring.ids import Epoch
 
 MOST_APART = 32
@@ -31,11 +31,11 @@ _log = structlog.get_logger()
 class Apart:
     """The children of one node. One for a process."""
 
-    def __init__(self, forker: Forker, blocked_s: float) -> None:
+    def __init__(self, forker: ForkServer, blocked_s: float) -> None:
         """blocked_s: how long a child's event loop may stand still: as long as a node's may, about."""
         self._forker = forker
         self._blocked_s = blocked_s
-        self._places = RunningPlaces(MOST_APART, 0)
+        self._places = RunSlots(MOST_APART, 0)
         self.running = 0
         """How many there are."""
         self.total = 0
@@ -45,14 +45,14 @@ class Apart:
         """As `run_agent`. Raises SessionMoving."""
         told = named(given.ref, given.agent, given.turn_id, given.attempt)
         _log.info("agent_runs_apart", deaths=given.deaths, **told)
-        async with RunningPlace(self._places, given.ref.tenant) as place:
+        async with RunSlot(self._places, given.ref.tenant) as place:
             self.running += 1
             self.total += 1
             try:
                 for _ in range(_TRIES):
                     if (made := await self._child()) is not None:
                         channel, pid = made
-                        run = ApartRun(env, given, log, epoch, channel, place)
+                        run = ChildRun(env, given, log, epoch, channel, place)
                         try:
                             return await run.carry_out(self._forker, pid, self._blocked_s, told)
                         finally:

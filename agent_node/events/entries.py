@@ -52,7 +52,7 @@ class Single:
 
 
 @dataclass(slots=True)
-class Words:
+class TextRun:
     """Consecutive words of one turn; piece i has the number first_seq + i."""
 
     first_seq: int
@@ -104,7 +104,7 @@ class Words:
         return max(0, after_seq + 1 - self.first_seq), min(len(self.ends), last_seq + 1 - self.first_seq)
 
 
-Entry = Single | Words
+Entry = Single | TextRun
 
 
 def gap(epoch: Epoch, first_seq: int, seq: int) -> session_pb2.Event:

@@ -21,7 +21,7 @@ from agent_node.events.entries import (
     RUN_BYTES,
     Entry,
     Single,
-    Words,
+    TextRun,
     gap,
     read_entries,
 )
@@ -149,12 +149,12 @@ class EventLog:
         self._count()
         last = self._entries[-1] if self._entries else None
         if (
-            not isinstance(last, Words)
+            not isinstance(last, TextRun)
             or last.turn_id != turn_id
             or last.attempt != attempt
             or len(last.text) + len(piece) > RUN_BYTES
         ):
-            last = Words(self.head_seq, self._epoch, turn_id, attempt, time.time_ns(), offset)
+            last = TextRun(self.head_seq, self._epoch, turn_id, attempt, time.time_ns(), offset)
             self._add(last)
         last.text += piece
         last.ends.append(len(last.text))

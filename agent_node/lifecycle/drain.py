@@ -2,7 +2,7 @@
 
 Guarantees: whoever asks first decides how long running turns may take; `done` is set once the node has left: nothing of
 it is claimed any more and its lease is revoked. A node that was not told to stop waits after it (parked.py). Owned by
-the node's Incarnations, which carries it out.
+the node's IncarnationSupervisor, which carries it out.
 """
 
 import asyncio

@@ -14,16 +14,16 @@ import structlog
 from agent_node.audit import AuditLog
 from agent_node.once.keys import OnceKeys
 from agent_node.once.limits import OnceLimits
-from agent_node.once.remote import Peers
+from agent_node.once.remote import RemoteRuns
 from agent_node.once.steps import Once
 from agent_node.once.sweep import OrphanSweep, bury_runs, has_ended
 from agent_node.ownership.admission import BoundedLoad
-from agent_node.run.environment import RunEnvironment, RunsApart, TurnLimits, owner_name
-from agent_node.run.slots import RunningPlaces
-from agent_node.run.wait_cycles import Circles
+from agent_node.run.environment import ChildRuns, RunEnvironment, TurnLimits, owner_name
+from agent_node.run.slots import RunSlots
+from agent_node.run.wait_cycles import WaitCycles
 from agent_node.session.host import Host
 from agent_node.session.memory_limit import MemoryLimit
-from agent_node.session.passivation import Room
+from agent_node.session.passivation import IdleEvictor
 from agent_node.session.retention import bury_closed, passivate_idle
 from agent_node.session.sweep import SessionSweep
 from agent_node.settings import NodeSettings
@@ -67,7 +67,7 @@ class Incarnation:
         load: BoundedLoad,
         claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
-        apart: RunsApart | None,
+        apart: ChildRuns | None,
         missing_agent: Callable[[str], AgentringError],
     ) -> None:
         """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
@@ -91,8 +91,8 @@ class Incarnation:
             settings.max_once_keys, settings.max_once_result_bytes, settings.once_retention_s, settings.once_failure_s
         )
         once_keys = OnceKeys(lease, audit, claims, store.once, clock, owner, once_limits, tasks)
-        self.circles = Circles()
-        self.once = Once(once_keys, lease, Peers(settings.node_credentials()))
+        self.circles = WaitCycles()
+        self.once = Once(once_keys, lease, RemoteRuns(settings.node_credentials()))
         env = RunEnvironment(
             registration.identity.node_id,
             lease,
@@ -104,7 +104,7 @@ class Incarnation:
             missing_agent,
             self.circles,
         )
-        slots = RunningPlaces(settings.max_running_turns, settings.max_waiting_turns)
+        slots = RunSlots(settings.max_running_turns, settings.max_waiting_turns)
         self._durable = durable
         self._settings = settings
         self.load = load
@@ -112,7 +112,7 @@ class Incarnation:
         self._membership = membership
         self._claims_are_made = claims_are_made
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
-        self._room = Room(self.host, tasks, claims_are_made=claims_are_made)
+        self._room = IdleEvictor(self.host, tasks, claims_are_made=claims_are_made)
         self._memory = MemoryLimit(settings.max_memory_mib << 20)
         self.tasks = durable_tasks or MemoryTaskStore(volatile)
         self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)

@@ -2,7 +2,8 @@
 
 Guarantees: nothing is claimed under this registration, and it stands on no ring; where it is lost it is made again, as
 often as need be, and where etcd does not take it, waiting goes on without it; with the end of the waiting its lease is
-revoked. Called by Incarnations between a drain and what follows it: the process's end, or the node's next incarnation.
+revoked. Called by IncarnationSupervisor between a drain and what follows it: the process's end, or the node's next
+incarnation.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.parked import park, unless_set
 from agent_node.lifecycle.store_guard import StoreGuard
 from agent_node.lifecycle.upkeep import Upkeep
-from agent_node.run.environment import RunsApart
+from agent_node.run.environment import ChildRuns
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
@@ -45,7 +45,7 @@ _JOIN_FAILS = (ClockTooFarOff, EtcdError, NodeIdTaken, StoreDiffers, StoreNotAcc
 _log = structlog.get_logger()
 
 
-class Incarnations:
+class IncarnationSupervisor:
     """The node's life: one incarnation after the other, until it is told to stop."""
 
     def __init__(
@@ -62,7 +62,7 @@ class Incarnations:
         guard: StoreGuard,
         skew: ClockSkew,
         claims_are_made: Callable[[], bool],
-        apart: RunsApart | None = None,
+        apart: ChildRuns | None = None,
     ) -> None:
         """One for a process. durable, durable_tasks, claims_are_made, apart: as Incarnation's; guard: of the store;
         skew: of the wall clock."""

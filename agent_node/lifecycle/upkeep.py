@@ -1,6 +1,6 @@
 """What a node does for the cluster beside serving: it looks after its own record and after strays, says which agents it
 hosts, judges claims that were left behind, and counts how many sessions are its share. Owned by the node's
-Incarnations, for all of them.
+IncarnationSupervisor, for all of them.
 """
 
 from collections.abc import Coroutine

@@ -24,7 +24,7 @@ from agent_node.audit import AuditLog
 from agent_node.once.limits import OnceLimits
 from agent_node.once.rows import OnceRows
 from agent_node.once.run import OnceRun, check_no_cycle
-from agent_node.single_flight import SharedCalls
+from agent_node.single_flight import SingleFlight
 from agent_node.store.once_records import (
     ENDED,
     ENDED_NODE,
@@ -89,8 +89,8 @@ class OnceKeys:
         self.limits = limits
         self.runs: dict[OnceRef, OnceRun] = {}
         """Those of the keys that are held."""
-        self._changes: SharedCalls[OnceRef, Any] = SharedCalls(tasks)
-        self._endings: SharedCalls[OnceRun, None] = SharedCalls(tasks)
+        self._changes: SingleFlight[OnceRef, Any] = SingleFlight(tasks)
+        self._endings: SingleFlight[OnceRun, None] = SingleFlight(tasks)
         self._not_begun: dict[OnceRef, set[Epoch]] = {}
 
     def __contains__(self, ref: object) -> bool:

@@ -30,7 +30,7 @@ class _Connection:
     waits: int = 0
 
 
-class Peers:
+class RemoteRuns:
     """The other nodes' runs. Resource handling: connections end with the waits that they are for."""
 
     def __init__(self, credentials: grpc.ChannelCredentials | None, silence_s: float = SILENCE_S) -> None:

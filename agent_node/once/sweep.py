@@ -12,8 +12,8 @@ from collections.abc import Awaitable, Callable
 
 import structlog
 
+from agent_node.log_fields import named
 from agent_node.once.keys import OnceKeys
-from agent_node.run.owner import named
 from agent_node.store import Store, TaskStore
 from agent_node.store.once_records import OnceCaller, StoredRun
 from agent_node.store.once_store import OnceStore

@@ -18,7 +18,7 @@ from typing import Generic, Protocol, TypeVar
 
 import structlog
 
-from agent_node.run.owner import named
+from agent_node.log_fields import named
 from agentring.cluster.clock import Clock
 from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot

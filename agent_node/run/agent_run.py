@@ -18,10 +18,11 @@ import structlog
 from agent_node.agent_errors import log_failure
 from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson
+from agent_node.log_fields import named
 from agent_node.run.context import Completed, Run, TurnInput, new_error_id
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.owner import RunOwner, named, owned
-from agent_node.run.time_limit import CancelledItself, DeadlineMet, Stop, TooManyLetGo, run_bounded
+from agent_node.run.owner import RunOwner, owned
+from agent_node.run.time_limit import CancelledItself, DeadlineExceeded, Stop, TooManyAbandoned, run_bounded
 from agent_node.run.yielded_text import OutputLimit
 from agentring.agent.context import Agent, Result
 from agentring.held import holding
@@ -87,8 +88,8 @@ async def run_agent(
 
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (CancelledItself, "AGENT_CANCELLED_ITSELF"),
-    (DeadlineMet, "TURN_DEADLINE"),
-    (TooManyLetGo, "AGENT_STUCK"),
+    (DeadlineExceeded, "TURN_DEADLINE"),
+    (TooManyAbandoned, "AGENT_STUCK"),
     (OutputLimit, "OUTPUT_LIMIT"),
     (NotJson, "STATE_INVALID"),
 )

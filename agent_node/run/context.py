@@ -20,8 +20,8 @@ from agent_node.agent_errors import log_failure
 from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson, changed_keys, from_struct, to_state, to_struct, to_value
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.time_limit import TimeLeft
-from agent_node.run.yielded_text import RunWords
+from agent_node.run.time_limit import PausableDeadline
+from agent_node.run.yielded_text import YieldedText
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agentring.agent.context import Answer, JsonObject, NobodyToAsk, PastTurn, Result
@@ -66,7 +66,7 @@ class Questions(Protocol):
     """How one run asks. It holds none of the node's places for running turns while it waits."""
 
     async def ask(
-        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: PausableDeadline
     ) -> session_pb2.Input:
         """The answer to the run's so manieth question. tell: tells it, under its input_id; time: of the run, which is
         held meanwhile."""
@@ -100,8 +100,8 @@ class Run:
         self._is_asking = False
         self._steps = 0
         """Calls of `once` under way."""
-        self.time = TimeLeft(env.limits.timeout_s)
-        self._words = RunWords(log, given.turn_id, given.attempt, env.limits.max_text_bytes)
+        self.time = PausableDeadline(env.limits.timeout_s)
+        self._words = YieldedText(log, given.turn_id, given.attempt, env.limits.max_text_bytes)
         self._called: dict[str, session_pb2.ToolResult] = {}
         """Tools that have not answered."""
         self._over = False

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from agent_node.audit import AuditLog
 from agent_node.once.steps import Once
-from agent_node.run.wait_cycles import Circles
+from agent_node.run.wait_cycles import WaitCycles
 from agent_node.store import Ownership
 from agentring.cluster.lease import Lease
 from agentring.errors import AgentNotFound, AgentringError
@@ -30,7 +30,7 @@ class TurnLimits:
     """How long an agent may take to end once it is cancelled or its time is over; then it is let go."""
 
 
-class RunsApart(Protocol):
+class ChildRuns(Protocol):
     """Where runs go that may end their process (agent_node/child_process)."""
 
     async def run(self, env: "RunEnvironment", given: Any, log: Any, epoch: Epoch) -> Any:
@@ -48,12 +48,12 @@ class RunEnvironment:
     incarnation: Incarnation
     once: Once | None = None
     """Single-flight for steps; None: there is none."""
-    apart: RunsApart | None = None
+    apart: ChildRuns | None = None
     """None: every run is one of the node's own process."""
     missing_agent: Callable[[str], AgentringError] = AgentNotFound
     """What is told to somebody who asks for an agent that is not hosted here."""
 
-    circles: Circles = field(default_factory=Circles)
+    circles: WaitCycles = field(default_factory=WaitCycles)
     """Who waits for whom."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:

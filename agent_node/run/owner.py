@@ -10,8 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 
-from agent_node.run.time_limit import TimeLeft
-from agentring.ids import SessionRef, TaskRef
+from agent_node.run.time_limit import PausableDeadline
 from agentring.process.owned_loop import OWNER, places
 
 _log = structlog.get_logger()
@@ -20,8 +19,8 @@ _log = structlog.get_logger()
 class RunOwner:
     """An Owner (agentring/process/owned_loop.py)."""
 
-    def __init__(self, told: dict[str, str | int], time: TimeLeft) -> None:
-        """told: as `named`; time: of the run, which is over at once where it is to end."""
+    def __init__(self, told: dict[str, str | int], time: PausableDeadline) -> None:
+        """told: as `named` (log_fields.py); time: of the run, which is over at once where it is to end."""
         self.told = told
         self._time = time
         self.error: BaseException | None = None
@@ -35,15 +34,6 @@ class RunOwner:
         if self.error is None and not self.is_over:
             self.error = error
             self._time.end()
-
-
-def named(ref: SessionRef | TaskRef, agent: str = "", turn_id: str = "", attempt: int = 0) -> dict[str, str | int]:
-    """A run, or a session or task, as fields of a log line."""
-    told: dict[str, str | int] = {"tenant": ref.tenant}
-    told |= {"session": ref.session_id} if isinstance(ref, SessionRef) else {"task": ref.task_key}
-    told |= {"agent": agent} if agent else {}
-    told |= {"turn": turn_id} if turn_id else {}
-    return told | ({"attempt": attempt} if attempt else {})
 
 
 @contextmanager

@@ -16,8 +16,8 @@ from agentring.errors import TooManyTurns
 from agentring.ids import TenantId
 
 
-class RunningPlaces:
-    """The places; each is taken as a RunningPlace."""
+class RunSlots:
+    """The places; each is taken as a RunSlot."""
 
     def __init__(self, places: int, max_waiting: int) -> None:
         """max_waiting: so many may wait before a new turn is refused."""
@@ -76,16 +76,16 @@ class RunningPlaces:
                 del self._lines[tenant]
 
 
-class RunningPlace:
+class RunSlot:
     """One turn's place: `async with` takes it and gives it up; one that ends without a place gives up nothing."""
 
-    def __init__(self, places: RunningPlaces, tenant: TenantId) -> None:
+    def __init__(self, places: RunSlots, tenant: TenantId) -> None:
         """places: the node's; tenant: whose turn it is."""
         self._places = places
         self._tenant = tenant
         self._has_one = False
 
-    async def __aenter__(self) -> "RunningPlace":
+    async def __aenter__(self) -> "RunSlot":
         await self.take()
         return self
 

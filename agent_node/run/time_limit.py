@@ -6,8 +6,8 @@ cancelled the code is known, not read off the exception: code may cancel its own
 and what comes of that is told as CancelledItself. Does not guarantee that the code stops: a coroutine that swallows its
 cancellation cannot be stopped. It is let go: it stays in its task, which is the one kind of task here that no group
 owns, because a group would wait for it for ever, and with it the fence, the drain and the node's stop. What was let go
-and still runs is counted, and of one agent's there are at most MOST_LET_GO (and those that were under way then): beyond
-it nothing of that agent is begun. Called by `run_agent`.
+and still runs is counted, and of one agent's there are at most MOST_ABANDONED (and those that were under way then):
+beyond it nothing of that agent is begun. Called by `run_agent`.
 """
 
 import asyncio
@@ -22,11 +22,11 @@ _log = structlog.get_logger()
 _tasks: set[asyncio.Task[None]] = set()
 """The event loop itself keeps no task alive."""
 
-MOST_LET_GO = 64
+MOST_ABANDONED = 64
 """Runs of one agent that were let go and have not ended."""
 
 
-class LetGo:
+class AbandonedRuns:
     """What was let go on this process."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class LetGo:
 
     def has_room(self, whose: Hashable) -> bool:
         """Whether another one of the same agent may be begun."""
-        return self._running[whose] < MOST_LET_GO
+        return self._running[whose] < MOST_ABANDONED
 
     def add(self, task: asyncio.Task[None], whose: Hashable) -> None:
         """Counts a task until it ends."""
@@ -56,14 +56,14 @@ class LetGo:
         task.add_done_callback(ended)
 
 
-LET_GO = LetGo()
+ABANDONED = AbandonedRuns()
 
 
-class TooManyLetGo(Exception):
+class TooManyAbandoned(Exception):
     """Too many earlier runs of the agent cannot be stopped."""
 
 
-class DeadlineMet(Exception):
+class DeadlineExceeded(Exception):
     """The time was over before the code was."""
 
 
@@ -83,7 +83,7 @@ class Stop:
         """What ended the code; None: nothing has."""
 
 
-class TimeLeft:
+class PausableDeadline:
     """How long the code may still take. It can be held while the code waits for somebody."""
 
     def __init__(self, timeout_s: float) -> None:
@@ -115,21 +115,21 @@ class TimeLeft:
 async def run_bounded(
     code: Callable[[], Awaitable[None]],
     *,
-    time: TimeLeft,
+    time: PausableDeadline,
     grace_s: float,
     whose: Hashable,
     stop: Stop | None = None,
 ) -> BaseException | None:
-    """Runs `code` until its time is over; returns what it raised, DeadlineMet, CancelledItself, or None: it came to its
-    end.
+    """Runs `code` until its time is over; returns what it raised, DeadlineExceeded, CancelledItself, or None: it came
+    to its end.
 
-    whose: the agent it belongs to; where too many of its runs were let go: TooManyLetGo, and the code was not begun.
-    stop: tells the code whether it was asked to end.
+    whose: the agent it belongs to; where too many of its runs were let go: TooManyAbandoned, and the code was not
+    begun. stop: tells the code whether it was asked to end.
 
     Cancellation: the code is cancelled too, and let go if it has not ended grace_s later, or at a second cancellation.
     """
-    if not LET_GO.has_room(whose):
-        return TooManyLetGo()
+    if not ABANDONED.has_room(whose):
+        return TooManyAbandoned()
     stop = stop or Stop()
     task = asyncio.get_running_loop().create_task(_caught(code, stop))
     _tasks.add(task)
@@ -145,7 +145,7 @@ async def run_bounded(
     if task.done():
         return _ending(task, stop)
     await _stop(task, stop, grace_s, whose)
-    return DeadlineMet()
+    return DeadlineExceeded()
 
 
 async def _caught(code: Callable[[], Awaitable[None]], stop: Stop) -> None:
@@ -174,5 +174,5 @@ async def _stop(task: asyncio.Task[None], stop: Stop, grace_s: float, whose: Has
         await asyncio.wait([task], timeout=grace_s)
     finally:
         if not task.done():
-            LET_GO.add(task, whose)
+            ABANDONED.add(task, whose)
             _log.error("agent_let_go", grace_s=grace_s)

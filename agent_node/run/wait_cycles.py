@@ -23,7 +23,7 @@ class _Caller:
     is_over: Callable[[], bool]
 
 
-class Circles:
+class WaitCycles:
     """Waits, by what is waited for."""
 
     def __init__(self) -> None:

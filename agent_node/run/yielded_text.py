@@ -16,7 +16,7 @@ class OutputLimit(Exception):
     """The agent has said more than it may."""
 
 
-class RunWords:
+class YieldedText:
     """Those that were told."""
 
     __slots__ = ("_attempt", "_half", "_log", "_max_bytes", "_texts", "_turn_id", "size_bytes")

@@ -13,8 +13,8 @@ import uuid
 from collections.abc import AsyncIterator
 
 from agent_node.events.attachment import Attachment
-from agent_node.lifecycle.supervisor import Incarnations
-from agent_node.services.resume_point import Place, place_of
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.services.resume_point import ResumePoint, place_of
 from agent_node.services.route import accept, session_of
 from agent_node.session.session import Session
 from agent_node.session.turn_index import TurnEnd
@@ -53,7 +53,7 @@ _REFUSALS = (
 
 
 async def converse(
-    incarnations: Incarnations, settings: NodeSettings, requests: AsyncIterator[ConverseRequest], call: Call
+    incarnations: IncarnationSupervisor, settings: NodeSettings, requests: AsyncIterator[ConverseRequest], call: Call
 ) -> None:
     """Serves one stream to its end. Raises AgentringErrors. Cancellation: accepted turns run on."""
     place = place_of(call)
@@ -99,7 +99,7 @@ async def converse(
 class _Frames:
     """The frames of one stream after the first."""
 
-    def __init__(self, session: Session, attachment: Attachment, stream_id: str, place: Place) -> None:
+    def __init__(self, session: Session, attachment: Attachment, stream_id: str, place: ResumePoint) -> None:
         self._place = place
         self._session = session
         self._attachment = attachment
@@ -177,7 +177,7 @@ class _Frames:
         return self._end_seq
 
 
-async def _first_frame(requests: AsyncIterator[ConverseRequest], place: Place) -> session_pb2.Open:
+async def _first_frame(requests: AsyncIterator[ConverseRequest], place: ResumePoint) -> session_pb2.Open:
     request = await anext(requests, None)
     if request is not None and place.first_frame > 1:
         return session_pb2.Open()  # it was acknowledged, and the router names the session

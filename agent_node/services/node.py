@@ -2,7 +2,7 @@
 
 import time
 
-from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.watch_run import watch_run
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.rpc.service import Call
@@ -14,7 +14,7 @@ _PROGRESS_S = 0.25
 class NodeService:
     """The service's methods; see protos/agentring/v1/node.proto."""
 
-    def __init__(self, incarnations: Incarnations) -> None:
+    def __init__(self, incarnations: IncarnationSupervisor) -> None:
         """incarnations: whose state is told."""
         self._incarnations = incarnations
 

@@ -7,7 +7,7 @@ from typing import Any
 from google.protobuf import struct_pb2
 
 from agent_node.json_values import NotJson, from_struct, to_value
-from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.once.run import idempotency_key
 from agent_node.services.once_list import list_page
 from agent_node.services.route import once_of, tenant_of
@@ -21,7 +21,7 @@ from agentring.v1 import once_pb2
 class OnceService:
     """The service's methods; see protos/agentring/v1/once.proto."""
 
-    def __init__(self, incarnations: Incarnations) -> None:
+    def __init__(self, incarnations: IncarnationSupervisor) -> None:
         """incarnations: whose keys are served."""
         self._incarnations = incarnations
 

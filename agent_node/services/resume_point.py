@@ -19,7 +19,7 @@ _ALL = 1 << 64
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class ResumePoint:
     """A stream's place. One that begins here has the default."""
 
     is_taken_over: bool = False
@@ -54,14 +54,14 @@ class Place:
         return self.begins_after if self.begins_after is not None else 0
 
 
-def place_of(call: Call) -> Place:
+def place_of(call: Call) -> ResumePoint:
     """The stream's place. Raises MalformedRequest."""
     frames = call.metadata.get(metadata.FRAMES)
     if frames is None:
-        return Place()
+        return ResumePoint()
     if (found := _FRAMES.fullmatch(frames)) is None:
         raise MalformedRequest
-    return Place(
+    return ResumePoint(
         is_taken_over=True,
         first_frame=max(1, int(found[1])),
         last_again=int(found[2]),

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
-from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.converse import converse
-from agent_node.services.resume_point import Place, place_of
+from agent_node.services.resume_point import ResumePoint, place_of
 from agent_node.services.route import accept, held_by, session_of, tenant_of
 from agent_node.services.session_list import list_page
 from agent_node.session.session import Session
@@ -30,7 +30,7 @@ _WAITS = (session_pb2.ON_BUSY_UNSPECIFIED, session_pb2.ON_BUSY_ENQUEUE)
 class SessionService:
     """The service's methods; see protos/agentring/v1/session.proto."""
 
-    def __init__(self, incarnations: Incarnations, settings: NodeSettings) -> None:
+    def __init__(self, incarnations: IncarnationSupervisor, settings: NodeSettings) -> None:
         """incarnations: whose sessions are served."""
         self._incarnations = incarnations
         self._settings = settings
@@ -62,7 +62,7 @@ class SessionService:
 
     async def SubmitTurn(self, request: session_pb2.SubmitTurnRequest, call: Call) -> session_pb2.SubmitTurnResponse:
         """Accepts one turn."""
-        session, turn, fresh = await self._submit(request, call, Place())
+        session, turn, fresh = await self._submit(request, call, ResumePoint())
         await accept(call, self._incarnations.current, session.claim.epoch)
         state = session_pb2.TURN_STATE_ACCEPTED if fresh else session.turn(turn.turn_id).state
         return session_pb2.SubmitTurnResponse(turn_id=turn.turn_id, accepted_seq=turn.accepted_seq, state=state)
@@ -164,7 +164,7 @@ class SessionService:
         )
 
     async def _submit(
-        self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call, place: Place
+        self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call, place: ResumePoint
     ) -> tuple[Session, StoredTurn, bool]:
         ref, agent = session_of(call, request.session_id, request.agent)
         if not request.HasField("turn"):

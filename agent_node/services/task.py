@@ -6,7 +6,7 @@ leads.
 
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
-from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.resume_point import place_of
 from agent_node.services.route import accept, held_by, task_of, tenant_of
 from agent_node.services.session import stream
@@ -24,7 +24,7 @@ MIN_RETENTION_S, DEFAULT_RETENTION_S, MAX_RETENTION_S = 60, 3_600, 86_400
 class TaskService:
     """The service's methods; see protos/agentring/v1/task.proto."""
 
-    def __init__(self, incarnations: Incarnations, settings: NodeSettings) -> None:
+    def __init__(self, incarnations: IncarnationSupervisor, settings: NodeSettings) -> None:
         """incarnations: whose task runs are served."""
         self._incarnations = incarnations
         self._settings = settings

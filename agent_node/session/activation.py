@@ -16,7 +16,7 @@ from agentring.ids import Epoch, SessionRef
 _log = structlog.get_logger()
 
 
-class Taking:
+class Activator:
     """On behalf of one incarnation."""
 
     def __init__(self, env: RunEnvironment, claims: Claims, store: Store) -> None:

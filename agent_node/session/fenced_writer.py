@@ -9,18 +9,18 @@ import asyncio
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Any, TypeVar
 
-from agent_node.single_flight import SharedCalls
+from agent_node.single_flight import SingleFlight
 
 T = TypeVar("T")
 
 
-class SessionWrites:
+class FencedWriter:
     """The writes of one session."""
 
     __slots__ = ("_changes", "_failed", "_failure", "_may_write", "_writing")
 
     def __init__(
-        self, may_write: Callable[[], None], changes: SharedCalls[Hashable, Any], failed: Callable[[Exception], None]
+        self, may_write: Callable[[], None], changes: SingleFlight[Hashable, Any], failed: Callable[[Exception], None]
     ) -> None:
         """may_write: raises if nothing may be stored or told any more; changes: carries out what must not end half
         done; failed: told of the first failure."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import structlog
 
-from agent_node.run.owner import named
+from agent_node.log_fields import named
 from agent_node.session.session import Session
 from agentring.errors import NodeDraining
 

@@ -9,14 +9,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
+from agent_node.log_fields import named
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.owner import named
-from agent_node.run.slots import RunningPlaces
-from agent_node.session.activation import Taking
+from agent_node.run.slots import RunSlots
+from agent_node.session.activation import Activator
 from agent_node.session.hand_off import hand_off
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
-from agent_node.single_flight import SharedCalls
+from agent_node.single_flight import SingleFlight
 from agent_node.store import Store, StoredSession
 from agentring.agent.context import Agent
 from agentring.cluster.claim import Claim, Claims
@@ -48,14 +48,14 @@ class Host:
         agents: Mapping[str, Agent],
         clock: Clock,
         settings: NodeSettings,
-        slots: RunningPlaces,
+        slots: RunSlots,
         tasks: asyncio.TaskGroup,
         takes_new: Callable[[Callable[[], int], str], Awaitable[bool]],
     ) -> None:
         """slots: the node's places for running turns; tasks: owns the sessions' runners; takes_new: whether the node,
         having so many sessions, takes another of an agent (BoundedLoad.takes_new)."""
         self._takes_new = takes_new
-        self._taking = Taking(env, claims, store)
+        self._taking = Activator(env, claims, store)
         self._env = env
         self._claims = claims
         self._store = store
@@ -65,10 +65,10 @@ class Host:
         self._slots = slots
         self._tasks = tasks
         self._sessions: dict[SessionRef, Session] = {}
-        self._departures: SharedCalls[SessionRef, None] = SharedCalls(tasks)
-        self._burials: SharedCalls[SessionRef, Epoch] = SharedCalls(tasks)
+        self._departures: SingleFlight[SessionRef, None] = SingleFlight(tasks)
+        self._burials: SingleFlight[SessionRef, Epoch] = SingleFlight(tasks)
         self._runners: dict[SessionRef, asyncio.Task[None]] = {}
-        self._activations: SharedCalls[SessionRef, Session] = SharedCalls(tasks)
+        self._activations: SingleFlight[SessionRef, Session] = SingleFlight(tasks)
         self._draining = False
 
     def __len__(self) -> int:

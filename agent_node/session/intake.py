@@ -9,11 +9,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from agent_node.run.input_fingerprint import input_fingerprint
-from agent_node.run.slots import RunningPlaces
-from agent_node.session.journal import SessionTurns
+from agent_node.run.slots import RunSlots
+from agent_node.session.journal import TurnJournal
 from agent_node.session.mailbox import WaitingTurn
-from agent_node.session.questions import Asking
-from agent_node.session.turn_loop import TurnRunner
+from agent_node.session.questions import SessionQuestions
+from agent_node.session.turn_loop import TurnLoop
 from agent_node.store import StoredTurn
 from agentring.errors import NodeDraining, SessionClosed, TurnIdReused, TurnInProgress
 from agentring.v1 import session_pb2
@@ -36,10 +36,10 @@ class TurnIntake:
 
     def __init__(
         self,
-        turns: SessionTurns,
-        runner: TurnRunner,
-        asking: Asking,
-        places: RunningPlaces,
+        turns: TurnJournal,
+        runner: TurnLoop,
+        asking: SessionQuestions,
+        places: RunSlots,
         cancel_all: Callable[[str], Awaitable[None]],
         closed: bool,
     ) -> None:

@@ -22,12 +22,12 @@ from agent_node.events.log import EventLog, NumberRange
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed
 from agent_node.run.environment import RunEnvironment
-from agent_node.session.fenced_writer import SessionWrites
+from agent_node.session.fenced_writer import FencedWriter
 from agent_node.session.interrupted_turns import begun_again
-from agent_node.session.missing_events import LostStories
-from agent_node.session.stored_events import StoredLog
-from agent_node.session.turn_index import KnownTurns, TurnEnd
-from agent_node.single_flight import SharedCalls
+from agent_node.session.missing_events import MissingEvents
+from agent_node.session.stored_events import StoredEvents
+from agent_node.session.turn_index import TurnEnd, TurnIndex
+from agent_node.single_flight import SingleFlight
 from agent_node.store import (
     SEQ_RANGE,
     Acceptance,
@@ -49,7 +49,7 @@ from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Ev
 ENDED = (session_pb2.TURN_STATE_COMPLETED, session_pb2.TURN_STATE_FAILED, session_pb2.TURN_STATE_CANCELLED)
 
 
-class SessionTurns:
+class TurnJournal:
     """The turns of one session, by turn_id, and the log in which they are told."""
 
     def __init__(
@@ -58,7 +58,7 @@ class SessionTurns:
         store: Store,
         stored: StoredSession,
         ownership: Ownership,
-        changes: SharedCalls[Hashable, Any],
+        changes: SingleFlight[Hashable, Any],
         failed: Callable[[Exception], None],
         *,
         max_log_bytes: int,
@@ -71,18 +71,18 @@ class SessionTurns:
         self._store = store
         self._ownership = ownership
         self._changes = changes
-        self._writes = SessionWrites(self._check_told, changes, failed)
-        self._turns = KnownTurns(stored.turns.values())
+        self._writes = FencedWriter(self._check_told, changes, failed)
+        self._turns = TurnIndex(stored.turns.values())
         self._accepted = stored.turns_accepted
         self._begun_commit = 0
         """Of the transaction that accepted a turn as running."""
         self._moved: dict[str, StoredTurn] = {}
         """Turns whose ends were told under later numbers than the store has."""
         self._numbers = NumberRange(stored.log_seq, stored.reserved_seq, self._extend_numbers)
-        self._kept = StoredLog(store, stored, max_stored_log_bytes)
+        self._kept = StoredEvents(store, stored, max_stored_log_bytes)
         earlier = self._kept if store.durable else None
         self.log = EventLog(ownership.epoch, max_log_bytes, self._numbers, earlier, head_seq=stored.head_seq)
-        self.lost = LostStories(self.log, self._turns, stored)
+        self.lost = MissingEvents(self.log, self._turns, stored)
         self.stored = replace(stored, turns={})  # those that are known are in `_turns`
         self._take_up()
 
@@ -318,7 +318,7 @@ class SessionTurns:
 
     def _keep(self, rows: Sequence[EventRow]) -> None:
         if self._kept.written(rows):
-            self._changes.begin(SessionTurns._trim, self._trim)
+            self._changes.begin(TurnJournal._trim, self._trim)
 
     async def _trim(self) -> None:
         def write() -> Awaitable[Trim]:
@@ -327,7 +327,7 @@ class SessionTurns:
         self._kept.trimmed(await self._writes.do(write))
 
     def _extend_numbers(self) -> None:
-        self._changes.begin(SessionTurns._extend_numbers, self._extend)
+        self._changes.begin(TurnJournal._extend_numbers, self._extend)
 
     async def _extend(self) -> None:
         reserved_seq = self._numbers.reserved_seq + SEQ_RANGE

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import psutil
 import structlog
 
-from agent_node.session.passivation import Room
+from agent_node.session.passivation import IdleEvictor
 from agentring.cluster.clock import Clock
 
 _LOOK_EVERY_S = 1.0
@@ -36,7 +36,7 @@ class MemoryLimit:
         self.is_exceeded = False
         """At the last look."""
 
-    async def keep(self, clock: Clock, room: Room | None) -> None:
+    async def keep(self, clock: Clock, room: IdleEvictor | None) -> None:
         """Looks every second, until cancelled. room: None: sessions cannot be passivated."""
         while self._limit_bytes:
             await clock.sleep(_LOOK_EVERY_S)

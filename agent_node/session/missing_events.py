@@ -6,15 +6,15 @@ before, and those that ask for the turn itself. Made by journal.py.
 """
 
 from agent_node.events.log import EventLog
-from agent_node.session.turn_index import KnownTurns
+from agent_node.session.turn_index import TurnIndex
 from agent_node.store import StoredSession, StoredTurn
 from agentring.v1.session_pb2 import Event
 
 
-class LostStories:
+class MissingEvents:
     """Of one activation."""
 
-    def __init__(self, log: EventLog, turns: KnownTurns, stored: StoredSession) -> None:
+    def __init__(self, log: EventLog, turns: TurnIndex, stored: StoredSession) -> None:
         """stored: the session as the activation found it."""
         self._log = log
         self._turns = turns

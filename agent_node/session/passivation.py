@@ -19,7 +19,7 @@ import structlog
 
 from agent_node.session.host import Host
 from agent_node.session.session import Session
-from agent_node.single_flight import SharedCalls
+from agent_node.single_flight import SingleFlight
 from agentring.errors import AgentringError
 
 LEAST_IDLE_S = 1.0
@@ -30,7 +30,7 @@ _PART = 64
 _log = structlog.get_logger()
 
 
-class Room:
+class IdleEvictor:
     """Makes room on one node."""
 
     def __init__(
@@ -45,7 +45,7 @@ class Room:
         self._host = host
         self._claims_are_made = claims_are_made
         self._now_s = now_s
-        self._making: SharedCalls[None, bool] = SharedCalls(tasks)
+        self._making: SingleFlight[None, bool] = SingleFlight(tasks)
         self._found_none_s = float("-inf")
 
     async def make(self) -> bool:

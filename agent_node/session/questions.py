@@ -17,8 +17,8 @@ from dataclasses import replace
 from typing import Any
 
 from agent_node.run.input_fingerprint import input_fingerprint
-from agent_node.session.journal import SessionTurns
-from agent_node.single_flight import SharedCalls
+from agent_node.session.journal import TurnJournal
+from agent_node.single_flight import SingleFlight
 from agent_node.store import StoredInput
 from agentring.errors import InputAnswered, InputNotFound, InvalidTurnId
 from agentring.ids import parse_turn_id
@@ -27,13 +27,13 @@ from agentring.v1 import session_pb2
 _ORDINAL_DIGITS = 6
 
 
-class Asking:
+class SessionQuestions:
     """One session's questions. One of them can be waited for at a time, as one turn runs at a time."""
 
     def __init__(
         self,
-        turns: SessionTurns,
-        changes: SharedCalls[Hashable, Any],
+        turns: TurnJournal,
+        changes: SingleFlight[Hashable, Any],
         stored: Iterable[StoredInput],
         waits: Callable[[], None],
     ) -> None:

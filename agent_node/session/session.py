@@ -14,14 +14,14 @@ from typing import Any, TypeVar
 
 from agent_node.json_values import from_struct
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.slots import RunningPlaces
+from agent_node.run.slots import RunSlots
 from agent_node.session.intake import TurnIntake
-from agent_node.session.journal import ENDED, SessionTurns
+from agent_node.session.journal import ENDED, TurnJournal
 from agent_node.session.mailbox import Mailbox, WaitingTurn
-from agent_node.session.questions import Asking
+from agent_node.session.questions import SessionQuestions
 from agent_node.session.turn_index import TurnEnd
-from agent_node.session.turn_loop import TurnRunner
-from agent_node.single_flight import SharedCalls
+from agent_node.session.turn_loop import TurnLoop
+from agent_node.single_flight import SingleFlight
 from agent_node.store import Store, StoredSession, StoredTurn
 from agentring.agent.context import Agent
 from agentring.cluster.claim import Claim
@@ -50,7 +50,7 @@ class Session:
         stored: StoredSession,
         claim: Claim,
         agent: Agent,
-        slots: RunningPlaces,
+        slots: RunSlots,
         tasks: asyncio.TaskGroup,
         *,
         mailbox_size: int,
@@ -59,11 +59,11 @@ class Session:
     ) -> None:
         """slots: the node's places for running turns; tasks: owns what must not end with whoever asked for it."""
         self._env = env
-        self._changes: SharedCalls[Hashable, Any] = SharedCalls(tasks)
+        self._changes: SingleFlight[Hashable, Any] = SingleFlight(tasks)
         self._durable = store.durable
         self.claim = claim
         owned = env.ownership(stored.ref, claim.epoch)
-        self._turns = SessionTurns(
+        self._turns = TurnJournal(
             env,
             store,
             stored,
@@ -74,9 +74,9 @@ class Session:
             max_stored_log_bytes=max_stored_log_bytes,
         )
         self.log = self._turns.log
-        self._asking = Asking(self._turns, self._changes, stored.inputs.values(), self._rest)
+        self._asking = SessionQuestions(self._turns, self._changes, stored.inputs.values(), self._rest)
         mailbox = Mailbox(mailbox_size)
-        self._runner = TurnRunner(env, agent, claim.epoch, self._turns, self._asking, mailbox, slots, self._set_idle)
+        self._runner = TurnLoop(env, agent, claim.epoch, self._turns, self._asking, mailbox, slots, self._set_idle)
         self._intake = TurnIntake(self._turns, self._runner, self._asking, slots, self._cancel_all, stored.closed)
         self._at_rest: asyncio.Event | None = None
         """While it settles; set whenever nothing of its turns goes on by itself: they have ended, or one waits for an
@@ -113,7 +113,7 @@ class Session:
 
     @property
     def questions(self) -> list[session_pb2.Question]:
-        """As Asking.open_questions."""
+        """As SessionQuestions.open_questions."""
         return self._asking.open_questions()
 
     @property
@@ -135,15 +135,15 @@ class Session:
         return self._turns.get(turn_id)
 
     def lost_story(self, turn: StoredTurn) -> list[Event]:
-        """As LostStories.of."""
+        """As MissingEvents.of."""
         return self._turns.lost.of(turn)
 
     def missed(self, after_seq: int, turn: StoredTurn | None = None) -> list[Event]:
-        """As LostStories.after."""
+        """As MissingEvents.after."""
         return self._turns.lost.after(after_seq, turn)
 
     def follow(self, turn: StoredTurn) -> TurnEnd:
-        """As SessionTurns.follow."""
+        """As TurnJournal.follow."""
         return self._turns.follow(turn)
 
     def tells_on(self, epoch: int | None) -> bool:

@@ -16,7 +16,7 @@ from itertools import accumulate, pairwise
 
 from google.protobuf.message import DecodeError
 
-from agent_node.events.entries import READ_BYTES, Entry, Single, Words
+from agent_node.events.entries import READ_BYTES, Entry, Single, TextRun
 from agent_node.store import EventExtent, EventRow, Store, StoredSession, Trim
 from agent_node.store.readable import to_stored_events
 from agentring.errors import SessionCorrupt
@@ -29,7 +29,7 @@ _SLACK = 8
 """The bound is met again once it is exceeded by this part of it, so that few turns pay for it."""
 
 
-class StoredLog:
+class StoredEvents:
     """What the store has of one session's events."""
 
     def __init__(self, store: Store, stored: StoredSession, max_bytes: int) -> None:
@@ -116,7 +116,7 @@ def _entry(stored: store_pb2.StoredEvent) -> Entry:
     event = stored.event
     if not stored.piece_bytes:
         return Single.of(event)
-    return Words(
+    return TextRun(
         first_seq=event.first_seq or event.seq,
         epoch=Epoch(event.epoch),
         turn_id=event.turn_id,

@@ -25,7 +25,7 @@ class TurnEnd:
         """Of its last event; None: it has not ended."""
 
 
-class KnownTurns:
+class TurnIndex:
     """Turns by turn_id."""
 
     def __init__(self, turns: Iterable[StoredTurn], max_bytes: int = _MAX_BYTES) -> None:

@@ -13,10 +13,10 @@ from agent_node.json_values import from_struct
 from agent_node.run.agent_run import Failed, attempts_exhausted, cancelled_by_nobody, run_agent
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.slots import RunningPlace, RunningPlaces
-from agent_node.session.journal import SessionTurns
+from agent_node.run.slots import RunSlot, RunSlots
+from agent_node.session.journal import TurnJournal
 from agent_node.session.mailbox import Mailbox, WaitingTurn
-from agent_node.session.questions import Asking
+from agent_node.session.questions import SessionQuestions
 from agent_node.session.turn_questions import TurnQuestions
 from agentring.agent.context import Agent
 from agentring.errors import NodeFenced
@@ -35,7 +35,7 @@ class _Running:
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class TurnRunner:
+class TurnLoop:
     """The one that runs the turns of one session."""
 
     __slots__ = ("_agent", "_asking", "_ended", "_env", "_epoch", "_places", "_running", "_turns", "mailbox")
@@ -45,10 +45,10 @@ class TurnRunner:
         env: RunEnvironment,
         agent: Agent,
         epoch: Epoch,
-        turns: SessionTurns,
-        asking: Asking,
+        turns: TurnJournal,
+        asking: SessionQuestions,
         mailbox: Mailbox,
-        places: RunningPlaces,
+        places: RunSlots,
         ended: Callable[[], None],
     ) -> None:
         """places: the node's; ended: told after each turn's end."""
@@ -129,13 +129,13 @@ class TurnRunner:
 
     async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
         """None: the lease may be gone."""
-        async with RunningPlace(self._places, self._turns.stored.ref.tenant) as place:
+        async with RunSlot(self._places, self._turns.stored.ref.tenant) as place:
             try:
                 return await self._run_agent(waiting, place)
             except NodeFenced:
                 return None
 
-    async def _run_agent(self, waiting: WaitingTurn, place: RunningPlace) -> Completed | Failed:
+    async def _run_agent(self, waiting: WaitingTurn, place: RunSlot) -> Completed | Failed:
         turn = await self._turns.start(waiting.turn_id)
         if turn.attempt - self._asking.cut_short(turn.turn_id) > self._env.limits.max_attempts:
             return attempts_exhausted(turn.attempt)

@@ -6,22 +6,22 @@ the question until then. Used by the session.
 
 from collections.abc import Callable
 
-from agent_node.run.slots import RunningPlace
-from agent_node.run.time_limit import TimeLeft
-from agent_node.session.questions import Asking
+from agent_node.run.slots import RunSlot
+from agent_node.run.time_limit import PausableDeadline
+from agent_node.session.questions import SessionQuestions
 from agentring.v1 import session_pb2
 
 
 class TurnQuestions:
     """Questions of one run."""
 
-    def __init__(self, asking: Asking, turn_id: str, place: RunningPlace) -> None:
+    def __init__(self, asking: SessionQuestions, turn_id: str, place: RunSlot) -> None:
         self._asking = asking
         self._turn_id = turn_id
         self._place = place
 
     async def ask(
-        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: PausableDeadline
     ) -> session_pb2.Input:
         """As Questions."""
         if (known := self._asking.answer(self._turn_id, ordinal)) is not None:

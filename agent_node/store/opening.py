@@ -17,10 +17,10 @@ import structlog
 from sqlalchemy import Connection, insert, inspect, select, text, update
 from sqlalchemy.exc import SQLAlchemyError
 
-from agent_node.store.database.counted import ObservedCarrier
-from agent_node.store.database.driver import Carrier
+from agent_node.store.database.counted import CountedDriver
+from agent_node.store.database.driver import Driver
 from agent_node.store.database.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
-from agent_node.store.database.sqlite import SqliteCarrier
+from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.sql.session_schema import cluster
 from agent_node.store.sql.sessions import SqlStore
 from agent_node.store.sql.shared_clock import SharedClock
@@ -102,7 +102,7 @@ async def _opened(
     url: str, identity: ClusterIdentity, timeout_s: float, max_history_turns: int, clock: Clock
 ) -> SqlStore:
     """Raises StoreRefused, StoreUnavailable."""
-    carrier = ObservedCarrier(await _carrier(url, timeout_s))
+    carrier = CountedDriver(await _carrier(url, timeout_s))
     try:
         if not await carrier.read(is_at_head):
             await _bring_to_head(url, identity)
@@ -133,18 +133,18 @@ def machine_id() -> str:
         return os.uname().nodename
 
 
-async def _carrier(url: str, timeout_s: float) -> Carrier:
+async def _carrier(url: str, timeout_s: float) -> Driver:
     if url.startswith(_SQLITE):
         path = Path(url.removeprefix(_SQLITE))
         try:
             await asyncio.to_thread(_make_file, path)
         except OSError as error:
             raise StoreRefused(f"the store {url} cannot be made: {error.strerror}") from error
-        return SqliteCarrier(path, timeout_s)
+        return SqliteDriver(path, timeout_s)
     try:
-        from agent_node.store.database.postgres import PostgresCarrier
+        from agent_node.store.database.postgres import PostgresDriver
 
-        return PostgresCarrier(url.replace(_POSTGRESQL, "postgresql+asyncpg://", 1), timeout_s)
+        return PostgresDriver(url.replace(_POSTGRESQL, "postgresql+asyncpg://", 1), timeout_s)
     except ModuleNotFoundError as error:
         raise StoreRefused("a store on PostgreSQL needs asyncpg: pip install agentring[postgres]") from error
     except SQLAlchemyError as error:

@@ -5,7 +5,7 @@ Owned by `TaskRuns`.
 """
 
 from agent_node.store import StoredTask, TaskStore
-from agent_node.task.replays import Replays
+from agent_node.task.replays import EndedTaskCache
 from agent_node.task.run import TaskRun, restored
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
@@ -21,7 +21,7 @@ class EndedTasks:
         self._store = store
         self._claims = claims
         self._clock = clock
-        self._replays = Replays()
+        self._replays = EndedTaskCache()
 
     def remembered(self, ref: TaskRef) -> TaskRun | None:
         """An ended task, from memory."""

@@ -14,7 +14,7 @@ from agentring.errors import AgentringError, NodeOverloaded, TooManyTasks
 from agentring.ids import TaskRef, TenantId
 
 
-class TaskRoom:
+class TaskQuota:
     """What is taken and what is left."""
 
     def __init__(self, runs: dict[TaskRef, TaskRun], starts: Sized, settings: NodeSettings, *, durable: bool) -> None:

@@ -15,7 +15,7 @@ _RUN_BYTES = 2 << 10
 """What a run takes beside its events."""
 
 
-class Replays:
+class EndedTaskCache:
     """Ended runs by task."""
 
     def __init__(self, max_bytes: int = MAX_BYTES) -> None:

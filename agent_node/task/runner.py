@@ -17,12 +17,12 @@ from contextlib import suppress
 import structlog
 
 from agent_node.json_values import from_struct
+from agent_node.log_fields import named
 from agent_node.ownership.release import release
 from agent_node.run.agent_run import Failed, attempts_exhausted, run_agent
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.owner import named
-from agent_node.run.slots import RunningPlace, RunningPlaces
+from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
@@ -59,7 +59,7 @@ class TaskRunner:
         agents: Mapping[str, Agent],
         clock: Clock,
         settings: NodeSettings,
-        slots: RunningPlaces,
+        slots: RunSlots,
     ) -> None:
         """slots: the node's places for running turns."""
         self._env = env
@@ -155,7 +155,7 @@ class TaskRunner:
             return None
         if run.attempt > self._env.limits.max_attempts:
             return attempts_exhausted(run.attempt)
-        async with RunningPlace(self._slots, run.ref.tenant):
+        async with RunSlot(self._slots, run.ref.tenant):
             self._env.lease.check()
             run.state = task_pb2.TASK_STATE_RUNNING
             run.log.append(Event(attempt=run.attempt, turn_started=session_pb2.TurnStarted(node_id=run.node_id)))

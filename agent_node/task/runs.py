@@ -22,12 +22,12 @@ import structlog
 from agent_node.json_values import from_struct
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.input_fingerprint import input_fingerprint
-from agent_node.run.slots import RunningPlaces
+from agent_node.run.slots import RunSlots
 from agent_node.settings import NodeSettings
-from agent_node.single_flight import SharedCalls
+from agent_node.single_flight import SingleFlight
 from agent_node.store import StoredTask, TaskRequest, TaskStore
 from agent_node.task.ended import EndedTasks
-from agent_node.task.quota import TaskRoom
+from agent_node.task.quota import TaskQuota
 from agent_node.task.run import TaskRun, all_ended
 from agent_node.task.runner import TaskRunner
 from agent_node.task.unwatched import Unwatched
@@ -66,7 +66,7 @@ class TaskRuns:
         agents: Mapping[str, Agent],
         clock: Clock,
         settings: NodeSettings,
-        slots: RunningPlaces,
+        slots: RunSlots,
         tasks: asyncio.TaskGroup,
     ) -> None:
         """slots: the node's places for running turns; tasks: owns the runs."""
@@ -80,9 +80,9 @@ class TaskRuns:
         self._runs: dict[TaskRef, TaskRun] = {}
         """Those under way; on a volatile store also those that have ended, in the order of their ends."""
         self._ended = EndedTasks(store, claims, clock)
-        self._starts: SharedCalls[TaskRef, TaskRun] = SharedCalls(tasks)
+        self._starts: SingleFlight[TaskRef, TaskRun] = SingleFlight(tasks)
         self.unwatched = Unwatched(clock, settings.unwatched_timeout_s)
-        self._room = TaskRoom(self._runs, self._starts, settings, durable=store.durable)
+        self._room = TaskQuota(self._runs, self._starts, settings, durable=store.durable)
         self._draining = False
 
     def __len__(self) -> int:

@@ -20,7 +20,7 @@ T = TypeVar("T")
 _END_S = 5.0
 
 
-class Loop:
+class LoopThread:
     """A thread that runs coroutines for other threads."""
 
     def __init__(self) -> None:

@@ -34,7 +34,7 @@ class Policy:
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
 
 
-class Patience:
+class RetrySchedule:
     """Of one call."""
 
     def __init__(self, policy: Policy) -> None:

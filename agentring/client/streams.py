@@ -20,7 +20,7 @@ from grpc import aio
 from agentring.client.errors import Failure, broken, read_failure
 from agentring.client.events import Event
 from agentring.client.progress import Progress
-from agentring.client.retry import Patience, Policy
+from agentring.client.retry import Policy, RetrySchedule
 from agentring.client.routers import Routers
 from agentring.errors import ResumeOffsetExpired, RouterStopping
 from agentring.v1 import session_pb2
@@ -79,7 +79,7 @@ class EventStream:
         self._ready: deque[Event] = deque()
         self._call: Call | None = None
         self._channel: aio.Channel | None = None
-        self._patience: Patience | None = None
+        self._patience: RetrySchedule | None = None
         self._over = False
         self._was_heard = False
         """Whether any call has said something: where it expires, the place is the stream's own, not its user's."""
@@ -139,7 +139,7 @@ class EventStream:
         """What else a response says."""
 
     async def _read_on(self) -> None:
-        patience = self._patience = self._patience or Patience(self._connection.policy)
+        patience = self._patience = self._patience or RetrySchedule(self._connection.policy)
         if self._call is None:
             self._channel = self._connection.routers.current()
             self._call = self._start(self._channel, self._connection.routers.metadata, self._progress.seq)
@@ -178,7 +178,7 @@ class EventStream:
         self._ready.extend(self._progress.take(gap))
         return True
 
-    async def _read(self, call: Call, patience: Patience) -> Failure | None:
+    async def _read(self, call: Call, patience: RetrySchedule) -> Failure | None:
         try:
             async with asyncio.timeout(patience.bound(self._connection.policy.silence_s)):
                 response = await call.read()
@@ -195,7 +195,7 @@ class EventStream:
         self._respond(response)
         return self._receive(response, patience)
 
-    def _receive(self, response: Response, patience: Patience) -> Failure | None:
+    def _receive(self, response: Response, patience: RetrySchedule) -> Failure | None:
         before = self._progress.seq
         failure = None
         for raw in response.events:

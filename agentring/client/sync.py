@@ -14,7 +14,7 @@ from typing import Generic, Self, TypeVar
 
 from agentring.client.converse import Attached
 from agentring.client.events import Event, Json
-from agentring.client.loop_thread import Loop
+from agentring.client.loop_thread import LoopThread
 from agentring.client.retry import Policy
 from agentring.client.ring import Ring as AsyncRing
 from agentring.client.ring import connect as connect_async
@@ -36,7 +36,7 @@ R = TypeVar("R", bound=RunStream, covariant=True)
 class Events(Generic[S]):
     """Events, by `for`. `with` or `close` ends the stream at once; dropping it does so soon."""
 
-    def __init__(self, loop: Loop, stream: S) -> None:
+    def __init__(self, loop: LoopThread, stream: S) -> None:
         """Nothing is sent yet."""
         self._loop = loop
         self._stream = stream
@@ -80,7 +80,7 @@ async def _next(stream: EventStream) -> Event | None:
     return await anext(stream, None)
 
 
-def _each(loop: Loop, found: AsyncIterator[T]) -> Iterator[T]:
+def _each(loop: LoopThread, found: AsyncIterator[T]) -> Iterator[T]:
     while (item := loop.run(_next_of(found))) is not None:
         yield item
 
@@ -131,7 +131,7 @@ class Turn(Run[AsyncTurn]):
 class Session:
     """A session by its name; see agentring.client.Session for what its methods do and raise."""
 
-    def __init__(self, loop: Loop, session: AsyncSession) -> None:
+    def __init__(self, loop: LoopThread, session: AsyncSession) -> None:
         """Made by Ring.session."""
         self._loop = loop
         self._session = session
@@ -194,7 +194,7 @@ class Ring:
     def __init__(self, ring: AsyncRing) -> None:
         """See `connect`."""
         self._ring = ring
-        self._loop = Loop()
+        self._loop = LoopThread()
         self._closed = False
 
     def session(self, session_id: str, *, agent: str = "") -> Session:

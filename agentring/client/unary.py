@@ -10,7 +10,7 @@ from typing import TypeVar
 from grpc import aio
 
 from agentring.client.errors import read_failure
-from agentring.client.retry import Patience, Policy
+from agentring.client.retry import Policy, RetrySchedule
 from agentring.client.routers import Routers
 
 T = TypeVar("T")
@@ -23,7 +23,7 @@ async def call(routers: Routers, policy: Policy, once: Callable[[aio.Channel, Me
 
     Raises AgentringError, ClientError. Cancellation: what the call asked for may happen all the same.
     """
-    patience = Patience(policy)
+    patience = RetrySchedule(policy)
     while True:
         channel = routers.current()
         try:

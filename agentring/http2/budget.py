@@ -1,6 +1,7 @@
 """How many bytes the process may hold for slow readers, and who must go when it holds more.
 
-Each stream alone is bounded by what is granted to its sender; the budget bounds their sum. Called by Stream and Kept.
+Each stream alone is bounded by what is granted to its sender; the budget bounds their sum. Called by Stream and
+ReplayBuffer.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from agentring.http2 import frames
-from agentring.http2.control_frames import Control
+from agentring.http2.control_frames import ControlFrames
 from agentring.http2.frames import HEAD, Code, ConnectionBroken, StreamBroken
 from agentring.http2.header_block import HeaderBlock
 from agentring.http2.limits import Bucket, Limits, TooMany
@@ -32,11 +32,11 @@ _HEADERS_WORK: Final = 8
 """Opening a call costs about so many times what another frame does."""
 
 
-class Connection(Control):
+class Connection(ControlFrames):
     """What a client's and a node's connection have in common."""
 
     def __init__(self, limits: Limits, now_s: float, wake: Callable[[], None]) -> None:
-        """As Control."""
+        """As ControlFrames."""
         super().__init__(limits, now_s, wake)
         self.heard_s = now_s
         self.behind = False

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from agentring.http2 import frames
 from agentring.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
 from agentring.http2.limits import Bucket, Limits, TooMany
-from agentring.http2.send_side import CROWDED_PING, Outgoing
+from agentring.http2.send_side import CROWDED_PING, SendSide
 
 _RECEIVE_WINDOW = 1 << 24
 _MAX_UNSENT_REPLIES = 1_000
@@ -23,11 +23,11 @@ FREE_UPDATES = 100
 """Most peers open the connection's window at once, and some a stream's when they open it."""
 
 
-class Control(Outgoing):
+class ControlFrames(SendSide):
     """The part of a connection that is about itself."""
 
     def __init__(self, limits: Limits, now_s: float, wake: Callable[[], None]) -> None:
-        """As Outgoing."""
+        """As SendSide."""
         super().__init__(limits, now_s, wake)
         self._settings_seen = False
         self.goaway_code = -1

@@ -32,7 +32,7 @@ _EMPTY_TABLE = b"\x20"
 """A header table of 0 bytes, RFC 7541 6.3: a peer that wants a smaller one is to be told, once, how small it is."""
 
 
-class Outgoing:
+class SendSide:
     """The sending half of a connection."""
 
     role: ClassVar[str]

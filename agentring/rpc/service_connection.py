@@ -65,12 +65,12 @@ class ServiceConnection(ServerConnection):
         """To be resolved when it is written next."""
 
     def sent(self) -> None:
-        """As Outgoing."""
+        """As SendSide."""
         super().sent()
         self._flushed()
 
     def resume(self) -> None:
-        """As Outgoing."""
+        """As SendSide."""
         super().resume()
         self._flushed()
 

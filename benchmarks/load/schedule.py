@@ -23,14 +23,14 @@ from benchmarks.load.plan import Plan
 from benchmarks.load.turn import TurnOutcome
 
 
-class TurnRunner(Protocol):
+class TurnLoop(Protocol):
     """All that the schedule knows of a session."""
 
     async def run_turn(self, number: int) -> TurnOutcome:
         """Sends the session's turn `number`, counted from 0, and waits for its end."""
 
 
-OpenSession = Callable[[int], AbstractAsyncContextManager[TurnRunner]]
+OpenSession = Callable[[int], AbstractAsyncContextManager[TurnLoop]]
 """Opens the session `index`, counted from 0."""
 
 

@@ -13,7 +13,7 @@ from agentring.http2.hpack import literal
 from agentring.ids import NodeId
 from agentring.rpc import messages
 from router.relay.client_stream import ClientStream
-from router.relay.context import Carrier
+from router.relay.context import RelayContext
 from router.relay.grpc_framing import MARKS, NO_MARKS
 from router.relay.request import Request
 from router.relay.response import Answer
@@ -22,7 +22,7 @@ from router.routing.owner import AnyNode, Target, Walk
 from router.routing.route import Destination, Route
 
 
-class Way:
+class RouteAttempts:
     """The way of one call."""
 
     __slots__ = (
@@ -40,7 +40,7 @@ class Way:
         "target",
     )
 
-    def __init__(self, carrier: Carrier, request: Request) -> None:
+    def __init__(self, carrier: RelayContext, request: Request) -> None:
         """Goes nowhere yet."""
         self._carrier = carrier
         self._request: Request | None = request

@@ -6,7 +6,7 @@ is redirected, refused, or answered), or the stream ends without an answer (call
 has reached the client and the client's messages are kept, so another node can be tried; a client that sends more than
 is kept has its call bound to the node that it goes to (`bind`). A node that is lost after that is followed by the
 session's next owner where the method's answers are marked (grpc_framing.py): that one is told where the stream has come
-to (Way.place) and sent what no node has acknowledged; its client sees one stream.
+to (RouteAttempts.place) and sent what no node has acknowledged; its client sees one stream.
 
 Guarantees: every call ends once, by the node's trailers, by an error with an ErrorInfo or by the client's leaving; a
 client never sees another process's transport error; a refusal that could be told at once waits for the message that
@@ -25,10 +25,10 @@ from agentring.errors import (
     NodeOverloaded,
     SessionMoving,
 )
-from router.relay.attempts import Way
+from router.relay.attempts import RouteAttempts
 from router.relay.call_moves import CallMoves
 from router.relay.client_stream import ClientStream
-from router.relay.context import Carrier
+from router.relay.context import RelayContext
 from router.relay.request import Request, deadline
 from router.relay.response import Answer
 from router.routing.route import CONVERSE
@@ -42,9 +42,9 @@ class Call(CallMoves):
 
     __slots__ = ("_has_frames",)
 
-    def __init__(self, carrier: Carrier, client: ClientStream, request: Request) -> None:
+    def __init__(self, carrier: RelayContext, client: ClientStream, request: Request) -> None:
         """carrier: what all calls of the process share."""
-        super().__init__(carrier, client, Way(carrier, request))
+        super().__init__(carrier, client, RouteAttempts(carrier, request))
         self._has_frames = request.method == CONVERSE
 
     def begin(self, request: Request) -> None:

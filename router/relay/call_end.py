@@ -14,9 +14,9 @@ import structlog
 from agentring.errors import AgentringError, InternalError, RouterOverloaded
 from agentring.http2.frames import Code
 from router.relay import response as answers
-from router.relay.call_timers import Patience
+from router.relay.call_timers import CallTimers
 from router.relay.client_stream import ClientStream
-from router.relay.context import Carrier
+from router.relay.context import RelayContext
 from router.relay.reattachment import Reattachment
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ class CallEnd:
 
     __slots__ = ("_carrier", "_client", "_error", "_node", "_patience", "_reattachment", "ended", "marked", "taken")
 
-    def __init__(self, carrier: Carrier, client: ClientStream, *, marked: bool) -> None:
+    def __init__(self, carrier: RelayContext, client: ClientStream, *, marked: bool) -> None:
         """As Call. marked: its answers begin with through_seq and acked_frame."""
         self._carrier = carrier
         self._client = client
         self._node: NodeStream | None = None
         self._error: AgentringError | None = None
         """What it will end with, once the client can be told."""
-        self._patience: Patience | None = None
+        self._patience: CallTimers | None = None
         self._reattachment: Reattachment | None = None
         self.marked = marked
         self.taken = False
@@ -112,7 +112,7 @@ class CallEnd:
         _log.exception("call_failed", error_id=error_id)
         self.fail(InternalError(error_id))
 
-    def _patient(self) -> Patience:
+    def _patient(self) -> CallTimers:
         if self._patience is None:
-            self._patience = Patience(self._carrier, self.fail)
+            self._patience = CallTimers(self._carrier, self.fail)
         return self._patience

@@ -1,11 +1,11 @@
 """A call as far as its nodes are concerned: what the loss of one means for it, and which is asked next.
 
 Guarantees: another node is asked only where nothing of the call can have reached a service, or where the method is
-ours, whose nodes know what they have had before (Way.is_repeatable): so no method of anybody else's runs twice. What a
-node says is an answer, also where that is RST_STREAM or nonsense; only a connection that breaks, GOAWAY, REFUSED_STREAM
-and the trailers by which nodes lead on (Way.follow) are none. A call on which one connection after another breaks is
-tried no more (losses.py). A client's stream that can be re-attached waits for its session's next owner
-(reattachment.py).
+ours, whose nodes know what they have had before (RouteAttempts.is_repeatable): so no method of anybody else's runs
+twice. What a node says is an answer, also where that is RST_STREAM or nonsense; only a connection that breaks, GOAWAY,
+REFUSED_STREAM and the trailers by which nodes lead on (RouteAttempts.follow) are none. A call on which one connection
+after another breaks is tried no more (losses.py). A client's stream that can be re-attached waits for its session's
+next owner (reattachment.py).
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from agentring.errors import (
     OwnerUnreachable,
     SessionMoving,
 )
-from router.relay.attempts import Way
+from router.relay.attempts import RouteAttempts
 from router.relay.call_end import CallEnd
 from router.relay.client_stream import ClientStream
-from router.relay.context import Carrier
+from router.relay.context import RelayContext
 from router.relay.losses import Losses
 from router.relay.reattachment import Reattachment
 
@@ -33,7 +33,7 @@ class CallMoves(CallEnd):
 
     __slots__ = ("_asked_s", "_losses", "_lost_one", "_taken_s", "_way")
 
-    def __init__(self, carrier: Carrier, client: ClientStream, way: Way) -> None:
+    def __init__(self, carrier: RelayContext, client: ClientStream, way: RouteAttempts) -> None:
         """As Call."""
         self._way = way
         super().__init__(carrier, client, marked=way.marked)

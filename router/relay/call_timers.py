@@ -3,18 +3,18 @@
 from collections.abc import Callable
 
 from agentring.errors import AgentringError, DeadlineExceeded, FirstFrameTimeout
-from router.relay.context import Carrier, Timer
+from router.relay.context import RelayContext, Timer
 
 _SLACK_S = 0.05
 """A node whose clock runs this much ahead of ours ends a call for the same reason as we would."""
 
 
-class Patience:
+class CallTimers:
     """The timers of one call."""
 
     __slots__ = ("_carrier", "_deadline", "_deadline_s", "_fail", "_first")
 
-    def __init__(self, carrier: Carrier, fail: Callable[[AgentringError], None]) -> None:
+    def __init__(self, carrier: RelayContext, fail: Callable[[AgentringError], None]) -> None:
         """fail: ends the call."""
         self._carrier = carrier
         self._fail = fail

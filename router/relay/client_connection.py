@@ -10,7 +10,7 @@ from agentring.http2.server_connection import ServerConnection
 from agentring.rpc.other_stream import OtherStream
 from router.relay.call import Call
 from router.relay.client_stream import WINDOW, ClientStream
-from router.relay.context import Carrier
+from router.relay.context import RelayContext
 from router.relay.measured_stream import MeasuredStream
 from router.relay.request import Request
 
@@ -18,7 +18,7 @@ from router.relay.request import Request
 class ClientConnection(ServerConnection):
     """A connection that a client has made."""
 
-    def __init__(self, carrier: Carrier, now_s: float, wake: Callable[[], None]) -> None:
+    def __init__(self, carrier: RelayContext, now_s: float, wake: Callable[[], None]) -> None:
         """carrier: what all calls of the process share."""
         super().__init__(carrier.limits, WINDOW, carrier.stats, now_s, wake, name="router")
         self._carrier = carrier

@@ -17,7 +17,7 @@ from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.stream import Stream
 from agentring.rpc.messages import PREFIX_BYTES, PREFIXES, Assembler
 from router.relay.grpc_framing import NO_MARKS
-from router.relay.replay_buffer import KEPT_BYTES, Kept
+from router.relay.replay_buffer import KEPT_BYTES, ReplayBuffer
 
 if TYPE_CHECKING:
     from agentring.http2.connection import Connection
@@ -43,7 +43,7 @@ class ClientStream(Stream):
         self.call: Call
         self.node: NodeStream | None = None
         """Where its messages go."""
-        self.kept = Kept(budget, self)
+        self.kept = ReplayBuffer(budget, self)
         self.assembler: Assembler | None = None
         self.waiting = True
         """The call has not been told yet that a message came."""

@@ -52,7 +52,7 @@ class Timer(Protocol):
         """It does not come."""
 
 
-class Carrier:
+class RelayContext:
     """The calls, and what they need."""
 
     def __init__(

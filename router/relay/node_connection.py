@@ -4,7 +4,7 @@ Guarantees, beside Connection's: no stream is opened before the node has acknowl
 block it sends stands for itself; none beyond the node's MAX_CONCURRENT_STREAMS or after its GOAWAY; streams that a
 GOAWAY leaves out are told that they were not processed, the others go on; whatever calls do, the node is not sent more
 resets at once than it allows a connection, which would cost all other calls theirs. A node that is silent is asked by
-PING (pings.py) and given up if it does not answer. Used by Upstreams, which opens another connection where this one
+PING (pings.py) and given up if it does not answer. Used by NodePool, which opens another connection where this one
 takes no more.
 """
 

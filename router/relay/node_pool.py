@@ -34,7 +34,7 @@ _PROBES = 3
 """Of TCP, before a connection is given up."""
 
 
-class Upstreams:
+class NodePool:
     """The connections, by target. Resource handling: `close`."""
 
     def __init__(

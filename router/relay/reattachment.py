@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable
 
 from agentring.errors import AgentringError, SessionMoving
-from router.relay.context import Carrier, Timer
+from router.relay.context import RelayContext, Timer
 from router.relay.grpc_framing import MARKS, NO_MARKS
 from router.relay.losses import STEADY_S
 
@@ -47,7 +47,7 @@ class Reattachment:
 
     def __init__(
         self,
-        carrier: Carrier,
+        carrier: RelayContext,
         try_again: Callable[[], None],
         ask_another: Callable[[], bool],
         fail: Callable[[AgentringError], None],

@@ -15,8 +15,8 @@ from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from agentring.rpc.probe import ProbeFailed
 from router.relay.client_connection import ClientConnection
-from router.relay.context import Carrier
-from router.relay.node_pool import Upstreams
+from router.relay.context import RelayContext
+from router.relay.node_pool import NodePool
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView
@@ -26,7 +26,7 @@ _TICK_S = 1.0
 _log = structlog.get_logger()
 
 
-class Http2Relay:
+class Relay:
     """Serves the clients' port. Resource handling: `start`, then `stop`."""
 
     def __init__(
@@ -52,8 +52,8 @@ class Http2Relay:
         self._flusher = Flusher(loop)
         self.budget = Budget(max_buffered_bytes)
         self._loop = loop
-        self.carrier = Carrier(lookup, view, own_services, client_limits, self.budget, loop, epochs)
-        self.upstreams = Upstreams(
+        self.carrier = RelayContext(lookup, view, own_services, client_limits, self.budget, loop, epochs)
+        self.upstreams = NodePool(
             node_limits,
             self.budget,
             self.carrier.stats,

@@ -14,7 +14,7 @@ _COUNTED_FROM_BYTES = 4 << 10
 """Less than this is not worth counting in the budget."""
 
 
-class Kept:
+class ReplayBuffer:
     """The kept messages of one call."""
 
     __slots__ = (

@@ -23,7 +23,7 @@ from agent_node.once.steps import Once
 from agent_node.run.agent_run import Failed, run_agent
 from agent_node.run.context import TurnInput
 from agent_node.run.environment import RunEnvironment, TurnLimits
-from agent_node.run.time_limit import TimeLeft
+from agent_node.run.time_limit import PausableDeadline
 from agent_node.store.once_records import OnceCaller
 from agentring import log
 from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
@@ -155,7 +155,7 @@ class Answering:
     """Somebody who answers at once."""
 
     async def ask(
-        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: PausableDeadline
     ) -> session_pb2.Input:
         tell(f"t.{ordinal}")
         if question.prompt == "answered late":

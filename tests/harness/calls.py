@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent_node.lifecycle.supervisor import Incarnations
-from agent_node.run.wait_cycles import Circles
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.run.wait_cycles import WaitCycles
 from agent_node.services.converse import converse
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
@@ -36,8 +36,8 @@ class FakeConversation:
         self._session = session
         node_settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": Path("unused"), **settings})
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"))
-        current = SimpleNamespace(host=SimpleNamespace(open=self._open), registration=identity, circles=Circles())
-        incarnations = cast(Incarnations, SimpleNamespace(current=current))
+        current = SimpleNamespace(host=SimpleNamespace(open=self._open), registration=identity, circles=WaitCycles())
+        incarnations = cast(IncarnationSupervisor, SimpleNamespace(current=current))
         self.served = asyncio.ensure_future(converse(incarnations, node_settings, self._requests(), cast(Call, self)))
 
     async def _open(self, _ref: object, agent: str) -> Session:

@@ -17,7 +17,7 @@ from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
 from harness.memberships import FixedView, node
 from router.relay.call import Call
-from router.relay.context import Carrier
+from router.relay.context import RelayContext
 from router.relay.node_connection import NodeConnection
 from router.relay.pings import PingManners
 from router.routing.epochs import Epochs
@@ -68,7 +68,7 @@ class FiredTimer:
 
 
 class FakeUpstreams:
-    """As Upstreams; connections to nodes are there at once, but for those that a test holds back."""
+    """As NodePool; connections to nodes are there at once, but for those that a test holds back."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
@@ -120,7 +120,9 @@ class Wire:
         self.budget = Budget(max_buffered_bytes)
         self.view = FixedView(*map(node, nodes or ("a",)))
         self.lookup = OwnerLookup(self.view, 100)
-        self.carrier = Carrier(self.lookup, self.view, OWN_SERVICES, self.limits, self.budget, self.clock, Epochs(100))
+        self.carrier = RelayContext(
+            self.lookup, self.view, OWN_SERVICES, self.limits, self.budget, self.clock, Epochs(100)
+        )
         self.upstreams = FakeUpstreams(self)
         self.carrier.upstreams = self.upstreams
         self.node_settings = node_settings or {}

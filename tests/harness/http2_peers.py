@@ -21,7 +21,7 @@ from agentring.http2.limits import Limits
 from harness.http2_frames import ACCEPTED, CONVERSE, Fields, request_fields
 from harness.http2_raw import feed
 from router.relay.client_connection import ClientConnection
-from router.relay.context import Carrier
+from router.relay.context import RelayContext
 from router.relay.node_connection import NodeConnection
 from router.relay.pings import PingManners
 
@@ -218,7 +218,7 @@ class H2Peer:
 class ClientPeer(H2Peer):
     """A client."""
 
-    def __init__(self, carrier: Carrier, clock: FiredClock, settings: dict[int, int]) -> None:
+    def __init__(self, carrier: RelayContext, clock: FiredClock, settings: dict[int, int]) -> None:
         self.connection = ClientConnection(carrier, clock.time(), lambda: None)
         super().__init__(self.connection, clock, {frames.Setting.ENABLE_PUSH: 0} | settings)
 

@@ -11,7 +11,7 @@ from agentring.http2.connection import Connection
 from agentring.http2.limits import Limits
 from harness.http2_frames import CONVERSE, Frame, frame, opening, parse, request
 from router.relay.client_connection import ClientConnection
-from router.relay.context import Carrier
+from router.relay.context import RelayContext
 from router.relay.node_connection import NodeConnection
 from router.relay.pings import PingManners
 
@@ -40,7 +40,7 @@ def drain(connection: Connection) -> bytes:
 class RawClient:
     """A client by hand."""
 
-    def __init__(self, carrier: Carrier, clock: FiredClock, begin: bytes | None) -> None:
+    def __init__(self, carrier: RelayContext, clock: FiredClock, begin: bytes | None) -> None:
         self.clock = clock
         self.connection = ClientConnection(carrier, clock.time(), lambda: None)
         self.connection.receive(opening() if begin is None else begin, clock.time())

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from agent_node.audit import Transition
-from agent_node.run.environment import RunEnvironment, RunsApart, TurnLimits
-from agent_node.run.slots import RunningPlaces
+from agent_node.run.environment import ChildRuns, RunEnvironment, TurnLimits
+from agent_node.run.slots import RunSlots
 from agent_node.session.session import Session
 from agent_node.store import Ownership, StoredSession
 from agentring.agent.context import Agent
@@ -48,7 +48,7 @@ class Actor:
         store: RecordingStore,
         *,
         mailbox_size: int,
-        apart: RunsApart | None = None,
+        apart: ChildRuns | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.audit = ListedAudit()
@@ -62,7 +62,7 @@ class Actor:
             stored,
             Claim(REF, stored.epoch, Revision(stored.epoch)),
             agent,
-            RunningPlaces(10, 10),
+            RunSlots(10, 10),
             tasks,
             mailbox_size=mailbox_size,
             max_log_bytes=1 << 20,
@@ -134,7 +134,7 @@ async def acting(
     mailbox_size: int = 10,
     epoch: Epoch = EPOCH,
     lost: bool = False,
-    apart: RunsApart | None = None,
+    apart: ChildRuns | None = None,
 ) -> AsyncIterator[Actor]:
     """A session of `agent` at work; it is dropped at the end. Its next owner is another one, of a higher epoch. lost:
     its last owner gave nothing up."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TypeVar, cast
 
 from agent_node.run.environment import RunEnvironment, TurnLimits
-from agent_node.run.slots import RunningPlaces
+from agent_node.run.slots import RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.store import (
     ListedTask,
@@ -183,7 +183,7 @@ class TaskNode:
             self.agents,
             self.clock,
             NodeSettings.model_validate({"node_id": name, "data_dir": Path("unused"), **settings}),
-            RunningPlaces(10, 100),
+            RunSlots(10, 100),
             tasks,
         )
 

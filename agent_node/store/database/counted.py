@@ -8,7 +8,7 @@ from typing import TypeVar
 import structlog
 from sqlalchemy import Connection
 
-from agent_node.store.database.driver import Carrier
+from agent_node.store.database.driver import Driver
 from agentring.errors import StoreReplaced, StoreUnavailable
 
 T = TypeVar("T")
@@ -16,10 +16,10 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 
-class ObservedCarrier:
-    """A Carrier around another one, which it closes with itself."""
+class CountedDriver:
+    """A Driver around another one, which it closes with itself."""
 
-    def __init__(self, carrier: Carrier) -> None:
+    def __init__(self, carrier: Driver) -> None:
         self._carrier = carrier
         self.failures: Counter[str] = Counter()
         """Transactions and reads that failed, by their error's reason."""
@@ -30,7 +30,7 @@ class ObservedCarrier:
 
     @property
     def file(self) -> str:
-        """As Carrier."""
+        """As Driver."""
         return self._carrier.file
 
     def distrust(self) -> None:
@@ -38,11 +38,11 @@ class ObservedCarrier:
         self.replaced.set()
 
     async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
-        """As Carrier."""
+        """As Driver."""
         return await self._observed(self._carrier.transact(work, again=again))
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """As Carrier. Where it succeeds that says nothing of writes: a full disk can be read."""
+        """As Driver. Where it succeeds that says nothing of writes: a full disk can be read."""
         try:
             return await self._carrier.read(work)
         except StoreUnavailable as error:
@@ -50,7 +50,7 @@ class ObservedCarrier:
             raise
 
     async def close(self) -> None:
-        """As Carrier."""
+        """As Driver."""
         await self._carrier.close()
 
     async def _observed(self, doing: Awaitable[T]) -> T:

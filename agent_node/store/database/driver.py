@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 T = TypeVar("T")
 
 
-class Carrier(Protocol):
+class Driver(Protocol):
     """A database's way of carrying out transactions."""
 
     @property

@@ -56,7 +56,7 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 
-class PostgresCarrier:
+class PostgresDriver:
     """Transactions on a PostgreSQL server. Resource handling: `close()`."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
@@ -72,11 +72,11 @@ class PostgresCarrier:
 
     @property
     def file(self) -> str:
-        """As Carrier."""
+        """As Driver."""
         return ""
 
     async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
-        """As Carrier."""
+        """As Driver."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 while True:
@@ -98,11 +98,11 @@ class PostgresCarrier:
             raise StoreUnavailable from None
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """As Carrier."""
+        """As Driver."""
         return await self.transact(work, again=True)
 
     async def close(self) -> None:
-        """As Carrier."""
+        """As Driver."""
         await self._engine.dispose()
 
 

@@ -47,7 +47,7 @@ T = TypeVar("T")
 _log = structlog.get_logger()
 
 
-class SqliteCarrier:
+class SqliteDriver:
     """Transactions on one SQLite file. Resource handling: `close()`."""
 
     def __init__(self, path: Path, timeout_s: float) -> None:
@@ -64,15 +64,15 @@ class SqliteCarrier:
 
     @property
     def file(self) -> str:
-        """As Carrier."""
+        """As Driver."""
         return self._file.name
 
     async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
-        """As Carrier. There is nothing to try again: a commit that fails is undone."""
+        """As Driver. There is nothing to try again: a commit that fails is undone."""
         return await self._writes.transact(work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
-        """As Carrier."""
+        """As Driver."""
         reading = asyncio.get_running_loop().run_in_executor(self._reads, self._read, work)
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -85,7 +85,7 @@ class SqliteCarrier:
             raise unavailable from None
 
     async def close(self) -> None:
-        """As Carrier."""
+        """As Driver."""
         await self._writes.close()
         await asyncio.to_thread(self._reads.shutdown)
         connections, self._writer, self._reader = (self._writer, self._reader), None, None

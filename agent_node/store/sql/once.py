@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, delete, func, literal, select, tu
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.clock import Moment, StoreClock
-from agent_node.store.database.driver import Carrier
+from agent_node.store.database.driver import Driver
 from agent_node.store.once_records import OPEN, Change, Ending, OnceCaller, OnceOwnership, StoredRun
 from agent_node.store.sql.once_schema import once
 from agent_node.store.sql.session_statements import CLUSTER
@@ -32,7 +32,7 @@ class SqlOnceStore:
 
     durable = True
 
-    def __init__(self, carrier: Carrier, generation: Callable[[], int], clock: StoreClock) -> None:
+    def __init__(self, carrier: Driver, generation: Callable[[], int], clock: StoreClock) -> None:
         """generation: the cluster's, which the database must not have gone beyond."""
         self._carrier = carrier
         self.clock = clock

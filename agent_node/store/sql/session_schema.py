@@ -22,7 +22,7 @@ from sqlalchemy import (
     text,
 )
 
-from agent_node.store.sql.text_column import Words
+from agent_node.store.sql.text_column import NulSafeText
 
 metadata = MetaData()
 
@@ -86,7 +86,7 @@ turns = Table(
     Column("accepted_seq", BigInteger, nullable=False),
     Column("end_seq", BigInteger),
     Column("outcome", LargeBinary, nullable=False),
-    Column("output_text", Words),
+    Column("output_text", NulSafeText),
     Column("deaths", SmallInteger, nullable=False, server_default="0"),
     UniqueConstraint("tenant", "session_id", "number"),
 )
@@ -109,5 +109,5 @@ tool_starts = Table(
     Column("turn_id", String(128), nullable=False),
     Column("attempt", BigInteger, nullable=False),
     Column("call_id", String(192), nullable=False),
-    Column("name", Words, nullable=False),
+    Column("name", NulSafeText, nullable=False),
 )

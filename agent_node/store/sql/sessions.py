@@ -13,7 +13,7 @@ from typing import TypeVar
 from sqlalchemy import Connection
 
 from agent_node.store.clock import in_ns
-from agent_node.store.database.counted import ObservedCarrier
+from agent_node.store.database.counted import CountedDriver
 from agent_node.store.session_records import (
     SEQ_RANGE,
     Acceptance,
@@ -49,7 +49,7 @@ class SqlStore:
 
     def __init__(
         self,
-        carrier: ObservedCarrier,
+        carrier: CountedDriver,
         generation: int,
         store_uuid: str,
         clock: SharedClock,

@@ -26,7 +26,7 @@ import structlog
 from sqlalchemy import Connection, select, update
 
 from agent_node.store.clock import Moment, in_ns
-from agent_node.store.database.counted import ObservedCarrier
+from agent_node.store.database.counted import CountedDriver
 from agent_node.store.sql.clock_schema import store_clock
 from agentring.cluster.clock import Clock
 from agentring.errors import StoreReplaced, StoreUnavailable
@@ -46,7 +46,7 @@ class SharedClock:
 
     def __init__(
         self,
-        carrier: ObservedCarrier,
+        carrier: CountedDriver,
         clock: Clock,
         name: str,
         *,

@@ -8,7 +8,7 @@ the end of their retention.
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, SmallInteger, String, Table, text
 
 from agent_node.store.sql.session_schema import metadata
-from agent_node.store.sql.text_column import Words
+from agent_node.store.sql.text_column import NulSafeText
 
 
 def _key(length: int) -> String:
@@ -37,7 +37,7 @@ tasks = Table(
     Column("may_begin_anew", SmallInteger, nullable=False),
     Column("outcome", LargeBinary, nullable=False),
     Column("story", LargeBinary, nullable=False),
-    Column("text", Words),
+    Column("text", NulSafeText),
     Column("deaths", SmallInteger, nullable=False, server_default="0"),
 )
 Index(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from agent_node.store.clock import StoreClock
-from agent_node.store.database.driver import Carrier
+from agent_node.store.database.driver import Driver
 from agent_node.store.sql import task_transactions
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
@@ -19,7 +19,7 @@ class SqlTaskStore:
 
     durable = True
 
-    def __init__(self, carrier: Carrier, generation: Callable[[], int], clock: StoreClock) -> None:
+    def __init__(self, carrier: Driver, generation: Callable[[], int], clock: StoreClock) -> None:
         """generation: the cluster's, as of now."""
         self._carrier = carrier
         self.clock = clock

@@ -15,7 +15,7 @@ _CHARACTER = re.compile("[\0\x01]")
 _PAIR = re.compile("\x01[0\x01]")
 
 
-class Words(TypeDecorator[str]):
+class NulSafeText(TypeDecorator[str]):
     """A column of such text."""
 
     impl = Text

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from agentring.cli.errors import AdminFailed
+from agentring.cli.etcd import forget_store, still_registered
 from agentring.cli.local.cluster_file import ClusterFile
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption
 from agentring.cli.terminal.printing import console, print_json, to_fields
-from agentring.cluster import store_record
 from agentring.cluster.etcd.channel import EtcdTls
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.etcd.errors import EtcdError
@@ -64,7 +64,7 @@ def new_generation(
         tls = _tls(etcd_ca, etcd_cert, etcd_key)
         meta = asyncio.run(_begin(endpoints, tls, Keys(cluster), above, cluster_uuid))
     except NodesRegistered as error:
-        raise AdminFailed(_still_registered(error)) from error
+        raise AdminFailed(still_registered(error)) from error
     except GenerationUnknown as error:
         raise AdminFailed(
             f"etcd has no record of the cluster {cluster!r} that can be read: give --above, the generation that it was "
@@ -108,21 +108,6 @@ def forget(
         console().print(f"the cluster {cluster} knows no store")
     else:
         console().print(f"the cluster {cluster} has forgotten the store {forgotten.store_uuid}")
-
-
-async def forget_store(endpoints: tuple[str, ...], tls: EtcdTls | None, keys: Keys) -> StoreRecord | None:
-    """Lets the next node bring any store; what is forgotten. Raises AdminFailed."""
-    try:
-        async with EtcdClient(endpoints, tls=tls) as etcd:
-            return await store_record.forget(etcd, keys)
-    except NodesRegistered as error:
-        raise AdminFailed(_still_registered(error)) from error
-    except (EtcdError, ValueError) as error:
-        raise AdminFailed(str(error)) from error
-
-
-def _still_registered(error: NodesRegistered) -> str:
-    return f"nodes are registered: {', '.join(error.node_ids)}; stop them, or wait until their leases have run out"
 
 
 async def _begin(

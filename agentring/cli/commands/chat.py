@@ -9,10 +9,10 @@ from agentring.cli.errors import NothingToRead
 from agentring.cli.local.cluster_file import find_routers
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, RouterOption, TenantOption
 from agentring.cli.terminal.conversation import Conversation
-from agentring.cli.terminal.event_view import Screen
+from agentring.cli.terminal.event_view import EventView
 from agentring.cli.terminal.interrupts import run_interruptible
 from agentring.cli.terminal.printing import console
-from agentring.cli.terminal.stdin_lines import Lines
+from agentring.cli.terminal.stdin_lines import StdinLines
 
 
 def chat(
@@ -35,8 +35,8 @@ def chat(
 
 async def _chat(routers: str, session: str, agent: str, tenant: str) -> bool:
     """Runs a turn for each line of the input; whether all of them completed. Raises CallFailed."""
-    screen = Screen(console(), session)
-    lines = Lines(sys.stdin.fileno())
+    screen = EventView(console(), session)
+    lines = StdinLines(sys.stdin.fileno())
 
     async def ask() -> str | None:
         screen.prompt()

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
 
-from agentring.cli.commands.admin import forget_store
 from agentring.cli.errors import ChildFailed
+from agentring.cli.etcd import forget_store
 from agentring.cli.local.child import Child, ChildSpec
 from agentring.cli.local.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.local.data_dir import DataDir

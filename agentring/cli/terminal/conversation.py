@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 
 from agentring.cli.calls import explained
-from agentring.cli.terminal.event_view import Screen
+from agentring.cli.terminal.event_view import EventView
 from agentring.client import (
     AgentringError,
     Attached,
@@ -38,7 +38,7 @@ class Conversation:
     """A session, as one person speaks with it. Who makes one calls `close`."""
 
     def __init__(
-        self, routers: str, session_id: str, agent: str, tenant: str, screen: Screen, policy: Policy | None = None
+        self, routers: str, session_id: str, agent: str, tenant: str, screen: EventView, policy: Policy | None = None
     ) -> None:
         """routers: several with commas. Nothing is sent yet. Raises CallFailed: a name is not well formed."""
         self._answers: set[str] = set()

@@ -20,7 +20,7 @@ from agentring.v1.session_pb2 import Event, TextDelta
 _CONTROL = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
 
 
-class Screen:
+class EventView:
     """Prints one session's events."""
 
     def __init__(self, console: Console, session: str) -> None:

@@ -10,7 +10,7 @@ import os
 _READ_BYTES = 65_536
 
 
-class Lines:
+class StdinLines:
     """The lines of a descriptor, which stays open."""
 
     def __init__(self, fd: int) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from agent_node.session.fenced_writer import SessionWrites
-from agent_node.store.database.sqlite import SqliteCarrier
+from agent_node.session.fenced_writer import FencedWriter
+from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.session_records import Ownership, StoredSession
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql import task_transactions
@@ -45,13 +45,13 @@ _STOPS_S = 0.05
 
 def before_write(trigger: Path) -> None:
     """The fence was checked, the write to the store comes next. Points: parts of the name of what is written by
-    SessionTurns (`start_tool`, `accept`, `_end`). SessionWrites.do checks it right before it writes, and right after.
+    TurnJournal (`start_tool`, `accept`, `_end`). FencedWriter.do checks it right before it writes, and right after.
     """
     check = Lease.check
 
     def stopping(self: Lease) -> None:
         check(self)
-        writer = _caller(SessionWrites.do)
+        writer = _caller(FencedWriter.do)
         if writer is not None and "written" not in writer.f_locals:
             stop_if_armed(trigger, writer.f_locals["write"].__qualname__)
 
@@ -105,14 +105,14 @@ def in_task(trigger: Path) -> None:
 def _before_commit(trigger: Path) -> None:
     """A task's end is on its way to SQLite, which is not locked yet: the writer's thread sends it whatever becomes of
     the node. Point: TASK_END_SENT."""
-    commit = SqliteCarrier._commit
+    commit = SqliteDriver._commit
 
-    def stopping(self: SqliteCarrier, works: Sequence[Any]) -> Any:
+    def stopping(self: SqliteDriver, works: Sequence[Any]) -> Any:
         if any(getattr(work, "func", None) is task_transactions.end for work in works):
             stop_if_armed(trigger, TASK_END_SENT)
         return commit(self, works)
 
-    replace(SqliteCarrier, "_commit", stopping)
+    replace(SqliteDriver, "_commit", stopping)
 
 
 def _around(owner: Any, name: str, trigger: Path, before: str, after: str) -> None:

@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
-from agent_node.lifecycle.supervisor import Incarnations
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.metrics import NodeMetrics
 from agent_node.observed_audit import ObservedAudit
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
@@ -51,7 +51,7 @@ class Stand:
         self.lines = ListedAudit()
         self.audit = ObservedAudit(self.lines, self.board)
         self.node = NodeAtWork()
-        self.metrics = NodeMetrics(self.board, self.audit, cast(Incarnations, self.node))
+        self.metrics = NodeMetrics(self.board, self.audit, cast(IncarnationSupervisor, self.node))
 
     def collected(self) -> dict[str, float]:
         told = {}

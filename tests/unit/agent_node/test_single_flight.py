@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent_node.single_flight import SharedCalls
+from agent_node.single_flight import SingleFlight
 from agentring.errors import NodeOverloaded
 
 
@@ -32,7 +32,7 @@ class Gate:
 async def test_all_who_ask_meanwhile_share_one_call() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as group:
-        calls: SharedCalls[str, int] = SharedCalls(group)
+        calls: SingleFlight[str, int] = SingleFlight(group)
         asking = [group.create_task(calls.get("s", gate.call)) for _ in range(5)]
         other = group.create_task(calls.get("other", gate.call))
         await gate.has_begun.wait()
@@ -47,7 +47,7 @@ async def test_an_error_reaches_all_and_the_next_call_begins_anew() -> None:
     gate = Gate()
     gate.error = NodeOverloaded()
     async with asyncio.TaskGroup() as group:
-        calls: SharedCalls[str, int] = SharedCalls(group)
+        calls: SingleFlight[str, int] = SingleFlight(group)
         asking = [asyncio.ensure_future(calls.get("s", gate.call)) for _ in range(3)]
         await gate.has_begun.wait()
         gate.open.set()
@@ -61,7 +61,7 @@ async def test_an_error_that_nobody_is_left_to_hear_harms_nobody() -> None:
     gate = Gate()
     gate.error = NodeOverloaded()
     async with asyncio.TaskGroup() as group:
-        calls: SharedCalls[str, int] = SharedCalls(group)
+        calls: SingleFlight[str, int] = SingleFlight(group)
         gone = group.create_task(calls.get("s", gate.call))
         await gate.has_begun.wait()
         gone.cancel()
@@ -73,7 +73,7 @@ async def test_an_error_that_nobody_is_left_to_hear_harms_nobody() -> None:
 async def test_whoever_goes_away_does_not_end_it() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as group:
-        calls: SharedCalls[str, int] = SharedCalls(group)
+        calls: SingleFlight[str, int] = SingleFlight(group)
         gone = group.create_task(calls.get("s", gate.call))
         stays = group.create_task(calls.get("s", gate.call))
         await gate.has_begun.wait()
@@ -86,7 +86,7 @@ async def test_whoever_goes_away_does_not_end_it() -> None:
 async def test_it_goes_on_although_all_have_gone_away() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as group:
-        calls: SharedCalls[str, int] = SharedCalls(group)
+        calls: SingleFlight[str, int] = SingleFlight(group)
         gone = group.create_task(calls.get("s", gate.call))
         await gate.has_begun.wait()
         gone.cancel()
@@ -98,12 +98,12 @@ async def test_it_goes_on_although_all_have_gone_away() -> None:
 @pytest.mark.parametrize("has_begun", [True, False], ids=["under way", "before its first step"])
 async def test_when_its_owner_ends_those_who_wait_are_cancelled(has_begun: bool) -> None:
     gate = Gate()
-    calls: list[SharedCalls[str, int]] = []
+    calls: list[SingleFlight[str, int]] = []
     owning = asyncio.Event()
 
     async def own() -> None:
         async with asyncio.TaskGroup() as group:
-            calls.append(SharedCalls(group))
+            calls.append(SingleFlight(group))
             owning.set()
             await asyncio.Event().wait()
 

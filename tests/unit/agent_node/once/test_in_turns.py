@@ -8,7 +8,7 @@ from typing import Any
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import run_agent
 from agent_node.run.context import Completed, TurnInput
-from agent_node.run.time_limit import TimeLeft
+from agent_node.run.time_limit import PausableDeadline
 from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
 from agentring.ids import Epoch, parse_session
 from agentring.v1 import session_pb2
@@ -26,7 +26,7 @@ class User:
         self.go = asyncio.Event()
 
     async def ask(
-        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: TimeLeft
+        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: PausableDeadline
     ) -> session_pb2.Input:
         tell(f"t.{ordinal}")
         self.asked.set()

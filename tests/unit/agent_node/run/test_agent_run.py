@@ -11,7 +11,7 @@ import structlog
 from agent_node.events.entries import READ_BYTES
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed
-from agent_node.run.time_limit import MOST_LET_GO
+from agent_node.run.time_limit import MOST_ABANDONED
 from agentring.agent.context import Agent, AgentEvent, PastTurn, Result, TurnContext
 from agentring.errors import NodeFenced
 from agentring.ids import parse_session, parse_task
@@ -294,7 +294,7 @@ async def test_an_agent_that_does_not_end_is_let_go_and_says_nothing_more(ending
 async def test_an_agent_of_which_too_many_do_not_end_is_not_begun_again() -> None:
     bench = Bench(timeout_s=0.0)
     stubborn = Stubborn()
-    for _ in range(MOST_LET_GO):
+    for _ in range(MOST_ABANDONED):
         assert failed(await bench.run(stubborn.agent)) == "TURN_DEADLINE"
     head_seq = bench.log.head_seq
     assert failed(await bench.run(stubborn.agent)) == "AGENT_STUCK"

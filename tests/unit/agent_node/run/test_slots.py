@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from agent_node.run.slots import RunningPlace, RunningPlaces
+from agent_node.run.slots import RunSlot, RunSlots
 from agentring.errors import TooManyTurns
 from agentring.ids import TenantId
 
@@ -12,7 +12,7 @@ ONE, OTHER, THIRD = TenantId("one"), TenantId("other"), TenantId("third")
 
 
 async def test_no_more_run_than_there_are_places_and_new_ones_are_refused_once_enough_wait() -> None:
-    places = RunningPlaces(2, 1)
+    places = RunSlots(2, 1)
     for _ in range(2):
         places.check_room(ONE)
         await places.acquire(ONE)
@@ -29,7 +29,7 @@ async def test_no_more_run_than_there_are_places_and_new_ones_are_refused_once_e
 
 
 async def test_what_was_accepted_waits_however_many_do() -> None:
-    places = RunningPlaces(1, 0)
+    places = RunSlots(1, 0)
     await places.acquire(ONE)
     waiting = [asyncio.create_task(places.acquire(ONE)) for _ in range(5)]
     await asyncio.sleep(0)
@@ -40,7 +40,7 @@ async def test_what_was_accepted_waits_however_many_do() -> None:
 
 
 async def test_one_that_is_cancelled_waits_no_more() -> None:
-    places = RunningPlaces(1, 1)
+    places = RunSlots(1, 1)
     await places.acquire(ONE)
     waiting = asyncio.create_task(places.acquire(ONE))
     await asyncio.sleep(0)
@@ -51,12 +51,12 @@ async def test_one_that_is_cancelled_waits_no_more() -> None:
 
 
 async def test_places_go_to_the_tenants_in_turn() -> None:
-    places = RunningPlaces(1, 100)
+    places = RunSlots(1, 100)
     await places.acquire(ONE)
     order: list[TenantId] = []
 
     async def run(tenant: TenantId) -> None:
-        async with RunningPlace(places, tenant):
+        async with RunSlot(places, tenant):
             order.append(tenant)
 
     async with asyncio.TaskGroup() as group:
@@ -68,7 +68,7 @@ async def test_places_go_to_the_tenants_in_turn() -> None:
 
 
 async def test_nobody_is_refused_because_of_what_others_wait_for() -> None:
-    places = RunningPlaces(1, 2)
+    places = RunSlots(1, 2)
     await places.acquire(ONE)
     waiting = [asyncio.create_task(places.acquire(ONE)) for _ in range(2)]
     await asyncio.sleep(0)
@@ -84,7 +84,7 @@ async def test_nobody_is_refused_because_of_what_others_wait_for() -> None:
 
 @pytest.mark.parametrize("released_first", [True, False])
 async def test_a_place_that_is_given_to_one_who_is_cancelled_goes_to_the_next(released_first: bool) -> None:
-    places = RunningPlaces(1, 10)
+    places = RunSlots(1, 10)
     await places.acquire(ONE)
     leaving, staying = (asyncio.create_task(places.acquire(tenant)) for tenant in (ONE, OTHER))
     await asyncio.sleep(0)

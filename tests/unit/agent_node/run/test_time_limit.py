@@ -7,7 +7,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 import structlog
 
-from agent_node.run.time_limit import LET_GO, MOST_LET_GO, DeadlineMet, TimeLeft, TooManyLetGo, run_bounded
+from agent_node.run.time_limit import (
+    ABANDONED,
+    MOST_ABANDONED,
+    DeadlineExceeded,
+    PausableDeadline,
+    TooManyAbandoned,
+    run_bounded,
+)
 from harness.clock import PATIENCE_S
 from harness.stubborn import Stubborn
 
@@ -28,7 +35,7 @@ class Unusual(BaseException):
 
 
 async def test_code_that_ends_in_time_raised_nothing() -> None:
-    assert await run_bounded(_returning, time=TimeLeft(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT) is None
+    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT) is None
 
 
 @pytest.mark.parametrize(
@@ -40,7 +47,7 @@ async def test_whatever_it_raises_is_returned(error: BaseException) -> None:
     async def raising() -> None:
         raise error
 
-    assert await run_bounded(raising, time=TimeLeft(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT) is error
+    assert await run_bounded(raising, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT) is error
 
 
 async def test_code_that_is_over_time_is_cancelled() -> None:
@@ -52,7 +59,9 @@ async def test_code_that_is_over_time_is_cancelled() -> None:
         finally:
             ended.set()
 
-    assert isinstance(await run_bounded(waiting, time=TimeLeft(TINY_S), grace_s=PATIENCE_S, whose=AGENT), DeadlineMet)
+    assert isinstance(
+        await run_bounded(waiting, time=PausableDeadline(TINY_S), grace_s=PATIENCE_S, whose=AGENT), DeadlineExceeded
+    )
     assert ended.is_set()
 
 
@@ -67,14 +76,16 @@ async def test_code_that_answers_its_deadline_with_another_end_has_met_it_all_th
             end()
 
     assert isinstance(
-        await run_bounded(swallowing, time=TimeLeft(TINY_S), grace_s=PATIENCE_S, whose=AGENT), DeadlineMet
+        await run_bounded(swallowing, time=PausableDeadline(TINY_S), grace_s=PATIENCE_S, whose=AGENT), DeadlineExceeded
     )
 
 
 async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
     code = Stubborn()
     with structlog.testing.capture_logs() as logged:
-        assert isinstance(await run_bounded(code.run, time=TimeLeft(TINY_S), grace_s=TINY_S, whose=AGENT), DeadlineMet)
+        assert isinstance(
+            await run_bounded(code.run, time=PausableDeadline(TINY_S), grace_s=TINY_S, whose=AGENT), DeadlineExceeded
+        )
     assert [line["event"] for line in logged] == ["agent_let_go"]
     assert code.cancelled.is_set()
     code.let_end.set()
@@ -82,7 +93,9 @@ async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
 
 async def test_code_that_does_not_end_is_let_go_when_its_caller_is_cancelled() -> None:
     code = Stubborn()
-    caller = asyncio.ensure_future(run_bounded(code.run, time=TimeLeft(PATIENCE_S), grace_s=TINY_S, whose=AGENT))
+    caller = asyncio.ensure_future(
+        run_bounded(code.run, time=PausableDeadline(PATIENCE_S), grace_s=TINY_S, whose=AGENT)
+    )
     await code.begun.wait()
     caller.cancel()
     await asyncio.wait([caller], timeout=PATIENCE_S)
@@ -94,7 +107,7 @@ async def test_code_that_does_not_end_is_let_go_when_its_caller_is_cancelled() -
 async def test_a_second_cancellation_waits_no_longer() -> None:
     code = Stubborn()
     caller = asyncio.ensure_future(
-        run_bounded(code.run, time=TimeLeft(PATIENCE_S), grace_s=10 * PATIENCE_S, whose=AGENT)
+        run_bounded(code.run, time=PausableDeadline(PATIENCE_S), grace_s=10 * PATIENCE_S, whose=AGENT)
     )
     await code.begun.wait()
     caller.cancel()
@@ -109,28 +122,30 @@ async def test_a_second_cancellation_waits_no_longer() -> None:
 async def test_a_caller_that_is_cancelled_before_the_code_began_leaves_nothing(
     code: Callable[[], Awaitable[None]],
 ) -> None:
-    caller = asyncio.ensure_future(run_bounded(code, time=TimeLeft(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT))
+    caller = asyncio.ensure_future(
+        run_bounded(code, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT)
+    )
     asyncio.get_running_loop().call_soon(caller.cancel)
     await asyncio.wait([caller], timeout=PATIENCE_S)
     assert caller.cancelled()
 
 
 async def test_what_was_let_go_is_counted_until_it_ends_and_bounded_by_agent() -> None:
-    codes = [_Stubborn() for _ in range(MOST_LET_GO)]
-    total, running = LET_GO.total, LET_GO.running
+    codes = [_Stubborn() for _ in range(MOST_ABANDONED)]
+    total, running = ABANDONED.total, ABANDONED.running
     for code in codes:
-        given = await run_bounded(code.run, time=TimeLeft(0.0), grace_s=0.0, whose="stuck")
-        assert isinstance(given, DeadlineMet)
-    assert (LET_GO.total - total, LET_GO.running - running) == (MOST_LET_GO, MOST_LET_GO)
-    refused = await run_bounded(_returning, time=TimeLeft(PATIENCE_S), grace_s=0.0, whose="stuck")
-    assert isinstance(refused, TooManyLetGo)
-    assert await run_bounded(_returning, time=TimeLeft(PATIENCE_S), grace_s=0.0, whose="another") is None
+        given = await run_bounded(code.run, time=PausableDeadline(0.0), grace_s=0.0, whose="stuck")
+        assert isinstance(given, DeadlineExceeded)
+    assert (ABANDONED.total - total, ABANDONED.running - running) == (MOST_ABANDONED, MOST_ABANDONED)
+    refused = await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, whose="stuck")
+    assert isinstance(refused, TooManyAbandoned)
+    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, whose="another") is None
     for code in codes:
         code.go.set()
     async with asyncio.timeout(PATIENCE_S):
-        while LET_GO.running > running:  # noqa: ASYNC110  they end within a few rounds of the loop
+        while ABANDONED.running > running:  # noqa: ASYNC110  they end within a few rounds of the loop
             await asyncio.sleep(0)
-    assert await run_bounded(_returning, time=TimeLeft(PATIENCE_S), grace_s=0.0, whose="stuck") is None
+    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, whose="stuck") is None
 
 
 class _Stubborn:
@@ -148,7 +163,7 @@ class _Stubborn:
 
 
 async def test_time_that_is_held_does_not_run() -> None:
-    time = TimeLeft(TINY_S)
+    time = PausableDeadline(TINY_S)
     time.hold()
     held = asyncio.Event()
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent_node.run.wait_cycles import Circles
+from agent_node.run.wait_cycles import WaitCycles
 from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import TaskCycle
 from agentring.held import Holder, Ref, from_header, held, holding, to_header, waiting
@@ -24,7 +24,7 @@ def never() -> bool:
     return False
 
 
-def refused(circles: Circles, ref: Ref, by: frozenset[Ref] | set[Ref]) -> bool:
+def refused(circles: WaitCycles, ref: Ref, by: frozenset[Ref] | set[Ref]) -> bool:
     try:
         circles.check(ref, by)
     except TaskCycle:
@@ -33,7 +33,7 @@ def refused(circles: Circles, ref: Ref, by: frozenset[Ref] | set[Ref]) -> bool:
 
 
 def test_what_a_turn_holds_is_its_session_and_what_its_callers_hold() -> None:
-    circles = Circles()
+    circles = WaitCycles()
     assert held() == set()
     with circles.running(B) as holder, holding(holder):
         assert held() == {B}
@@ -44,7 +44,7 @@ def test_what_a_turn_holds_is_its_session_and_what_its_callers_hold() -> None:
 
 
 def test_it_waits_for_nothing_of_what_it_holds() -> None:
-    circles = Circles()
+    circles = WaitCycles()
     with circles.running(A) as of_a, holding(of_a):
         by_a = frozenset(held())
         assert refused(circles, A, by_a)
@@ -56,7 +56,7 @@ def test_it_waits_for_nothing_of_what_it_holds() -> None:
 
 
 def test_who_waits_for_a_turn_that_has_ended_is_held_up_no_longer() -> None:
-    circles, over = Circles(), [False]
+    circles, over = WaitCycles(), [False]
     with circles.running(B) as holder, holding(holder), circles.waiting(B, {A}, lambda: over[0]):
         assert held() == {A, B}
         over[0] = True
@@ -66,7 +66,7 @@ def test_who_waits_for_a_turn_that_has_ended_is_held_up_no_longer() -> None:
 
 def test_of_two_that_wait_for_each_other_at_one_moment_neither_waits_unseen() -> None:
     """Both have said what they wait for before either call arrives."""
-    circles = Circles()
+    circles = WaitCycles()
     with ExitStack() as stack:
         for own, other in ((A, B), (B, A)):
             holder = stack.enter_context(circles.running(own))
@@ -134,7 +134,7 @@ async def test_a_turn_does_not_wait_for_a_step_that_waits_for_the_turn() -> None
     async def step(**_: object) -> str:
         return "done"
 
-    circles = Circles()
+    circles = WaitCycles()
     async with once_cluster() as cluster:
         with circles.running(B) as holder, holding(holder), circles.waiting(B, {parse_once("", "key")}, never):
             with pytest.raises(TaskCycle):

@@ -7,7 +7,7 @@ import pytest
 
 from agent_node.events.attachment import Attachment
 from agent_node.services.converse import _Frames
-from agent_node.services.resume_point import Place
+from agent_node.services.resume_point import ResumePoint
 from agentring import metadata
 from agentring.agent.context import AgentEvent, TurnContext
 from agentring.errors import (
@@ -386,7 +386,7 @@ async def test_a_stream_ends_with_its_session_and_is_told_everything_before(
 
 async def test_a_stream_that_stays_open_remembers_no_ended_turns(actor: Actor) -> None:
     with Attachment(actor.session.log, 0, heartbeat_s=60) as attachment:
-        frames = _Frames(actor.session, attachment, "stream", Place())
+        frames = _Frames(actor.session, attachment, "stream", ResumePoint())
         for number in range(2, 100):
             await frames._turn(session_pb2.Turn(), number)
             await actor.until_ended(f"stream.{number}")

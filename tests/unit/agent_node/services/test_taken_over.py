@@ -11,9 +11,9 @@ from typing import Any, cast
 import pytest
 from google.protobuf.message import Message
 
-from agent_node.lifecycle.supervisor import Incarnations
-from agent_node.run.slots import RunningPlaces
-from agent_node.run.wait_cycles import Circles
+from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.run.slots import RunSlots
+from agent_node.run.wait_cycles import WaitCycles
 from agent_node.services.session import SessionService
 from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
@@ -82,10 +82,10 @@ def sessions(actor: Actor) -> SessionService:
 
     current = SimpleNamespace(
         host=SimpleNamespace(open=opened, find=opened),
-        circles=Circles(),
+        circles=WaitCycles(),
         registration=SimpleNamespace(identity=SimpleNamespace(node_id="n1")),
     )
-    incarnations = cast(Incarnations, SimpleNamespace(current=current))
+    incarnations = cast(IncarnationSupervisor, SimpleNamespace(current=current))
     return SessionService(incarnations, NodeSettings.model_validate({"node_id": "n1", "data_dir": Path("unused")}))
 
 
@@ -188,11 +188,11 @@ class Tasks:
         env = environment(self.clock)
         agents = {"held": self.stage.held}
         self.runs = TaskRuns(
-            env, claims.as_claims, MemoryTaskStore(), agents, self.clock, settings, RunningPlaces(10, 100), tasks
+            env, claims.as_claims, MemoryTaskStore(), agents, self.clock, settings, RunSlots(10, 100), tasks
         )
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"), lease=env.lease)
         current = SimpleNamespace(task_runs=self.runs, registration=identity, circles=env.circles)
-        self.service = TaskService(cast(Incarnations, SimpleNamespace(current=current)), settings)
+        self.service = TaskService(cast(IncarnationSupervisor, SimpleNamespace(current=current)), settings)
 
     async def run(self, call: FakeCall, on_duplicate: int = 0) -> None:
         request = task_pb2.RunTaskRequest(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import structlog
 
-from agent_node.run.slots import RunningPlaces
+from agent_node.run.slots import RunSlots
 from agent_node.session.host import Host
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
@@ -73,7 +73,7 @@ class Node:
             self.agents,
             self.clock,
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path, **settings}),
-            RunningPlaces(10, 10),
+            RunSlots(10, 10),
             tasks,
             self.takes_new,
         )

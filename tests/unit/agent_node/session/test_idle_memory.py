@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_node.agents.echo import echo
-from agent_node.run.slots import RunningPlaces
+from agent_node.run.slots import RunSlots
 from agent_node.session.host import Host
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import open_store
@@ -57,7 +57,7 @@ async def test_an_idle_session_holds_little(tmp_path: Path) -> None:
     assert store is not None
     settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path})
     async with asyncio.timeout(12 * PATIENCE_S), asyncio.TaskGroup() as tasks:
-        places = RunningPlaces(100, 0)
+        places = RunSlots(100, 0)
         env, claims = environment(clock), FakeClaims().as_claims
         host = Host(env, claims, store, {"echo": echo}, clock, settings, places, tasks, takes_new)
         held: list[int] = []

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from agent_node.session.memory_limit import MemoryLimit, resident_bytes
-from agent_node.session.passivation import Room
+from agent_node.session.passivation import IdleEvictor
 from harness.clock import FakeClock
 
 LIMIT = 100
@@ -38,7 +38,7 @@ async def kept(
 ) -> AsyncIterator[tuple[MemoryLimit, FakeClock]]:
     clock = FakeClock()
     limit = MemoryLimit(limit_bytes, idle.taken_bytes)
-    keeping = asyncio.create_task(limit.keep(clock, cast(Room, idle) if durable else None))
+    keeping = asyncio.create_task(limit.keep(clock, cast(IdleEvictor, idle) if durable else None))
     yield limit, clock
     keeping.cancel()
     await asyncio.wait([keeping])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from agent_node.session.host import Host
-from agent_node.session.passivation import AT_ONCE, LEAST_IDLE_S, Room
+from agent_node.session.passivation import AT_ONCE, LEAST_IDLE_S, IdleEvictor
 from agentring.errors import StoreUnavailable
 from harness.clock import PATIENCE_S
 
@@ -24,7 +24,7 @@ class Full:
         self.failing: set[int] = set()
         self.go = asyncio.Event()
         self.go.set()
-        self.room = Room(
+        self.room = IdleEvictor(
             cast(Host, self), tasks, claims_are_made=lambda: self.claims_are_made, now_s=lambda: self.now_s
         )
 

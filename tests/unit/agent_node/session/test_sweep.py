@@ -11,7 +11,7 @@ import pytest
 import structlog
 
 from agent_node.ownership.sweep import AT_ONCE, PAGE
-from agent_node.run.slots import RunningPlaces
+from agent_node.run.slots import RunSlots
 from agent_node.session.host import Host
 from agent_node.session.sweep import SessionSweep
 from agent_node.settings import NodeSettings
@@ -245,7 +245,7 @@ class Left:
             {"echo": self.stage.held},
             clock,
             NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path}),
-            RunningPlaces(10, 10),
+            RunSlots(10, 10),
             tasks,
             self._takes_new,
         )

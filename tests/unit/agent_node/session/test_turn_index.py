@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from agent_node.session.turn_index import KnownTurns
+from agent_node.session.turn_index import TurnIndex
 from agent_node.store import StoredTurn
 from harness.stored_turns import accepted, cancelled
 
@@ -14,14 +14,14 @@ def ended(number: int, outcome_bytes: int = 100) -> StoredTurn:
 
 
 def test_turns_that_have_not_ended_are_all_known_in_order() -> None:
-    turns = KnownTurns([accepted(number) for number in range(100)], max_bytes=1)
+    turns = TurnIndex([accepted(number) for number in range(100)], max_bytes=1)
     turns.put(replace(accepted(0), attempt=2))
     assert [turn.number for turn in turns.open] == list(range(100))
     assert turns.open[0].attempt == 2
 
 
 def test_of_those_that_have_ended_the_latest_are_known_as_far_as_there_is_room() -> None:
-    turns = KnownTurns([accepted(0)], max_bytes=ROOM)
+    turns = TurnIndex([accepted(0)], max_bytes=ROOM)
     for number in range(1, 101):
         turns.put(accepted(number))
         turns.put(ended(number))
@@ -38,7 +38,7 @@ def test_of_those_that_have_ended_the_latest_are_known_as_far_as_there_is_room()
 
 
 def test_a_turn_that_is_put_right_takes_no_more_room() -> None:
-    turns = KnownTurns([], max_bytes=ROOM)
+    turns = TurnIndex([], max_bytes=ROOM)
     turns.put(ended(1))
     for end_seq in range(100):
         turns.put(replace(ended(2), end_seq=end_seq))
@@ -47,7 +47,7 @@ def test_a_turn_that_is_put_right_takes_no_more_room() -> None:
 
 
 def test_whoever_follows_a_turn_is_told_its_end_once_it_comes_and_nothing_is_kept_of_that() -> None:
-    turns = KnownTurns([accepted(1)], max_bytes=1)
+    turns = TurnIndex([accepted(1)], max_bytes=1)
     followed = [turns.follow(accepted(1)), turns.follow(accepted(1))]
     assert [end.seq for end in followed] == [None, None]
     turns.put(ended(1))

@@ -12,8 +12,8 @@ from sqlalchemy import Connection
 from sqlalchemy.util import await_only
 
 from agent_node.store import EventRow, Ownership
-from agent_node.store.database.postgres import PostgresCarrier
-from agent_node.store.database.sqlite import SqliteCarrier
+from agent_node.store.database.postgres import PostgresDriver
+from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StaleEpoch, StoreUnavailable
@@ -45,7 +45,7 @@ async def test_on_postgresql_the_server_ends_it_within_its_timeout(
         frozen.set()
         await_only(thawed.wait())
 
-    carrier = PostgresCarrier(url.replace("postgresql:", "postgresql+asyncpg:"), 10.0)
+    carrier = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 10.0)
     writing = asyncio.create_task(carrier.transact(partial(accept_and, freeze), again=True))
     await frozen.wait()
     frozen_at_s = time.monotonic()
@@ -71,7 +71,7 @@ async def test_on_sqlite_others_wait_until_their_deadline_and_it_counts_as_earli
         frozen.set()
         thawed.wait()
 
-    carrier = SqliteCarrier(tmp_path / "store.db", 10.0)
+    carrier = SqliteDriver(tmp_path / "store.db", 10.0)
     writing = asyncio.create_task(carrier.transact(partial(accept_and, freeze), again=True))
     await asyncio.to_thread(frozen.wait)
     with pytest.raises(StoreUnavailable):

@@ -4,7 +4,7 @@ import pytest
 
 from agent_node.events.log import EventLog
 from agent_node.run.context import Completed
-from agent_node.task.replays import Replays
+from agent_node.task.replays import EndedTaskCache
 from agent_node.task.run import TaskRun
 from agentring.ids import Epoch, NodeId, TaskRef, parse_task
 from agentring.v1 import session_pb2
@@ -38,7 +38,7 @@ def held_bytes(run: TaskRun) -> int:
 
 @pytest.mark.parametrize("what", ["given", "text"])
 def test_they_take_no_more_memory_than_they_may(what: str) -> None:
-    replays = Replays(max_bytes=4 * _BIG)
+    replays = EndedTaskCache(max_bytes=4 * _BIG)
     runs = [ended(f"key-{i}", **{what: "x" * _BIG}) for i in range(20)]
     for run in runs:
         replays.put(run)
@@ -48,7 +48,7 @@ def test_they_take_no_more_memory_than_they_may(what: str) -> None:
 
 
 def test_the_ones_asked_for_last_stay_until_their_retention_is_over() -> None:
-    replays = Replays(max_bytes=12 << 10)
+    replays = EndedTaskCache(max_bytes=12 << 10)
 
     def is_kept(ref: TaskRef, now_s: float = 0.0) -> bool:
         return replays.get(ref, now_s) is not None

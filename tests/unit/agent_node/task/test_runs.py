@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from agent_node.run.environment import TurnLimits
-from agent_node.run.slots import RunningPlaces
+from agent_node.run.slots import RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.store import MemoryTaskStore
 from agent_node.task.run import TaskRun
@@ -59,7 +59,7 @@ class Node:
         self.stage = Stage()
         self.stubborn = Stubborn()
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
-        self.slots = RunningPlaces(10, 100)
+        self.slots = RunSlots(10, 100)
         self.runs = TaskRuns(
             replace(environment(self.clock), limits=limits),
             self.claims.as_claims,

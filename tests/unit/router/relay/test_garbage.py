@@ -13,16 +13,16 @@ from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, frame, marked, message, opening, request
 from harness.http2_raw import RawClient, RawNode
 from router.relay.call import Call
-from router.relay.call_timers import Patience
+from router.relay.call_timers import CallTimers
 from router.relay.client_stream import ClientStream
 from router.relay.node_connection import NodeConnection
 from router.relay.node_stream import NodeStream
-from router.relay.replay_buffer import Kept
+from router.relay.replay_buffer import ReplayBuffer
 from router.routing.owner import Target
 
 ACCEPTED = block(((":status", "200"), ("content-type", "application/grpc"), ("x-agentring-node", "a")))
 TRAILERS = block((("grpc-status", "0"),))
-KINDS = (Call, ClientStream, NodeStream, Kept, Assembler, Patience)
+KINDS = (Call, ClientStream, NodeStream, ReplayBuffer, Assembler, CallTimers)
 
 
 class _OneNode:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agentring.http2.budget import Budget
-from router.relay.replay_buffer import Kept
+from router.relay.replay_buffer import ReplayBuffer
 
 
 class Holder:
@@ -24,7 +24,7 @@ STEPS = st.lists(st.tuples(st.just("add"), st.integers(0, 6_000)) | st.tuples(st
 @given(STEPS)
 def test_what_is_kept_is_what_was_added_and_not_acknowledged(steps: list[tuple[str, int]]) -> None:
     budget = Budget(1 << 30)
-    kept = Kept(budget, Holder())
+    kept = ReplayBuffer(budget, Holder())
     added: list[bytes] = []
     acked = 0
     for step, number in steps:
@@ -45,7 +45,7 @@ def test_what_is_kept_is_what_was_added_and_not_acknowledged(steps: list[tuple[s
 
 def test_less_than_4_kib_is_not_counted() -> None:
     budget = Budget(1 << 30)
-    kept = Kept(budget, Holder())
+    kept = ReplayBuffer(budget, Holder())
     kept.add(bytes(4095))
     assert budget.used_bytes == 0
     kept.add(b"1")
@@ -54,7 +54,7 @@ def test_less_than_4_kib_is_not_counted() -> None:
 
 def test_over_the_budget_the_holder_is_told() -> None:
     holder = Holder()
-    kept = Kept(Budget(5_000), holder)
+    kept = ReplayBuffer(Budget(5_000), holder)
     kept.add(bytes(5_000))
     assert holder.shed_count == 0
     kept.add(b"1")
@@ -63,7 +63,7 @@ def test_over_the_budget_the_holder_is_told() -> None:
 
 def test_the_holder_is_let_go_at_the_end() -> None:
     holder = Holder()
-    kept = Kept(Budget(5_000), holder)
+    kept = ReplayBuffer(Budget(5_000), holder)
     gone = weakref.ref(holder)
     kept.end()
     del holder
@@ -74,7 +74,7 @@ def test_the_holder_is_let_go_at_the_end() -> None:
 @pytest.mark.parametrize("early", [False, True])
 def test_a_request_is_kept_to_the_end_whatever_is_acknowledged(early: bool) -> None:
     budget = Budget(1 << 30)
-    kept = Kept(budget, Holder())
+    kept = ReplayBuffer(budget, Holder())
     request = bytes(5_000)
     if early:
         kept.keep_request()
@@ -89,7 +89,7 @@ def test_a_request_is_kept_to_the_end_whatever_is_acknowledged(early: bool) -> N
 
 
 def test_what_was_acknowledged_is_replaced_by_an_empty_message_that_does_not_count() -> None:
-    kept = Kept(Budget(1 << 30), Holder())
+    kept = ReplayBuffer(Budget(1 << 30), Holder())
     for message in (b"open", b"turn", b"cancel"):
         kept.add(message)
     assert kept.again() == [b"open", b"turn", b"cancel"]

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from agent_node.store import Ownership
-from agent_node.store.database.postgres import PostgresCarrier
-from agent_node.store.database.sqlite import SqliteCarrier
+from agent_node.store.database.postgres import PostgresDriver
+from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 from agentring.ids import parse_session
@@ -42,15 +42,15 @@ def raising(error: Exception) -> Callable[[Connection], None]:
 
 
 @pytest.fixture
-async def on_postgres(postgres: PostgresProcess) -> AsyncIterator[PostgresCarrier]:
-    carrier = PostgresCarrier(postgres.database().replace("postgresql:", "postgresql+asyncpg:"), 0.5)
+async def on_postgres(postgres: PostgresProcess) -> AsyncIterator[PostgresDriver]:
+    carrier = PostgresDriver(postgres.database().replace("postgresql:", "postgresql+asyncpg:"), 0.5)
     yield carrier
     await carrier.close()
 
 
 @pytest.fixture
-async def on_sqlite(tmp_path: Path) -> AsyncIterator[SqliteCarrier]:
-    carrier = SqliteCarrier(tmp_path / "store.db", 0.5)
+async def on_sqlite(tmp_path: Path) -> AsyncIterator[SqliteDriver]:
+    carrier = SqliteDriver(tmp_path / "store.db", 0.5)
     yield carrier
     await carrier.close()
 
@@ -74,7 +74,7 @@ async def on_sqlite(tmp_path: Path) -> AsyncIterator[SqliteCarrier]:
     ],
 )
 async def test_what_a_server_says_of_itself_is_a_store_that_does_not_answer(
-    on_postgres: PostgresCarrier, sqlstate: str, again: bool
+    on_postgres: PostgresDriver, sqlstate: str, again: bool
 ) -> None:
     with pytest.raises(StoreUnavailable) as refused:
         await on_postgres.transact(said_by_server(sqlstate), again=again)
@@ -84,13 +84,13 @@ async def test_what_a_server_says_of_itself_is_a_store_that_does_not_answer(
 
 
 @pytest.mark.parametrize("again", [True, False])
-async def test_a_server_without_space_is_a_full_store_at_once(on_postgres: PostgresCarrier, again: bool) -> None:
+async def test_a_server_without_space_is_a_full_store_at_once(on_postgres: PostgresDriver, again: bool) -> None:
     with pytest.raises(StoreFull):
         await on_postgres.transact(said_by_server("53100"), again=again)
 
 
 async def test_what_is_wrong_with_a_statement_is_our_own_fault(
-    on_postgres: PostgresCarrier, on_sqlite: SqliteCarrier
+    on_postgres: PostgresDriver, on_sqlite: SqliteDriver
 ) -> None:
     with pytest.raises(DBAPIError):
         await on_postgres.transact(said_by_server("23505"), again=True)
@@ -109,7 +109,7 @@ async def test_what_is_wrong_with_a_statement_is_our_own_fault(
 async def test_a_database_that_takes_no_connections_does_not_answer(postgres: PostgresProcess) -> None:
     url = postgres.database()
     name = url.rpartition("/")[2]
-    carrier = PostgresCarrier(url.replace("postgresql:", "postgresql+asyncpg:"), 0.5)
+    carrier = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 0.5)
     postgres.ask(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", "postgres")
     with pytest.raises(StoreUnavailable):
         await carrier.read(lambda _: None)
@@ -131,16 +131,14 @@ async def test_a_database_that_takes_no_connections_does_not_answer(postgres: Po
         OSError(113, "no"),
     ],
 )
-async def test_what_the_driver_raises_untranslated_is_translated(
-    on_postgres: PostgresCarrier, error: Exception
-) -> None:
+async def test_what_the_driver_raises_untranslated_is_translated(on_postgres: PostgresDriver, error: Exception) -> None:
     with pytest.raises(StoreUnavailable):
         await on_postgres.transact(raising(error), again=False)
 
 
 async def test_a_plan_from_before_the_tables_were_changed_is_made_anew(postgres: PostgresProcess) -> None:
     url = postgres.database()
-    carrier = PostgresCarrier(url.replace("postgresql:", "postgresql+asyncpg:"), 5.0)
+    carrier = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 5.0)
     postgres.ask("CREATE TABLE t (a varchar); INSERT INTO t VALUES ('x')", url.rpartition("/")[2])
 
     def read(connection: Connection) -> list[tuple[object, ...]]:
@@ -199,7 +197,7 @@ async def test_a_server_that_takes_no_writes_does_not_answer_until_it_does(
     ],
 )
 async def test_what_sqlite_says_of_the_file_is_a_store_that_does_not_answer(
-    on_sqlite: SqliteCarrier, name: str, unavailable: type[StoreUnavailable], writes: bool
+    on_sqlite: SqliteDriver, name: str, unavailable: type[StoreUnavailable], writes: bool
 ) -> None:
     code = getattr(sqlite3, name)
     kind = sqlite3.DatabaseError if name in ("SQLITE_CORRUPT", "SQLITE_NOTADB") else sqlite3.OperationalError
@@ -226,7 +224,7 @@ async def test_what_sqlite_says_of_the_file_is_a_store_that_does_not_answer(
     assert await asked() == 1
 
 
-async def test_a_read_that_never_ends_is_given_up_and_so_are_those_behind_it(on_sqlite: SqliteCarrier) -> None:
+async def test_a_read_that_never_ends_is_given_up_and_so_are_those_behind_it(on_sqlite: SqliteDriver) -> None:
     goes_on = threading.Event()
     stuck = asyncio.create_task(on_sqlite.read(lambda _: goes_on.wait()))
     behind = asyncio.create_task(on_sqlite.read(lambda _: 1))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from agent_node.store.database.counted import ObservedCarrier
+from agent_node.store.database.counted import CountedDriver
 from agent_node.store.sql.clock_schema import store_clock
 from agent_node.store.sql.shared_clock import MAX_STEP_S, TICK_S, SharedClock
 from agentring.errors import StoreReplaced, StoreUnavailable
@@ -22,7 +22,7 @@ LOOK_S = st.floats(0.0, 20.0)
 
 
 class Database:
-    """A Carrier in one thread, in which every transaction takes time before and after it lands."""
+    """A Driver in one thread, in which every transaction takes time before and after it lands."""
 
     def __init__(self, clock: FakeClock) -> None:
         self.clock = clock
@@ -88,7 +88,7 @@ class Nodes(RuleBasedStateMachine):
     @rule()
     def come(self) -> None:
         self.names += 1
-        node = SharedClock(ObservedCarrier(self.database), self.clock, f"n{self.names}")
+        node = SharedClock(CountedDriver(self.database), self.clock, f"n{self.names}")
         now(node.tick())
         self.nodes.append(node)
 
@@ -149,7 +149,7 @@ TestNodes = Nodes.TestCase
 async def test_it_keeps_up_with_real_time_and_more_nodes_make_it_no_faster() -> None:
     clock = FakeClock(0.0)
     database = Database(clock)
-    nodes = [SharedClock(ObservedCarrier(database), clock, f"n{number}") for number in range(5)]
+    nodes = [SharedClock(CountedDriver(database), clock, f"n{number}") for number in range(5)]
     for node in nodes:
         await node.tick()
     database.after_s = 0.002
@@ -173,7 +173,7 @@ async def test_it_keeps_up_with_real_time_and_more_nodes_make_it_no_faster() -> 
 async def test_a_jump_of_a_nodes_own_clock_moves_it_by_one_step_at_most(by_s: float) -> None:
     clock, jumping = FakeClock(0.0), FakeClock(0.0)
     database = Database(clock)
-    carrier = ObservedCarrier(database)
+    carrier = CountedDriver(database)
     node, other = SharedClock(carrier, jumping, "n1"), SharedClock(carrier, clock, "n2")
     await node.tick()
     await other.tick()
@@ -190,7 +190,7 @@ async def test_a_jump_of_a_nodes_own_clock_moves_it_by_one_step_at_most(by_s: fl
 async def test_a_mark_that_went_back_is_another_store() -> None:
     clock = FakeClock(0.0)
     database = Database(clock)
-    carrier = ObservedCarrier(database)
+    carrier = CountedDriver(database)
     node = SharedClock(carrier, clock, "n1")
     await node.tick()
     database.set(BEGIN_NS - 1)
@@ -237,7 +237,7 @@ async def in_order(database: Held, order: list[int], *ticks: Coroutine[Any, Any,
 async def test_two_ticks_of_a_node_at_once_are_as_one_after_the_other(order: list[int]) -> None:
     clock = FakeClock(0.0)
     database = Held(clock)
-    carrier = ObservedCarrier(database)
+    carrier = CountedDriver(database)
     node = SharedClock(carrier, clock, "n1")
     await in_order(database, [], node.tick())
     for _ in range(6):  # it takes the mark over, and counts no second twice

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from agentring.cli.errors import CallFailed
 from agentring.cli.terminal.conversation import Conversation
-from agentring.cli.terminal.event_view import Screen
+from agentring.cli.terminal.event_view import EventView
 from agentring.client import Attached, Policy
 from agentring.errors import AgentringError, NoNodes, SessionClosed, SessionMoving
 from agentring.rpc.status import trailers
@@ -109,7 +109,7 @@ class Talk:
         self.address = address
         self.server = server
         self.file = io.StringIO()
-        screen = Screen(Console(file=self.file, markup=False, highlight=False, width=200), "ada")
+        screen = EventView(Console(file=self.file, markup=False, highlight=False, width=200), "ada")
         self.conversation = Conversation(address, "ada", "assistant", "acme", screen, policy)
 
     async def say(self, text: str, answer: str | None = "blue") -> bool:
@@ -221,7 +221,7 @@ async def test_of_several_routers_one_that_answers_is_enough(talk: Talking) -> N
 
 
 async def test_a_name_that_is_none_is_told() -> None:
-    screen = Screen(Console(file=io.StringIO()), "a b")
+    screen = EventView(Console(file=io.StringIO()), "a b")
     with pytest.raises(CallFailed, match=r"^INVALID_ARGUMENT INVALID_SESSION_ID: "):
         Conversation("127.0.0.1:1", "a b", "assistant", "", screen)
 

@@ -5,7 +5,7 @@ import io
 from google.protobuf.struct_pb2 import Struct, Value
 from rich.console import Console
 
-from agentring.cli.terminal.event_view import Screen
+from agentring.cli.terminal.event_view import EventView
 from agentring.v1.session_pb2 import (
     AttemptRestarted,
     Event,
@@ -24,7 +24,7 @@ class Seen:
     def __init__(self) -> None:
         """Nothing is shown yet."""
         self._file = io.StringIO()
-        self.screen = Screen(Console(file=self._file, markup=False, highlight=False), "ada")
+        self.screen = EventView(Console(file=self._file, markup=False, highlight=False), "ada")
 
     @property
     def text(self) -> str:

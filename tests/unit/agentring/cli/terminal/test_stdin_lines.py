@@ -4,13 +4,13 @@ import asyncio
 import os
 from pathlib import Path
 
-from agentring.cli.terminal.stdin_lines import Lines
+from agentring.cli.terminal.stdin_lines import StdinLines
 
 
 async def test_lines_come_as_they_are_written() -> None:
     reading, writing = os.pipe()
     try:
-        lines = Lines(reading)
+        lines = StdinLines(reading)
         os.write(writing, b"one\ntw")
         assert await lines.next() == "one"
         async with asyncio.timeout(30.0), asyncio.TaskGroup() as tasks:
@@ -31,14 +31,14 @@ async def test_lines_come_as_they_are_written() -> None:
 async def test_a_file_is_read_to_its_end(tmp_path: Path) -> None:
     (tmp_path / "input").write_bytes(b"one\ntwo\n")
     with (tmp_path / "input").open("rb") as file:
-        lines = Lines(file.fileno())
+        lines = StdinLines(file.fileno())
         assert [await lines.next() for _ in range(3)] == ["one", "two", None]
 
 
 async def test_a_cancelled_wait_loses_nothing() -> None:
     reading, writing = os.pipe()
     try:
-        lines = Lines(reading)
+        lines = StdinLines(reading)
         os.write(writing, b"on")
         waiting = asyncio.ensure_future(lines.next())
         await asyncio.sleep(0)
