@@ -9,6 +9,9 @@ Read it downward: ring.py, session.py and tasks.py, turn_stream.py, streams.py (
 (what comes twice), retry.py (how long to try).
 """
 
+import warnings
+from typing import TYPE_CHECKING
+
 from agentring.client.converse import Attached
 from agentring.client.errors import (
     ClientError,
@@ -36,7 +39,7 @@ from agentring.client.events import (
     TurnStarted,
     UnknownEvent,
 )
-from agentring.client.retry import Policy
+from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring, connect
 from agentring.client.routers import Tls
 from agentring.client.session import OnBusy, Session, SessionInfo, Turn, TurnState
@@ -59,8 +62,8 @@ __all__ = [
     "OnBusy",
     "OnDuplicate",
     "Outcome",
-    "Policy",
     "Question",
+    "RetryPolicy",
     "Ring",
     "RingClosed",
     "RingUnreachable",
@@ -89,3 +92,14 @@ __all__ = [
     "UnknownFailure",
     "connect",
 ]
+
+if TYPE_CHECKING:
+    Policy = RetryPolicy
+else:
+
+    def __getattr__(name: str) -> object:
+        """`Policy`, the former name of RetryPolicy, for one release."""
+        if name == "Policy":
+            warnings.warn("agentring.client.Policy is RetryPolicy now", DeprecationWarning, stacklevel=2)
+            return RetryPolicy
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -17,7 +17,7 @@ FIRST_WAIT_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Policy:
+class RetryPolicy:
     """What a client puts up with."""
 
     reconnect_s: float = 60.0
@@ -37,7 +37,7 @@ class Policy:
 class RetrySchedule:
     """Of one call."""
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: RetryPolicy) -> None:
         """Starts with the whole of it."""
         self._policy = policy
         self._now = asyncio.get_running_loop().time

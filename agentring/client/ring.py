@@ -9,7 +9,7 @@ from typing import Self
 
 from agentring.client.events import Json
 from agentring.client.listing import list_sessions, list_tasks
-from agentring.client.retry import Policy
+from agentring.client.retry import RetryPolicy
 from agentring.client.routers import Routers, Tls
 from agentring.client.session import Session, SessionInfo
 from agentring.client.streams import Connection
@@ -26,12 +26,12 @@ from agentring.client.tasks import (
 )
 
 
-def connect(target: str, *, tls: Tls | None = None, tenant: str = "", policy: Policy | None = None) -> "Ring":
+def connect(target: str, *, tls: Tls | None = None, tenant: str = "", policy: RetryPolicy | None = None) -> "Ring":
     """A ring, by one of its routers or several: `host:port`, with commas between. Connects with the first call.
 
     tls: None: plain text. Raises ValueError, InvalidTenantId.
     """
-    return Ring(Connection(Routers(target, tls, tenant), policy or Policy()))
+    return Ring(Connection(Routers(target, tls, tenant), policy or RetryPolicy()))
 
 
 class Ring:

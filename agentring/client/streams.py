@@ -20,7 +20,7 @@ from grpc import aio
 from agentring.client.errors import Failure, broken, read_failure
 from agentring.client.events import Event
 from agentring.client.progress import Progress
-from agentring.client.retry import Policy, RetrySchedule
+from agentring.client.retry import RetryPolicy, RetrySchedule
 from agentring.client.routers import Routers
 from agentring.errors import ResumeOffsetExpired, RouterStopping
 from agentring.v1 import session_pb2
@@ -60,7 +60,7 @@ class Connection:
     """What streams are made with."""
 
     routers: Routers
-    policy: Policy
+    policy: RetryPolicy
 
 
 class EventStream:

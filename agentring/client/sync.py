@@ -15,7 +15,7 @@ from typing import Generic, Self, TypeVar
 from agentring.client.converse import Attached
 from agentring.client.events import Event, Json
 from agentring.client.loop_thread import LoopThread
-from agentring.client.retry import Policy
+from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring as AsyncRing
 from agentring.client.ring import connect as connect_async
 from agentring.client.routers import Tls
@@ -183,7 +183,7 @@ class Session:
         self._loop.run(self._session.close())
 
 
-def connect(target: str, *, tls: Tls | None = None, tenant: str = "", policy: Policy | None = None) -> "Ring":
+def connect(target: str, *, tls: Tls | None = None, tenant: str = "", policy: RetryPolicy | None = None) -> "Ring":
     """As agentring.client.connect."""
     return Ring(connect_async(target, tls=tls, tenant=tenant, policy=policy))
 

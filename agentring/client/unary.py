@@ -10,7 +10,7 @@ from typing import TypeVar
 from grpc import aio
 
 from agentring.client.errors import read_failure
-from agentring.client.retry import Policy, RetrySchedule
+from agentring.client.retry import RetryPolicy, RetrySchedule
 from agentring.client.routers import Routers
 
 T = TypeVar("T")
@@ -18,7 +18,9 @@ T = TypeVar("T")
 Metadata = tuple[tuple[str, str], ...]
 
 
-async def call(routers: Routers, policy: Policy, once: Callable[[aio.Channel, Metadata, float], Awaitable[T]]) -> T:
+async def call(
+    routers: Routers, policy: RetryPolicy, once: Callable[[aio.Channel, Metadata, float], Awaitable[T]]
+) -> T:
     """The answer. once: makes the call on a channel, with metadata and a time-out in seconds.
 
     Raises AgentringError, ClientError. Cancellation: what the call asked for may happen all the same.

@@ -17,8 +17,8 @@ from agentring.client import (
     Attached,
     Gap,
     InputRequired,
-    Policy,
     Question,
+    RetryPolicy,
     Ring,
     RingUnreachable,
     TurnAccepted,
@@ -38,7 +38,13 @@ class Conversation:
     """A session, as one person speaks with it. Who makes one calls `close`."""
 
     def __init__(
-        self, routers: str, session_id: str, agent: str, tenant: str, screen: EventView, policy: Policy | None = None
+        self,
+        routers: str,
+        session_id: str,
+        agent: str,
+        tenant: str,
+        screen: EventView,
+        policy: RetryPolicy | None = None,
     ) -> None:
         """routers: several with commas. Nothing is sent yet. Raises CallFailed: a name is not well formed."""
         self._answers: set[str] = set()
@@ -50,7 +56,9 @@ class Conversation:
         self._answered = False
         self._noted = False
         with self._explained():
-            self._ring: Ring = connect(routers, tenant=tenant, policy=replace(policy or Policy(), on_retry=self._note))
+            self._ring: Ring = connect(
+                routers, tenant=tenant, policy=replace(policy or RetryPolicy(), on_retry=self._note)
+            )
             self._session = self._ring.session(session_id, agent=agent)
 
     async def attach(self) -> Attached:

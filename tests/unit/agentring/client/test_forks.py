@@ -9,11 +9,11 @@ import pytest
 
 _PROGRAM = """
 import os, sys, signal
-from agentring.client import ForkedProcess, Policy, RingUnreachable
+from agentring.client import ForkedProcess, RetryPolicy, RingUnreachable
 from agentring.client.sync import connect
 
 NOWHERE = "127.0.0.1:1"
-QUICK = Policy(reconnect_s=0.1)
+QUICK = RetryPolicy(reconnect_s=0.1)
 
 def attempt(ring):
     try:

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from grpc import StatusCode, aio
 
-from agentring.client import Policy, connect
+from agentring.client import RetryPolicy, connect
 from agentring.errors import InputNotFound
 from agentring.v1.session_pb2 import ConverseRequest, ConverseResponse, Event, TurnRejected
 from agentring.v1.session_pb2_grpc import SessionServiceServicer
@@ -41,7 +41,7 @@ class Questions(SessionServiceServicer):
 @pytest.mark.parametrize("script", [("taken",), ("lost", "taken"), ("lost", "lost", "taken")])
 async def test_an_answer_is_sent_until_it_is_safe(script: tuple[str, ...]) -> None:
     questions = Questions(*script)  # type: ignore[abstract]  # the other methods are not served
-    async with serving(questions) as address, connect(address, policy=Policy(jitter=lambda: 0.0)) as ring:
+    async with serving(questions) as address, connect(address, policy=RetryPolicy(jitter=lambda: 0.0)) as ring:
         await ring.session("ada", agent="asking").reply("q1", "yes")
     assert questions.answers == [("ada", "q1", "yes")] * len(script)
 
@@ -49,7 +49,7 @@ async def test_an_answer_is_sent_until_it_is_safe(script: tuple[str, ...]) -> No
 @pytest.mark.parametrize("script", [("unwanted",), ("lost", "unwanted")])
 async def test_an_answer_that_nobody_waits_for_is_told(script: tuple[str, ...]) -> None:
     questions = Questions(*script)  # type: ignore[abstract]  # as above
-    async with serving(questions) as address, connect(address, policy=Policy(jitter=lambda: 0.0)) as ring:
+    async with serving(questions) as address, connect(address, policy=RetryPolicy(jitter=lambda: 0.0)) as ring:
         with pytest.raises(InputNotFound) as refused:
             await ring.session("ada", agent="asking").reply("q1", "yes")
     assert refused.value.reason == "INPUT_NOT_FOUND"

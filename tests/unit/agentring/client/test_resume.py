@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agentring.client import Gap, Policy, RingClosed, RingUnreachable, TextDelta, Turn, TurnCompleted, connect
+from agentring.client import Gap, RetryPolicy, RingClosed, RingUnreachable, TextDelta, Turn, TurnCompleted, connect
 from agentring.errors import NoNodes, ResumeOffsetExpired, RouterStopping, SessionClosed
 from harness.breaking import breaking, serving
 
@@ -27,8 +27,8 @@ class Sleeps:
         self.waited.append(wait_s)
 
 
-def policy(sleeps: Sleeps, reconnect_s: float = 60.0) -> Policy:
-    return Policy(sleep=sleeps.sleep, jitter=lambda: 1.0, reconnect_s=reconnect_s)
+def policy(sleeps: Sleeps, reconnect_s: float = 60.0) -> RetryPolicy:
+    return RetryPolicy(sleep=sleeps.sleep, jitter=lambda: 1.0, reconnect_s=reconnect_s)
 
 
 @settings(max_examples=60)
@@ -121,7 +121,7 @@ async def test_what_waiting_does_not_mend_is_told_at_once() -> None:
 
 
 async def test_nobody_there_is_told_when_the_patience_is_over() -> None:
-    async with connect("127.0.0.1:1", policy=Policy(reconnect_s=0.2)) as ring:
+    async with connect("127.0.0.1:1", policy=RetryPolicy(reconnect_s=0.2)) as ring:
         with pytest.raises(RingUnreachable):
             await ring.session("ada", agent="echo").get()
 

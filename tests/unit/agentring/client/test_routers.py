@@ -7,7 +7,7 @@ import pytest
 import trustme
 from grpc import aio
 
-from agentring.client import Policy, RingUnreachable, Tls, connect
+from agentring.client import RetryPolicy, RingUnreachable, Tls, connect
 from agentring.errors import InvalidSessionId, InvalidTaskKey, InvalidTenantId, InvalidTurnId
 from agentring.v1.session_pb2 import Event, GoAway, RunTurnRequest, RunTurnResponse
 from agentring.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
@@ -35,7 +35,7 @@ class Goodbye(Breaking):
 async def test_a_goodbye_is_followed_at_once() -> None:
     stopping = Goodbye(["one ", "two ", "three"], [])  # type: ignore[abstract]  # as in `breaking`
     async with serving(stopping) as first, serving(breaking(["one ", "two ", "three"], [])) as second:
-        async with connect(f"{first},{second}", policy=Policy(jitter=lambda: 0.0)) as ring:
+        async with connect(f"{first},{second}", policy=RetryPolicy(jitter=lambda: 0.0)) as ring:
             assert (await ring.session("ada", agent="echo").run("hello")).text == "one two three"
         assert len(stopping.turn_ids) == 1
         stopping.left.set()
@@ -55,7 +55,7 @@ async def test_certificates_on_both_sides() -> None:
         tls = Tls(ca, b"".join(pem.bytes() for pem in ours.cert_chain_pems), ours.private_key_pem.bytes())
         async with connect(target, tls=tls) as ring:
             assert (await ring.session("ada", agent="echo").run("hello")).text == "safe"
-        impatient = Policy(reconnect_s=0.3)
+        impatient = RetryPolicy(reconnect_s=0.3)
         for other in (Tls(ca), None):
             async with connect(target, tls=other, policy=impatient) as ring:
                 with pytest.raises(RingUnreachable):

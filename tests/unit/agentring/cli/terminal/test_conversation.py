@@ -12,7 +12,7 @@ from rich.console import Console
 from agentring.cli.errors import CallFailed
 from agentring.cli.terminal.conversation import Conversation
 from agentring.cli.terminal.event_view import EventView
-from agentring.client import Attached, Policy
+from agentring.client import Attached, RetryPolicy
 from agentring.errors import AgentringError, NoNodes, SessionClosed, SessionMoving
 from agentring.rpc.status import trailers
 from agentring.v1.session_pb2 import (
@@ -105,7 +105,7 @@ class Server(SessionServiceServicer):
 class Talk:
     """A conversation with a scripted server, and what it shows."""
 
-    def __init__(self, address: str, server: Server, policy: Policy) -> None:
+    def __init__(self, address: str, server: Server, policy: RetryPolicy) -> None:
         self.address = address
         self.server = server
         self.file = io.StringIO()
@@ -150,7 +150,7 @@ async def talk() -> AsyncIterator[Talking]:
     async def start(*scripts: tuple[Step, ...], reconnect_s: float = 60.0) -> Talk:
         server = Server(*scripts)  # type: ignore[abstract]  # the other methods stay unimplemented
         served = serving(server)
-        one = Talk(await served.__aenter__(), server, Policy(sleep=at_once, reconnect_s=reconnect_s))
+        one = Talk(await served.__aenter__(), server, RetryPolicy(sleep=at_once, reconnect_s=reconnect_s))
         ends.extend((one.conversation.close, lambda: served.__aexit__(None, None, None)))
         return one
 
@@ -202,7 +202,7 @@ async def test_one_that_stays_unavailable_is_told_in_the_end(talk: Talking) -> N
 
 async def test_an_address_where_nobody_answers_is_told_at_once(talk: Talking) -> None:
     one = await talk()
-    lost = Talk("127.0.0.1:1", one.server, Policy())
+    lost = Talk("127.0.0.1:1", one.server, RetryPolicy())
     with pytest.raises(CallFailed, match=r"^UNAVAILABLE: .* \(router 127\.0\.0\.1:1\)$"):
         await lost.conversation.attach()
     await lost.conversation.close()
@@ -210,11 +210,11 @@ async def test_an_address_where_nobody_answers_is_told_at_once(talk: Talking) ->
 
 async def test_of_several_routers_one_that_answers_is_enough(talk: Talking) -> None:
     one = await talk((OPENED,))
-    other = Talk(f"127.0.0.1:1,{one.address}", one.server, Policy(sleep=at_once))
+    other = Talk(f"127.0.0.1:1,{one.address}", one.server, RetryPolicy(sleep=at_once))
     assert (await other.conversation.attach()).node_id == "n1"
     assert other.shown == [PLACE]
     await other.conversation.close()
-    lost = Talk("127.0.0.1:1,127.0.0.1:1", one.server, Policy(sleep=at_once))
+    lost = Talk("127.0.0.1:1,127.0.0.1:1", one.server, RetryPolicy(sleep=at_once))
     with pytest.raises(CallFailed, match=r"^UNAVAILABLE: "):
         await lost.conversation.attach()
     await lost.conversation.close()
