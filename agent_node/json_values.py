@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from google.protobuf import struct_pb2
 
 from agentring import plain_json
-from agentring.agent.context import JsonObject
+from agentring.agent import JsonObject
 from agentring.errors import MalformedRequest
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2

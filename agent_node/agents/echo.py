@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from agentring.agent.context import AgentEvent, JsonObject, Result, TurnContext
+from agentring.agent import AgentEvent, Context, JsonObject, Result
 
 MAX_TOKENS = 100_000
 MIN_RATE = 0.001
@@ -43,7 +43,7 @@ class EchoParameters:
     """Tokens per second; None: as fast as possible."""
 
 
-async def echo(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def echo(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Streams the text back, or `tokens` tokens at `rate`; the result is `{"tokens": how many}`.
 
     Raises ValueError for parameters that are unknown, no numbers or out of range.

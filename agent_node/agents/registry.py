@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 
 import structlog
 
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 
 _HERE = __file__
 _log = structlog.get_logger()

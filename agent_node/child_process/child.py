@@ -30,7 +30,7 @@ from agent_node.run.time_limit import PausableDeadline
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agentring import log
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.lease import Lease
 from agentring.plain_json import type_name
 from agentring.process import forks

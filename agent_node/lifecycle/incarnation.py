@@ -31,7 +31,7 @@ from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
 from agent_node.store.clock import VolatileClock
 from agent_node.task.runs import TaskRuns
 from agent_node.task.sweep import TaskSweep
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd.errors import EtcdError

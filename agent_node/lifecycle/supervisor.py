@@ -23,7 +23,7 @@ from agent_node.run.environment import ChildRuns
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd.client import EtcdClient

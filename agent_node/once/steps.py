@@ -27,7 +27,7 @@ from agent_node.json_values import NotJson, to_json
 from agent_node.once.keys import OnceKeys
 from agent_node.once.run import OnceRun, check_no_cycle, held_runs, holding, waiting
 from agent_node.store.once_records import Ending, OnceCaller
-from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown
+from agentring.agent import OnceFailed, OnceTimeout, OnceUnknown
 from agentring.cluster.lease import Lease
 from agentring.errors import (
     AgentringError,
@@ -101,7 +101,7 @@ class Once:
         tell_unknown: Callable[[], None],
         apart: bool = False,
     ) -> Any:
-        """The step's result, as TurnContext.once says. tell_unknown: called where the step is UNKNOWN; apart: the
+        """The step's result, as Context.once says. tell_unknown: called where the step is UNKNOWN; apart: the
         function is in a process of its own (agent_node/child_process).
 
         Raises OnceFailed, OnceUnknown, OnceTimeout, InvalidTaskKey, TaskCycle, NodeFenced, NodeOverloaded, StaleEpoch,

@@ -24,7 +24,7 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.owner import RunOwner, owned
 from agent_node.run.time_limit import CancelledItself, DeadlineExceeded, Stop, TooManyAbandoned, run_bounded
 from agent_node.run.yielded_text import OutputLimit
-from agentring.agent.context import Agent, Result
+from agentring.agent import Agent, Result
 from agentring.held import holding
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2

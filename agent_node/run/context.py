@@ -24,7 +24,7 @@ from agent_node.run.time_limit import PausableDeadline
 from agent_node.run.yielded_text import YieldedText
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
-from agentring.agent.context import Answer, JsonObject, NobodyToAsk, PastTurn, Result
+from agentring.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agentring.errors import AgentringError
 from agentring.ids import Epoch, NodeId, SessionRef, TaskRef
 from agentring.v1 import session_pb2
@@ -87,7 +87,7 @@ class Completed:
 
 
 class Run:
-    """One run under way, as its agent sees it: the TurnContext. Made and used by `run_agent` (agent_run.py)."""
+    """One run under way, as its agent sees it: the Context. Made and used by `run_agent` (agent_run.py)."""
 
     def __init__(self, env: RunEnvironment, given: TurnInput, log: EventLog, epoch: Epoch) -> None:
         """given: what it is about; log: where its events go."""
@@ -110,49 +110,49 @@ class Run:
 
     @property
     def input_text(self) -> str:
-        """As TurnContext."""
+        """As Context."""
         return self._given.text
 
     @property
     def input_data(self) -> JsonObject:
-        """As TurnContext."""
+        """As Context."""
         return self._given.data
 
     @property
     def history(self) -> Sequence[PastTurn]:
-        """As TurnContext."""
+        """As Context."""
         return self._given.history
 
     @property
     def turn_number(self) -> int:
-        """As TurnContext."""
+        """As Context."""
         return self._given.turn_number
 
     @property
     def attempt(self) -> int:
-        """As TurnContext."""
+        """As Context."""
         return self._given.attempt
 
     @property
     def node_id(self) -> NodeId:
-        """As TurnContext."""
+        """As Context."""
         return self._env.node_id
 
     @property
     def fencing_token(self) -> Epoch:
-        """As TurnContext."""
+        """As Context."""
         return self._epoch
 
     @property
     def idempotency_key(self) -> str:
-        """As TurnContext."""
+        """As Context."""
         ref = self._given.ref
         if isinstance(ref, SessionRef):
             return f"{ref.tenant}/session/{ref.session_id}/{self._given.turn_id}"
         return f"{ref.tenant}/task/{ref.task_key}"
 
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
-        """As TurnContext."""
+        """As Context."""
         name = _tool_name(name)
         self._calls += 1
         call_id = f"{self._given.turn_id or 'task'}.{self._given.attempt}.{self._calls}"
@@ -182,7 +182,7 @@ class Run:
         timeout_s: float = 60.0,
         idempotent: bool = True,
     ) -> Any:
-        """As TurnContext."""
+        """As Context."""
         self._check()
         if self._env.once is None:
             raise RuntimeError("this node runs no steps")
@@ -202,7 +202,7 @@ class Run:
             self._steps -= 1
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
-        """As TurnContext."""
+        """As Context."""
         self._check()
         if (questions := self._given.questions) is None:
             raise NobodyToAsk("a task has nobody to ask")

@@ -18,7 +18,7 @@ from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.single_flight import SingleFlight
 from agent_node.store import Store, StoredSession
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

@@ -41,7 +41,7 @@ from agent_node.store import (
     Trim,
     TurnCommit,
 )
-from agentring.agent.context import PastTurn
+from agentring.agent import PastTurn
 from agentring.errors import TurnNotFound
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Event

@@ -23,7 +23,7 @@ from agent_node.session.turn_index import TurnEnd
 from agent_node.session.turn_loop import TurnLoop
 from agent_node.single_flight import SingleFlight
 from agent_node.store import Store, StoredSession, StoredTurn
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.claim import Claim
 from agentring.errors import (
     AgentMismatch,

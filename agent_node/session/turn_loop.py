@@ -18,7 +18,7 @@ from agent_node.session.journal import TurnJournal
 from agent_node.session.mailbox import Mailbox, WaitingTurn
 from agent_node.session.questions import SessionQuestions
 from agent_node.session.turn_questions import TurnQuestions
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.errors import NodeFenced
 from agentring.ids import Epoch
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from agent_node.store.readable import to_event
-from agentring.agent.context import PastTurn
+from agentring.agent import PastTurn
 from agentring.ids import Epoch, SessionId, SessionRef
 from agentring.v1 import session_pb2
 

@@ -26,7 +26,7 @@ from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

@@ -31,7 +31,7 @@ from agent_node.task.quota import TaskQuota
 from agent_node.task.run import TaskRun, all_ended
 from agent_node.task.runner import TaskRunner
 from agent_node.task.unwatched import Unwatched
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.claim import Claims
 from agentring.cluster.clock import Clock
 from agentring.errors import (

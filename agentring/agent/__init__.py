@@ -1,1 +1,39 @@
-"""What the author of an agent imports."""
+"""All that the author of an agent imports. docs/agents.md is the guide.
+
+Nothing of the server comes with it: no node, no router, no store, no etcd.
+"""
+
+from agentring.agent.context import (
+    Agent,
+    AgentEvent,
+    Answer,
+    Context,
+    JsonObject,
+    NobodyToAsk,
+    PastTurn,
+    Result,
+    TurnContext,
+)
+from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown
+from agentring.errors import AgentringError, NodeFenced, TaskCycle
+from agentring.ids import Epoch, NodeId
+
+__all__ = [
+    "Agent",
+    "AgentEvent",
+    "AgentringError",
+    "Answer",
+    "Context",
+    "Epoch",
+    "JsonObject",
+    "NobodyToAsk",
+    "NodeFenced",
+    "NodeId",
+    "OnceFailed",
+    "OnceTimeout",
+    "OnceUnknown",
+    "PastTurn",
+    "Result",
+    "TaskCycle",
+    "TurnContext",
+]

@@ -1,6 +1,6 @@
-"""What the author of an agent sees: the agent is an async generator over a TurnContext.
+"""What the author of an agent sees: the agent is an async generator over a Context.
 
-    async def greeter(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def greeter(ctx: Context) -> AsyncIterator[AgentEvent]:
         ctx.state["greeted"] = ctx.state.get("greeted", 0) + 1
         yield f"Hello for the {ctx.state['greeted']}. time, "
         yield "nice to see you."
@@ -56,7 +56,7 @@ class PastTurn:
     output_text: str
 
 
-class TurnContext(Protocol):
+class Context(Protocol):
     """One turn of a session, or the run of a task, as its agent sees it."""
 
     @property
@@ -123,7 +123,7 @@ class TurnContext(Protocol):
         idempotent: whether the step may be run again where it was cut off; False: it is UNKNOWN then, and stays so
         until somebody resolves it (`agentring once resolve`).
 
-        Raises agentring.agent.errors: OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; and
+        Raises OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; and
         TaskCycle where the wait would be for a key that the caller itself holds. Cancellation: a step that this turn
         runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN. So `ask` and `once` do not go
         together: where one is under way in this turn the other raises RuntimeError. Ask before the step.
@@ -141,4 +141,7 @@ class TurnContext(Protocol):
         """
 
 
-Agent = Callable[[TurnContext], AsyncIterator[AgentEvent]]
+Agent = Callable[[Context], AsyncIterator[AgentEvent]]
+
+TurnContext = Context
+"""The name that Context had first."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from agentring.agent.context import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result
+from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agentring.ids import Epoch, NodeId
 
 NODE = NodeId("node-1")
@@ -13,8 +13,8 @@ EPOCH = Epoch(7)
 
 
 @dataclass
-class FakeTurnContext:
-    """A TurnContext whose every answer the test chooses; it records the tool calls, and holds them to JSON."""
+class FakeContext:
+    """A Context whose every answer the test chooses; it records the tool calls, and holds them to JSON."""
 
     input_text: str = ""
     input_data: JsonObject = field(default_factory=dict)
@@ -63,7 +63,7 @@ def through_json(value: Any) -> Any:
     return json.loads(json.dumps(value, allow_nan=False))
 
 
-async def run_agent(agent: Agent, ctx: FakeTurnContext) -> tuple[list[str], JsonObject]:
+async def run_agent(agent: Agent, ctx: FakeContext) -> tuple[list[str], JsonObject]:
     """The pieces that the agent streams, and its one result, which must come last."""
     events = [event async for event in agent(ctx)]
     *pieces, result = events

@@ -6,7 +6,7 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
-from agentring.agent.context import AgentEvent, Result, TurnContext
+from agentring.agent import AgentEvent, Context, Result
 from agentring.client import Outcome, connect
 from agentring.client.sync import connect as connect_sync
 from agentring.errors import TaskCycle
@@ -25,7 +25,7 @@ FLAGS = (
 """What a node is started with to host them."""
 
 
-async def faulty(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def faulty(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Does wrong what its input names; without an input it counts its completed turns."""
     match ctx.input_text:
         case "raise":
@@ -85,7 +85,7 @@ async def faulty(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
             yield Result({"turns": ctx.state["turns"]})
 
 
-async def calling(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def calling(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Waits for the first of the sessions and tasks that its input names, and has that wait for the next; says how it
     went."""
     way = list(ctx.input_data.get("way", []))
@@ -114,7 +114,7 @@ def _run_in_a_thread(target: str, name: str, data: dict[str, Any]) -> Outcome:
         return ring.session(name, agent="calling").run(data=data)
 
 
-async def holding(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def holding(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Says one word and then runs until it is cancelled."""
     yield ctx.input_text or "held"
     await asyncio.Event().wait()
@@ -152,7 +152,7 @@ async def _nesting(depth: int = 0, **_arguments: Any) -> dict[str, Any]:
     return nested(depth)
 
 
-async def blocking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def blocking(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Holds the node's event loop up for so many seconds, then says so."""
     yield "begun"
     await asyncio.sleep(0.1)  # so that "begun" is heard
@@ -163,7 +163,7 @@ async def blocking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
 _TAKEN: list[bytes] = []
 
 
-async def swelling(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def swelling(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Takes so many MiB of the node's memory, and keeps them."""
     _TAKEN.append(b"x" * (int(ctx.input_data["mib"]) << 20))
     yield "taken"

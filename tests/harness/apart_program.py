@@ -26,8 +26,7 @@ from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.store.once_records import OnceCaller
 from agentring import log
-from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
-from agentring.agent.errors import OnceFailed
+from agentring.agent import Agent, AgentEvent, Context, OnceFailed, Result
 from agentring.ids import Epoch, Incarnation, NodeId, parse_session, parse_task
 from agentring.process.entry import drive
 from agentring.process.owned_loop import OwnedLoop
@@ -43,7 +42,7 @@ FENCED_AFTER_S = 8.0
 """Of a lease as lease_on makes it."""
 
 
-async def everything(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def everything(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Does all that an agent may."""
 
     async def tool(n: int) -> dict[str, int]:
@@ -73,30 +72,30 @@ async def everything(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     yield Result(told)
 
 
-async def raising(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def raising(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield "words"
     raise ValueError("its own")
 
 
-async def exiting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def exiting(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield "words"
     asyncio.get_running_loop().call_soon(sys.exit)
     await asyncio.Event().wait()
 
 
-async def waiting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def waiting(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield f"{os.getpid()} {os.getppid()}"
     await asyncio.Event().wait()
 
 
-async def blocking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def blocking(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield f"{os.getpid()} {os.getppid()}"
     await asyncio.sleep(0.1)  # until that was said
     while True:
         time.sleep(60.0)  # noqa: ASYNC251  that is what it is for
 
 
-async def signalled(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def signalled(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Is told to end, as are those who forked it; what it forks can be told, and does not come back here."""
     for pid in (os.getpid(), os.getppid()):
         os.kill(pid, signal.SIGTERM)
@@ -111,7 +110,7 @@ async def signalled(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     yield " ".join(str(os.waitstatus_to_exitcode(status)) for _, status in ends)
 
 
-async def changing_its_mind(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def changing_its_mind(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Does not wait for what it has asked for; it is answered all the same, or ended."""
     told = []
 
@@ -136,7 +135,7 @@ async def changing_its_mind(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     yield ", ".join(told)
 
 
-async def stubborn(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def stubborn(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield f"{os.getpid()} {os.getppid()}"
     while True:
         try:

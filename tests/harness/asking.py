@@ -2,13 +2,13 @@
 
 from collections.abc import AsyncIterator
 
-from agentring.agent.context import AgentEvent, Result, TurnContext
+from agentring.agent import AgentEvent, Context, Result
 
 FLAGS = ("--agent=asking=harness.asking:asking",)
 """What a node is started with to host it."""
 
 
-async def asking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def asking(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Asks as many questions as its input says, and ends with the answers."""
     answers = []
     for number in range(int(ctx.input_text or "1")):

@@ -6,7 +6,7 @@ from agent_node.events.log import EventLog
 from agent_node.run.agent_run import Failed, run_agent
 from agent_node.run.context import Completed, Questions, TurnInput
 from agent_node.run.environment import RunEnvironment, TurnLimits
-from agentring.agent.context import Agent, PastTurn
+from agentring.agent import Agent, PastTurn
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session
 from agentring.v1.session_pb2 import Event
 from harness.clock import PATIENCE_S, FakeClock

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from agentring.agent.context import AgentEvent, Result, TurnContext
+from agentring.agent import AgentEvent, Context, Result
 
 FLAG = "--agent=ending=harness.ending:ending"
 """What a node is started with to host it."""
@@ -73,7 +73,7 @@ WAYS: dict[str, Callable[[Callable[[], object]], Coroutine[Any, Any, None]]] = {
 }
 
 
-async def ending(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def ending(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Data `end` and `way` name how it ends its process; `step` is a key of ctx.once in which it does; `log` is a file
     that each run adds a line to; `only` says in how many of them it does. Otherwise: says who it is."""
     data = ctx.input_data
@@ -97,7 +97,7 @@ async def ending(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     yield Result({"pid": os.getpid(), "attempt": ctx.attempt, "turns": ctx.state["turns"]})
 
 
-def _count(log: Path, ctx: TurnContext) -> int:
+def _count(log: Path, ctx: Context) -> int:
     with log.open("a") as file:
         file.write(f"{ctx.node_id} {os.getpid()} {ctx.attempt}\n")
     return len(log.read_text().splitlines())

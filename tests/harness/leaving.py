@@ -5,14 +5,14 @@ import subprocess
 import time
 from collections.abc import AsyncIterator
 
-from agentring.agent.context import AgentEvent, Result, TurnContext
+from agentring.agent import AgentEvent, Context, Result
 
 FLAG = "leaving=harness.leaving:leaving"
 
 print("printed at import")
 
 
-async def leaving(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def leaving(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Makes the child that its input names, and tells its pid."""
     print("printed in a turn")
     if ctx.input_text == "fork":

@@ -6,15 +6,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from agentring.agent.context import AgentEvent, Result, TurnContext
-from agentring.agent.errors import OnceFailed, OnceUnknown
+from agentring.agent import AgentEvent, Context, OnceFailed, OnceUnknown, Result
 from agentring.errors import TaskCycle
 
 FLAGS = ("--agent=paying=harness.paying:paying",)
 """What a node is started with to host it."""
 
 
-async def paying(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def paying(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Runs the step `key` of its input, which writes a line to `<directory>/runs`, asks for the step `inside` if there
     is one, and ends once there is a file `<directory>/go-<key>`. Its result is the step's, or the error's name."""
     given = ctx.input_data

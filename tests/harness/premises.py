@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from agent_node.audit import NoAuditLog
 from agent_node.run.environment import RunEnvironment, TurnLimits
-from agentring.agent.context import AgentEvent, Result, TurnContext
+from agentring.agent import AgentEvent, Context, Result
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.lease import Lease
 from agentring.errors import AgentringError
@@ -90,7 +90,7 @@ class Stage:
         self.go = asyncio.Event()
         self.runs = 0
 
-    async def held(self, ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def held(self, ctx: Context) -> AsyncIterator[AgentEvent]:
         """Says "begun", waits, counts in the state, says "done"."""
         self.runs += 1
         yield "begun "
@@ -100,7 +100,7 @@ class Stage:
         yield "done"
         yield Result({"turns": ctx.state["turns"]})
 
-    async def failing(self, ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def failing(self, ctx: Context) -> AsyncIterator[AgentEvent]:
         """Changes the state, then raises."""
         ctx.state["turns"] = -1
         yield "some words"

@@ -10,7 +10,7 @@ from agent_node.run.environment import ChildRuns, RunEnvironment, TurnLimits
 from agent_node.run.slots import RunSlots
 from agent_node.session.session import Session
 from agent_node.store import Ownership, StoredSession
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.claim import Claim
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef, parse_session

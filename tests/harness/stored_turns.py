@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from agent_node.store import StoredTurn, TurnCommit
 from agent_node.store.opening import ClusterIdentity
-from agentring.agent.context import PastTurn
+from agentring.agent import PastTurn
 from agentring.cluster.owners import epoch_of
 from agentring.ids import Epoch, Revision
 from agentring.v1 import session_pb2

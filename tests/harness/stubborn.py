@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 
 
 class Stubborn:
@@ -23,7 +23,7 @@ class Stubborn:
             except asyncio.CancelledError:
                 self.cancelled.set()
 
-    async def agent(self, ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(self, ctx: Context) -> AsyncIterator[AgentEvent]:
         """Changes the state, says "begun ", and, once it is let, "late"."""
         ctx.state["stubborn"] = True
         try:

@@ -20,7 +20,7 @@ from agent_node.store import (
 )
 from agent_node.task.run import TaskRun
 from agent_node.task.runs import TaskRuns
-from agentring.agent.context import Agent, AgentEvent, TurnContext
+from agentring.agent import Agent, AgentEvent, Context
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NodeFenced, NotOwner
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, TaskKey, TaskRef, TenantId, parse_task
@@ -187,7 +187,7 @@ class TaskNode:
             tasks,
         )
 
-    async def _tooling(self, ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def _tooling(self, ctx: Context) -> AsyncIterator[AgentEvent]:
         """Waits, calls a tool, says so."""
         await self.stage.go.wait()
         await ctx.tool("sleep", asyncio.sleep, delay=0)

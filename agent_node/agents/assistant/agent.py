@@ -24,7 +24,7 @@ from agent_node.agents.assistant.intents import Ask, understand
 from agent_node.agents.assistant.memory import Memory
 from agent_node.agents.assistant.replies import Answer, interview
 from agent_node.agents.assistant.replies import answer as answer_from_memory
-from agentring.agent.context import AgentEvent, JsonObject, NobodyToAsk, Result, TurnContext
+from agentring.agent import AgentEvent, Context, JsonObject, NobodyToAsk, Result
 
 _HELP = """I remember what you tell me in this session, do arithmetic, and know where I run. Say, for example:
 - my name is Ada / what is my name?
@@ -48,7 +48,7 @@ _PIECES = re.compile(r"\S+\s*")
 _EXACT_INTEGER = 2**53
 
 
-async def assistant(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def assistant(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Answers one turn, word by word, and returns what it did."""
     answer = await _answer(ctx)
     for piece in _PIECES.finditer(answer.words):
@@ -70,7 +70,7 @@ async def calculator(expression: str) -> JsonObject:
         return {"refusal": error.refusal.value}
 
 
-async def _answer(ctx: TurnContext) -> Answer:
+async def _answer(ctx: Context) -> Answer:
     request = understand(ctx.input_text)
     memory = Memory(ctx.state)
     # With the name where there is one: ", Ada".
@@ -96,7 +96,7 @@ async def _answer(ctx: TurnContext) -> Answer:
             return answer_from_memory(request, memory)
 
 
-async def _calculate(ctx: TurnContext, expression: str) -> Answer:
+async def _calculate(ctx: Context, expression: str) -> Answer:
     found: JsonObject = await ctx.tool("calculator", calculator, expression=expression)
     result: JsonObject = {"intent": "arithmetic", "expression": expression, "value": found.get("value")}
     if "refusal" in found:
@@ -104,7 +104,7 @@ async def _calculate(ctx: TurnContext, expression: str) -> Answer:
     return Answer(f"{expression} = {_in_words(found['value'])}", result)
 
 
-async def _interview(ctx: TurnContext, memory: Memory) -> Answer:
+async def _interview(ctx: Context, memory: Memory) -> Answer:
     async def ask(question: str) -> str:
         return (await ctx.ask(question)).text
 
@@ -114,7 +114,7 @@ async def _interview(ctx: TurnContext, memory: Memory) -> Answer:
         return Answer("There is nobody whom I could ask: this is a task.", {"intent": "interview", "refused": True})
 
 
-def _status(ctx: TurnContext) -> Answer:
+def _status(ctx: Context) -> Answer:
     node, epoch, turn = ctx.node_id, ctx.fencing_token, ctx.turn_number
     return Answer(
         f"I run on node {node} in epoch {epoch}. This is turn {turn} of our session.",

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from agent_node.agents.assistant.intents import plain
-from agentring.agent.context import JsonObject
+from agentring.agent import JsonObject
 
 MAX_NAME_CHARACTERS = 100
 MAX_ITEMS = 100

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from agent_node.agents.assistant.intents import Ask, Request, plain, tidy
 from agent_node.agents.assistant.memory import Memory, OverBound
-from agentring.agent.context import JsonObject
+from agentring.agent import JsonObject
 
 _EVERYTHING = re.compile(r"everything|all|it all|all of it|everything (?:you know|i (?:said|told you))(?: about me)?")
 _NAME = re.compile(r"(?:my )?name|me|who i am")

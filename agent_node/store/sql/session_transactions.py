@@ -21,7 +21,7 @@ from agent_node.store.session_records import Acceptance, EventRow, Ownership, St
 from agent_node.store.sql import session_events as events
 from agent_node.store.sql import session_inputs as inputs
 from agent_node.store.sql import session_statements as statements
-from agentring.agent.context import PastTurn
+from agentring.agent import PastTurn
 from agentring.errors import SessionCorrupt, StaleEpoch
 from agentring.ids import Epoch, SessionRef
 

@@ -18,7 +18,7 @@ from agent_node.store.sql import task_transactions
 from agent_node.store.sql.task_schema import tasks
 from agent_node.task import runner as task_runner
 from agent_node.task.sweep import TaskSweep
-from agentring.agent.context import Agent
+from agentring.agent import Agent
 from agentring.cluster.claim import Claim, Claims
 from agentring.errors import NotOwner
 from agentring.ids import Epoch, SessionRef, TaskRef

@@ -5,15 +5,14 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 
-from agentring.agent.context import AgentEvent, Result, TurnContext
-from agentring.agent.errors import OnceUnknown
+from agentring.agent import AgentEvent, Context, OnceUnknown, Result
 from harness.ending import ENDS
 
 UNKNOWN = "unknown"
 """What a step came to that must not run twice and was cut off."""
 
 
-async def counting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def counting(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Calls a tool `steps` times, `pace_s` apart, and says so; the result is the number of the session's turns and a
     name that no other run has. `once`: the key of a step that takes `once_s` and has such a name, too, for its result;
     `twice`: whether it may run again where it was cut off. `block_s`: first holds the event loop up for so long, as no
@@ -31,7 +30,7 @@ async def counting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
     yield Result({"number": ctx.state["turns"], "run": uuid.uuid4().hex, "once": once})
 
 
-async def _once(ctx: TurnContext, key: str) -> str:
+async def _once(ctx: Context, key: str) -> str:
     async def run(*, idempotency_key: str, fencing_token: int) -> str:
         await asyncio.sleep(float(ctx.input_data.get("once_s", 0.05)))
         return f"{idempotency_key} {fencing_token}"

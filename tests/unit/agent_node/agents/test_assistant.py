@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from agent_node.agents.assistant.agent import assistant
 from agent_node.agents.assistant.intents import LONGEST_READ, Ask, Request, understand
 from agent_node.agents.assistant.memory import MAX_ITEM_CHARACTERS, MAX_ITEMS, MAX_NAME_CHARACTERS
-from agentring.agent.context import JsonObject
+from agentring.agent import JsonObject
 from agentring.ids import Epoch, NodeId
-from harness.agent_context import FakeTurnContext, run_agent
+from harness.agent_context import FakeContext, run_agent
 
 SCRAPS = [
     "my name is",
@@ -34,7 +34,7 @@ SCRAPS = [
 
 async def say(text: str, state: JsonObject | None = None) -> tuple[str, JsonObject]:
     """One turn on a session with this state, which it changes: the words as one text, and the result."""
-    words, result = await run_agent(assistant, FakeTurnContext(text, state={} if state is None else state))
+    words, result = await run_agent(assistant, FakeContext(text, state={} if state is None else state))
     return "".join(words), result
 
 
@@ -108,24 +108,24 @@ def test_understands(text: str, ask: Ask, about: str) -> None:
 
 async def test_asks_for_what_it_does_not_know() -> None:
     state: JsonObject = {}
-    ctx = FakeTurnContext("ask me", state=state, answers=["Ada.", "tea, not coffee"])
+    ctx = FakeContext("ask me", state=state, answers=["Ada.", "tea, not coffee"])
     words, result = await run_agent(assistant, ctx)
     assert ctx.asked == ["What is your name?", "What shall I remember, Ada?"]
     assert "".join(words) == "Noted: tea, not coffee (note 1)."
     assert result == {"intent": "notes", "notes": ["tea, not coffee"]}
-    again = FakeTurnContext("ask me", state=state, answers=[""])
+    again = FakeContext("ask me", state=state, answers=[""])
     assert (await run_agent(assistant, again))[1] == {"intent": "notes", "notes": ["tea, not coffee"], "refused": True}
     assert again.asked == ["What shall I remember, Ada?"]
 
 
 async def test_asks_no_more_where_it_gets_no_name() -> None:
-    ctx = FakeTurnContext("ask me", answers=["  "])
+    ctx = FakeContext("ask me", answers=["  "])
     assert (await run_agent(assistant, ctx))[1] == {"intent": "name", "name": None}
     assert ctx.asked == ["What is your name?"]
 
 
 async def test_a_task_has_nobody_to_ask() -> None:
-    words, result = await run_agent(assistant, FakeTurnContext("ask me", answers=None))
+    words, result = await run_agent(assistant, FakeContext("ask me", answers=None))
     assert result == {"intent": "interview", "refused": True}
     assert "nobody" in "".join(words)
 
@@ -296,7 +296,7 @@ async def test_a_text_longer_than_it_reads_is_refused_and_not_cut() -> None:
     ],
 )
 async def test_reckons_with_a_tool(text: str, words: str, expression: str, answer: JsonObject) -> None:
-    ctx = FakeTurnContext(text)
+    ctx = FakeContext(text)
     pieces, result = await run_agent(assistant, ctx)
     assert "".join(pieces) == words
     assert result == {"intent": "arithmetic", "expression": expression, "value": None, **answer}
@@ -307,7 +307,7 @@ async def test_reckons_with_a_tool(text: str, words: str, expression: str, answe
 @pytest.mark.parametrize("text", ["where are you?", "how many turns?", "status"])
 async def test_knows_where_it_runs(text: str) -> None:
     epoch = 3 * 2**40 + 12
-    ctx = FakeTurnContext(text, node_id=NodeId("node-2"), fencing_token=Epoch(epoch), turn_number=5)
+    ctx = FakeContext(text, node_id=NodeId("node-2"), fencing_token=Epoch(epoch), turn_number=5)
     pieces, result = await run_agent(assistant, ctx)
     assert "".join(pieces) == f"I run on node node-2 in epoch {epoch}. This is turn 5 of our session."
     assert result == {"intent": "status", "node": "node-2", "epoch": epoch, "turn": 5}
@@ -327,7 +327,7 @@ async def test_help_is_made_of_phrases_that_it_understands() -> None:
 
 
 async def test_streams_word_by_word() -> None:
-    words, _ = await run_agent(assistant, FakeTurnContext("my name is Ada"))
+    words, _ = await run_agent(assistant, FakeContext("my name is Ada"))
     assert words == ["Nice ", "to ", "meet ", "you, ", "Ada."]
 
 

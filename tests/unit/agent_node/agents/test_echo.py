@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_node.agents.echo import BREATH_TOKENS, MAX_TOKENS, EchoParameters, Pace, echo, read_parameters
-from harness.agent_context import FakeTurnContext, run_agent
+from harness.agent_context import FakeContext, run_agent
 
 
 class FakeClock:
@@ -43,13 +43,13 @@ class FakeClock:
     ],
 )
 async def test_streams_the_words_of_the_text(text: str, pieces: list[str]) -> None:
-    assert await run_agent(echo, FakeTurnContext(text)) == (pieces, {"tokens": len(pieces)})
+    assert await run_agent(echo, FakeContext(text)) == (pieces, {"tokens": len(pieces)})
 
 
 @given(st.text())
 @settings(deadline=None)
 def test_the_pieces_are_the_text_again(text: str) -> None:
-    pieces, result = asyncio.run(run_agent(echo, FakeTurnContext(text)))
+    pieces, result = asyncio.run(run_agent(echo, FakeContext(text)))
     assert "".join(pieces) == text
     assert result == {"tokens": len(pieces)}
 
@@ -69,11 +69,11 @@ def test_the_pieces_are_the_text_again(text: str) -> None:
     ],
 )
 async def test_streams_so_many_tokens(text: str, data: dict[str, Any], pieces: list[str]) -> None:
-    assert await run_agent(echo, FakeTurnContext(text, data)) == (pieces, {"tokens": len(pieces)})
+    assert await run_agent(echo, FakeContext(text, data)) == (pieces, {"tokens": len(pieces)})
 
 
 async def test_streams_as_many_as_it_promises() -> None:
-    pieces, result = await run_agent(echo, FakeTurnContext(input_data={"tokens": MAX_TOKENS}))
+    pieces, result = await run_agent(echo, FakeContext(input_data={"tokens": MAX_TOKENS}))
     assert (len(pieces), result) == (MAX_TOKENS, {"tokens": MAX_TOKENS})
 
 
@@ -112,7 +112,7 @@ def test_reads_its_parameters(data: dict[str, Any], text: str, expected: tuple[E
     ],
 )
 async def test_refuses_bad_parameters_before_the_first_word(text: str, data: dict[str, Any], message: str) -> None:
-    events = echo(FakeTurnContext(text, data))
+    events = echo(FakeContext(text, data))
     with pytest.raises(ValueError) as refused:
         await anext(events)
     assert str(refused.value) == message
@@ -132,7 +132,7 @@ async def test_a_rate_holds_however_late_each_wake_up_is() -> None:
 async def test_keeps_the_event_loops_time() -> None:
     loop = asyncio.get_running_loop()
     start = loop.time()
-    await run_agent(echo, FakeTurnContext("tokens=3 rate=100"))
+    await run_agent(echo, FakeContext("tokens=3 rate=100"))
     # Two waits of 10 ms; the loop's timers may fire early by its clock's resolution.
     assert loop.time() - start > 0.019
 
@@ -169,6 +169,6 @@ async def test_others_run_while_it_streams() -> None:
 
     async with asyncio.TaskGroup() as group:
         task = group.create_task(other())
-        await run_agent(echo, FakeTurnContext(input_data={"tokens": 10 * BREATH_TOKENS}))
+        await run_agent(echo, FakeContext(input_data={"tokens": 10 * BREATH_TOKENS}))
         task.cancel()
     assert rounds == 10

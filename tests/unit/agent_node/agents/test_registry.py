@@ -12,24 +12,24 @@ from structlog.testing import capture_logs
 from agent_node.agents import registry
 from agent_node.agents.echo import echo
 from agent_node.agents.registry import GROUP, AgentNotLoadable, hosted, load_agents
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 
 HERE = __name__
 number = 1
 
 
-async def given(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def given(_ctx: Context) -> AsyncIterator[AgentEvent]:
     yield "given"
 
 
-async def never_yielding(_ctx: TurnContext) -> None:
+async def never_yielding(_ctx: Context) -> None:
     return
 
 
 class Callable:
     """An agent may be any callable."""
 
-    def __call__(self, _ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    def __call__(self, _ctx: Context) -> AsyncIterator[AgentEvent]:
         return given(_ctx)
 
     method = staticmethod(given)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown
+from agentring.agent import OnceFailed, OnceTimeout, OnceUnknown
 from agentring.errors import (
     CoordinatorUnavailable,
     InvalidTaskKey,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agentring.agent.errors import OnceFailed, OnceTimeout
+from agentring.agent import OnceFailed, OnceTimeout
 from agentring.errors import TaskCycle
 from harness.once import OnceNode, Step, once_cluster, settled
 

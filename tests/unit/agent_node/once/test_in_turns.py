@@ -9,7 +9,7 @@ from agent_node.events.log import EventLog
 from agent_node.run.agent_run import run_agent
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.time_limit import PausableDeadline
-from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
+from agentring.agent import Agent, AgentEvent, Context, Result
 from agentring.ids import Epoch, parse_session
 from agentring.v1 import session_pb2
 from harness.once import OnceCluster, Step, once_cluster, settled
@@ -53,7 +53,7 @@ async def refusal(call: Awaitable[Any]) -> str:
 
 
 async def test_a_step_cannot_ask_the_user_and_goes_on_when_it_is_refused() -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         async def step(**run: Any) -> str:
             return await refusal(ctx.ask("really?"))
 
@@ -71,7 +71,7 @@ async def test_a_step_cannot_ask_the_user_and_goes_on_when_it_is_refused() -> No
 async def test_a_question_beside_a_step_is_refused_also_where_another_turn_runs_the_step() -> None:
     step = Step()
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         waiting = asyncio.create_task(ctx.once("key", Step("not run")))
         await settled()
         refused = await refusal(ctx.ask("really?"))
@@ -90,7 +90,7 @@ async def test_a_step_beside_a_question_is_refused_and_never_begun() -> None:
     step, user = Step(), User()
     step.go.set()
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         asking = asyncio.create_task(ctx.ask("really?"))
         await user.asked.wait()
         refused = await refusal(ctx.once("key", step))

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from agent_node.store.once_records import OnceCaller, OnceOwnership, RunStart, begin
-from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown
+from agentring.agent import OnceFailed, OnceTimeout, OnceUnknown
 from agentring.errors import (
     CoordinatorUnavailable,
     InvalidTaskKey,

@@ -9,7 +9,7 @@ import pytest
 
 from agent_node.once.sweep import OrphanSweep
 from agent_node.store.once_records import OnceCaller, OnceOwnership
-from agentring.agent.errors import OnceFailed, OnceUnknown
+from agentring.agent import OnceFailed, OnceUnknown
 from agentring.cluster.records import UnreadableRecord
 from agentring.ids import OnceRef, parse_once
 from agentring.v1.task_pb2 import TASK_STATE_FAILED, TASK_STATE_RUNNING, TASK_STATE_UNKNOWN

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from agentring.agent.errors import OnceUnknown
+from agentring.agent import OnceUnknown
 from agentring.cluster.claim import Claim
 from agentring.errors import CoordinatorUnavailable, NodeOverloaded, StoreUnavailable
 from agentring.ids import parse_once

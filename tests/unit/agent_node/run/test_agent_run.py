@@ -12,7 +12,7 @@ from agent_node.events.entries import READ_BYTES
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed
 from agent_node.run.time_limit import MOST_ABANDONED
-from agentring.agent.context import Agent, AgentEvent, PastTurn, Result, TurnContext
+from agentring.agent import Agent, AgentEvent, Context, PastTurn, Result
 from agentring.errors import NodeFenced
 from agentring.ids import parse_session, parse_task
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
@@ -29,7 +29,7 @@ def bench() -> Bench:
 
 
 async def test_words_state_and_the_last_result_are_the_outcome(bench: Bench) -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "Grüße, "
         yield ""
         yield Result({"n": 1})
@@ -48,7 +48,7 @@ async def test_words_state_and_the_last_result_are_the_outcome(bench: Bench) -> 
 
 
 async def test_an_agent_may_end_without_a_word(bench: Bench) -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         if ctx.input_text == "never":
             yield ""
 
@@ -60,7 +60,7 @@ async def test_an_agent_may_end_without_a_word(bench: Bench) -> None:
 
 async def test_an_agent_may_be_any_async_iterator(bench: Bench) -> None:
     class Counting:
-        def __init__(self, _ctx: TurnContext) -> None:
+        def __init__(self, _ctx: Context) -> None:
             self.left = 3
 
         def __aiter__(self) -> "Counting":
@@ -78,7 +78,7 @@ async def test_an_agent_may_be_any_async_iterator(bench: Bench) -> None:
 async def test_the_context_tells_what_the_turn_is_about(bench: Bench) -> None:
     told: list[Any] = []
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         told.append((ctx.input_text, ctx.input_data, ctx.history, ctx.turn_number, ctx.attempt))
         told.append((ctx.node_id, ctx.fencing_token, ctx.state))
         yield ""
@@ -91,7 +91,7 @@ async def test_the_context_tells_what_the_turn_is_about(bench: Bench) -> None:
 async def test_an_idempotency_key_is_of_one_turn_or_task_alone(bench: Bench) -> None:
     keys: list[str] = []
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         keys.append(ctx.idempotency_key)
         yield ""
 
@@ -107,7 +107,7 @@ async def test_an_idempotency_key_is_of_one_turn_or_task_alone(bench: Bench) -> 
 
 
 async def test_the_state_is_the_turns_own_copy(bench: Bench) -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         ctx.state["list"].append(2)
         yield ""
 
@@ -118,7 +118,7 @@ async def test_the_state_is_the_turns_own_copy(bench: Bench) -> None:
 
 
 async def test_only_keys_that_read_back_differently_have_changed(bench: Bench) -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         ctx.state["same"] = (1, 2)
         ctx.state["new"] = 1
         ctx.state["changed"]["x"] = 1
@@ -131,7 +131,7 @@ async def test_only_keys_that_read_back_differently_have_changed(bench: Bench) -
 
 
 async def test_a_tasks_state_is_nobodys(bench: Bench) -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         ctx.state["x"] = 1
         yield "y"
 
@@ -144,7 +144,7 @@ class Unusual(BaseException):
 
 
 def raising(error: BaseException) -> Agent:
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "some words"
         raise error
 
@@ -152,30 +152,30 @@ def raising(error: BaseException) -> Agent:
 
 
 def yielding(*events: Any) -> Agent:
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         for event in events:
             yield event
 
     return agent
 
 
-def at_once(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+def at_once(_ctx: Context) -> AsyncIterator[AgentEvent]:
     raise ValueError("not for clients")
 
 
-async def never_yielding(_ctx: TurnContext) -> None:
+async def never_yielding(_ctx: Context) -> None:
     return
 
 
-def synchronous(_ctx: TurnContext) -> Iterator[AgentEvent]:
+def synchronous(_ctx: Context) -> Iterator[AgentEvent]:
     yield "words"
 
 
-def nothing(_ctx: TurnContext) -> None:
+def nothing(_ctx: Context) -> None:
     return
 
 
-async def exiting(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def exiting(_ctx: Context) -> AsyncIterator[AgentEvent]:
     yield ""
     sys.exit(3)
 
@@ -216,7 +216,7 @@ async def test_a_faulty_agent_fails_its_run_and_its_words_stay_in_the_log_of_the
 def answering(cancellation: Callable[[], AgentEvent | None]) -> Agent:
     """Waits until it is cancelled, and then says something else, returns, or raises."""
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         ctx.state["changed"] = True
         yield "begun "
         try:
@@ -311,7 +311,7 @@ async def test_an_agent_may_tidy_up_before_it_ends(ending: str) -> None:
         await asyncio.sleep(0)
         tidied.set()
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         try:
             yield "begun"
             if ending == "too many words":
@@ -338,11 +338,11 @@ async def test_what_an_agent_leaves_behind_says_nothing_after_its_end(bench: Ben
         nonlocal called
         called = True
 
-    async def later(ctx: TurnContext) -> None:
+    async def later(ctx: Context) -> None:
         await go.wait()
         await ctx.tool("late", late)
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         left.append(asyncio.create_task(later(ctx)))
         yield "x"
 
@@ -378,7 +378,7 @@ async def test_many_words_at_once_are_told_in_pieces(bench: Bench) -> None:
 
 
 def changing(key: Any, value: Any) -> Agent:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "words"
         ctx.state[key] = value
 
@@ -386,7 +386,7 @@ def changing(key: Any, value: Any) -> Agent:
 
 
 def replacing(state: Any) -> Agent:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "words"
         cast(Any, ctx).state = state
 
@@ -460,7 +460,7 @@ async def test_a_tool_is_called_and_told(bench: Bench) -> None:
     async def add(a: int, b: int) -> dict[str, int]:
         return {"sum": a + b}
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         for a in (1, 2):
             assert await ctx.tool("add", add, a=a, b=3) == {"sum": a + 3}
         yield "done"
@@ -479,7 +479,7 @@ async def test_a_tool_that_raises_is_told_with_an_opaque_id_and_raises_in_the_ag
     async def broken(**_: Any) -> None:
         raise LookupError("not for clients")
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         with pytest.raises(LookupError):
             await ctx.tool("broken", broken, x=1)
         yield "went on"
@@ -505,7 +505,7 @@ async def test_what_a_tool_is_given_and_answers_must_be_json(bench: Bench, side:
         called = True
         return NOT_JSON[what]
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ""
         await ctx.tool("tool", tool, **({"given": NOT_JSON[what]} if side == "given" else {}))
 
@@ -524,7 +524,7 @@ async def test_past_the_fence_nothing_is_told_and_no_tool_is_called(bench: Bench
         nonlocal called
         called = True
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "before"
         bench.clock.advance(TTL_S)
         ctx.state["x"] = 1
@@ -544,7 +544,7 @@ async def test_a_fence_while_a_tool_runs_leaves_its_answer_untold(bench: Bench) 
     async def slow() -> None:
         bench.clock.advance(TTL_S)
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ""
         await ctx.tool("slow", slow)
 
@@ -554,7 +554,7 @@ async def test_a_fence_while_a_tool_runs_leaves_its_answer_untold(bench: Bench) 
 
 
 async def test_a_fault_past_the_fence_is_the_fences(bench: Bench) -> None:
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ""
         bench.clock.advance(TTL_S)
         raise ValueError
@@ -574,7 +574,7 @@ async def test_the_event_loop_breathes_although_an_agent_never_awaits(bench: Ben
             breaths += 1
             await asyncio.sleep(0)
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         for _ in range(1_000):
             if what == "tools":
                 await ctx.tool("quick", _echoing)

@@ -9,8 +9,7 @@ import structlog
 
 from agent_node.run.agent_run import Failed
 from agent_node.run.context import Completed
-from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
-from agentring.agent.errors import OnceFailed
+from agentring.agent import Agent, AgentEvent, Context, OnceFailed, Result
 from agentring.v1 import session_pb2
 from harness.bench import Bench, completed, failed
 from harness.hostile import HOSTILE, SECRET, Lying, Odd, Unspeakable
@@ -24,7 +23,7 @@ def handing_over(value: Any, way: str) -> Agent:
     async def tool(**_: Any) -> Any:
         return value if way == "tool's result" else None
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "begun"
         match way:
             case "state":
@@ -107,7 +106,7 @@ async def test_an_integer_that_would_not_arrive_is_refused(way: str, number: int
 async def test_in_the_state_every_number_stays_as_it_is(number: float) -> None:
     told: list[Any] = []
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         told.append(ctx.state.get("n"))
         ctx.state["n"] = number
         yield ""
@@ -119,7 +118,7 @@ async def test_in_the_state_every_number_stays_as_it_is(number: float) -> None:
 
 @pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), (0.0, -0.0), (None, "gone")])
 async def test_a_key_that_is_another_value_of_json_has_changed(before: Any, after: Any) -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         if after == "gone":
             del ctx.state["k"]
         else:
@@ -135,7 +134,7 @@ async def test_a_key_that_is_another_value_of_json_has_changed(before: Any, afte
 
 
 async def test_more_changed_keys_than_one_event_tells_are_said_to_be_more() -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         ctx.state.update({f"key {number:06}": 0 for number in range(10_000)})
         yield "x"
 
@@ -159,7 +158,7 @@ async def test_an_error_that_cannot_be_told_is_an_error_all_the_same(error: Exce
     async def tool() -> None:
         raise error
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "begun"
         if where == "a tool":
             await ctx.tool("tool", tool)
@@ -181,7 +180,7 @@ async def test_such_an_error_is_told_in_the_real_log_too(capsys: pytest.CaptureF
     try:
         for error in UNTELLABLE.values():
 
-            async def agent(_ctx: TurnContext, error: Exception = error) -> AsyncIterator[AgentEvent]:
+            async def agent(_ctx: Context, error: Exception = error) -> AsyncIterator[AgentEvent]:
                 yield "begun"
                 raise error
 
@@ -268,7 +267,7 @@ FIRST, SECOND = (half.decode("utf-16-be", "surrogatepass") for half in (HIGH, LO
 async def test_a_character_that_was_cut_in_two_is_joined_and_a_half_fails_nothing(
     pieces: tuple[Any, ...], text: str
 ) -> None:
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         for piece in pieces:
             yield piece
 
@@ -279,7 +278,7 @@ async def test_a_character_that_was_cut_in_two_is_joined_and_a_half_fails_nothin
 
 
 async def test_words_that_lie_about_their_size_are_counted() -> None:
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         yield Lying("x" * 100)
 
     assert failed(await Bench(max_text_bytes=99).run(agent)) == "OUTPUT_LIMIT"
@@ -289,7 +288,7 @@ async def test_words_that_lie_about_their_size_are_counted() -> None:
     "name", ["x" * 257, "é" * 129, "\ud800", 7, None], ids=["long", "long bytes", "half", "int", "None"]
 )
 async def test_a_tools_name_is_a_short_text(name: Any) -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ""
         await ctx.tool(name, asyncio.sleep, delay=0)
 

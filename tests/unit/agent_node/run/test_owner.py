@@ -10,7 +10,7 @@ from agent_node.events.log import EventLog
 from agent_node.run.agent_run import Failed, run_agent
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment, TurnLimits
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
 from agentring.process.entry import drive
 from agentring.process.owned_loop import OwnedLoop
@@ -40,7 +40,7 @@ async def _in_a_callback(error: BaseException) -> None:
     asyncio.get_running_loop().call_soon(call)
 
 
-async def _in_a_tool(ctx: TurnContext, way: Way, error: BaseException) -> None:
+async def _in_a_tool(ctx: Context, way: Way, error: BaseException) -> None:
     async def tool() -> str:
         await way(error)
         return "called"
@@ -60,12 +60,12 @@ def begin(ref: SessionRef | TaskRef) -> tuple[RunEnvironment, TurnInput, EventLo
 @pytest.mark.parametrize("error", [SystemExit(SECRET), KeyboardInterrupt(SECRET)], ids=["SystemExit", "Keyboard"])
 @pytest.mark.parametrize("way", [_in_a_task, _in_a_callback])
 def test_the_run_fails_and_others_go_on(way: Way, error: BaseException, ref: SessionRef | TaskRef) -> None:
-    async def exiting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def exiting(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "begun"
         await _in_a_tool(ctx, way, error)
         await asyncio.Event().wait()
 
-    async def waiting(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def waiting(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "begun"
         await exited.wait()
 
@@ -98,7 +98,7 @@ def test_the_run_fails_and_others_go_on(way: Way, error: BaseException, ref: Ses
 
 
 def test_what_a_run_left_behind_ends_nothing_any_more() -> None:
-    async def leaving(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def leaving(ctx: Context) -> AsyncIterator[AgentEvent]:
         async def child() -> None:
             await over.wait()
             raise SystemExit(SECRET)

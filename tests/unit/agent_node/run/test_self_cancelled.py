@@ -11,7 +11,7 @@ import pytest
 
 from agent_node.run.agent_run import Failed
 from agent_node.task import runs as single_flight
-from agentring.agent.context import Agent, AgentEvent, Result, TurnContext
+from agentring.agent import Agent, AgentEvent, Context, Result
 from agentring.errors import NodeDraining, SessionMoving
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_PENDING, TASK_STATE_UNKNOWN
 from harness.agents import cancel_itself
@@ -59,7 +59,7 @@ CANCELLERS: dict[str, Callable[[], None]] = {
 
 
 def making(cancel: Callable[[], None], then: str) -> Agent:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         ctx.state["changed"] = True
         if then == "in a tool":
             await ctx.tool("cancels", tool, cancel=cancel.__name__)
@@ -143,7 +143,7 @@ async def test_a_run_whose_task_is_cancelled_from_outside_is_begun_again_by_the_
     """An agent can reach every task of the process."""
     runs = 0
 
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         nonlocal runs
         runs += 1
         if runs == 1:
@@ -186,7 +186,7 @@ async def test_a_run_that_a_drain_cannot_end_is_dropped(monkeypatch: pytest.Monk
 
 @pytest.mark.parametrize("where", ["before the question", "while it waits"])
 async def test_a_turn_that_cancels_itself_at_a_question_has_failed(where: str) -> None:
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "begun"
         if where == "before the question":
             cancel_itself()
@@ -218,7 +218,7 @@ async def test_a_step_that_cancels_its_caller_holds_its_key_no_longer(idempotent
 
 
 async def test_an_error_raised_after_the_cancellation_is_what_the_run_failed_with() -> None:
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ""
         cancel_itself()
         raise ValueError("not for clients")
@@ -227,7 +227,7 @@ async def test_an_error_raised_after_the_cancellation_is_what_the_run_failed_wit
 
 
 async def test_a_cancellation_that_the_agent_takes_back_is_its_own_affair() -> None:
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         cancel_itself()
         try:
             yield "at a yield, "
@@ -245,7 +245,7 @@ async def test_a_cancellation_that_the_agent_takes_back_is_its_own_affair() -> N
 @pytest.mark.parametrize("pause_s", [0.0, 0.002])
 @pytest.mark.parametrize("waits", [True, False])
 async def test_a_time_out_that_goes_over_a_yield_is_the_agents_to_catch(pause_s: float, waits: bool) -> None:
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         try:
             async with asyncio.timeout(0.02):
                 for n in itertools.count():
@@ -269,7 +269,7 @@ async def test_a_task_group_that_goes_over_a_yield_ends_with_its_childs_error() 
     async def child() -> None:
         raise LookupError("not for clients")
 
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(child())
@@ -286,7 +286,7 @@ async def test_a_task_group_that_goes_over_a_yield_ends_with_its_childs_error() 
 async def test_a_tool_that_was_cut_off_has_a_result(cut_off_by: str) -> None:
     left: list[asyncio.Task[Any]] = []
 
-    async def agent(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "begun "
         match cut_off_by:
             case "a time-out":

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent_node.run.wait_cycles import WaitCycles
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import TaskCycle
 from agentring.held import Holder, Ref, from_header, held, holding, to_header, waiting
 from agentring.ids import DEFAULT_TENANT, parse_once, parse_session, parse_task
@@ -119,7 +119,7 @@ async def test_what_an_agent_leaves_behind_holds_nothing() -> None:
         await go.wait()
         return before | held() if held() else held()
 
-    async def agent(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
         assert held() == {parse_session("", "s")}
         left.append(asyncio.create_task(later()))
         yield ""

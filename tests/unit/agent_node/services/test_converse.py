@@ -9,7 +9,7 @@ from agent_node.events.attachment import Attachment
 from agent_node.services.converse import _Frames
 from agent_node.services.resume_point import ResumePoint
 from agentring import metadata
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import (
     AgentMismatch,
     AgentringError,
@@ -30,7 +30,7 @@ from harness.sessions import Actor, acting
 from harness.streams import assert_gapless, merged
 
 
-async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def echoing(ctx: Context) -> AsyncIterator[AgentEvent]:
     for character in ctx.input_text:
         yield character
 

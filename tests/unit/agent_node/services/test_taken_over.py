@@ -20,7 +20,7 @@ from agent_node.settings import NodeSettings
 from agent_node.store import MemoryTaskStore
 from agent_node.task.runs import TaskRuns
 from agentring import metadata
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import ResumeOffsetExpired
 from agentring.ids import Epoch
 from agentring.rpc.service import Call
@@ -101,7 +101,7 @@ def assert_goes_on(events: list[Event], after_seq: int) -> None:
         assert first <= before + 1 <= last, covered
 
 
-async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def echoing(ctx: Context) -> AsyncIterator[AgentEvent]:
     for character in ctx.input_text:
         yield character
 

@@ -14,7 +14,7 @@ from agent_node.session.host import Host
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import Ownership
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import (
     AgentMismatch,
     AgentNotFound,
@@ -83,7 +83,7 @@ class Node:
         await self.room.wait()
         return sessions() < self.max_sessions
 
-    async def unusual(self, _ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def unusual(self, _ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "words"
         raise Unusual
 

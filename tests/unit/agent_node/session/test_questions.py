@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agent_node.store import StoredInput
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import InputAnswered, InputNotFound, NodeDraining, SessionMoving, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
@@ -198,7 +198,7 @@ async def test_an_answer_during_the_activation_is_not_overwritten_by_the_questio
 async def test_an_answer_that_is_being_stored_is_not_overwritten_by_a_run_that_comes_to_its_question() -> None:
     go, begun = asyncio.Event(), asyncio.Event()
 
-    async def gated(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def gated(ctx: Context) -> AsyncIterator[AgentEvent]:
         if ctx.attempt == 2:
             begun.set()
             await go.wait()
@@ -241,7 +241,7 @@ async def test_runs_that_were_cut_off_while_they_waited_do_not_count() -> None:
 async def test_a_run_that_was_answered_before_it_was_cut_off_counts() -> None:
     answered = asyncio.Event()
 
-    async def dying(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def dying(ctx: Context) -> AsyncIterator[AgentEvent]:
         await ctx.ask("?")
         answered.set()
         await asyncio.Event().wait()
@@ -289,7 +289,7 @@ async def test_what_is_open_is_known_to_whoever_comes_later_and_to_the_next_owne
 async def test_a_question_that_the_agent_gave_up_is_not_open() -> None:
     given_up = asyncio.Event()
 
-    async def impatient(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def impatient(ctx: Context) -> AsyncIterator[AgentEvent]:
         waiting = asyncio.ensure_future(ctx.ask("?"))
         await asked.wait()
         waiting.cancel()

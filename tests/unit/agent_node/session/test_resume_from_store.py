@@ -11,7 +11,7 @@ import pytest
 
 from agent_node.events.attachment import Attachment
 from agent_node.events.entries import READ_BYTES
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionCorrupt, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import ON_BUSY_INTERRUPT, ON_BUSY_REJECT, Event
@@ -33,7 +33,7 @@ class Teller:
         self.half = asyncio.Event()
         self.go = asyncio.Event()
 
-    async def tell(self, ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def tell(self, ctx: Context) -> AsyncIterator[AgentEvent]:
         if ctx.input_text:
             yield ctx.input_text
             return
@@ -156,7 +156,7 @@ async def test_a_waiting_turns_end_is_kept_in_its_place_among_the_running_ones_w
 
 
 async def test_beyond_the_bound_the_oldest_turns_go_first_and_what_is_left_is_whole() -> None:
-    async def talking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def talking(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "x" * 10_000
 
     store = RecordingStore(durable=True, seq_range=RANGE)
@@ -186,7 +186,7 @@ async def test_beyond_the_bound_the_oldest_turns_go_first_and_what_is_left_is_wh
 
 
 async def test_what_the_store_cannot_be_asked_for_ends_the_stream_and_not_the_session() -> None:
-    async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def echoing(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ctx.input_text
 
     async with acting(echoing, store=RecordingStore(durable=True)) as actor:
@@ -201,7 +201,7 @@ async def test_what_the_store_cannot_be_asked_for_ends_the_stream_and_not_the_se
 
 
 async def test_what_cannot_be_read_any_more_ends_the_stream_and_not_the_session() -> None:
-    async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def echoing(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ctx.input_text
 
     async with acting(echoing, store=RecordingStore(durable=True)) as actor:
@@ -255,7 +255,7 @@ async def test_whoever_follows_a_turn_learns_its_end_though_memory_has_forgotten
 
 
 async def test_a_long_turn_leaves_memory_with_its_end_and_not_before() -> None:
-    async def talking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def talking(ctx: Context) -> AsyncIterator[AgentEvent]:
         for _ in range(100):
             yield "x" * 1_000
         stage.begun.set()
@@ -300,7 +300,7 @@ async def test_a_cancelled_turns_end_that_was_lost_with_its_node_is_told_to_a_st
 
 
 async def test_what_is_told_while_a_stream_reads_the_store_is_not_missed_and_a_fence_is_not_either() -> None:
-    async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def echoing(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ctx.input_text
 
     store = RecordingStore(durable=True, seq_range=RANGE)

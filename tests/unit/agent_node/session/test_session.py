@@ -7,7 +7,7 @@ import pytest
 
 from agent_node.session.session import Session
 from agent_node.store import Ownership
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import (
     AgentMismatch,
     MailboxFull,
@@ -40,7 +40,7 @@ from harness.streams import assert_gapless
 from harness.stubborn import Stubborn
 
 
-async def quick(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def quick(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Counts its turns."""
     ctx.state["turns"] = ctx.state.get("turns", 0) + 1
     yield ctx.input_text
@@ -236,7 +236,7 @@ async def test_a_cancel_while_the_outcome_is_being_stored_is_too_late() -> None:
 async def test_a_tool_start_that_is_stored_is_audited_although_its_turn_is_cancelled_meanwhile() -> None:
     called = []
 
-    async def calling(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def calling(ctx: Context) -> AsyncIterator[AgentEvent]:
         await ctx.tool("search", search)
         yield "found"
 
@@ -640,7 +640,7 @@ async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_no
 
 
 async def test_the_end_of_a_turn_can_be_told_again_when_the_log_has_dropped_it() -> None:
-    async def talking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def talking(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "x" * int(ctx.input_text)
 
     async with acting(talking) as actor:

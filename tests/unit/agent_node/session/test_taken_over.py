@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 
 from agentring import metadata
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import MalformedRequest, NodeDraining, ResumeOffsetExpired
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import ConverseRequest, Event
@@ -22,7 +22,7 @@ RANGE = 100
 STREAM = {metadata.STREAM_ID: "stream", metadata.SESSION_ID: "s"}
 
 
-async def echoing(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def echoing(ctx: Context) -> AsyncIterator[AgentEvent]:
     for character in ctx.input_text:
         yield character
 

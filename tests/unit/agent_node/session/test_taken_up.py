@@ -9,7 +9,7 @@ from agent_node.events.log import EventLog
 from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment
 from agent_node.store import Ownership
-from agentring.agent.context import AgentEvent, TurnContext
+from agentring.agent import AgentEvent, Context
 from agentring.errors import ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
@@ -22,7 +22,7 @@ NEXT = Epoch(EPOCH + 1)
 RANGE = 100
 
 
-async def attempts(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def attempts(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Says which attempt it is, and how many turns came before."""
     ctx.state["turns"] = ctx.state.get("turns", 0) + 1
     yield f"{ctx.attempt} after {len(ctx.history)}"
@@ -125,7 +125,7 @@ async def test_a_waiting_turns_end_that_was_overtaken_by_words_goes_to_the_store
     stage, store = Stage(), RecordingStore()
     words = asyncio.Event()
 
-    async def talking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def talking(ctx: Context) -> AsyncIterator[AgentEvent]:
         if ctx.input_text == "talk":
             stage.begun.set()
             await words.wait()
@@ -158,7 +158,7 @@ async def test_a_waiting_turns_end_that_was_overtaken_by_words_goes_to_the_store
 async def test_numbers_are_extended_before_they_run_out() -> None:
     store = RecordingStore(seq_range=RANGE)
 
-    async def long(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def long(_ctx: Context) -> AsyncIterator[AgentEvent]:
         for _ in range(3 * RANGE):
             await asyncio.sleep(0)
             yield "x"
@@ -175,7 +175,7 @@ async def test_a_store_that_gives_no_more_numbers_ends_the_session_before_one_is
     store = RecordingStore(seq_range=RANGE)
     store.errors["extend_range"] = StoreUnavailable()
 
-    async def endless(_ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def endless(_ctx: Context) -> AsyncIterator[AgentEvent]:
         while True:
             yield "x"
 
@@ -258,7 +258,7 @@ async def test_deaths_add_up_and_outlive_an_owner_that_gives_the_session_up() ->
 
 
 async def test_a_turn_that_waited_for_an_answer_did_not_end_its_owner() -> None:
-    async def asking(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+    async def asking(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield (await ctx.ask("really?")).text
 
     store = RecordingStore()

@@ -11,7 +11,7 @@ from agent_node.events.attachment import Attachment
 from agent_node.store import StoredTask
 from agent_node.store.readable import UNREADABLE, to_event
 from agent_node.task.run import described, restored
-from agentring.agent.context import AgentEvent, Result, TurnContext
+from agentring.agent import AgentEvent, Context, Result
 from agentring.ids import Epoch, parse_task
 from agentring.v1 import session_pb2, store_pb2, task_pb2
 from agentring.v1.session_pb2 import Event
@@ -25,7 +25,7 @@ async def _look(at: str) -> str:
     return at
 
 
-async def telling(ctx: TurnContext) -> AsyncIterator[AgentEvent]:
+async def telling(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield "before "
     await ctx.tool("look", _look, at="it")
     yield "after"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from agent_node.store import SEQ_RANGE, Acceptance, Ownership, Store, StoredInput, StoredSession, ToolStart, Trim
-from agentring.agent.context import PastTurn
+from agentring.agent import PastTurn
 from agentring.errors import StaleEpoch
 from agentring.ids import parse_session
 from agentring.v1.session_pb2 import TURN_STATE_CANCELLED, TURN_STATE_RUNNING

@@ -21,7 +21,7 @@ from agent_node.store.database.migration import HEAD, bring_to_head
 from agent_node.store.opening import StoreRefused
 from agent_node.store.sql.session_schema import cluster, metadata
 from agent_node.store.sql.sessions import SqlStore
-from agentring.agent.context import PastTurn
+from agentring.agent import PastTurn
 from agentring.ids import parse_session, parse_task
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED
 from harness.stored_turns import HERE, accepted, completed, epoch

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from agent_node.store import MemoryTaskStore, Ownership, Store, TaskEnd, TaskRequest, ToolStart
 from agent_node.store.sql.session_schema import tool_starts
 from agent_node.store.sql.sessions import SqlStore
-from agentring.agent.context import PastTurn
+from agentring.agent import PastTurn
 from agentring.ids import parse_session, parse_task
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED
 from harness.stored_turns import accepted, completed, epoch
