@@ -3,7 +3,7 @@
 import pytest
 
 from robustness.chaos.cluster.etcd import find_etcd
-from robustness.chaos.failpoints.controls import CONTROLS, run_control
+from robustness.chaos.controls import CONTROLS, run_control
 
 
 @pytest.mark.parametrize("name", CONTROLS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from h2 import events
 from h2.config import H2Configuration
@@ -18,15 +17,13 @@ from h2.windows import WindowManager
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
+from harness.fired_clock import FiredClock
 from harness.http2_frames import ACCEPTED, CONVERSE, Fields, request_fields
 from harness.http2_raw import feed
 from router.relay.client_connection import ClientConnection
 from router.relay.context import RelayContext
 from router.relay.node_connection import NodeConnection
 from router.relay.pings import PingManners
-
-if TYPE_CHECKING:
-    from harness.http2 import FiredClock
 
 _LARGE_WINDOW = 1 << 24
 _window_consumed = WindowManager.window_consumed

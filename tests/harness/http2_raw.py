@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import weakref
-from typing import TYPE_CHECKING
 
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
 from agentring.http2.connection import Connection
 from agentring.http2.limits import Limits
+from harness.fired_clock import FiredClock
 from harness.http2_frames import CONVERSE, Frame, frame, opening, parse, request
 from router.relay.client_connection import ClientConnection
 from router.relay.context import RelayContext
 from router.relay.node_connection import NodeConnection
 from router.relay.pings import PingManners
-
-if TYPE_CHECKING:
-    from harness.http2 import FiredClock
 
 
 def feed(connection: Connection, piece: bytes, now_s: float) -> None:
