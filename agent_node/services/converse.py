@@ -3,9 +3,9 @@
 Guarantees: frames are dealt with in their order, one at a time, so that a client which sends faster than the session
 accepts is slowed down by gRPC's flow control; a frame that is refused is answered on the stream, which goes on; a
 message that is not a proper frame ends the stream, and so does a drain, which leaves the frame to the next owner. The
-reader of frames is a task of the stream's own and ends with it; what it has accepted runs on. A stream that is taken
-over (resume_point.py) is told nothing twice and lacks nothing: frames that may have been dealt with are dealt with
-again, which changes nothing where they were.
+reader of frames is a task of the stream's own and ends with it; turns that it has accepted run on. A stream that is
+taken over (resume_point.py) is sent nothing twice and lacks nothing: frames that may have been dealt with are dealt
+with again, which changes nothing where they were.
 """
 
 import asyncio
@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator
 
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
-from agent_node.services.resume_point import ResumePoint, place_of
-from agent_node.services.route import accept, session_of
+from agent_node.services.resume_point import ResumePoint, resume_point_of
+from agent_node.services.route import session_of
+from agent_node.services.streaming import attach_to_session, stream
 from agent_node.session.session import Session
 from agent_node.session.turn_index import TurnEnd
 from agent_node.settings import NodeSettings
@@ -56,39 +57,22 @@ async def converse(
     incarnations: IncarnationSupervisor, settings: NodeSettings, requests: AsyncIterator[ConverseRequest], call: Call
 ) -> None:
     """Serves one stream to its end. Raises AgentringErrors. Cancellation: accepted turns run on."""
-    place = place_of(call)
-    opening = await _first_frame(requests, place)
+    point = resume_point_of(call)
+    opening = await _first_frame(requests, point)
     ref, agent = session_of(call, opening.session_id, opening.agent)
     incarnation = incarnations.current
     session = await incarnation.host.open(ref, agent)
-    after_seq = place.resumed_after(session.log, same_story=session.tells_on(place.epoch))
-    earlier = session.missed(after_seq) if after_seq is not None else ()
-    if after_seq is None:
-        after_seq = session.log.start_after(opening.after_seq if opening.HasField("after_seq") else None)
-    begins_after = None if place.is_taken_over else after_seq
-    await accept(call, incarnation, session.claim.epoch, begins_after=begins_after)
-    with Attachment(
-        session.log,
-        after_seq,
-        heartbeat_s=settings.heartbeat_s,
-        merge_bytes=settings.merge_bytes,
-        check=session.check_delivery,
-        earlier=earlier,
-    ) as attachment:
-        if place.after_seq is None:
+    with await attach_to_session(call, incarnation, settings, session, point, opening) as attachment:
+        if point.after_seq is None:
             await attachment.tell([_opened(session, incarnation.registration.identity.node_id)])
-        attachment.ack(max(1, place.first_frame - 1))
+        attachment.ack(max(1, point.first_frame - 1))
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
-        frames = _Frames(session, attachment, stream_id, place)
+        frames = _Frames(session, attachment, stream_id, point)
         error = None
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(frames.read(requests))
             try:
-                while (events := await attachment.next()) is not None:
-                    response = session_pb2.ConverseResponse(
-                        through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
-                    )
-                    await call.send(response)
+                await stream(call, attachment, session_pb2.ConverseResponse)
             except AgentringError as raised:
                 error = raised  # raised once the group is over, which would wrap it
             reader.cancel()
@@ -99,16 +83,16 @@ async def converse(
 class _Frames:
     """The frames of one stream after the first."""
 
-    def __init__(self, session: Session, attachment: Attachment, stream_id: str, place: ResumePoint) -> None:
-        self._place = place
+    def __init__(self, session: Session, attachment: Attachment, stream_id: str, point: ResumePoint) -> None:
+        self._point = point
         self._session = session
         self._attachment = attachment
         self._stream_id = stream_id
         self._sent: dict[str, TurnEnd] = {}
         """Turns of this stream that had not ended when last looked at."""
-        if place.is_taken_over:
+        if point.is_taken_over:
             # Whose they are is not known; those that this stream was sent before it began are not its own.
-            begins_after = place.begins_after or 0
+            begins_after = point.begins_after or 0
             for turn in session.open_turns:
                 if turn.accepted_seq > begins_after:
                     self._sent[turn.turn_id] = session.follow(turn)
@@ -116,7 +100,7 @@ class _Frames:
 
     async def read(self, requests: AsyncIterator[ConverseRequest]) -> None:
         """Deals with every frame until the client has closed its side; then the stream ends with its last turn."""
-        number = max(1, self._place.first_frame - 1)
+        number = max(1, self._point.first_frame - 1)
         try:
             async for request in requests:
                 number += 1
@@ -149,14 +133,14 @@ class _Frames:
     async def _turn(self, turn: session_pb2.Turn, number: int) -> None:
         turn_id = parse_turn_id(turn.turn_id or f"{self._stream_id}.{number}")
         self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
-        again = number <= self._place.last_again
-        accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy, again=again)
+        retry = number <= self._point.last_retried
+        accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy, again=retry)
         self._sent[turn_id] = self._session.follow(accepted)
         if not fresh:
-            await self._replay(accepted, self._place.replays_through(number))
+            await self._replay(accepted, self._point.replays_through(number))
 
     async def _replay(self, turn: StoredTurn, through_seq: int) -> None:
-        """Tells again what this stream will not be sent by itself any more, as far as through_seq."""
+        """Sends again, as far as through_seq, the turn's events that this stream will not get from the log any more."""
         if lost := self._session.lost_story(turn):
             await self._attachment.tell(event for event in lost if lost[-1].seq <= through_seq)
             return
@@ -168,7 +152,7 @@ class _Frames:
             await self._attachment.tell([event for event in events if event.turn_id in ("", turn.turn_id)])
 
     def _ends_after(self) -> int | None:
-        """The last seq that this stream is owed; None: a turn of its has not ended."""
+        """The last seq that this stream is owed; None: one of its turns has not ended."""
         for turn_id, end in list(self._sent.items()):
             if end.seq is None:
                 return None
@@ -177,9 +161,9 @@ class _Frames:
         return self._end_seq
 
 
-async def _first_frame(requests: AsyncIterator[ConverseRequest], place: ResumePoint) -> session_pb2.Open:
+async def _first_frame(requests: AsyncIterator[ConverseRequest], point: ResumePoint) -> session_pb2.Open:
     request = await anext(requests, None)
-    if request is not None and place.first_frame > 1:
+    if request is not None and point.first_frame > 1:
         return session_pb2.Open()  # it was acknowledged, and the router names the session
     if request is None or request.WhichOneof("frame") != "open":
         raise FirstFrameNotOpen

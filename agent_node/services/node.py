@@ -1,21 +1,24 @@
 """NodeService: how the node is, for operators on the spot and for other processes of the cluster."""
 
+import asyncio
 import time
 
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
-from agent_node.services.watch_run import watch_run
-from agentring.errors import NodeDraining, NodeFenced
+from agentring.errors import NodeDraining, NodeFenced, SessionMoving
+from agentring.ids import parse_once
 from agentring.rpc.service import Call
 from agentring.v1 import node_pb2
+from agentring.v1.session_pb2 import Event, Heartbeat
 
 _PROGRESS_S = 0.25
+_HEARTBEAT_S = 1.0
 
 
 class NodeService:
     """The service's methods; see protos/agentring/v1/node.proto."""
 
     def __init__(self, incarnations: IncarnationSupervisor) -> None:
-        """incarnations: whose state is told."""
+        """incarnations: whose state is reported."""
         self._incarnations = incarnations
 
     async def GetNodeStatus(
@@ -37,11 +40,29 @@ class NodeService:
         return status
 
     async def WatchRun(self, request: node_pb2.WatchRunRequest, call: Call) -> None:
-        """Lets another node wait for a step's run."""
-        await watch_run(self._incarnations.current, request, call)
+        """Lets another node wait for a step's run: heartbeats, then the outcome. Raises InvalidTenantId,
+        InvalidTaskKey, RunNotFound, TaskCycle, NodeFenced, and SessionMoving where the run was given up."""
+        incarnation = self._incarnations.current
+        ref = parse_once(request.tenant_id, request.task_key)
+        held = frozenset(parse_once(ref.tenant, key) for key in request.held_task_keys)
+        run = incarnation.once.keys.watch(ref, held)
+        heartbeat = Event(heartbeat=Heartbeat())
+        while not run.ended.done():
+            await call.send(node_pb2.WatchRunResponse(through_seq=0, acked_frame=1, events=[heartbeat]))
+            await asyncio.wait([run.ended], timeout=_HEARTBEAT_S)
+        incarnation.registration.lease.check_delivery()
+        if (ending := run.ended.result()) is None:
+            raise SessionMoving
+        outcome = node_pb2.RunOutcome(
+            state=ending.state,
+            result_json=ending.result_json,
+            error_type=ending.error_type,
+            error_text=ending.error_text,
+        )
+        await call.send(node_pb2.WatchRunResponse(through_seq=0, acked_frame=1, outcome=outcome))
 
     async def Drain(self, request: node_pb2.DrainRequest, call: Call) -> None:
-        """Starts the drain, and tells how far it is until the node has left. A caller that goes away ends nothing."""
+        """Starts the drain, and reports how far it is until the node has left. It goes on without its caller."""
         await self._incarnations.begin_drain(max(0.0, request.timeout_s), force=request.force)
         drain = self._incarnations.drain
         done = False

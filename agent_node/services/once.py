@@ -28,11 +28,11 @@ class OnceService:
     async def GetRun(self, request: once_pb2.GetRunRequest, call: Call) -> once_pb2.GetRunResponse:
         """Reads one run."""
         keys = self._incarnations.current.once.keys
-        return once_pb2.GetRunResponse(run=_told(await keys.find(once_of(call, request.once_key))))
+        return once_pb2.GetRunResponse(run=_described(await keys.find(once_of(call, request.once_key))))
 
     async def ListRuns(self, request: once_pb2.ListRunsRequest, call: Call) -> once_pb2.ListRunsResponse:
         """Reads a page of runs; with a volatile store, those of this node alone."""
-        return await list_page(self._incarnations.current.once.keys, tenant_of(call), request, _told)
+        return await list_page(self._incarnations.current.once.keys, tenant_of(call), request, _described)
 
     async def ResolveRun(self, request: once_pb2.ResolveRunRequest, call: Call) -> once_pb2.ResolveRunResponse:
         """Settles a run."""
@@ -45,11 +45,11 @@ class OnceService:
                 raise MessageTooLarge
         elif not request.HasField("run_again"):
             raise MalformedRequest
-        return once_pb2.ResolveRunResponse(run=_told(await keys.resolve(ref, result_json)))
+        return once_pb2.ResolveRunResponse(run=_described(await keys.resolve(ref, result_json)))
 
 
 def _value(request: once_pb2.ResolveRunRequest) -> Any:
-    """What it came to. Raises MalformedRequest where it is no JSON, or so deep that it could not be told again."""
+    """What it came to. Raises MalformedRequest where it is no JSON, or so deep that it could not be sent again."""
     if request.result.WhichOneof("kind") is None:
         raise MalformedRequest
     value = from_struct(struct_pb2.Struct(fields={"result": request.result}))["result"]
@@ -60,9 +60,9 @@ def _value(request: once_pb2.ResolveRunRequest) -> Any:
     return value
 
 
-def _told(run: StoredRun) -> once_pb2.Run:
+def _described(run: StoredRun) -> once_pb2.Run:
     caller = run.caller.ref
-    told = once_pb2.Run(
+    described = once_pb2.Run(
         once_key=run.ref.task_key,
         state=run.state,
         attempt=run.attempt,
@@ -76,11 +76,11 @@ def _told(run: StoredRun) -> once_pb2.Run:
         error_type=run.ending.error_type if run.state in ENDED else "",
     )
     if run.ending.result_json:
-        with suppress(NotJson):  # one that an earlier release kept, which would not be told as it is
-            told.result.CopyFrom(to_value(json.loads(run.ending.result_json)))
-    told.create_time.FromNanoseconds(run.created_ns)
+        with suppress(NotJson):  # one that an earlier release kept, which cannot be sent as it is
+            described.result.CopyFrom(to_value(json.loads(run.ending.result_json)))
+    described.create_time.FromNanoseconds(run.created_ns)
     if run.ended_ns is not None:
-        told.end_time.FromNanoseconds(run.ended_ns)
+        described.end_time.FromNanoseconds(run.ended_ns)
     if run.expiry_wall_ns is not None:
-        told.expire_time.FromNanoseconds(run.expiry_wall_ns)
-    return told
+        described.expire_time.FromNanoseconds(run.expiry_wall_ns)
+    return described

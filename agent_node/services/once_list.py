@@ -1,5 +1,6 @@
 """ListRuns: a page of a tenant's steps that run once, in the order of their keys, as the store has them; without their
-results, which may be large. As with ListTasks (task_list.py) what comes and goes between two pages may be told or not.
+results, which may be large. As with ListTasks (task_list.py) what comes and goes between two pages may be listed or
+not.
 """
 
 from collections.abc import Callable

@@ -1,8 +1,9 @@
-"""Where a stream that another node served before has come to, as the router tells it (protos, node.proto).
+"""Where a stream that another node served before goes on, as the router says (protos, node.proto).
 
-Only routers say it; a router believes no client that does. A stream that is taken over goes on after what its client
-was sent: what that begins in may be lost here (the node died before it had told all that it had stored), and is then
-told as a gap with the outcomes that are known; only a story that is another one altogether cannot be gone on with.
+Only routers say it; a router refuses it from a client. A stream that is taken over goes on after what its client was
+sent. Events from there on may be lost here (the node died before it had sent all that it had stored): the client is
+then sent a gap with the outcomes that are known. A stream cannot go on where this node's log does not continue the one
+that the client was sent.
 """
 
 import re
@@ -20,14 +21,14 @@ _ALL = 1 << 64
 
 @dataclass(frozen=True, slots=True)
 class ResumePoint:
-    """A stream's place. One that begins here has the default."""
+    """Where one stream goes on. One that begins here has the default."""
 
     is_taken_over: bool = False
     """Another node served it before, or this one on another connection."""
     first_frame: int = 1
     """The number of the first of the client's messages that comes here. Beyond 1, an empty one comes before it."""
-    last_again: int = 0
-    """Another node may have dealt with messages up to this number."""
+    last_retried: int = 0
+    """The client's messages up to this number may be retries: another node may have dealt with them."""
     after_seq: int | None = None
     """The client was sent everything up to this; None: nothing."""
     begins_after: int | None = None
@@ -35,27 +36,27 @@ class ResumePoint:
     epoch: int | None = None
     """Under which it was served last; None: that node did not say."""
 
-    def resumed_after(self, log: EventLog, *, same_story: bool) -> int | None:
+    def resumed_after(self, log: EventLog, *, same_log: bool) -> int | None:
         """The seq that the stream goes on after; None: its client was sent nothing, and it begins as the client asked.
 
-        same_story: whether what the last node told is what `log` goes on with. Raises ResumeOffsetExpired where it is
-        not.
+        same_log: whether `log` continues the log of the node that served the stream last. Raises ResumeOffsetExpired
+        where it does not.
         """
         seen_seq = self.after_seq if self.after_seq is not None else self.begins_after
-        if seen_seq and (not same_story or seen_seq > log.used_seq):
+        if seen_seq and (not same_log or seen_seq > log.used_seq):
             raise ResumeOffsetExpired(log.oldest_seq, log.head_seq)
         return seen_seq
 
     def replays_through(self, frame: int) -> int:
-        """Up to which seq a turn that was known before is told again when it comes as this message. What comes later
-        the client was told by the stream itself, or will be."""
-        if frame > self.last_again:
+        """Up to which seq the events of a turn that was known before are sent again when it comes as this message. The
+        stream itself has sent the client the later ones, or will."""
+        if frame > self.last_retried:
             return _ALL
         return self.begins_after if self.begins_after is not None else 0
 
 
-def place_of(call: Call) -> ResumePoint:
-    """The stream's place. Raises MalformedRequest."""
+def resume_point_of(call: Call) -> ResumePoint:
+    """Where the call's stream goes on. Raises MalformedRequest."""
     frames = call.metadata.get(metadata.FRAMES)
     if frames is None:
         return ResumePoint()
@@ -64,7 +65,7 @@ def place_of(call: Call) -> ResumePoint:
     return ResumePoint(
         is_taken_over=True,
         first_frame=max(1, int(found[1])),
-        last_again=int(found[2]),
+        last_retried=int(found[2]),
         after_seq=_number(call, metadata.AFTER_SEQ),
         begins_after=_number(call, metadata.BEGINS_AFTER),
         epoch=_number(call, metadata.EPOCH),
@@ -72,8 +73,8 @@ def place_of(call: Call) -> ResumePoint:
 
 
 def _number(call: Call, name: str) -> int | None:
-    if (word := call.metadata.get(name)) is None:
+    if (text := call.metadata.get(name)) is None:
         return None
-    if _NUMBER.fullmatch(word) is None:
+    if _NUMBER.fullmatch(text) is None:
         raise MalformedRequest
-    return int(word)
+    return int(text)

@@ -48,7 +48,7 @@ def held_by(call: Call) -> frozenset[Ref]:
 
 
 async def accept(call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_after: int | None = None) -> None:
-    """Tells the router that this node owns it and has taken the call. begins_after: the seq that the stream begins
+    """Takes the call, and names this node to the router as the owner. begins_after: the seq that the stream begins
     after, where another node that takes it over could not know; None: it could."""
     node_id = incarnation.registration.identity.node_id
     begins = () if begins_after is None else ((metadata.BEGINS_AFTER, str(begins_after)),)
@@ -60,9 +60,9 @@ def _tenant(call: Call) -> str:
 
 
 def _agreed(call: Call, header: str, field: str, *, may_be_empty: bool = False) -> str:
-    told = call.metadata.get(header, "")
-    if told and field and told != field:
+    sent = call.metadata.get(header, "")
+    if sent and field and sent != field:
         raise RouteMismatch
-    if not (told or field or may_be_empty):
+    if not (sent or field or may_be_empty):
         raise RouteMissing
-    return field or told
+    return field or sent

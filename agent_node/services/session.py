@@ -1,19 +1,19 @@
 """SessionService on a node.
 
-Every method finds the session (which is the ownership check), accepts the call, and then lets the session speak. The
+Every method finds the session (which is the ownership check), accepts the call, and sends what the session answers. The
 Converse stream, which is more than that, is in converse.py.
 """
 
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator
 
-from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.converse import converse
-from agent_node.services.resume_point import ResumePoint, place_of
+from agent_node.services.resume_point import ResumePoint, resume_point_of
 from agent_node.services.route import accept, held_by, session_of, tenant_of
 from agent_node.services.session_list import list_page
+from agent_node.services.streaming import attach_to_session, session_attachment, stream
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredSession, StoredTurn
@@ -41,24 +41,17 @@ class SessionService:
 
     async def RunTurn(self, request: session_pb2.RunTurnRequest, call: Call) -> None:
         """Streams one turn."""
-        place = place_of(call)
-        session, turn, _ = await self._submit(request, call, place)
+        point = resume_point_of(call)
+        session, turn, _ = await self._submit(request, call, point)
         end = session.follow(turn)
         await accept(call, self._incarnations.current, session.claim.epoch)
-        after_seq = place.after_seq if place.after_seq is not None else turn.accepted_seq - 1
-        earlier = session.missed(after_seq, turn)
+        after_seq = point.after_seq if point.after_seq is not None else turn.accepted_seq - 1
+        missed = session.missed(after_seq, turn)
         waiting = self._incarnations.current.circles.waiting(session.ref, held_by(call), lambda: end.seq is not None)
-        with waiting, self._attachment(session, after_seq, earlier, turn.turn_id) as attachment:
+        with waiting, session_attachment(self._settings, session, after_seq, missed, turn.turn_id) as attachment:
             attachment.ack(1)
             attachment.end_after(lambda: end.seq)
-            await stream(
-                attachment,
-                lambda events: call.send(
-                    session_pb2.RunTurnResponse(
-                        through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
-                    )
-                ),
-            )
+            await stream(call, attachment, session_pb2.RunTurnResponse)
 
     async def SubmitTurn(self, request: session_pb2.SubmitTurnRequest, call: Call) -> session_pb2.SubmitTurnResponse:
         """Accepts one turn."""
@@ -75,24 +68,11 @@ class SessionService:
 
     async def WatchSession(self, request: session_pb2.WatchSessionRequest, call: Call) -> None:
         """Streams the session's events until it ends."""
-        place = place_of(call)
+        point = resume_point_of(call)
         session, incarnation = await self._found(request, call)
-        after_seq = place.resumed_after(session.log, same_story=session.tells_on(place.epoch))
-        earlier = session.missed(after_seq) if after_seq is not None else ()
-        if after_seq is None:
-            after_seq = session.log.start_after(request.after_seq if request.HasField("after_seq") else None)
-        begins_after = None if place.is_taken_over else after_seq
-        await accept(call, incarnation, session.claim.epoch, begins_after=begins_after)
-        with self._attachment(session, after_seq, earlier) as attachment:
+        with await attach_to_session(call, incarnation, self._settings, session, point, request) as attachment:
             attachment.ack(1)
-            await stream(
-                attachment,
-                lambda events: call.send(
-                    session_pb2.WatchSessionResponse(
-                        through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
-                    )
-                ),
-            )
+            await stream(call, attachment, session_pb2.WatchSessionResponse)
 
     async def GetSession(self, request: session_pb2.GetSessionRequest, call: Call) -> session_pb2.GetSessionResponse:
         """Describes the session, which need not have an owner."""
@@ -149,22 +129,8 @@ class SessionService:
             await accept(call, incarnation, await incarnation.host.close_unread(ref))
         return session_pb2.CloseSessionResponse()
 
-    def _attachment(
-        self, session: Session, after_seq: int, earlier: Sequence[session_pb2.Event], turn_id: str | None = None
-    ) -> Attachment:
-        settings = self._settings
-        return Attachment(
-            session.log,
-            after_seq,
-            turn_id=turn_id,
-            heartbeat_s=settings.heartbeat_s,
-            merge_bytes=settings.merge_bytes,
-            check=session.check_delivery,
-            earlier=earlier,
-        )
-
     async def _submit(
-        self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call, place: ResumePoint
+        self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call, point: ResumePoint
     ) -> tuple[Session, StoredTurn, bool]:
         ref, agent = session_of(call, request.session_id, request.agent)
         if not request.HasField("turn"):
@@ -176,10 +142,9 @@ class SessionService:
         turn_id = parse_turn_id(request.turn.turn_id or f"{stream_id}.1")
         session = await self._incarnations.current.host.open(ref, agent)
         # Before a turn is run for a stream that could not go on.
-        place.resumed_after(session.log, same_story=session.tells_on(place.epoch))
-        turn, fresh = await session.submit(
-            turn_id, request.turn.input, request.turn.on_busy, again=place.last_again > 0
-        )
+        point.resumed_after(session.log, same_log=session.tells_on(point.epoch))
+        retry = point.last_retried > 0
+        turn, fresh = await session.submit(turn_id, request.turn.input, request.turn.on_busy, again=retry)
         return session, turn, fresh
 
     async def _find(
@@ -206,9 +171,3 @@ class SessionService:
 def _check_agent(stored: StoredSession, agent: str) -> None:
     if agent not in ("", stored.agent):
         raise AgentMismatch(stored.agent)
-
-
-async def stream(attachment: Attachment, send: Callable[[list[session_pb2.Event]], Awaitable[None]]) -> None:
-    """Sends what the attachment is owed until it ends. Raises what it ends with."""
-    while (events := await attachment.next()) is not None:
-        await send(events)

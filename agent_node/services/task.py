@@ -1,15 +1,15 @@
-"""TaskService on a node: finds or starts the task's run, says what the call was to it, and streams its story.
+"""TaskService on a node: finds or starts the task's run, says what the call was to it, and streams its events.
 
-Whatever the store knows (ended tasks, lists) any node tells; a run under way is told by its node, to which NOT_OWNER
-leads.
+Any node answers with what the store has (ended tasks, lists); a run under way is streamed by its node alone, to which
+NOT_OWNER leads.
 """
 
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
-from agent_node.services.resume_point import place_of
+from agent_node.services.resume_point import resume_point_of
 from agent_node.services.route import accept, held_by, task_of, tenant_of
-from agent_node.services.session import stream
+from agent_node.services.streaming import accept_stream, stream
 from agent_node.services.task_list import list_page
 from agent_node.settings import NodeSettings
 from agent_node.task.run import TaskRun, described
@@ -33,10 +33,10 @@ class TaskService:
         """Streams the key's run from its first event."""
         ref, agent = task_of(call, request.task_key, request.agent)
         retention_s = _retention_s(request)
-        place = place_of(call)
-        on_duplicate = task_pb2.ON_DUPLICATE_JOIN if place.last_again else request.on_duplicate
+        point = resume_point_of(call)
+        on_duplicate = task_pb2.ON_DUPLICATE_JOIN if point.last_retried else request.on_duplicate
         incarnation = self._incarnations.current
-        told_seq = place.after_seq or 0
+        sent_seq = point.after_seq or 0
         held = held_by(call)
         if on_duplicate != task_pb2.ON_DUPLICATE_REJECT:
             incarnation.circles.check(ref, held)
@@ -47,42 +47,26 @@ class TaskService:
             retention_s,
             on_duplicate,
             cancel_when_unwatched=request.cancel_when_unwatched,
-            told_seq=told_seq,
+            told_seq=sent_seq,
         )
-        after_seq = place.resumed_after(run.log, same_story=run.tells_on(place.epoch, told_seq)) or 0
+        after_seq = point.resumed_after(run.log, same_log=run.tells_on(point.epoch, sent_seq)) or 0
         await accept(call, incarnation, run.epoch)
         waiting = incarnation.circles.waiting(ref, held, run.ended.is_set)
         with waiting, self._attach(run, after_seq, incarnation) as attachment:
-            first = place.after_seq is None
-            while (events := await attachment.next()) is not None:
-                response = task_pb2.RunTaskResponse(
-                    through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
-                )
-                if first:
-                    response.disposition = disposition
-                    first = False
-                await call.send(response)
+            first = {"disposition": disposition} if point.after_seq is None else {}
+            await stream(call, attachment, task_pb2.RunTaskResponse, **first)
 
     async def WatchTask(self, request: task_pb2.WatchTaskRequest, call: Call) -> None:
         """Streams the run's events from after_seq to its end."""
-        place = place_of(call)
+        point = resume_point_of(call)
         held = held_by(call)
         self._incarnations.current.circles.check(task_of(call, request.task_key, request.agent)[0], held)
         run, incarnation = await self._found(request, call)
-        after_seq = place.resumed_after(run.log, same_story=run.tells_on(place.epoch, place.after_seq or 0))
-        if after_seq is None:
-            after_seq = run.log.start_after(request.after_seq if request.HasField("after_seq") else None)
-        await accept(call, incarnation, run.epoch, begins_after=None if place.is_taken_over else after_seq)
+        resumed_after = point.resumed_after(run.log, same_log=run.tells_on(point.epoch, point.after_seq or 0))
+        after_seq = await accept_stream(call, incarnation, run.epoch, run.log, point, resumed_after, request)
         waiting = incarnation.circles.waiting(run.ref, held, run.ended.is_set)
         with waiting, self._attach(run, after_seq, incarnation) as attachment:
-            await stream(
-                attachment,
-                lambda events: call.send(
-                    task_pb2.WatchTaskResponse(
-                        through_seq=attachment.through_seq, acked_frame=attachment.acked_frame, events=events
-                    )
-                ),
-            )
+            await stream(call, attachment, task_pb2.WatchTaskResponse)
 
     async def GetTask(self, request: task_pb2.GetTaskRequest, call: Call) -> task_pb2.GetTaskResponse:
         """Describes the task, which need not run anywhere."""

@@ -1,7 +1,7 @@
 """ListTasks: a page of a tenant's tasks, in the order of their keys, as the store has them.
 
-As with ListSessions (session_list.py) no node is looked up, and what comes and goes between two pages may be told or
-not; everything else is told once.
+As with ListSessions (session_list.py) no node is looked up, and what comes and goes between two pages may be listed or
+not; everything else is listed once.
 """
 
 from agent_node.services.paging import begins_after, page_size, page_token

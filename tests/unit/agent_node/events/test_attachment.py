@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from itertools import count
 
 import pytest
+from google.protobuf.message import Message
 
 from agent_node.events.attachment import ACK_WITHIN_S, Attachment
 from agent_node.events.entries import READ_BYTES
 from agent_node.events.log import EventLog
-from agent_node.services.session import stream
+from agent_node.services.streaming import stream
 from agentring.cluster.lease import FenceReason
 from agentring.errors import NodeDraining, NodeFenced, SecondOpen
 from agentring.ids import Epoch
@@ -266,9 +267,10 @@ class Writes:
         """Set once a response is being written."""
         self._done = asyncio.Event()
 
-    async def send(self, events: list[Event]) -> None:
+    async def send(self, response: Message) -> None:
         """As Call: returns once the response is written."""
-        self.sent.append(events)
+        assert isinstance(response, session_pb2.WatchSessionResponse)
+        self.sent.append(list(response.events))
         self.pending.set()
         await self._done.wait()
         self._done.clear()
@@ -293,7 +295,7 @@ async def test_what_comes_while_a_write_is_pending_goes_together_in_the_next_one
     writes = Writes()
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.end_after(lambda: 104 if log.head_seq == 104 else None)
-        streaming = asyncio.ensure_future(stream(attachment, writes.send))
+        streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
         words(log, "first ")
         await writes.pending.wait()
         assert writes.texts == [["first "]]  # nothing was pending: at once, and alone
@@ -315,7 +317,7 @@ async def test_words_whose_writes_are_done_before_the_next_come_go_one_by_one(lo
     writes = Writes()
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.end_after(lambda: 3 if log.head_seq == 3 else None)
-        streaming = asyncio.ensure_future(stream(attachment, writes.send))
+        streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
         for word in "abc":
             writes.pending.clear()
             words(log, word)
@@ -332,7 +334,7 @@ async def test_a_stream_that_must_not_merge_sends_every_event_alone(log: EventLo
         for word in "xyz":
             words(log, word)
         attachment.end_after(lambda: 3)
-        streaming = asyncio.ensure_future(stream(attachment, writes.send))
+        streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
         await writes.pending.wait()
         for _ in range(4):
             await writes.finish()

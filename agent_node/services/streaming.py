@@ -1,0 +1,100 @@
+"""What the streams of SessionService and TaskService have in common: where one begins or goes on, and its responses.
+
+Guarantees: a stream is accepted only once it is known where it begins; every response begins with the two fields that
+let a router resume the stream elsewhere. Called by the services' methods and by converse.py.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Literal, Protocol
+
+from google.protobuf.message import Message
+
+from agent_node.events.attachment import Attachment
+from agent_node.events.log import EventLog
+from agent_node.lifecycle.incarnation import Incarnation
+from agent_node.services.resume_point import ResumePoint
+from agent_node.services.route import accept
+from agent_node.session.session import Session
+from agent_node.settings import NodeSettings
+from agentring.ids import Epoch
+from agentring.rpc.service import Call
+from agentring.v1 import session_pb2
+
+
+class AfterSeqRequest(Protocol):
+    """A request that says where its stream begins."""
+
+    after_seq: int
+
+    def HasField(self, field_name: Literal["after_seq"]) -> bool:
+        """Whether it says so."""
+
+
+class ResponseSink(Protocol):
+    """A call, as far as it takes responses."""
+
+    async def send(self, response: Message) -> None:
+        """As Call.send."""
+
+
+async def attach_to_session(
+    call: Call,
+    incarnation: Incarnation,
+    settings: NodeSettings,
+    session: Session,
+    point: ResumePoint,
+    request: AfterSeqRequest,
+) -> Attachment:
+    """Accepts a stream of all that a session has to tell. Raises ResumeOffsetExpired."""
+    resumed_after = point.resumed_after(session.log, same_log=session.tells_on(point.epoch))
+    missed = session.missed(resumed_after) if resumed_after is not None else ()
+    epoch = session.claim.epoch
+    after_seq = await accept_stream(call, incarnation, epoch, session.log, point, resumed_after, request)
+    return session_attachment(settings, session, after_seq, missed)
+
+
+def session_attachment(
+    settings: NodeSettings,
+    session: Session,
+    after_seq: int,
+    missed: Sequence[session_pb2.Event],
+    turn_id: str | None = None,
+) -> Attachment:
+    """A stream's place in a session's log. missed: what its client was not sent and the log does not have. turn_id:
+    only this turn's events."""
+    return Attachment(
+        session.log,
+        after_seq,
+        turn_id=turn_id,
+        heartbeat_s=settings.heartbeat_s,
+        merge_bytes=settings.merge_bytes,
+        check=session.check_delivery,
+        earlier=missed,
+    )
+
+
+async def accept_stream(
+    call: Call,
+    incarnation: Incarnation,
+    epoch: Epoch,
+    log: EventLog,
+    point: ResumePoint,
+    resumed_after: int | None,
+    request: AfterSeqRequest,
+) -> int:
+    """Accepts a stream and returns the seq that it begins after. resumed_after: what its client has been sent; None:
+    nothing, so it begins where the request says. Raises ResumeOffsetExpired."""
+    after_seq = resumed_after
+    if after_seq is None:
+        after_seq = log.start_after(request.after_seq if request.HasField("after_seq") else None)
+    await accept(call, incarnation, epoch, begins_after=None if point.is_taken_over else after_seq)
+    return after_seq
+
+
+async def stream(call: ResponseSink, attachment: Attachment, response: Callable[..., Message], **first: int) -> None:
+    """Sends what the attachment has for its client until it ends. response: the type of the responses; first: fields
+    that the first one has beside those of all. Raises what the attachment ends with."""
+    while (events := await attachment.next()) is not None:
+        through_seq, acked_frame = attachment.through_seq, attachment.acked_frame
+        await call.send(response(through_seq=through_seq, acked_frame=acked_frame, events=events, **first))
+        first = {}
