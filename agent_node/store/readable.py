@@ -45,7 +45,7 @@ def to_story(kept: bytes) -> Iterator[session_pb2.Event]:
     try:
         yield from task_pb2.RunTaskResponse.FromString(kept).events
     except DecodeError:
-        for each in store_pb2.StoryFrame.FromString(kept).events:
+        for each in store_pb2.RunTaskResponseFrame.FromString(kept).events:
             yield to_event(each)
 
 

@@ -102,8 +102,8 @@ class ClusterServiceServicer:
 
     def DrainNode(self, request, context):
         """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
-        process stays, `drained`, until it is ended or made ACTIVE again. Whoever hangs up ends nothing; asking again tells
-        how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
+        process stays, `drained`, until it is ended or made ACTIVE again. A caller that hangs up ends nothing; calling again
+        reports how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
         several that are asked at once, one stays.
 
         Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.

@@ -48,8 +48,8 @@ class ClusterServiceStub:
     """
     DrainNode: _grpc.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]
     """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
-    process stays, `drained`, until it is ended or made ACTIVE again. Whoever hangs up ends nothing; asking again tells
-    how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
+    process stays, `drained`, until it is ended or made ACTIVE again. A caller that hangs up ends nothing; calling again
+    reports how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
     several that are asked at once, one stays.
 
     Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
@@ -83,8 +83,8 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     """
     DrainNode: _aio.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]  # type: ignore[assignment]
     """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
-    process stays, `drained`, until it is ended or made ACTIVE again. Whoever hangs up ends nothing; asking again tells
-    how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
+    process stays, `drained`, until it is ended or made ACTIVE again. A caller that hangs up ends nothing; calling again
+    reports how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
     several that are asked at once, one stays.
 
     Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
@@ -139,8 +139,8 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.DrainNodeResponse], _abc.AsyncIterator[_cluster_pb2.DrainNodeResponse]]:
         """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
-        process stays, `drained`, until it is ended or made ACTIVE again. Whoever hangs up ends nothing; asking again tells
-        how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
+        process stays, `drained`, until it is ended or made ACTIVE again. A caller that hangs up ends nothing; calling again
+        reports how far it is. Unless it is forced, a node is not drained that is the last ACTIVE one for an agent that it hosts; of
         several that are asked at once, one stays.
 
         Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.

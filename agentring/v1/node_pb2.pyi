@@ -25,7 +25,7 @@ Plain metadata between router and node:
             x-agentring-node-says                            with every status that the node itself gives
 
 Any response headers that do not end the call are its acceptance: they go on to the client at once, and the call is this
-node's. So a redirect or a refusal is told in trailers alone. Once a client has sent more than 1 MiB and a message, a
+node's. So a redirect or a refusal stands in trailers alone. Once a client has sent more than 1 MiB and a message, a
 call that cannot be re-attached is this node's as well, though it has said nothing (a service may read an upload to its
 end first): a redirect then ends the call with SESSION_MOVING, and the client's next one goes to the right node.
 

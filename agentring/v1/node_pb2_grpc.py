@@ -62,7 +62,7 @@ class NodeServiceServicer:
     """
 
     def GetNodeStatus(self, request, context):
-        """Tells how the node is.
+        """Reports how the node is.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -79,7 +79,7 @@ class NodeServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def Drain(self, request, context):
-        """Starts the node's drain and tells how far it is.
+        """Starts the node's drain and reports how far it is.
 
         Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
         """

@@ -25,7 +25,7 @@ Plain metadata between router and node:
             x-agentring-node-says                            with every status that the node itself gives
 
 Any response headers that do not end the call are its acceptance: they go on to the client at once, and the call is this
-node's. So a redirect or a refusal is told in trailers alone. Once a client has sent more than 1 MiB and a message, a
+node's. So a redirect or a refusal stands in trailers alone. Once a client has sent more than 1 MiB and a message, a
 call that cannot be re-attached is this node's as well, though it has said nothing (a service may read an upload to its
 end first): a redirect then ends the call with SESSION_MOVING, and the client's next one goes to the right node.
 
@@ -68,7 +68,7 @@ class NodeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     GetNodeStatus: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetNodeStatusRequest, _node_pb2.GetNodeStatusResponse]
-    """Tells how the node is."""
+    """Reports how the node is."""
     WatchRun: _grpc.UnaryStreamMultiCallable[_node_pb2.WatchRunRequest, _node_pb2.WatchRunResponse]
     """Joins the run of a step (`ctx.once`) on the node that holds its key, for single-flight across the cluster: heartbeats,
     then the outcome. A stream that ends without one says that nobody holds the key any more.
@@ -76,7 +76,7 @@ class NodeServiceStub:
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
     """
     Drain: _grpc.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]
-    """Starts the node's drain and tells how far it is.
+    """Starts the node's drain and reports how far it is.
 
     Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
     """
@@ -92,7 +92,7 @@ class NodeServiceAsyncStub(NodeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetNodeStatus: _aio.UnaryUnaryMultiCallable[_node_pb2.GetNodeStatusRequest, _node_pb2.GetNodeStatusResponse]  # type: ignore[assignment]
-    """Tells how the node is."""
+    """Reports how the node is."""
     WatchRun: _aio.UnaryStreamMultiCallable[_node_pb2.WatchRunRequest, _node_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Joins the run of a step (`ctx.once`) on the node that holds its key, for single-flight across the cluster: heartbeats,
     then the outcome. A stream that ends without one says that nobody holds the key any more.
@@ -100,7 +100,7 @@ class NodeServiceAsyncStub(NodeServiceStub):
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
     """
     Drain: _aio.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]  # type: ignore[assignment]
-    """Starts the node's drain and tells how far it is.
+    """Starts the node's drain and reports how far it is.
 
     Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
     """
@@ -119,7 +119,7 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.GetNodeStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.GetNodeStatusResponse, _abc.Awaitable[_node_pb2.GetNodeStatusResponse]]:
-        """Tells how the node is."""
+        """Reports how the node is."""
 
     @_abc_1.abstractmethod
     def WatchRun(
@@ -139,7 +139,7 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.DrainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.DrainResponse], _abc.AsyncIterator[_node_pb2.DrainResponse]]:
-        """Starts the node's drain and tells how far it is.
+        """Starts the node's drain and reports how far it is.
 
         Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
         """

@@ -235,7 +235,7 @@ class ResolveRunRequest(_message.Message):
     """As GetRunRequest.once_key."""
     @_builtins.property
     def result(self) -> _struct_pb2.Value:
-        """It took effect, and came to this: every call is told so."""
+        """It took effect, and came to this: every call gets this result."""
 
     @_builtins.property
     def run_again(self) -> _empty_pb2.Empty:

@@ -57,7 +57,7 @@ class OnceServiceServicer:
     """
 
     def GetRun(self, request, context):
-        """Tells what is known of a key's latest run. Never starts or claims one.
+        """Returns what is known of a key's latest run. Never starts or claims one.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
         """

@@ -38,7 +38,7 @@ class OnceServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> OnceServiceAsyncStub: ...
     GetRun: _grpc.UnaryUnaryMultiCallable[_once_pb2.GetRunRequest, _once_pb2.GetRunResponse]
-    """Tells what is known of a key's latest run. Never starts or claims one.
+    """Returns what is known of a key's latest run. Never starts or claims one.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
     """
@@ -61,7 +61,7 @@ class OnceServiceAsyncStub(OnceServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetRun: _aio.UnaryUnaryMultiCallable[_once_pb2.GetRunRequest, _once_pb2.GetRunResponse]  # type: ignore[assignment]
-    """Tells what is known of a key's latest run. Never starts or claims one.
+    """Returns what is known of a key's latest run. Never starts or claims one.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
     """
@@ -87,7 +87,7 @@ class OnceServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _once_pb2.GetRunRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_once_pb2.GetRunResponse, _abc.Awaitable[_once_pb2.GetRunResponse]]:
-        """Tells what is known of a key's latest run. Never starts or claims one.
+        """Returns what is known of a key's latest run. Never starts or claims one.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
         """

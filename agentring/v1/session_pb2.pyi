@@ -896,8 +896,8 @@ Global___Question: _TypeAlias = Question  # noqa: Y015
 @_typing.final
 class Event(_message.Message):
     """Something that happened in a session or a task. It covers first_seq..seq; coverage has no gap, and no number is ever
-    used for two contents. A stream is told every number once: what covers numbers that a stream was told before, as the
-    first event of another attempt does, covers only the later ones there.
+    used for two contents. A stream carries every number once: where an event covers numbers that the stream has carried
+    already, as the first event of another attempt does, it covers only the later ones there.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1073,7 +1073,7 @@ class Opened(_message.Message):
     """The agent it is bound to."""
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
-        """What the running turn waits for an answer to, whoever attached when it was asked."""
+        """What the running turn waits for an answer to, whatever stream was attached when it was asked."""
 
     def __init__(
         self,
@@ -1254,7 +1254,7 @@ class StateChanged(_message.Message):
     KEYS_FIELD_NUMBER: _builtins.int
     HAS_MORE_FIELD_NUMBER: _builtins.int
     has_more: _builtins.bool
-    """There are more of them than one event tells."""
+    """There are more of them than one event lists."""
     @_builtins.property
     def keys(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The top-level keys that changed."""

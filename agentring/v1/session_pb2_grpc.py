@@ -139,7 +139,7 @@ class SessionServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetSession(self, request, context):
-        """Tells what is known of a session. Never makes, claims or moves one.
+        """Returns what is known of a session. Never makes, claims or moves one.
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """

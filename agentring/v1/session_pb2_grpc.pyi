@@ -99,7 +99,7 @@ class SessionServiceStub:
     FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]
-    """Tells what is known of a session. Never makes, claims or moves one.
+    """Returns what is known of a session. Never makes, claims or moves one.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
@@ -162,7 +162,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]  # type: ignore[assignment]
-    """Tells what is known of a session. Never makes, claims or moves one.
+    """Returns what is known of a session. Never makes, claims or moves one.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
@@ -258,7 +258,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_pb2.GetSessionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_pb2.GetSessionResponse, _abc.Awaitable[_session_pb2.GetSessionResponse]]:
-        """Tells what is known of a session. Never makes, claims or moves one.
+        """Returns what is known of a session. Never makes, claims or moves one.
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """

@@ -46,7 +46,7 @@ Global___StoredEvents: _TypeAlias = StoredEvents  # noqa: Y015
 
 @_typing.final
 class StoredEvent(_message.Message):
-    """One event as it was told, or words that were told piece by piece."""
+    """One event as it was sent, or words that were sent piece by piece."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -131,7 +131,7 @@ class StoredEventFrame(_message.Message):
 Global___StoredEventFrame: _TypeAlias = StoredEventFrame  # noqa: Y015
 
 @_typing.final
-class StoryFrame(_message.Message):
+class RunTaskResponseFrame(_message.Message):
     """The bytes of a RunTaskResponse, likewise."""
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -152,7 +152,7 @@ class StoryFrame(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StoryFrame: _TypeAlias = StoryFrame  # noqa: Y015
+Global___RunTaskResponseFrame: _TypeAlias = RunTaskResponseFrame  # noqa: Y015
 
 @_typing.final
 class EventFrame(_message.Message):

@@ -138,7 +138,7 @@ class RunTaskRequest(_message.Message):
     on_duplicate: Global___OnDuplicate.ValueType
     """What to do if a run is under way."""
     cancel_when_unwatched: _builtins.bool
-    """Cancel the run when nobody has watched it for 30 s; whoever asks for the task after that starts it anew. The call
+    """Cancel the run when nobody has watched it for 30 s; the next call for the task starts it anew. The call
     that starts the run decides.
     """
     @_builtins.property
@@ -169,7 +169,7 @@ Global___RunTaskRequest: _TypeAlias = RunTaskRequest  # noqa: Y015
 
 @_typing.final
 class RunTaskResponse(_message.Message):
-    """A piece of the task's story. Fields 1 and 2 are always set: they are the message's first 18 bytes."""
+    """Events of the task's run. Fields 1 and 2 are always set: they are the message's first 18 bytes."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

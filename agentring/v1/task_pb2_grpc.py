@@ -80,7 +80,7 @@ class TaskServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetTask(self, request, context):
-        """Tells what is known of a task. Never starts or claims one.
+        """Returns what is known of a task. Never starts or claims one.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """

@@ -47,7 +47,7 @@ class TaskServiceStub:
     would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]
-    """Tells what is known of a task. Never starts or claims one.
+    """Returns what is known of a task. Never starts or claims one.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
@@ -84,7 +84,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]  # type: ignore[assignment]
-    """Tells what is known of a task. Never starts or claims one.
+    """Returns what is known of a task. Never starts or claims one.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
     """
@@ -130,7 +130,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _task_pb2.GetTaskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_task_pb2.GetTaskResponse, _abc.Awaitable[_task_pb2.GetTaskResponse]]:
-        """Tells what is known of a task. Never starts or claims one.
+        """Returns what is known of a task. Never starts or claims one.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
         """
