@@ -19,11 +19,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _MODULES = {
     "agentring/http2": (
         *("budget", "connection", "control_frames", "frames", "header_block", "hpack", "limits", "send_side"),
-        *("server_connection", "stream", "traffic"),
+        *("server_connection", "stream", "stream_events", "traffic"),
     ),
     "agentring/rpc": (
-        *("answer_blocks", "inbox", "messages", "other_stream", "request_head", "service_connection", "service_stream"),
-        "wellformed",
+        *("answer_blocks", "inbox", "messages", "non_grpc_stream", "pacing", "request_head", "service_connection"),
+        *("service_stream", "wellformed"),
     ),
     "router/relay": (
         *("attempts", "call", "call_end", "call_moves", "call_timers", "client_connection", "client_stream", "context"),

@@ -21,7 +21,7 @@ from agentring.http2 import frames
 from agentring.http2.control_frames import ControlFrames
 from agentring.http2.frames import HEAD, Code, ConnectionBroken, StreamBroken
 from agentring.http2.header_block import HeaderBlock
-from agentring.http2.limits import Bucket, Limits, TooMany
+from agentring.http2.limits import Limits, TooMany
 from agentring.http2.stream import Stream
 
 _log = structlog.get_logger()
@@ -43,7 +43,6 @@ class Connection(ControlFrames):
         """More has come than was handled: `receive` is to be called again, with nothing if nothing came."""
         self._rest = b""
         self._block: HeaderBlock | None = None
-        self.resets = Bucket("resets", limits.resets, now_s)
 
     def receive(self, data: bytes, now_s: float) -> None:
         """Handles what was read; now_s: on a monotonic clock."""
@@ -129,13 +128,6 @@ class Connection(ControlFrames):
 
     def probe(self) -> None:
         """Writes something to a peer that sends nothing more, to find out whether it is still there."""
-
-    def break_stream(self, stream_id: int, broken: StreamBroken) -> None:
-        self.resets.take(self.now_s)
-        self.write(frames.rst_stream(stream_id, broken.code))
-        if (stream := self.streams.get(stream_id)) is not None:
-            stream.broken()
-        self._remember(stream_id, True)
 
     def _on_data(self, flags: int, stream_id: int, payload: bytes) -> None:
         if stream_id == 0:

@@ -14,13 +14,12 @@ from typing import ClassVar, Final
 import structlog
 
 from agentring.http2 import frames
-from agentring.http2.frames import Code, ConnectionBroken
-from agentring.http2.limits import Limits, TooMany
-from agentring.http2.stream import Stream
+from agentring.http2.frames import Code, ConnectionBroken, StreamBroken
+from agentring.http2.limits import Bucket, Limits, TooMany
+from agentring.http2.stream import Stream, StreamConnection
 
 _log = structlog.get_logger()
 
-_MAX_UNQUEUED_BYTES = 256 << 10
 _SMALL_BYTES: Final = 256
 """The Rust library h2 allows a connection so many bytes less than this, in all frames that its program has not read
 yet: half its window, so a hundred frames where the window is the protocol's own."""
@@ -32,64 +31,34 @@ _EMPTY_TABLE = b"\x20"
 """A header table of 0 bytes, RFC 7541 6.3: a peer that wants a smaller one is to be told, once, how small it is."""
 
 
-class SendSide:
+class SendSide(StreamConnection):
     """The sending half of a connection."""
 
     role: ClassVar[str]
 
     def __init__(self, limits: Limits, now_s: float, wake: Callable[[], None]) -> None:
-        """wake: called when `out` was empty and no longer is."""
+        """As StreamConnection."""
+        super().__init__(now_s, wake)
         self.limits = limits
-        self.wake = wake
-        self.out: list[bytes] = []
-        self.streams: dict[int, Stream] = {}
-        self.blocked: dict[Stream, None] = {}
-        """Streams with something to send that only this connection holds back; in the order of their turns."""
-        self.send_window = frames.DEFAULT_WINDOW
         self.paused = False
         """The socket takes no more for now."""
-        self.held = False
-        """Nothing of streams' goes out now: it is paused, or the peer has small frames enough to deal with."""
-        self.counts_frames = False
-        """The peer ends connections for many small frames: see `count_frame`."""
         self._small_frames = 0
         self._crowded_s: float | None = None
-        self._unqueued_bytes = 0
-        """How much in `out` had waited in streams' queues."""
         self._table_shrunk = False
-        self.peer_initial_window = frames.DEFAULT_WINDOW
         self.peer_max_frame_bytes = frames.MAX_FRAME_BYTES
-        self.ended: Code | None = None
-        """We have said GOAWAY for a fault, or the socket is gone: nothing is read or written any more."""
         self.broken_for = ""
         """Why it was ended, for metric and log."""
-        self.now_s = now_s
         self.ping_sent_s: float | None = None
         self.unsent_replies = 0
         """Answers to PING and SETTINGS that were not written yet."""
-
-    def write(self, frame: bytes) -> None:
-        """Puts a frame into `out`."""
-        if self.ended is None:
-            if not self.out:
-                self.wake()
-            self.out.append(frame)
+        self.resets = Bucket("resets", limits.resets, now_s)
 
     def write_headers(self, stream_id: int, block: bytes, *, end_stream: bool) -> None:
-        """Puts a header block into `out`."""
+        """As StreamConnection."""
         if self._table_shrunk:
             self._table_shrunk = False
             block = _EMPTY_TABLE + block
         self.write(frames.headers(stream_id, block, end_stream=end_stream, max_frame_bytes=self.peer_max_frame_bytes))
-
-    @property
-    def takes_queued(self) -> bool:
-        """What waits in streams' queues can be written now."""
-        return not self.held and self._unqueued_bytes < _MAX_UNQUEUED_BYTES
-
-    def unqueued(self, sent_bytes: int) -> None:
-        """A stream has written so much of its queue."""
-        self._unqueued_bytes += sent_bytes
 
     def fail(self, broken: ConnectionBroken) -> None:
         """Ends the connection with GOAWAY."""
@@ -122,7 +91,7 @@ class SendSide:
     def sent(self) -> None:
         """`out` was written, and the socket takes more."""
         self.unsent_replies = 0
-        self._unqueued_bytes = 0
+        self.unqueued_bytes = 0
         if self.blocked:
             self.unblock()
 
@@ -134,7 +103,7 @@ class SendSide:
         """It is not any more."""
         self.paused = False
         self.held = self._crowded_s is not None
-        self._unqueued_bytes = 0
+        self.unqueued_bytes = 0
         self.unblock()
 
     def count_frame(self, length: int) -> None:
@@ -174,11 +143,19 @@ class SendSide:
                 blocked[stream] = None
 
     def forget(self, stream: Stream, *, peer_may_send: bool) -> None:
-        """The stream has ended; peer_may_send: what still comes on it is no fault."""
+        """As StreamConnection."""
         if self.streams.pop(stream.id, None) is not None:
             if self.blocked:
                 self.blocked.pop(stream, None)
             self._remember(stream.id, peer_may_send)
+
+    def break_stream(self, stream_id: int, broken: StreamBroken) -> None:
+        """As StreamConnection."""
+        self.resets.take(self.now_s)
+        self.write(frames.rst_stream(stream_id, broken.code))
+        if (stream := self.streams.get(stream_id)) is not None:
+            stream.broken()
+        self._remember(stream_id, True)
 
     def send_ping(self, now_s: float) -> None:
         """Asks whether the peer is there; `heard_s` or `ping_sent_s` tells."""

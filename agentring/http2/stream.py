@@ -9,16 +9,15 @@ router/relay/node_stream.py). Bytes that wait are counted in the process's Budge
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable
+from typing import Final
 
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
 from agentring.http2.frames import DATA_HEADS, WORD, Code, StreamBroken
+from agentring.http2.stream_events import StreamEvents
 
-if TYPE_CHECKING:
-    from agentring.http2.connection import Connection
-
-
+_MAX_UNQUEUED_BYTES = 256 << 10
 _HEADS: Final = DATA_HEADS
 _TOGETHER_BYTES: Final = 4 << 10
 """So long may a frame become that several pieces are put into."""
@@ -26,9 +25,60 @@ _COPIED_BYTES: Final = 512
 """Likewise, where others' frames lie between, so that each piece is a copy of those before."""
 
 
-class Stream:
+class StreamConnection:
+    """What a stream needs of its connection. SendSide is one."""
+
+    def __init__(self, now_s: float, wake: Callable[[], None]) -> None:
+        """wake: called when `out` was empty and no longer is."""
+        self.now_s = now_s
+        self.wake = wake
+        self.out: list[bytes] = []
+        self.streams: dict[int, Stream] = {}
+        self.blocked: dict[Stream, None] = {}
+        """Streams with something to send that only this connection holds back; in the order of their turns."""
+        self.send_window = frames.DEFAULT_WINDOW
+        self.peer_initial_window = frames.DEFAULT_WINDOW
+        self.held = False
+        """No DATA is sent now: the socket is full, or the peer has small frames enough to deal with."""
+        self.unqueued_bytes = 0
+        """How much in `out` had waited in streams' queues."""
+        self.counts_frames = False
+        """The peer ends connections for many small frames: see `count_frame`."""
+        self.ended: Code | None = None
+        """We have said GOAWAY for a fault, or the socket is gone: nothing is read or written any more."""
+
+    def write(self, frame: bytes) -> None:
+        """Puts a frame into `out`."""
+        if self.ended is None:
+            if not self.out:
+                self.wake()
+            self.out.append(frame)
+
+    @property
+    def takes_queued(self) -> bool:
+        """What waits in streams' queues can be written now."""
+        return not self.held and self.unqueued_bytes < _MAX_UNQUEUED_BYTES
+
+    def write_headers(self, stream_id: int, block: bytes, *, end_stream: bool) -> None:
+        """Puts a header block into `out`."""
+        raise NotImplementedError
+
+    def count_frame(self, length: int) -> None:
+        """A DATA frame is written to a peer that counts."""
+        raise NotImplementedError
+
+    def break_stream(self, stream_id: int, broken: StreamBroken) -> None:
+        """Resets a stream on which the peer has broken the protocol."""
+        raise NotImplementedError
+
+    def forget(self, stream: Stream, *, peer_may_send: bool) -> None:
+        """The stream has ended; peer_may_send: what still comes on it is no fault."""
+        raise NotImplementedError
+
+
+class Stream(StreamEvents):
     """A stream. What it carries is for the derived classes to say: calls through a router (ClientStream, NodeStream),
-    calls of our own services (ServiceStream), and what is no call (OtherStream, LeftStream)."""
+    calls of our own services (ServiceStream), and what is no call (NonGrpcStream, AbandonedStream)."""
 
     __slots__ = (
         "budget",
@@ -50,7 +100,7 @@ class Stream:
         "window",
     )
 
-    def __init__(self, connection: Connection, stream_id: int, granted: int, budget: Budget) -> None:
+    def __init__(self, connection: StreamConnection, stream_id: int, granted: int, budget: Budget) -> None:
         """granted: how many bytes the peer may send."""
         self.connection = connection
         self.id = stream_id
@@ -75,38 +125,6 @@ class Stream:
         self.receive_ended = False
 
     # The receiving half, called by the connection.
-
-    def receive_data(self, buffer: bytes, start: int, length: int) -> None:
-        """DATA came: length bytes of the buffer. Raises ConnectionBroken."""
-        raise NotImplementedError
-
-    def receive_end(self) -> None:
-        """The peer has ended its side."""
-        raise NotImplementedError
-
-    def receive_reset(self, code: int) -> None:
-        """The peer has ended the stream; the connection has forgotten it."""
-        raise NotImplementedError
-
-    def connection_lost(self) -> None:
-        """The connection has ended and has forgotten the stream."""
-        raise NotImplementedError
-
-    def broken(self) -> None:
-        """The peer broke the protocol on this stream, and was sent RST_STREAM."""
-        raise NotImplementedError
-
-    def replenish(self) -> None:
-        """Grants the peer what can be taken, and checks that it did not send more than was granted."""
-        raise NotImplementedError
-
-    def drained(self) -> None:
-        """Something that waited was sent."""
-        raise NotImplementedError
-
-    def shed(self) -> None:
-        """As Holder (budget.py): what waits here has waited too long."""
-        raise NotImplementedError
 
     def receive_padding(self, length: int) -> None:
         """Padding came, which counts on the window and is given back at once."""
@@ -218,7 +236,7 @@ class Stream:
             self.window -= length
             connection.send_window -= length
             sent_bytes += length
-            connection.unqueued(length)
+            connection.unqueued_bytes += length
             connection.write(DATA_HEADS[length] + self.id_bytes + payload)
             if connection.counts_frames:
                 connection.count_frame(length)
@@ -273,7 +291,3 @@ class Stream:
         self.send_ended = True
         self.trailers = None
         self.sending_ended()
-
-    def sending_ended(self) -> None:
-        """Our side has ended; with the peer's ended too the stream is over."""
-        raise NotImplementedError

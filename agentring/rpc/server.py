@@ -28,7 +28,7 @@ from agentring.rpc.call_tasks import CallTasks
 from agentring.rpc.health import Health
 from agentring.rpc.reflection import Reflection, Symbols
 from agentring.rpc.service import methods
-from agentring.rpc.service_connection import Desk, ServiceConnection
+from agentring.rpc.service_connection import ServerContext, ServiceConnection
 
 _log = structlog.get_logger()
 
@@ -79,11 +79,11 @@ class Server:
         }
         self._calls = CallTasks(served, loop, first_frame_timeout_s=first_frame_timeout_s)
         limits = replace(LIMITS, first_frame_timeout_s=first_frame_timeout_s)
-        desk = Desk(name, limits, Budget(_MAX_BUFFERED_BYTES), loop, self._calls.begin)
+        context = ServerContext(name, limits, Budget(_MAX_BUFFERED_BYTES), loop, self._calls.begin)
         self._listener = Listener(
-            lambda wake: ServiceConnection(desk, loop.time(), wake),
+            lambda wake: ServiceConnection(context, loop.time(), wake),
             Flusher(loop),
-            desk.traffic,
+            context.traffic,
             max_connections=_MAX_CONNECTIONS,
             tls=tls,
         )

@@ -10,28 +10,19 @@ go on, and the client is granted no more than the inbox has room for.
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol
 
 from agentring.errors import AgentringError, DeadlineExceeded, NodeOverloaded
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
-from agentring.http2.stream import Stream
+from agentring.http2.stream import Stream, StreamConnection
 from agentring.rpc import answer_blocks
+from agentring.rpc.clock import Timer
 from agentring.rpc.inbox import WINDOW, Inbox
 from agentring.rpc.messages import PREFIX, PREFIX_BYTES, body
+from agentring.rpc.pacing import Pacing
 from agentring.rpc.request_head import RequestHead
 
-if TYPE_CHECKING:
-    from agentring.rpc.service_connection import ServiceConnection
-
 _LOW = WINDOW * 3 // 4
-
-
-class Timer(Protocol):
-    """A call-back to come."""
-
-    def cancel(self) -> None:
-        """It does not come."""
 
 
 class ServiceStream(Stream):
@@ -41,10 +32,10 @@ class ServiceStream(Stream):
         "_arrived",
         "_body_bytes",
         "_deadline",
-        "_flushes",
         "_headers_sent",
-        "_peer",
-        "_went",
+        "_last_write",
+        "_pacing",
+        "_written",
         "ended",
         "head",
         "inbox",
@@ -52,8 +43,10 @@ class ServiceStream(Stream):
         "task",
     )
 
-    def __init__(self, connection: ServiceConnection, stream_id: int, budget: Budget, head: RequestHead) -> None:
-        """head: its headers."""
+    def __init__(
+        self, connection: StreamConnection, stream_id: int, budget: Budget, head: RequestHead, pacing: Pacing
+    ) -> None:
+        """head: its headers; pacing: of the connection."""
         super().__init__(connection, stream_id, WINDOW, budget)
         self.low = _LOW
         self.head = head
@@ -63,15 +56,15 @@ class ServiceStream(Stream):
         """What serves it."""
         self.ended = False
         """Its status was said, or nobody is there to be told."""
-        self._peer = connection
-        self._flushes = -1
-        """Those of the connection, when a message was written last."""
+        self._pacing = pacing
+        self._last_write = -1
+        """Of the connection, when this call has sent a message."""
         self._body_bytes = 0
         self._headers_sent = False
         self._deadline: Timer | None = None
         self._arrived: asyncio.Future[None] | None = None
         """Resolved once there is something for `next_message`."""
-        self._went: asyncio.Future[None] | None = None
+        self._written: asyncio.Future[None] | None = None
         """Resolved once what was written has left the queue."""
 
     # For the task.
@@ -114,18 +107,18 @@ class ServiceStream(Stream):
             self.accept(())
         if not self.ended:
             self.send(PREFIX.pack(0, len(message)) + message)
-        peer = self._peer
+        pacing = self._pacing
         is_paced = self.queue is None
-        if is_paced and not self.ended and self._flushes != peer.flushes:
-            self._flushes = peer.flushes
+        if is_paced and not self.ended and self._last_write != pacing.writes:
+            self._last_write = pacing.writes
             return None
-        if self._went is None or self._went.done():
-            self._went = asyncio.get_running_loop().create_future()
+        if self._written is None or self._written.done():
+            self._written = asyncio.get_running_loop().create_future()
             if self.ended:
-                self._went.cancel()
+                self._written.cancel()
             elif is_paced:  # a second one in one turn of the event loop: others have theirs, and more travels together
-                peer.paced.append(self._went)
-        return self._went
+                pacing.wait(self._written)
+        return self._written
 
     def end(self, error: AgentringError | None) -> None:
         """Says how the call has ended; None: well. What the client still sends is not wanted."""
@@ -134,7 +127,7 @@ class ServiceStream(Stream):
         trailers = answer_blocks.OK if error is None else answer_blocks.error_trailers(error)
         if not self._headers_sent:
             trailers = answer_blocks.HEAD + trailers
-        self._let_go()
+        self._release()
         self.send_end(trailers)
 
     def fail(self, error: AgentringError) -> None:
@@ -187,16 +180,16 @@ class ServiceStream(Stream):
 
     def receive_reset(self, code: int) -> None:
         """As Stream."""
-        self._gone()
+        self._client_left()
 
     def connection_lost(self) -> None:
         """As Stream."""
-        self._gone()
+        self._client_left()
 
     def broken(self) -> None:
         """As Stream."""
         self.connection.forget(self, peer_may_send=True)
-        self._gone()
+        self._client_left()
 
     def shed(self) -> None:
         """As Stream: the process holds too many bytes, and this call has held its own for longest."""
@@ -204,7 +197,7 @@ class ServiceStream(Stream):
         self.drop_queue()
         if cut:  # nothing that follows half a message would be understood; gRPC reads this code as RESOURCE_EXHAUSTED
             self.reset(Code.ENHANCE_YOUR_CALM)
-            self._gone()
+            self._client_left()
         else:
             self.fail(NodeOverloaded())
 
@@ -219,8 +212,8 @@ class ServiceStream(Stream):
 
     def drained(self) -> None:
         """As Stream."""
-        if self.queue is None and self._went is not None and not self._went.done():
-            self._went.set_result(None)
+        if self.queue is None and self._written is not None and not self._written.done():
+            self._written.set_result(None)
 
     def sending_ended(self) -> None:
         """As Stream."""
@@ -237,14 +230,14 @@ class ServiceStream(Stream):
         if self._arrived is not None and not self._arrived.done():
             self._arrived.set_result(None)
 
-    def _gone(self) -> None:
+    def _client_left(self) -> None:
         self.receive_ended = self.send_ended = True
         self.drop_queue()
         if not self.ended:
-            self._let_go()
+            self._release()
             self._cancel()
 
-    def _let_go(self) -> None:
+    def _release(self) -> None:
         """The call is over: nothing is kept but what is still to be sent, and nobody waits for the client."""
         self.ended = True
         if self._deadline is not None:
@@ -255,6 +248,6 @@ class ServiceStream(Stream):
     def _cancel(self) -> None:
         if self.task is not None:
             self.task.cancel()
-        for waited in (self._arrived, self._went):
+        for waited in (self._arrived, self._written):
             if waited is not None:
                 waited.cancel()

@@ -203,7 +203,7 @@ class CallMoves(CallEnd):
         node = self._node
         if node is None:
             return True  # the connection to it is being made, for which there is a time
-        is_silent = node.connection.heard_s <= self._asked_s
+        is_silent = node.heard_s <= self._asked_s
         losses = self._lost()
         if is_silent and not losses.leave_one:
             return False

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from agentring.errors import MetadataTooLarge
 from agentring.http2.hpack import Field
 from agentring.http2.server_connection import ServerConnection
-from agentring.rpc.other_stream import OtherStream
+from agentring.rpc.non_grpc_stream import NonGrpcStream
 from router.relay.call import Call
 from router.relay.client_stream import WINDOW, ClientStream
 from router.relay.context import RelayContext
@@ -33,7 +33,7 @@ class ClientConnection(ServerConnection):
         else:
             is_head = form.values[":method"] == "HEAD"
             carrier = self._carrier
-            other = OtherStream(self, stream_id, carrier.budget, form.content_length, is_head=is_head)
+            other = NonGrpcStream(self, stream_id, carrier.budget, form.content_length, is_head=is_head)
             other.set_limit(carrier.call_later(carrier.first_frame_timeout_s, other.time_is_up))
             self.streams[stream_id] = other
 

@@ -57,6 +57,11 @@ class NodeStream(Stream):
         """The node has taken the call: it has sent headers that do not end it."""
         self.assembler: Assembler | None = None
 
+    @property
+    def heard_s(self) -> float:
+        """When its node was heard last, on this stream or another of the connection."""
+        return self._node.heard_s
+
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
         """As Stream."""
         self.granted -= length

@@ -16,7 +16,7 @@ from agentring.http2.hpack import block
 from agentring.http2.limits import Limits
 from agentring.rpc.call_tasks import CallTasks
 from agentring.rpc.service import Call, methods
-from agentring.rpc.service_connection import Desk, ServiceConnection
+from agentring.rpc.service_connection import ServerContext, ServiceConnection
 from agentring.v1 import session_pb2
 from harness.door import request_fields
 from harness.http2_frames import message, opening
@@ -113,8 +113,8 @@ async def _run(sent: bytes, cuts: list[int]) -> None:
     loop = asyncio.get_running_loop()
     tasks = CallTasks(methods(SERVICE, Sessions()), loop, first_frame_timeout_s=60)
     budget = Budget(1 << 20)
-    desk = Desk("node", Limits(), budget, loop, tasks.begin)
-    peer, neighbour = (ServiceConnection(desk, loop.time(), lambda: None) for _ in range(2))
+    context = ServerContext("node", Limits(), budget, loop, tasks.begin)
+    peer, neighbour = (ServiceConnection(context, loop.time(), lambda: None) for _ in range(2))
     pieces = [sent[start:end] for start, end in zip([0, *cuts], [*cuts, len(sent)], strict=True)]
     for piece in pieces:
         feed(peer, piece, loop.time())

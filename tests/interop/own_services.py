@@ -21,7 +21,7 @@ from agentring.rpc.call_tasks import CallTasks
 from agentring.rpc.health import Health
 from agentring.rpc.server import HEALTH, LIMITS
 from agentring.rpc.service import Call, Requests, Serve, methods
-from agentring.rpc.service_connection import Desk, ServiceConnection
+from agentring.rpc.service_connection import ServerContext, ServiceConnection
 from agentring.rpc.service_stream import ServiceStream
 
 Body = Callable[[Any, Call], Awaitable[None]]
@@ -103,11 +103,11 @@ async def main() -> None:
     health.set_condition(serving=True, coordinated=True, sessions=True)
     tasks = CallTasks(served | methods(HEALTH, health), loop, first_frame_timeout_s=10)
     limits = replace(LIMITS, max_streams=10_000)  # h2spec opens one more, and is to be done before the first times out
-    desk = Desk("node", limits, Budget(256 << 20), loop, tasks.begin)
+    context = ServerContext("node", limits, Budget(256 << 20), loop, tasks.begin)
     listener = Listener(
-        lambda wake: ServiceConnection(desk, loop.time(), wake),
+        lambda wake: ServiceConnection(context, loop.time(), wake),
         Flusher(loop),
-        desk.traffic,
+        context.traffic,
         max_connections=1_000,
         tls=None,
     )

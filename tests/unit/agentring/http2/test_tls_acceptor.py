@@ -13,7 +13,7 @@ from agentring.http2.frames import Setting
 from agentring.http2.limits import Limits
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
-from agentring.rpc.service_connection import Desk, ServiceConnection
+from agentring.rpc.service_connection import ServerContext, ServiceConnection
 from agentring.settings import http2_only
 from harness.http2_frames import frame
 
@@ -39,12 +39,12 @@ class Port:
 
     def __init__(self, handshake_timeout_s: float) -> None:
         loop = asyncio.get_running_loop()
-        desk = Desk("node", Limits(linger_s=0.1), Budget(1 << 20), loop, lambda stream: None)
-        self.traffic = desk.traffic
+        context = ServerContext("node", Limits(linger_s=0.1), Budget(1 << 20), loop, lambda stream: None)
+        self.traffic = context.traffic
         self.listener = Listener(
-            lambda wake: ServiceConnection(desk, loop.time(), wake),
+            lambda wake: ServiceConnection(context, loop.time(), wake),
             Flusher(loop),
-            desk.traffic,
+            context.traffic,
             max_connections=3,
             tls=server_context(),
             handshake_timeout_s=handshake_timeout_s,

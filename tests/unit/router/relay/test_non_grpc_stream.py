@@ -5,7 +5,7 @@ import pytest
 from agentring.http2 import frames
 from agentring.http2.frames import Code, Setting
 from agentring.http2.hpack import block
-from agentring.rpc.other_stream import NOT_GRPC_BODY
+from agentring.rpc.non_grpc_stream import NOT_GRPC_BODY
 from harness.http2 import Wire
 from harness.http2_frames import Fields, frame, opening, resets
 from harness.http2_peers import ClientPeer

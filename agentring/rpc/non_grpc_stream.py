@@ -5,29 +5,24 @@ Guarantees that it is over in bounded time and bytes, whatever its client sends 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from agentring.http2.budget import Budget
 from agentring.http2.frames import DEFAULT_WINDOW, Code, StreamBroken
 from agentring.http2.hpack import block
-from agentring.http2.stream import Stream
-
-if TYPE_CHECKING:
-    from agentring.http2.connection import Connection
-    from agentring.rpc.service_stream import Timer
+from agentring.http2.stream import Stream, StreamConnection
+from agentring.rpc.clock import Timer
 
 _MAX_BODY_BYTES = 1 << 20
 NOT_GRPC_BODY = b"This is a gRPC service: POST with content-type application/grpc.\n"
 NOT_GRPC = block(((":status", "415"), ("content-type", "text/plain"), ("content-length", str(len(NOT_GRPC_BODY)))))
 
 
-class OtherStream(Stream):
+class NonGrpcStream(Stream):
     """The stream of such a request."""
 
     __slots__ = ("_answered", "_body_bytes", "_content_length", "_is_head", "_limit")
 
     def __init__(
-        self, connection: Connection, stream_id: int, budget: Budget, content_length: int | None, *, is_head: bool
+        self, connection: StreamConnection, stream_id: int, budget: Budget, content_length: int | None, *, is_head: bool
     ) -> None:
         """content_length: as the request says it; is_head: the answer has no body."""
         super().__init__(connection, stream_id, DEFAULT_WINDOW, budget)
