@@ -8,7 +8,7 @@ is kept before the tool is called; the words, the questions and the state stay w
 import asyncio
 import json
 import uuid
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -19,6 +19,7 @@ from google.protobuf import struct_pb2
 from agent_node.agent_errors import log_failure
 from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson, changed_keys, from_struct, to_state, to_struct, to_value
+from agent_node.once.arguments import with_arguments
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.run.yielded_text import YieldedText
@@ -181,9 +182,11 @@ class Run:
         *,
         timeout_s: float = 60.0,
         idempotent: bool = True,
+        args: Mapping[str, Any] | None = None,
     ) -> Any:
         """As Context."""
         self._check()
+        function = with_arguments(function, args)
         if self._env.once is None:
             raise RuntimeError("this node runs no steps")
         if self._is_asking:

@@ -110,23 +110,25 @@ class Context(Protocol):
         *,
         timeout_s: float = 60.0,
         idempotent: bool = True,
+        args: Mapping[str, Any] | None = None,
     ) -> Any:
         """Runs a step once in the whole cluster, whoever asks for it under this key, and returns its result to all.
 
-            charge = lambda **run: ctx.tool("charge", bank.charge, amount=7, **run)
-            receipt = await ctx.once("charge-order-7", charge, idempotent=False)
+            receipt = await ctx.once("charge-order-7", bank.charge, args={"amount": 7}, idempotent=False)
 
-        The function is called as `function(idempotency_key=…, fencing_token=…)`: the first is the same for every
-        attempt, the second grows with each. Its result must be JSON, of 256 KiB at most, and is replayed for an hour.
-        While another turn or task runs the step, this one waits for it, at most timeout_s seconds; the step itself may
-        take as long as the turn. key: 1 to 256 printable ASCII characters without the space, the tenant's own.
-        idempotent: whether the step may be run again where it was cut off; False: it is UNKNOWN then, and stays so
+        The function is called as `function(**args, idempotency_key=…, fencing_token=…)`: the key is the same for every
+        attempt, the token grows with each. args: any Python values, which never leave the process; what stands in the
+        mapping when `once` is called is what counts. The result must be JSON, of 256 KiB at most, and is replayed for
+        an hour. While another turn or task runs the step, this one waits for it, at most timeout_s seconds; the step
+        itself may take as long as the turn. key: 1 to 256 printable ASCII characters without the space, the tenant's
+        own. idempotent: whether the step may be run again where it was cut off; False: it is UNKNOWN then, and stays so
         until somebody resolves it (`agentring once resolve`).
 
-        Raises OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; and
-        TaskCycle where the wait would be for a key that the caller itself holds. Cancellation: a step that this turn
-        runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN. So `ask` and `once` do not go
-        together: where one is under way in this turn the other raises RuntimeError. Ask before the step.
+        Raises OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; TaskCycle where the wait
+        would be for a key that the caller itself holds; and before anything is claimed TypeError where args are not
+        arguments that the function takes, ValueError where they have one of the two names above. Cancellation: a step
+        that this turn runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN. So `ask` and `once`
+        do not go together: where one is under way in this turn the other raises RuntimeError. Ask before the step.
         """
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:

@@ -1,7 +1,7 @@
 """A turn without a node: what the tests of the agents run them on."""
 
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -53,9 +53,10 @@ class FakeContext:
         *,
         timeout_s: float = 60.0,
         idempotent: bool = True,
+        args: Mapping[str, Any] | None = None,
     ) -> Any:
         """Runs the step, which is the first and only one of its key."""
-        return through_json(await function(idempotency_key=key, fencing_token=self.fencing_token))
+        return through_json(await function(**(args or {}), idempotency_key=key, fencing_token=self.fencing_token))
 
 
 def through_json(value: Any) -> Any:

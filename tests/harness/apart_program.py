@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
@@ -55,11 +56,16 @@ async def everything(ctx: Context) -> AsyncIterator[AgentEvent]:
     async def inner_step(**_: Any) -> str:
         return "inner"
 
+    async def with_arguments(amount: int, lock: Any, **run: Any) -> str:
+        return f"{amount} {lock is unpicklable} {run}"
+
     async def failing(**_: Any) -> None:
         raise LookupError("no such account")
 
     yield "Grüße "
     told: dict[str, Any] = {"tool": await ctx.tool("adds", tool, n=1), "step": await ctx.once("outer", step)}
+    unpicklable = threading.Lock()
+    told["args"] = await ctx.once("args", with_arguments, args={"amount": 7, "lock": unpicklable})
     try:
         await ctx.once("failing", failing)
     except Exception as error:

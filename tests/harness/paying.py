@@ -26,7 +26,7 @@ async def paying(ctx: Context) -> AsyncIterator[AgentEvent]:
         while not (directory / f"go-{key}").exists():  # noqa: ASYNC110  other processes make it
             await asyncio.sleep(0.02)
         if inside:
-            return await ctx.once(inside, lambda **run: step(inside, "", **run), timeout_s=15)
+            return await ctx.once(inside, step, args={"key": inside, "inside": ""}, timeout_s=15)
         if given.get("raises"):
             raise LookupError(given["raises"])
         return {"paid_by": ctx.node_id}
@@ -36,7 +36,8 @@ async def paying(ctx: Context) -> AsyncIterator[AgentEvent]:
     try:
         value = await ctx.once(
             key,
-            lambda **run: step(key, given.get("inside", ""), **run),
+            step,
+            args={"key": key, "inside": given.get("inside", "")},
             timeout_s=15,
             idempotent=given.get("idempotent", True),
         )

@@ -69,7 +69,14 @@ def test_a_step_that_must_not_run_twice_is_not_known_to_have_failed(outcomes: Ou
 def test_all_else_is_as_on_the_node(outcomes: Outcomes) -> None:
     assert outcomes["everything"] == outcomes["everything as on the node"]
     assert outcomes["everything"]["said"] == "Grüße 🎉"
-    assert outcomes["everything"]["steps"] == [["inner", "done"], ["outer", "done"], ["failing", "LookupError"]]
+    steps = [["inner", "done"], ["outer", "done"], ["args", "done"], ["failing", "LookupError"]]
+    assert outcomes["everything"]["steps"] == steps
+
+
+def test_a_steps_arguments_stay_in_the_child(outcomes: Outcomes) -> None:
+    """A lock among them could not be sent to the node."""
+    result = json.loads(outcomes["everything"]["result"])
+    assert result["args"] == "7 True {'idempotency_key': 'once/args', 'fencing_token': 9}"
 
 
 def test_an_agent_need_not_wait_for_what_it_asked_for(outcomes: Outcomes) -> None:
