@@ -51,7 +51,11 @@ class CompileHook(BuildHookInterface[Any]):
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """version: `standard` or `editable`."""
-        if version == "editable" or not _wanted():
+        if version == "editable":
+            return
+        # Where agentring.protos looks for them; a checkout has them in protos/.
+        build_data["force_include"][str(Path(self.root) / "protos" / "agentring")] = "agentring/protos/agentring"
+        if not _wanted():
             return
         self._directory = Path(tempfile.mkdtemp(prefix="agentring-build-"))
         for package in ("agentring", "router"):
