@@ -16,7 +16,7 @@ from agent_node.once.keys import OnceKeys
 from agent_node.once.limits import OnceLimits
 from agent_node.once.remote import RemoteRuns
 from agent_node.once.steps import Once
-from agent_node.once.sweep import OrphanSweep, bury_runs, has_ended
+from agent_node.once.sweep import OrphanSweep, expire_runs, has_ended
 from agent_node.ownership.admission import BoundedLoad
 from agent_node.run.environment import ChildRuns, RunEnvironment, TurnLimits, owner_name
 from agent_node.run.slots import RunSlots
@@ -145,7 +145,7 @@ class Incarnation:
         await self._memory.keep(self._clock, self._room if self._durable is not None else None)
 
     async def tend_store(self) -> None:
-        """Passivates, sweeps and buries, until cancelled."""
+        """Passivates idle sessions, sweeps and expires, until cancelled."""
         if self._durable is not None:
             session_sweep = SessionSweep(
                 self._durable,
@@ -175,7 +175,7 @@ class Incarnation:
                 group.create_task(task_sweep.run())
                 group.create_task(task_sweep.delete_expired())
                 group.create_task(orphans.run(self._clock, self._settings.lease_ttl_s))
-                group.create_task(bury_runs(self._durable.once, self._clock))
+                group.create_task(expire_runs(self._durable.once, self._clock))
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and

@@ -193,7 +193,7 @@ class OnceKeys:
                 del self.runs[run.ref]
                 await self._rows.release(run.claim)
         if not self._store.durable:
-            await self._store.bury()
+            await self._store.expire_ended()
 
     async def drain(self) -> None:
         """Returns once nothing is being claimed, stored or let go. The callers have ended by then."""

@@ -22,7 +22,7 @@ from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced,
 from agentring.ids import OnceRef, TaskRef
 
 _AT_ONCE = 500
-_BURY_EVERY_S = 30.0
+_EXPIRE_EVERY_S = 30.0
 
 _log = structlog.get_logger()
 
@@ -82,12 +82,12 @@ async def has_ended(sessions: Store, tasks: TaskStore, caller: OnceCaller) -> bo
     return turn is None or turn.end_seq is not None
 
 
-async def bury_runs(store: OnceStore, clock: Clock) -> None:
+async def expire_runs(store: OnceStore, clock: Clock) -> None:
     """Forgets runs whose retention is over, until cancelled."""
     while True:
-        await clock.sleep(_BURY_EVERY_S)
+        await clock.sleep(_EXPIRE_EVERY_S)
         try:
-            while await store.bury():
+            while await store.expire_ended():
                 pass
         except AgentringError as error:
             _log.warning("once_burial_failed", reason=error.reason)

@@ -63,7 +63,7 @@ async def bury_closed(store: Store, clock: Clock, tombstone_s: float) -> None:
     while True:
         await clock.sleep(min(tombstone_s, _BURY_EVERY_S) + 1)
         try:
-            while await store.bury(tombstone_s):
+            while await store.expire_closed(tombstone_s):
                 pass
         except AgentringError as error:
             _log.warning("burial_failed", reason=error.reason)

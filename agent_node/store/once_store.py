@@ -50,7 +50,7 @@ class OnceStore(Protocol):
     async def open_runs(self, after: OnceRef | None, limit: int) -> list[StoredRun]:
         """Runs of all tenants that have not ended and of which somebody should know, in the order of their names."""
 
-    async def bury(self) -> int:
+    async def expire_ended(self) -> int:
         """Forgets runs whose retention is over, some at a time; how many."""
 
 
@@ -108,7 +108,7 @@ class MemoryOnceStore:
         found = [row for row in found if (row.ref.tenant, row.ref.task_key) > after_name]
         return sorted(found, key=lambda row: (row.ref.tenant, row.ref.task_key))[:limit]
 
-    async def bury(self) -> int:
+    async def expire_ended(self) -> int:
         """As OnceStore. What was put back is nobody's concern here: its claim was given up."""
         now = self.clock.now()
         gone = [ref for ref, row in self._rows.items() if row.has_expired(now) or row.state == TASK_STATE_PENDING]

@@ -99,7 +99,7 @@ class Store(Protocol):
         """Drops the oldest events: the rows that begin before so many bytes of the session's events."""
 
     async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
-        """Marks the session as closed. Its id rests until it is buried."""
+        """Marks the session as closed. Its id rests until its tombstone has expired."""
 
     async def release(
         self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
@@ -120,7 +120,7 @@ class Store(Protocol):
         """Rows that go on after a seq, the first of them perhaps with what is before it too, in their order: about
         max_bytes of them, at least one; empty: nothing later is kept."""
 
-    async def bury(self, tombstone_s: float) -> int:
+    async def expire_closed(self, tombstone_s: float) -> int:
         """Removes sessions that have been closed for so long by the store's clock, some at a time; how many."""
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:

@@ -121,8 +121,8 @@ class RecordingStore:
     async def close_unread(self, ownership: Ownership) -> None:
         await self._call("close_unread", lambda: self.memory.close_unread(ownership))
 
-    async def bury(self, tombstone_s: float) -> int:
-        return await self.memory.bury(tombstone_s)
+    async def expire_closed(self, tombstone_s: float) -> int:
+        return await self.memory.expire_closed(tombstone_s)
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
         return await self._call("list_open", lambda: self.memory.list_open(after, at_most))

@@ -154,7 +154,7 @@ async def agentring(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
 
 
 def _parent_of(pid: int) -> int | None:
-    """The parent of a process that lives; None: there is none, or it only waits to be buried."""
+    """The parent of a process that lives; None: there is none, or it is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

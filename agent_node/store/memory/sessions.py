@@ -168,7 +168,7 @@ class MemoryStore:
         """As Store: what is in memory can be read."""
         raise StaleEpoch
 
-    async def bury(self, tombstone_s: float) -> int:
+    async def expire_closed(self, tombstone_s: float) -> int:
         """As Store: here a closed session rests in the hands of its owner, who then releases it."""
         return 0
 

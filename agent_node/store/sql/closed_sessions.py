@@ -11,7 +11,7 @@ from agent_node.store.sql import session_statements as statements
 from agent_node.store.sql.session_schema import sessions, states, tool_starts, turns
 from agentring.errors import StaleEpoch
 
-_BURY_AT_ONCE = 500
+_EXPIRE_AT_ONCE = 500
 
 
 def close_unread(connection: Connection, ownership: Ownership, now: Moment) -> None:
@@ -29,7 +29,7 @@ def close_unread(connection: Connection, ownership: Ownership, now: Moment) -> N
         raise StaleEpoch
 
 
-def bury(connection: Connection, closed_before_ns: int) -> int:
+def expire(connection: Connection, closed_before_ns: int) -> int:
     """Removes some sessions that were closed before then, by the store's clock.
 
     Nobody writes a closed session, so there is no epoch to compare: an activation that finds it closed gives it up.
@@ -37,7 +37,7 @@ def bury(connection: Connection, closed_before_ns: int) -> int:
     due = connection.execute(
         select(sessions.c.tenant, sessions.c.session_id)
         .where(sessions.c.closed_ns < closed_before_ns)
-        .limit(_BURY_AT_ONCE)
+        .limit(_EXPIRE_AT_ONCE)
     ).all()
     keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id in due]
     if keys:

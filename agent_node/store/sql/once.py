@@ -22,7 +22,7 @@ from agentring.ids import Epoch, OnceRef, SessionId, SessionRef, TaskKey, TaskRe
 from agentring.v1 import task_pb2
 from agentring.v1.task_pb2 import TASK_STATE_RUNNING
 
-_BURY_AT_ONCE = 500
+_EXPIRE_AT_ONCE = 500
 _WITHOUT_RESULT = [*(column for column in once.c if column is not once.c.result_json), literal("").label("result_json")]
 _INSERTS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
@@ -74,9 +74,9 @@ class SqlOnceStore:
             query = query.where(name > (after.tenant, after.task_key))
         return await self._select(query.order_by(once.c.tenant, once.c.once_key).limit(limit))
 
-    async def bury(self) -> int:
+    async def expire_ended(self) -> int:
         """As OnceStore."""
-        return await self._carrier.transact(partial(_bury, now_ns=self.clock.now().at_least_ns), again=True)
+        return await self._carrier.transact(partial(_expire, now_ns=self.clock.now().at_least_ns), again=True)
 
     async def _select(self, query: Any) -> list[StoredRun]:
         return await self._carrier.read(lambda connection: [_run(row) for row in connection.execute(query).mappings()])
@@ -119,9 +119,9 @@ def _end(connection: Connection, ownership: OnceOwnership, ending: Ending, keep_
         raise StaleEpoch
 
 
-def _bury(connection: Connection, now_ns: int) -> int:
+def _expire(connection: Connection, now_ns: int) -> int:
     due = connection.execute(
-        select(once.c.tenant, once.c.once_key).where(once.c.expires_ns <= now_ns).limit(_BURY_AT_ONCE)
+        select(once.c.tenant, once.c.once_key).where(once.c.expires_ns <= now_ns).limit(_EXPIRE_AT_ONCE)
     ).all()
     for tenant, key in due:
         # Compared again: a key that is run anew meanwhile has no expiry.

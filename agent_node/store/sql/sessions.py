@@ -218,10 +218,10 @@ class SqlStore:
         """As Store."""
         return await self.carrier.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
 
-    async def bury(self, tombstone_s: float) -> int:
+    async def expire_closed(self, tombstone_s: float) -> int:
         """As Store."""
         closed_before_ns = self.clock.now().at_least_ns - in_ns(tombstone_s)
-        return await self._write(partial(closed.bury, closed_before_ns=closed_before_ns))
+        return await self._write(partial(closed.expire, closed_before_ns=closed_before_ns))
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
         """As Store."""

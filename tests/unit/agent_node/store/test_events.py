@@ -102,11 +102,11 @@ async def test_another_sessions_events_are_neither_read_nor_dropped(store: Store
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
-async def test_a_buried_session_leaves_no_events(store: Store, pass_time: Callable[[float], Awaitable[None]]) -> None:
+async def test_an_expired_session_leaves_no_events(store: Store, pass_time: Callable[[float], Awaitable[None]]) -> None:
     await store.activate(owned(1), "agent")
     await fill(store, owned(1))
     await store.close_session(owned(1), 80)
-    assert await store.bury(0.0) == 0
+    assert await store.expire_closed(0.0) == 0
     await pass_time(30.0)
-    assert await store.bury(0.0) == 1
+    assert await store.expire_closed(0.0) == 1
     assert await store.read_events(REF, 0, ALL) == []

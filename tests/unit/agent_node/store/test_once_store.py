@@ -156,8 +156,8 @@ async def test_an_ending_whose_retention_is_over_is_as_none(store: Store, pass_t
     await begun(store, 7, ref=other)
     await store.once.end(owned(7, other), COMPLETED, 3_600.0)
     await pass_time(30.0)
-    assert await store.once.bury() == 1
-    assert await store.once.bury() == 0
+    assert await store.once.expire_ended() == 1
+    assert await store.once.expire_ended() == 0
     assert await store.once.read(KEY) is None
     assert (await read(store, other)).ending == COMPLETED
 

@@ -57,7 +57,7 @@ async def test_a_step_that_must_not_run_twice_does_not_for_any_jump(
     await end(store, 1)
     jump(monkeypatch, by_s)
     await pass_time(RETENTION_S - 1)
-    assert await store.once.bury() == 0
+    assert await store.once.expire_ended() == 0
     assert (await step(store, 2)).ending == DONE
     await pass_time(30.0)
     assert (await step(store, 3)).state == TASK_STATE_RUNNING
@@ -81,11 +81,11 @@ async def test_an_ended_task_and_a_closed_sessions_id_rest_for_any_jump(
         assert await each.tasks.delete_expired() == 0
         assert await each.tasks.read(TASK) is not None
         assert (await each.tasks.accept(TaskRequest(TASK, "agent", b"f" * 32, b"", 60.0, False, "r2"))).has_ended
-        assert await each.bury(RETENTION_S) == 0
+        assert await each.expire_closed(RETENTION_S) == 0
     await pass_time(30.0)
     assert await other.tasks.read(TASK) is None
     assert await other.tasks.delete_expired() == 1
-    assert await store.bury(RETENTION_S) == 1
+    assert await store.expire_closed(RETENTION_S) == 1
 
 
 async def test_a_failure_that_may_be_run_again_stands_as_long_as_it_should(
