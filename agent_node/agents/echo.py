@@ -1,8 +1,7 @@
-"""The agent `echo`: streams the user's words back, or a given number of tokens at a given rate.
+"""The agent `echo`: streams the input's text back, or `tokens` tokens at a `rate`. For load tests and first tries.
 
 Guarantees that what it streams without `tokens` is the input byte for byte, that with `tokens` it is exactly so many
-pieces, and that at a `rate` the average does not drift however late each single wake-up is. Called by the node through
-the entry point group `agentring.agents`; made for load tests and first tries, so it keeps no state.
+pieces, and that at a `rate` the average does not drift however late each single wake-up is. It keeps no state.
 
 Parameters, in the input's data:
 
@@ -35,7 +34,7 @@ _PIECES = re.compile(r"\S+\s*|\s+")
 
 @dataclass(frozen=True, slots=True)
 class EchoParameters:
-    """What is asked of one turn."""
+    """What one turn is to stream."""
 
     tokens: int | None = None
     """None: as many as the text has words."""
@@ -63,19 +62,19 @@ def read_parameters(data: JsonObject, text: str) -> tuple[EchoParameters, str]:
 
     Raises ValueError. Its message never repeats a value: it may end up in the log, where no payload belongs.
     """
-    given = dict(data)
-    if not given and (pairs := _pairs(text)):
-        given, text = _numbers(pairs), ""
-    if not given.keys() <= _NAMES:
+    fields = dict(data)
+    if not fields and (pairs := _pairs(text)):
+        fields, text = _numbers(pairs), ""
+    if not fields.keys() <= _NAMES:
         raise ValueError("echo has two parameters, tokens and rate")
-    return EchoParameters(tokens=_tokens(given.get("tokens")), rate=_rate(given.get("rate"))), text
+    return EchoParameters(tokens=_tokens(fields.get("tokens")), rate=_rate(fields.get("rate"))), text
 
 
 class Pace:
     """Says when each token is due: the first at once, the n-th (n - 1) / rate seconds later.
 
     A token is due by the time that the first one set, not by the one before it, so that late wake-ups do not add up.
-    Whoever fell behind catches up without waiting.
+    A stream that fell behind catches up without waiting.
     """
 
     def __init__(
@@ -121,11 +120,11 @@ def _pairs(text: str) -> list[tuple[str, str]]:
 
 
 def _numbers(pairs: list[tuple[str, str]]) -> JsonObject:
-    given = dict(pairs)
-    if len(given) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise ValueError("tokens and rate can be given once each")
     try:
-        return {name: float(value) for name, value in given.items()}
+        return {name: float(value) for name, value in fields.items()}
     except ValueError:
         raise ValueError("tokens and rate must be numbers, as in tokens=20 rate=100") from None
 

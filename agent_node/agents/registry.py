@@ -1,8 +1,8 @@
-"""The agents that a node hosts: those installed (entry point group `agentring.agents`) and those given by --agent, but
-for those that require a label which the node does not have.
+"""The agents that a node hosts: the installed ones (entry point group `agentring.agents`) and those of --agent, without
+those that require a label which the node does not have.
 
 A node announces the agents it hosts, and only nodes that host a session's agent are candidates for it. So with the same
-`--require` everywhere, a session's agent is led to the nodes with its labels, and nothing but the nodes needs to know.
+`--require` on all nodes an agent's sessions go to the nodes with its labels, and only the nodes need to know of it.
 """
 
 import inspect
@@ -29,14 +29,14 @@ class AgentNotLoadable(Exception):
         super().__init__(f"agent {name!r} cannot be loaded from {where!r}: {why}")
 
 
-def load_agents(given: Sequence[str]) -> Mapping[str, Agent]:
-    """Agents by name; `given` (name=package.module:attribute) come before installed ones.
+def load_agents(flags: Sequence[str]) -> Mapping[str, Agent]:
+    """Agents by name; those of `flags` (name=package.module:attribute) replace installed ones of the same name.
 
     An installed one that cannot be loaded is logged and left out: one package must not stop the others. Raises
-    AgentNotLoadable for a given one.
+    AgentNotLoadable for one of `flags`.
     """
     agents: dict[str, Agent] = {}
-    named = dict(pair.split("=", 1) for pair in given)
+    named = dict(pair.split("=", 1) for pair in flags)
     for point in entry_points(group=GROUP):
         if point.name not in named:
             try:
@@ -52,8 +52,8 @@ def hosted(agents: Mapping[str, Agent], required: Sequence[str], labels: Mapping
     """The agents whose labels the node has. required: agent:key=value of each label that an agent asks for; an agent
     that is not among `agents` may be named."""
     unmet = set()
-    for word in required:
-        name, _, label = word.partition(":")
+    for requirement in required:
+        name, _, label = requirement.partition(":")
         key, _, value = label.partition("=")
         if labels.get(key) != value:
             unmet.add(name)
@@ -75,8 +75,8 @@ def _load(point: EntryPoint) -> Agent:
 
 def _what_failed(error: BaseException) -> str:
     """The cause, and the file and line that it comes from, in one line."""
-    words = " ".join(str(error).split())
-    cause = f"{type(error).__name__}: {words}" if words else type(error).__name__
+    text = " ".join(str(error).split())
+    cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
     if isinstance(error, SyntaxError):
         return cause  # it names its place itself
     for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):

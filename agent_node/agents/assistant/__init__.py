@@ -1,1 +1,1 @@
-"""The agent `assistant`: remembers, reckons and knows where it runs, without a model and without a network."""
+"""The agent `assistant`: remembers, calculates and knows where it runs, without a model and without a network."""

@@ -1,8 +1,7 @@
-"""The agent `assistant`: remembers, reckons and knows where it runs, without a model and without a network.
+"""The agent `assistant`: remembers, calculates and knows where it runs, without a model and without a network.
 
 Guarantees that every text gets a short answer and a result with an `intent`, and that the session's state stays bounded
-(`memory`). Not a language model: it understands the phrases of `phrases` and says so of everything else. Called by the
-node through the entry point group `agentring.agents`.
+(memory.py). Not a language model: it understands the phrases of intents.py and says so of everything else.
 
 The results, for scripts; where a change was refused they also have `"refused": True`:
 
@@ -20,10 +19,9 @@ import re
 from collections.abc import AsyncIterator
 
 from agent_node.agents.assistant.arithmetic import MAX_DIGITS, MAX_LENGTH, ExpressionError, Number, Refusal, evaluate
-from agent_node.agents.assistant.intents import Ask, understand
+from agent_node.agents.assistant.intents import Intent, understand
 from agent_node.agents.assistant.memory import Memory
-from agent_node.agents.assistant.replies import Answer, interview
-from agent_node.agents.assistant.replies import answer as answer_from_memory
+from agent_node.agents.assistant.replies import Reply, interview, reply_from_memory
 from agentring.agent import AgentEvent, Context, JsonObject, NobodyToAsk, Result
 
 _HELP = """I remember what you tell me in this session, do arithmetic, and know where I run. Say, for example:
@@ -50,19 +48,19 @@ _EXACT_INTEGER = 2**53
 
 async def assistant(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Answers one turn, word by word, and returns what it did."""
-    answer = await _answer(ctx)
-    for piece in _PIECES.finditer(answer.words):
+    reply = await _reply(ctx)
+    for piece in _PIECES.finditer(reply.text):
         yield piece.group()
         # A long list of notes must not keep the event loop to itself.
         await asyncio.sleep(0)
-    yield Result(answer.result)
+    yield Result(reply.result)
 
 
 async def calculator(expression: str) -> JsonObject:
     """The tool: `{"value": number}`, or `{"refusal": why}` with a Refusal's value.
 
-    A sum without an answer is an answer, not a failure of the tool. A whole number beyond 2**53, which JSON's readers
-    would round, is a string of its digits.
+    That an expression has no value is a result, not a failure of the tool. A whole number beyond 2**53, which JSON
+    readers would round, is a string of its digits.
     """
     try:
         return {"value": _as_json(evaluate(expression))}
@@ -70,53 +68,53 @@ async def calculator(expression: str) -> JsonObject:
         return {"refusal": error.refusal.value}
 
 
-async def _answer(ctx: Context) -> Answer:
+async def _reply(ctx: Context) -> Reply:
     request = understand(ctx.input_text)
     memory = Memory(ctx.state)
     # With the name where there is one: ", Ada".
     you = f", {memory.name}" if memory.name else ""
-    match request.ask:
-        case Ask.CALCULATE:
-            return await _calculate(ctx, request.about)
-        case Ask.INTERVIEW:
+    match request.intent:
+        case Intent.CALCULATE:
+            return await _calculate(ctx, request.subject)
+        case Intent.INTERVIEW:
             return await _interview(ctx, memory)
-        case Ask.STATUS:
+        case Intent.STATUS:
             return _status(ctx)
-        case Ask.HELP:
-            return Answer(_HELP, {"intent": "help"})
-        case Ask.GREET:
-            return Answer(f'Hello{you}. Say "help" to see what I can do.', {"intent": "greeting"})
-        case Ask.OTHER:
-            return Answer(
+        case Intent.HELP:
+            return Reply(_HELP, {"intent": "help"})
+        case Intent.GREET:
+            return Reply(f'Hello{you}. Say "help" to see what I can do.', {"intent": "greeting"})
+        case Intent.OTHER:
+            return Reply(
                 f"I have no answer to that{you}: I am a small assistant with a memory and a calculator. "
                 'Say "help" to see what I can do.',
                 {"intent": "other"},
             )
         case _:
-            return answer_from_memory(request, memory)
+            return reply_from_memory(request, memory)
 
 
-async def _calculate(ctx: Context, expression: str) -> Answer:
+async def _calculate(ctx: Context, expression: str) -> Reply:
     found: JsonObject = await ctx.tool("calculator", calculator, expression=expression)
     result: JsonObject = {"intent": "arithmetic", "expression": expression, "value": found.get("value")}
     if "refusal" in found:
-        return Answer(_REFUSALS[Refusal(found["refusal"])], {**result, "refusal": found["refusal"]})
-    return Answer(f"{expression} = {_in_words(found['value'])}", result)
+        return Reply(_REFUSALS[Refusal(found["refusal"])], {**result, "refusal": found["refusal"]})
+    return Reply(f"{expression} = {_as_text(found['value'])}", result)
 
 
-async def _interview(ctx: Context, memory: Memory) -> Answer:
+async def _interview(ctx: Context, memory: Memory) -> Reply:
     async def ask(question: str) -> str:
         return (await ctx.ask(question)).text
 
     try:
         return await interview(ask, memory)
     except NobodyToAsk:
-        return Answer("There is nobody whom I could ask: this is a task.", {"intent": "interview", "refused": True})
+        return Reply("There is nobody whom I could ask: this is a task.", {"intent": "interview", "refused": True})
 
 
-def _status(ctx: Context) -> Answer:
+def _status(ctx: Context) -> Reply:
     node, epoch, turn = ctx.node_id, ctx.fencing_token, ctx.turn_number
-    return Answer(
+    return Reply(
         f"I run on node {node} in epoch {epoch}. This is turn {turn} of our session.",
         {"intent": "status", "node": node, "epoch": epoch, "turn": turn},
     )
@@ -126,6 +124,6 @@ def _as_json(value: Number) -> Number | str:
     return str(value) if isinstance(value, int) and abs(value) > _EXACT_INTEGER else value
 
 
-def _in_words(value: Number | str) -> str:
+def _as_text(value: Number | str) -> str:
     # Twelve digits hide what doubles do to decimals: 0.1 + 0.2 is 0.3.
     return f"{value:.12g}" if isinstance(value, float) else str(value)

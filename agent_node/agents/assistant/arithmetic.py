@@ -1,9 +1,8 @@
-"""Works out arithmetic that somebody typed: numbers, + - * / // % **, signs and parentheses.
+"""Evaluates arithmetic that somebody typed: numbers, + - * / // % **, signs and parentheses.
 
 Guarantees that any text at all ends, quickly and in little memory, in a finite number or in an ExpressionError: length,
 nesting and size of every value in between are bounded, and a power is refused before it is worked out. Precedence and
-kinds of number are Python's (`7 / 2` is 3.5, `-2 ** 2` is -4); there are no names, no calls and no eval. Called by the
-assistant's calculator.
+kinds of number are Python's (`7 / 2` is 3.5, `-2 ** 2` is -4); there are no names, no calls and no eval.
 
 A parser of its own rather than Python's `ast`: four rules, and no dependence on what a Python version's parser warns of
 or how deep it may recurse.
@@ -69,10 +68,10 @@ class _Reader:
         return value
 
     def _sum(self) -> Number:
-        return self._left_to_right(self._product, _SUMS)
+        return self._left_to_right(self._product, _ADDITIVE)
 
     def _product(self) -> Number:
-        return self._left_to_right(self._signed, _PRODUCTS)
+        return self._left_to_right(self._signed, _MULTIPLICATIVE)
 
     def _left_to_right(self, operand: Callable[[], Number], operators: "_Operators") -> Number:
         value = operand()
@@ -160,5 +159,5 @@ def _small_enough(value: Number) -> Number:
 
 
 _Operators = dict[str, Callable[[Number, Number], Number]]
-_SUMS: _Operators = {"+": operator.add, "-": operator.sub}
-_PRODUCTS: _Operators = {"*": operator.mul, "/": operator.truediv, "//": operator.floordiv, "%": operator.mod}
+_ADDITIVE: _Operators = {"+": operator.add, "-": operator.sub}
+_MULTIPLICATIVE: _Operators = {"*": operator.mul, "/": operator.truediv, "//": operator.floordiv, "%": operator.mod}

@@ -1,35 +1,35 @@
-"""What the assistant's user wants: a text becomes a request, with what it is about.
+"""Reads what the user of the assistant wants: a text becomes a request.
 
-Guarantees that any text at all becomes a request, in a time that is bounded. Case, surplus spaces and the punctuation
-around a phrase do not matter; what the user wants kept keeps its case. English only, and only whole phrases: a text
-that merely contains one is OTHER, since a wrong guess would change what is remembered. Called by the assistant.
+Guarantees that any text at all becomes a request, in a bounded time. Case, surplus spaces and the punctuation around a
+phrase do not matter; a note, a todo or a name keeps its case. English only, and only whole phrases: a text that merely
+contains one is OTHER, since a wrong guess would change the session's state.
 """
 
 import re
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from agent_node.agents.assistant import spoken_arithmetic as sums
+from agent_node.agents.assistant.spoken_arithmetic import find_expression
 
 
-class Ask(Enum):
+class Intent(Enum):
     """What a user can ask for."""
 
     TELL_NAME = auto()
-    """about: the name."""
+    """subject: the name."""
     SAY_NAME = auto()
     ADD_NOTE = auto()
-    """about: the note; empty where it was left out."""
+    """subject: the note; empty where it was left out."""
     LIST_NOTES = auto()
     ADD_TODO = auto()
-    """about: what is to be done; empty where it was left out."""
+    """subject: what is to be done; empty where it was left out."""
     LIST_TODOS = auto()
     FINISH_TODO = auto()
-    """about: the todo's number or its words."""
+    """subject: the todo's number or its text."""
     FORGET = auto()
-    """about: what to forget, in the user's words."""
+    """subject: what to forget, as the user wrote it."""
     CALCULATE = auto()
-    """about: the expression."""
+    """subject: the expression."""
     INTERVIEW = auto()
     """The assistant asks the user."""
     STATUS = auto()
@@ -40,42 +40,42 @@ class Ask(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What one text asks for."""
+    """What one text asks for, and of what."""
 
-    ask: Ask
-    about: str = ""
+    intent: Intent
+    subject: str = ""
 
 
 LONGEST_READ = 2_000
-"""Characters that are looked at, surplus spaces apart. Nothing as long is ever kept or worked out, so nothing is cut
-without a word."""
+"""Characters that are read, surplus spaces apart. Nothing as long is ever kept or worked out, so a text that is cut
+here is always refused."""
 
 # A phrase is compared whole, in its plain form: lower case, no punctuation, without please and thanks.
-_QUESTIONS = [
-    (Ask.GREET, r"(?:hi|hello|hey|greetings|good (?:morning|afternoon|day|evening))(?: there| assistant)?"),
+_QUESTION_PATTERNS = [
+    (Intent.GREET, r"(?:hi|hello|hey|greetings|good (?:morning|afternoon|day|evening))(?: there| assistant)?"),
     (
-        Ask.SAY_NAME,
+        Intent.SAY_NAME,
         r"(?:what is|whats|tell me|say|do you (?:still )?(?:know|remember)|remember|recall) my name"
         r"|who am i|what am i called|do you (?:still )?(?:know|remember) (?:me|who i am)",
     ),
     (
-        Ask.LIST_NOTES,
+        Intent.LIST_NOTES,
         r"what (?:do|did|can|have) you (?:still )?(?:know|remembered|remember|recall|noted|note)(?: (?:about|of) me)?"
         r"|what (?:did i tell|have i told) you"
         r"|(?:(?:list|show me|show|read me|read|tell me|what are) )?(?:all )?(?:my |your |the )?notes",
     ),
     (
-        Ask.LIST_TODOS,
+        Intent.LIST_TODOS,
         r"(?:(?:list|show me|show|read me|read|tell me|what are|whats on|what is on) )?(?:all )?(?:my |the )?"
         r"(?:todos?|to dos?)(?: list)?"
         r"|what (?:do i have|have i|have i got|is there|is left) to do|what (?:should|must) i do",
     ),
     (
-        Ask.INTERVIEW,
+        Intent.INTERVIEW,
         r"ask me(?: (?:something|a question|my name))?|get to know me|interview me",
     ),
     (
-        Ask.STATUS,
+        Intent.STATUS,
         r"status|node|epoch|where (?:are you(?: running)?|do you run|am i)"
         r"|(?:what|which) node(?: (?:is this|are you(?: running)?(?: on)?|do you run on|am i (?:on|talking to)))?"
         r"|(?:what|which) (?:turn|epoch)(?: (?:is this|is it|are (?:we|you) in))?"
@@ -83,35 +83,35 @@ _QUESTIONS = [
         r"|how many turns(?: (?:is this|is it|so far|(?:have|did|were) [a-z ]{1,40}))?",
     ),
     (
-        Ask.HELP,
+        Intent.HELP,
         r"help(?: me)?|commands|(?:what|who) are you|(?:what is|whats) your name|how do you work"
         r"|what (?:can|do) you do(?: for me)?",
     ),
 ]
-_PLAIN_QUESTIONS = [(ask, re.compile(pattern)) for ask, pattern in _QUESTIONS]
+_QUESTIONS = [(intent, re.compile(pattern)) for intent, pattern in _QUESTION_PATTERNS]
 
-# A phrase that brings something along: the group `about`, in the user's own writing.
-_ABOUT = r"(?:\s*[:,.!?]+\s*|\s+-+\s+|\s+|$)(?P<about>.*)"
+# A phrase with a subject, which is kept as the user wrote it.
+_SUBJECT = r"(?:\s*[:,.!?]+\s*|\s+-+\s+|\s+|$)(?P<subject>.*)"
 _I_AM = r"i(?:\s+am|['\u2019]?m)"
-_STATEMENTS = [
+_STATEMENT_PATTERNS = [
     (
-        Ask.TELL_NAME,
+        Intent.TELL_NAME,
         r"(?:remember\s+(?:that\s+)?)?"
         r"(?:my name(?:\s+is|['\u2019]?s)|" + _I_AM + r" called"
         r"|(?:you (?:can|may) )?call me(?!\s+(?:an?|at|back|if|later|now|on|tomorrow|when)\b))\b"
         # A name ends with the clause: "my name is Ada, and I like tea".
-        r"\s*:?\s*(?P<about>[^.,:;!?]*?)(?:\s+(?:and|but)\s.*|[.,:;!?].*)?",
+        r"\s*:?\s*(?P<subject>[^.,:;!?]*?)(?:\s+(?:and|but)\s.*|[.,:;!?].*)?",
     ),
-    (Ask.ADD_TODO, r"add\s+(?P<about>.+) to (?:my |the )?(?:todos?|to-?\s?dos?)(?: list)?\W*"),
-    (Ask.ADD_NOTE, r"add\s+(?P<about>.+) to (?:my |the |your )?notes\W*"),
-    (Ask.FINISH_TODO, r"(?:todo|to-do)\s+(?P<about>#?[0-9]+)(?:\s+is)? (?:done|finished)\W*"),
-    (Ask.ADD_TODO, r"(?:(?:add|new)\s+)?(?:an?\s+)?(?:new\s+)?(?:todo|to-do|to do\s*(?=:))" + _ABOUT),
-    (Ask.FINISH_TODO, r"(?:" + _I_AM + r" )?(?:done|finished|finish|completed|complete)(?:\s+with)?" + _ABOUT),
-    (Ask.ADD_NOTE, r"(?:(?:add|take|make|write)\s+)?(?:an?\s+)?note(?:\s+(?:to self|that|down|of))?" + _ABOUT),
-    (Ask.ADD_NOTE, r"(?:remember|(?:do not|don['\u2019]?t) forget)(?:\s+(?:that|to))?" + _ABOUT),
-    (Ask.FORGET, r"(?:forget|delete|remove|clear)(?:\s+(?:about|that))?" + _ABOUT),
+    (Intent.ADD_TODO, r"add\s+(?P<subject>.+) to (?:my |the )?(?:todos?|to-?\s?dos?)(?: list)?\W*"),
+    (Intent.ADD_NOTE, r"add\s+(?P<subject>.+) to (?:my |the |your )?notes\W*"),
+    (Intent.FINISH_TODO, r"(?:todo|to-do)\s+(?P<subject>#?[0-9]+)(?:\s+is)? (?:done|finished)\W*"),
+    (Intent.ADD_TODO, r"(?:(?:add|new)\s+)?(?:an?\s+)?(?:new\s+)?(?:todo|to-do|to do\s*(?=:))" + _SUBJECT),
+    (Intent.FINISH_TODO, r"(?:" + _I_AM + r" )?(?:done|finished|finish|completed|complete)(?:\s+with)?" + _SUBJECT),
+    (Intent.ADD_NOTE, r"(?:(?:add|take|make|write)\s+)?(?:an?\s+)?note(?:\s+(?:to self|that|down|of))?" + _SUBJECT),
+    (Intent.ADD_NOTE, r"(?:remember|(?:do not|don['\u2019]?t) forget)(?:\s+(?:that|to))?" + _SUBJECT),
+    (Intent.FORGET, r"(?:forget|delete|remove|clear)(?:\s+(?:about|that))?" + _SUBJECT),
 ]
-_SAID_STATEMENTS = [(ask, re.compile(pattern, re.IGNORECASE)) for ask, pattern in _STATEMENTS]
+_STATEMENTS = [(intent, re.compile(pattern, re.IGNORECASE)) for intent, pattern in _STATEMENT_PATTERNS]
 
 _COURTESY_BEFORE = re.compile(
     r"(?:(?:please|hi|hello|hey|there|good (?:morning|afternoon|day|evening)|okay|ok|well|so|and|now"
@@ -128,17 +128,17 @@ def understand(text: str) -> Request:
     courtesy = _COURTESY_BEFORE.match(text)
     bare = text[courtesy.end() :] if courtesy else text
     if text and not text.strip("?! "):
-        return Request(Ask.HELP)
+        return Request(Intent.HELP)
     for candidate in (text, bare):
         question = _COURTESY_AFTER.sub("", plain(candidate))
-        for ask, phrase in _PLAIN_QUESTIONS:
+        for intent, phrase in _QUESTIONS:
             if phrase.fullmatch(question):
-                return Request(ask)
-    for ask, phrase in _SAID_STATEMENTS:
-        if said := phrase.fullmatch(bare):
-            return Request(ask, tidy(said["about"]))
-    expression = sums.asked(bare)
-    return Request(Ask.OTHER) if expression is None else Request(Ask.CALCULATE, expression)
+                return Request(intent)
+    for intent, phrase in _STATEMENTS:
+        if statement := phrase.fullmatch(bare):
+            return Request(intent, tidy(statement["subject"]))
+    expression = find_expression(bare)
+    return Request(Intent.OTHER) if expression is None else Request(Intent.CALCULATE, expression)
 
 
 def plain(text: str) -> str:
@@ -146,7 +146,7 @@ def plain(text: str) -> str:
     return " ".join(re.sub(r"[^\w\s]", "", text.casefold()).split())
 
 
-def tidy(about: str) -> str:
-    """What is kept of what the user wrote: without quotes and the sentence's end."""
+def tidy(subject: str) -> str:
+    """A subject without the quotes around it and without the end of its sentence."""
     # A question mark may belong to what is kept, the full stop of the sentence does not.
-    return about.strip(_QUOTES).rstrip(".,;:! ").strip(_QUOTES)
+    return subject.strip(_QUOTES).rstrip(".,;:! ").strip(_QUOTES)

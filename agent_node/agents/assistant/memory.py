@@ -1,8 +1,7 @@
-"""What the assistant keeps of a session: the user's name, notes and todos.
+"""What the assistant keeps in a session's state: the user's name, notes and todos.
 
-Guarantees that what it keeps is bounded, in number and in length, and that a change that would go beyond is refused
-whole (OverBound). Looking changes nothing, so a turn that only asks leaves the session's state as it was. Called by the
-assistant, once a turn, with the turn's own copy of the state; that the state is kept is the node's part.
+Guarantees that it is bounded, in number and in length, and that a change beyond the bound is refused whole (OverBound).
+Reading changes nothing, so a turn that only asks leaves the state as it was.
 """
 
 import re
@@ -22,10 +21,10 @@ _NUMBERED = re.compile(r"(?:the )?(?:todo|to-do|note|item)?\s*(?:number|nr\.?|no
 class OverBound(Exception):
     """There is no room for one more, or it is too long."""
 
-    def __init__(self, bound: int, of_what: str) -> None:
-        super().__init__(bound, of_what)
+    def __init__(self, bound: int, bounded: str) -> None:
+        super().__init__(bound, bounded)
         self.bound = bound
-        self.of_what = of_what
+        self.bounded = bounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +35,7 @@ class Memory:
 
     @property
     def name(self) -> str | None:
-        """The user's name; None: not told yet."""
+        """The user's name; None: not known yet."""
         name: str | None = self.state.get("name")
         return name
 
@@ -64,29 +63,29 @@ class Memory:
         self.state[kind] = [*items, item]
 
     def remove(self, kind: str, index: int) -> str:
-        """Takes one away, by its place from 0, and returns it."""
+        """Removes the item at this index and returns it."""
         items = self.items(kind)
         item = items.pop(index)
         self.state[kind] = items
         return item
 
     def clear(self, kind: str) -> int:
-        """Takes all away and returns how many there were."""
+        """Removes all and returns how many there were."""
         return len(self.state.pop(kind, ()))
 
     def find(self, kind: str, reference: str) -> list[int]:
-        """The places, from 0, of what is meant by a number as listed (from 1) or by words.
+        """The indexes of the items that a number as listed (from 1) or a text means.
 
-        The words mean the item that they are; else every item that they occur in.
+        A text means the item that it equals; else every item that it occurs in.
         """
         items = self.items(kind)
         if numbered := _NUMBERED.fullmatch(reference.strip()):
-            place = int(numbered["number"]) - 1
-            return [place] if 0 <= place < len(items) else []
+            index = int(numbered["number"]) - 1
+            return [index] if 0 <= index < len(items) else []
         wanted = plain(reference)
         if not wanted:
             return []
-        kept = [plain(item) for item in items]
-        if wanted in kept:
-            return [kept.index(wanted)]
-        return [place for place, item in enumerate(kept) if wanted in item]
+        found = [plain(item) for item in items]
+        if wanted in found:
+            return [found.index(wanted)]
+        return [index for index, item in enumerate(found) if wanted in item]

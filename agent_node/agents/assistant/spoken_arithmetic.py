@@ -1,14 +1,15 @@
-"""Finds the sum in what somebody typed: `What is 7 times 6?` becomes `7 * 6`.
+"""Finds the arithmetic in a sentence: `What is 7 times 6?` becomes `7 * 6`.
 
-Guarantees no more than that what it returns looks like arithmetic, or was called arithmetic by the user; whether it can
-be worked out is for `arithmetic` to say. Called for the assistant, by the reading of phrases.
+What it returns looks like arithmetic, or stood after a word like `calculate`; whether it has a value is for
+arithmetic.py to say.
 """
 
 import re
 
-_ORDER = re.compile(r"(?:calculate|calc|compute|evaluate|solve|work out)\b[\s:,]*", re.IGNORECASE)
+_COMMAND = re.compile(r"(?:calculate|calc|compute|evaluate|solve|work out)\b[\s:,]*", re.IGNORECASE)
 _QUESTION = re.compile(r"(?:what is|what['\u2019]?s|how much is|how many is)\s+", re.IGNORECASE)
-_CHARACTERS = frozenset("0123456789.+-*/%()eE ")
+_DIGITS = frozenset("0123456789")
+_CHARACTERS = _DIGITS | frozenset(".+-*/%()eE ")
 _OPERATORS = frozenset("+-*/%(")
 
 # In this order: "10% of 50" before "%", "to the power of" before anything that could be read in it.
@@ -29,19 +30,19 @@ _WORDS = [
 ]
 
 
-def asked(text: str) -> str | None:
+def find_expression(text: str) -> str | None:
     """The expression that the text asks the value of; None where it asks for something else.
 
-    A text without a question is a sum only if it has an operator: `42` alone asks nothing. After `calculate` anything
-    counts, so that the user is told when it cannot be read.
+    A text without a question counts only where it has an operator: `42` alone asks nothing. After `calculate` anything
+    counts, so that the user learns when it cannot be read.
     """
-    ordered, questioned = _ORDER.match(text), _QUESTION.match(text)
-    asking = ordered or questioned
+    command, question = _COMMAND.match(text), _QUESTION.match(text)
+    asking = command or question
     expression = (text[asking.end() :] if asking else text).rstrip("?=. ")
     for words, sign in _WORDS:
         expression = words.sub(sign, expression)
     expression = " ".join(expression.split())
-    if ordered:
+    if command:
         return expression
-    looks_like_one = _CHARACTERS.issuperset(expression) and any(character in "0123456789" for character in expression)
-    return expression if looks_like_one and (questioned or not _OPERATORS.isdisjoint(expression)) else None
+    looks_like_arithmetic = _CHARACTERS.issuperset(expression) and not _DIGITS.isdisjoint(expression)
+    return expression if looks_like_arithmetic and (question or not _OPERATORS.isdisjoint(expression)) else None

@@ -1,4 +1,4 @@
-"""Agents found by entry point, or given on the command line."""
+"""Agents found by entry point, or named on the command line."""
 
 import re
 import sys
@@ -18,8 +18,8 @@ HERE = __name__
 number = 1
 
 
-async def given(_ctx: Context) -> AsyncIterator[AgentEvent]:
-    yield "given"
+async def greeter(_ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield "hello"
 
 
 async def never_yielding(_ctx: Context) -> None:
@@ -30,9 +30,9 @@ class Callable:
     """An agent may be any callable."""
 
     def __call__(self, _ctx: Context) -> AsyncIterator[AgentEvent]:
-        return given(_ctx)
+        return greeter(_ctx)
 
-    method = staticmethod(given)
+    method = staticmethod(greeter)
 
 
 instance = Callable()
@@ -46,14 +46,14 @@ def install(monkeypatch: pytest.MonkeyPatch, **where: str) -> None:
 
 def test_installed_agents_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     assert load_agents(())["echo"] is echo
-    install(monkeypatch, one=f"{HERE}:given")
-    assert load_agents(()) == {"one": given}
+    install(monkeypatch, one=f"{HERE}:greeter")
+    assert load_agents(()) == {"one": greeter}
 
 
-def test_given_agents_come_before_installed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_agents_come_before_installed_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     install(monkeypatch, one=f"{HERE}:instance", two=f"{HERE}:instance")
-    loaded = load_agents((f"one={HERE}:given", f"three={HERE}:Callable.method"))
-    assert loaded == {"one": given, "two": instance, "three": given}
+    loaded = load_agents((f"one={HERE}:greeter", f"three={HERE}:Callable.method"))
+    assert loaded == {"one": greeter, "two": instance, "three": greeter}
 
 
 @pytest.mark.parametrize(
@@ -106,25 +106,25 @@ def test_a_module_that_fails_at_its_import_is_one_line_with_cause_file_and_line(
     module, cause = broken
     with pytest.raises(AgentNotLoadable) as failed:
         load_agents((f"bad={module}:agent",))
-    told = str(failed.value)
-    assert told.startswith(f"agent 'bad' cannot be loaded from '{module}:agent': {cause}")
-    assert "\n" not in told
-    assert re.search(rf"{module}\.py, line \d+\)", told) or cause == "ImportError"
+    message = str(failed.value)
+    assert message.startswith(f"agent 'bad' cannot be loaded from '{module}:agent': {cause}")
+    assert "\n" not in message
+    assert re.search(rf"{module}\.py, line \d+\)", message) or cause == "ImportError"
 
 
 def test_one_broken_package_does_not_stop_the_other_agents(
     monkeypatch: pytest.MonkeyPatch, broken: tuple[str, str]
 ) -> None:
-    install(monkeypatch, bad=f"{broken[0]}:agent", odd="not a path", one=f"{HERE}:given")
+    install(monkeypatch, bad=f"{broken[0]}:agent", odd="not a path", one=f"{HERE}:greeter")
     with capture_logs() as logged:
-        assert load_agents((f"two={HERE}:instance",)) == {"one": given, "two": instance}
+        assert load_agents((f"two={HERE}:instance",)) == {"one": greeter, "two": instance}
     assert [(line["event"], line["agent"]) for line in logged] == [("agent_left_out", "bad"), ("agent_left_out", "odd")]
     assert broken[1] in logged[0]["why"]
 
 
 def test_a_given_agent_stands_in_for_a_broken_one(monkeypatch: pytest.MonkeyPatch, broken: tuple[str, str]) -> None:
     install(monkeypatch, bad=f"{broken[0]}:agent")
-    assert load_agents((f"bad={HERE}:given",)) == {"bad": given}
+    assert load_agents((f"bad={HERE}:greeter",)) == {"bad": greeter}
 
 
 @pytest.mark.parametrize(
@@ -138,6 +138,6 @@ def test_a_given_agent_stands_in_for_a_broken_one(monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_node_without_an_agents_labels_does_not_host_it(labels: dict[str, str], names: set[str]) -> None:
-    agents = dict.fromkeys(("free", "one", "both"), given)
+    agents = dict.fromkeys(("free", "one", "both"), greeter)
     required = ("one:zone=eu", "both:zone=eu", "both:gpu=a:b", "elsewhere:zone=us")
     assert set(hosted(agents, required, labels)) == names
