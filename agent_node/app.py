@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from functools import partial
 
 from agent_node.agents.registry import hosted, load_agents
-from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog
+from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog, ObservedAudit
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.runs import Apart
 from agent_node.lifecycle.clock_skew import ClockSkew
@@ -23,7 +23,6 @@ from agent_node.lifecycle.store_guard import StoreGuard
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.lifecycle.watchdog import Watchdog, end_process
 from agent_node.metrics import NodeMetrics
-from agent_node.observed_audit import ObservedAudit
 from agent_node.services.node import NodeService
 from agent_node.services.once import OnceService
 from agent_node.services.session import SessionService
@@ -135,10 +134,8 @@ async def run_node(
                 )
             )
             if settings.metrics_listen is not None:
-                carrier = durable.carrier if durable is not None else None
-                port = metrics.serve(
-                    NodeMetrics(board, observed, incarnations, carrier, apart), settings.metrics_listen
-                )
+                driver = durable.driver if durable is not None else None
+                port = metrics.serve(NodeMetrics(board, observed, incarnations, driver, apart), settings.metrics_listen)
                 forks.close_port_in_children(port)
             stack.enter_context(
                 Watchdog(lambda: incarnations.lease, clock, partial(end_process, asyncio.get_running_loop()))

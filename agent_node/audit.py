@@ -2,16 +2,20 @@
 
 Lines of several processes may share a file: each is one O_APPEND write of less than a page. A line that cannot be
 written (the disk is full) is missing, which a checker sees; it changes nothing in the session that it is about.
+
+Transitions are counted here too, and set the node's condition, so that metrics and health never differ from the log.
 """
 
 import json
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Literal, Protocol
 
 import structlog
 
+from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.ids import Incarnation, NodeId, OnceRef, SessionRef, TaskRef
 from agentring.process import private_files
 
@@ -44,6 +48,13 @@ Transition = Literal[
     "drain_started",
     "drain_done",
 ]
+
+_PHASES: dict[Transition, Condition] = {
+    "joined": Condition.SERVING,
+    "drain_started": Condition.DRAINING,
+    "drain_done": Condition.DRAINING,
+    "fenced": Condition.FENCED,
+}
 
 
 class AuditLog(Protocol):
@@ -98,3 +109,38 @@ class FileAuditLog:
             os.write(self._file, json.dumps(line | fields, separators=(",", ":")).encode() + b"\n")
         except OSError:
             _log.exception("audit_line_lost", transition=event)
+
+
+class ObservedAudit:
+    """An AuditLog in front of another, which counts the transitions and sets the node's condition."""
+
+    def __init__(self, audit: AuditLog, board: ConditionBoard) -> None:
+        """audit: where the lines go."""
+        self._audit = audit
+        self._board = board
+        self.transitions: Counter[str] = Counter()
+        """How often each has happened."""
+        self.fences: Counter[str] = Counter()
+        """How often the node was fenced, by the reason."""
+        self.failures: Counter[str] = Counter()
+        """How many turns and tasks have failed, by the reason."""
+
+    @property
+    def incarnation(self) -> Incarnation:
+        """As AuditLog."""
+        return self._audit.incarnation
+
+    @incarnation.setter
+    def incarnation(self, incarnation: Incarnation) -> None:
+        self._audit.incarnation = incarnation
+
+    def write(self, event: Transition, ref: SessionRef | TaskRef | None = None, **fields: str | int) -> None:
+        """As AuditLog."""
+        self._audit.write(event, ref, **fields)
+        self.transitions[event] += 1
+        if event == "fenced":
+            self.fences[str(fields.get("reason", ""))] += 1
+        if event in ("turn_failed", "task_failed"):
+            self.failures[str(fields.get("reason", ""))] += 1
+        if (phase := _PHASES.get(event)) is not None:
+            self._board.enter(phase)

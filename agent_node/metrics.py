@@ -1,6 +1,6 @@
 """What a node counts, for Prometheus: its condition, its lease, what it holds, and every kind of state transition.
 
-Transitions are those of the audit log (agent_node/observed_audit.py). Made by the node's app; collected from the
+Transitions are those of the audit log (agent_node/audit.py). Made by the node's app; collected from the
 thread that serves them.
 """
 
@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agent_node.audit import ObservedAudit
 from agent_node.child_process.runs import Apart
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
-from agent_node.observed_audit import ObservedAudit
 from agent_node.run.time_limit import ABANDONED
 from agent_node.store.database.counted import CountedDriver
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble

@@ -56,7 +56,7 @@ class StoreGuard:
         """What the node joins with."""
         if self._durable is None:
             return StoreIdentity(MEMORY)
-        return StoreIdentity(self._durable.uuid, self._durable.carrier.file)
+        return StoreIdentity(self._durable.uuid, self._durable.driver.file)
 
     async def run(self) -> None:
         """Moves the store's clock on and writes down how far it is, until cancelled."""
@@ -86,7 +86,7 @@ class StoreGuard:
     async def watch(self, lease: Lease) -> None:
         """Fences the node once the store is not what was opened."""
         if self._durable is not None:
-            await self._durable.carrier.replaced.wait()
+            await self._durable.driver.replaced.wait()
             lease.fence(FenceReason.STORE_REPLACED)
 
     async def tell(self) -> None:

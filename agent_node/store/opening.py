@@ -102,20 +102,20 @@ async def _opened(
     url: str, identity: ClusterIdentity, timeout_s: float, max_history_turns: int, clock: Clock
 ) -> SqlStore:
     """Raises StoreRefused, StoreUnavailable."""
-    carrier = CountedDriver(await _carrier(url, timeout_s))
+    driver = CountedDriver(await _driver(url, timeout_s))
     try:
-        if not await carrier.read(is_at_head):
+        if not await driver.read(is_at_head):
             await _bring_to_head(url, identity)
-        store_uuid = await carrier.transact(lambda connection: _take_possession(connection, identity), again=True)
-        shared = SharedClock(carrier, clock, uuid.uuid4().hex)
+        store_uuid = await driver.transact(lambda connection: _take_possession(connection, identity), retry=True)
+        shared = SharedClock(driver, clock, uuid.uuid4().hex)
         await shared.tick()
     except SQLAlchemyError as error:
-        await carrier.close()
+        await driver.close()
         raise StoreRefused(f"the store {without_password(url)} cannot be used: {type(error).__name__}") from error
     except BaseException:
-        await carrier.close()
+        await driver.close()
         raise
-    return SqlStore(carrier, identity.generation, store_uuid, shared, max_history_turns=max_history_turns)
+    return SqlStore(driver, identity.generation, store_uuid, shared, max_history_turns=max_history_turns)
 
 
 async def enter_generation(store: SqlStore, identity: ClusterIdentity) -> None:
@@ -133,7 +133,7 @@ def machine_id() -> str:
         return os.uname().nodename
 
 
-async def _carrier(url: str, timeout_s: float) -> Driver:
+async def _driver(url: str, timeout_s: float) -> Driver:
     if url.startswith(_SQLITE):
         path = Path(url.removeprefix(_SQLITE))
         try:
@@ -160,7 +160,7 @@ def _make_file(path: Path) -> None:
 async def _bring_to_head(url: str, identity: ClusterIdentity) -> None:
     """Brings the tables up to date, which may take long, or waits for another node that does. Those of a store that
     must not be used are left as they are."""
-    carrier = await _carrier(url, _MIGRATION_S)
+    driver = await _driver(url, _MIGRATION_S)
 
     def migrate(connection: Connection) -> None:
         _lock(connection)
@@ -169,14 +169,14 @@ async def _bring_to_head(url: str, identity: ClusterIdentity) -> None:
         bring_to_head(connection)
 
     try:
-        await carrier.transact(migrate, again=True)
+        await driver.transact(migrate, retry=True)
     except VersionUnknown as unknown:
         raise StoreRefused(
             f"the store's tables are of version {unknown.version}, which this release, whose own is {HEAD}, does not "
             "know: run the release that made them, or a later one"
         ) from None
     finally:
-        await carrier.close()
+        await driver.close()
 
 
 def _lock(connection: Connection) -> None:

@@ -9,8 +9,8 @@ from agent_node.once.keys import OnceKeys
 from agent_node.once.limits import OnceLimits
 from agent_node.once.steps import Once
 from agent_node.store.clock import VolatileClock
+from agent_node.store.memory.once import MemoryOnceStore
 from agent_node.store.once_records import Change, Ending, OnceCaller, OnceOwnership, StoredRun
-from agent_node.store.once_store import MemoryOnceStore
 from agentring.cluster.claim import Claims
 from agentring.cluster.etcd.types import Put, Txn
 from agentring.cluster.keys import Keys

@@ -1,4 +1,4 @@
-"""A store's carrier whose failures are counted, logged where they begin and end, and told to the node's metrics."""
+"""A store's driver whose failures are counted for the node's metrics, and logged where they begin and end."""
 
 import asyncio
 from collections import Counter
@@ -19,51 +19,47 @@ _log = structlog.get_logger()
 class CountedDriver:
     """A Driver around another one, which it closes with itself."""
 
-    def __init__(self, carrier: Driver) -> None:
-        self._carrier = carrier
+    def __init__(self, driver: Driver) -> None:
+        self._driver = driver
         self.failures: Counter[str] = Counter()
         """Transactions and reads that failed, by their error's reason."""
         self.trouble: str | None = None
-        """The reason of the latest failure; None: what was asked for since has succeeded."""
+        """The reason of the latest failure; None: a transaction has succeeded since."""
         self.replaced = asyncio.Event()
         """Set while what is in the store's place is not what was opened."""
 
     @property
     def file(self) -> str:
         """As Driver."""
-        return self._carrier.file
+        return self._driver.file
 
     def distrust(self) -> None:
-        """What it carries transactions out on is not the store that was opened."""
+        """The database is not the one that was opened."""
         self.replaced.set()
 
-    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+    async def transact(self, work: Callable[[Connection], T], *, retry: bool) -> T:
         """As Driver."""
-        return await self._observed(self._carrier.transact(work, again=again))
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        """As Driver. Where it succeeds that says nothing of writes: a full disk can be read."""
-        try:
-            return await self._carrier.read(work)
-        except StoreUnavailable as error:
-            self._failed(error)
-            raise
-
-    async def close(self) -> None:
-        """As Driver."""
-        await self._carrier.close()
-
-    async def _observed(self, doing: Awaitable[T]) -> T:
-        try:
-            done = await doing
-        except StoreUnavailable as error:
-            self._failed(error)
-            raise
+        done = await self._counted(self._driver.transact(work, retry=retry))
         self.replaced.clear()
         if self.trouble is not None:
             self.trouble = None
             _log.info("store_works_again")
         return done
+
+    async def read(self, work: Callable[[Connection], T]) -> T:
+        """As Driver. Where it succeeds that says nothing of writes: a full disk can be read."""
+        return await self._counted(self._driver.read(work))
+
+    async def close(self) -> None:
+        """As Driver."""
+        await self._driver.close()
+
+    async def _counted(self, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except StoreUnavailable as error:
+            self._failed(error)
+            raise
 
     def _failed(self, error: StoreUnavailable) -> None:
         self.failures[error.reason] += 1

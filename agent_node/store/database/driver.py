@@ -15,9 +15,9 @@ class Driver(Protocol):
     def file(self) -> str:
         """Names the file among the machine's, once something was read; empty: there is none."""
 
-    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+    async def transact(self, work: Callable[[Connection], T], *, retry: bool) -> T:
         """Carries out a transaction, durably. Raises what the work raises, and StoreUnavailable within a deadline:
-        whether it landed is then unknown. again: it may be tried again by itself."""
+        whether it landed is then unknown. retry: it may be tried again by itself."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Carries out what only reads. Raises StoreUnavailable."""

@@ -75,7 +75,7 @@ class PostgresDriver:
         """As Driver."""
         return ""
 
-    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+    async def transact(self, work: Callable[[Connection], T], *, retry: bool) -> T:
         """As Driver."""
         try:
             async with asyncio.timeout(self._timeout_s):
@@ -91,7 +91,7 @@ class PostgresDriver:
                             raise StoreFull from None
                         if _sqlstate(error).startswith(_WHO_WE_ARE):
                             raise StoreUnusable from None
-                        if not (again and _is_passing(error)):
+                        if not (retry and _is_passing(error)):
                             raise StoreUnavailable from None
                     await asyncio.sleep(_RETRY_S)
         except TimeoutError:
@@ -99,7 +99,7 @@ class PostgresDriver:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As Driver."""
-        return await self.transact(work, again=True)
+        return await self.transact(work, retry=True)
 
     async def close(self) -> None:
         """As Driver."""

@@ -67,7 +67,7 @@ class SqliteDriver:
         """As Driver."""
         return self._file.name
 
-    async def transact(self, work: Callable[[Connection], T], *, again: bool) -> T:
+    async def transact(self, work: Callable[[Connection], T], *, retry: bool) -> T:
         """As Driver. There is nothing to try again: a commit that fails is undone."""
         return await self._writes.transact(work)
 

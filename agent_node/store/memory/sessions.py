@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import islice
 
 from agent_node.store.clock import StoreClock, VolatileClock
-from agent_node.store.once_store import MemoryOnceStore
+from agent_node.store.memory.once import MemoryOnceStore
 from agent_node.store.session_records import (
     SEQ_RANGE,
     Acceptance,

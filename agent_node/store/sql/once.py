@@ -32,9 +32,9 @@ class SqlOnceStore:
 
     durable = True
 
-    def __init__(self, carrier: Driver, generation: Callable[[], int], clock: StoreClock) -> None:
+    def __init__(self, driver: Driver, generation: Callable[[], int], clock: StoreClock) -> None:
         """generation: the cluster's, which the database must not have gone beyond."""
-        self._carrier = carrier
+        self._driver = driver
         self.clock = clock
         self._generation = generation
 
@@ -42,16 +42,16 @@ class SqlOnceStore:
         """As OnceStore."""
         now = self.clock.now()
         work = partial(_change, ownership=ownership, change=change, generation=self._generation(), now=now)
-        return await self._carrier.transact(work, again=False)
+        return await self._driver.transact(work, retry=False)
 
     async def end(self, ownership: OnceOwnership, ending: Ending, keep_s: float | None) -> None:
         """As OnceStore."""
         work = partial(_end, ownership=ownership, ending=ending, keep_s=keep_s, now=self.clock.now())
-        await self._carrier.transact(work, again=True)
+        await self._driver.transact(work, retry=True)
 
     async def read(self, ref: OnceRef) -> StoredRun | None:
         """As OnceStore."""
-        return await self._carrier.read(partial(_read, ref=ref))
+        return await self._driver.read(partial(_read, ref=ref))
 
     async def list_runs(
         self, tenant: TenantId, prefix: str, after_key: str, state: task_pb2.TaskState.ValueType, limit: int
@@ -76,10 +76,10 @@ class SqlOnceStore:
 
     async def expire_ended(self) -> int:
         """As OnceStore."""
-        return await self._carrier.transact(partial(_expire, now_ns=self.clock.now().at_least_ns), again=True)
+        return await self._driver.transact(partial(_expire, now_ns=self.clock.now().at_least_ns), retry=True)
 
     async def _select(self, query: Any) -> list[StoredRun]:
-        return await self._carrier.read(lambda connection: [_run(row) for row in connection.execute(query).mappings()])
+        return await self._driver.read(lambda connection: [_run(row) for row in connection.execute(query).mappings()])
 
 
 def _change(

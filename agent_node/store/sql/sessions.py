@@ -2,7 +2,7 @@
 (store/database/postgres.py).
 
 Guarantees what Store promises (store/session_store.py); how is said in session_transactions.py. Each write has an id of
-its own, the same when its carrier tries it again.
+its own, the same when its driver tries it again.
 """
 
 import uuid
@@ -49,7 +49,7 @@ class SqlStore:
 
     def __init__(
         self,
-        carrier: CountedDriver,
+        driver: CountedDriver,
         generation: int,
         store_uuid: str,
         clock: SharedClock,
@@ -63,18 +63,18 @@ class SqlStore:
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
         self.uuid = store_uuid
-        self.carrier = carrier
+        self.driver = driver
         """Who carries out its transactions, and knows how many failed."""
         self.clock = clock
         """By which what it keeps expires."""
-        self.tasks = SqlTaskStore(carrier, lambda: self._generation, clock)
+        self.tasks = SqlTaskStore(driver, lambda: self._generation, clock)
         """The store of tasks in the same database."""
-        self.once = SqlOnceStore(carrier, lambda: self._generation, clock)
+        self.once = SqlOnceStore(driver, lambda: self._generation, clock)
         """The runs of `ctx.once`."""
 
     async def close(self) -> None:
         """Lets go of the database."""
-        await self.carrier.close()
+        await self.driver.close()
 
     @property
     def generation(self) -> int:
@@ -84,7 +84,7 @@ class SqlStore:
     async def enter_generation(self, generation: int, take_possession: Callable[[Connection], object]) -> None:
         """Writes under a later generation of the cluster from now on, once the database is taken possession of under
         it. Raises StoreUnavailable, and what take_possession raises."""
-        await self.carrier.transact(take_possession, again=True)
+        await self.driver.transact(take_possession, retry=True)
         self._generation = generation
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
@@ -98,13 +98,11 @@ class SqlStore:
             seq_range=self._seq_range,
             max_history_turns=self._max_history_turns,
         )
-        return await self.carrier.transact(raise_and_read, again=False)
+        return await self.driver.transact(raise_and_read, retry=False)
 
     async def close_unread(self, ownership: Ownership) -> None:
         """As Store. Never tried again by itself, as `activate`."""
-        await self.carrier.transact(
-            partial(closed.close_unread, ownership=ownership, now=self.clock.now()), again=False
-        )
+        await self.driver.transact(partial(closed.close_unread, ownership=ownership, now=self.clock.now()), retry=False)
 
     async def accept_turn(
         self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
@@ -204,19 +202,19 @@ class SqlStore:
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
         """As Store."""
-        return await self.carrier.read(partial(transactions.read_session, ref=ref))
+        return await self.driver.read(partial(transactions.read_session, ref=ref))
 
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         """As Store."""
-        return await self.carrier.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
+        return await self.driver.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
 
     async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
         """As Store."""
-        return await self.carrier.read(partial(inputs.read, ref=ref, input_id=input_id))
+        return await self.driver.read(partial(inputs.read, ref=ref, input_id=input_id))
 
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         """As Store."""
-        return await self.carrier.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
+        return await self.driver.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
 
     async def expire_closed(self, tombstone_s: float) -> int:
         """As Store."""
@@ -225,13 +223,13 @@ class SqlStore:
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
         """As Store."""
-        return await self.carrier.read(partial(lists.open_sessions, after=after, at_most=at_most))
+        return await self.driver.read(partial(lists.open_sessions, after=after, at_most=at_most))
 
     async def list_sessions(
         self, tenant: TenantId, which: SessionFilter, after: str, at_most: int
     ) -> Sequence[ListedSession]:
         """As Store."""
-        return await self.carrier.read(
+        return await self.driver.read(
             partial(lists.sessions_of, tenant=tenant, which=which, after=after, at_most=at_most)
         )
 
@@ -267,7 +265,7 @@ class SqlStore:
         return await self._write(hold)
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
-        return await self.carrier.transact(work, again=True)
+        return await self.driver.transact(work, retry=True)
 
 
 def _commit_id() -> str:

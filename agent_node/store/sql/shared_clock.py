@@ -46,7 +46,7 @@ class SharedClock:
 
     def __init__(
         self,
-        carrier: CountedDriver,
+        driver: CountedDriver,
         clock: Clock,
         name: str,
         *,
@@ -54,7 +54,7 @@ class SharedClock:
         max_step_s: float = MAX_STEP_S,
     ) -> None:
         """clock: the node's boot clock; name: of this process alone."""
-        self._carrier = carrier
+        self._driver = driver
         self._clock = clock
         self._name = name
         self._tick_s = tick_s
@@ -107,14 +107,14 @@ class SharedClock:
         stood_s = asked_s - self._found_s
         if self._mark_ns >= 0 and (self._is_mine or last or stood_s >= _TAKEN_OVER_AFTER_TICKS * self._tick_s):
             step_s = min(max(0.0, asked_s - self._seen_s), self._max_step_s)
-            found_ns, moved_by = await self._carrier.transact(
+            found_ns, moved_by = await self._driver.transact(
                 lambda connection: _moved(connection, self._mark_ns, self._mark_ns + in_ns(step_s), self._name),
-                again=False,
+                retry=False,
             )
         else:
-            found_ns, moved_by = await self._carrier.read(_read)
+            found_ns, moved_by = await self._driver.read(_read)
         if found_ns < self._mark_ns:
-            self._carrier.distrust()
+            self._driver.distrust()
             raise StoreReplaced
         self._asked_s, self._seen_s = asked_s, self._clock.now_s()
         if found_ns != self._mark_ns:

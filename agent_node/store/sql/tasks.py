@@ -1,6 +1,6 @@
 """The durable store of tasks, on whatever carries out the SQL store's transactions.
 
-Guarantees what TaskStore promises; how is said in task_transactions.py. Its transactions share the carrier's groups
+Guarantees what TaskStore promises; how is said in task_transactions.py. Its transactions share the driver's groups
 with those of the sessions.
 """
 
@@ -19,9 +19,9 @@ class SqlTaskStore:
 
     durable = True
 
-    def __init__(self, carrier: Driver, generation: Callable[[], int], clock: StoreClock) -> None:
+    def __init__(self, driver: Driver, generation: Callable[[], int], clock: StoreClock) -> None:
         """generation: the cluster's, as of now."""
-        self._carrier = carrier
+        self._driver = driver
         self.clock = clock
         self._generation = generation
 
@@ -29,44 +29,44 @@ class SqlTaskStore:
         """As TaskStore."""
         generation = self._generation()
         work = partial(task_transactions.accept, request=request, generation=generation, now=self.clock.now())
-        return await self._carrier.transact(work, again=True)
+        return await self._driver.transact(work, retry=True)
 
     async def start(self, ref: TaskRef, epoch: Epoch, owner: str) -> StoredTask | None:
         """As TaskStore."""
         generation = self._generation()
         work = partial(task_transactions.start, ref=ref, epoch=epoch, owner=owner, generation=generation)
-        return await self._carrier.transact(work, again=False)
+        return await self._driver.transact(work, retry=False)
 
     async def hold(self, ref: TaskRef, epoch: Epoch) -> int:
         """As TaskStore."""
-        return await self._carrier.transact(partial(task_transactions.hold, ref=ref, epoch=epoch), again=True)
+        return await self._driver.transact(partial(task_transactions.hold, ref=ref, epoch=epoch), retry=True)
 
     async def end(self, ref: TaskRef, epoch: Epoch, end: TaskEnd) -> int:
         """As TaskStore."""
         work = partial(task_transactions.end, ref=ref, epoch=epoch, ended=end, now=self.clock.now())
-        return await self._carrier.transact(work, again=True)
+        return await self._driver.transact(work, retry=True)
 
     async def put_back(self, ref: TaskRef, epoch: Epoch) -> None:
         """As TaskStore."""
-        await self._carrier.transact(partial(task_transactions.put_back, ref=ref, epoch=epoch), again=True)
+        await self._driver.transact(partial(task_transactions.put_back, ref=ref, epoch=epoch), retry=True)
 
     async def read(self, ref: TaskRef) -> StoredTask | None:
         """As TaskStore."""
-        return await self._carrier.read(partial(task_transactions.read, ref=ref, now=self.clock.now()))
+        return await self._driver.read(partial(task_transactions.read, ref=ref, now=self.clock.now()))
 
     async def list_tasks(self, tenant: TenantId, which: TaskFilter, after: TaskKey, at_most: int) -> list[ListedTask]:
         """As TaskStore."""
         now = self.clock.now()
         work = partial(task_transactions.list_tasks, tenant=tenant, which=which, after=after, at_most=at_most, now=now)
-        return await self._carrier.read(work)
+        return await self._driver.read(work)
 
     async def list_open(self, after: TaskRef | None, at_most: int) -> Sequence[OpenTask]:
         """As TaskStore."""
-        return await self._carrier.read(partial(task_transactions.list_open, after=after, at_most=at_most))
+        return await self._driver.read(partial(task_transactions.list_open, after=after, at_most=at_most))
 
     async def let_go(self, ref: TaskRef) -> None:
         """As TaskStore: the task stays until its retention is over."""
 
     async def delete_expired(self) -> int:
         """As TaskStore."""
-        return await self._carrier.transact(partial(task_transactions.delete_expired, now=self.clock.now()), again=True)
+        return await self._driver.transact(partial(task_transactions.delete_expired, now=self.clock.now()), retry=True)

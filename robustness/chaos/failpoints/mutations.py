@@ -89,7 +89,7 @@ def read_before_raise(trigger: Path) -> None:
         return session and transactions._with_turns(connection, session, 0, at_most)
 
     async def swapped(self: SqlStore, ownership: Ownership, agent: str) -> StoredSession:
-        seen = await self.carrier.read(partial(read, ownership=ownership, at_most=self._max_history_turns))
+        seen = await self.driver.read(partial(read, ownership=ownership, at_most=self._max_history_turns))
         stop_if_armed(trigger, "activate")
         raised = await activate(self, ownership, agent)
         if seen is None:

@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 from typing import Any, cast
 
+from agent_node.audit import ObservedAudit
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.metrics import NodeMetrics
-from agent_node.observed_audit import ObservedAudit
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeFenced
 from agentring.ids import Incarnation

@@ -45,8 +45,8 @@ async def test_on_postgresql_the_server_ends_it_within_its_timeout(
         frozen.set()
         await_only(thawed.wait())
 
-    carrier = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 10.0)
-    writing = asyncio.create_task(carrier.transact(partial(accept_and, freeze), again=True))
+    driver = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 10.0)
+    writing = asyncio.create_task(driver.transact(partial(accept_and, freeze), retry=True))
     await frozen.wait()
     frozen_at_s = time.monotonic()
     found = await successor.activate(NEW, "agent")
@@ -56,7 +56,7 @@ async def test_on_postgresql_the_server_ends_it_within_its_timeout(
     with pytest.raises(StaleEpoch):  # its connection is gone; tried again, it meets the new epoch
         await writing
     assert await successor.read_turn(REF, "t1") is None
-    await carrier.close()
+    await driver.close()
 
 
 async def test_on_sqlite_others_wait_until_their_deadline_and_it_counts_as_earlier(
@@ -71,8 +71,8 @@ async def test_on_sqlite_others_wait_until_their_deadline_and_it_counts_as_earli
         frozen.set()
         thawed.wait()
 
-    carrier = SqliteDriver(tmp_path / "store.db", 10.0)
-    writing = asyncio.create_task(carrier.transact(partial(accept_and, freeze), again=True))
+    driver = SqliteDriver(tmp_path / "store.db", 10.0)
+    writing = asyncio.create_task(driver.transact(partial(accept_and, freeze), retry=True))
     await asyncio.to_thread(frozen.wait)
     with pytest.raises(StoreUnavailable):
         await successor.activate(NEW, "agent")
@@ -85,7 +85,7 @@ async def test_on_sqlite_others_wait_until_their_deadline_and_it_counts_as_earli
     assert set(found.turns) == {"t1"}
     with pytest.raises(StaleEpoch):
         await store.extend_range(OLD, 99)
-    await carrier.close()
+    await driver.close()
 
 
 async def test_a_stopped_server_is_unavailable_and_its_return_is_noticed(
@@ -106,18 +106,18 @@ async def test_a_write_whose_answer_was_lost_is_not_carried_out_twice(store: Sql
         pytest.skip("nothing is lost on the way to a volatile store")
     await store.activate(OLD, "agent")
     told = EventRow(1, 5, 0, b"told")
-    carrier = store.carrier  # what the store does after a lost answer, done by hand
-    first = await carrier.transact(
-        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), again=True
+    driver = store.driver  # what the store does after a lost answer, done by hand
+    first = await driver.transact(
+        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), retry=True
     )
-    again = await carrier.transact(
-        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), again=True
+    again = await driver.transact(
+        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), retry=True
     )
     assert (first, again.known) == (again, None)
     assert await store.read_events(REF, 0, 99) == [told]
     released = [
-        await carrier.transact(
-            lambda connection: transactions.hold(connection, OLD, "c2", 5, {"owner": "", "reserved_seq": 5}), again=True
+        await driver.transact(
+            lambda connection: transactions.hold(connection, OLD, "c2", 5, {"owner": "", "reserved_seq": 5}), retry=True
         )
         for _ in range(2)
     ]

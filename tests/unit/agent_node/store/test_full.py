@@ -26,11 +26,11 @@ async def pragma(store: SqlStore, what: str) -> None:
     def run(connection: Connection) -> None:
         connection.exec_driver_sql(f"PRAGMA {what}")
 
-    await store.carrier.transact(run, again=False)
+    await store.driver.transact(run, retry=False)
 
 
 def trouble(store: SqlStore) -> str | None:
-    return store.carrier.trouble
+    return store.driver.trouble
 
 
 async def test_a_full_store_keeps_nothing_and_works_again_once_there_is_space(
@@ -42,7 +42,7 @@ async def test_a_full_store_keeps_nothing_and_works_again_once_there_is_space(
     await pragma(store, "max_page_count = 60")
     with pytest.raises(StoreFull):
         await store.commit_turn(OWNED, completed(accepted(1), LARGE))
-    assert dict(store.carrier.failures) == {"STORE_FULL": 1}
+    assert dict(store.driver.failures) == {"STORE_FULL": 1}
     read = await store.read_turn(OWNED.ref, "t1")
     assert read is not None
     assert read.end_seq is None

@@ -206,7 +206,7 @@ async def test_what_is_open_is_found_by_its_index_alone(url: str, open_sql: Call
     page = lists.open_page(parse_session("", "s"), 9).compile(
         dialect=sqlite.dialect(), compile_kwargs={"literal_binds": True}
     )
-    plan = await store.carrier.read(
+    plan = await store.driver.read(
         lambda connection: [str(row[3]) for row in connection.execute(text(f"EXPLAIN QUERY PLAN {page}"))]
     )
     assert plan[0] == "SEARCH turns USING INDEX turns_open ((tenant,session_id)>(?,?))"

@@ -43,19 +43,19 @@ def raising(error: Exception) -> Callable[[Connection], None]:
 
 @pytest.fixture
 async def on_postgres(postgres: PostgresProcess) -> AsyncIterator[PostgresDriver]:
-    carrier = PostgresDriver(postgres.database().replace("postgresql:", "postgresql+asyncpg:"), 0.5)
-    yield carrier
-    await carrier.close()
+    driver = PostgresDriver(postgres.database().replace("postgresql:", "postgresql+asyncpg:"), 0.5)
+    yield driver
+    await driver.close()
 
 
 @pytest.fixture
 async def on_sqlite(tmp_path: Path) -> AsyncIterator[SqliteDriver]:
-    carrier = SqliteDriver(tmp_path / "store.db", 0.5)
-    yield carrier
-    await carrier.close()
+    driver = SqliteDriver(tmp_path / "store.db", 0.5)
+    yield driver
+    await driver.close()
 
 
-@pytest.mark.parametrize("again", [True, False])
+@pytest.mark.parametrize("retry", [True, False])
 @pytest.mark.parametrize(
     "sqlstate",
     [
@@ -74,28 +74,28 @@ async def on_sqlite(tmp_path: Path) -> AsyncIterator[SqliteDriver]:
     ],
 )
 async def test_what_a_server_says_of_itself_is_a_store_that_does_not_answer(
-    on_postgres: PostgresDriver, sqlstate: str, again: bool
+    on_postgres: PostgresDriver, sqlstate: str, retry: bool
 ) -> None:
     with pytest.raises(StoreUnavailable) as refused:
-        await on_postgres.transact(said_by_server(sqlstate), again=again)
+        await on_postgres.transact(said_by_server(sqlstate), retry=retry)
     assert type(refused.value) is (StoreUnusable if sqlstate == "28000" else StoreUnavailable)
     with pytest.raises(StoreUnavailable):
         await on_postgres.read(said_by_server(sqlstate))
 
 
-@pytest.mark.parametrize("again", [True, False])
-async def test_a_server_without_space_is_a_full_store_at_once(on_postgres: PostgresDriver, again: bool) -> None:
+@pytest.mark.parametrize("retry", [True, False])
+async def test_a_server_without_space_is_a_full_store_at_once(on_postgres: PostgresDriver, retry: bool) -> None:
     with pytest.raises(StoreFull):
-        await on_postgres.transact(said_by_server("53100"), again=again)
+        await on_postgres.transact(said_by_server("53100"), retry=retry)
 
 
 async def test_what_is_wrong_with_a_statement_is_our_own_fault(
     on_postgres: PostgresDriver, on_sqlite: SqliteDriver
 ) -> None:
     with pytest.raises(DBAPIError):
-        await on_postgres.transact(said_by_server("23505"), again=True)
+        await on_postgres.transact(said_by_server("23505"), retry=True)
     with pytest.raises(ProgrammingError):
-        await on_postgres.transact(lambda connection: connection.execute(text("NONSENSE")), again=True)
+        await on_postgres.transact(lambda connection: connection.execute(text("NONSENSE")), retry=True)
 
     def twice(connection: Connection) -> None:
         connection.execute(text("CREATE TABLE t (one INTEGER PRIMARY KEY)"))
@@ -103,22 +103,22 @@ async def test_what_is_wrong_with_a_statement_is_our_own_fault(
             connection.execute(text("INSERT INTO t VALUES (1)"))
 
     with pytest.raises(IntegrityError):
-        await on_sqlite.transact(twice, again=True)
+        await on_sqlite.transact(twice, retry=True)
 
 
 async def test_a_database_that_takes_no_connections_does_not_answer(postgres: PostgresProcess) -> None:
     url = postgres.database()
     name = url.rpartition("/")[2]
-    carrier = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 0.5)
+    driver = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 0.5)
     postgres.ask(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false", "postgres")
     with pytest.raises(StoreUnavailable):
-        await carrier.read(lambda _: None)
+        await driver.read(lambda _: None)
     postgres.ask(f"DROP DATABASE {name}", "postgres")
     with pytest.raises(StoreUnavailable):
-        await carrier.transact(lambda _: None, again=False)
+        await driver.transact(lambda _: None, retry=False)
     postgres.ask(f"CREATE DATABASE {name}", "postgres")
-    await carrier.read(lambda _: None)
-    await carrier.close()
+    await driver.read(lambda _: None)
+    await driver.close()
 
 
 @pytest.mark.parametrize(
@@ -133,21 +133,21 @@ async def test_a_database_that_takes_no_connections_does_not_answer(postgres: Po
 )
 async def test_what_the_driver_raises_untranslated_is_translated(on_postgres: PostgresDriver, error: Exception) -> None:
     with pytest.raises(StoreUnavailable):
-        await on_postgres.transact(raising(error), again=False)
+        await on_postgres.transact(raising(error), retry=False)
 
 
 async def test_a_plan_from_before_the_tables_were_changed_is_made_anew(postgres: PostgresProcess) -> None:
     url = postgres.database()
-    carrier = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 5.0)
+    driver = PostgresDriver(url.replace("postgresql:", "postgresql+asyncpg:"), 5.0)
     postgres.ask("CREATE TABLE t (a varchar); INSERT INTO t VALUES ('x')", url.rpartition("/")[2])
 
     def read(connection: Connection) -> list[tuple[object, ...]]:
         return [tuple(row) for row in connection.execute(text("SELECT * FROM t"))]
 
-    assert await carrier.read(read) == [("x",)]
+    assert await driver.read(read) == [("x",)]
     postgres.ask("ALTER TABLE t ADD COLUMN b integer DEFAULT 1", url.rpartition("/")[2])
-    assert await carrier.read(read) == [("x", 1)]
-    await carrier.close()
+    assert await driver.read(read) == [("x", 1)]
+    await driver.close()
 
 
 async def test_a_store_whose_tables_are_gone_does_not_answer_until_they_are_back(
@@ -175,13 +175,13 @@ async def test_a_server_that_takes_no_writes_does_not_answer_until_it_does(
     def read_only(on: str) -> Callable[[Connection], object]:
         return lambda connection: connection.execute(text(f"SET default_transaction_read_only = {on}"))
 
-    await store.carrier.transact(read_only("on"), again=False)  # there is one connection as yet, which is used again
+    await store.driver.transact(read_only("on"), retry=False)  # there is one connection as yet, which is used again
     with pytest.raises(StoreUnavailable):
         await store.accept_turn(OWNED, accepted(1), 0)
-    assert store.carrier.trouble == "STORE_UNAVAILABLE"
-    await store.carrier.transact(read_only("off"), again=False)
+    assert store.driver.trouble == "STORE_UNAVAILABLE"
+    await store.driver.transact(read_only("off"), retry=False)
     assert (await store.accept_turn(OWNED, accepted(1), 0)).known is None
-    assert store.carrier.trouble is None
+    assert store.driver.trouble is None
 
 
 @pytest.mark.parametrize("writes", [True, False])
@@ -205,7 +205,7 @@ async def test_what_sqlite_says_of_the_file_is_a_store_that_does_not_answer(
     error.sqlite_errorcode, error.sqlite_errorname = code, name
 
     def asked() -> Awaitable[object]:
-        return on_sqlite.transact(lambda _: 1, again=True) if writes else on_sqlite.read(lambda _: 1)
+        return on_sqlite.transact(lambda _: 1, retry=True) if writes else on_sqlite.read(lambda _: 1)
 
     assert await asked() == 1
     raised = threading.Event()

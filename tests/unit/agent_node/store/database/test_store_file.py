@@ -121,8 +121,8 @@ async def test_nothing_is_acknowledged_after_it(path: Path, open_sql: OpenSql, h
         await store.read(OWNED.ref)
     with pytest.raises(StoreReplaced):
         await store.clock.tick()
-    assert store.carrier.trouble == "STORE_REPLACED"
-    assert store.carrier.failures["STORE_REPLACED"] == 4
+    assert store.driver.trouble == "STORE_REPLACED"
+    assert store.driver.failures["STORE_REPLACED"] == 4
 
 
 @pytest.mark.parametrize("harm", HARMS, ids=lambda harm: harm.__name__)
@@ -131,7 +131,7 @@ async def test_what_is_replaced_while_a_transaction_is_under_way_is_not_acknowle
 ) -> None:
     store = await opened(open_sql, path)
     with pytest.raises(StoreReplaced):
-        await store.carrier.transact(lambda _: harm(path), again=False)
+        await store.driver.transact(lambda _: harm(path), retry=False)
 
 
 async def test_a_link_that_leads_elsewhere_is_another_file(tmp_path: Path, path: Path, open_sql: OpenSql) -> None:
@@ -153,7 +153,7 @@ async def test_what_comes_back_is_taken_again(path: Path, open_sql: OpenSql) -> 
         await store.accept_turn(OWNED, accepted(3), None)
     away.rename(path.parent)
     await store.accept_turn(OWNED, accepted(3), None)
-    assert store.carrier.trouble is None
+    assert store.driver.trouble is None
 
 
 async def test_what_operators_and_other_nodes_do_properly_is_no_harm(path: Path, open_sql: OpenSql) -> None:
@@ -171,7 +171,7 @@ async def test_what_operators_and_other_nodes_do_properly_is_no_harm(path: Path,
         await store.clock.tick()
     await other.close()
     await store.start_turn(OWNED, accepted(3))
-    assert store.carrier.failures == {}
+    assert store.driver.failures == {}
 
 
 async def test_closing_it_leaves_another_ones_log_alone_and_saves_what_was_in_a_removed_one(

@@ -45,7 +45,7 @@ class Database:
     def file(self) -> str:
         return ""
 
-    async def transact(self, work: Callable[[sa.Connection], T], *, again: bool) -> T:
+    async def transact(self, work: Callable[[sa.Connection], T], *, retry: bool) -> T:
         self.clock.advance(self.before_s)
         done = work(self.connection)
         self.clock.advance(self.after_s)
@@ -54,7 +54,7 @@ class Database:
         return done
 
     async def read(self, work: Callable[[sa.Connection], T]) -> T:
-        return await self.transact(work, again=True)
+        return await self.transact(work, retry=True)
 
     async def close(self) -> None:
         self.connection.close()
@@ -173,8 +173,8 @@ async def test_it_keeps_up_with_real_time_and_more_nodes_make_it_no_faster() -> 
 async def test_a_jump_of_a_nodes_own_clock_moves_it_by_one_step_at_most(by_s: float) -> None:
     clock, jumping = FakeClock(0.0), FakeClock(0.0)
     database = Database(clock)
-    carrier = CountedDriver(database)
-    node, other = SharedClock(carrier, jumping, "n1"), SharedClock(carrier, clock, "n2")
+    driver = CountedDriver(database)
+    node, other = SharedClock(driver, jumping, "n1"), SharedClock(driver, clock, "n2")
     await node.tick()
     await other.tick()
     jumping.advance(by_s)
@@ -190,14 +190,14 @@ async def test_a_jump_of_a_nodes_own_clock_moves_it_by_one_step_at_most(by_s: fl
 async def test_a_mark_that_went_back_is_another_store() -> None:
     clock = FakeClock(0.0)
     database = Database(clock)
-    carrier = CountedDriver(database)
-    node = SharedClock(carrier, clock, "n1")
+    driver = CountedDriver(database)
+    node = SharedClock(driver, clock, "n1")
     await node.tick()
     database.set(BEGIN_NS - 1)
     for _ in range(3):
         with pytest.raises(StoreReplaced):
             await node.tick()
-        assert carrier.replaced.is_set()
+        assert driver.replaced.is_set()
         clock.advance(TICK_S)
     await database.close()
 
@@ -209,9 +209,9 @@ class Held(Database):
         super().__init__(clock)
         self.waiting: list[asyncio.Event] = []
 
-    async def transact(self, work: Callable[[sa.Connection], T], *, again: bool) -> T:
+    async def transact(self, work: Callable[[sa.Connection], T], *, retry: bool) -> T:
         await self._until_let_go()
-        done = await super().transact(work, again=again)
+        done = await super().transact(work, retry=retry)
         await self._until_let_go()
         return done
 
@@ -237,13 +237,13 @@ async def in_order(database: Held, order: list[int], *ticks: Coroutine[Any, Any,
 async def test_two_ticks_of_a_node_at_once_are_as_one_after_the_other(order: list[int]) -> None:
     clock = FakeClock(0.0)
     database = Held(clock)
-    carrier = CountedDriver(database)
-    node = SharedClock(carrier, clock, "n1")
+    driver = CountedDriver(database)
+    node = SharedClock(driver, clock, "n1")
     await in_order(database, [], node.tick())
     for _ in range(6):  # it takes the mark over, and counts no second twice
         clock.advance(TICK_S)
         mark_ns = database.mark_ns
         await in_order(database, list(order), node.tick(), node.tick())
         assert database.mark_ns - mark_ns <= TICK_S * 10**9
-    assert not carrier.replaced.is_set()
+    assert not driver.replaced.is_set()
     await database.close()

@@ -43,5 +43,5 @@ async def test_a_tools_name(url: str, open_sql: Callable[..., Awaitable[SqlStore
     store = await open_sql(url)
     await store.activate(OWNED, "agent")
     await store.start_tool(OWNED, ToolStart("t1", 1, "t1.1.1", WORDS))
-    names = await store.carrier.read(lambda connection: connection.execute(sa.select(tool_starts.c.name)).all())
+    names = await store.driver.read(lambda connection: connection.execute(sa.select(tool_starts.c.name)).all())
     assert names == [(WORDS,)]
