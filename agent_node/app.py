@@ -15,7 +15,7 @@ from functools import partial
 from agent_node.agents.registry import hosted, load_agents
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog, ObservedAudit
 from agent_node.child_process.fork_server import ForkServer
-from agent_node.child_process.runs import Apart
+from agent_node.child_process.runs import ChildRuns
 from agent_node.lifecycle.clock_skew import ClockSkew
 from agent_node.lifecycle.data_dir import DataDir, boot_id
 from agent_node.lifecycle.parked import unless_set
@@ -62,15 +62,15 @@ async def run_node(
     """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined. forker:
     forks the processes of runs that may have ended a node; None: they are run as all others.
 
-    Raises CannotServe where it found that it does not serve any more, or can run nothing apart; AgentNotLoadable,
-    DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, EtcdError,
-    OSError.
+    Raises CannotServe where it found that it does not serve any more, or can fork no child processes any more;
+    AgentNotLoadable, DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted,
+    StoreRefused, EtcdError, OSError.
     """
     make_room(_DESCRIPTORS)
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
     keys = Keys(settings.cluster)
-    apart = Apart(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
+    child_runs = ChildRuns(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
     with ExitStack() as stack:
         data_dir = stack.enter_context(DataDir(settings.data_dir))
         audit: AuditLog = NoAuditLog()
@@ -104,7 +104,7 @@ async def run_node(
                 guard,
                 skew,
                 claims_are_made=lambda: board.trouble is None,
-                apart=apart,
+                child_runs=child_runs,
             )
             server = Server(
                 settings.listen,
@@ -135,15 +135,17 @@ async def run_node(
             )
             if settings.metrics_listen is not None:
                 driver = durable.driver if durable is not None else None
-                port = metrics.serve(NodeMetrics(board, observed, incarnations, driver, apart), settings.metrics_listen)
+                port = metrics.serve(
+                    NodeMetrics(board, observed, incarnations, driver, child_runs), settings.metrics_listen
+                )
                 forks.close_port_in_children(port)
             stack.enter_context(
                 Watchdog(lambda: incarnations.lease, clock, partial(end_process, asyncio.get_running_loop()))
             )
             await server.start()
-            forker_gone = asyncio.Event()
+            forker_ended = asyncio.Event()
             if forker is not None:
-                forker.watch(forker_gone.set)
+                forker.watch(forker_ended.set)
             fault = Fault()
             self_check = SelfCheck(
                 partial(probe, server.address, settings.self_check_tls()),
@@ -169,7 +171,7 @@ async def run_node(
                         with self_check:
                             await self_check.first()
                             ready(server.address)
-                            await _first_of(group, stop, fault.found, forker_gone)
+                            await _first_of(group, stop, fault.found, forker_ended)
                             board.enter(Condition.DRAINING)
                             if not fault.found.is_set():
                                 incarnations.stop()
@@ -190,7 +192,7 @@ async def run_node(
                 if durable is not None:
                     await durable.close()
             fault.check()
-            if forker_gone.is_set() and not stop.is_set():
+            if forker_ended.is_set() and not stop.is_set():
                 raise CannotServe("the process that forks those of the runs apart has ended")
 
 

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from agent_node.audit import ObservedAudit
-from agent_node.child_process.runs import Apart
+from agent_node.child_process.runs import ChildRuns
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.run.time_limit import ABANDONED
 from agent_node.store.database.counted import CountedDriver
@@ -27,11 +27,11 @@ class NodeMetrics(Collector):
         audit: ObservedAudit,
         incarnations: IncarnationSupervisor,
         store: CountedDriver | None = None,
-        apart: Apart | None = None,
+        child_runs: ChildRuns | None = None,
     ) -> None:
-        """incarnations: whose sessions and lease are told; store: the durable one's; None: there is none; apart: runs
-        in processes of their own; None: there are none."""
-        self._apart = apart
+        """incarnations: whose sessions and lease are told; store: the durable one's; None: there is none; child_runs:
+        None: there are none."""
+        self._child_runs = child_runs
         self._store = store
         self._board = board
         self._audit = audit
@@ -45,9 +45,9 @@ class NodeMetrics(Collector):
         yield _by("fences", "Fences, by their reason.", "reason", dict(audit.fences))
         yield _by("transitions", "Transitions, by their names in the audit log.", "event", dict(audit.transitions))
         yield _by("runs_failed", "Turns and tasks that failed, by their reason.", "reason", dict(audit.failures))
-        if self._apart is not None:
-            yield _gauge("runs_apart", "Runs in processes of their own: they may end it.", self._apart.running)
-            yield CounterMetricFamily("agentring_node_runs_apart_ever", "Runs so begun.", self._apart.total)
+        if self._child_runs is not None:
+            yield _gauge("runs_apart", "Runs in processes of their own: they may end it.", self._child_runs.running)
+            yield CounterMetricFamily("agentring_node_runs_apart_ever", "Runs so begun.", self._child_runs.total)
         yield CounterMetricFamily(
             "agentring_node_renewals_failed",
             "Renewals of the lease that were not acknowledged.",

@@ -1,8 +1,8 @@
 """A child process that runs an agent once, for the node that asked for it.
 
 Guarantees: the agent is run by the same code as on a node (run/agent_run.py), with the same bounds; the process ends
-when the run has, and when the node is gone. What needs the lease, the store or the claims is asked of the node. Called
-in a process that was just forked.
+when the run has, and when the node has ended. What needs the lease, the store or the claims is requested of the node.
+Called in a process that was just forked.
 """
 
 import asyncio
@@ -42,21 +42,21 @@ _step: ContextVar[int | None] = ContextVar("agentring_step", default=None)
 """Of which step the current code is a part."""
 
 
-def serve(way: socket.socket, agents: Mapping[str, Agent], log_level: str) -> None:
-    """Runs what the node says, and returns once that has ended."""
+def serve(connection: socket.socket, agents: Mapping[str, Agent], log_level: str) -> None:
+    """Runs what the node sends, and returns once that has ended. connection: to the node."""
     log.configure(log_level)
     log_errors_without_text()
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=False)
-    way.setblocking(False)
-    forks.close_in_children(way.fileno())
+    connection.setblocking(False)
+    forks.close_in_children(connection.fileno())
     with asyncio.Runner(loop_factory=OwnedLoop) as runner:
         forks.end_children_in(runner.get_loop())
-        drive(runner.get_loop(), _serve(way, agents))
+        drive(runner.get_loop(), _serve(connection, agents))
         os._exit(0)  # what the agent has left behind is not waited for
 
 
-async def _serve(way: socket.socket, agents: Mapping[str, Agent]) -> None:
-    reader, writer = await asyncio.open_unix_connection(sock=way)
+async def _serve(connection: socket.socket, agents: Mapping[str, Agent]) -> None:
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
     channel = Channel(reader, writer)
     channel.send("hello", os.getpid())
     begin = await channel.receive()
@@ -64,15 +64,15 @@ async def _serve(way: socket.socket, agents: Mapping[str, Agent]) -> None:
         return
     child = _Child(channel, begin[1])
     async with asyncio.TaskGroup() as group:
-        beating = group.create_task(_beat(channel))
-        hearing = group.create_task(child.hear())
+        beats = group.create_task(_beat(channel))
+        receiving = group.create_task(child.receive())
         running = group.create_task(child.run(agents[begin[1].agent]))
-        await asyncio.wait([running, hearing], return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([running, receiving], return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
-            os._exit(0)  # the node is gone
+            os._exit(0)  # the node has ended
         await writer.drain()
-        await hearing  # until the node has heard it
-        beating.cancel()
+        await receiving  # until the node has received it
+        beats.cancel()
 
 
 async def _beat(channel: Channel) -> None:
@@ -86,7 +86,7 @@ class _Child:
         self._channel = channel
         self._begin = begin
         self._numbers = count(1)
-        self._asked: dict[int, _Asked] = {}
+        self._requests: dict[int, _Request] = {}
         self._running: asyncio.Task[None] | None = None
         self._steps: dict[int, asyncio.Task[None]] = {}
 
@@ -101,28 +101,28 @@ class _Child:
             begin.incarnation,
             cast(Once, self) if begin.has_once else None,
         )
-        given = replace(begin.given, tool_starts=self._start_tool, questions=self if begin.asks else None)
+        turn = replace(begin.turn, tool_starts=self._start_tool, questions=self if begin.asks else None)
         try:
-            outcome = await run_agent(env, agent, given, cast(Any, _NodesLog(self._channel)), begin.epoch)
+            outcome = await run_agent(env, agent, turn, cast(Any, _NodesLog(self._channel)), begin.epoch)
         except asyncio.CancelledError:
             self._channel.send("cancelled")
             return
         self._channel.send("done", outcome)
 
-    async def hear(self) -> None:
-        """Until the node is gone."""
+    async def receive(self) -> None:
+        """Until the node has ended."""
         while (message := await self._channel.receive()) is not None:
             match message:
-                # What the agent does not wait for any more may have been answered meanwhile.
-                case ("reply", number, error, value) if number in self._asked:
-                    self._asked[number].answered(error, value)
-                case ("told", number, value) if number in self._asked:
-                    self._asked[number].told(value)
-                case ("step", number, step, run) if number in self._asked:
-                    asked = self._asked[number]
-                    context = asked.context.copy()
-                    carrying = self._carry_out(step, asked, run)
-                    task = self._steps[step] = asyncio.get_running_loop().create_task(carrying, context=context)
+                # The node may have answered what the agent does not wait for any more.
+                case ("reply", number, error, value) if number in self._requests:
+                    self._requests[number].finish(error, value)
+                case ("notify", number, value) if number in self._requests:
+                    self._requests[number].notify(value)
+                case ("step", number, step, run) if number in self._requests:
+                    request = self._requests[number]
+                    context = request.context.copy()
+                    running = self._run_step(step, request, run)
+                    task = self._steps[step] = asyncio.get_running_loop().create_task(running, context=context)
                     task.add_done_callback(partial(self._step_over, step))
                 case ("cut", step) if step in self._steps:
                     self._steps[step].cancel()
@@ -130,15 +130,16 @@ class _Child:
                     self._running.cancel()
 
     async def ask(
-        self, ordinal: int, question: session_pb2.InputRequired, tell: Callable[[str], None], time: PausableDeadline
+        self, ordinal: int, question: session_pb2.InputRequired, publish: Callable[[str], None], time: PausableDeadline
     ) -> session_pb2.Input:
         """As Questions."""
-        time.hold()
+        time.pause()
         try:
-            answer = await self._ask("ask", ordinal, question.SerializeToString(deterministic=True), told=tell)
+            asked = question.SerializeToString(deterministic=True)
+            answer = await self._request("ask", ordinal, asked, notify=publish)
             return session_pb2.Input.FromString(answer)
         finally:
-            time.go_on()
+            time.resume()
 
     async def call(
         self,
@@ -151,47 +152,47 @@ class _Child:
         tell_unknown: Callable[[], None],
     ) -> Any:
         """As Once."""
-        return await self._ask(
+        return await self._request(
             "once",
             _step.get(),
             key,
             timeout_s,
             idempotent,
-            told=lambda _: tell_unknown(),
+            notify=lambda _: tell_unknown(),
             function=function,
         )
 
     async def _start_tool(self, start: ToolStart) -> None:
-        await self._ask("tool", start)
+        await self._request("tool", start)
 
-    async def _ask(
+    async def _request(
         self,
         kind: str,
-        *what: Any,
-        told: Callable[[Any], None] = lambda _: None,
+        *fields: Any,
+        notify: Callable[[Any], None] = lambda _: None,
         function: Callable[..., Awaitable[Any]] | None = None,
     ) -> Any:
         number = next(self._numbers)
-        asked = self._asked[number] = _Asked(told, function)
-        self._channel.send(kind, number, *what)
+        request = self._requests[number] = _Request(notify, function)
+        self._channel.send(kind, number, *fields)
         try:
-            await asyncio.wait([asked.reply])
+            await asyncio.wait([request.reply])
         except asyncio.CancelledError:
             self._channel.send("drop", number)
-            await asyncio.wait([asked.reply])  # as on the node, where a step that is cut off is written down first
+            await asyncio.wait([request.reply])  # as on the node, where a step that is cut off is stored first
             raise
         finally:
-            del self._asked[number]
-        return asked.reply.result()
+            del self._requests[number]
+        return request.reply.result()
 
     def _step_over(self, step: int, _: object) -> None:
         del self._steps[step]
 
-    async def _carry_out(self, step: int, asked: "_Asked", run: Mapping[str, Any]) -> None:
+    async def _run_step(self, step: int, request: "_Request", run: Mapping[str, Any]) -> None:
         _step.set(step)
-        assert asked.function is not None
+        assert request.function is not None
         try:
-            result = await asked.function(**run)
+            result = await request.function(**run)
         except asyncio.CancelledError:
             self._channel.send("step_cut", step)  # where it was not the node
             raise
@@ -204,14 +205,17 @@ class _Child:
             self._channel.send("step_done", step, ("ResultNotKept", error.detail), None)
 
 
-class _Asked:
-    def __init__(self, told: Callable[[Any], None], function: Callable[..., Awaitable[Any]] | None) -> None:
-        self.told = told
+class _Request:
+    """Of the child to its node."""
+
+    def __init__(self, notify: Callable[[Any], None], function: Callable[..., Awaitable[Any]] | None) -> None:
+        """notify: called with what the node says before it replies; function: of a step."""
+        self.notify = notify
         self.function = function
         self.reply: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.context = contextvars.copy_context()
 
-    def answered(self, error: BaseException | None, value: Any) -> None:
+    def finish(self, error: BaseException | None, value: Any) -> None:
         if self.reply.done():
             return
         if error is None:
@@ -220,7 +224,7 @@ class _Asked:
             self.reply.cancel()
         else:
             self.reply.set_exception(error)
-            self.reply.exception()  # that nobody waits for it any more is no fault
+            self.reply.exception()  # nobody may be waiting for it any more
 
 
 class _NodesLease:

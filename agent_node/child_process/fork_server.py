@@ -3,10 +3,10 @@
 Guarantees: it is forked before the node has any; it holds nothing of the node's but its stderr and its working
 directory; it ends with the node, also where that is killed, and ends every child first; a child ends with it, also
 where it is killed itself, and once the node has not said for too long that the child may go on: a node that stands
-still (SIGSTOP) has lost its lease meanwhile, and the run is begun on another one. A SIGTERM changes nothing: who stops
-a service may send it to each of its processes, and it is the node that ends runs. Only children of its own that it has
-not reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the first child
-is wanted. Used by the node's `__main__`, before anything else, by runs.py and by run.py.
+still (SIGSTOP) has lost its lease meanwhile, and the run is begun on another one. A SIGTERM changes nothing: it may be
+sent to each process of a service that is to stop, and it is the node that ends runs. Only children of its own that it
+has not reaped are signalled, so never a process that has got a child's number since. Agents are loaded when the first
+child is wanted. Used by the node's `__main__`, before anything else, by runs.py and by run.py.
 """
 
 import asyncio
@@ -27,43 +27,43 @@ _MESSAGE_BYTES = 64
 _PR_SET_PDEATHSIG = 1
 
 Child = Callable[[socket.socket], None]
-"""Runs in a child, with its end of the way to the node; the process ends after it."""
+"""Runs in a child, with its end of the connection to the node; the process ends after it."""
 
 
 class ForkServer:
     """The node's end. Resource handling: it is there until the process ends."""
 
-    def __init__(self, way: socket.socket, pid: int) -> None:
-        """way: to the process; pid: its."""
-        self._way = way
+    def __init__(self, connection: socket.socket, pid: int) -> None:
+        """connection: to the process; pid: its."""
+        self._connection = connection
         self.pid = pid
 
     @property
-    def is_gone(self) -> bool:
+    def has_ended(self) -> bool:
         """Whether the process has ended, and its children with it."""
         try:
-            return not self._way.recv(1, socket.MSG_PEEK)  # it never says anything
+            return not self._connection.recv(1, socket.MSG_PEEK)  # it never sends anything
         except BlockingIOError:
             return False
         except OSError:
             return True
 
-    def watch(self, gone: Callable[[], None]) -> None:
-        """Has `gone` called on the event loop once the process has ended."""
+    def watch(self, on_end: Callable[[], None]) -> None:
+        """Has `on_end` called on the event loop once the process has ended."""
         loop = asyncio.get_running_loop()
 
-        def told() -> None:
-            loop.remove_reader(self._way)
-            gone()
+        def readable() -> None:
+            loop.remove_reader(self._connection)
+            on_end()
 
-        loop.add_reader(self._way, told)
+        loop.add_reader(self._connection, readable)
 
     def fork(self) -> socket.socket:
-        """A child's other end; the child is made as soon as can be. Raises OSError: nobody forks any more."""
+        """The connection to a child, which is forked soon. Raises OSError: nobody forks any more."""
         here, there = socket.socketpair()
         try:
             with there:
-                socket.send_fds(self._way, [b"f"], [there.fileno()])
+                socket.send_fds(self._connection, [b"f"], [there.fileno()])
         except OSError:
             here.close()
             raise
@@ -79,18 +79,18 @@ class ForkServer:
         self._signal(b"u", pid)
 
     def let_run(self, pid: int, for_s: float) -> None:
-        """A child may run for so long from now on, and longer if that is said again meanwhile. Before it is said the
-        first time, it may as long as it likes."""
+        """A child may run for so long from now on, and longer where this is called again meanwhile. Before the first
+        call there is no limit."""
         with suppress(OSError):
-            self._way.send(f"l{pid} {_now_s() + for_s:.3f}".encode())
+            self._connection.send(f"l{pid} {_now_s() + for_s:.3f}".encode())
 
     def _signal(self, kind: bytes, pid: int) -> None:
         with suppress(OSError):
-            self._way.send(kind + str(pid).encode())
+            self._connection.send(kind + str(pid).encode())
 
 
 def start(prepare: Callable[[], Child]) -> ForkServer | None:
-    """Forks it. prepare: called in it once, before the first child. None: this system cannot tell of a process's end
+    """Forks it. prepare: called in it once, before the first child. None: this system cannot report a process's end
     (pidfd_open, Linux 5.3)."""
     try:
         node = os.pidfd_open(os.getpid())
@@ -103,7 +103,7 @@ def start(prepare: Callable[[], Child]) -> ForkServer | None:
         status = 1
         try:
             here.close()
-            _let_go_of_the_terminal()
+            _detach_from_terminal()
             _Forking(there, node, prepare).serve()
             status = 0
         except BaseException:
@@ -117,31 +117,31 @@ def start(prepare: Callable[[], Child]) -> ForkServer | None:
 
 
 class _Forking:
-    def __init__(self, way: socket.socket, node: int, prepare: Callable[[], Child]) -> None:
-        self._way = way
+    def __init__(self, connection: socket.socket, node: int, prepare: Callable[[], Child]) -> None:
+        self._connection = connection
         self._node = node
         self._prepare = prepare
         self._child: Child | None = None
         self._children: dict[int, int] = {}
-        """Processes by the descriptors that tell of their ends."""
+        """Processes by the descriptors that report their ends."""
         self._until_s: dict[int, float] = {}
-        """How long a process may run, where that was said."""
+        """How long a process may run, where that is limited."""
         self._pid = os.getpid()
 
     def serve(self) -> None:
         """Until the node has ended."""
         while True:
-            way = self._way.fileno()
+            requests = self._connection.fileno()
             wait_s = max(0.0, min(self._until_s.values()) - _now_s()) if self._until_s else None
-            ready, _, _ = select.select([way, self._node, *self._children], [], [], wait_s)
+            ready, _, _ = select.select([requests, self._node, *self._children], [], [], wait_s)
             for fd in [fd for fd in ready if fd in self._children]:
                 pid = self._children.pop(fd)
                 self._until_s.pop(pid, None)
                 os.waitpid(pid, 0)
                 os.close(fd)
-            if self._node in ready or (way in ready and not self._answer()):
+            if self._node in ready or (requests in ready and not self._answer()):
                 break
-            if way not in ready:  # the node may have said more
+            if requests not in ready:  # else the node may have allowed more
                 self._end_overdue()
         for pid in self._children.values():
             os.kill(pid, signal.SIGKILL)
@@ -153,18 +153,18 @@ class _Forking:
             os.kill(pid, signal.SIGKILL)
 
     def _answer(self) -> bool:
-        """False: the node is gone."""
-        asked, fds, _, _ = socket.recv_fds(self._way, _MESSAGE_BYTES, 1)
+        """False: the node has ended."""
+        request, fds, _, _ = socket.recv_fds(self._connection, _MESSAGE_BYTES, 1)
         if fds:
             self._fork(fds[0])
             os.close(fds[0])
-        elif asked.startswith(b"l"):
-            pid_text, until_s = asked[1:].split()
+        elif request.startswith(b"l"):
+            pid_text, until_s = request[1:].split()
             if (pid := int(pid_text)) in self._children.values():
                 self._until_s[pid] = float(until_s)
-        elif (number := _KINDS.get(asked[:1])) is not None and (pid := int(asked[1:])) in self._children.values():
+        elif (number := _KINDS.get(request[:1])) is not None and (pid := int(request[1:])) in self._children.values():
             os.kill(pid, number)
-        return bool(asked)
+        return bool(request)
 
     def _fork(self, fd: int) -> None:
         try:
@@ -173,13 +173,13 @@ class _Forking:
                 gc.freeze()  # what is never written to is shared with the children
             pid = os.fork()
         except Exception:
-            traceback.print_exc()  # the child's other end hears that there is none
+            traceback.print_exc()  # the connection to the child ends
             return
         if pid == 0:
             status = 1
             try:
                 _end_with(self._pid)
-                self._way.close()
+                self._connection.close()
                 os.close(self._node)
                 for each in self._children:
                     os.close(each)
@@ -193,11 +193,11 @@ class _Forking:
         self._children[os.pidfd_open(pid)] = pid
 
 
-def _let_go_of_the_terminal() -> None:
-    """Ctrl-C is the node's, and whoever reads the node's stdout waits for the node alone."""
+def _detach_from_terminal() -> None:
+    """Ctrl-C is the node's, and a reader of the node's stdout waits for the node alone."""
     os.setsid()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Not ignored, or what an agent starts could not be told to end either: a program has no handlers of ours.
+    # Not ignored, or a SIGTERM could not end what an agent starts either: a program does not inherit our handler.
     signal.signal(signal.SIGTERM, lambda *_: None)
     nothing = os.open(os.devnull, os.O_RDONLY)
     os.dup2(nothing, 0)

@@ -1,10 +1,10 @@
-"""What a node and the child processes that it runs agents in say to each other: tuples, each of which begins with its
+"""The messages between a node and the child processes that it runs agents in: tuples, each of which begins with its
 kind. They are pickled: both are one program of one version, forked from each other.
 
 Child to node: `hello` (its pid), `beat` (its event loop turns), `event` and `text` (for the log), `tool`, `ask` and
 `once` (with a number, under which `reply` comes), `drop` (nobody waits for that number any more), `step_done` or
 `step_cut`, `done` (the outcome), `cancelled`.
-Node to child: `begin`, `reply`, `told` (while an `ask` or `once` is under way), `step`, `cut` (of a step), `cancel`.
+Node to child: `begin`, `reply`, `notify` (while an `ask` or `once` is under way), `step`, `cut` (of a step), `cancel`.
 """
 
 import asyncio
@@ -12,8 +12,8 @@ import pickle
 from dataclasses import dataclass
 from typing import Any
 
-from agent_node.run.context import TurnInput
 from agent_node.run.environment import TurnLimits
+from agent_node.run.run_input import TurnInput
 from agentring.ids import Epoch, Incarnation, NodeId
 
 Message = tuple[Any, ...]
@@ -28,7 +28,7 @@ class Begin:
     """What a child is to run."""
 
     agent: str
-    given: TurnInput
+    turn: TurnInput
     """Without the callables, which the child makes itself."""
     asks: bool
     """Whether there is somebody to ask."""
@@ -40,7 +40,7 @@ class Begin:
 
 
 class Channel:
-    """One end of the way. Resource handling: `close`."""
+    """One end of the connection. Resource handling: `close`."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
@@ -49,13 +49,13 @@ class Channel:
         """Of the message that is being received."""
 
     def send(self, *message: Any) -> None:
-        """Says it; one that the other end does not hear any more is lost. Raises what pickling raises."""
+        """Sends a message; what the other end does not receive any more is lost. Raises what pickling raises."""
         packed = pickle.dumps(message)
         self._writer.write(len(packed).to_bytes(_LENGTH_BYTES, "big") + packed)
 
     async def receive(self) -> Message | None:
-        """What was said; None: the other end is gone, or says what nobody understands. Cancellation: nothing is lost,
-        it may be called again."""
+        """The next message; None: the other end has gone away, or sent what is no message. Cancellation: nothing is
+        lost, it may be called again."""
         try:
             if self._length is None:
                 self._length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
@@ -69,5 +69,5 @@ class Channel:
         return message
 
     def close(self) -> None:
-        """The other end hears that this one is gone."""
+        """The other end receives None."""
         self._writer.close()

@@ -1,10 +1,9 @@
 """One run of an agent in a child process, as the node sees it.
 
-Guarantees: what the run tells, and the tools, questions and steps that it asks for, go the same way as those of a run
-on the node, and only while the lease stands; a child that ends before its run has (AGENT_ENDED_NODE: on the node it
-would have ended that), or whose event loop does not turn for as long as would have cost the node its lease
-(AGENT_BLOCKED), fails this run alone, and the log says whose it was; a child ends with its run, whatever the agent
-makes of that. Used by runs.py.
+Guarantees: the events of the run, and its tools, questions and steps, take the same path as those of a run on the node,
+and only while the lease stands; a child that ends before its run has (AGENT_ENDED_NODE: on the node it would have ended
+that), or whose event loop does not turn for as long as would have cost the node its lease (AGENT_BLOCKED), fails this
+run alone, and the log names the run; a child ends with its run, whatever the agent makes of that. Used by runs.py.
 """
 
 import asyncio
@@ -22,9 +21,9 @@ from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import BEAT_S, Begin, Channel, Message
 from agent_node.child_process.step import Step
 from agent_node.events.log import EventLog
-from agent_node.run.agent_run import Failed
-from agent_node.run.context import Completed, TurnInput, new_error_id
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.outcome import Failed, Outcome, new_error_id
+from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.store.once_records import OnceCaller
@@ -33,7 +32,7 @@ from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
 _LAST_WORDS_S = 0.2
-"""How long a blocked child may take to say where it stands."""
+"""How long a blocked child may take to log where it stands."""
 _LET_RUN_EVERY_S = 0.25
 _ENDS = ("done", "cancelled")
 
@@ -46,59 +45,59 @@ class ChildRun:
     def __init__(
         self,
         env: RunEnvironment,
-        given: TurnInput,
+        turn: TurnInput,
         log: EventLog,
         epoch: Epoch,
         channel: Channel,
-        place: RunSlot,
+        slot: RunSlot,
     ) -> None:
         self._env = env
-        self._given = given
+        self._turn = turn
         self._log = log
         self._epoch = epoch
         self._channel = channel
-        self._place = place
-        self._asked: dict[int, asyncio.Task[None]] = {}
+        self._slot = slot
+        self._requests: dict[int, asyncio.Task[None]] = {}
         self._steps: dict[int, Step] = {}
         self._step_numbers = count(1)
         self._time = PausableDeadline(env.limits.timeout_s)
-        self._time.hold()  # the child sees to its time itself
+        self._time.pause()  # the child keeps the deadline itself
 
     async def carry_out(
-        self, forker: ForkServer, pid: int, blocked_s: float, told: dict[str, str | int]
-    ) -> Completed | Failed:
+        self, forker: ForkServer, pid: int, blocked_s: float, log_fields: dict[str, str | int]
+    ) -> Outcome:
         """From its beginning to its end, and the child's."""
-        env, given = self._env, self._given
-        bare = replace(given, tool_starts=None, questions=None)
-        asks, has_once = given.questions is not None, env.once is not None
+        env, turn = self._env, self._turn
+        bare = replace(turn, tool_starts=None, questions=None)
+        asks, has_once = turn.questions is not None, env.once is not None
         self._channel.send(
             "begin",
-            Begin(given.agent, bare, asks, has_once, self._epoch, env.limits, env.node_id, env.incarnation),
+            Begin(turn.agent, bare, asks, has_once, self._epoch, env.limits, env.node_id, env.incarnation),
         )
         try:
             async with asyncio.TaskGroup() as group:
-                outcome: Completed | Failed | None = None
-                letting = group.create_task(self._let_run(forker, pid))
+                outcome: Outcome | None = None
+                allowing = group.create_task(self._let_run(forker, pid))
                 try:
                     outcome = await self._until_done(blocked_s, group)
                     if outcome is None:
                         env.lease.check()  # once it is over, children are ended for that
                         check(forker)
-                        outcome = failed("AGENT_ENDED_NODE", "agent_ended_its_process", told)
+                        outcome = failed("AGENT_ENDED_NODE", "agent_ended_its_process", log_fields)
                         self._blame_steps()
                 except TimeoutError:
                     env.lease.check()
                     forker.ask_where(pid)
                     await asyncio.sleep(_LAST_WORDS_S)
-                    outcome = failed("AGENT_BLOCKED", "agent_blocked_its_process", told, for_s=blocked_s)
+                    outcome = failed("AGENT_BLOCKED", "agent_blocked_its_process", log_fields, for_s=blocked_s)
                     self._blame_steps()
                 except asyncio.CancelledError:
                     await self._stop()
                     raise
                 finally:
-                    letting.cancel()
+                    allowing.cancel()
                     forker.kill(pid)
-                    self._let_go()
+                    self._cut_off_rest()
         except ExceptionGroup as group_error:
             raise group_error.exceptions[0] from None
         return outcome
@@ -110,7 +109,7 @@ class ChildRun:
             forker.let_run(pid, lease.fence_in_s + lease.margin_s / 2)
             await asyncio.sleep(_LET_RUN_EVERY_S)
 
-    async def _until_done(self, blocked_s: float, group: asyncio.TaskGroup) -> Completed | Failed | None:
+    async def _until_done(self, blocked_s: float, group: asyncio.TaskGroup) -> Outcome | None:
         """The outcome; None: the child has ended before. Raises TimeoutError: its event loop stands still."""
         while True:
             try:
@@ -122,20 +121,20 @@ class ChildRun:
             if message is None:
                 return None
             if message[0] == "done":
-                outcome: Completed | Failed = message[1]
+                outcome: Outcome = message[1]
                 return outcome
-            self._deal_with(message, group)
+            self._handle(message, group)
 
     def _blame_steps(self) -> None:
         for step in list(self._steps.values()):
             step.ended_its_process()
 
-    def _let_go(self) -> None:
-        """What the agent has left behind ends here; a step that is to blame comes to its end."""
+    def _cut_off_rest(self) -> None:
+        """Ends what the agent has left behind; a step that is to blame comes to its end."""
         for step in list(self._steps.values()):
             step.cut_off()
         in_steps = {step.number for step in self._steps.values()}
-        for number, task in self._asked.items():
+        for number, task in self._requests.items():
             if number not in in_steps:
                 task.cancel()
 
@@ -146,20 +145,20 @@ class ChildRun:
             async with asyncio.timeout(self._env.limits.cancel_grace_s):
                 while (message := await self._channel.receive()) is not None and message[0] not in _ENDS:
                     if message[0] in ("event", "text"):
-                        self._tell(message)
+                        self._append(message)
                     elif message[0] == "drop":
                         self._drop(message[1])
 
-    def _deal_with(self, message: Message, group: asyncio.TaskGroup) -> None:
+    def _handle(self, message: Message, group: asyncio.TaskGroup) -> None:
         context = contextvars.copy_context()
         call: Coroutine[Any, Any, Any]
         match message:
             case ("event" | "text", *_):
-                self._tell(message)
+                self._append(message)
                 return
             case ("step_done", step, error, result):
                 if step in self._steps:
-                    self._steps[step].done(error, result)
+                    self._steps[step].finish(error, result)
                 return
             case ("step_cut", step):
                 if step in self._steps:
@@ -178,19 +177,19 @@ class ChildRun:
                     context = self._steps[within].context.copy()
             case _:
                 return
-        task = self._asked[number] = group.create_task(self._answer(number, call), context=context)
-        task.add_done_callback(partial(self._answered, number))
+        task = self._requests[number] = group.create_task(self._answer(number, call), context=context)
+        task.add_done_callback(partial(self._finished, number))
 
     def _drop(self, number: int) -> None:
-        if (asked := self._asked.get(number)) is not None:
-            asked.cancel()
+        if (request := self._requests.get(number)) is not None:
+            request.cancel()
 
-    def _answered(self, number: int, task: "asyncio.Task[None]") -> None:
-        self._asked.pop(number, None)
+    def _finished(self, number: int, task: "asyncio.Task[None]") -> None:
+        self._requests.pop(number, None)
         if task.cancelled():  # also one that had not begun
             self._channel.send("reply", number, asyncio.CancelledError(), None)
 
-    def _tell(self, message: Message) -> None:
+    def _append(self, message: Message) -> None:
         self._env.lease.check()
         if message[0] == "event":
             self._log.append(session_pb2.Event.FromString(message[1]))
@@ -209,23 +208,23 @@ class ChildRun:
 
     async def _start_tool(self, start: Any) -> None:
         self._env.lease.check()
-        if self._given.tool_starts is not None:
-            await self._given.tool_starts(start)
+        if self._turn.tool_starts is not None:
+            await self._turn.tool_starts(start)
         else:
             self._env.audit.write(
-                "tool_started", self._given.ref, epoch=self._epoch, turn=start.turn_id, tool=start.name
+                "tool_started", self._turn.ref, epoch=self._epoch, turn=start.turn_id, tool=start.name
             )
 
     async def _ask(self, number: int, ordinal: int, question: bytes) -> bytes:
-        assert self._given.questions is not None
-        self._place.give_up()
-        answer = await self._given.questions.ask(
+        assert self._turn.questions is not None
+        self._slot.release()
+        answer = await self._turn.questions.ask(
             ordinal,
             session_pb2.InputRequired.FromString(question),
-            lambda input_id: self._channel.send("told", number, input_id),
+            lambda input_id: self._channel.send("notify", number, input_id),
             self._time,
         )
-        await self._place.take()
+        await self._slot.acquire()
         return answer.SerializeToString()
 
     async def _once(self, number: int, key: str, timeout_s: float, *, idempotent: bool) -> Any:
@@ -233,10 +232,10 @@ class ChildRun:
 
         async def function(**run: Any) -> Any:
             step = next(self._step_numbers)
-            carried = self._steps[step] = Step(number, idempotent)
+            running = self._steps[step] = Step(number, idempotent)
             self._channel.send("step", number, step, run)
             try:
-                return await carried.result
+                return await running.result
             except asyncio.CancelledError:
                 self._channel.send("cut", step)
                 raise
@@ -244,24 +243,24 @@ class ChildRun:
                 del self._steps[step]
 
         return await self._env.once.call(
-            OnceCaller(self._given.ref, self._given.turn_id),
+            OnceCaller(self._turn.ref, self._turn.turn_id),
             key,
             function,
             timeout_s=timeout_s,
             idempotent=idempotent,
-            tell_unknown=lambda: self._channel.send("told", number, None),
-            apart=True,
+            tell_unknown=lambda: self._channel.send("notify", number, None),
+            in_child=True,
         )
 
 
 def check(forker: ForkServer) -> None:
-    """Raises SessionMoving where the child has ended because those who forked it have."""
-    if forker.is_gone:
+    """Raises SessionMoving where the child has ended because the fork server has."""
+    if forker.has_ended:
         raise SessionMoving
 
 
-def failed(reason: str, event: str, told: dict[str, str | int], **more: float) -> Failed:
+def failed(reason: str, event: str, log_fields: dict[str, str | int], **more: float) -> Failed:
     """The outcome, which is logged."""
     error_id = new_error_id()
-    _log.error(event, reason=reason, error_id=error_id, **told, **more)
+    _log.error(event, reason=reason, error_id=error_id, **log_fields, **more)
     return Failed(reason, error_id)

@@ -1,8 +1,8 @@
 """Runs of agents in child processes: how many there may be, and their children.
 
-Guarantees: at most MOST_APART run at a time, without those that wait for an answer; further ones wait. Where no child
-can be made, a run fails: nobody can tell any more whether it would end the node; but where the process that makes them
-has ended, which the runs are not to blame for, they are another node's. Called by `run_agent`.
+Guarantees: at most MOST_CHILDREN run at a time, without those that wait for an answer; further ones wait. Where no
+child can be made, a run fails: nobody can tell any more whether it would end the node; but where the process that forks
+them has ended, which the runs are not to blame for, they are another node's. Called by `run_agent`.
 """
 
 import asyncio
@@ -14,56 +14,56 @@ from agent_node.child_process.messages import Channel
 from agent_node.child_process.run import ChildRun, check, failed
 from agent_node.events.log import EventLog
 from agent_node.log_fields import named
-from agent_node.run.agent_run import Failed
-from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.outcome import Outcome
+from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
 from agentring.ids import Epoch
 
-MOST_APART = 32
+MOST_CHILDREN = 32
 _BEGIN_S = 60.0
-"""How long a child may take to be there: the first one waits until the agents are loaded."""
+"""How long a child may take to start: the first one waits until the agents are loaded."""
 _TRIES = 3
 
 _log = structlog.get_logger()
 
 
-class Apart:
+class ChildRuns:
     """The children of one node. One for a process."""
 
     def __init__(self, forker: ForkServer, blocked_s: float) -> None:
         """blocked_s: how long a child's event loop may stand still: as long as a node's may, about."""
         self._forker = forker
         self._blocked_s = blocked_s
-        self._places = RunSlots(MOST_APART, 0)
+        self._slots = RunSlots(MOST_CHILDREN, 0)
         self.running = 0
         """How many there are."""
         self.total = 0
         """How many there were."""
 
-    async def run(self, env: RunEnvironment, given: TurnInput, log: EventLog, epoch: Epoch) -> Completed | Failed:
+    async def run(self, env: RunEnvironment, turn: TurnInput, log: EventLog, epoch: Epoch) -> Outcome:
         """As `run_agent`. Raises SessionMoving."""
-        told = named(given.ref, given.agent, given.turn_id, given.attempt)
-        _log.info("agent_runs_apart", deaths=given.deaths, **told)
-        async with RunSlot(self._places, given.ref.tenant) as place:
+        log_fields = named(turn.ref, turn.agent, turn.turn_id, turn.attempt)
+        _log.info("agent_runs_apart", deaths=turn.deaths, **log_fields)
+        async with RunSlot(self._slots, turn.ref.tenant) as slot:
             self.running += 1
             self.total += 1
             try:
                 for _ in range(_TRIES):
                     if (made := await self._child()) is not None:
                         channel, pid = made
-                        run = ChildRun(env, given, log, epoch, channel, place)
+                        run = ChildRun(env, turn, log, epoch, channel, slot)
                         try:
-                            return await run.carry_out(self._forker, pid, self._blocked_s, told)
+                            return await run.carry_out(self._forker, pid, self._blocked_s, log_fields)
                         finally:
                             channel.close()
                 check(self._forker)
-                return failed("AGENT_ENDED_NODE", "agent_cannot_run_apart", told)
+                return failed("AGENT_ENDED_NODE", "agent_cannot_run_apart", log_fields)
             finally:
                 self.running -= 1
 
     async def _child(self) -> tuple[Channel, int] | None:
-        """The way to a child that is there, and its pid; None: there is none."""
+        """The channel to a child that has started, and its pid; None: there is none."""
         try:
             reader, writer = await asyncio.open_unix_connection(sock=self._forker.fork())
         except OSError:

@@ -17,7 +17,7 @@ class Step:
         self.result: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self.context = contextvars.copy_context()
 
-    def done(self, error: tuple[str, str] | None, result_json: str | None) -> None:
+    def finish(self, error: tuple[str, str] | None, result_json: str | None) -> None:
         """result_json None, without an error: it is no JSON."""
         if self.result.done():
             return
@@ -27,8 +27,8 @@ class Step:
             self.result.set_result(json.loads(result_json) if result_json is not None else object())
 
     def ended_its_process(self) -> None:
-        """Whoever else ran it would be ended too. One that must not run twice may have taken effect all the same: then
-        it is cut off."""
+        """Another process that ran it would be ended too. One that must not run twice may have taken effect all the
+        same: then it is cut off."""
         if self._idempotent and not self.result.done():
             self.result.set_exception(type(ENDED_NODE, (Exception,), {})("the step ended or blocked its process"))
 

@@ -18,7 +18,7 @@ from agent_node.once.remote import RemoteRuns
 from agent_node.once.steps import Once
 from agent_node.once.sweep import OrphanSweep, expire_runs, has_ended
 from agent_node.ownership.admission import BoundedLoad
-from agent_node.run.environment import ChildRuns, RunEnvironment, TurnLimits, owner_name
+from agent_node.run.environment import ChildRunner, RunEnvironment, TurnLimits, owner_name
 from agent_node.run.slots import RunSlots
 from agent_node.run.wait_cycles import WaitCycles
 from agent_node.session.host import Host
@@ -67,12 +67,12 @@ class Incarnation:
         load: BoundedLoad,
         claims_are_made: Callable[[], bool],
         tasks: asyncio.TaskGroup,
-        apart: ChildRuns | None,
+        child_runs: ChildRunner | None,
         missing_agent: Callable[[str], AgentringError],
     ) -> None:
         """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
         incarnation's memory. membership: as it is now; claims_are_made: whether etcd takes claims now. tasks: owns
-        whatever runs here; it must end with the incarnation. apart: where runs go that may end their process;
+        whatever runs here; it must end with the incarnation. child_runs: where runs go that may end their process;
         missing_agent: as RunEnvironment's."""
         self.registration = registration
         limits = TurnLimits(
@@ -100,7 +100,7 @@ class Incarnation:
             limits,
             registration.incarnation,
             self.once,
-            apart,
+            child_runs,
             missing_agent,
             self.circles,
         )

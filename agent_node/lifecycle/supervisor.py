@@ -19,7 +19,7 @@ from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.parked import park, unless_set
 from agent_node.lifecycle.store_guard import StoreGuard
 from agent_node.lifecycle.upkeep import Upkeep
-from agent_node.run.environment import ChildRuns
+from agent_node.run.environment import ChildRunner
 from agent_node.settings import NodeSettings
 from agent_node.store import Store, TaskStore
 from agent_node.store.opening import StoreRefused
@@ -62,12 +62,12 @@ class IncarnationSupervisor:
         guard: StoreGuard,
         skew: ClockSkew,
         claims_are_made: Callable[[], bool],
-        apart: ChildRuns | None = None,
+        child_runs: ChildRunner | None = None,
     ) -> None:
-        """One for a process. durable, durable_tasks, claims_are_made, apart: as Incarnation's; guard: of the store;
-        skew: of the wall clock."""
+        """One for a process. durable, durable_tasks, claims_are_made, child_runs: as Incarnation's; guard: of the
+        store; skew: of the wall clock."""
         self._claims_are_made = claims_are_made
-        self._apart = apart
+        self._child_runs = child_runs
         self._durable = durable
         self._durable_tasks = durable_tasks
         self._guard = guard
@@ -233,7 +233,7 @@ class IncarnationSupervisor:
                 self.upkeep.load(registration, self._settings),
                 self._claims_are_made,
                 tasks,
-                self._apart,
+                self._child_runs,
                 self.upkeep.known_agents.missing,
             )
             background = [

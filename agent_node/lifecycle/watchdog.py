@@ -92,7 +92,7 @@ def end_process(loop: asyncio.AbstractEventLoop, missed_s: float) -> None:
     once, past every handler: none of them can run."""
     line: dict[str, object] = {"event": "loop_stuck_past_its_lease", "level": "error", "pid": os.getpid()}
     if isinstance(loop, OwnedLoop) and (owner := loop.running) is not None:
-        line |= owner.told
+        line |= owner.log_fields
     line |= {"missed_s": round(missed_s, 3), "stuck_in": main_thread_stands_in()}
     os.write(sys.stderr.fileno(), json.dumps(line).encode() + b"\n")
     os._exit(EXIT_LOOP_STUCK)

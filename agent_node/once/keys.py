@@ -106,10 +106,10 @@ class OnceKeys:
         return None
 
     async def take(
-        self, ref: OnceRef, caller: OnceCaller, *, idempotent: bool, apart: bool = False
+        self, ref: OnceRef, caller: OnceCaller, *, idempotent: bool, in_child: bool = False
     ) -> OnceRun | Ending | None:
         """Claims the key and begins its run, which is the caller's to carry out and to `conclude`; Ending: it has ended
-        before, or is UNKNOWN; None: the key is held by another call of this node. apart: as RunStart.
+        before, or is UNKNOWN; None: the key is held by another call of this node. in_child: as RunStart.
 
         Raises NotOwner, SessionMoving, NodeFenced, NodeOverloaded, CoordinatorUnavailable, StoreUnavailable,
         StaleEpoch. Cancellation: the key is given back.
@@ -118,7 +118,7 @@ class OnceKeys:
         if ref in self.runs:
             return None
         taking: asyncio.Future[OnceRun | Ending] = self._changes.begin(
-            ref, partial(self._take, ref, caller, idempotent=idempotent, apart=apart)
+            ref, partial(self._take, ref, caller, idempotent=idempotent, in_child=in_child)
         )
         try:
             return await asyncio.shield(taking)
@@ -206,7 +206,7 @@ class OnceKeys:
             run.end(None)
         self.runs.clear()
 
-    async def _take(self, ref: OnceRef, caller: OnceCaller, *, idempotent: bool, apart: bool) -> OnceRun | Ending:
+    async def _take(self, ref: OnceRef, caller: OnceCaller, *, idempotent: bool, in_child: bool) -> OnceRun | Ending:
         if len(self.runs) + len(self._changes) > self.limits.max_keys:  # this key is one of those that change
             raise NodeOverloaded
         claim = await self._rows.claim(ref)
@@ -217,7 +217,7 @@ class OnceKeys:
             uuid.uuid4().hex,
             self.limits.failure_s,
             self.limits.retention_s,
-            apart,
+            in_child,
             frozenset(not_begun),
         )
         try:

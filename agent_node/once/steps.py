@@ -72,7 +72,7 @@ class _Call:
     idempotent: bool
     held: Sequence[OnceRun]
     tell_unknown: Callable[[], None]
-    apart: bool
+    in_child: bool
 
     @property
     def held_refs(self) -> frozenset[OnceRef]:
@@ -99,10 +99,10 @@ class Once:
         timeout_s: float,
         idempotent: bool,
         tell_unknown: Callable[[], None],
-        apart: bool = False,
+        in_child: bool = False,
     ) -> Any:
-        """The step's result, as Context.once says. tell_unknown: called where the step is UNKNOWN; apart: the
-        function is in a process of its own (agent_node/child_process).
+        """The step's result, as Context.once says. tell_unknown: called where the step is UNKNOWN; in_child:
+        the function is in a child process (agent_node/child_process).
 
         Raises OnceFailed, OnceUnknown, OnceTimeout, InvalidTaskKey, TaskCycle, NodeFenced, NodeOverloaded, StaleEpoch,
         and, where etcd or the store were away until the deadline, CoordinatorUnavailable or StoreUnavailable.
@@ -112,7 +112,7 @@ class Once:
         ref = parse_once(caller.ref.tenant, key)
         if ref in held():  # by itself, or by a step that waits for this turn
             raise TaskCycle
-        call = _Call(caller, ref, function, idempotent, held_runs(), tell_unknown, apart)
+        call = _Call(caller, ref, function, idempotent, held_runs(), tell_unknown, in_child)
         with waiting(call.held, ref):
             ending = await self._find(call, asyncio.get_running_loop().time() + timeout_s, timeout_s)
         self._lease.check()
@@ -179,7 +179,7 @@ class Once:
         if ref not in self.keys and (ending := await self.keys.ending(ref, idempotent=call.idempotent)) is not None:
             return ending
         try:
-            taken = await self.keys.take(ref, call.caller, idempotent=call.idempotent, apart=call.apart)
+            taken = await self.keys.take(ref, call.caller, idempotent=call.idempotent, in_child=call.in_child)
         except NotOwner as error:
             return await self._following.follow(ref, error.address, call.held_refs)
         except (SessionMoving, StaleEpoch):

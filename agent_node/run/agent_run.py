@@ -1,15 +1,15 @@
 """Runs an agent once: a turn of a session, or a task's run.
 
-Guarantees: the run ends, by itself, by its deadline, by its bounds (words, state) or by cancellation, whatever the
+Guarantees: the run ends, by itself, by its deadline, by its bounds (text, state) or by cancellation, whatever the
 agent makes of these, and its outcome is returned, not raised; an agent that never awaits still lets the node's event
 loop breathe between its events, and a cancellation of its own that comes meanwhile, by a time-out say, reaches it where
 it yields. One that nobody asked for fails the run. Does not guarantee that an agent which blocks the loop is stopped:
-it costs the node its lease, and the run goes on in a child process (agent_node/child_process). Does not write the
-ending event: that follows the store's commit, which is the caller's."""
+it costs the node its lease, and the next run is one in a child process (agent_node/child_process). Does not write the
+ending event: that follows the store's commit, which is the caller's.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Coroutine
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
 
@@ -19,54 +19,39 @@ from agent_node.agent_errors import log_failure
 from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson
 from agent_node.log_fields import named
-from agent_node.run.context import Completed, Run, TurnInput, new_error_id
+from agent_node.run.context import RunContext
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.outcome import Failed, Outcome, new_error_id
 from agent_node.run.owner import RunOwner, owned
+from agent_node.run.run_input import TurnInput
 from agent_node.run.time_limit import CancelledItself, DeadlineExceeded, Stop, TooManyAbandoned, run_bounded
 from agent_node.run.yielded_text import OutputLimit
 from agentring.agent import Agent, Result
 from agentring.held import holding
 from agentring.ids import Epoch
-from agentring.v1 import session_pb2
 
 _BREATHE_EVERY = 32
 
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
-class Failed:
-    """The agent raised or went beyond a bound."""
-
-    reason: str
-    error_id: str
-    detail: str = ""
-    """What was wrong, and where, as far as that is not the agent's own words."""
-
-    def to_event(self) -> session_pb2.TurnFailed:
-        """The ending event's body."""
-        return session_pb2.TurnFailed(reason=self.reason, error_id=self.error_id, detail=self.detail)
-
-
-async def run_agent(
-    env: RunEnvironment, agent: Agent, given: TurnInput, log: EventLog, epoch: Epoch
-) -> Completed | Failed:
+async def run_agent(env: RunEnvironment, agent: Agent, turn: TurnInput, log: EventLog, epoch: Epoch) -> Outcome:
     """Runs the agent to its end.
 
     Raises NodeFenced if the lease may be gone. Cancellation: the agent is cancelled, what it wrote to the log stays.
     """
-    if given.deaths and env.apart is not None:
-        outcome: Completed | Failed = await env.apart.run(env, given, log, epoch)
+    if turn.deaths and env.child_runs is not None:
+        outcome = await env.child_runs.run(env, turn, log, epoch)
         env.lease.check()
         return outcome
-    run = Run(env, given, log, epoch)
+    run = RunContext(env, turn, log, epoch)
     limits = env.limits
-    owner = RunOwner(named(given.ref, given.agent, given.turn_id, given.attempt), run.time)
+    owner = RunOwner(named(turn.ref, turn.agent, turn.turn_id, turn.attempt), run.time)
     stop = Stop()
     driving = partial(_drive, agent, run, stop)
     try:
-        with owned(owner), env.circles.running(given.ref) as holder, holding(holder):
-            cause = await run_bounded(driving, time=run.time, grace_s=limits.cancel_grace_s, whose=agent, stop=stop)
+        with owned(owner), env.circles.running(turn.ref) as holder, holding(holder):
+            cause = await run_bounded(driving, time=run.time, grace_s=limits.cancel_grace_s, agent=agent, stop=stop)
             cause = owner.error or cause
             if cause is None:
                 return run.completed()
@@ -80,9 +65,9 @@ async def run_agent(
     detail = cause.detail if isinstance(cause, NotJson) else ""
     error_id = new_error_id()
     # Where a bound was met the traceback would show only our own frames.
-    told = cause if reason in ("AGENT_ERROR", "AGENT_CANCELLED_ITSELF") else None
+    logged = cause if reason in ("AGENT_ERROR", "AGENT_CANCELLED_ITSELF") else None
     fields = {"detail": detail} if detail else {}
-    log_failure("agent_failed", told, reason=reason, error_id=error_id, **fields, **owner.told)
+    log_failure("agent_failed", logged, reason=reason, error_id=error_id, **fields, **owner.log_fields)
     return Failed(reason, error_id, detail)
 
 
@@ -95,7 +80,7 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
 )
 
 
-async def _drive(agent: Agent, run: Run, stop: Stop) -> None:
+async def _drive(agent: Agent, run: RunContext, stop: Stop) -> None:
     events: AsyncIterator[str | Result] | Coroutine[Any, Any, Any] = agent(run)
     if isinstance(events, Coroutine):
         events.close()
@@ -149,18 +134,3 @@ def _thrown(events: AsyncIterator[str | Result], cancelled: asyncio.CancelledErr
     if (throw := getattr(events, "athrow", None)) is None:
         raise cancelled
     return cast(Awaitable[str | Result], throw(cancelled))
-
-
-def attempts_exhausted(attempt: int) -> Failed:
-    """The outcome of a turn that was cut off in every run that it was allowed."""
-    error_id = new_error_id()
-    _log.error("attempts_exhausted", attempts=attempt - 1, error_id=error_id)
-    return Failed("ATTEMPTS_EXHAUSTED", error_id)
-
-
-def cancelled_by_nobody() -> Failed:
-    """The outcome of a run whose own task, not the agent's, was cancelled by none of those who may: an agent can reach
-    all tasks of the process."""
-    error_id = new_error_id()
-    _log.error("run_cancelled_by_nobody", error_id=error_id)
-    return Failed("AGENT_CANCELLED_ITSELF", error_id)

@@ -2,10 +2,13 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from agent_node.audit import AuditLog
+from agent_node.events.log import EventLog
 from agent_node.once.steps import Once
+from agent_node.run.outcome import Outcome
+from agent_node.run.run_input import TurnInput
 from agent_node.run.wait_cycles import WaitCycles
 from agent_node.store import Ownership
 from agentring.cluster.lease import Lease
@@ -25,16 +28,16 @@ class TurnLimits:
     max_history_turns: int = 100
     """Completed turns of a session that its agent sees."""
     max_attempts: int = 10
-    """Runs of one turn; one that is cut off so often takes its nodes with it."""
+    """Runs of one turn; one that is cut off so often ends its nodes."""
     cancel_grace_s: float = _CANCEL_GRACE_S
-    """How long an agent may take to end once it is cancelled or its time is over; then it is let go."""
+    """How long an agent may take to end once it is cancelled or its time is over; then it is abandoned."""
 
 
-class ChildRuns(Protocol):
-    """Where runs go that may end their process (agent_node/child_process)."""
+class ChildRunner(Protocol):
+    """Runs agents in child processes: those that may end their process (agent_node/child_process)."""
 
-    async def run(self, env: "RunEnvironment", given: Any, log: Any, epoch: Epoch) -> Any:
-        """As turn.run_agent, whose types these are."""
+    async def run(self, env: "RunEnvironment", turn: TurnInput, log: EventLog, epoch: Epoch) -> Outcome:
+        """As run_agent (agent_run.py)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,10 @@ class RunEnvironment:
     incarnation: Incarnation
     once: Once | None = None
     """Single-flight for steps; None: there is none."""
-    apart: ChildRuns | None = None
-    """None: every run is one of the node's own process."""
+    child_runs: ChildRunner | None = None
+    """None: every run is in the node's own process."""
     missing_agent: Callable[[str], AgentringError] = AgentNotFound
-    """What is told to somebody who asks for an agent that is not hosted here."""
-
+    """The answer to a call for an agent that is not hosted here."""
     circles: WaitCycles = field(default_factory=WaitCycles)
     """Who waits for whom."""
 

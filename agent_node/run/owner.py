@@ -19,9 +19,10 @@ _log = structlog.get_logger()
 class RunOwner:
     """An Owner (agentring/process/owned_loop.py)."""
 
-    def __init__(self, told: dict[str, str | int], time: PausableDeadline) -> None:
-        """told: as `named` (log_fields.py); time: of the run, which is over at once where it is to end."""
-        self.told = told
+    def __init__(self, log_fields: dict[str, str | int], time: PausableDeadline) -> None:
+        """log_fields: as `named` (log_fields.py); time: the run's deadline, which expires at once where the run is to
+        end."""
+        self.log_fields = log_fields
         self._time = time
         self.error: BaseException | None = None
         """What would have ended the process; None: nothing has."""
@@ -30,10 +31,10 @@ class RunOwner:
     def ended_by(self, error: BaseException) -> None:
         """As Owner."""
         where = places(error.__traceback__)
-        _log.error("agent_would_end_its_node", error=type(error).__name__, where=where, **self.told)
+        _log.error("agent_would_end_its_node", error=type(error).__name__, where=where, **self.log_fields)
         if self.error is None and not self.is_over:
             self.error = error
-            self._time.end()
+            self._time.expire()
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def owned(owner: RunOwner) -> Iterator[None]:
     """What is started in the body is the run's."""
     token = OWNER.set(owner)
     try:
-        with structlog.contextvars.bound_contextvars(**owner.told):
+        with structlog.contextvars.bound_contextvars(**owner.log_fields):
             yield
     finally:
         owner.is_over = True

@@ -1,13 +1,13 @@
 """Runs somebody else's code, and comes to an end whether or not that code does.
 
-Guarantees: whoever calls goes on once the code has ended, or else `grace_s` after its time was over or the caller was
-cancelled; and whatever the code raises is returned, also what would end the process (an agent's sys.exit()). Who
+Guarantees: the caller goes on once the code has ended, or else `grace_s` after its deadline or the caller's
+cancellation; whatever the code raises is returned, also what would end the process (an agent's sys.exit()). Who
 cancelled the code is known, not read off the exception: code may cancel its own task, as a time-out of its own does,
-and what comes of that is told as CancelledItself. Does not guarantee that the code stops: a coroutine that swallows its
-cancellation cannot be stopped. It is let go: it stays in its task, which is the one kind of task here that no group
-owns, because a group would wait for it for ever, and with it the fence, the drain and the node's stop. What was let go
-and still runs is counted, and of one agent's there are at most MOST_ABANDONED (and those that were under way then):
-beyond it nothing of that agent is begun. Called by `run_agent`.
+and what comes of that is returned as CancelledItself. Does not guarantee that the code stops: a coroutine that swallows
+its cancellation cannot be stopped. It is abandoned: it stays in its task, which is the one kind of task here that no
+group owns, because a group would wait for it for ever, and with it the fence, the drain and the node's stop. Abandoned
+runs that have not ended are counted, and of one agent there are at most MOST_ABANDONED (and those that were under way
+then): beyond it nothing of that agent is begun. Called by `run_agent`.
 """
 
 import asyncio
@@ -23,11 +23,11 @@ _tasks: set[asyncio.Task[None]] = set()
 """The event loop itself keeps no task alive."""
 
 MOST_ABANDONED = 64
-"""Runs of one agent that were let go and have not ended."""
+"""Runs of one agent that were abandoned and have not ended."""
 
 
 class AbandonedRuns:
-    """What was let go on this process."""
+    """Runs of this process that could not be stopped."""
 
     def __init__(self) -> None:
         self.total = 0
@@ -39,19 +39,19 @@ class AbandonedRuns:
         """How many have not ended."""
         return self._running.total()
 
-    def has_room(self, whose: Hashable) -> bool:
-        """Whether another one of the same agent may be begun."""
-        return self._running[whose] < MOST_ABANDONED
+    def has_room(self, agent: Hashable) -> bool:
+        """Whether another run of the agent may be begun."""
+        return self._running[agent] < MOST_ABANDONED
 
-    def add(self, task: asyncio.Task[None], whose: Hashable) -> None:
+    def add(self, task: asyncio.Task[None], agent: Hashable) -> None:
         """Counts a task until it ends."""
         self.total += 1
-        self._running[whose] += 1
+        self._running[agent] += 1
 
         def ended(_: object) -> None:
-            self._running[whose] -= 1
-            if not self._running[whose]:
-                del self._running[whose]
+            self._running[agent] -= 1
+            if not self._running[agent]:
+                del self._running[agent]
 
         task.add_done_callback(ended)
 
@@ -84,32 +84,32 @@ class Stop:
 
 
 class PausableDeadline:
-    """How long the code may still take. It can be held while the code waits for somebody."""
+    """How long the code may still take. It is paused while the code waits for the user."""
 
     def __init__(self, timeout_s: float) -> None:
-        """Begins to run."""
+        """Runs from now on."""
         self._loop = asyncio.get_running_loop()
-        self.over: asyncio.Future[None] = self._loop.create_future()
+        self.expired: asyncio.Future[None] = self._loop.create_future()
         self._left_s = timeout_s
         self._timer: asyncio.TimerHandle | None = None
-        self.go_on()
+        self.resume()
 
-    def hold(self) -> None:
-        """The time does not run from now on."""
+    def pause(self) -> None:
+        """The time stops."""
         if self._timer is not None:
             self._left_s = max(0.0, self._timer.when() - self._loop.time())
             self._timer.cancel()
             self._timer = None
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """It runs again."""
-        if self._timer is None and not self.over.done():
-            self._timer = self._loop.call_later(self._left_s, self.end)
+        if self._timer is None and not self.expired.done():
+            self._timer = self._loop.call_later(self._left_s, self.expire)
 
-    def end(self) -> None:
-        """It is over."""
-        if not self.over.done():
-            self.over.set_result(None)
+    def expire(self) -> None:
+        """The time is over, now."""
+        if not self.expired.done():
+            self.expired.set_result(None)
 
 
 async def run_bounded(
@@ -117,34 +117,35 @@ async def run_bounded(
     *,
     time: PausableDeadline,
     grace_s: float,
-    whose: Hashable,
+    agent: Hashable,
     stop: Stop | None = None,
 ) -> BaseException | None:
-    """Runs `code` until its time is over; returns what it raised, DeadlineExceeded, CancelledItself, or None: it came
-    to its end.
+    """Runs `code` until its deadline; returns what it raised, DeadlineExceeded, CancelledItself, or None: it came to
+    its end.
 
-    whose: the agent it belongs to; where too many of its runs were let go: TooManyAbandoned, and the code was not
-    begun. stop: tells the code whether it was asked to end.
+    agent: whose code it is; where too many of its runs were abandoned: TooManyAbandoned, and the code was not begun.
+    stop: says to the code whether it was asked to end.
 
-    Cancellation: the code is cancelled too, and let go if it has not ended grace_s later, or at a second cancellation.
+    Cancellation: the code is cancelled too, and abandoned if it has not ended grace_s later, or at a second
+    cancellation.
     """
-    if not ABANDONED.has_room(whose):
+    if not ABANDONED.has_room(agent):
         return TooManyAbandoned()
     stop = stop or Stop()
     task = asyncio.get_running_loop().create_task(_caught(code, stop))
     _tasks.add(task)
     task.add_done_callback(_tasks.discard)
     try:
-        waited: tuple[asyncio.Future[Any], ...] = (task, time.over)
+        waited: tuple[asyncio.Future[Any], ...] = (task, time.expired)
         await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
     except asyncio.CancelledError:
-        await _stop(task, stop, grace_s, whose)
+        await _stop(task, stop, grace_s, agent)
         raise
     finally:
-        time.hold()
+        time.pause()
     if task.done():
         return _ending(task, stop)
-    await _stop(task, stop, grace_s, whose)
+    await _stop(task, stop, grace_s, agent)
     return DeadlineExceeded()
 
 
@@ -167,12 +168,12 @@ def _ending(task: "asyncio.Task[None]", stop: Stop) -> BaseException | None:
     return error
 
 
-async def _stop(task: asyncio.Task[None], stop: Stop, grace_s: float, whose: Hashable) -> None:
+async def _stop(task: asyncio.Task[None], stop: Stop, grace_s: float, agent: Hashable) -> None:
     stop.asked = True
     task.cancel()
     try:
         await asyncio.wait([task], timeout=grace_s)
     finally:
         if not task.done():
-            ABANDONED.add(task, whose)
+            ABANDONED.add(task, agent)
             _log.error("agent_let_go", grace_s=grace_s)

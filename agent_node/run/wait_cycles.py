@@ -63,7 +63,7 @@ class WaitCycles:
         return {each for caller in self._callers.get(ref, ()) if not caller.is_over() for each in caller.held}
 
 
-def _remove(place: dict[Ref, set[T]], ref: Ref, one: T) -> None:
-    place[ref].discard(one)
-    if not place[ref]:
-        del place[ref]
+def _remove(index: dict[Ref, set[T]], ref: Ref, one: T) -> None:
+    index[ref].discard(one)
+    if not index[ref]:
+        del index[ref]

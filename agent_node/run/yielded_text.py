@@ -1,8 +1,8 @@
-"""The words of one run: what its agent yields as str, on its way into the log.
+"""The text of one run: what its agent yields as str, on its way into the log.
 
-Guarantees: no event is larger than what the log merges; beyond the bound nothing is told; what is told is whole
-characters: an emoji that was cut in two between two yields (a model's stream, cut by UTF-16 units) is joined, and a
-half that stays alone is told as U+FFFD, since no client could read it. Used by context.py.
+Guarantees: no event is larger than what the log merges; beyond the bound nothing is published; what is published is
+whole characters: an emoji that was cut in two between two yields (a model's stream, cut by UTF-16 units) is joined, and
+a half that stays alone is published as U+FFFD, since no client could read it. Used by context.py.
 """
 
 from agent_node.events.entries import READ_BYTES
@@ -17,12 +17,12 @@ class OutputLimit(Exception):
 
 
 class YieldedText:
-    """Those that were told."""
+    """The text so far."""
 
     __slots__ = ("_attempt", "_half", "_log", "_max_bytes", "_texts", "_turn_id", "size_bytes")
 
     def __init__(self, log: EventLog, turn_id: str, attempt: int, max_bytes: int) -> None:
-        """max_bytes: the most that they may be, in UTF-8."""
+        """max_bytes: the most that it may be, in UTF-8."""
         self._log = log
         self._turn_id = turn_id
         self._attempt = attempt
@@ -34,17 +34,17 @@ class YieldedText:
 
     @property
     def text(self) -> str:
-        """All of them."""
+        """All of it."""
         return "".join(self._texts)
 
     def take(self, text: str) -> None:
-        """Tells them. Raises OutputLimit, and what the log raises."""
-        self._tell(self._whole(text))
+        """Publishes more of it. Raises OutputLimit, and what the log raises."""
+        self._publish(self._whole(text))
 
     def finish(self) -> None:
         """No more will come."""
         half, self._half = self._half, ""
-        self._tell("\N{REPLACEMENT CHARACTER}" if half else "")
+        self._publish("\N{REPLACEMENT CHARACTER}" if half else "")
 
     def _whole(self, text: str) -> str:
         text, self._half = self._half + str.__str__(text), ""  # not what a subclass says of itself
@@ -58,7 +58,7 @@ class YieldedText:
             return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
         return text
 
-    def _tell(self, text: str) -> None:
+    def _publish(self, text: str) -> None:
         if not text:
             return
         if self.size_bytes + len(text.encode()) > self._max_bytes:

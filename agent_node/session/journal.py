@@ -19,9 +19,8 @@ from typing import Any
 from agent_node.audit import Transition
 from agent_node.events.entries import READ_BYTES, Single
 from agent_node.events.log import EventLog, NumberRange
-from agent_node.run.agent_run import Failed
-from agent_node.run.context import Completed
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.outcome import Completed, Failed
 from agent_node.session.fenced_writer import FencedWriter
 from agent_node.session.interrupted_turns import begun_again
 from agent_node.session.missing_events import MissingEvents

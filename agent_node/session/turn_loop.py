@@ -10,9 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from agent_node.json_values import from_struct
-from agent_node.run.agent_run import Failed, attempts_exhausted, cancelled_by_nobody, run_agent
-from agent_node.run.context import Completed, TurnInput
+from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.outcome import Completed, Failed, attempts_exhausted, cancelled_by_nobody
+from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.session.journal import TurnJournal
 from agent_node.session.mailbox import Mailbox, WaitingTurn

@@ -25,7 +25,7 @@ OPEN = (TASK_STATE_PENDING, TASK_STATE_RUNNING)
 TURN_ENDED = "TurnEnded"
 """The error's type where the turn of a run ended before the run did."""
 MOST_DEATHS = 2
-"""A step that ran on so many nodes when they ended, and not apart, is not run again."""
+"""A step that ran on so many nodes when they ended, and not in a child process, is not run again."""
 RUNS_APART = "RUNS_APART"
 """In the place of the error's type of one that runs in a process of its own (agent_node/child_process): where its node
 ends too, it was not the step that ended it."""
@@ -64,8 +64,8 @@ class RunStart:
     """How long a failure is everybody's, where the step may be run again."""
     failed_s: float = 3_600.0
     """How long it is everybody's that the step ends its nodes."""
-    apart: bool = False
-    """It is run in a process of its own."""
+    in_child: bool = False
+    """It is run in a child process."""
     not_begun: frozenset[Epoch] = frozenset()
     """Epochs of claims under which nothing was run for certain, though the store may have a run under them."""
 
@@ -138,7 +138,7 @@ def begin(ownership: OnceOwnership, start: RunStart) -> Change:
     """Lets the key's owner run it: the row is RUNNING then, or says how the run has ended."""
 
     def change(row: StoredRun | None, now: Moment) -> StoredRun:
-        running = Ending(TASK_STATE_RUNNING, error_type=RUNS_APART if start.apart else "")
+        running = Ending(TASK_STATE_RUNNING, error_type=RUNS_APART if start.in_child else "")
         if row is None or row.has_expired(now):
             return StoredRun(
                 ownership.ref,

@@ -6,7 +6,7 @@ task does not change while its outcome stands, so these need no claim. Owned by 
 
 from collections import OrderedDict
 
-from agent_node.run.context import Completed
+from agent_node.run.outcome import Completed
 from agent_node.task.run import TaskRun
 from agentring.ids import TaskRef
 

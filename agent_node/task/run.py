@@ -11,8 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agent_node.events.log import NO_END, EventLog, NumberRange
-from agent_node.run.agent_run import Failed
-from agent_node.run.context import Completed
+from agent_node.run.outcome import Completed, Failed
 from agent_node.store import StoredTask, TaskEnd
 from agent_node.store.readable import to_story
 from agentring.cluster.claim import Claim

@@ -19,9 +19,10 @@ import structlog
 from agent_node.json_values import from_struct
 from agent_node.log_fields import named
 from agent_node.ownership.release import release
-from agent_node.run.agent_run import Failed, attempts_exhausted, run_agent
-from agent_node.run.context import Completed, TurnInput
+from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.outcome import Completed, Failed, attempts_exhausted
+from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
@@ -61,7 +62,7 @@ class TaskRunner:
         settings: NodeSettings,
         slots: RunSlots,
     ) -> None:
-        """slots: the node's places for running turns."""
+        """slots: the node's run slots."""
         self._env = env
         self._claims = claims
         self._store = store

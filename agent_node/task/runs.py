@@ -69,7 +69,7 @@ class TaskRuns:
         slots: RunSlots,
         tasks: asyncio.TaskGroup,
     ) -> None:
-        """slots: the node's places for running turns; tasks: owns the runs."""
+        """slots: the node's run slots; tasks: owns the runs."""
         self._env = env
         self._claims = claims
         self._store = store

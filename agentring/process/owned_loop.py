@@ -28,7 +28,7 @@ class Owner(Protocol):
     """Whose code it is."""
 
     @property
-    def told(self) -> Mapping[str, str | int]:
+    def log_fields(self) -> Mapping[str, str | int]:
         """Its name, as fields of a log line."""
 
     def ended_by(self, error: BaseException) -> None:
@@ -50,7 +50,7 @@ class OwnedLoop(uvloop.Loop):
         super().__init__()
         self.running: Owner | None = None
         """Whose callback is being called; read by the watchdog's thread too."""
-        self.set_exception_handler(_tell)
+        self.set_exception_handler(_log_error)
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         """As the base class."""
@@ -119,14 +119,14 @@ def _owner_in(context: Context | None) -> Owner | None:
     return OWNER.get() if context is None else context.get(OWNER)
 
 
-def _tell(_: asyncio.AbstractEventLoop, told: dict[str, Any]) -> None:
-    error: BaseException | None = told.get("exception")
-    owner: Owner | None = getattr(told.get("task") or told.get("future"), _ATTRIBUTE, None) or OWNER.get()
-    what = str(told.get("message", ""))
+def _log_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    error: BaseException | None = context.get("exception")
+    owner: Owner | None = getattr(context.get("task") or context.get("future"), _ATTRIBUTE, None) or OWNER.get()
+    what = str(context.get("message", ""))
     if owner is not None and isinstance(error, SystemExit | KeyboardInterrupt):
-        return  # it was told when it was raised
+        return  # it was logged when it was raised
     if owner is not None:
-        _log.error("agent_left_an_error", what=what, exc_info=error, **owner.told)
+        _log.error("agent_left_an_error", what=what, exc_info=error, **owner.log_fields)
     else:
         _log.error("loop_error", what=what, **_without_text(error))
 

@@ -3,9 +3,10 @@
 from typing import Any
 
 from agent_node.events.log import EventLog
-from agent_node.run.agent_run import Failed, run_agent
-from agent_node.run.context import Completed, Questions, TurnInput
+from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment, TurnLimits
+from agent_node.run.outcome import Completed, Failed
+from agent_node.run.run_input import Questions, TurnInput
 from agentring.agent import Agent, PastTurn
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session
 from agentring.v1.session_pb2 import Event

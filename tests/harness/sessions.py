@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from agent_node.audit import Transition
-from agent_node.run.environment import ChildRuns, RunEnvironment, TurnLimits
+from agent_node.run.environment import ChildRunner, RunEnvironment, TurnLimits
 from agent_node.run.slots import RunSlots
 from agent_node.session.session import Session
 from agent_node.store import Ownership, StoredSession
@@ -48,13 +48,15 @@ class Actor:
         store: RecordingStore,
         *,
         mailbox_size: int,
-        apart: ChildRuns | None = None,
+        child_runs: ChildRunner | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.audit = ListedAudit()
         self.store = store
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
-        self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1), apart=apart)
+        self.env = RunEnvironment(
+            NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1), child_runs=child_runs
+        )
         self.owner = self.env.ownership(REF, stored.epoch)
         self.session = Session(
             self.env,
@@ -134,7 +136,7 @@ async def acting(
     mailbox_size: int = 10,
     epoch: Epoch = EPOCH,
     lost: bool = False,
-    apart: ChildRuns | None = None,
+    child_runs: ChildRunner | None = None,
 ) -> AsyncIterator[Actor]:
     """A session of `agent` at work; it is dropped at the end. Its next owner is another one, of a higher epoch. lost:
     its last owner gave nothing up."""
@@ -142,7 +144,7 @@ async def acting(
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         stored = await store.memory.activate(Ownership(REF, epoch, "n1/1"), "agent")
         stored = replace(stored, was_released=not lost)
-        actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size, apart=apart)
+        actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size, child_runs=child_runs)
         try:
             yield actor
         finally:

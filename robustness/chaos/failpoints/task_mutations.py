@@ -9,8 +9,8 @@ from sqlalchemy import bindparam
 
 from agent_node.events.log import EventLog
 from agent_node.run import agent_run as turn
-from agent_node.run.context import TurnInput
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.run_input import TurnInput
 from agent_node.session import turn_loop as turn_runner
 from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun
@@ -77,11 +77,11 @@ def no_memory_of_steps(_: Path) -> None:
     replace(StoredRun, "stands", stands)
 
 
-def nothing_runs_apart(_: Path) -> None:
+def nothing_runs_in_a_child(_: Path) -> None:
     """What ended a node is run as everything else."""
 
-    async def run(env: RunEnvironment, agent: Agent, given: TurnInput, log: EventLog, epoch: Epoch) -> Any:
-        return await turn.run_agent(env, agent, dataclasses.replace(given, deaths=0), log, epoch)
+    async def run(env: RunEnvironment, agent: Agent, turn_input: TurnInput, log: EventLog, epoch: Epoch) -> Any:
+        return await turn.run_agent(env, agent, dataclasses.replace(turn_input, deaths=0), log, epoch)
 
     for module in (turn_runner, task_runner):
         replace(module, "run_agent", run)
@@ -93,5 +93,5 @@ TASK_MUTATIONS: dict[str, Callable[[Path], None]] = {
     "no-memory-of-ends": no_memory_of_ends,
     "no-task-sweep": no_task_sweep,
     "no-memory-of-steps": no_memory_of_steps,
-    "nothing-apart": nothing_runs_apart,
+    "nothing-apart": nothing_runs_in_a_child,
 }

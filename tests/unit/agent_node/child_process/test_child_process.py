@@ -24,12 +24,12 @@ from agentring.errors import (
     TaskCycle,
 )
 from agentring.process.forks import EXIT_FORKED_CHILD
-from harness.apart_program import ends_by
+from harness.child_program import ends_by
 from harness.cluster import AGENTS_PATH
 from harness.ending import WAYS
 
 PATIENCE_S = 60.0
-PROGRAM = [sys.executable, "-m", "harness.apart_program"]
+PROGRAM = [sys.executable, "-m", "harness.child_program"]
 ENV = {**os.environ, "PYTHONPATH": AGENTS_PATH}
 Outcomes = dict[str, dict[str, Any]]
 

@@ -14,7 +14,8 @@ import pytest
 from agent_node.events.log import EventLog
 from agent_node.once.arguments import with_arguments
 from agent_node.run.agent_run import run_agent
-from agent_node.run.context import Completed, TurnInput
+from agent_node.run.outcome import Completed
+from agent_node.run.run_input import TurnInput
 from agentring.agent import AgentEvent, Context, Result
 from agentring.ids import Epoch, SessionRef, TaskRef, parse_session, parse_task
 from harness.once import OnceCluster, once_cluster

@@ -7,7 +7,8 @@ from typing import Any
 
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import run_agent
-from agent_node.run.context import Completed, TurnInput
+from agent_node.run.outcome import Completed
+from agent_node.run.run_input import TurnInput
 from agent_node.run.time_limit import PausableDeadline
 from agentring.agent import Agent, AgentEvent, Context, Result
 from agentring.ids import Epoch, parse_session

@@ -9,8 +9,7 @@ import pytest
 import structlog
 
 from agent_node.events.entries import READ_BYTES
-from agent_node.run.agent_run import Failed
-from agent_node.run.context import Completed
+from agent_node.run.outcome import Completed, Failed
 from agent_node.run.time_limit import MOST_ABANDONED
 from agentring.agent import Agent, AgentEvent, Context, PastTurn, Result
 from agentring.errors import NodeFenced

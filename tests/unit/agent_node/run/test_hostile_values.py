@@ -7,8 +7,7 @@ from typing import Any, cast
 import pytest
 import structlog
 
-from agent_node.run.agent_run import Failed
-from agent_node.run.context import Completed
+from agent_node.run.outcome import Completed, Failed
 from agentring.agent import Agent, AgentEvent, Context, OnceFailed, Result
 from agentring.v1 import session_pb2
 from harness.bench import Bench, completed, failed

@@ -7,9 +7,10 @@ import pytest
 import structlog
 
 from agent_node.events.log import EventLog
-from agent_node.run.agent_run import Failed, run_agent
-from agent_node.run.context import Completed, TurnInput
+from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment, TurnLimits
+from agent_node.run.outcome import Completed, Failed
+from agent_node.run.run_input import TurnInput
 from agentring.agent import AgentEvent, Context
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
 from agentring.process.entry import drive

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from agent_node.run.agent_run import Failed
+from agent_node.run.outcome import Failed
 from agent_node.task import runs as single_flight
 from agentring.agent import Agent, AgentEvent, Context, Result
 from agentring.errors import NodeDraining, SessionMoving

@@ -35,7 +35,7 @@ class Unusual(BaseException):
 
 
 async def test_code_that_ends_in_time_raised_nothing() -> None:
-    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT) is None
+    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, agent=AGENT) is None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ async def test_whatever_it_raises_is_returned(error: BaseException) -> None:
     async def raising() -> None:
         raise error
 
-    assert await run_bounded(raising, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT) is error
+    assert await run_bounded(raising, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, agent=AGENT) is error
 
 
 async def test_code_that_is_over_time_is_cancelled() -> None:
@@ -60,7 +60,7 @@ async def test_code_that_is_over_time_is_cancelled() -> None:
             ended.set()
 
     assert isinstance(
-        await run_bounded(waiting, time=PausableDeadline(TINY_S), grace_s=PATIENCE_S, whose=AGENT), DeadlineExceeded
+        await run_bounded(waiting, time=PausableDeadline(TINY_S), grace_s=PATIENCE_S, agent=AGENT), DeadlineExceeded
     )
     assert ended.is_set()
 
@@ -76,7 +76,7 @@ async def test_code_that_answers_its_deadline_with_another_end_has_met_it_all_th
             end()
 
     assert isinstance(
-        await run_bounded(swallowing, time=PausableDeadline(TINY_S), grace_s=PATIENCE_S, whose=AGENT), DeadlineExceeded
+        await run_bounded(swallowing, time=PausableDeadline(TINY_S), grace_s=PATIENCE_S, agent=AGENT), DeadlineExceeded
     )
 
 
@@ -84,7 +84,7 @@ async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
     code = Stubborn()
     with structlog.testing.capture_logs() as logged:
         assert isinstance(
-            await run_bounded(code.run, time=PausableDeadline(TINY_S), grace_s=TINY_S, whose=AGENT), DeadlineExceeded
+            await run_bounded(code.run, time=PausableDeadline(TINY_S), grace_s=TINY_S, agent=AGENT), DeadlineExceeded
         )
     assert [line["event"] for line in logged] == ["agent_let_go"]
     assert code.cancelled.is_set()
@@ -94,7 +94,7 @@ async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
 async def test_code_that_does_not_end_is_let_go_when_its_caller_is_cancelled() -> None:
     code = Stubborn()
     caller = asyncio.ensure_future(
-        run_bounded(code.run, time=PausableDeadline(PATIENCE_S), grace_s=TINY_S, whose=AGENT)
+        run_bounded(code.run, time=PausableDeadline(PATIENCE_S), grace_s=TINY_S, agent=AGENT)
     )
     await code.begun.wait()
     caller.cancel()
@@ -107,7 +107,7 @@ async def test_code_that_does_not_end_is_let_go_when_its_caller_is_cancelled() -
 async def test_a_second_cancellation_waits_no_longer() -> None:
     code = Stubborn()
     caller = asyncio.ensure_future(
-        run_bounded(code.run, time=PausableDeadline(PATIENCE_S), grace_s=10 * PATIENCE_S, whose=AGENT)
+        run_bounded(code.run, time=PausableDeadline(PATIENCE_S), grace_s=10 * PATIENCE_S, agent=AGENT)
     )
     await code.begun.wait()
     caller.cancel()
@@ -123,7 +123,7 @@ async def test_a_caller_that_is_cancelled_before_the_code_began_leaves_nothing(
     code: Callable[[], Awaitable[None]],
 ) -> None:
     caller = asyncio.ensure_future(
-        run_bounded(code, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, whose=AGENT)
+        run_bounded(code, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, agent=AGENT)
     )
     asyncio.get_running_loop().call_soon(caller.cancel)
     await asyncio.wait([caller], timeout=PATIENCE_S)
@@ -134,18 +134,18 @@ async def test_what_was_let_go_is_counted_until_it_ends_and_bounded_by_agent() -
     codes = [_Stubborn() for _ in range(MOST_ABANDONED)]
     total, running = ABANDONED.total, ABANDONED.running
     for code in codes:
-        given = await run_bounded(code.run, time=PausableDeadline(0.0), grace_s=0.0, whose="stuck")
+        given = await run_bounded(code.run, time=PausableDeadline(0.0), grace_s=0.0, agent="stuck")
         assert isinstance(given, DeadlineExceeded)
     assert (ABANDONED.total - total, ABANDONED.running - running) == (MOST_ABANDONED, MOST_ABANDONED)
-    refused = await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, whose="stuck")
+    refused = await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, agent="stuck")
     assert isinstance(refused, TooManyAbandoned)
-    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, whose="another") is None
+    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, agent="another") is None
     for code in codes:
         code.go.set()
     async with asyncio.timeout(PATIENCE_S):
         while ABANDONED.running > running:  # noqa: ASYNC110  they end within a few rounds of the loop
             await asyncio.sleep(0)
-    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, whose="stuck") is None
+    assert await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, agent="stuck") is None
 
 
 class _Stubborn:
@@ -164,11 +164,11 @@ class _Stubborn:
 
 async def test_time_that_is_held_does_not_run() -> None:
     time = PausableDeadline(TINY_S)
-    time.hold()
+    time.pause()
     held = asyncio.Event()
 
     async def code() -> None:
         asyncio.get_running_loop().call_later(5 * TINY_S, held.set)
         await held.wait()
 
-    assert await run_bounded(code, time=time, grace_s=PATIENCE_S, whose=AGENT) is None
+    assert await run_bounded(code, time=time, grace_s=PATIENCE_S, agent=AGENT) is None

@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_node.events.log import EventLog
-from agent_node.run.context import Completed, TurnInput
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.outcome import Completed
+from agent_node.run.run_input import TurnInput
 from agent_node.store import Ownership
 from agentring.agent import AgentEvent, Context
 from agentring.errors import ResumeOffsetExpired, StoreUnavailable
@@ -219,28 +220,28 @@ async def test_a_turn_that_takes_every_node_with_it_fails_in_the_end() -> None:
     assert (runs, stage.runs) == (allowed, allowed + 1)
 
 
-class RecordingApart:
-    """Runs nothing, and remembers what it was given."""
+class RecordingChildRuns:
+    """Runs nothing, and remembers what it should have run."""
 
     def __init__(self) -> None:
-        self.given: list[TurnInput] = []
+        self.turns: list[TurnInput] = []
 
-    async def run(self, env: RunEnvironment, given: TurnInput, log: EventLog, epoch: Epoch) -> Completed:
-        self.given.append(given)
-        return Completed("", 0, given.state_json, None)
+    async def run(self, env: RunEnvironment, turn: TurnInput, log: EventLog, epoch: Epoch) -> Completed:
+        self.turns.append(turn)
+        return Completed("", 0, turn.state_json, None)
 
 
 @pytest.mark.parametrize("lost", [True, False], ids=["lost", "gave it up"])
-async def test_a_turn_whose_owner_was_lost_runs_apart_and_no_other_does(lost: bool) -> None:
-    stage, store, apart = Stage(), RecordingStore(), RecordingApart()
+async def test_a_turn_whose_owner_was_lost_runs_in_a_child_process_and_no_other_does(lost: bool) -> None:
+    stage, store, child_runs = Stage(), RecordingStore(), RecordingChildRuns()
     async with acting(stage.held, store=store) as first:
         await first.submit("cut")
         await first.submit("after")
         await first.until_told(lambda: "text_delta cut" in first.kinds)
     stage.go.set()
-    async with acting(stage.held, store=store, epoch=Epoch(EPOCH + 1), lost=lost, apart=apart) as second:
+    async with acting(stage.held, store=store, epoch=Epoch(EPOCH + 1), lost=lost, child_runs=child_runs) as second:
         assert await second.until_ended("cut", "after") == ["turn_completed"] * 2
-    assert [(given.turn_id, given.attempt, given.deaths) for given in apart.given] == [("cut", 2, 1)] * lost
+    assert [(turn.turn_id, turn.attempt, turn.deaths) for turn in child_runs.turns] == [("cut", 2, 1)] * lost
     assert [turn.deaths for turn in store.turns if turn.turn_id == "cut"][-1] == lost
     assert [turn.deaths for turn in store.turns if turn.turn_id == "after"][-1] == 0
 
@@ -272,10 +273,10 @@ async def test_a_turn_that_waited_for_an_answer_did_not_end_its_owner() -> None:
 
 @pytest.mark.parametrize("durable", [True, False], ids=["durable", "volatile"])
 async def test_a_volatile_store_knows_it_of_turns_that_come_again(durable: bool) -> None:
-    stage, apart = Stage(), RecordingApart()
+    stage, child_runs = Stage(), RecordingChildRuns()
     stage.go.set()
-    async with acting(stage.held, store=RecordingStore(durable=durable), apart=apart) as owner:
+    async with acting(stage.held, store=RecordingStore(durable=durable), child_runs=child_runs) as owner:
         await owner.session.submit("new", session_pb2.Input(), session_pb2.ON_BUSY_ENQUEUE)
         await owner.session.submit("again", session_pb2.Input(), session_pb2.ON_BUSY_ENQUEUE, again=True)
         await owner.until_ended("new", "again")
-    assert [given.turn_id for given in apart.given] == ([] if durable else ["again"])
+    assert [turn.turn_id for turn in child_runs.turns] == ([] if durable else ["again"])

@@ -75,9 +75,11 @@ async def test_a_task_that_was_put_back_or_taken_again_has_lost_no_node(tasks: T
     assert await deaths(5, "n1/5") == 2
 
 
-async def began(store: Store, revision: int, owner: str, *, idempotent: bool = True, apart: bool = False) -> StoredRun:
+async def began(
+    store: Store, revision: int, owner: str, *, idempotent: bool = True, in_child: bool = False
+) -> StoredRun:
     ownership = OnceOwnership(KEY, epoch(revision), owner)
-    start = RunStart(OnceCaller(REF, "t"), idempotent, "run", 0.0, apart=apart)
+    start = RunStart(OnceCaller(REF, "t"), idempotent, "run", 0.0, in_child=in_child)
     return await store.once.change(ownership, begin(ownership, start))
 
 
@@ -95,11 +97,11 @@ async def test_a_step_that_ran_on_two_nodes_when_they_ended_is_not_run_again(sto
     assert (await began(store, 6, "n1/1")).state == TASK_STATE_RUNNING
 
 
-async def test_one_that_ran_apart_has_ended_no_node(store: Store) -> None:
+async def test_one_that_ran_in_a_child_process_has_ended_no_node(store: Store) -> None:
     """However many nodes are killed under it: only the first, where it ran beside others, may have been its fault."""
     await began(store, 1, "n1/1")
     for revision in range(2, 8):
-        made = await began(store, revision, f"n{revision}/1", apart=True)
+        made = await began(store, revision, f"n{revision}/1", in_child=True)
         assert (made.state, made.deaths, made.attempt) == (TASK_STATE_RUNNING, 1, revision)
     made = await began(store, 8, "n8/1")  # for another turn, which was never cut off
     assert (made.state, made.deaths) == (TASK_STATE_RUNNING, 1)

@@ -3,7 +3,7 @@
 import pytest
 
 from agent_node.events.log import EventLog
-from agent_node.run.context import Completed
+from agent_node.run.outcome import Completed
 from agent_node.task.replays import EndedTaskCache
 from agent_node.task.run import TaskRun
 from agentring.ids import Epoch, NodeId, TaskRef, parse_task

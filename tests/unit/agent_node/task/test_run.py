@@ -6,8 +6,7 @@ import pytest
 from google.protobuf import struct_pb2
 
 from agent_node.events.log import EventLog
-from agent_node.run.agent_run import Failed
-from agent_node.run.context import Completed
+from agent_node.run.outcome import Completed, Failed
 from agent_node.store import TASK_ENDED
 from agent_node.task.run import TaskRun
 from agentring.errors import NodeDraining, NodeFenced

@@ -23,7 +23,7 @@ class Owning:
     """An owner that remembers what it was told."""
 
     def __init__(self) -> None:
-        self.told: Mapping[str, str | int] = {"session": "s", "agent": "a"}
+        self.log_fields: Mapping[str, str | int] = {"session": "s", "agent": "a"}
         self.errors: list[BaseException] = []
         self.heard = asyncio.Event()
 

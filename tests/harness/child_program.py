@@ -1,7 +1,7 @@
-"""A program that runs agents apart, all at the same time, and prints how each run ended: its JSON line a run. Forked
-processes are not for the process of the tests.
+"""A program that runs agents in child processes, all at the same time, and prints how each run ended, a
+JSON line a run. Processes are forked here, not in the process of the tests.
 
-`python -m harness.apart_program all`: every run of RUNS; `… held` and `… blocked`: one that goes on until the program
+`python -m harness.child_program all`: every run of RUNS; `… held` and `… blocked`: one that goes on until the program
 is killed, and one that never lets its event loop turn; the line then says which processes there are; `… late`: one
 whose node stands still beyond its lease, and then goes on."""
 
@@ -18,12 +18,13 @@ from typing import Any, cast
 
 from agent_node.child_process import child
 from agent_node.child_process import fork_server as forking
-from agent_node.child_process.runs import Apart
+from agent_node.child_process.runs import ChildRuns
 from agent_node.events.log import EventLog
 from agent_node.once.steps import Once
-from agent_node.run.agent_run import Failed, run_agent
-from agent_node.run.context import TurnInput
+from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment, TurnLimits
+from agent_node.run.outcome import Failed
+from agent_node.run.run_input import TurnInput
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.store.once_records import OnceCaller
 from agentring import log
@@ -185,7 +186,7 @@ class Steps:
         timeout_s: float,
         idempotent: bool,
         tell_unknown: Callable[[], None],
-        apart: bool = False,
+        in_child: bool = False,
     ) -> Any:
         try:
             result = await function(idempotency_key=f"once/{key}", fencing_token=9)
@@ -204,7 +205,7 @@ class Bench:
 
     def __init__(
         self,
-        apart: Apart | None,
+        children: ChildRuns | None,
         agent: str,
         *,
         timeout_s: float = 60.0,
@@ -222,7 +223,7 @@ class Bench:
             limits,
             Incarnation(1),
             cast(Once, self.steps),
-            apart,
+            children,
         )
         self.clock.advance(FENCED_AFTER_S - lease_s)
         self.agent = agent
@@ -257,11 +258,11 @@ class Bench:
         }
 
 
-def runs(apart: Apart) -> dict[str, Awaitable[Any]]:
+def runs(children: ChildRuns) -> dict[str, Awaitable[Any]]:
     """All of them, by name."""
 
     def ends(as_task: bool, end: str, way: str, **data: Any) -> Awaitable[Any]:
-        return Bench(apart, "ending").run(as_task=as_task, end=end, way=way, **data)
+        return Bench(children, "ending").run(as_task=as_task, end=end, way=way, **data)
 
     found: dict[str, Awaitable[Any]] = {}
     for way in WAYS:
@@ -270,13 +271,13 @@ def runs(apart: Apart) -> dict[str, Awaitable[Any]]:
     found |= {f"{end} as a task": ends(True, end, "") for end in ("exits", "blocks")}
     found |= {f"{end} in a step": ends(False, end, "", step="k") for end in ("exits", "blocks")}
     found["exits in a step that must not run twice"] = ends(False, "exits", "", step="k", idempotent=False)
-    found |= {agent: Bench(apart, agent).run() for agent in ("raising", "exiting", "signalled")}
+    found |= {agent: Bench(children, agent).run() for agent in ("raising", "exiting", "signalled")}
     for agent in ("everything", "changing_its_mind"):
-        found[agent] = Bench(apart, agent).run()
+        found[agent] = Bench(children, agent).run()
         found[f"{agent} as on the node"] = Bench(None, agent).run()
-    found["late"] = Bench(apart, "waiting", timeout_s=0.2).run()
-    found["late and stubborn"] = Bench(apart, "stubborn", timeout_s=0.2).run()
-    found |= {f"cancelled {agent}": cancelled(apart, agent) for agent in ("waiting", "stubborn")}
+    found["late"] = Bench(children, "waiting", timeout_s=0.2).run()
+    found["late and stubborn"] = Bench(children, "stubborn", timeout_s=0.2).run()
+    found |= {f"cancelled {agent}": cancelled(children, agent) for agent in ("waiting", "stubborn")}
     return found
 
 
@@ -285,8 +286,8 @@ def ends_by(way: str) -> list[str]:
     return [end for end in ENDS if (end, way) != ("blocks", "in a thread")]
 
 
-async def cancelled(apart: Apart, agent: str) -> dict[str, Any]:
-    bench = Bench(apart, agent)
+async def cancelled(children: ChildRuns, agent: str) -> dict[str, Any]:
+    bench = Bench(children, agent)
     running = asyncio.create_task(bench.run())
     pid, _ = await said(bench)
     running.cancel()
@@ -307,9 +308,9 @@ def is_there(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()
 
 
-async def main(apart: Apart, mode: str) -> None:
+async def main(children: ChildRuns, mode: str) -> None:
     if mode != "all":
-        bench = Bench(apart, "blocking" if mode == "blocked" else "waiting", lease_s=2.0)
+        bench = Bench(children, "blocking" if mode == "blocked" else "waiting", lease_s=2.0)
         running = asyncio.create_task(bench.run())
         print(json.dumps(await said(bench)), flush=True)
         if mode == "late":
@@ -323,7 +324,7 @@ async def main(apart: Apart, mode: str) -> None:
         print(json.dumps([name, await run]), flush=True)
 
     async with asyncio.TaskGroup() as group:
-        for name, run in runs(apart).items():
+        for name, run in runs(children).items():
             group.create_task(one(name, run))
 
 
@@ -333,4 +334,4 @@ if __name__ == "__main__":
     log.configure("info")
     with asyncio.Runner(loop_factory=OwnedLoop) as runner:
         blocked_s = BLOCKED_S if sys.argv[1] == "all" else 600.0
-        drive(runner.get_loop(), main(Apart(forker, blocked_s), sys.argv[1]))
+        drive(runner.get_loop(), main(ChildRuns(forker, blocked_s), sys.argv[1]))

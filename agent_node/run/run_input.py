@@ -1,0 +1,44 @@
+"""What one run of an agent gets from the session or the task that it is a run of."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent_node.run.time_limit import PausableDeadline
+from agent_node.store import ToolStart
+from agentring.agent import JsonObject, PastTurn
+from agentring.ids import SessionRef, TaskRef
+from agentring.v1 import session_pb2
+
+
+class Questions(Protocol):
+    """How one run asks the user. While it waits for an answer it holds none of the node's run slots."""
+
+    async def ask(
+        self, ordinal: int, question: session_pb2.InputRequired, publish: Callable[[str], None], time: PausableDeadline
+    ) -> session_pb2.Input:
+        """Waits for the answer to question `ordinal` of the run. publish: publishes the question under its input_id;
+        time: the run's, paused meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class TurnInput:
+    """A turn's input, or a task's."""
+
+    ref: SessionRef | TaskRef
+    turn_id: str
+    """Empty in tasks."""
+    attempt: int
+    text: str
+    data: JsonObject
+    state_json: str
+    history: Sequence[PastTurn]
+    turn_number: int
+    tool_starts: Callable[[ToolStart], Awaitable[None]] | None = None
+    """Stores a tool's start before the call; None: nothing does."""
+    questions: Questions | None = None
+    """Asks the session's user; None: there is nobody to ask, as in tasks."""
+    agent: str = ""
+    """The agent's name."""
+    deaths: int = 0
+    """How many earlier runs ended with their node."""

@@ -1,0 +1,37 @@
+"""One run's way into the event log.
+
+Guarantees: nothing is written once the node may have lost its lease, nor after the run's end. Used by RunContext
+(context.py).
+"""
+
+from agent_node.events.log import EventLog
+from agentring.cluster.lease import Lease
+from agentring.v1 import session_pb2
+
+
+class RunLog:
+    """Appends the events of one run."""
+
+    def __init__(self, lease: Lease, log: EventLog, turn_id: str, attempt: int) -> None:
+        """turn_id, attempt: of the run, added to each event."""
+        self._lease = lease
+        self._log = log
+        self._turn_id = turn_id
+        self._attempt = attempt
+        self.is_closed = False
+
+    def check(self) -> None:
+        """Raises NodeFenced; RuntimeError where the run is over."""
+        self._lease.check()
+        if self.is_closed:
+            raise RuntimeError("the turn is over")
+
+    def append(self, event: session_pb2.Event) -> None:
+        """Appends an event of the run. Raises as `check`, and what the log raises."""
+        self.check()
+        event.turn_id, event.attempt = self._turn_id, self._attempt
+        self._log.append(event)
+
+    def close(self) -> None:
+        """The run is over: what its agent left behind, a task of its own say, writes nothing any more."""
+        self.is_closed = True
