@@ -17,7 +17,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 _NATIVE = Path(__file__).resolve().parent / "native"
 _TOOLS = _ROOT / ".tools"
 _SHARED_SOURCES = ("connection.cc", "hpack.cc", "loop.cc")
-_PROGRAMS = {"client": ("client.cc", "loads.cc"), "node": ("node.cc",)}
+_PROGRAMS = {"client": ("client.cc", "loads.cc", "turns.cc"), "node": ("node.cc",)}
 _FLAGS = ("-O2", "-std=c++17", "-Wall", "-Wextra", "-Werror")
 
 

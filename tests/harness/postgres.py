@@ -26,13 +26,15 @@ def find_programs() -> Path | None:
 class PostgresProcess:
     """One server with an empty cluster of databases; each test makes a database of its own. `stop` ends it."""
 
-    def __init__(self, directory: Path) -> None:
-        """directory: must not exist yet; the server's user makes it, so that user must be able to reach it."""
+    def __init__(self, directory: Path, *, fsync: bool = False) -> None:
+        """directory: must not exist yet; the server's user makes it, so that user must be able to reach it. fsync: as
+        a server that keeps what it is given; tests need not wait for the disk."""
         programs = find_programs()
         assert programs is not None
         self._programs = programs
         self._port = free_port()
         self._directory = directory
+        self._fsync = fsync
         self._as_user: list[str] = []
         directory.mkdir()
         if os.geteuid() == 0:
@@ -64,7 +66,8 @@ class PostgresProcess:
         self.process = self._start()
 
     def _start(self) -> Process:
-        options = ("-h", "127.0.0.1", "-p", str(self._port), "-k", "", "-c", "max_connections=200", "-c", "fsync=off")
+        options: tuple[str, ...] = ("-h", "127.0.0.1", "-p", str(self._port), "-k", "", "-c", "max_connections=200")
+        options += () if self._fsync else ("-c", "fsync=off")
         command = [*self._as_user, str(self._programs / "postgres"), "-D", str(self._directory / "data"), *options]
         process = Process(command, self._directory.parent / f"{self._directory.name}.log")
         wait_for_port(self._port, process)

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <numeric>
 #include <sstream>
 
 #include "clock.h"
@@ -75,16 +76,30 @@ int dial(int port) {
   return fd;
 }
 
-// User and system time of all threads of these processes: what /proc/<pid>/stat tells in ticks, to the nanosecond.
-double cpu_s(const std::vector<int>& pids) {
-  double total = 0;
+// User and system time of all threads of each of these processes: what /proc/<pid>/stat tells in ticks, to the
+// nanosecond.
+std::vector<double> cpus_s(const std::vector<int>& pids) {
+  std::vector<double> all;
   for (const int pid : pids) {
     clockid_t clock;
-    timespec used;
-    if (!clock_getcpuclockid(pid, &clock) && !clock_gettime(clock, &used))
-      total += static_cast<double>(used.tv_sec) + used.tv_nsec / 1e9;
+    timespec used{};
+    if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used)) used = {};
+    all.push_back(static_cast<double>(used.tv_sec) + used.tv_nsec / 1e9);
   }
-  return total;
+  return all;
+}
+
+// What each has taken since.
+std::vector<double> cpus_since(const std::vector<int>& pids, const std::vector<double>& before_s) {
+  std::vector<double> all = cpus_s(pids);
+  for (size_t i = 0; i < all.size(); i++) all[i] -= before_s[i];
+  return all;
+}
+
+std::string in_brackets(const std::vector<double>& numbers) {
+  std::string out;
+  for (const double number : numbers) out += (out.empty() ? "" : ", ") + std::to_string(number);
+  return "[" + out + "]";
 }
 
 std::vector<int> numbers(const std::string& text) {
@@ -117,6 +132,7 @@ int main(int count, char** arguments) {
     else if (name == "--port") plan.port = atoi(value.c_str());
     else if (name == "--connections") plan.connections = atoi(value.c_str());
     else if (name == "--streams") plan.streams = atoi(value.c_str());
+    else if (name == "--sessions") plan.sessions = atoi(value.c_str());
     else if (name == "--seconds") plan.seconds = atof(value.c_str());
     else if (name == "--warm-s") plan.warm_s = atof(value.c_str());
     else if (name == "--rate") plan.rate = atof(value.c_str());
@@ -159,7 +175,7 @@ int main(int count, char** arguments) {
   for (auto& wire : wires) wire->write();
 
   int64_t began_ns = 0, ended_ns = 0;
-  double cpu = 0, own_cpu = 0;
+  std::vector<double> cpus, own_cpu = {0};
   if (plan.load == "idle") {
     while (!tally.failed && tally.answered < plan.streams) {
       if (now_ns() > started_ns + kOpenDeadline) tally.fail("not every stream was answered in time");
@@ -178,11 +194,11 @@ int main(int count, char** arguments) {
     run_until(started_ns + static_cast<int64_t>(plan.warm_s * kSecond));
     tally.measures = true;
     began_ns = now_ns();
-    cpu = cpu_s(pids);
-    own_cpu = cpu_s({getpid()});
+    cpus = cpus_s(pids);
+    own_cpu = cpus_s({getpid()});
     run_until(began_ns + static_cast<int64_t>(plan.seconds * kSecond));
-    cpu = cpu_s(pids) - cpu;
-    own_cpu = cpu_s({getpid()}) - own_cpu;
+    cpus = cpus_since(pids, cpus);
+    own_cpu = cpus_since({getpid()}, own_cpu);
     ended_ns = now_ns();
     if (!tally.failed && !tally.events) tally.fail("nothing was answered");
   }
@@ -191,9 +207,9 @@ int main(int count, char** arguments) {
   std::sort(latencies.begin(), latencies.end());
   printf(
       "{\"seconds\": %.6f, \"events\": %ld, \"calls\": %ld, \"failed\": %ld, \"first_failure\": %s, \"cpu_s\": %.6f, "
-      "\"client_cpu_s\": %.6f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f}\n",
+      "\"cpus_s\": %s, \"client_cpu_s\": %.6f, \"p50_us\": %.2f, \"p99_us\": %.2f, \"p999_us\": %.2f}\n",
       static_cast<double>(ended_ns - began_ns) / kSecond, tally.events, tally.calls, tally.failed,
-      in_quotes(tally.first_failure).c_str(), cpu, own_cpu, percentile_us(latencies, 0.5),
-      percentile_us(latencies, 0.99), percentile_us(latencies, 0.999));
+      in_quotes(tally.first_failure).c_str(), std::accumulate(cpus.begin(), cpus.end(), 0.0), in_brackets(cpus).c_str(),
+      own_cpu[0], percentile_us(latencies, 0.5), percentile_us(latencies, 0.99), percentile_us(latencies, 0.999));
   return 0;
 }

@@ -214,5 +214,5 @@ std::unique_ptr<Load> make_load(const Plan& plan, Tally& tally, Loop& loop) {
   if (plan.load == "calls") return std::make_unique<ShortCalls>(plan, tally, loop);
   if (plan.load == "paced") return std::make_unique<Paced>(plan, tally, loop);
   if (plan.load == "idle") return std::make_unique<Idle>(plan, tally, loop);
-  return nullptr;
+  return make_turns(plan, tally, loop);
 }

@@ -14,6 +14,7 @@
 struct Plan {
   std::string load;
   int port = 0, connections = 1, streams = 1;
+  int sessions = 1;  // of the loads of turns, whose streams are callers
   double seconds = 3, warm_s = 1;
   double rate = 0;  // of all streams together, a second
   long tokens = 200;
@@ -75,5 +76,7 @@ class Load : public Handler {
   long sessions_ = 0;
 };
 
+// Turns of real nodes' sessions (turns.cc). Null: there is no such load.
+std::unique_ptr<Load> make_turns(const Plan& plan, Tally& tally, Loop& loop);
 // Null: there is no such load.
 std::unique_ptr<Load> make_load(const Plan& plan, Tally& tally, Loop& loop);

@@ -51,6 +51,51 @@ inline std::string response(size_t bytes) {
   return with_prefix(body + field(3, field(4, std::string(bytes - kPositionBytes - 4, 'x'))));
 }
 
+// RunTurnRequest{session_id, agent, turn{input{text}}}
+inline std::string run_turn(const std::string& session_id, const std::string& agent, const std::string& text) {
+  return with_prefix(field(1, session_id) + field(2, agent) + field(3, field(2, field(1, text))));
+}
+
+// ConverseRequest{turn{input{text}}}
+inline std::string turn_of(const std::string& text) { return with_prefix(field(2, field(2, field(1, text)))); }
+
+// Calls `use(number, content, size)` for each length-delimited field of a message, past all others. False: it is no
+// message.
+template <typename Use>
+bool each_field(const uint8_t* at, size_t size, Use use) {
+  const uint8_t* const end = at + size;
+  const auto varint = [&](uint64_t& value) {
+    value = 0;
+    for (int shift = 0; at < end && shift < 64; shift += 7) {
+      value |= static_cast<uint64_t>(*at & 127) << shift;
+      if (!(*at++ & 128)) return true;
+    }
+    return false;
+  };
+  uint64_t tag, value;
+  while (at < end) {
+    if (!varint(tag)) return false;
+    switch (tag & 7) {
+      case 0:
+        if (!varint(value)) return false;
+        break;
+      case 1:
+        value = 8;
+        if (static_cast<size_t>(end - at) < value) return false;
+        at += value;
+        break;
+      case 2:
+        if (!varint(value) || static_cast<uint64_t>(end - at) < value) return false;
+        use(static_cast<int>(tag >> 3), at, static_cast<size_t>(value));
+        at += value;
+        break;
+      default:
+        return false;
+    }
+  }
+  return true;
+}
+
 // Where the stream is, in a message that `response` made. (All of this is for little-endian machines.)
 inline void set_position(std::string& response, uint64_t through_seq, uint64_t acked_frame) {
   memcpy(&response[kPrefixBytes + 1], &through_seq, 8);
