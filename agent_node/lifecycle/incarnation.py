@@ -21,10 +21,10 @@ from agent_node.ownership.admission import BoundedLoad
 from agent_node.run.environment import ChildRunner, RunEnvironment, TurnLimits, owner_name
 from agent_node.run.slots import RunSlots
 from agent_node.run.wait_cycles import WaitCycles
+from agent_node.session import tombstones
 from agent_node.session.host import Host
 from agent_node.session.memory_limit import MemoryLimit
-from agent_node.session.passivation import IdleEvictor
-from agent_node.session.retention import bury_closed, passivate_idle
+from agent_node.session.passivation import IdleCollector, IdleEvictor, passivate_by_time
 from agent_node.session.sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
@@ -44,8 +44,8 @@ _CLAIMS_SWEEP_S = 30.0
 _TELL_DRAIN_EVERY_S = 1.0
 _LAST_STEPS_S = 30.0
 """How long a drain may go on once the time for turns is over."""
-_TRIES_FOR_ROOM = 4
-"""How often room is made for one new session, which others take meanwhile."""
+_EVICTIONS = 4
+"""How often idle sessions are evicted for one new session, while others take the place meanwhile."""
 
 _log = structlog.get_logger()
 
@@ -112,7 +112,8 @@ class Incarnation:
         self._membership = membership
         self._claims_are_made = claims_are_made
         self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
-        self._room = IdleEvictor(self.host, tasks, claims_are_made=claims_are_made)
+        self._collector = IdleCollector(self.host, claims_are_made=claims_are_made)
+        self._evictor = IdleEvictor(self._collector, tasks)
         self._memory = MemoryLimit(settings.max_memory_mib << 20)
         self.tasks = durable_tasks or MemoryTaskStore(volatile)
         self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)
@@ -124,7 +125,8 @@ class Incarnation:
         """Gives up what has rested long enough, until cancelled."""
         while True:
             await self._clock.sleep(_SWEEP_S)
-            await self.host.bury_tombstones()
+            if self._durable is None:
+                await tombstones.expire_owned(self.host, self._clock, self._settings.tombstone_s)
             await self.task_runs.forget_ended()
             await self.once.keys.forget_ended()
             self.task_runs.unwatched.cancel_due()
@@ -142,7 +144,7 @@ class Incarnation:
 
     async def keep_memory(self) -> None:
         """Stays within the memory that the node may take, as far as it can, until cancelled."""
-        await self._memory.keep(self._clock, self._room if self._durable is not None else None)
+        await self._memory.keep(self._clock, self._evictor if self._durable is not None else None)
 
     async def tend_store(self) -> None:
         """Passivates idle sessions, sweeps and expires, until cancelled."""
@@ -166,11 +168,9 @@ class Incarnation:
                 claims_are_made=self._claims_are_made,
             )
             async with asyncio.TaskGroup() as group:
-                group.create_task(
-                    passivate_idle(self.host, self._clock, self._settings.idle_timeout_s, self._claims_are_made)
-                )
+                group.create_task(passivate_by_time(self._collector, self._clock, self._settings.idle_timeout_s))
                 group.create_task(session_sweep.run())
-                group.create_task(bury_closed(self._durable, self._clock, self._settings.tombstone_s))
+                group.create_task(tombstones.expire_stored(self._durable, self._clock, self._settings.tombstone_s))
                 orphans = OrphanSweep(self.once.keys, self._durable.once, partial(has_ended, self._durable, self.tasks))
                 group.create_task(task_sweep.run())
                 group.create_task(task_sweep.delete_expired())
@@ -203,13 +203,13 @@ class Incarnation:
         _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
 
     async def _takes_new(self, sessions: Callable[[], int], agent: str) -> bool:
-        if self._memory.is_exceeded and (self._durable is None or not await self._room.make()):
+        if self._memory.is_exceeded and (self._durable is None or not await self._evictor.evict()):
             return False
-        for _ in range(_TRIES_FOR_ROOM):
+        for _ in range(_EVICTIONS):
             if await self.load.takes_new(sessions, agent):
                 return True
             is_full = self._durable is not None and sessions() >= self._settings.max_sessions
-            if not (is_full and await self._room.make()):
+            if not (is_full and await self._evictor.evict()):
                 return False
         return False
 

@@ -66,7 +66,7 @@ class Host:
         self._tasks = tasks
         self._sessions: dict[SessionRef, Session] = {}
         self._departures: SingleFlight[SessionRef, None] = SingleFlight(tasks)
-        self._burials: SingleFlight[SessionRef, Epoch] = SingleFlight(tasks)
+        self._closings: SingleFlight[SessionRef, Epoch] = SingleFlight(tasks)
         self._runners: dict[SessionRef, asyncio.Task[None]] = {}
         self._activations: SingleFlight[SessionRef, Session] = SingleFlight(tasks)
         self._draining = False
@@ -144,7 +144,7 @@ class Host:
         """Closes a session whose checkpoint cannot be read, and returns under which epoch. Raises NotOwner,
         SessionMoving, NodeFenced, StaleEpoch, CoordinatorUnavailable, StoreUnavailable. Cancellation: it is closed all
         the same."""
-        return await self._burials.get(ref, lambda: self._taking.close_unread(ref))
+        return await self._closings.get(ref, lambda: self._taking.close_unread(ref))
 
     async def passivate(self, session: Session) -> None:
         """Checkpoints an idle session and gives it up; one that is not idle any more stays."""
@@ -163,7 +163,7 @@ class Host:
         await hand_off(self.sessions, timeout_s, self._leave)
         await self._activations.all_ended()
         await self._departures.all_ended()
-        await self._burials.all_ended()
+        await self._closings.all_ended()
 
     def drop_all(self, error: AgentringError) -> None:
         """Ends every session at once: its streams end with the error, its turns are cancelled, nothing is stored."""
@@ -174,14 +174,20 @@ class Host:
         self._sessions.clear()
         self._runners.clear()
 
-    async def bury_tombstones(self) -> None:
-        """Gives up the closed sessions whose ids have rested long enough."""
-        if self._store.durable:
-            return  # passivation comes sooner
-        due_s = self._clock.now_s() - self._settings.tombstone_s
-        for session in self.sessions:
-            if session.closed_at_s is not None and session.closed_at_s <= due_s:
-                await self._give_up(session)
+    async def give_up(self, session: Session) -> None:
+        """Forgets a session and releases its claim, if it is here; nothing more is stored of it."""
+        if self._sessions.get(session.ref) is not session:
+            return
+        del self._sessions[session.ref]
+        if (runner := self._runners.pop(session.ref)) is not asyncio.current_task():
+            runner.cancel()
+        if not self._store.durable:
+            # Another node may own it from now on, so what is here must never be found again.
+            try:
+                await self._store.release(self._env.ownership(session.ref, session.claim.epoch), None, 0)
+            except StaleEpoch:
+                _log.warning("forget_failed")
+        await self._taking.release(session.claim)
 
     async def _activate(self, ref: SessionRef, agent_name: str) -> Session:
         if (session := self._sessions.get(ref)) is not None:
@@ -242,7 +248,7 @@ class Host:
             else:
                 _log.exception("session_failed", error_id=error_id)
             session.drop(_told_of(error, error_id))
-            await self._give_up(session)
+            await self.give_up(session)
 
     async def _leave(self, session: Session) -> None:
         """Hands a settled session on. Whoever comes for it meanwhile waits, and is then led to its next owner: told at
@@ -259,7 +265,7 @@ class Host:
         except Exception:
             _log.exception("session_drain_failed", **named(session.ref, session.stored.agent))
         try:
-            await self._give_up(session)
+            await self.give_up(session)
         finally:
             session.drop(NodeDraining())
 
@@ -274,22 +280,8 @@ class Host:
 
     async def _depart(self, session: Session) -> None:
         if session.closed_at_s is not None or await session.passivate():
-            await self._give_up(session)
+            await self.give_up(session)
             self._env.audit.write("passivated", session.ref, epoch=session.claim.epoch)
-
-    async def _give_up(self, session: Session) -> None:
-        if self._sessions.get(session.ref) is not session:
-            return
-        del self._sessions[session.ref]
-        if (runner := self._runners.pop(session.ref)) is not asyncio.current_task():
-            runner.cancel()
-        if not self._store.durable:
-            # Another node may own it from now on, so what is here must never be found again.
-            try:
-                await self._store.release(self._env.ownership(session.ref, session.claim.epoch), None, 0)
-            except StaleEpoch:
-                _log.warning("forget_failed")
-        await self._taking.release(session.claim)
 
 
 def _told_of(error: Exception, error_id: str) -> AgentringError:

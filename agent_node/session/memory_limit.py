@@ -16,7 +16,7 @@ from agentring.cluster.clock import Clock
 
 _LOOK_EVERY_S = 1.0
 _AT_A_LOOK = 8
-"""How often room is made, each time for as many sessions as a full node gives up at once."""
+"""How often sessions are evicted, each time as many as a full node evicts at once."""
 
 _log = structlog.get_logger()
 
@@ -36,13 +36,13 @@ class MemoryLimit:
         self.is_exceeded = False
         """At the last look."""
 
-    async def keep(self, clock: Clock, room: IdleEvictor | None) -> None:
-        """Looks every second, until cancelled. room: None: sessions cannot be passivated."""
+    async def keep(self, clock: Clock, evictor: IdleEvictor | None) -> None:
+        """Looks every second, until cancelled. evictor: None: sessions cannot be passivated."""
         while self._limit_bytes:
             await clock.sleep(_LOOK_EVERY_S)
             self._look()
             for _ in range(_AT_A_LOOK):
-                if not self.is_exceeded or room is None or not await room.make():
+                if not self.is_exceeded or evictor is None or not await evictor.evict():
                     break
                 self._look()
 

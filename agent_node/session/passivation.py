@@ -1,13 +1,11 @@
-"""Room for new sessions: where a node has as many as it may, those that have been idle longest are passivated.
+"""Which idle sessions are passivated, and when.
 
-Guarantees: only idle sessions go (no turn that has not ended, no stream attached), those first of which nothing was
-told and from which no stream has gone for longest; none that has been idle for less than a second, or sessions that
-are all in use would push each other out. Each goes as any passivated session goes, and comes back with its next call.
-Several at a time, so that a node which is full looks through its sessions once for many new ones; where that finds
-none, it does not look again for a second, and new sessions are refused meanwhile.
+Guarantees: one collector chooses: only sessions that are idle (no turn that has not ended, no stream attached), those
+first that have been idle longest. Each goes as any passivated session goes, and comes back with its next call. Nothing
+is passivated while etcd takes no claims: what is given up could not be activated again.
 
-For durable stores alone: elsewhere a session that is given up is lost. Not while etcd takes no claims: what is given up
-could not be taken up again. Owned by the incarnation.
+Three triggers ask it: time (`passivate_by_time`), the number of sessions (IdleEvictor) and memory (memory_limit.py).
+For durable stores alone: elsewhere a session that is given up is lost. Owned by the incarnation.
 """
 
 import asyncio
@@ -20,51 +18,59 @@ import structlog
 from agent_node.session.host import Host
 from agent_node.session.session import Session
 from agent_node.single_flight import SingleFlight
+from agentring.cluster.clock import Clock
 from agentring.errors import AgentringError
 
 LEAST_IDLE_S = 1.0
+"""Sessions that were used a moment ago stay: on a node whose sessions are all in use they would evict each other."""
 AT_ONCE = 64
+"""How many are passivated at a time."""
 _PART = 64
-"""Of its sessions a full node gives up one in so many at a time, AT_ONCE at most."""
+"""Of its sessions a full node passivates one in so many at a time, AT_ONCE at most."""
+_LOOKS = 4
+"""So often the sessions are looked through in the time that they may be idle."""
+_BREATHE_EVERY = 256
 
 _log = structlog.get_logger()
 
 
-class IdleEvictor:
-    """Makes room on one node."""
+class IdleCollector:
+    """Passivates one node's idle sessions."""
 
     def __init__(
-        self,
-        host: Host,
-        tasks: asyncio.TaskGroup,
-        *,
-        claims_are_made: Callable[[], bool],
-        now_s: Callable[[], float] = time.monotonic,
+        self, host: Host, *, claims_are_made: Callable[[], bool], now_s: Callable[[], float] = time.monotonic
     ) -> None:
         """claims_are_made: whether etcd takes claims now; now_s: the clock of EventLog.quiet_since_s."""
         self._host = host
-        self._claims_are_made = claims_are_made
-        self._now_s = now_s
-        self._making: SingleFlight[None, bool] = SingleFlight(tasks)
-        self._found_none_s = float("-inf")
+        self.claims_are_made = claims_are_made
+        self.now_s = now_s
 
-    async def make(self) -> bool:
-        """Passivates idle sessions; False: there was none to be given up. Whoever asks meanwhile waits for the same."""
-        if not self._claims_are_made() or self._now_s() < self._found_none_s + LEAST_IDLE_S:
-            return False
-        return await self._making.get(None, self._make)
+    @property
+    def size(self) -> int:
+        """How many sessions there are."""
+        return len(self._host.sessions)
 
-    async def _make(self) -> bool:
-        sessions = self._host.sessions
-        before_s = self._now_s() - LEAST_IDLE_S
-        idle = (each for each in sessions if each.is_idle and each.log.quiet_since_s <= before_s)
-        due = heapq.nsmallest(min(AT_ONCE, 1 + len(sessions) // _PART), idle, key=lambda each: each.log.quiet_since_s)
-        given_up = sum(await asyncio.gather(*map(self._passivate, due)))
-        if not given_up:
-            self._found_none_s = self._now_s()
-            return False
-        _log.info("room_made", sessions=given_up)
-        return True
+    async def collect(self, idle_s: float, at_most: int | None = None) -> int:
+        """Passivates sessions that have been idle for idle_s, and returns how many. at_most: those that have been idle
+        longest; None: all."""
+        if not self.claims_are_made():
+            return 0
+        due = await self._due(self.now_s() - idle_s)
+        if at_most is not None:
+            due = heapq.nsmallest(at_most, due, key=_quiet_since_s)
+        passivated = 0
+        for start in range(0, len(due), AT_ONCE):
+            passivated += sum(await asyncio.gather(*map(self._passivate, due[start : start + AT_ONCE])))
+        return passivated
+
+    async def _due(self, before_s: float) -> list[Session]:
+        due = []
+        for number, session in enumerate(self._host.sessions, 1):
+            if session.is_idle and session.log.quiet_since_s <= before_s:
+                due.append(session)
+            if number % _BREATHE_EVERY == 0:
+                await asyncio.sleep(0)
+        return due
 
     async def _passivate(self, session: Session) -> bool:
         try:
@@ -72,3 +78,43 @@ class IdleEvictor:
         except AgentringError as error:
             _log.warning("passivation_failed", reason=error.reason)  # the session has failed, or the node is fenced
         return session.ref not in self._host
+
+
+async def passivate_by_time(collector: IdleCollector, clock: Clock, idle_timeout_s: float) -> None:
+    """Passivates sessions once they have been idle for idle_timeout_s, or up to a quarter longer, until cancelled."""
+    while True:
+        await clock.sleep(idle_timeout_s / _LOOKS)
+        await collector.collect(idle_timeout_s)
+
+
+class IdleEvictor:
+    """Passivates some of a full node's idle sessions to make place for new ones.
+
+    Several at a time, so that a full node looks through its sessions once for many new ones; where that finds none, it
+    does not look again for a second, and new sessions are refused meanwhile.
+    """
+
+    def __init__(self, collector: IdleCollector, tasks: asyncio.TaskGroup) -> None:
+        self._collector = collector
+        self._evictions: SingleFlight[None, bool] = SingleFlight(tasks)
+        self._found_none_s = float("-inf")
+
+    async def evict(self) -> bool:
+        """Passivates idle sessions; False: none could be. Calls that come meanwhile share the outcome."""
+        collector = self._collector
+        if not collector.claims_are_made() or collector.now_s() < self._found_none_s + LEAST_IDLE_S:
+            return False
+        return await self._evictions.get(None, self._evict)
+
+    async def _evict(self) -> bool:
+        at_most = min(AT_ONCE, 1 + self._collector.size // _PART)
+        evicted = await self._collector.collect(LEAST_IDLE_S, at_most)
+        if evicted:
+            _log.info("room_made", sessions=evicted)
+        else:
+            self._found_none_s = self._collector.now_s()
+        return evicted > 0
+
+
+def _quiet_since_s(session: Session) -> float:
+    return session.log.quiet_since_s

@@ -12,6 +12,7 @@ import structlog
 from agent_node.run.slots import RunSlots
 from agent_node.session.host import Host
 from agent_node.session.session import Session
+from agent_node.session.tombstones import expire_owned
 from agent_node.settings import NodeSettings
 from agent_node.store import Ownership
 from agentring.agent import AgentEvent, Context
@@ -59,6 +60,7 @@ class Node:
         self.claims = FakeClaims()
         self.stage = Stage()
         self.env = environment(self.clock)
+        self.tombstone_s = settings.get("tombstone_s", 0.0)
         self.max_sessions = settings.get("max_sessions", 100)
         self.asked_for_room = asyncio.Event()
         self.room = asyncio.Event()
@@ -259,7 +261,7 @@ async def test_a_cancel_ends_a_waiting_and_a_running_turn_and_changes_no_ended_o
         assert (await session.cancel("c")).state == session_pb2.TURN_STATE_COMPLETED
 
 
-async def test_a_closed_session_rests_until_its_tombstone_is_buried(tmp_path: Path) -> None:
+async def test_a_closed_session_rests_until_its_tombstone_expires(tmp_path: Path) -> None:
     async with running(tmp_path, tombstone_s=100) as node:
         session = await node.host.open(REF, "held")
         await session.submit("a", words(), ON_BUSY_ENQUEUE)
@@ -269,7 +271,7 @@ async def test_a_closed_session_rests_until_its_tombstone_is_buried(tmp_path: Pa
         assert isinstance(session.log.end_error, SessionClosed)
         with pytest.raises(SessionClosed):
             await node.host.open(REF, "held")
-        await node.host.bury_tombstones()
+        await expire_owned(node.host, node.clock, node.tombstone_s)
         assert node.claims.released == []
 
 
@@ -386,7 +388,7 @@ async def test_past_the_fence_nothing_is_accepted_committed_or_told(tmp_path: Pa
             await node.host.find(REF)
 
 
-async def test_a_closed_session_is_buried_when_its_tombstone_is_due_and_its_id_can_be_used_again(
+async def test_a_closed_session_expires_when_its_tombstone_is_due_and_its_id_can_be_used_again(
     tmp_path: Path,
 ) -> None:
     async with running(tmp_path, tombstone_s=5) as node:
@@ -394,10 +396,10 @@ async def test_a_closed_session_is_buried_when_its_tombstone_is_due_and_its_id_c
         node.clock.advance(1)
         await node.host.close(closed)
         node.clock.advance(4.9)
-        await node.host.bury_tombstones()
+        await expire_owned(node.host, node.clock, node.tombstone_s)
         assert await node.host.find(REF) is closed
         node.clock.advance(0.1)
-        await node.host.bury_tombstones()
+        await expire_owned(node.host, node.clock, node.tombstone_s)
         assert node.claims.released == [closed.claim]
         with pytest.raises(SessionNotFound):
             await node.host.find(REF)

@@ -15,7 +15,7 @@ LIMIT = 100
 
 
 class Idle:
-    """Room, as long as there are idle sessions, each of which takes so many bytes."""
+    """Sessions that can be evicted, each of which takes so many bytes."""
 
     def __init__(self, sessions: int, session_bytes: int) -> None:
         self.sessions = sessions
@@ -25,7 +25,7 @@ class Idle:
     def taken_bytes(self) -> int:
         return self.others_bytes + self.sessions * self.session_bytes
 
-    async def make(self) -> bool:
+    async def evict(self) -> bool:
         if self.sessions == 0:
             return False
         self.sessions -= 1

@@ -1,4 +1,4 @@
-"""Which sessions a full node gives up for new ones, and when it does not."""
+"""Which idle sessions are passivated, by time and on a full node, and when none is."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,15 +7,16 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 from agent_node.session.host import Host
-from agent_node.session.passivation import AT_ONCE, LEAST_IDLE_S, IdleEvictor
+from agent_node.session.passivation import AT_ONCE, LEAST_IDLE_S, IdleCollector, IdleEvictor, passivate_by_time
 from agentring.errors import StoreUnavailable
-from harness.clock import PATIENCE_S
+from harness.clock import PATIENCE_S, FakeClock
 
 NOW_S = 1_000.0
+IDLE_S = 8.0
 
 
 class Full:
-    """A host as far as room is made on it: its sessions by their names, idle for so many seconds."""
+    """A host as far as its sessions are passivated: they have numbers, and are idle for so many seconds."""
 
     def __init__(self, tasks: asyncio.TaskGroup, *idle_s: float) -> None:
         self.now_s = NOW_S
@@ -24,9 +25,10 @@ class Full:
         self.failing: set[int] = set()
         self.go = asyncio.Event()
         self.go.set()
-        self.room = IdleEvictor(
-            cast(Host, self), tasks, claims_are_made=lambda: self.claims_are_made, now_s=lambda: self.now_s
+        self.collector = IdleCollector(
+            cast(Host, self), claims_are_made=lambda: self.claims_are_made, now_s=lambda: self.now_s
         )
+        self.evictor = IdleEvictor(self.collector, tasks)
 
     def _session(self, name: int, idle_s: float) -> Any:
         return SimpleNamespace(ref=name, is_idle=True, log=SimpleNamespace(quiet_since_s=NOW_S - idle_s))
@@ -53,57 +55,121 @@ async def full(*idle_s: float) -> AsyncIterator[Full]:
 
 async def test_the_session_that_was_idle_longest_goes_first() -> None:
     async with full(5, 30, 2, 20) as host:
-        assert await host.room.make()
+        assert await host.evictor.evict()
         assert host.names == [0, 2, 3]
-        assert await host.room.make()
+        assert await host.evictor.evict()
         assert host.names == [0, 2]
 
 
 async def test_sessions_in_use_and_those_used_a_moment_ago_stay() -> None:
     async with full(60, LEAST_IDLE_S / 2) as host:
         host.sessions[0].is_idle = False
-        assert not await host.room.make()
+        assert not await host.evictor.evict()
         assert host.names == [0, 1]
 
 
 async def test_a_node_that_found_none_looks_again_only_after_a_second() -> None:
     async with full(60) as host:
         host.sessions[0].is_idle = False
-        assert not await host.room.make()
+        assert not await host.evictor.evict()
         host.sessions[0].is_idle = True
         host.now_s += LEAST_IDLE_S / 2
-        assert not await host.room.make()
+        assert not await host.evictor.evict()
         host.now_s += LEAST_IDLE_S
-        assert await host.room.make()
+        assert await host.evictor.evict()
 
 
-async def test_a_large_node_makes_room_for_many_at_once() -> None:
+async def test_a_large_node_passivates_many_at_once() -> None:
     async with full(*range(10, 10 + 128)) as host:
-        assert await host.room.make()
+        assert await host.evictor.evict()
         assert host.names == list(range(125))
     async with full(*range(10, 10 + 100 * AT_ONCE)) as host:
-        assert await host.room.make()
+        assert await host.evictor.evict()
         assert len(host.names) == 99 * AT_ONCE
 
 
-async def test_whoever_asks_meanwhile_waits_for_the_same() -> None:
+async def test_calls_that_come_meanwhile_share_the_outcome() -> None:
     async with full(*range(10, 20)) as host:
         host.go.clear()
-        made = [asyncio.create_task(host.room.make()) for _ in range(5)]
+        evictions = [asyncio.create_task(host.evictor.evict()) for _ in range(5)]
         await asyncio.sleep(0)
         host.go.set()
-        assert await asyncio.gather(*made) == [True] * 5
+        assert await asyncio.gather(*evictions) == [True] * 5
         assert len(host.names) == 9
 
 
-async def test_nothing_is_given_up_while_etcd_takes_no_claims() -> None:
+async def test_nothing_is_evicted_while_etcd_takes_no_claims() -> None:
     async with full(60) as host:
         host.claims_are_made = False
-        assert not await host.room.make()
+        assert not await host.evictor.evict()
         assert host.names == [0]
 
 
-async def test_a_session_that_cannot_be_given_up_is_no_room() -> None:
+async def test_a_session_that_cannot_be_passivated_does_not_count() -> None:
     async with full(60) as host:
         host.failing = {0}
-        assert not await host.room.make()
+        assert not await host.evictor.evict()
+
+
+class Looks:
+    """The looks of the trigger by time at a host, one after the other."""
+
+    def __init__(self, host: Full) -> None:
+        self._host = host
+        self._clock = FakeClock()
+        self._passivating = asyncio.create_task(passivate_by_time(host.collector, self._clock, IDLE_S))
+
+    async def pass_time(self, looks: int = 1) -> None:
+        for _ in range(looks):
+            due_s = await self._clock.next_due_s()
+            self._host.now_s += due_s - self._clock.now_s()
+            self._clock.advance_to(due_s)
+            await self._clock.next_due_s()
+
+    async def stop(self) -> None:
+        self._passivating.cancel()
+        await asyncio.wait([self._passivating])
+
+
+@asynccontextmanager
+async def looked_at(*idle_s: float) -> AsyncIterator[tuple[Full, Looks]]:
+    async with full(*idle_s) as host:
+        looks = Looks(host)
+        yield host, looks
+        await looks.stop()
+
+
+async def test_a_session_is_passivated_once_it_was_idle_for_the_time() -> None:
+    async with looked_at(0.0, 1.0) as (host, looks):
+        await looks.pass_time(3)
+        assert host.names == [0, 1]
+        await looks.pass_time()
+        assert host.names == []
+        assert host.now_s <= NOW_S + 1.25 * IDLE_S
+
+
+async def test_a_session_in_which_something_happened_meanwhile_stays() -> None:
+    async with looked_at(0.0, 0.0) as (host, looks):
+        await looks.pass_time(3)
+        host.sessions[0].log.quiet_since_s = host.now_s
+        host.sessions[1].is_idle = False
+        await looks.pass_time(3)
+        assert host.names == [0, 1]
+
+
+async def test_nothing_is_passivated_while_etcd_takes_no_claims() -> None:
+    """Nobody could activate it again: without space for its transactions that may last for hours."""
+    async with looked_at(0.0) as (host, looks):
+        host.claims_are_made = False
+        await looks.pass_time(20)
+        assert host.names == [0]
+        host.claims_are_made = True
+        await looks.pass_time()
+        assert host.names == []
+
+
+async def test_all_that_are_due_go_however_many_they_are() -> None:
+    async with looked_at(*[IDLE_S] * (3 * AT_ONCE), 0.0) as (host, looks):
+        host.failing = {1}
+        await looks.pass_time()
+        assert host.names == [1, 3 * AT_ONCE]
