@@ -1,0 +1,136 @@
+"""The example agents on a real local cluster: the commands of their READMEs print what the READMEs say."""
+
+import ast
+import asyncio
+import os
+import re
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from pathlib import Path
+
+import pytest
+
+from agentring.client import RunFailed, connect
+from harness.up_process import running_up
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/agent.py"))
+NAMES = [path.name for path in EXAMPLES]
+BLOCKS = re.compile(r"```(bash|text)\n(.*?)```", re.DOTALL)
+STARTS = re.compile(r"AGENTRING_AGENT=(\S+) \./scripts/up\n")
+TOGETHER = ",".join(f"{name}=examples.{name}.agent:{name}" for name in ("counter", "payment", "approval"))
+RACERS = 20
+
+
+def blocks(readme: Path) -> list[tuple[str, str]]:
+    """The fenced blocks, each with its language."""
+    return [(found[1], found[2]) for found in BLOCKS.finditer(readme.read_text())]
+
+
+def as_printed(output: str) -> list[str]:
+    """The lines, without what differs from run to run: nodes, epochs, ids, and the order of a tool's arguments."""
+    output = re.sub(r"is on n\d+, epoch \d+", "is on N, epoch E", output)
+    output = re.sub(r"error_id [0-9a-f]{16}", "error_id ID", output)
+    output = re.sub(r"^(\w+)(\(| -> ){.*", r"\1\2{}", output, flags=re.MULTILINE)
+    return [line.rstrip() for line in output.splitlines()]
+
+
+@asynccontextmanager
+async def cluster_of(agents: str, directory: Path) -> AsyncIterator[str]:
+    """A local cluster whose nodes host the agents; the router's address."""
+    env = {"AGENTRING_AGENT": agents, "PYTHONPATH": str(ROOT), "EXAMPLE_BANK": str(directory / "bank.db")}
+    async with running_up(directory / "data", "--nodes", "2", env=env) as up:
+        await up.until_line("ready")
+        yield up.cluster["router"][0]
+
+
+async def test_every_example_does_what_its_readme_says(tmp_path: Path) -> None:
+    async with cluster_of(TOGETHER, tmp_path) as router:
+        for example in EXAMPLES:
+            (_, start), (_, commands), (language, expected) = blocks(example / "README.md")
+            assert STARTS.fullmatch(start)
+            assert language == "text"
+            script = commands.replace(".venv/bin/agentring", f"{sys.executable} -m agentring.cli")
+            assert script != commands
+            done = await asyncio.to_thread(
+                subprocess.run,
+                ["bash", "-c", script],
+                cwd=ROOT,
+                env={**os.environ, "AGENTRING_ROUTER": router},
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            assert as_printed(done.stdout) == as_printed(expected), (example.name, done.stderr)
+        await races_for_one_receipt(router, tmp_path / "bank.db")
+        await counts_from_data_and_keeps_the_state_where_a_turn_fails(router)
+        await has_nobody_to_ask_in_a_task(router)
+
+
+async def races_for_one_receipt(router: str, bank: Path) -> None:
+    async with connect(router) as ring:
+        turns = [ring.session(f"racer-{number}", agent="payment").run("order-9 300") for number in range(RACERS)]
+        results = [outcome.result for outcome in await asyncio.gather(*turns)]
+        refused = await ring.session("racer-0").run("order-10 0")
+    assert results == [results[0]] * RACERS
+    assert results[0] is not None
+    assert (results[0]["paid"], results[0]["order"], results[0]["cents"]) == (True, "order-9", 300)
+    assert refused.result == {"paid": False, "why": "an amount is positive"}
+    with closing(sqlite3.connect(bank)) as ledger:
+        assert ledger.execute("SELECT cents FROM charges WHERE order_id = 'order-9'").fetchall() == [(300,)]
+
+
+async def counts_from_data_and_keeps_the_state_where_a_turn_fails(router: str) -> None:
+    async with connect(router) as ring:
+        session = ring.session("from-data", agent="counter")
+        assert (await session.run(data={"by": 40})).result == {"count": 40}
+        with pytest.raises(RunFailed):
+            await session.run("no number")
+        assert (await session.run("2")).result == {"count": 42}
+        assert (await session.run("reset")).result == {"count": 0}
+        assert (await session.run()).text == "turn 4: 0 + 1 = 1"
+
+
+async def has_nobody_to_ask_in_a_task(router: str) -> None:
+    async with connect(router) as ring:
+        outcome = await ring.run_task("order", agent="approval", text="order a car")
+    assert (outcome.text, outcome.result) == (
+        "nobody is there to approve: order a car",
+        {"approved": False, "action": "order a car"},
+    )
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
+def test_an_example_is_small_and_imports_nothing_of_ours_but_agentring_agent(example: Path) -> None:
+    source = (example / "agent.py").read_text()
+    assert 20 <= len(source.splitlines()) <= 60
+    imported = set()
+    for statement in ast.walk(ast.parse(source)):
+        if isinstance(statement, ast.Import):
+            imported |= {alias.name for alias in statement.names}
+        elif isinstance(statement, ast.ImportFrom):
+            imported.add("." * statement.level + (statement.module or ""))
+    assert {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names} == {"agentring.agent"}
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
+def test_a_readme_starts_its_own_agent(example: Path) -> None:
+    start = STARTS.fullmatch(blocks(example / "README.md")[0][1])
+    assert start is not None
+    assert start[1] == f"{example.name}=examples.{example.name}.agent:{example.name}"
+
+
+def test_the_readme_of_all_names_and_starts_all() -> None:
+    readme = ROOT / "examples" / "README.md"
+    ((_, start),) = blocks(readme)
+    found = STARTS.fullmatch(start)
+    assert found is not None
+    assert found[1] == TOGETHER
+    assert sorted(word.split("=")[0] for word in found[1].split(",")) == NAMES
+    assert all(f"]({name}/README.md)" in readme.read_text() for name in NAMES)
