@@ -116,3 +116,10 @@ class FakeConversation:
             if self.served.done() and not found():
                 self.served.result()
                 raise AssertionError(f"the stream ended with OK: {self.kinds}")
+
+
+async def ended(*conversations: FakeConversation) -> None:
+    """The clients hang up."""
+    for conversation in conversations:
+        conversation.served.cancel()
+    await asyncio.wait([conversation.served for conversation in conversations])

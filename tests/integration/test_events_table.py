@@ -1,28 +1,16 @@
-"""The table of events of DESIGN section 5, row by row, with real processes; and the two that have no row: a node that
-is stuck, and a lease that an operator revokes.
+"""The table of events, row by row, with real processes: what befalls nodes and routers; and the two that have no row, a
+node that is stuck, and a lease that an operator revokes. What befalls etcd itself: test_events_of_etcd.py.
 
-Row by row: what is promised to whoever owns a session, to whoever wants a new one, and what health and metrics say.
+What is promised to whoever owns a session, to whoever wants a new one, and what health and metrics say.
 """
 
 import asyncio
-import json
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import grpc
-import pytest
 
 from agent_node.lifecycle.watchdog import EXIT_LOOP_STUCK
-from agentring.cluster.coordinator import PROBE_S
-from agentring.cluster.etcd.client import EtcdClient
-from agentring.cluster.keys import Keys
-from agentring.rpc.status import ErrorReport
 from agentring.v1 import (
     cluster_pb2,
     cluster_pb2_grpc,
@@ -32,104 +20,12 @@ from agentring.v1 import (
     session_pb2_grpc,
 )
 from harness.agents import FLAGS
-from harness.client import connect, error_of, run_turn, run_turn_until_answered, turn
+from harness.client import connect, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster, until_sees
-from harness.conditions import has_coordinator, is_healthy, metrics, until, until_state
+from harness.conditions import is_healthy, metrics, until, until_state
 from harness.etcd import EtcdProcess
-from harness.etcd_faults import fill_up, revoke_leases
-from harness.processes import free_port, wait_until
-from robustness.chaos.cluster.links import Link
-
-TTL_S = 3
-F_S = 2
-"""Of this TTL, the fence comes so long after the last renewal."""
-
-
-@contextmanager
-def cluster_on(etcd_url: str, directory: Path, *, lease_ttl_s: int = TTL_S) -> Iterator[Cluster]:
-    directory.mkdir(exist_ok=True)
-    cluster = Cluster(etcd_url, directory, lease_ttl_s=lease_ttl_s)
-    try:
-        yield cluster
-    finally:
-        cluster.stop()
-
-
-@asynccontextmanager
-async def link_to(etcd_url: str) -> AsyncIterator[Link]:
-    link = Link(etcd_url.removeprefix("http://"))
-    await link.start("127.0.0.1")
-    try:
-        yield link
-    finally:
-        await link.stop()
-
-
-def measured() -> tuple[str, str]:
-    """An address for a process's metrics, and the flag."""
-    address = f"127.0.0.1:{free_port()}"
-    return address, f"--metrics-listen={address}"
-
-
-async def new_session(channel: Any, name: str) -> ErrorReport:
-    """How a new session is refused."""
-    request = session_pb2.RunTurnRequest(session_id=name, agent="echo", turn=turn("hi"))
-    return await error_of(session_pb2_grpc.SessionServiceStub(channel).RunTurn(request, timeout=10))
-
-
-async def refused_by(address: str) -> str:
-    """The reason with which a process refuses a new session, once it refuses one."""
-    async with connect(address) as channel:
-        return (await new_session(channel, "made-meanwhile")).reason
-
-
-def logged(log: Path, event: str) -> list[dict[str, Any]]:
-    lines = [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
-    return [line for line in lines if line["event"] == event]
-
-
-async def test_etcd_unreachable__sessions_go_on_new_ones_wait_and_it_resumes(
-    own_etcd: EtcdProcess, tmp_path: Path
-) -> None:
-    node_metrics, node_flag = measured()
-    router_metrics, router_flag = measured()
-    with cluster_on(own_etcd.url, tmp_path / "c", lease_ttl_s=20) as cluster:
-        cluster.start(nodes=1, flags=(node_flag,), router_flags=(router_flag,))
-        async with connect(cluster.router) as channel:
-            before = await run_turn(channel, "s", turn("hi"))
-            own_etcd.process.freeze()
-            await until_state(node_metrics, "node", "degraded")
-            await until_state(router_metrics, "router", "degraded")
-            for address in (cluster.nodes["n1"].address, cluster.router):
-                assert await is_healthy(address)
-                assert not await has_coordinator(address)
-            during = await run_turn(channel, "s", turn("still here"))
-            assert (during.node, during.epoch) == (before.node, before.epoch)
-            report = await new_session(channel, "new")
-            assert (report.code, report.reason) == (grpc.StatusCode.UNAVAILABLE, "COORDINATOR_UNAVAILABLE")
-            own_etcd.process.send(signal.SIGCONT)
-            await run_turn_until_answered(channel, "new", turn("hi"), 10)
-            await until_state(node_metrics, "node", "serving")
-            await until_state(router_metrics, "router", "serving")
-            assert await has_coordinator(cluster.nodes["n1"].address)
-            after = await run_turn(channel, "s", turn("hi"))
-            assert (after.node, after.epoch) == (before.node, before.epoch)
-        assert cluster.audit("fenced") == []
-
-
-def test_etcd_unreachable_for_long__a_fenced_node_tries_again_and_again_and_can_be_stopped(
-    own_etcd: EtcdProcess, tmp_path: Path
-) -> None:
-    with cluster_on(own_etcd.url, tmp_path / "c") as cluster:
-        cluster.start(nodes=1, routers=0)
-        node = cluster.nodes["n1"].process
-        own_etcd.process.freeze()
-        wait_until(lambda: len(logged(node.log, "join_failed")) >= 3, "the node does not try to join again")
-        pauses_s = [line["again_in_s"] for line in logged(node.log, "join_failed")]
-        assert pauses_s[:3] == [0.25, 0.5, 1.0]
-        assert [line["reason"] for line in cluster.audit("fenced")] == ["NOT_RENEWED"]
-        node.send(signal.SIGTERM)
-        assert node.wait(5) == 0
+from harness.etcd_faults import revoke_leases
+from harness.events_table import F_S, TTL_S, cluster_on, link_to, logged, measured, refused_by
 
 
 async def test_a_node_that_is_drained_while_it_is_fenced_joins_no_more_and_says_so(
@@ -242,133 +138,6 @@ async def test_a_router_with_a_stale_ring__the_owner_is_found_in_two_hops(etcd_u
                     assert (second.node, second.epoch) == (first.node, first.epoch)
                     owners.add(first.node)
                 assert owners == {"n1", "n2", "n3"}
-
-
-@pytest.fixture
-def small_etcd(tmp_path: Path) -> Iterator[EtcdProcess]:
-    """Its quota is soon exhausted."""
-    etcd = EtcdProcess(tmp_path, f"--quota-backend-bytes={16 << 20}")
-    try:
-        yield etcd
-    finally:
-        etcd.stop()
-
-
-async def test_no_space__existing_sessions_go_on_new_ones_are_refused_and_a_drain_ends(
-    small_etcd: EtcdProcess, tmp_path: Path
-) -> None:
-    node_metrics, flag = measured()
-    with cluster_on(small_etcd.url, tmp_path / "c") as cluster:
-        cluster.start(nodes=1, flags=(flag,))
-        cluster.start_node("n2")
-        until_sees(cluster.router, 2)
-        node = cluster.nodes["n1"]
-        async with connect(cluster.router) as channel:
-            before = await run_turn(channel, "s", turn("hi"))
-            other = cluster.nodes["n2" if before.node == "n1" else "n1"]
-            await fill_up(small_etcd.url)
-            await until_state(node_metrics, "node", "degraded")
-            assert metrics(node_metrics)["agentring_node_coordinator_trouble{no_space}"] == 1
-            assert await is_healthy(node.address)
-            assert not await has_coordinator(node.address)
-            report = await new_session(channel, "new")
-            assert (report.code, report.reason) == (grpc.StatusCode.UNAVAILABLE, "COORDINATOR_UNAVAILABLE")
-            async with connect(other.address) as direct:
-                request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=turn("hi"))
-                report = await error_of(session_pb2_grpc.SessionServiceStub(direct).RunTurn(request, timeout=10))
-                assert (report.reason, report.variables["node"]) == ("NOT_OWNER", before.node)
-            await asyncio.sleep(TTL_S + 1)  # its lease is renewed all the time
-            during = await run_turn(channel, "s", turn("still here"))
-            assert (during.node, during.epoch) == (before.node, before.epoch)
-        assert cluster.audit("fenced") == []
-        for each in cluster.nodes.values():
-            each.process.send(signal.SIGTERM)
-        assert [each.process.wait() for each in cluster.nodes.values()] == [0, 0]
-        assert len(cluster.audit("drain_done")) == 2
-        async with EtcdClient([small_etcd.url]) as client:
-            assert (await client.range(Keys(cluster.name).nodes)).kvs == ()
-            assert (await client.range(f"{Keys(cluster.name).root}sessions/")).kvs == ()
-
-
-async def test_no_space__a_fenced_node_cannot_join_again_and_says_so(small_etcd: EtcdProcess, tmp_path: Path) -> None:
-    node_metrics, flag = measured()
-    with cluster_on(small_etcd.url, tmp_path / "c") as cluster:
-        cluster.start(nodes=1, routers=0, flags=(flag,))
-        node = cluster.nodes["n1"].process
-        await fill_up(small_etcd.url)
-        assert await revoke_leases(small_etcd.url) >= 1  # the node's, and that of what it hosts
-        await until_state(node_metrics, "node", "fenced")
-        await until(lambda: len(logged(node.log, "join_failed")) >= 2, "the node does not try to join again")
-        trouble = "agentring_node_coordinator_trouble{no_space}"
-        await until(lambda: metrics(node_metrics)[trouble] == 1, "the node does not say why")
-        assert not await is_healthy(cluster.nodes["n1"].address)
-        assert await refused_by(cluster.nodes["n1"].address) == "NODE_FENCED"
-        node.send(signal.SIGTERM)
-        assert node.wait(5) == 0
-        assert len(cluster.audit("joined")) == 1
-
-
-def new_generation(etcd: EtcdProcess, cluster: Cluster, *flags: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "agentring.cli", "admin", "new-generation"]
-    where = [f"--etcd={etcd.url}", f"--cluster={cluster.name}", "--json"]
-    return subprocess.run([*command, *where, *flags], capture_output=True, text=True, timeout=30, check=False)
-
-
-@pytest.mark.parametrize("how", ["wiped", "restored"])
-async def test_etcd_wiped_or_restored__everything_fails_closed_until_a_new_generation(
-    own_etcd: EtcdProcess, tmp_path: Path, how: str
-) -> None:
-    node_metrics, node_flag = measured()
-    router_metrics, router_flag = measured()
-    with cluster_on(own_etcd.url, tmp_path / "c") as cluster:
-        cluster.start(nodes=1, flags=(node_flag,), router_flags=(router_flag,))
-        node = cluster.nodes["n1"]
-        if how == "restored":
-            own_etcd.stop()
-            own_etcd.back_up()
-            own_etcd.restart()
-        async with connect(cluster.router) as channel:
-            before = await run_turn_until_answered(channel, "s", turn("hi"), 10)
-            for i in range(5):
-                await run_turn_until_answered(channel, f"t{i}", turn("hi"), 10)
-            # What a process never heard of it cannot miss: the router hears of revisions by its probe alone.
-            await asyncio.sleep(2 * PROBE_S)
-            own_etcd.stop()
-            own_etcd.wipe() if how == "wiped" else own_etcd.restore()
-            own_etcd.restart()
-            await until_state(node_metrics, "node", "fenced")
-            await until_state(router_metrics, "router", "fenced")
-            for address in (node.address, cluster.router):
-                assert not await is_healthy(address)
-            for name in ("s", "new"):
-                assert (await new_session(channel, name)).reason == "COORDINATOR_UNAVAILABLE"
-            async with asyncio.timeout(10):
-                # The probe of etcd has told the metrics; whoever watches the membership finds it out for itself.
-                while (reason := await refused_by(node.address)) != "NODE_FENCED":
-                    assert reason == "COORDINATOR_UNAVAILABLE"
-
-            if how == "wiped":
-                refused = await asyncio.to_thread(new_generation, own_etcd, cluster)
-                assert refused.returncode == 1
-                assert "--above" in refused.stderr
-            await until(lambda: bool(logged(node.process.log, "etcd_history_broken")), "nothing is logged")
-            (told,) = logged(node.process.log, "etcd_history_broken")
-            # What was restored has leases, which have to run out first: until then nodes are registered.
-            flags = (f"--above={told['generation']}", f"--cluster-uuid={told['cluster_uuid']}")
-            deadline_s = time.monotonic() + 20
-            while (done := await asyncio.to_thread(new_generation, own_etcd, cluster, *flags)).returncode:
-                assert time.monotonic() < deadline_s, done.stderr
-                assert "nodes are registered: n1" in done.stderr
-            generation = json.loads(done.stdout)["generation"]
-            after = await run_turn_until_answered(channel, "s", turn("hi"), 20)
-            assert after.epoch >> 40 == generation > before.epoch >> 40
-            await until_state(node_metrics, "node", "serving")
-            await until_state(router_metrics, "router", "serving")
-            assert await is_healthy(cluster.router)
-            assert len([line for line in cluster.audit("fenced") if line["reason"] == "HISTORY_BROKEN"]) <= 1
-            again = await asyncio.to_thread(new_generation, own_etcd, cluster)
-            assert again.returncode == 1
-            assert "nodes are registered: n1" in again.stderr
 
 
 async def test_an_agent_that_holds_the_loop_up_for_two_ttls_costs_its_process(
