@@ -149,7 +149,7 @@ class _Child:
         *,
         timeout_s: float,
         idempotent: bool,
-        tell_unknown: Callable[[], None],
+        publish_unknown: Callable[[], None],
     ) -> Any:
         """As Once."""
         return await self._request(
@@ -158,7 +158,7 @@ class _Child:
             key,
             timeout_s,
             idempotent,
-            notify=lambda _: tell_unknown(),
+            notify=lambda _: publish_unknown(),
             function=function,
         )
 

@@ -248,7 +248,7 @@ class ChildRun:
             function,
             timeout_s=timeout_s,
             idempotent=idempotent,
-            tell_unknown=lambda: self._channel.send("notify", number, None),
+            publish_unknown=lambda: self._channel.send("notify", number, None),
             in_child=True,
         )
 

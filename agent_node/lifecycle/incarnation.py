@@ -12,11 +12,12 @@ from functools import partial
 import structlog
 
 from agent_node.audit import AuditLog
+from agent_node.once.expiry import expire_runs
 from agent_node.once.keys import OnceKeys
 from agent_node.once.limits import OnceLimits
 from agent_node.once.remote import RemoteRuns
 from agent_node.once.steps import Once
-from agent_node.once.sweep import OrphanSweep, expire_runs, has_ended
+from agent_node.once.sweep import OrphanSweep, has_ended
 from agent_node.ownership.admission import BoundedLoad
 from agent_node.run.environment import ChildRunner, RunEnvironment, TurnLimits, owner_name
 from agent_node.run.slots import RunSlots
@@ -29,6 +30,7 @@ from agent_node.session.sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
 from agent_node.store.clock import VolatileClock
+from agent_node.task.expiry import expire_tasks
 from agent_node.task.runs import TaskRuns
 from agent_node.task.sweep import TaskSweep
 from agentring.agent import Agent
@@ -173,7 +175,7 @@ class Incarnation:
                 group.create_task(tombstones.expire_stored(self._durable, self._clock, self._settings.tombstone_s))
                 orphans = OrphanSweep(self.once.keys, self._durable.once, partial(has_ended, self._durable, self.tasks))
                 group.create_task(task_sweep.run())
-                group.create_task(task_sweep.delete_expired())
+                group.create_task(expire_tasks(self.tasks, self._clock))
                 group.create_task(orphans.run(self._clock, self._settings.lease_ttl_s))
                 group.create_task(expire_runs(self._durable.once, self._clock))
 

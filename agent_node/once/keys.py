@@ -1,9 +1,9 @@
-"""The keys of `ctx.once` that this incarnation of the node holds: claimed, their runs begun, ended and let go.
+"""The keys of `ctx.once` that this incarnation of the node holds: claimed, their runs begun, ended and released.
 
-Guarantees: a run is there only after its key's claim and after its row was written under the claim's epoch; nothing is
-written once the lease may be gone; an ending is told only after the store has it; with a durable store the key comes
-free with that, with a volatile one this node keeps it until the ending's retention is over, since nobody else would
-know. What was begun here is carried out to its end although whoever asked goes away.
+Guarantees: a run exists only after its key's claim and after its row was written under the claim's epoch; nothing is
+written once the lease may be gone; an ending is returned only after the store has it; with a durable store the key
+comes free with that, with a volatile one this node keeps it until the ending's retention is over, since nobody else
+would know. What was begun here is carried out to its end although the caller goes away.
 
 The races it prevents. (1) Claims and resolutions of one key go one at a time, and one that comes to a run that is here
 does nothing. (2) A caller is cancelled while its claim is on its way: the claim is made and given back. (3) Nobody
@@ -21,9 +21,11 @@ from typing import Any
 import structlog
 
 from agent_node.audit import AuditLog
+from agent_node.once.cycles import check_no_cycle
 from agent_node.once.limits import OnceLimits
 from agent_node.once.rows import OnceRows
-from agent_node.once.run import OnceRun, check_no_cycle
+from agent_node.once.run import OnceRun
+from agent_node.once.uncertain_starts import UncertainStarts
 from agent_node.single_flight import SingleFlight
 from agent_node.store.once_records import (
     ENDED,
@@ -51,7 +53,7 @@ from agentring.errors import (
     SessionMoving,
     StoreUnavailable,
 )
-from agentring.ids import Epoch, OnceRef, TenantId
+from agentring.ids import OnceRef, TenantId
 from agentring.v1.task_pb2 import (
     TASK_STATE_COMPLETED,
     TASK_STATE_FAILED,
@@ -60,8 +62,6 @@ from agentring.v1.task_pb2 import (
     TASK_STATE_UNKNOWN,
     TaskState,
 )
-
-_MOST_NOT_BEGUN = 1_000
 
 _log = structlog.get_logger()
 
@@ -91,7 +91,7 @@ class OnceKeys:
         """Those of the keys that are held."""
         self._changes: SingleFlight[OnceRef, Any] = SingleFlight(tasks)
         self._endings: SingleFlight[OnceRun, None] = SingleFlight(tasks)
-        self._not_begun: dict[OnceRef, set[Epoch]] = {}
+        self._not_begun = UncertainStarts()
 
     def __contains__(self, ref: object) -> bool:
         """Whether this node holds the key, or is about to."""
@@ -132,13 +132,13 @@ class OnceKeys:
         self._rows.audit_start(run.claim, run.stored.attempt)
 
     async def conclude(self, run: OnceRun, ending: Ending) -> None:
-        """Stores how a run ended, tells those who wait, and lets the key go. PENDING: it was cut off and may be run
-        again. Raises NodeFenced, StaleEpoch, StoreUnavailable: nobody was told. Cancellation: it is done all the
-        same."""
+        """Stores how a run ended, wakes those that wait, and releases the key. PENDING: it was cut off and may be run
+        again. Raises NodeFenced, StaleEpoch, StoreUnavailable: nobody has the ending then. Cancellation: it is done
+        all the same."""
         await asyncio.shield(self.begin_conclude(run, ending))
 
     def begin_conclude(self, run: OnceRun, ending: Ending) -> "asyncio.Future[None]":
-        """As `conclude`, for who cannot wait."""
+        """As `conclude`, for a caller that cannot wait."""
         return self._endings.begin(run, partial(self._conclude, run, ending))
 
     def watch(self, ref: OnceRef, held: Collection[OnceRef]) -> OnceRun:
@@ -186,7 +186,7 @@ class OnceKeys:
         await self._changes.get(ref, partial(self._end_orphan, ref, caller))
 
     async def forget_ended(self) -> None:
-        """Lets go of the keys that are held for no more than an ending whose retention is over."""
+        """Releases the keys that are held for no more than an ending whose retention is over."""
         now_s = self._clock.now_s()
         for run in [run for run in self.runs.values() if run.forget_at_s is not None and run.forget_at_s <= now_s]:
             if self.runs.get(run.ref) is run:
@@ -196,12 +196,12 @@ class OnceKeys:
             await self._store.expire_ended()
 
     async def drain(self) -> None:
-        """Returns once nothing is being claimed, stored or let go. The callers have ended by then."""
+        """Returns once nothing is being claimed, stored or released. The callers have ended by then."""
         await self._changes.all_ended()
         await self._endings.all_ended()
 
     def drop_all(self) -> None:
-        """The fence: nothing more is told or stored; who waits here asks again, and is refused."""
+        """The fence: nothing more is returned or stored; those that wait here ask again, and are refused."""
         for run in self.runs.values():
             run.end(None)
         self.runs.clear()
@@ -210,7 +210,7 @@ class OnceKeys:
         if len(self.runs) + len(self._changes) > self.limits.max_keys:  # this key is one of those that change
             raise NodeOverloaded
         claim = await self._rows.claim(ref)
-        not_begun = self._not_begun.pop(ref, set())
+        not_begun = self._not_begun.take(ref)
         start = RunStart(
             caller,
             idempotent,
@@ -218,12 +218,12 @@ class OnceKeys:
             self.limits.failure_s,
             self.limits.retention_s,
             in_child,
-            frozenset(not_begun),
+            not_begun,
         )
         try:
             stored = await self._rows.change(claim, begin(self._rows.ownership(claim), start))
         except StoreUnavailable:
-            self._remember_not_begun(ref, {*not_begun, claim.epoch})
+            self._not_begun.add(ref, not_begun | {claim.epoch})
             raise
         if stored.state in ENDED:
             await self._rows.release(claim)
@@ -244,32 +244,25 @@ class OnceKeys:
         except Exception as error:
             # The row says RUNNING: it is taken as cut off.
             _log.warning("once_not_kept", reason=getattr(error, "reason", type(error).__name__))
-            await self._let_go(run, None)
+            await self._release(run, None)
             raise
         self._rows.audit_ending(run.claim, ending)
         if ending.state == TASK_STATE_PENDING:
-            await self._let_go(run, None)
+            await self._release(run, None)
         elif self._store.durable:
-            await self._let_go(run, ending)
+            await self._release(run, ending)
         else:
-            if (keep_s := self._keep_s(run.stored, ending)) is not None:
-                run.forget_at_s = self._clock.now_s() + keep_s
+            if (held_s := self.limits.held_s(ending, idempotent=run.stored.idempotent)) is not None:
+                run.forget_at_s = self._clock.now_s() + held_s
             run.end(ending)
 
-    def _keep_s(self, stored: StoredRun, ending: Ending) -> float | None:
-        """How long a volatile store's key is held for the ending's sake."""
-        if ending.state == TASK_STATE_UNKNOWN:
-            return None
-        may_run_again = ending.state == TASK_STATE_FAILED and stored.idempotent
-        return self.limits.failure_s if may_run_again else self.limits.retention_s
-
-    async def _let_go(self, run: OnceRun, ending: Ending | None) -> None:
+    async def _release(self, run: OnceRun, ending: Ending | None) -> None:
         if self.runs.get(run.ref) is run:
             del self.runs[run.ref]
         if ending is not None:
             run.end(ending)
         await self._rows.release(run.claim)
-        run.end(ending)  # those who have to ask again find the key free
+        run.end(ending)  # those that have to ask again find the key free
 
     async def _resolve(self, ref: OnceRef, result_json: str | None) -> StoredRun:
         claim = await self._rows.claim(ref)
@@ -296,8 +289,3 @@ class OnceKeys:
         if stored.state == TASK_STATE_UNKNOWN or stored.ending.error_type == TURN_ENDED:
             self._rows.audit_ending(claim, stored.ending)
         await self._rows.release(claim)
-
-    def _remember_not_begun(self, ref: OnceRef, epochs: set[Epoch]) -> None:
-        self._not_begun[ref] = epochs
-        if len(self._not_begun) > _MOST_NOT_BEGUN:  # that one's row is then taken as cut off
-            del self._not_begun[next(iter(self._not_begun))]

@@ -1,7 +1,7 @@
 """Waits for the run of a step (`ctx.once`) that another node has: WatchRun, node to node.
 
 Guarantees: a wait ends with the run's outcome, or once that node has no such run any more, cannot be reached, or has
-said nothing for `silence_s`; what an ending is told for has been stored there. One connection for each node that is
+said nothing for `silence_s`; an ending that it returns has been stored there. One connection for each node that is
 waited for, shared by all waits and closed with the last of them. Used by Once.
 """
 
@@ -39,8 +39,8 @@ class RemoteRuns:
         self._silence_s = silence_s
         self._connections: dict[str, _Connection] = {}
 
-    async def follow(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
-        """As Following. Cancellation: the wait ends here; the run goes on."""
+    async def watch(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
+        """As RunWatcher. Cancellation: the wait ends here; the run goes on."""
         request = node_pb2.WatchRunRequest(
             tenant_id=ref.tenant,
             task_key=ref.task_key,

@@ -1,24 +1,11 @@
-"""One run of a step on the node that holds its key, and the circles that waits for such runs could make.
-
-A caller that runs steps holds their keys, and they travel along with whatever it waits for: in memory to the runs of
-this node, in WatchRun to those of others. A wait is refused where the run that is waited for waits, itself or through
-other runs of this node, for a key that the caller holds. What a run waits for is written down before the wait begins,
-so that of two waits for each other the later one finds the earlier. A circle through a third node is not seen from
-here; it ends at its waits' deadlines.
-"""
+"""One run of a step, on the node that holds its key. Made by OnceKeys (keys.py)."""
 
 import asyncio
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass, field
 
 from agent_node.store.once_records import Ending, StoredRun
 from agentring.cluster.claim import Claim
-from agentring.errors import TaskCycle
-from agentring.held import Holder
-from agentring.held import holding as holding_up
 from agentring.ids import OnceRef
 
 
@@ -29,11 +16,11 @@ class OnceRun:
     claim: Claim
     stored: StoredRun
     ended: "asyncio.Future[Ending | None]"
-    """None: the key was let go, and the run with it; whoever waits asks again."""
+    """None: the key was released, and the run with it; those that wait ask again."""
     forget_at_s: float | None = None
-    """When the key is let go; None: not by itself."""
+    """When the key is released; None: not by itself."""
     waits: Counter[OnceRef] = field(default_factory=Counter)
-    """What the function waits for."""
+    """What the function waits for (cycles.py)."""
 
     @property
     def ref(self) -> OnceRef:
@@ -46,62 +33,11 @@ class OnceRun:
         return idempotency_key(self.stored)
 
     def end(self, ending: Ending | None) -> None:
-        """Tells those who wait; the first time counts."""
+        """Wakes those that wait; the first call counts."""
         if not self.ended.done():
             self.ended.set_result(ending)
 
 
 def idempotency_key(stored: StoredRun) -> str:
-    """What the tool is given to recognise a repetition."""
+    """What a tool recognises a repetition by."""
     return f"{stored.ref.tenant}/once/{stored.ref.task_key}/{stored.run_id}"
-
-
-_held: ContextVar[tuple[OnceRun, ...]] = ContextVar("agentring_once_held", default=())
-"""The runs that the current code is a part of, the outermost first."""
-
-
-def held_runs() -> Sequence[OnceRun]:
-    """The runs that the caller is a part of. What a step leaves behind, a task of its own say, holds nothing once the
-    step has ended."""
-    return tuple(run for run in _held.get() if not run.ended.done())
-
-
-@contextmanager
-def holding(run: OnceRun) -> Iterator[None]:
-    """The body is a part of the run."""
-    token = _held.set((*_held.get(), run))
-    try:
-        with holding_up(Holder(run.ref)):
-            yield
-    finally:
-        _held.reset(token)
-
-
-@contextmanager
-def waiting(held: Sequence[OnceRun], ref: OnceRef) -> Iterator[None]:
-    """In the body the runs wait for a key. Raises TaskCycle where one of them is that key's."""
-    if any(run.ref == ref for run in held):
-        raise TaskCycle
-    for run in held:
-        run.waits[ref] += 1
-    try:
-        yield
-    finally:
-        for run in held:
-            run.waits[ref] -= 1
-            if not run.waits[ref]:
-                del run.waits[ref]
-
-
-def check_no_cycle(runs: Mapping[OnceRef, OnceRun], awaited: OnceRef, held: Collection[OnceRef]) -> None:
-    """Raises TaskCycle if the awaited run waits, itself or through other `runs`, for a key that is held."""
-    seen: set[OnceRef] = set()
-    to_see = [awaited]
-    while to_see:
-        ref = to_see.pop()
-        if ref in held:
-            raise TaskCycle
-        run = runs.get(ref)
-        if ref not in seen and run is not None and not run.ended.done():
-            to_see += run.waits
-        seen.add(ref)

@@ -1,16 +1,16 @@
 """`ctx.once`: a step of a turn or a task that runs once in the whole cluster, and whose outcome is everybody's.
 
 Guarantees: the function is called only by the owner of the key's claim, after the run's row was written under the
-claim's epoch, and while the lease stands, so that two runs of a key never overlap as long as leases do; whoever asks
-meanwhile waits for that run's outcome, in memory on this node and by WatchRun on others, each wait with a deadline, and
-is told the one that the store has; where the owner dies, is cancelled or fenced the key comes free, and one of those
-who wait runs the step, or finds it UNKNOWN where it must not run twice. A wait for one's own key is refused. Does not
-guarantee that the function's effect happens once: it is given an idempotency_key, the same for all attempts, and a
+claim's epoch, and while the lease stands, so that two runs of a key never overlap as long as leases do; callers that
+come meanwhile wait for that run's outcome, in memory on this node and by WatchRun on others, each wait with a deadline,
+and get the one that the store has; where the owner dies, is cancelled or fenced the key comes free, and one of those
+that wait runs the step, or finds it UNKNOWN where it must not run twice. A wait for one's own key is refused. Does not
+guarantee that the function's effect happens once: it gets an idempotency_key, the same for all attempts, and a
 fencing_token that grows with each.
 
-Who asks first on this node looks for the others too, and they wait for what it finds; where it leaves, another of them
-goes on; what refuses one refuses all, so that thousands who wait are not refused one after the other. Callers that hold
-keys look for themselves: the keys travel along, and what one may wait for another may not.
+The first caller on this node looks for the others too, and they wait for what it finds; where it goes away, another of
+them continues; what refuses one refuses all, so that thousands that wait are not refused one after the other. Callers
+that hold keys look for themselves: the keys travel along, and what one may wait for another may not.
 
 Called by the turns and runs of this incarnation of the node; owned by it.
 """
@@ -24,8 +24,9 @@ from typing import Any, Protocol
 
 from agent_node.agent_errors import log_failure, text_of
 from agent_node.json_values import NotJson, to_json
+from agent_node.once.cycles import check_no_cycle, held_runs, holding, waiting
 from agent_node.once.keys import OnceKeys
-from agent_node.once.run import OnceRun, check_no_cycle, held_runs, holding, waiting
+from agent_node.once.run import OnceRun
 from agent_node.store.once_records import Ending, OnceCaller
 from agentring.agent import OnceFailed, OnceTimeout, OnceUnknown
 from agentring.cluster.lease import Lease
@@ -57,11 +58,12 @@ _LONGEST_PAUSE_S = 0.5
 """Between looks for who holds a key: twice as long after each, while nobody answers for it."""
 
 
-class Following(Protocol):
-    """The way to another node's run (remote.py)."""
+class RunWatcher(Protocol):
+    """Waits for another node's run (remote.py)."""
 
-    async def follow(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
-        """How the run ended that the node there has; None: the node is gone, or the run. Raises TaskCycle."""
+    async def watch(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
+        """How the run ended that the node there has; None: that node has it no more, or does not answer. Raises
+        TaskCycle."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +73,7 @@ class _Call:
     function: Callable[..., Awaitable[Any]]
     idempotent: bool
     held: Sequence[OnceRun]
-    tell_unknown: Callable[[], None]
+    publish_unknown: Callable[[], None]
     in_child: bool
 
     @property
@@ -82,13 +84,13 @@ class _Call:
 class Once:
     """Single-flight for the steps of this node's turns and tasks."""
 
-    def __init__(self, keys: OnceKeys, lease: Lease, following: Following) -> None:
-        """keys: those of this node; following: the way to the others'."""
+    def __init__(self, keys: OnceKeys, lease: Lease, remote: RunWatcher) -> None:
+        """keys: those of this node; remote: waits for the other nodes' runs."""
         self.keys = keys
         self._lease = lease
-        self._following = following
+        self._remote = remote
         self._looks: dict[tuple[OnceRef, frozenset[OnceRef]], asyncio.Future[Ending | None]] = {}
-        """Of those who look for others too: by key, and by the keys that they hold."""
+        """Of the callers that look for others too: by key, and by the keys that they hold."""
 
     async def call(
         self,
@@ -98,10 +100,10 @@ class Once:
         *,
         timeout_s: float,
         idempotent: bool,
-        tell_unknown: Callable[[], None],
+        publish_unknown: Callable[[], None],
         in_child: bool = False,
     ) -> Any:
-        """The step's result, as Context.once says. tell_unknown: called where the step is UNKNOWN; in_child:
+        """The step's result, as Context.once says. publish_unknown: called where the step is UNKNOWN; in_child:
         the function is in a child process (agent_node/child_process).
 
         Raises OnceFailed, OnceUnknown, OnceTimeout, InvalidTaskKey, TaskCycle, NodeFenced, NodeOverloaded, StaleEpoch,
@@ -112,7 +114,7 @@ class Once:
         ref = parse_once(caller.ref.tenant, key)
         if ref in held():  # by itself, or by a step that waits for this turn
             raise TaskCycle
-        call = _Call(caller, ref, function, idempotent, held_runs(), tell_unknown, in_child)
+        call = _Call(caller, ref, function, idempotent, held_runs(), publish_unknown, in_child)
         with waiting(call.held, ref):
             ending = await self._find(call, asyncio.get_running_loop().time() + timeout_s, timeout_s)
         self._lease.check()
@@ -120,7 +122,7 @@ class Once:
             return json.loads(ending.result_json)
         if ending.state == TASK_STATE_FAILED:
             raise OnceFailed(key, ending.error_type, ending.error_text)
-        tell_unknown()
+        publish_unknown()
         raise OnceUnknown(key)
 
     async def _find(self, call: _Call, deadline_s: float, timeout_s: float) -> Ending:
@@ -145,7 +147,7 @@ class Once:
             ending = await self._look(call, deadline_s, timeout_s)
         except (NodeFenced, NodeOverloaded, TaskCycle) as error:
             looking.set_exception(error)
-            looking.exception()  # that nobody waits is no fault
+            looking.exception()  # nobody may be waiting
             raise
         finally:
             del self._looks[name]
@@ -181,7 +183,7 @@ class Once:
         try:
             taken = await self.keys.take(ref, call.caller, idempotent=call.idempotent, in_child=call.in_child)
         except NotOwner as error:
-            return await self._following.follow(ref, error.address, call.held_refs)
+            return await self._remote.watch(ref, error.address, call.held_refs)
         except (SessionMoving, StaleEpoch):
             return None
         if taken is not None:
@@ -210,7 +212,7 @@ class Once:
         with suppress(AgentringError):
             await self.keys.conclude(run, ending)
             if ending.state == TASK_STATE_UNKNOWN:
-                call.tell_unknown()
+                call.publish_unknown()
 
     @staticmethod
     def _cut_off_ending(run: OnceRun) -> Ending:

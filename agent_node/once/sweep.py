@@ -1,11 +1,11 @@
-"""What a node does for the rows of `ctx.once` by the hour: it forgets those whose retention is over, and ends those
-that nobody will run again.
+"""The sweep of steps (`ctx.once`): ends the runs that a dead node left and that nobody will run again.
 
-A run that was cut off is run again by its turn or task, which its next owner begins anew. Where that has ended, or is
-gone, nobody would: the run is FAILED then, or UNKNOWN where it must not run twice. A run is looked at
-twice, `every_s` apart, and must not have changed in between; the key's claim decides whether it is really nobody's.
+A run that was cut off is run again by its turn or task, which its next owner begins anew. Where that has ended, or does
+not exist any more, nobody would: the run is FAILED then, or UNKNOWN where it must not run twice. A run is looked at
+twice, with `every_s` in between, and must not have changed meanwhile; the key's claim decides whether it is really
+nobody's.
 
-Every node looks, at different moments; whoever comes second finds nothing to do. Called by the incarnation.
+Every node looks, at different moments; the second one finds nothing to do. Called by the incarnation.
 """
 
 from collections.abc import Awaitable, Callable
@@ -22,7 +22,6 @@ from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced,
 from agentring.ids import OnceRef, TaskRef
 
 _AT_ONCE = 500
-_EXPIRE_EVERY_S = 30.0
 
 _log = structlog.get_logger()
 
@@ -80,14 +79,3 @@ async def has_ended(sessions: Store, tasks: TaskStore, caller: OnceCaller) -> bo
         return task is None or task.has_ended
     turn = await sessions.read_turn(caller.ref, caller.turn_id)
     return turn is None or turn.end_seq is not None
-
-
-async def expire_runs(store: OnceStore, clock: Clock) -> None:
-    """Forgets runs whose retention is over, until cancelled."""
-    while True:
-        await clock.sleep(_EXPIRE_EVERY_S)
-        try:
-            while await store.expire_ended():
-                pass
-        except AgentringError as error:
-            _log.warning("once_burial_failed", reason=error.reason)

@@ -1,4 +1,4 @@
-"""Gives a claim up, of a session, a task or a step alike. Used by whoever holds one."""
+"""Releases a claim, of a session, a task or a step alike. Used by their owners."""
 
 import structlog
 
@@ -11,8 +11,8 @@ _log = structlog.get_logger()
 
 
 async def release(claims: Claims, lease: Lease, audit: AuditLog, claim: Claim) -> None:
-    """One that cannot be given up now ends with the lease at the latest; once that may be gone there is nothing to do:
-    the incarnation gives it up as a whole."""
+    """A claim that cannot be released now ends with the lease at the latest. Once that may be gone there is nothing to
+    do: the incarnation gives it up as a whole."""
     if lease.reason is not None:
         return
     try:

@@ -1,13 +1,13 @@
-"""Sweeps: what was accepted, and whose node is gone, is taken up though nobody comes back for it.
+"""Sweeps: what a dead node left open is resumed though nobody asks for it again.
 
-Guarantees, on a durable store: what its node left open is taken up by a node that lives, at that node's second sweep
-after the claim is gone at the latest. Each node looks after what the ring gives it, and leaves alone what has changed
-since its last sweep: that is somebody's, or was until a moment ago. What has not changed may still be somebody's, who
-works on it for long: it is never touched while its claim stands. Nodes with different rings may both reach for the
-same; its claim decides.
+Guarantees, on a durable store: what a dead node left open is resumed by a node that lives, at that node's second sweep
+after the claim has ended at the latest. Each node sweeps what the ring gives it, and leaves alone what has changed
+since its last sweep: that has an owner, or had one until a moment ago. What has not changed may still have an owner,
+which works on it for long: it is never touched while its claim stands. Nodes with different rings may both try to
+resume the same; its claim decides.
 
-Does not sweep while the node drains, or while etcd takes no claims. What cannot be taken up, whatever the reason, is
-left to the next sweep and keeps nothing else from being taken up. Of sessions: session/sweep.py; of tasks:
+Does not sweep while the node drains, or while etcd takes no claims. What cannot be resumed, whatever the reason, is
+left to the next sweep and keeps nothing else from being resumed. Of sessions: session/sweep.py; of tasks:
 task/sweep.py.
 """
 
@@ -43,7 +43,7 @@ class Open(Protocol[RefOfOpen]):
 
     @property
     def agent(self) -> str:
-        """Who is to take it up hosts this one."""
+        """The node that resumes it must host this one."""
 
     @property
     def commit(self) -> int:
@@ -78,7 +78,7 @@ class Sweep(ABC, Generic[R]):
     @property
     @abstractmethod
     def _draining(self) -> bool:
-        """Whether the node takes nothing up any more."""
+        """Whether the node resumes nothing any more."""
 
     @abstractmethod
     async def _list_open(self, after: R | None, at_most: int) -> Sequence[Open[R]]:
@@ -89,8 +89,8 @@ class Sweep(ABC, Generic[R]):
         """Whether this node has it already."""
 
     @abstractmethod
-    async def _activate(self, ref: R) -> None:
-        """Takes it up, if its claim is free."""
+    async def _resume(self, ref: R) -> None:
+        """Resumes it, if its claim is free."""
 
     async def run(self) -> None:
         """Sweeps again and again, until cancelled."""
@@ -102,7 +102,7 @@ class Sweep(ABC, Generic[R]):
                 _log.info(f"{self._kind}s_not_swept", reason=error.reason)  # the next one will
 
     async def sweep(self) -> None:
-        """Takes up what was left before the last sweep and has not changed since. Raises StoreUnavailable."""
+        """Resumes what was left before the last sweep and has not changed since. Raises StoreUnavailable."""
         before, self._seen = self._seen, {}
         after: R | None = None
         while not self._draining and self._claims_are_made():
@@ -112,7 +112,7 @@ class Sweep(ABC, Generic[R]):
             self._seen |= {each.ref: each.commit for each in mine}
             due = [each.ref for each in mine if before.get(each.ref) == each.commit]
             for start in range(0, len(due), AT_ONCE):
-                await asyncio.gather(*(self._take_up(ref) for ref in due[start : start + AT_ONCE]))
+                await asyncio.gather(*(self._try_to_resume(ref) for ref in due[start : start + AT_ONCE]))
             if len(page) < PAGE:
                 return
             after = page[-1].ref
@@ -131,11 +131,11 @@ class Sweep(ABC, Generic[R]):
         first = next(hosts, None)
         return first is not None and first.node_id == self._node_id
 
-    async def _take_up(self, ref: R) -> None:
+    async def _try_to_resume(self, ref: R) -> None:
         if self._draining or not self._claims_are_made():
             return
         try:
-            await self._activate(ref)
+            await self._resume(ref)
         except AgentringError as error:
             _log.debug(f"{self._kind}_not_taken_up", reason=error.reason)  # another node's, or for the next sweep
         except Exception:

@@ -123,7 +123,7 @@ class RunContext:
                 function,
                 timeout_s=timeout_s,
                 idempotent=idempotent,
-                tell_unknown=lambda: self._publish_unknown(key),
+                publish_unknown=lambda: self._publish_unknown(key),
             )
         finally:
             self._steps_open -= 1

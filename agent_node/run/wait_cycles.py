@@ -1,9 +1,9 @@
-"""Who waits for which session or task of this node, and the circles that this could make (agentring/held.py).
+"""The callers that wait for a session or task of this node, and the circles that this could make (agentring/held.py).
 
 Guarantees: a call that would wait for a session or task which it holds up itself, or whose turn waits for what the
 caller holds, is refused at once; what has ended holds nobody up from that moment on. A circle that goes through a wait
-of `ctx.once` of one turn for another's step is not seen here; it ends at that wait's deadline. One for a node's
-incarnation.
+of `ctx.once` of one turn for another's step is not seen here; it ends at that wait's deadline. Circles of steps alone
+are those of once/cycles.py, which says why the two are apart. One for a node's incarnation.
 """
 
 from collections.abc import Callable, Collection, Iterator

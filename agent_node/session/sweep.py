@@ -45,5 +45,5 @@ class SessionSweep(Sweep[SessionRef]):
     def _is_here(self, ref: SessionRef) -> bool:
         return ref in self._host
 
-    async def _activate(self, ref: SessionRef) -> None:
+    async def _resume(self, ref: SessionRef) -> None:
         await self._host.find(ref)

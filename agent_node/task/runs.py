@@ -158,7 +158,7 @@ class TaskRuns:
         if ref not in self._starts and (self._draining or self._room.is_full) and not to_cancel:
             await self._claims.disclaim(ref, self.__contains__)
             raise NodeDraining if self._draining else NodeOverloaded
-        return await self._starts.get(ref, lambda: self._take_up(stored, 0, to_cancel=to_cancel))
+        return await self._starts.get(ref, lambda: self._resume(stored, 0, to_cancel=to_cancel))
 
     async def look_up(self, ref: TaskRef, agent: str = "") -> TaskRun | StoredTask:
         """The run if it is here; what the store has of the task if nobody runs it; never claims. Raises
@@ -178,14 +178,14 @@ class TaskRuns:
         if not run.has_ended:
             run.log.check()
 
-    async def take_up(self, ref: TaskRef) -> None:
+    async def resume(self, ref: TaskRef) -> None:
         """For the sweep: runs a task that was left behind, if it still is. Raises as `find`."""
         self._env.lease.check()
         if ref in self or self._draining or self._room.is_full:
             return
         stored = await self._store.read(ref)
         if stored is not None and not stored.has_ended:
-            await self._starts.get(ref, lambda: self._take_up(stored, 0))
+            await self._starts.get(ref, lambda: self._resume(stored, 0))
 
     async def drain(self, timeout_s: float) -> None:
         """Starts nothing more, lets the runs end until timeout_s and hands on the rest; on a volatile store, where
@@ -262,9 +262,9 @@ class TaskRuns:
         if gone is not None:
             await self._release(gone)
         stored = await self._store.accept(request)
-        return self._ended.told_again(stored) if stored.has_ended else await self._take_up(stored, told_seq)
+        return self._ended.told_again(stored) if stored.has_ended else await self._resume(stored, told_seq)
 
-    async def _take_up(self, stored: StoredTask, told_seq: int, *, to_cancel: bool = False) -> TaskRun:
+    async def _resume(self, stored: StoredTask, told_seq: int, *, to_cancel: bool = False) -> TaskRun:
         if stored.agent not in self._agents and not to_cancel:
             await self._claims.disclaim(stored.ref, self.__contains__)
             raise self._env.missing_agent(stored.agent)

@@ -185,7 +185,7 @@ class Steps:
         *,
         timeout_s: float,
         idempotent: bool,
-        tell_unknown: Callable[[], None],
+        publish_unknown: Callable[[], None],
         in_child: bool = False,
     ) -> Any:
         try:
@@ -193,7 +193,7 @@ class Steps:
         except BaseException as error:
             self.ended.append([key, type(error).__name__])
             if isinstance(error, asyncio.CancelledError):
-                tell_unknown()
+                publish_unknown()
                 raise
             raise OnceFailed(key, type(error).__name__, str(error)) from error
         self.ended.append([key, "done"])

@@ -99,7 +99,7 @@ class OnceNode:
             tasks,
         )
         self.once = Once(self.keys, self.lease, cluster)
-        self.told_unknown: list[str] = []
+        self.published_unknown: list[str] = []
 
     async def call(
         self,
@@ -117,7 +117,7 @@ class OnceNode:
             function,
             timeout_s=timeout_s,
             idempotent=idempotent,
-            tell_unknown=lambda: self.told_unknown.append(key),
+            publish_unknown=lambda: self.published_unknown.append(key),
         )
 
     def begin(self, key: str, function: Callable[..., Awaitable[Any]], **how: Any) -> "asyncio.Task[Any]":
@@ -137,14 +137,14 @@ class OnceNode:
 
 
 class OnceCluster:
-    """Nodes n1 and n2. As Following: the way from one to the other."""
+    """Nodes n1 and n2. As RunWatcher: the way from one to the other."""
 
     def __init__(self, tasks: asyncio.TaskGroup, *, durable: bool, failure_s: float, max_keys: int) -> None:
         self.clock = FakeClock()
         self.store_clock = FakeClock()
         self.etcd = FakeEtcd(self.clock, at_once=True)
         self.limits = OnceLimits(max_keys, 1_000, 3_600.0, failure_s)
-        self.follows: list[tuple[str, list[str]]] = []
+        self.watches: list[tuple[str, list[str]]] = []
         """The key of each wait for another node, and the keys that travelled along."""
         store = SharedOnceStore(durable=True, clock=self.store_clock)
         self.n1, self.n2 = (
@@ -153,8 +153,8 @@ class OnceCluster:
         )
         self.store = store
 
-    async def follow(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
-        self.follows.append((ref.task_key, sorted(each.task_key for each in held)))
+    async def watch(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
+        self.watches.append((ref.task_key, sorted(each.task_key for each in held)))
         await asyncio.sleep(0)
         node = {"n1:1": self.n1, "n2:1": self.n2}[address]
         try:

@@ -89,7 +89,7 @@ async def test_the_keys_travel_along_with_every_wait() -> None:
         outer.go.set()
         plain, nested = cluster.n1.begin("c", step), cluster.n1.begin("a", outer)
         await settled()
-        assert sorted(cluster.follows) == [("c", []), ("c", ["a", "b"])]
+        assert sorted(cluster.watches) == [("c", []), ("c", ["a", "b"])]
         step.go.set()
         assert list(await asyncio.gather(holder, plain, nested)) == ["done", "done", "of of done"]
 

@@ -32,7 +32,7 @@ async def test_all_who_ask_on_both_nodes_get_the_one_runs_result() -> None:
         calls = [node.begin("key", step) for _ in range(50) for node in (cluster.n1, cluster.n2)]
         await step.begun.wait()
         await settled()
-        assert len(cluster.follows) == 1  # those of the other node wait together
+        assert len(cluster.watches) == 1  # those of the other node wait together
         step.go.set()
         assert await asyncio.gather(*calls) == [{"receipt": 7, "pair": [1, 2]}] * 100
         assert len(step.calls) == 1
@@ -158,7 +158,7 @@ async def test_a_lost_holder_frees_the_key_and_who_waits_runs_the_step() -> None
         await first.begun.wait()
         waiting = [cluster.n2.begin("key", second) for _ in range(5)]
         await settled()
-        assert cluster.follows == [("key", [])]
+        assert cluster.watches == [("key", [])]
         cluster.n1.lose()
         lost.cancel()
         await second.begun.wait()
@@ -355,8 +355,8 @@ async def test_what_must_not_run_twice_and_was_cut_off_is_unknown_and_stays_so(h
         row = await cluster.stored("key")
         assert (row.state, row.expires_ns) == (TASK_STATE_UNKNOWN, None)
         assert "once_unknown" in cluster.n1.events + cluster.n2.events
-        assert cluster.n2.told_unknown == ["key"] * 3
-        assert cluster.n1.told_unknown == (["key"] if how == "cancelled" else [])
+        assert cluster.n2.published_unknown == ["key"] * 3
+        assert cluster.n1.published_unknown == (["key"] if how == "cancelled" else [])
         assert not cluster.is_held("key")
 
 
