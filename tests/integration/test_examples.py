@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from agentring.client import RunFailed, connect
+from harness.documents import as_printed, blocks
 from harness.up_process import running_up
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -21,23 +22,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/agent.py"))
 NAMES = [path.name for path in EXAMPLES]
-BLOCKS = re.compile(r"```(bash|text)\n(.*?)```", re.DOTALL)
 STARTS = re.compile(r"AGENTRING_AGENT=(\S+) \./scripts/up\n")
 TOGETHER = ",".join(f"{name}=examples.{name}.agent:{name}" for name in ("counter", "payment", "approval"))
 RACERS = 20
-
-
-def blocks(readme: Path) -> list[tuple[str, str]]:
-    """The fenced blocks, each with its language."""
-    return [(found[1], found[2]) for found in BLOCKS.finditer(readme.read_text())]
-
-
-def as_printed(output: str) -> list[str]:
-    """The lines, without what differs from run to run: nodes, epochs, ids, and the order of a tool's arguments."""
-    output = re.sub(r"is on n\d+, epoch \d+", "is on N, epoch E", output)
-    output = re.sub(r"error_id [0-9a-f]{16}", "error_id ID", output)
-    output = re.sub(r"^(\w+)(\(| -> ){.*", r"\1\2{}", output, flags=re.MULTILINE)
-    return [line.rstrip() for line in output.splitlines()]
 
 
 @asynccontextmanager
