@@ -3,7 +3,6 @@
 import sys
 
 from agentring import settings
-from agentring.http2 import connection
 from agentring.http2.listener import CannotListen
 from agentring.process import entry as process
 from router.app import run_router
@@ -19,7 +18,6 @@ def main() -> None:
         lambda stop, ready: run(router, stop, ready),
         program="router",
         log_level=router.log_level,
-        data_plane="interpreted" if connection.__file__.endswith(".py") else "compiled",
         cannot_start=(CannotListen, WorkerFailed),
     )
 

@@ -1,5 +1,28 @@
-"""`python -m agentring.cli`, for where the `agentring` command is not installed."""
+"""The command `agentring`, and `python -m agentring.cli`.
 
-from agentring.cli.main import main
+An installation without the extra `server` has the command too, and not what it needs.
+"""
 
-main()
+import sys
+
+_OURS = ("agentring", "router", "agent_node")
+
+
+def main() -> None:
+    """Runs the command; says in one line what to install where a package that it needs is missing."""
+    try:
+        from agentring.cli.main import main as run  # here: it imports all that the server needs
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise
+        print(
+            f"agentring: this installation is the client alone (there is no {error.name}); "
+            "for the command, nodes and routers: pip install 'agentring[server]'",
+            file=sys.stderr,
+        )
+        sys.exit(1)
+    run()
+
+
+if __name__ == "__main__":
+    main()

@@ -25,6 +25,7 @@ import uvloop
 from agentring import log
 from agentring.cluster.etcd.errors import EtcdError
 from agentring.process import forks
+from agentring.process.data_plane import data_plane
 from agentring.process.owned_loop import places
 from agentring.process.ready_line import ReadyLine
 from agentring.process.self_check import EXIT_NOT_SERVING, CannotServe
@@ -45,15 +46,16 @@ def run(
     log_level: str,
     cannot_start: tuple[type[Exception], ...],
     new_loop: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop,
-    **told: str,
+    **ready_fields: str,
 ) -> None:
-    """Runs a process to its end. cannot_start: errors told in one line; told: further fields of the ready line."""
+    """Runs a process to its end. cannot_start: errors that are printed as one line; ready_fields: further fields of the
+    ready line."""
     expected: tuple[type[Exception], ...] = (CannotServe, EtcdError, OSError, *cannot_start)
     ready_line = ReadyLine()
     log.configure(log_level)
     try:
         with asyncio.Runner(loop_factory=new_loop) as runner:
-            drive(runner.get_loop(), _main(main, ready_line, told))
+            drive(runner.get_loop(), _main(main, ready_line, ready_fields))
         return
     except* expected as group:
         errors = _leaves(group)
@@ -83,7 +85,7 @@ def _stop_loop_of(task: "asyncio.Task[None]") -> None:
         task.get_loop().stop()  # else `run_forever` has ended by itself
 
 
-async def _main(main: Main, ready_line: ReadyLine, told: dict[str, str]) -> None:
+async def _main(main: Main, ready_line: ReadyLine, ready_fields: dict[str, str]) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     forks.end_children_in(loop)
@@ -91,7 +93,8 @@ async def _main(main: Main, ready_line: ReadyLine, told: dict[str, str]) -> None
         loop.add_signal_handler(number, stop.set)
 
     def ready(address: str) -> None:
-        ready_line.write(**told, address=address, pid=os.getpid())
+        _log.info("ready", address=address, data_plane=data_plane())
+        ready_line.write(**ready_fields, data_plane=data_plane(), address=address, pid=os.getpid())
 
     status = 1
     try:

@@ -15,7 +15,8 @@ from agentring.v1 import cluster_pb2, cluster_pb2_grpc
 from harness.processes import Process, python
 
 TESTS = Path(__file__).parents[1]
-AGENTS_PATH = f"{TESTS}{os.pathsep}{TESTS.parent}"
+AGENTS_PATH = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH", ""), str(TESTS.parent))))
+"""The tests' agents, then what these tests themselves run: the compiled build, where scripts/test has it first."""
 """Where nodes find the tests' own agents (harness/agents.py) and those of the scripts."""
 
 

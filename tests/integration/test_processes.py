@@ -1,6 +1,7 @@
 """The processes themselves: how they start, refuse to start, and stop."""
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -118,11 +119,15 @@ async def test_health_tells_that_node_and_router_serve(make_cluster: Callable[..
         assert response.status == health_pb2.HealthCheckResponse.SERVING, (address, service)
 
 
-async def test_a_router_tells_how_its_data_plane_runs(make_cluster: Callable[..., Cluster]) -> None:
+async def test_a_router_and_a_node_say_how_their_data_plane_runs(make_cluster: Callable[..., Cluster]) -> None:
     """Compiled where scripts/test puts the wheel before the sources, else interpreted."""
-    compiled = os.environ.get("PYTHONPATH", "").endswith("/compiled")
-    ready_line = make_cluster(nodes=0).routers["r1"].ready_line
-    assert ready_line["data_plane"] == ("compiled" if compiled else "interpreted")
+    runs = "compiled" if os.environ.get("PYTHONPATH", "").endswith("/compiled") else "interpreted"
+    cluster = make_cluster(nodes=1)
+    for member in (cluster.routers["r1"], cluster.nodes["n1"]):
+        assert member.ready_line["data_plane"] == runs
+        logged = map(json.loads, member.process.log.read_text().splitlines())
+        (ready,) = (line for line in logged if line["event"] == "ready")
+        assert (ready["data_plane"], ready["address"]) == (runs, member.address)
 
 
 async def test_two_routers_agree_on_the_ring(make_cluster: Callable[..., Cluster]) -> None:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel
 from agentring.cli.errors import CallFailed
-from agentring.cli.local.cluster_file import find_routers
+from agentring.cli.local.cluster_file import find_cluster, find_routers
 from agentring.cli.local.readiness import NOBODY_SERVES
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
 from agentring.cli.terminal.printing import console, print_json, to_fields
@@ -37,14 +37,18 @@ def status(
     routers = find_routers(router, data_dir)
     healths = [_ask_health(address) for address in routers]
     membership = _list_nodes(routers)
+    # The local cluster alone says it: it is a matter of how its processes were started, and no router's to answer.
+    cluster = find_cluster(data_dir) if router is None else None
+    data_plane = cluster.data_plane if cluster is not None else ""
     if as_json:
-        print_json({"routers": [asdict(one) for one in healths], **to_fields(membership)})
+        said = {"data_plane": data_plane} if data_plane else {}
+        print_json({"routers": [asdict(one) for one in healths], **said, **to_fields(membership)})
     else:
-        console().print(render(healths, membership))
+        console().print(render(healths, membership, data_plane))
 
 
-def render(healths: list[RouterHealth], membership: ListNodesResponse) -> Group:
-    """The routers' and the nodes' tables, and how far drains are."""
+def render(healths: list[RouterHealth], membership: ListNodesResponse, data_plane: str = "") -> Group:
+    """The routers' and the nodes' tables, how far drains are, and how the data plane runs where that is known."""
     routers = Table("router", "health")
     for one in healths:
         routers.add_row(one.address, one.health, style=None if one.health == "SERVING" else "red")
@@ -60,7 +64,8 @@ def render(healths: list[RouterHealth], membership: ListNodesResponse) -> Group:
     ]
     if not any(node.state == NodeState.NODE_STATE_ACTIVE for node in membership.nodes):
         drains.append(Text(NOBODY_SERVES, style="red"))
-    return Group(routers, Text(f"nodes at revision {membership.revision}:"), nodes, *drains)
+    about = [Text(f"data plane: {data_plane}")] if data_plane else []
+    return Group(routers, *about, Text(f"nodes at revision {membership.revision}:"), nodes, *drains)
 
 
 def _ask_health(address: str) -> RouterHealth:

@@ -46,6 +46,8 @@ class ClusterFile:
     store: str
     nodes: tuple[NodeEntry, ...]
     routers: tuple[RouterEntry, ...]
+    data_plane: str = ""
+    """How nodes and routers run it: compiled or interpreted; empty in the file of a release that did not say."""
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -63,8 +65,9 @@ class ClusterFile:
                 store=fields["store"],
                 nodes=tuple(NodeEntry(**node) for node in fields["nodes"]),
                 routers=tuple(RouterEntry(**router) for router in fields["routers"]),
+                data_plane=fields.get("data_plane", ""),
             )
-        except (KeyError, TypeError) as error:
+        except (AttributeError, KeyError, TypeError) as error:
             raise ClusterFileMalformed(path) from error
 
     def write(self, path: Path) -> None:
@@ -74,24 +77,29 @@ class ClusterFile:
         os.replace(beside, path)
 
 
-def find_routers(given: str | None, data_dir: Path) -> tuple[str, ...]:
-    """The routers to speak to: the one given, else those of the local cluster, else the default address.
+def find_cluster(data_dir: Path) -> ClusterFile | None:
+    """The local cluster; None: there is none. Raises ClusterFileMalformed."""
+    return ClusterFile.read(data_dir / "cluster.json")
+
+
+def find_routers(router: str | None, data_dir: Path) -> tuple[str, ...]:
+    """The routers to speak to: the one that is named, else those of the local cluster, else the default address.
 
     Raises ClusterFileMalformed, AddressUnusable.
     """
-    if given is not None:
-        check_option("--router", given, check_address)
-        return (given,)
-    cluster = ClusterFile.read(data_dir / "cluster.json")
+    if router is not None:
+        check_option("--router", router, check_address)
+        return (router,)
+    cluster = find_cluster(data_dir)
     return cluster.router if cluster is not None and cluster.router else (DEFAULT_ROUTER,)
 
 
-def find_router(given: str | None, data_dir: Path) -> str:
+def find_router(router: str | None, data_dir: Path) -> str:
     """One of `find_routers` to ask: the first one that somebody listens on, where there are several.
 
     Raises ClusterFileMalformed, AddressUnusable.
     """
-    routers = find_routers(given, data_dir)
+    routers = find_routers(router, data_dir)
     return next((one for one in routers if _is_listening(one)), routers[0]) if len(routers) > 1 else routers[0]
 
 

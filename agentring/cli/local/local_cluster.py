@@ -2,11 +2,10 @@
 
 Start: etcd, then all nodes and routers at once; it is ready when every router sees every node. Stop is the reverse:
 routers, so that nobody sends to a node that goes; nodes, so that they can still release their claims in etcd; etcd. A
-node or router that ends by itself is told and not started again; without its etcd, everything stops. Called by `up`.
+node or router that ends by itself is reported and not restarted; without its etcd, everything stops. Called by `up`.
 """
 
 import asyncio
-import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import NoReturn
 
 from agentring.cli.errors import ChildFailed
 from agentring.cli.etcd import forget_store
+from agentring.cli.local import import_path
 from agentring.cli.local.child import Child, ChildSpec
 from agentring.cli.local.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.local.data_dir import DataDir
@@ -63,6 +63,7 @@ class LocalCluster:
         self._nodes: list[Child] = []
         self._routers: list[Child] = []
         self._router_addresses: list[str] = []
+        self._data_planes: set[str] = set()
 
     async def start(self) -> ClusterFile:
         """Starts everything and waits until it serves. Raises EtcdUnusable, ChildFailed."""
@@ -88,6 +89,7 @@ class LocalCluster:
             store=without_password(self._plan.store),
             nodes=nodes,
             routers=routers,
+            data_plane=" and ".join(sorted(self._data_planes)),
         )
 
     async def watch(self, report: Callable[[str], None]) -> NoReturn:
@@ -128,8 +130,9 @@ class LocalCluster:
 
     async def _start_node(self, node_id: NodeId, etcd_urls: tuple[str, ...]) -> NodeEntry:
         plan = self._plan
+        python_flags, python_variables = import_path.for_node()
         command = (
-            *(sys.executable, "-m", "agent_node"),
+            *(sys.executable, *python_flags, "-m", "agent_node"),
             *("--node-id", node_id),
             *("--listen", f"{LOOPBACK}:0"),
             *("--etcd", ",".join(etcd_urls)),
@@ -137,24 +140,33 @@ class LocalCluster:
             f"--data-dir={plan.data_dir.node(node_id)}",  # one word: its name may begin with a dash
             *("--lease-ttl-s", str(plan.lease_ttl_s)),
         )
-        spec = ChildSpec(
-            node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S, env={"AGENTRING_STORE": plan.store}
-        )
+        variables = {"AGENTRING_STORE": plan.store, **python_variables}
+        spec = ChildSpec(node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S, env=variables)
         child = await _start_into(self._nodes, spec)
-        return NodeEntry(node_id, await _address_when_ready(child), child.pid)
+        return NodeEntry(node_id, await self._address_when_ready(child), child.pid)
 
     async def _start_router(self, index: int, etcd_urls: tuple[str, ...]) -> RouterEntry:
         plan = self._plan
         name = f"r{index + 1}"
+        python_flags, python_variables = import_path.for_router()
         command = (
-            *(sys.executable, *_import_path(), "-m", "router"),
+            *(sys.executable, *python_flags, "-m", "router"),
             *("--listen", join_address(plan.host, plan.router_port(index))),
             *("--etcd", ",".join(etcd_urls)),
             *("--cluster", "default"),
         )
-        spec = ChildSpec(name, command, plan.data_dir.log(name), _ROUTER_PATIENCE_S)
+        spec = ChildSpec(name, command, plan.data_dir.log(name), _ROUTER_PATIENCE_S, env=python_variables)
         child = await _start_into(self._routers, spec)
-        return RouterEntry(await _address_when_ready(child), child.pid)
+        return RouterEntry(await self._address_when_ready(child), child.pid)
+
+    async def _address_when_ready(self, child: Child) -> str:
+        ready_line = await child.ready_line(READY_DEADLINE_S)
+        address, data_plane = ready_line.get("address"), ready_line.get("data_plane")
+        if not isinstance(address, str):
+            raise child.failure(f"(pid {child.pid}) named no address")
+        if isinstance(data_plane, str):
+            self._data_planes.add(data_plane)
+        return address
 
 
 async def _start_into(stage: list[Child], spec: ChildSpec) -> Child:
@@ -162,19 +174,6 @@ async def _start_into(stage: list[Child], spec: ChildSpec) -> Child:
     child = await Child.start(spec)
     stage.append(child)
     return child
-
-
-def _import_path() -> tuple[str, ...]:
-    """Has a child that hosts no agents look for modules where we do: `-m` alone would look in the working directory
-    first, where somebody may have a router.py of their own."""
-    return () if os.getcwd() in sys.path or "" in sys.path else ("-P",)
-
-
-async def _address_when_ready(child: Child) -> str:
-    address = (await child.ready_line(READY_DEADLINE_S)).get("address")
-    if not isinstance(address, str):
-        raise child.failure(f"(pid {child.pid}) told no address")
-    return address
 
 
 async def _until_it_routes(child: Child, routers: tuple[RouterEntry, ...], nodes: tuple[NodeEntry, ...]) -> None:

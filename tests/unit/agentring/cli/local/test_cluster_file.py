@@ -24,6 +24,7 @@ CLUSTER = ClusterFile(
     store="memory:",
     nodes=(NodeEntry(NodeId("n1"), "127.0.0.1:41234", 11),),
     routers=(RouterEntry("127.0.0.1:7700", 21), RouterEntry("127.0.0.1:7701", 22)),
+    data_plane="compiled",
 )
 
 
@@ -36,6 +37,7 @@ def test_the_file_has_the_documented_form(tmp_path: Path) -> None:
         "store": "memory:",
         "nodes": [{"id": "n1", "address": "127.0.0.1:41234", "pid": 11}],
         "routers": [{"address": "127.0.0.1:7700", "pid": 21}, {"address": "127.0.0.1:7701", "pid": 22}],
+        "data_plane": "compiled",
     }
     assert [one.name for one in tmp_path.iterdir()] == ["cluster.json"]
 
@@ -44,6 +46,16 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "cluster.json"
     CLUSTER.write(path)
     assert ClusterFile.read(path) == CLUSTER
+
+
+def test_a_file_of_a_release_that_did_not_say_how_the_data_plane_runs_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "cluster.json"
+    CLUSTER.write(path)
+    fields = json.loads(path.read_text())
+    del fields["data_plane"]
+    path.write_text(json.dumps(fields))
+
+    assert ClusterFile.read(path) == replace(CLUSTER, data_plane="")
 
 
 def test_no_file_is_no_cluster(tmp_path: Path) -> None:

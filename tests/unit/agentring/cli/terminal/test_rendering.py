@@ -72,6 +72,7 @@ def test_status() -> None:
         "n3 127.0.0.1:3 DRAINING 1 5",
         "n3 drains: 12 sessions left, 2 turns running",
     ]
+    assert "data plane: compiled" in printed(status.render(healths, membership, "compiled"))
 
 
 def test_locate_an_owned_session() -> None:
