@@ -22,13 +22,14 @@ _MODULES = {
         *("server_connection", "stream", "stream_events", "traffic"),
     ),
     "agentring/rpc": (
-        *("answer_blocks", "inbox", "messages", "non_grpc_stream", "pacing", "request_head", "service_connection"),
+        *("response_blocks", "inbox", "messages", "non_grpc_stream", "pacing", "request_head", "service_connection"),
         *("service_stream", "wellformed"),
     ),
     "router/relay": (
-        *("attempts", "call", "call_end", "call_moves", "call_timers", "client_connection", "client_stream", "context"),
-        *("grpc_framing", "left_stream", "losses", "measured_stream", "node_connection", "node_stream", "pings"),
-        *("reattachment", "replay_buffer", "request", "response"),
+        *("abandoned_stream", "attempts", "call", "call_end", "call_events", "call_failover", "call_registry"),
+        *("call_routing", "call_timers", "client_connection", "client_stream", "content_length_stream", "context"),
+        *("grpc_framing", "loss_log", "losses", "node_connection", "node_stream", "pings", "reattachment"),
+        *("replay_buffer", "request", "response"),
     ),
     "router": ("stats",),
 }

@@ -15,7 +15,7 @@ from agentring.errors import AgentringError, DeadlineExceeded, NodeOverloaded
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.stream import Stream, StreamConnection
-from agentring.rpc import answer_blocks
+from agentring.rpc import response_blocks
 from agentring.rpc.clock import Timer
 from agentring.rpc.inbox import WINDOW, Inbox
 from agentring.rpc.messages import PREFIX, PREFIX_BYTES, body
@@ -99,7 +99,7 @@ class ServiceStream(Stream):
         """Sends the initial metadata, once."""
         if not self._headers_sent and not self.ended:
             self._headers_sent = True
-            self.send_headers(answer_blocks.headers(pairs))
+            self.send_headers(response_blocks.headers(pairs))
 
     def write(self, message: bytes) -> asyncio.Future[None] | None:
         """Sends a message; a future: before the next one, that is to be waited for. Cancelled: the call has ended."""
@@ -124,9 +124,9 @@ class ServiceStream(Stream):
         """Says how the call has ended; None: well. What the client still sends is not wanted."""
         if self.ended:
             return
-        trailers = answer_blocks.OK if error is None else answer_blocks.error_trailers(error)
+        trailers = response_blocks.OK if error is None else response_blocks.error_trailers(error)
         if not self._headers_sent:
-            trailers = answer_blocks.HEAD + trailers
+            trailers = response_blocks.HEAD + trailers
         self._release()
         self.send_end(trailers)
 

@@ -1,64 +1,59 @@
 """A call as far as its end is concerned: what each way to end does with the client, the node and the timers.
 
-Guarantees: a call ends once; what it held (its node's stream, timers, kept messages, its place among the calls) is then
-given back; half a message that a client was sent is never followed by anything but a reset.
+Guarantees: a call ends once; what it held (its node's stream, timers, messages to replay, its place among the calls) is
+then given back; half a message that a client was sent is never followed by anything but a reset.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
 
 import structlog
 
 from agentring.errors import AgentringError, InternalError, RouterOverloaded
 from agentring.http2.frames import Code
-from router.relay import response as answers
+from router.relay import response
+from router.relay.call_events import CallEvents
 from router.relay.call_timers import CallTimers
 from router.relay.client_stream import ClientStream
 from router.relay.context import RelayContext
+from router.relay.node_stream import NodeStream
 from router.relay.reattachment import Reattachment
-
-if TYPE_CHECKING:
-    from router.relay.node_stream import NodeStream
 
 _log = structlog.get_logger()
 
 
-class CallEnd:
+class CallEnd(CallEvents):
     """The part of a call that ends it; the rest is Call."""
 
-    __slots__ = ("_carrier", "_client", "_error", "_node", "_patience", "_reattachment", "ended", "marked", "taken")
+    __slots__ = ("_client", "_context", "_error", "_node", "_reattachment", "_timers")
 
-    def __init__(self, carrier: RelayContext, client: ClientStream, *, marked: bool) -> None:
-        """As Call. marked: its answers begin with through_seq and acked_frame."""
-        self._carrier = carrier
+    def __init__(self, context: RelayContext, client: ClientStream, *, reattachable: bool) -> None:
+        """As Call, and as CallEvents."""
+        super().__init__(reattachable=reattachable)
+        self._context = context
         self._client = client
         self._node: NodeStream | None = None
         self._error: AgentringError | None = None
-        """What it will end with, once the client can be told."""
-        self._patience: CallTimers | None = None
+        """What it will end with, once the client can be sent it."""
+        self._timers: CallTimers | None = None
         self._reattachment: Reattachment | None = None
-        self.marked = marked
-        self.taken = False
-        """A node has taken it, though that node may be lost by now."""
-        self.ended = False
-        carrier.calls.add(self)
-        carrier.stats.calls += 1
+        context.registry.calls.add(self)
+        context.stats.calls += 1
 
     def will_fail(self, error: AgentringError) -> None:
-        """The call is to end with this error, but the client may not be told yet."""
+        """As CallEvents."""
         self._error = error
         self._leave_node()
 
     def fail(self, error: AgentringError) -> None:
-        """Ends the call with an error."""
+        """As CallEvents."""
         if not self.ended:
-            self._carrier.stats.errors[error.reason] += 1
-            self._end(answers.error_trailers(error) if self.taken else answers.error_answer(error))
+            self._context.stats.errors[error.reason] += 1
+            self._end(response.error_trailers(error) if self.is_accepted else response.error_response(error))
 
     def shed(self) -> None:
-        """Ends the call because the process holds too many bytes; what waits for the client is dropped."""
+        """As CallEvents; what waits for the client is dropped."""
         client = self._client
         cut = client.cut or self.ended
         client.drop_queue()
@@ -68,14 +63,14 @@ class CallEnd:
             self.fail(RouterOverloaded())
 
     def go_away(self) -> None:
-        """Tells the client that the router is about to stop, where the method has words for it."""
-        if self.marked and self.taken and not self.ended:
-            self._client.send(answers.go_away(self._client.last))
+        """As CallEvents: the client is sent so, where the method has words for it."""
+        if self.reattachable and self.is_accepted and not self.ended:
+            self._client.send(response.go_away(self._client.last_response))
 
-    def client_gone(self) -> None:
-        """The client has left, or its connection has."""
+    def client_left(self) -> None:
+        """As CallEvents."""
         if not self.ended:
-            self._carrier.stats.cancelled += 1
+            self._context.stats.cancelled += 1
             self._release("cancelled")
 
     def _end(self, trailers: bytes, outcome: str = "failed") -> None:
@@ -87,10 +82,10 @@ class CallEnd:
     def _release(self, outcome: str) -> None:
         """outcome: of a search for the next owner, if there is one."""
         self.ended = True
-        self._carrier.calls.discard(self)
-        if self._patience is not None:
-            self._patience.end()
-            self._patience = None
+        self._context.registry.calls.discard(self)
+        if self._timers is not None:
+            self._timers.end()
+            self._timers = None
         if self._reattachment is not None:
             self._reattachment.end(outcome)
             self._reattachment = None
@@ -112,7 +107,10 @@ class CallEnd:
         _log.exception("call_failed", error_id=error_id)
         self.fail(InternalError(error_id))
 
-    def _patient(self) -> CallTimers:
-        if self._patience is None:
-            self._patience = CallTimers(self._carrier, self.fail)
-        return self._patience
+    def _call_timers(self) -> CallTimers:
+        if self._timers is None:
+            self._timers = CallTimers(self._context.clock, self.fail)
+        return self._timers
+
+    def _await_first_message(self) -> None:
+        self._call_timers().await_first_message(self._context.limits.first_frame_timeout_s)

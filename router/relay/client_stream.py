@@ -1,28 +1,22 @@
-"""A client's half of a call: its messages, kept and handed to the node's half; what it is sent waits here.
+"""A client's half of a call: its messages, kept for replay and passed to the node's half; what it is sent waits here.
 
 Guarantees: the client is granted a window of 64 KiB, less what waits for the node, so that each direction is held back
-by the one beyond it; and less once more than KEPT_BYTES are kept, where a node may have to be sent them again: a call
-that cannot be re-attached is then bound to the node that it goes to, and nothing is kept any more. A message over the
-limit is refused as soon as its length is known, but taken in to its end first where that is not far, because a status
-that overtakes a message is lost to a client on grpc.aio.
+by the one beyond it; and less once more than MAX_REPLAY_BYTES are kept, where a node may have to be sent them again: a
+call that cannot be re-attached is then bound to the node that it goes to, and nothing is kept any more. A message over
+the limit is refused as soon as its length is known, but taken in to its end first where that is not far, because a
+status that overtakes a message is lost to a client on grpc.aio.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from agentring.errors import MessageTooLarge
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
-from agentring.http2.stream import Stream
+from agentring.http2.stream import Stream, StreamConnection
 from agentring.rpc.messages import PREFIX_BYTES, PREFIXES, Assembler
+from router.relay.call_events import CallEvents
 from router.relay.grpc_framing import NO_MARKS
-from router.relay.replay_buffer import KEPT_BYTES, ReplayBuffer
-
-if TYPE_CHECKING:
-    from agentring.http2.connection import Connection
-    from router.relay.call import Call
-    from router.relay.node_stream import NodeStream
+from router.relay.replay_buffer import MAX_REPLAY_BYTES, ReplayBuffer
 
 WINDOW = 64 << 10
 _LOW = WINDOW * 3 // 4
@@ -33,23 +27,32 @@ class ClientStream(Stream):
     """The stream between the client and the router."""
 
     __deletable__ = ("call",)
-    __slots__ = ("assembler", "call", "kept", "last", "max_message_bytes", "node", "skipping_bytes", "waiting")
+    __slots__ = (
+        "assembler",
+        "awaits_first_message",
+        "call",
+        "last_response",
+        "max_message_bytes",
+        "node",
+        "replay",
+        "skipping_bytes",
+    )
 
-    def __init__(self, connection: Connection, stream_id: int, budget: Budget, max_message_bytes: int) -> None:
+    def __init__(self, connection: StreamConnection, stream_id: int, budget: Budget, max_message_bytes: int) -> None:
         """Opened by the client; `call` is set before anything else comes."""
         super().__init__(connection, stream_id, WINDOW, budget)
         self.max_message_bytes = max_message_bytes
         self.low = _LOW
-        self.call: Call
-        self.node: NodeStream | None = None
+        self.call: CallEvents
+        self.node: Stream | None = None
         """Where its messages go."""
-        self.kept = ReplayBuffer(budget, self)
+        self.replay = ReplayBuffer(budget, self)
         self.assembler: Assembler | None = None
-        self.waiting = True
-        """The call has not been told yet that a message came."""
+        self.awaits_first_message = True
+        """No message has come yet, nor the end of the client's side."""
         self.skipping_bytes = 0
-        self.last = NO_MARKS
-        """The last answer that the client was sent, or what it began with: its marks are there (grpc_framing.py)."""
+        self.last_response = NO_MARKS
+        """The last response that the client was sent, or what it began with: its marks are there (grpc_framing.py)."""
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
         """As Stream."""
@@ -61,8 +64,8 @@ class ClientStream(Stream):
         if self.assembler or not message.startswith(PREFIXES[length]):
             self._receive_part(message)
         else:
-            if (kept := self.kept).wanted:
-                kept.add(message)
+            if (replay := self.replay).is_recording:
+                replay.add(message)
             if (node := self.node) is not None:
                 connection = node.connection
                 if (
@@ -74,8 +77,8 @@ class ClientStream(Stream):
                     node.put(message, length)  # as Stream.send does
                 else:
                     node.send(message)
-            if self.waiting:
-                self.waiting = False
+            if self.awaits_first_message:
+                self.awaits_first_message = False
                 self.call.first_message_came()
         if self.granted < _LOW:
             self.replenish()
@@ -86,8 +89,8 @@ class ClientStream(Stream):
             self.connection.break_stream(self.id, StreamBroken(Code.STREAM_CLOSED, "END_STREAM came twice"))
             return
         self.receive_ended = True
-        if self.waiting:
-            self.waiting = False
+        if self.awaits_first_message:
+            self.awaits_first_message = False
             self.call.first_message_came()
             if self.send_ended:
                 return  # it was refused, and so the stream is over
@@ -99,16 +102,16 @@ class ClientStream(Stream):
 
     def receive_reset(self, code: int) -> None:
         """As Stream."""
-        self._gone()
+        self._client_left()
 
     def connection_lost(self) -> None:
         """As Stream."""
-        self._gone()
+        self._client_left()
 
     def broken(self) -> None:
         """As Stream."""
         self.connection.forget(self, peer_may_send=True)
-        self._gone()
+        self._client_left()
 
     def shed(self) -> None:
         """As Stream."""
@@ -120,14 +123,14 @@ class ClientStream(Stream):
             self.check_granted()
             return
         allowed = WINDOW - (self.node.queued_bytes if self.node is not None else 0)
-        kept = self.kept
-        if kept.wanted:
+        replay = self.replay
+        if replay.is_recording:
             begun = self.assembler
             part_bytes, missing_bytes = (begun.part_bytes, begun.missing_bytes) if begun else (0, 0)
-            room = KEPT_BYTES - kept.bytes - part_bytes
-            if self.node is None or self.call.marked:
+            room = MAX_REPLAY_BYTES - replay.bytes - part_bytes
+            if self.node is None or self.call.reattachable:
                 allowed = min(allowed, max(room, missing_bytes))
-            elif room < 0 and (len(kept.messages) > 1 or (kept.messages and part_bytes)):
+            elif room < 0 and (len(replay.messages) > 1 or (replay.messages and part_bytes)):
                 self.call.bind()
             else:
                 allowed = min(allowed, max(room, missing_bytes, WINDOW // 4))
@@ -156,28 +159,28 @@ class ClientStream(Stream):
 
     def acknowledge(self, acked_frame: int) -> None:
         """The client's messages up to this one are safe."""
-        self.kept.drop(acked_frame)
+        self.replay.drop(acked_frame)
         if self.granted < _LOW:
             self.replenish()
 
     def abandon(self, code: Code) -> None:
         """Ends the stream and the call at once, without trailers."""
         self.reset(code)
-        self._gone()
+        self._client_left()
 
     def release(self) -> None:
-        """The call is over: nothing is kept."""
+        """The call is over: nothing is kept for replay."""
         self.node = None
-        self.waiting = False
-        self.kept.end()
+        self.awaits_first_message = False
+        self.replay.end()
         if self.assembler is not None:
             self.assembler.clear()
             self.assembler = None
 
-    def _gone(self) -> None:
+    def _client_left(self) -> None:
         self.receive_ended = self.send_ended = True
         self.drop_queue()
-        self.call.client_gone()
+        self.call.client_left()
         self._part_from_call()
 
     def _part_from_call(self) -> None:
@@ -210,12 +213,12 @@ class ClientStream(Stream):
                 self.skipping_bytes = missing_bytes
             return
         for message in messages:
-            if self.kept.wanted:
-                self.kept.add(message)
+            if self.replay.is_recording:
+                self.replay.add(message)
         if self.node is not None:
             self.node.send(data)
-        if messages and self.waiting:
-            self.waiting = False
+        if messages and self.awaits_first_message:
+            self.awaits_first_message = False
             self.call.first_message_came()
 
     def _is_released(self) -> bool:

@@ -18,18 +18,18 @@ STEADY_S = 1.0
 class Losses:
     """The losses of one call."""
 
-    __slots__ = ("_come_to", "in_a_row", "nodes")
+    __slots__ = ("_progress", "in_a_row", "nodes")
 
     def __init__(self) -> None:
         """None yet."""
-        self._come_to = MARKS.unpack_from(NO_MARKS)
+        self._progress = MARKS.unpack_from(NO_MARKS)
         self.in_a_row = 0
         """Since the call came to something."""
         self.nodes: list[str] = []
         """Whose connections those were."""
 
     @property
-    def leave_one(self) -> bool:
+    def allow_another(self) -> bool:
         """Whether it may be lost once more."""
         return self.in_a_row + 1 < MAX_LOSSES
 
@@ -38,18 +38,18 @@ class Losses:
         """Whether the call is to be tried no more."""
         return self.in_a_row >= MAX_LOSSES
 
-    def before_taken(self, node_id: str) -> None:
-        """The connection broke, or is silent, before the node had taken the call."""
+    def before_accepted(self, node_id: str) -> None:
+        """The connection broke, or is silent, before the node had accepted the call."""
         self.in_a_row += 1
         self.nodes.append(node_id)
 
-    def after_taken(self, node_id: str, come_to: bytes, served_s: float) -> None:
-        """The connection broke served_s after the node had taken the call. come_to: the client's last message, or its
-        marks."""
-        marks = MARKS.unpack_from(come_to)
-        if marks > self._come_to or served_s > STEADY_S:
-            self._come_to = max(self._come_to, marks)
+    def after_accepted(self, node_id: str, last_response: bytes, served_s: float) -> None:
+        """The connection broke served_s after the node had accepted the call. last_response: the client's last one, or
+        its marks."""
+        marks = MARKS.unpack_from(last_response)
+        if marks > self._progress or served_s > STEADY_S:
+            self._progress = max(self._progress, marks)
             self.in_a_row = 0
             self.nodes.clear()
         else:
-            self.before_taken(node_id)
+            self.before_accepted(node_id)

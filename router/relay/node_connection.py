@@ -11,32 +11,29 @@ takes no more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
-from agentring.http2.connection import Connection
 from agentring.http2.frames import Code, ConnectionBroken, Setting
 from agentring.http2.hpack import FieldReader
 from agentring.http2.limits import Bucket, Limits, Rate
+from router.relay.abandoned_stream import AbandonedStream
+from router.relay.call_events import CallEvents
 from router.relay.client_stream import ClientStream
-from router.relay.left_stream import LeftStream
-from router.relay.node_stream import NodeStream
-from router.relay.pings import PingManners, Pings
-from router.relay.response import Answer
-
-if TYPE_CHECKING:
-    from router.relay.call import Call
+from router.relay.node_stream import NodeStream, NodeStreamConnection
+from router.relay.pings import PingPolicy, Pings
+from router.relay.response import ResponseHead
 
 _LAST_STREAM_ID = frames.MAX_STREAM_ID - 1_000
 _RESETS = Rate(5_000, 500)
 """Of streams that may count: half of what a node allows a connection (LIMITS in agentring/rpc/server.py)."""
 _OLD_S = 3.0
 """A reset of a stream that was there for so long does not count with the node, however far apart our clocks tick."""
-_PUT_OFF_TICKS = 3
+_DELAY_TICKS = 3
 
 
-class NodeConnection(Connection):
+class NodeConnection(NodeStreamConnection):
     """A connection that the router has made."""
 
     role: ClassVar[str] = "node"
@@ -49,9 +46,9 @@ class NodeConnection(Connection):
         now_s: float,
         wake: Callable[[], None],
         ready: Callable[[], None],
-        manners: PingManners,
+        ping_policy: PingPolicy,
     ) -> None:
-        """authority: of the node, for the log; ready: called once streams can be opened; manners: of the node."""
+        """authority: of the node, for the log; ready: called once streams can be opened; ping_policy: of the node."""
         super().__init__(limits, now_s, wake)
         self.authority = authority
         self.ready = False
@@ -59,15 +56,15 @@ class NodeConnection(Connection):
         self.retired = False
         """It takes no new streams."""
         self._budget = budget
-        self._ping_plan = Pings(limits, manners, now_s)
-        self._tell_ready = ready
+        self._keepalive = Pings(limits, ping_policy, now_s)
+        self._on_ready = ready
         self._next_stream_id = 1
         self._max_streams = frames.MAX_STREAM_ID
-        self._headers_reader = _AnswerReader(limits.max_header_block_bytes)
-        self._trailers_reader = _AnswerReader(limits.max_header_block_bytes)
+        self._headers_reader = _HeadReader(limits.max_header_block_bytes)
+        self._trailers_reader = _HeadReader(limits.max_header_block_bytes)
         self._acknowledged = False
-        self._left = Bucket("left streams", _RESETS, now_s)
-        self._put_off: list[list[LeftStream]] = [[] for _ in range(_PUT_OFF_TICKS)]
+        self._early_resets = Bucket("left streams", _RESETS, now_s)
+        self._delayed_resets: list[list[AbandonedStream]] = [[] for _ in range(_DELAY_TICKS)]
         """To be reset, those of the next tick first."""
         self.write(frames.PREFACE)
         self.open({Setting.HEADER_TABLE_SIZE: 0, Setting.ENABLE_PUSH: 0})
@@ -82,35 +79,35 @@ class NodeConnection(Connection):
             and self._next_stream_id < _LAST_STREAM_ID
         )
 
-    def open_stream(self, block: bytes, call: Call, client: ClientStream) -> NodeStream:
+    def open_stream(self, block: bytes, call: CallEvents, client: ClientStream) -> NodeStream:
         """Sends the request's headers. Only while `has_room`."""
         stream_id = self._next_stream_id
         self._next_stream_id += 2
-        stream = NodeStream(self, stream_id, self._budget, call, client, marked=call.marked)
+        stream = NodeStream(self, stream_id, self._budget, call, client)
         self.streams[stream_id] = stream
         stream.send_headers(block)
         return stream
 
-    def leave_stream(self, stream: NodeStream) -> None:
-        """Its call has ended or goes elsewhere, so it is reset: at once, or, where many calls leave early, once it is
-        old enough for the node not to count it. One connection carries the calls of all clients, and each of them may
-        have as many calls end early as a connection of its own allows, by RST_STREAM or by their deadlines."""
+    def abandon_stream(self, stream: NodeStream) -> None:
+        """As NodeStreamConnection: at once, or, where many calls leave early, once it is old enough for the node not to
+        count it. One connection carries the calls of all clients, and each of them may have as many calls end early as
+        a connection of its own allows, by RST_STREAM or by their deadlines."""
         if self.streams.get(stream.id) is not stream:
             return
         does_not_count = stream.receive_ended or self.now_s - stream.opened_s > _OLD_S
-        if does_not_count or self._left.has_taken(self.now_s):
+        if does_not_count or self._early_resets.has_taken(self.now_s):
             stream.reset(Code.CANCEL)
         else:
-            self._put_off[-1].append(LeftStream(stream, self._budget))
+            self._delayed_resets[-1].append(AbandonedStream(stream, self._budget))
 
     def tick(self, now_s: float) -> None:
         """Gives a silent node up; a retired connection ends with its last stream."""
         if self.ended is not None:
             return
         self.now_s = now_s
-        self._put_off.append([])
-        for left in self._put_off.pop(0):
-            left.reset(Code.CANCEL)
+        self._delayed_resets.append([])
+        for stream in self._delayed_resets.pop(0):
+            stream.reset(Code.CANCEL)
         if self.retired and not self.streams:
             self.end(Code.NO_ERROR)
         elif self.ping_sent_s is not None:
@@ -119,7 +116,7 @@ class NodeConnection(Connection):
             elif now_s - self.ping_sent_s > self.limits.keepalive_timeout_s:
                 self.broken_for = "keepalive timeout"
                 self.end(Code.NO_ERROR)
-        elif self._ping_plan.is_due(now_s, self.heard_s, has_calls=bool(self.streams)):
+        elif self._keepalive.is_due(now_s, self.heard_s, has_calls=bool(self.streams)):
             self.send_ping(now_s)
 
     def retire(self) -> None:
@@ -128,15 +125,17 @@ class NodeConnection(Connection):
         if not self.streams:
             self.end(Code.NO_ERROR)
 
-    def leave(self) -> None:
+    def node_left(self) -> None:
         """The node has left the cluster, and its claims with it: calls that can go on or be asked anew elsewhere do. It
         may be frozen and never end them itself."""
         self.retire()
         for stream in list(self.streams.values()):
-            if isinstance(stream, NodeStream) and (stream.marked or (not stream.taken and stream.call.is_repeatable)):
+            if isinstance(stream, NodeStream) and (
+                stream.reattachable or (not stream.is_accepted and stream.call.is_repeatable)
+            ):
                 call = stream.call
                 stream.reset(Code.CANCEL)
-                call.lost("node_left")
+                call.node_lost("node_left")
 
     def _settings_acknowledged(self) -> None:
         self._acknowledged = True
@@ -148,25 +147,25 @@ class NodeConnection(Connection):
     def _check_ready(self) -> None:
         if self._acknowledged and self._settings_seen and not self.ready:
             self.ready = True
-            self._tell_ready()
+            self._on_ready()
 
     def _setting(self, name: int, value: int) -> None:
         if name == Setting.MAX_CONCURRENT_STREAMS:
             self._max_streams = value
         elif name == Setting.PING_INTERVAL_MS:
-            self._ping_plan.interval_s = value / 1e3
+            self._keepalive.interval_s = value / 1e3
 
     def _is_idle(self, stream_id: int) -> bool:
         return stream_id >= self._next_stream_id or not stream_id & 1
 
     def _received(self, length: int) -> None:
         super()._received(length)
-        self._ping_plan.answered()
+        self._keepalive.answered()
 
     def _goaway(self, last_stream_id: int) -> None:
         self.retired = True
         if self.goaway_code == Code.ENHANCE_YOUR_CALM:
-            self._ping_plan.too_many()
+            self._keepalive.too_many()
         for stream_id in [stream_id for stream_id in self.streams if stream_id > last_stream_id]:
             if (stream := self.streams.get(stream_id)) is None:
                 continue  # another one's messages, sent again elsewhere, were too much for the process
@@ -176,15 +175,15 @@ class NodeConnection(Connection):
             self.end(Code.NO_ERROR)
 
     def _headers(self, stream_id: int, block: bytes, end_stream: bool) -> None:
-        self._ping_plan.answered()
+        self._keepalive.answered()
         stream = self.streams.get(stream_id)
-        answer = (self._trailers_reader if end_stream else self._headers_reader).read(block)
+        head = (self._trailers_reader if end_stream else self._headers_reader).read(block)
         if stream is None:
             if self._is_idle(stream_id):
                 raise ConnectionBroken(Code.PROTOCOL_ERROR, "HEADERS of a stream that was not opened")
             return
         if isinstance(stream, NodeStream):
-            stream.receive_answer(answer, end_stream)
+            stream.receive_head(head, end_stream)
         elif end_stream:
             stream.receive_end()
 
@@ -200,17 +199,17 @@ class NodeConnection(Connection):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "HEADERS of a stream that was not opened")
 
 
-class _AnswerReader:
+class _HeadReader:
     """Headers and trailers of calls are mostly those of the call before: looked at once."""
 
     def __init__(self, max_list_bytes: int) -> None:
         self._reader = FieldReader(max_list_bytes=max_list_bytes, dynamic=False)
         self._last_block = b""
-        self._last = Answer(())
+        self._last = ResponseHead(())
 
-    def read(self, block: bytes) -> Answer:
-        """The answer. Raises as FieldReader.read."""
+    def read(self, block: bytes) -> ResponseHead:
+        """The head. Raises as FieldReader.read."""
         if block != self._last_block:
-            self._last = Answer(self._reader.read(block))
+            self._last = ResponseHead(self._reader.read(block))
             self._last_block = block
         return self._last

@@ -3,7 +3,7 @@
 Guarantees: at most one connection of a target is being made at a time, with a deadline, and all calls that ask
 meanwhile wait for that one; a node that has left the membership keeps its streams to their end; a connection that the
 node retires by GOAWAY likewise, beside the one that takes its place. Beyond MAX_CONNECTIONS of a node (its
-MAX_CONCURRENT_STREAMS may be small) calls are told NODE_OVERLOADED.
+MAX_CONCURRENT_STREAMS may be small) calls end with NODE_OVERLOADED.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import structlog
 
@@ -19,13 +19,11 @@ from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
 from agentring.http2.transport import ConnectionProtocol, Flusher
+from router.relay.call_events import CallEvents
 from router.relay.node_connection import NodeConnection
-from router.relay.pings import PingManners
+from router.relay.pings import PingPolicy
 from router.routing.owner import Target
 from router.stats import Stats
-
-if TYPE_CHECKING:
-    from router.relay.call import Call
 
 _log = structlog.get_logger()
 
@@ -54,31 +52,31 @@ class NodePool:
         self._flusher = flusher
         self._connect_timeout_s = connect_timeout_s
         self._tls = tls
-        self._links: dict[Target, _Link] = {}
+        self._targets: dict[Target, _TargetConnections] = {}
         self._dialling: set[asyncio.Task[None]] = set()
         self._protocols: set[ConnectionProtocol] = set()
 
-    def connect(self, target: Target, call: Call) -> NodeConnection | None:
+    def connect(self, target: Target, call: CallEvents) -> NodeConnection | None:
         """As Connector."""
-        link = self._links.get(target)
-        if link is None:
-            link = self._links[target] = _Link(target)
-        for connection in link.connections:
+        entry = self._targets.get(target)
+        if entry is None:
+            entry = self._targets[target] = _TargetConnections(target)
+        for connection in entry.connections:
             if connection.has_room:
                 return connection
-        link.waiting.append(call)
-        self._dial(link)
+        entry.waiting.append(call)
+        self._dial(entry)
         return None
 
-    async def retain(self, snapshot: MembershipSnapshot) -> None:
-        """Lets go of nodes that have left: what can go on elsewhere does."""
+    async def membership_changed(self, snapshot: MembershipSnapshot) -> None:
+        """Leaves nodes that have left: what can go on elsewhere does."""
         present = {Target(node.node_id, node.address) for node in snapshot.nodes.values()}
-        for target, link in list(self._links.items()):
-            if target in present or target.address.startswith("unix:") or link.dialling:
+        for target, entry in list(self._targets.items()):
+            if target in present or target.address.startswith("unix:") or entry.dialling:
                 continue
-            del self._links[target]
-            for connection in link.connections:
-                connection.leave()
+            del self._targets[target]
+            for connection in entry.connections:
+                connection.node_left()
 
     def tick(self, now_s: float) -> None:
         """Once a second."""
@@ -100,22 +98,22 @@ class NodePool:
             protocol.abort()
         await asyncio.gather(*(protocol.lost for protocol in protocols))
 
-    def _dial(self, link: _Link) -> None:
-        if link.dialling:
+    def _dial(self, entry: _TargetConnections) -> None:
+        if entry.dialling:
             return
-        if len(link.connections) >= MAX_CONNECTIONS:
-            self._tell_overloaded(link)
+        if len(entry.connections) >= MAX_CONNECTIONS:
+            self._report_overloaded(entry)
             return
-        link.dialling = True
-        task = asyncio.get_running_loop().create_task(self._make(link))
+        entry.dialling = True
+        task = asyncio.get_running_loop().create_task(self._make(entry))
         self._dialling.add(task)
         task.add_done_callback(self._dialling.discard)
 
-    async def _make(self, link: _Link) -> None:
+    async def _make(self, entry: _TargetConnections) -> None:
         ready = asyncio.Event()
         try:
             async with asyncio.timeout(self._connect_timeout_s):
-                protocol = await self._open_socket(link, ready)
+                protocol = await self._open_socket(entry, ready)
                 connection = cast(NodeConnection, protocol.connection)
                 lost = protocol.lost
                 waiter = asyncio.ensure_future(ready.wait())
@@ -126,36 +124,38 @@ class NodePool:
                     if not connection.ready:
                         protocol.abort()
         except (OSError, TimeoutError, ValueError, ssl.SSLError) as error:  # ValueError: no address with a port
-            if not link.failing:  # every call would say it again
-                _log.info("node_unreachable", node=link.target.node_id, why=type(error).__name__)
-            link.failing = True
+            if not entry.failing:  # every call would say it again
+                _log.info("node_unreachable", node=entry.target.node_id, why=type(error).__name__)
+            entry.failing = True
             connection = None
-        link.dialling = False
-        waiting, link.waiting = link.waiting, []
+        entry.dialling = False
+        waiting, entry.waiting = entry.waiting, []
         if connection is None or not connection.ready:
             for call in waiting:
-                call.not_connected(was_reached=link.was_reached)
+                call.not_connected(was_reached=entry.was_reached)
             return
-        link.failing, link.was_reached = False, True
-        link.connections.append(connection)
-        if self._links.get(link.target) is not link:
+        entry.failing, entry.was_reached = False, True
+        entry.connections.append(connection)
+        if self._targets.get(entry.target) is not entry:
             connection.retire()
         for index, call in enumerate(waiting):
             if not connection.has_room:
-                link.waiting = waiting[index:] + link.waiting
-                self._dial(link)
+                entry.waiting = waiting[index:] + entry.waiting
+                self._dial(entry)
                 break
-            call.connected(connection)
+            call.connected()
 
-    async def _open_socket(self, link: _Link, ready: asyncio.Event) -> ConnectionProtocol:
+    async def _open_socket(self, entry: _TargetConnections, ready: asyncio.Event) -> ConnectionProtocol:
         loop = asyncio.get_running_loop()
-        target, limits, budget = link.target, self._limits, self._budget
+        target, limits, budget = entry.target, self._limits, self._budget
 
         def protocol() -> ConnectionProtocol:
             return ConnectionProtocol(
                 self._flusher,
                 self._stats,
-                lambda wake: NodeConnection(target.address, limits, budget, loop.time(), wake, ready.set, link.manners),
+                lambda wake: NodeConnection(
+                    target.address, limits, budget, loop.time(), wake, ready.set, entry.ping_policy
+                ),
                 self._closed,
             )
 
@@ -189,24 +189,24 @@ class NodePool:
         connection = protocol.connection
         if connection.broken_for:
             self._stats.broken[connection.role, connection.broken_for] += 1
-        for link in self._links.values():
-            if connection in link.connections:
-                link.connections.remove(connection)
+        for entry in self._targets.values():
+            if connection in entry.connections:
+                entry.connections.remove(connection)
 
-    def _tell_overloaded(self, link: _Link) -> None:
-        waiting, link.waiting = link.waiting, []
+    def _report_overloaded(self, entry: _TargetConnections) -> None:
+        waiting, entry.waiting = entry.waiting, []
         for call in waiting:
             call.node_full()
 
 
-class _Link:
-    """What there is of one target."""
+class _TargetConnections:
+    """The connections to one target, and the calls that wait for one."""
 
     def __init__(self, target: Target) -> None:
         self.target = target
-        self.manners = PingManners()
+        self.ping_policy = PingPolicy()
         self.connections: list[NodeConnection] = []
-        self.waiting: list[Call] = []
+        self.waiting: list[CallEvents] = []
         self.dialling = False
         self.failing = False
         """The last connection could not be made."""

@@ -1,4 +1,4 @@
-"""A node's half of a call: its answer, handed to the client's half; what it is sent waits here.
+"""A node's half of a call: its response, passed to the client's half; what it is sent waits here.
 
 Guarantees: the node is granted what the client takes, less what waits for the client, at most 256 KiB; on a stream that
 can be re-attached only whole messages go on to the client, and what the last one says of through_seq and acked_frame is
@@ -7,54 +7,59 @@ remembered; a message that has begun is granted in full, or one larger than the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from agentring.errors import MalformedAnswer
 from agentring.http2.budget import Budget
+from agentring.http2.connection import Connection
 from agentring.http2.frames import DEFAULT_WINDOW, Code
 from agentring.http2.stream import Stream
 from agentring.rpc.messages import Assembler
+from router.relay.call_events import CallEvents
 from router.relay.client_stream import ClientStream
 from router.relay.grpc_framing import MARKED_PREFIXES, MARKS
-from router.relay.response import Answer, reset_error
-
-if TYPE_CHECKING:
-    from router.relay.call import Call
-    from router.relay.node_connection import NodeConnection
+from router.relay.response import ResponseHead, reset_error
 
 MAX_BUFFERED_BYTES = 256 << 10
-MAX_ANSWER_BYTES = 8 << 20
+MAX_RESPONSE_BYTES = 8 << 20
 _WORTH_BYTES: Final = 16 << 10
 """Less is not granted while the node has anything left."""
-_LAST_KEPT_BYTES: Final = 256
+_LAST_RESPONSE_BYTES: Final = 256
 _unpack_marks: Final = MARKS.unpack_from
 _PREFIXES: Final = MARKED_PREFIXES
+
+
+class NodeStreamConnection(Connection):
+    """What a node's stream needs of its connection. NodeConnection is one."""
+
+    def abandon_stream(self, stream: NodeStream) -> None:
+        """The call has ended or goes elsewhere, so the stream is reset."""
+        raise NotImplementedError
 
 
 class NodeStream(Stream):
     """The stream between the router and a node."""
 
-    __slots__ = ("_node", "assembler", "call", "client", "marked", "opened_s", "taken")
+    __slots__ = ("_node", "assembler", "call", "client", "is_accepted", "opened_s", "reattachable")
 
     def __init__(
         self,
-        connection: NodeConnection,
+        connection: NodeStreamConnection,
         stream_id: int,
         budget: Budget,
-        call: Call,
+        call: CallEvents,
         client: ClientStream,
-        *,
-        marked: bool,
     ) -> None:
-        """marked: its messages begin with through_seq and acked_frame."""
+        """call: whose stream it is; client: where the response goes."""
         super().__init__(connection, stream_id, DEFAULT_WINDOW, budget)
         self._node = connection
         self.opened_s = connection.now_s
         self.call = call
         self.client = client
-        self.marked = marked
-        self.taken = False
-        """The node has taken the call: it has sent headers that do not end it."""
+        self.reattachable = call.reattachable
+        """Its messages begin with through_seq and acked_frame."""
+        self.is_accepted = False
+        """The node has accepted the call: it has sent headers that do not end it."""
         self.assembler: Assembler | None = None
 
     @property
@@ -67,14 +72,14 @@ class NodeStream(Stream):
         self.granted -= length
         client = self.client
         payload = buffer[start : start + length]
-        if self.marked:
-            if self.assembler or not self.taken or not payload.startswith(_PREFIXES[length]):
+        if self.reattachable:
+            if self.assembler or not self.is_accepted or not payload.startswith(_PREFIXES[length]):
                 self._receive_part(payload)
                 return
-            client.last = payload if length <= _LAST_KEPT_BYTES else payload[: MARKS.size]
-            if client.kept.messages:
+            client.last_response = payload if length <= _LAST_RESPONSE_BYTES else payload[: MARKS.size]
+            if client.replay.messages:
                 client.acknowledge(_unpack_marks(payload)[1])
-        elif not self.taken:
+        elif not self.is_accepted:
             self._break()
             return
         connection = client.connection
@@ -90,36 +95,36 @@ class NodeStream(Stream):
         if self.granted < self.low:
             self.replenish()
 
-    def receive_answer(self, answer: Answer, end_stream: bool) -> None:
+    def receive_head(self, head: ResponseHead, end_stream: bool) -> None:
         """The node's headers, or with end_stream its trailers."""
-        if self.taken:
-            well_formed = answer.is_trailers
+        if self.is_accepted:
+            well_formed = head.is_trailers
         else:
-            informational = answer.http_status.startswith("1")
+            informational = head.http_status.startswith("1")
             if informational and not end_stream:
                 return
-            well_formed = bool(answer.http_status) and not informational
+            well_formed = bool(head.http_status) and not informational
         if not well_formed:
             self._break()
         elif end_stream:
             self.receive_ended = True
-            if self.taken:
-                self.call.finished(answer)
+            if self.is_accepted:
+                self.call.finished(head)
             else:
-                self.call.declined(answer)
-        elif self.taken:
+                self.call.declined(head)
+        elif self.is_accepted:
             self._break()
         else:
-            self.taken = True
-            self.call.accepted(answer)
+            self.is_accepted = True
+            self.call.accepted(head)
 
     def receive_oversized(self, end_stream: bool) -> None:
         """Headers or trailers came that are too long to be read."""
         self.receive_ended = end_stream
-        self.call.answer_metadata_too_large()
+        self.call.response_metadata_too_large()
 
     def receive_end(self) -> None:
-        """As Stream. An answer of gRPC ends with trailers."""
+        """As Stream. A response of gRPC ends with trailers."""
         self._break()
 
     def receive_reset(self, code: int) -> None:
@@ -128,7 +133,7 @@ class NodeStream(Stream):
         if code == Code.REFUSED_STREAM:
             self.call.not_processed("refused")
         else:
-            self.call.failed(reset_error(code))
+            self.call.broken_off(reset_error(code))
 
     def connection_lost(self) -> None:
         """As Stream."""
@@ -136,13 +141,13 @@ class NodeStream(Stream):
         if self.connection.ended is None:
             self.call.not_processed("goaway")
         else:
-            self.call.lost("connection")
+            self.call.node_lost("connection")
 
     def broken(self) -> None:
         """As Stream."""
         self.connection.forget(self, peer_may_send=True)
         self.drop_queue()
-        self.call.failed(MalformedAnswer())
+        self.call.broken_off(MalformedAnswer())
 
     def shed(self) -> None:
         """As Stream."""
@@ -183,14 +188,14 @@ class NodeStream(Stream):
             self.connection.forget(self, peer_may_send=False)
         else:
             self.drop_queue()
-            self._node.leave_stream(self)
+            self._node.abandon_stream(self)
 
     def _break(self) -> None:
         self.reset(Code.PROTOCOL_ERROR)
-        self.call.failed(MalformedAnswer())
+        self.call.broken_off(MalformedAnswer())
 
     def _receive_part(self, data: bytes) -> None:
-        if not self.taken:
+        if not self.is_accepted:
             self._break()
             return
         if self.assembler is None:
@@ -201,14 +206,14 @@ class NodeStream(Stream):
             self._forward(message)
         if self.call.ended:
             return
-        if self.assembler.body_bytes > MAX_ANSWER_BYTES:
-            self.call.answer_too_large(MAX_ANSWER_BYTES)
+        if self.assembler.body_bytes > MAX_RESPONSE_BYTES:
+            self.call.response_too_large(MAX_RESPONSE_BYTES)
         else:
             self.replenish()
 
     def _forward(self, message: bytes) -> None:
         client = self.client
         if len(message) >= MARKS.size:
-            client.last = message[: MARKS.size]
+            client.last_response = message[: MARKS.size]
             client.acknowledge(_unpack_marks(message)[1])
         client.send(message)

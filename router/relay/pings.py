@@ -17,7 +17,7 @@ _AT_ONCE = 2
 RARELY_S = 330.0
 
 
-class PingManners:
+class PingPolicy:
     """What has been learnt of one node that says nothing about PINGs, over all its connections."""
 
     __slots__ = ("at_once", "rarely_s")
@@ -38,24 +38,24 @@ class PingManners:
 class Pings:
     """The PINGs on one connection."""
 
-    __slots__ = ("_left", "_limits", "_manners", "_sent_s", "interval_s")
+    __slots__ = ("_left", "_limits", "_policy", "_sent_s", "interval_s")
 
-    def __init__(self, limits: Limits, manners: PingManners, now_s: float) -> None:
+    def __init__(self, limits: Limits, policy: PingPolicy, now_s: float) -> None:
         """limits: how long a node may be silent."""
         self._limits = limits
-        self._manners = manners
-        self._left = manners.at_once
+        self._policy = policy
+        self._left = policy.at_once
         self._sent_s = now_s
         self.interval_s: float | None = None
         """As the node permits them; None: it does not say."""
 
     def answered(self) -> None:
         """The node has sent headers or DATA."""
-        self._left = self._manners.at_once
+        self._left = self._policy.at_once
 
     def too_many(self) -> None:
         """The node has ended the connection for them."""
-        self._manners.too_many()
+        self._policy.too_many()
 
     def is_due(self, now_s: float, heard_s: float, *, has_calls: bool) -> bool:
         """Whether one is to be sent now. heard_s: when the node was heard last."""
@@ -68,7 +68,7 @@ class Pings:
             return False
         if self._left > 0:
             self._left -= 1
-        elif now_s - self._sent_s <= self._manners.rarely_s:
+        elif now_s - self._sent_s <= self._policy.rarely_s:
             return False
         self._sent_s = now_s
         return True

@@ -14,12 +14,14 @@ from agentring.http2.limits import Limits
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from agentring.rpc.probe import ProbeFailed
+from router.relay.call_routing import CallRouting
 from router.relay.client_connection import ClientConnection
 from router.relay.context import RelayContext
 from router.relay.node_pool import NodePool
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView
+from router.stats import Stats
 
 _TICK_S = 1.0
 
@@ -52,19 +54,21 @@ class Relay:
         self._flusher = Flusher(loop)
         self.budget = Budget(max_buffered_bytes)
         self._loop = loop
-        self.carrier = RelayContext(lookup, view, own_services, client_limits, self.budget, loop, epochs)
-        self.upstreams = NodePool(
+        self.stats = Stats()
+        self._nodes = NodePool(
             node_limits,
             self.budget,
-            self.carrier.stats,
+            self.stats,
             self._flusher,
             connect_timeout_s=connect_timeout_s,
             tls=node_tls,
         )
-        self.carrier.upstreams = self.upstreams
-        self.stats = self.carrier.stats
+        routing = CallRouting(lookup, view, own_services, epochs)
+        context = RelayContext(routing, self._nodes, client_limits, self.budget, loop, self.stats)
+        self._calls = context.registry
+        self._linger_s = client_limits.linger_s
         self._listener = Listener(
-            lambda wake: ClientConnection(self.carrier, loop.time(), wake),
+            lambda wake: ClientConnection(context, loop.time(), wake),
             self._flusher,
             self.stats,
             max_connections=max_connections,
@@ -74,8 +78,8 @@ class Relay:
         self._ticking: asyncio.Task[None] | None = None
         self.ended: asyncio.Future[None] = loop.create_future()
         """Resolved when nothing is looked after any more, whether it was stopped or has failed."""
-        view.on_change(self.upstreams.retain)
-        view.on_change(self.carrier.membership_changed)
+        view.on_change(self._nodes.membership_changed)
+        view.on_change(self._calls.membership_changed)
 
     @property
     def address(self) -> str:
@@ -85,7 +89,7 @@ class Relay:
     @property
     def calls_in_flight(self) -> int:
         """Calls that have not ended."""
-        return len(self.carrier.calls)
+        return len(self._calls.calls)
 
     @property
     def client_connections(self) -> int:
@@ -95,7 +99,7 @@ class Relay:
     @property
     def node_connections(self) -> int:
         """Open now, the one to our own services among them."""
-        return self.upstreams.count
+        return self._nodes.count
 
     def check_listening(self, _timeout_s: float) -> None:
         """Whether the port is still ours to listen on. Called by a thread. Raises ProbeFailed."""
@@ -109,19 +113,17 @@ class Relay:
     async def start(self) -> None:
         """Takes calls. Raises OSError."""
         self._ticking = self._loop.create_task(self._tick())
-        self._ticking.add_done_callback(self._tell_end)
+        self._ticking.add_done_callback(self._resolve_ended)
         await self._listener.open(self._bound)
 
     async def stop(self, grace_s: float) -> None:
         """Takes no more calls; those under way may end within grace_s, the others end with ROUTER_STOPPING."""
         self._listener.stop_taking()
-        for call in list(self.carrier.calls):
-            call.go_away()
+        self._calls.go_away()
         await self._listener.wait_closed(grace_s)
-        for call in list(self.carrier.calls):
-            call.fail(RouterStopping())
-        await self._listener.close(self.carrier.limits.linger_s)
-        await self.upstreams.close()
+        self._calls.fail_all(RouterStopping())
+        await self._listener.close(self._linger_s)
+        await self._nodes.close()
         if self._ticking is not None:
             self._ticking.cancel()
         self._bound.close()
@@ -131,9 +133,9 @@ class Relay:
             await asyncio.sleep(_TICK_S)
             now_s = self._loop.time()
             self._listener.tick(now_s)
-            self.upstreams.tick(now_s)
+            self._nodes.tick(now_s)
 
-    def _tell_end(self, ticking: asyncio.Task[None]) -> None:
+    def _resolve_ended(self, ticking: asyncio.Task[None]) -> None:
         if not ticking.cancelled() and (error := ticking.exception()) is not None:
             _log.error("relay_failed", exc_info=error)
         if not self.ended.done():

@@ -1,21 +1,21 @@
 """A client's messages that a node may still have to be sent again.
 
 Numbered by their place on the stream, from 1. Until a node has accepted the call, all of them are kept; after that, on
-streams that can be re-attached, those that no node has acknowledged. Bounded: beyond KEPT_BYTES the client is granted
-nothing more (ClientStream), but for a message that has begun; or, where no other node can go on with the call once it
-is accepted, nothing is kept any more.
+streams that can be re-attached, those that no node has acknowledged. Bounded: beyond MAX_REPLAY_BYTES the client is
+granted nothing more (ClientStream), but for a message that has begun; or, where no other node can go on with the call
+once it is accepted, nothing is kept any more.
 """
 
 from agentring.http2.budget import Budget, Holder
 
-KEPT_BYTES = 1 << 20
+MAX_REPLAY_BYTES = 1 << 20
 EMPTY_MESSAGE = bytes(5)
 _COUNTED_FROM_BYTES = 4 << 10
 """Less than this is not worth counting in the budget."""
 
 
 class ReplayBuffer:
-    """The kept messages of one call."""
+    """The messages of one call that may be sent again."""
 
     __slots__ = (
         "_budget",
@@ -24,10 +24,10 @@ class ReplayBuffer:
         "_holder",
         "acked",
         "bytes",
-        "handed",
+        "is_recording",
         "messages",
         "request",
-        "wanted",
+        "sent_to_lost_node",
     )
 
     def __init__(self, budget: Budget, holder: Holder) -> None:
@@ -40,12 +40,12 @@ class ReplayBuffer:
         self._has_request = False
         self.request = b""
         """The call's one message, once it is not to be acknowledged any more."""
-        self.wanted = True
+        self.is_recording = True
         """Whether messages are to be kept at all."""
         self.acked = 0
         """The number of the last one that was dropped."""
-        self.handed = 0
-        """Messages up to this number may have been dealt with by a node that is lost."""
+        self.sent_to_lost_node = 0
+        """Messages up to this number have been sent to a node that is lost, which may have handled them."""
 
     def add(self, message: bytes) -> None:
         """A whole message came."""
@@ -74,8 +74,8 @@ class ReplayBuffer:
             self._count()
 
     def node_lost(self) -> None:
-        """The node that was sent all of them is gone, and nobody knows how far it had come."""
-        self.handed = self.acked + len(self.messages)
+        """The node that was sent all of them is lost, and nobody knows how far it had come."""
+        self.sent_to_lost_node = self.acked + len(self.messages)
 
     def keep_request(self) -> None:
         """The call has but one message, which says what it is about, and is kept until the call's end."""
@@ -83,7 +83,7 @@ class ReplayBuffer:
         if self.messages and not self.request:
             self.request = self.messages.pop(0)
 
-    def again(self) -> list[bytes]:
+    def messages_to_send(self) -> list[bytes]:
         """What a node is sent that takes the call over. The first message always goes first: where it is not kept any
         more, an empty one in its place, which does not count."""
         if self.request:
@@ -92,15 +92,15 @@ class ReplayBuffer:
 
     def end(self) -> None:
         """Nothing will be sent again."""
-        if self.wanted:
+        if self.is_recording:
             self._has_request = False
             self.drop(self.acked + len(self.messages))
             self.request = b""
             self.bytes = 0
             if self._counted_bytes:
                 self._count()
-            self.wanted = False
-            self._holder = None  # they hold each other, and are to be gone when the call is
+            self.is_recording = False
+            self._holder = None  # they hold each other, and are to be freed when the call is
 
     def shed(self) -> None:
         """As Holder."""

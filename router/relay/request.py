@@ -1,7 +1,7 @@
 """A request's headers: whether HTTP/2 and gRPC allow them, what routes, and what the node is sent of them.
 
-The requests of one client mostly differ in what routes alone. The rest of their fields, a `Form`, is looked at once and
-used again as long as the same fields come.
+The requests of one client mostly differ in what routes alone. The rest of their fields, its `SharedFields`, is looked
+at once and used again as long as the same fields come.
 """
 
 import re
@@ -30,20 +30,20 @@ _TIMEOUT_NAME = name_literal("grpc-timeout")
 _DEFAULT_TENANT = literal(metadata.TENANT_ID, DEFAULT_TENANT)
 
 
-class Form:
+class SharedFields:
     """All of a request's fields but those that route."""
 
     __slots__ = (
         "content_length",
         "fields",
-        "identity_upstream",
+        "identity_node_block",
         "is_grpc",
         "last_pseudo",
         "malformed",
         "max_message_bytes",
         "method",
+        "node_block",
         "size_bytes",
-        "upstream",
         "values",
     )
 
@@ -80,22 +80,24 @@ class Form:
         authority = literal(":authority", values.get(":authority") or values.get("host") or _NO_AUTHORITY)
         passed = [field for field in fields if field.kind == "plain" and field.name != "te"]
         head = b"".join([*line, authority, _TE])
-        self.upstream = head + b"".join([field.literal for field in passed])
-        self.identity_upstream = head + b"".join([f.literal for f in passed if f.name != "grpc-accept-encoding"])
+        self.node_block = head + b"".join([field.literal for field in passed])
+        self.identity_node_block = head + b"".join([f.literal for f in passed if f.name != "grpc-accept-encoding"])
 
 
 class Request:
     """A request's header fields, well formed."""
 
-    __slots__ = ("_routing_fields", "form", "routing")
+    __slots__ = ("_routing_fields", "routing", "shared")
 
     def __init__(self, fields: Sequence[Field], last: "Request | None") -> None:
         """last: of the same client. Raises StreamBroken where RFC 9113 8.3 forbids the fields."""
         others = [field for field in fields if field.kind != "routing"]
-        form: Form = last.form if last is not None and others == last.form.fields else Form(others)
-        if fields[form.last_pseudo] is not others[form.last_pseudo]:
+        shared: SharedFields = (
+            last.shared if last is not None and others == last.shared.fields else SharedFields(others)
+        )
+        if fields[shared.last_pseudo] is not others[shared.last_pseudo]:
             raise StreamBroken(Code.PROTOCOL_ERROR, "the request line is not well formed")
-        self.form: Form = form
+        self.shared: SharedFields = shared
         self._routing_fields = [field for field in fields if field.kind == "routing"]
         self.routing = {field.name: field.value for field in self._routing_fields}
         """What of the metadata routes."""
@@ -109,41 +111,41 @@ class Request:
     @property
     def method(self) -> str:
         """The RPC's full name, `/package.Service/Method`."""
-        return self.form.method
+        return self.shared.method
 
     @property
     def encoding(self) -> str:
         """How its messages are compressed, where they are."""
-        return self.form.values.get("grpc-encoding", "")
+        return self.shared.values.get("grpc-encoding", "")
 
     def check(self, max_list_bytes: int) -> None:
         """Whether gRPC allows the fields, and so many: as check_metadata in agentring/rpc/limits.py. Raises
         MalformedHeader, MetadataTooLarge, EncodingNotSupported."""
-        if self.form.malformed:
-            raise MalformedHeader(self.form.malformed)
+        if self.shared.malformed:
+            raise MalformedHeader(self.shared.malformed)
         for field in self._routing_fields:
             if not (field.value.isascii() and field.value.isprintable()):
                 raise MalformedHeader(field.name)
             if len(field.value) > max_list_bytes:
                 raise MetadataTooLarge
-        if self.form.size_bytes > max_list_bytes:
+        if self.shared.size_bytes > max_list_bytes:
             raise MetadataTooLarge
         if self.encoding and self.encoding not in ENCODINGS and route.is_ours(self.method):
             raise EncodingNotSupported
 
     def timeout_s(self) -> float | None:
         """The client's deadline. Raises MalformedRequest."""
-        word = self.form.values.get("grpc-timeout")
+        word = self.shared.values.get("grpc-timeout")
         if word is None:
             return None
         if (found := _TIMEOUT.fullmatch(word)) is None:
             raise MalformedRequest
         return int(found[1]) * _UNIT_S[found[2]]
 
-    def upstream(self, route: Route | None, stream_id: bytes, *, identity: bool) -> bytes:
+    def node_block(self, route: Route | None, stream_id: bytes, *, identity: bool) -> bytes:
         """The header block for a node, but for the deadline. stream_id: the field; identity: the answer must not be
         compressed."""
-        block = self.form.identity_upstream if identity else self.form.upstream
+        block = self.shared.identity_node_block if identity else self.shared.node_block
         routing = self._routing_fields
         if route is None:
             return block + b"".join([field.literal for field in routing])

@@ -7,8 +7,8 @@ from agentring import metadata
 from agentring.errors import AgentringError, CallCancelled, CallReset, CallShed
 from agentring.http2.frames import Code
 from agentring.http2.hpack import Field, block
-from agentring.rpc.answer_blocks import HEAD
 from agentring.rpc.messages import PREFIX
+from agentring.rpc.response_blocks import HEAD
 from agentring.rpc.status import STATUS_DETAILS, to_status
 from agentring.v1 import session_pb2
 from router.relay.grpc_framing import MARKS
@@ -24,16 +24,16 @@ _CODES = frozenset(Code)
 STATUS = "grpc-status"
 
 
-class Answer:
+class ResponseHead:
     """A node's headers or trailers: what they say to us, and what goes on to the client."""
 
-    __slots__ = ("fields", "http_status", "is_trailers", "passed_on", "told")
+    __slots__ = ("fields", "forwarded", "http_status", "is_trailers", "values")
 
     def __init__(self, fields: Sequence[Field]) -> None:
         """fields: of one header block."""
         self.fields = fields
-        self.told = {field.name: field.value for field in fields}
-        self.passed_on = b"".join([field.literal for field in fields if field.name not in _INTERNAL])
+        self.values = {field.name: field.value for field in fields}
+        self.forwarded = b"".join([field.literal for field in fields if field.name not in _INTERNAL])
         """The header block for the client: all but what is between routers and nodes."""
         pseudo = [field.value for field in fields if field.kind == "pseudo"]
         self.is_trailers = not pseudo
@@ -52,18 +52,18 @@ class Answer:
         )
 
     @property
-    def is_moved(self) -> bool:
+    def says_moved(self) -> bool:
         """Whether the node says that the session goes on elsewhere, or will."""
-        return metadata.MOVED in self.told
+        return metadata.MOVED in self.values
 
     @property
-    def is_unavailable(self) -> bool:
+    def says_unavailable(self) -> bool:
         """Whether the node itself says that it cannot say anything of the session now."""
-        return self.told.get(STATUS) == "14" and metadata.NODE_SAYS in self.told
+        return self.values.get(STATUS) == "14" and metadata.NODE_SAYS in self.values
 
 
 def reset_error(code: int) -> AgentringError:
-    """What a client is told of a node that has ended the call by RST_STREAM."""
+    """What a client is values of a node that has ended the call by RST_STREAM."""
     name = Code(code).name if code in _CODES else str(code)
     if code == Code.CANCEL:
         return CallCancelled(name)
@@ -82,8 +82,8 @@ def error_trailers(error: AgentringError) -> bytes:
     )
 
 
-def error_answer(error: AgentringError) -> bytes:
-    """The same for a call that was not answered yet: headers and trailers in one block."""
+def error_response(error: AgentringError) -> bytes:
+    """The same for a call that has no response yet: headers and trailers in one block."""
     return HEAD + error_trailers(error)
 
 

@@ -181,7 +181,7 @@ class Walk:
         self._refusal = self._refusal or NodeUnreachable()
         return self._next()
 
-    def elsewhere(self) -> Target | None:
+    def skip_slow(self) -> Target | None:
         """Another candidate, the one that was asked being slow; None: there is none, or it is known to be the owner."""
         return self._unvisited() if not self._redirects else None
 
@@ -244,7 +244,7 @@ class AnyNode:
         """The connection failed before the node had accepted. Raises NodeUnreachable when no node is left."""
         return self._next(NodeUnreachable())
 
-    def elsewhere(self) -> Target | None:
+    def skip_slow(self) -> Target | None:
         """There is no hurry."""
         return None
 

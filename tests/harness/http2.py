@@ -15,28 +15,30 @@ from harness.fired_clock import FiredClock
 from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
 from harness.memberships import FixedView, node
-from router.relay.call import Call
+from router.relay.call_events import CallEvents
+from router.relay.call_routing import CallRouting
 from router.relay.context import RelayContext
 from router.relay.node_connection import NodeConnection
-from router.relay.pings import PingManners
+from router.relay.pings import PingPolicy
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
+from router.stats import Stats
 
 OWN_SERVICES = Target("own", "unix:own")  # type: ignore[arg-type]
 
 
-class FakeUpstreams:
+class FakePool:
     """As NodePool; connections to nodes are there at once, but for those that a test holds back."""
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self.held: set[str] = set()
         """Nodes that calls must wait for."""
-        self.waiting: list[tuple[str, Call]] = []
+        self.waiting: list[tuple[str, CallEvents]] = []
         self.asked: list[str] = []
         """Every node that a call went to, in order."""
 
-    def connect(self, target: Target, call: Call) -> NodeConnection | None:
+    def connect(self, target: Target, call: CallEvents) -> NodeConnection | None:
         self.asked.append(target.node_id)
         if target.node_id in self.held:
             self.waiting.append((target.node_id, call))
@@ -46,7 +48,7 @@ class FakeUpstreams:
                 return peer.connection
         return self._wire.add_node(target.node_id).connection
 
-    def let_go(self, node_id: str, *, connected: bool) -> None:
+    def release(self, node_id: str, *, connected: bool) -> None:
         """Tells the calls that wait for a node what became of it."""
         self.held.discard(node_id)
         waiting, self.waiting = self.waiting, []
@@ -54,9 +56,9 @@ class FakeUpstreams:
             if name != node_id:
                 self.waiting.append((name, call))
             elif connected:
-                connection = self.connect(Target(node_id, f"{node_id}:1"), call)  # type: ignore[arg-type]
-                assert connection is not None
-                call.connected(connection)
+                if node_id not in self._wire.nodes:
+                    self._wire.add_node(node_id)
+                call.connected()
             else:
                 call.not_connected(was_reached=False)
 
@@ -78,26 +80,24 @@ class Wire:
         self.budget = Budget(max_buffered_bytes)
         self.view = FixedView(*map(node, nodes or ("a",)))
         self.lookup = OwnerLookup(self.view, 100)
-        self.carrier = RelayContext(
-            self.lookup, self.view, OWN_SERVICES, self.limits, self.budget, self.clock, Epochs(100)
-        )
-        self.upstreams = FakeUpstreams(self)
-        self.carrier.upstreams = self.upstreams
+        self.pool = FakePool(self)
+        routing = CallRouting(self.lookup, self.view, OWN_SERVICES, Epochs(100))
+        self.context = RelayContext(routing, self.pool, self.limits, self.budget, self.clock, Stats())
         self.node_settings = node_settings or {}
         self.clients: list[ClientPeer] = []
         self.nodes: dict[str, list[NodePeer]] = {}
-        self._manners: defaultdict[str, PingManners] = defaultdict(PingManners)
+        self._ping_policies: defaultdict[str, PingPolicy] = defaultdict(PingPolicy)
 
     def client(self, settings: dict[int, int] | None = None) -> ClientPeer:
         """A client that has connected and agreed on settings."""
-        peer = ClientPeer(self.carrier, self.clock, settings or {})
+        peer = ClientPeer(self.context, self.clock, settings or {})
         self.clients.append(peer)
         self.settle()
         return peer
 
     def raw_client(self, opening: bytes | None = None) -> RawClient:
         """A client that sends what the test likes; opening: None: what is due."""
-        return RawClient(self.carrier, self.clock, opening)
+        return RawClient(self.context, self.clock, opening)
 
     def raw_node(self, settings: bytes | None = None) -> RawNode:
         """A node's connection that has no call yet; settings: None: what is due."""
@@ -106,7 +106,7 @@ class Wire:
     def add_node(self, name: str, settings: dict[int, int] | None = None) -> NodePeer:
         """One more connection to a node, ready."""
         given = self.node_settings if settings is None else settings
-        peer = NodePeer(name, self.limits, self.budget, self.clock, given, self._manners[name])
+        peer = NodePeer(name, self.limits, self.budget, self.clock, given, self._ping_policies[name])
         self.nodes.setdefault(name, []).append(peer)
         while peer.exchange():
             pass
@@ -133,8 +133,8 @@ class Wire:
         """Every socket is lost."""
         for peer in self.peers:
             peer.lose()
-        assert not self.carrier.calls
-        assert not self.carrier.waiting
+        assert not self.context.registry.calls
+        assert not self.context.registry.waiting
         assert self.budget.used_bytes == 0
         assert len(self.budget) == 0
         assert self.clock.waiting == 0

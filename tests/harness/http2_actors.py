@@ -167,10 +167,10 @@ class Actors:
 
     def hold(self, which: int, connected: int, _third: int) -> None:
         name = "abcd"[which % 4]
-        if name in self.wire.upstreams.held:
-            self.wire.upstreams.let_go(name, connected=connected % 3 != 0)
+        if name in self.wire.pool.held:
+            self.wire.pool.release(name, connected=connected % 3 != 0)
         else:
-            self.wire.upstreams.held.add(name)
+            self.wire.pool.held.add(name)
 
     def attempt(self, which: int, *, accepted: bool) -> Answered | None:
         self.look()

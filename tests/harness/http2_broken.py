@@ -34,12 +34,12 @@ from agentring.http2.frames import (
     Setting,
 )
 from agentring.http2.hpack import block
-from harness.http2 import FakeUpstreams, Wire, cut
+from harness.http2 import FakePool, Wire, cut
 from harness.http2_checks import Order, check, nothing_unexpected
 from harness.http2_frames import ACCEPTED, CONVERSE, FOREIGN, GET_SESSION, frame, marked, message, request
 from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
-from router.relay.call import Call
+from router.relay.call_events import CallEvents
 from router.relay.node_connection import NodeConnection
 from router.routing.owner import Target
 
@@ -237,7 +237,7 @@ def _finish_neighbour(wire: Wire, neighbour: ClientPeer, stream_id: int) -> None
     assert (heard.data, heard.status) == (marked(1, 1, b"for the neighbour"), "0")
 
 
-class _BrokenNodes(FakeUpstreams):
+class _BrokenNodes(FakePool):
     """Connections to one node that a test speaks for."""
 
     def __init__(self, wire: Wire) -> None:
@@ -245,7 +245,7 @@ class _BrokenNodes(FakeUpstreams):
         self.node = wire.raw_node()
         self.node.read()
 
-    def connect(self, target: Target, call: Call) -> NodeConnection | None:
+    def connect(self, target: Target, call: CallEvents) -> NodeConnection | None:
         self.asked.append(target.node_id)
         if self.node.connection.has_room and len(self.asked) < 50:
             return self.node.connection
@@ -258,24 +258,24 @@ def run_broken_node(example: tuple[int, bytes, list[tuple[int, str]], list[int],
     window, session, mutations, sizes, budget, paths = example
     with nothing_unexpected():
         wire = Wire("a", "b", max_buffered_bytes=budget)
-        upstreams = _BrokenNodes(wire)
-        wire.carrier.upstreams = upstreams
+        pool = _BrokenNodes(wire)
+        wire.context.nodes = pool
         client = wire.client({Setting.INITIAL_WINDOW_SIZE: window})
         client.trusts = True
         for path in paths:
             stream_id = client.open(path)
             client.send(stream_id, message(OPEN))
             wire.settle()
-        node: RawNode = upstreams.node
+        node: RawNode = pool.node
         for piece in cut(mutated(session, mutations), islice(cycle(sizes), _MAX_READS)):
             node.send(piece)
             wire.settle()
             node.read()
             check([node.connection, *(peer.base for peer in wire.peers)], wire.budget, _LONGEST_BYTES)
         node.connection.socket_lost()
-        for _, call in upstreams.waiting:
+        for _, call in pool.waiting:
             call.not_connected(was_reached=False)
-        upstreams.waiting.clear()
+        pool.waiting.clear()
         wire.settle()
         wire.clock.advance(11.0)
         client.drop_backlogs()

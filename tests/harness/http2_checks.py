@@ -14,7 +14,7 @@ from agentring.http2.connection import Connection
 from harness.http2_frames import Frame
 from router.relay.client_stream import WINDOW, ClientStream
 from router.relay.node_stream import MAX_BUFFERED_BYTES, NodeStream
-from router.relay.replay_buffer import KEPT_BYTES
+from router.relay.replay_buffer import MAX_REPLAY_BYTES
 
 _KEPT_COUNTED_FROM_BYTES = 4 << 10
 _UNEXPECTED = frozenset({"connection_failed", "call_failed"})
@@ -47,7 +47,7 @@ def check(connections: Iterable[Connection], budget: Budget, longest_message_byt
             if isinstance(stream, ClientStream):
                 held_bytes += _held_by_client(stream, longest_message_bytes)
             elif isinstance(stream, NodeStream):
-                assert stream.queued_bytes <= KEPT_BYTES + 2 * longest_message_bytes + WINDOW
+                assert stream.queued_bytes <= MAX_REPLAY_BYTES + 2 * longest_message_bytes + WINDOW
                 if stream.assembler is not None:
                     assert stream.assembler.part_bytes <= longest_message_bytes
                     held_bytes += stream.assembler.part_bytes
@@ -58,10 +58,10 @@ def check(connections: Iterable[Connection], budget: Budget, longest_message_byt
 
 def _held_by_client(stream: ClientStream, longest_message_bytes: int) -> int:
     assert stream.queued_bytes <= MAX_BUFFERED_BYTES + 2 * longest_message_bytes
-    kept = stream.kept
-    assert kept.bytes == sum(map(len, kept.messages)) + len(kept.request)
-    assert kept.bytes <= KEPT_BYTES + longest_message_bytes
-    counted_bytes = kept.bytes if kept.bytes >= _KEPT_COUNTED_FROM_BYTES else 0
+    replay = stream.replay
+    assert replay.bytes == sum(map(len, replay.messages)) + len(replay.request)
+    assert replay.bytes <= MAX_REPLAY_BYTES + longest_message_bytes
+    counted_bytes = replay.bytes if replay.bytes >= _KEPT_COUNTED_FROM_BYTES else 0
     return counted_bytes + (stream.assembler.part_bytes if stream.assembler is not None else 0)
 
 

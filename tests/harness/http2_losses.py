@@ -59,7 +59,7 @@ def _leave(wire: Wire, node: NodePeer) -> None:
     """It is no member any more, though its connection stands."""
     wire.settle()
     wire.nodes[node.name].remove(node)
-    node.connection.leave()
+    node.connection.node_left()
 
 
 LOSSES = (
@@ -108,14 +108,14 @@ class Losing:
 
     def hold(self) -> None:
         """No connection to any node is made from now on."""
-        self.wire.upstreams.held.update("abc")
+        self.wire.pool.held.update("abc")
 
     def let_go(self) -> NodePeer:
         """The connections are there; the node that was asked."""
         self.wire.clock.advance(0.0)
         self.wire.settle()
-        for name in list(self.wire.upstreams.held):
-            self.wire.upstreams.let_go(name, connected=True)
+        for name in list(self.wire.pool.held):
+            self.wire.pool.release(name, connected=True)
         self.wire.settle()
         return self._asked()
 
@@ -123,9 +123,9 @@ class Losing:
         """The client leaves; nothing is held for it any more."""
         if self.client in self.wire.clients:
             self.client.lose()
-        for name in list(self.wire.upstreams.held):
-            self.wire.upstreams.let_go(name, connected=False)
+        for name in list(self.wire.pool.held):
+            self.wire.pool.release(name, connected=False)
         self.wire.close()
 
     def _asked(self) -> NodePeer:
-        return self.wire.node(self.wire.upstreams.asked[-1])
+        return self.wire.node(self.wire.pool.asked[-1])

@@ -70,8 +70,8 @@ class Model(Actors):
         """Everybody reads and answers, and so every call ends, with all that was said on it."""
         wire = self.wire
         wire.node_settings = {Setting.INITIAL_WINDOW_SIZE: 1 << 20}  # of connections that are made from now on
-        for name in list(wire.upstreams.held):
-            wire.upstreams.let_go(name, connected=True)
+        for name in list(wire.pool.held):
+            wire.pool.release(name, connected=True)
         for _ in range(4):
             for peer in wire.peers:
                 peer.connection.resume()

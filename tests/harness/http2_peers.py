@@ -23,7 +23,7 @@ from harness.http2_raw import feed
 from router.relay.client_connection import ClientConnection
 from router.relay.context import RelayContext
 from router.relay.node_connection import NodeConnection
-from router.relay.pings import PingManners
+from router.relay.pings import PingPolicy
 
 _LARGE_WINDOW = 1 << 24
 _window_consumed = WindowManager.window_consumed
@@ -215,8 +215,8 @@ class H2Peer:
 class ClientPeer(H2Peer):
     """A client."""
 
-    def __init__(self, carrier: RelayContext, clock: FiredClock, settings: dict[int, int]) -> None:
-        self.connection = ClientConnection(carrier, clock.time(), lambda: None)
+    def __init__(self, context: RelayContext, clock: FiredClock, settings: dict[int, int]) -> None:
+        self.connection = ClientConnection(context, clock.time(), lambda: None)
         super().__init__(self.connection, clock, {frames.Setting.ENABLE_PUSH: 0} | settings)
 
     def open(self, path: str = CONVERSE, *fields: tuple[str, str], session: str | None = "s", end: bool = False) -> int:
@@ -237,13 +237,15 @@ class NodePeer(H2Peer):
         budget: Budget,
         clock: FiredClock,
         settings: dict[int, int],
-        manners: PingManners,
+        ping_policy: PingPolicy,
     ) -> None:
         self.name = name
         self.accepted: set[int] = set()
         self.last_stream_id = frames.MAX_STREAM_ID
         """Of its GOAWAY: what comes beyond is not served."""
-        self.connection = NodeConnection(f"{name}:1", limits, budget, clock.time(), lambda: None, lambda: None, manners)
+        self.connection = NodeConnection(
+            f"{name}:1", limits, budget, clock.time(), lambda: None, lambda: None, ping_policy
+        )
         super().__init__(self.connection, clock, settings)
 
     @property

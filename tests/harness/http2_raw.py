@@ -13,7 +13,7 @@ from harness.http2_frames import CONVERSE, Frame, frame, opening, parse, request
 from router.relay.client_connection import ClientConnection
 from router.relay.context import RelayContext
 from router.relay.node_connection import NodeConnection
-from router.relay.pings import PingManners
+from router.relay.pings import PingPolicy
 
 
 def feed(connection: Connection, piece: bytes, now_s: float) -> None:
@@ -37,9 +37,9 @@ def drain(connection: Connection) -> bytes:
 class RawClient:
     """A client by hand."""
 
-    def __init__(self, carrier: RelayContext, clock: FiredClock, begin: bytes | None) -> None:
+    def __init__(self, context: RelayContext, clock: FiredClock, begin: bytes | None) -> None:
         self.clock = clock
-        self.connection = ClientConnection(carrier, clock.time(), lambda: None)
+        self.connection = ClientConnection(context, clock.time(), lambda: None)
         self.connection.receive(opening() if begin is None else begin, clock.time())
         self.read()
 
@@ -77,7 +77,7 @@ class RawNode:
             assert node is not None
             node.told_ready += 1
 
-        self.connection = NodeConnection("a:1", limits, budget, clock.time(), lambda: None, ready, PingManners())
+        self.connection = NodeConnection("a:1", limits, budget, clock.time(), lambda: None, ready, PingPolicy())
         self.connection.receive(frames.settings({}) + frames.SETTINGS_ACK if begin is None else begin, clock.time())
 
     def send(self, *pieces: bytes) -> list[Frame]:

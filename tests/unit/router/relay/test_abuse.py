@@ -150,10 +150,10 @@ def test_streams_beyond_the_limit_are_refused_and_no_fault() -> None:
     for stream_id in (1, 3, 5, 7, 9):
         assert resets(client.open(stream_id)) == []
     assert resets(client.open(11)) == [(11, Code.REFUSED_STREAM)]
-    assert wire.carrier.stats.streams_refused == 1
+    assert wire.context.stats.streams_refused == 1
     client.send(frames.rst_stream(3, Code.CANCEL))
     assert resets(client.open(13)) == []
-    assert len(wire.carrier.calls) == 5
+    assert len(wire.context.registry.calls) == 5
     client.connection.socket_lost()
     wire.close()
 
@@ -195,7 +195,7 @@ def test_a_header_block_beyond_the_limit_is_dropped_as_it_comes(dynamic: bool) -
         found = client.send(frames.data(3, message(b""), end_stream=True))
         assert [each.kind for each in found if each.stream_id == 3] == [HEADERS, frames.RST_STREAM]
         assert resets(found) == [(3, Code.NO_ERROR)]
-        assert wire.carrier.stats.errors["METADATA_TOO_LARGE"] == 1
+        assert wire.context.stats.errors["METADATA_TOO_LARGE"] == 1
         client.connection.socket_lost()
     wire.close()
 
@@ -206,9 +206,9 @@ def test_what_one_read_brings_is_worked_off_in_parts() -> None:
     opens = b"".join(frames.headers(stream_id, request(), end_stream=False) for stream_id in range(1, 129, 2))
     client.connection.receive(opens + PING[:5], client.clock.time())
     assert client.connection.behind
-    assert len(wire.carrier.calls) == 32
+    assert len(wire.context.registry.calls) == 32
     client.connection.receive(b"", client.clock.time())
-    assert len(wire.carrier.calls) == 64
+    assert len(wire.context.registry.calls) == 64
     client.connection.receive(PING[5:], client.clock.time())
     behind_after: bool = client.connection.behind
     assert not behind_after

@@ -16,7 +16,7 @@ def at_first_node(wire: Wire, *said: bytes) -> tuple[ClientPeer, int, NodePeer]:
     for each in said:
         client.send(stream_id, each)
     wire.settle()
-    return client, stream_id, wire.node(wire.upstreams.asked[-1])
+    return client, stream_id, wire.node(wire.pool.asked[-1])
 
 
 def finish(wire: Wire, client: ClientPeer, stream_id: int, node: NodePeer, at_node: int) -> None:
@@ -43,7 +43,7 @@ def test_a_redirect_is_followed_with_all_that_was_said_and_hidden_from_the_clien
     heard = wire.node("z").streams[1]
     assert (heard.data, heard.ended) == (message(b"one") + message(bytes(40_000)) + message(b"three"), True)
     finish(wire, client, stream_id, wire.node("z"), 1)
-    assert wire.upstreams.asked == [first.name, "z"]
+    assert wire.pool.asked == [first.name, "z"]
 
 
 def test_every_try_has_the_same_stream_id_and_no_two_calls_have() -> None:
@@ -76,8 +76,8 @@ def test_a_refusal_leads_to_the_next_node_and_is_told_when_there_is_none(why: st
     client, stream_id, first = at_first_node(wire, message(b""))
     first.refuse(1, why)
     wire.settle()
-    assert len(wire.upstreams.asked) == 2
-    wire.node(wire.upstreams.asked[1]).refuse(1, why)
+    assert len(wire.pool.asked) == 2
+    wire.node(wire.pool.asked[1]).refuse(1, why)
     wire.settle()
     assert client.streams[stream_id].status == status
     assert "x-agentring-refused" not in client.streams[stream_id].told
@@ -118,7 +118,7 @@ def test_redirects_and_refusals_of_a_node_that_has_taken_the_call_are_its_answer
     wire.settle()
     assert client.streams[stream_id].status == "10"
     assert "x-agentring-redirect" not in client.streams[stream_id].told
-    assert len(wire.upstreams.asked) == 1
+    assert len(wire.pool.asked) == 1
     wire.close()
 
 
@@ -135,7 +135,7 @@ def test_a_connection_that_had_grown_old_is_tried_again_once_at_the_same_node(ho
         wire.settle()
     first = node.name
     other = "b" if first == "a" else "a"
-    assert wire.upstreams.asked == [first, first, other]
+    assert wire.pool.asked == [first, first, other]
     assert wire.node(other).streams[1].data == message(b"open")
     finish(wire, client, stream_id, wire.node(other), 1)
 
@@ -143,25 +143,25 @@ def test_a_connection_that_had_grown_old_is_tried_again_once_at_the_same_node(ho
 def test_a_node_that_cannot_be_reached_is_passed_by() -> None:
     wire = Wire("a", "b")
     first, other = wire.order()
-    wire.upstreams.held.add(first)
+    wire.pool.held.add(first)
     client = wire.client()
     stream_id = client.open()
     client.send(stream_id, message(b"open"))
     wire.settle()
-    wire.upstreams.let_go(first, connected=False)
+    wire.pool.release(first, connected=False)
     wire.settle()
-    assert wire.upstreams.asked == [first, other]
+    assert wire.pool.asked == [first, other]
     finish(wire, client, stream_id, wire.node(other), 1)
 
 
 def test_when_no_node_is_left_the_client_is_told() -> None:
     wire = Wire("a")
-    wire.upstreams.held.add("a")
+    wire.pool.held.add("a")
     client = wire.client()
     stream_id = client.open()
     client.send(stream_id, message(b""))
     wire.settle()
-    wire.upstreams.let_go("a", connected=False)
+    wire.pool.release("a", connected=False)
     wire.settle()
     assert client.streams[stream_id].sentence == "the connection to the session's node was lost"
     wire.close()
@@ -169,12 +169,12 @@ def test_when_no_node_is_left_the_client_is_told() -> None:
 
 def test_messages_wait_for_a_connection_that_is_being_made() -> None:
     wire = Wire("a")
-    wire.upstreams.held.add("a")
+    wire.pool.held.add("a")
     client = wire.client()
     stream_id = client.open()
     client.send(stream_id, message(b"one") + message(b"two"), end=True)
     wire.settle()
-    wire.upstreams.let_go("a", connected=True)
+    wire.pool.release("a", connected=True)
     wire.settle()
     heard = wire.node().streams[1]
     assert (heard.data, heard.ended) == (message(b"one") + message(b"two"), True)
@@ -184,7 +184,7 @@ def test_messages_wait_for_a_connection_that_is_being_made() -> None:
 @pytest.mark.parametrize("what", ["cancelled", "deadline"])
 def test_a_call_that_has_ended_meanwhile_is_not_sent(what: str) -> None:
     wire = Wire("a")
-    wire.upstreams.held.add("a")
+    wire.pool.held.add("a")
     client = wire.client()
     stream_id = client.open(CONVERSE, ("grpc-timeout", "1S"))
     wire.settle()
@@ -193,7 +193,7 @@ def test_a_call_that_has_ended_meanwhile_is_not_sent(what: str) -> None:
     else:
         wire.clock.advance(1.0)
     wire.settle()
-    wire.upstreams.let_go("a", connected=True)
+    wire.pool.release("a", connected=True)
     wire.settle()
     assert not wire.node().streams
     wire.close()
@@ -206,11 +206,11 @@ def test_what_was_acknowledged_is_not_kept() -> None:
     node.send(1, marked(1, 2))
     wire.settle()
     (call_stream,) = client.connection.streams.values()
-    kept = call_stream.kept  # type: ignore[attr-defined]
-    assert (kept.messages, kept.acked) == ([message(b"3")], 2)
+    replay = call_stream.replay  # type: ignore[attr-defined]
+    assert (replay.messages, replay.acked) == ([message(b"3")], 2)
     node.send(1, marked(2, 99))
     wire.settle()
-    assert (kept.messages, kept.acked) == ([], 3)
+    assert (replay.messages, replay.acked) == ([], 3)
     client.reset(stream_id)
     wire.settle()
     wire.close()
@@ -239,11 +239,11 @@ def test_data_before_any_headers_is_no_answer(path: str) -> None:
     client.open(1, path)
     client.send(frames.data(1, message(b"")))
     wire.settle()
-    node = wire.node(wire.upstreams.asked[0])
+    node = wire.node(wire.pool.asked[0])
     node.connection.receive(frames.data(1, marked(1, 1, b"boo")), wire.clock.time())
     assert data_of(client.read(), 1) == b""
-    assert len(wire.upstreams.asked) == 1
-    assert wire.carrier.stats.errors == {"MALFORMED_ANSWER": 1}
+    assert len(wire.pool.asked) == 1
+    assert wire.context.stats.errors == {"MALFORMED_ANSWER": 1}
     client.connection.socket_lost()
     wire.close()
 
@@ -279,7 +279,7 @@ def test_a_list_goes_past_a_node_that_cannot_answer_to_any_other(how: str) -> No
     wire = Wire("a", "b")
     asked = [wire.lookup.any_node().first().node_id for _ in range(2)]  # they take turns
     if how == "not connected":
-        wire.upstreams.held.add(asked[0])
+        wire.pool.held.add(asked[0])
     client = wire.client()
     stream_id = client.open("/agentring.v1.SessionService/ListSessions", session=None)
     client.send(stream_id, message(b"which"))
@@ -287,11 +287,11 @@ def test_a_list_goes_past_a_node_that_cannot_answer_to_any_other(how: str) -> No
     if how == "draining":
         wire.node(asked[0]).refuse(1, "draining")
     elif how == "lost":
-        wire.upstreams.held.add(asked[0])
+        wire.pool.held.add(asked[0])
         wire.node(asked[0]).lose()
-        wire.upstreams.let_go(asked[0], connected=False)
+        wire.pool.release(asked[0], connected=False)
     else:
-        wire.upstreams.let_go(asked[0], connected=False)
+        wire.pool.release(asked[0], connected=False)
     wire.settle()
     other = wire.node(asked[1])
     assert other.streams[1].data == message(b"which")
@@ -300,7 +300,7 @@ def test_a_list_goes_past_a_node_that_cannot_answer_to_any_other(how: str) -> No
     other.finish(1)
     wire.settle()
     assert (client.streams[stream_id].data, client.streams[stream_id].status) == (message(b"page"), "0")
-    assert wire.upstreams.asked == [asked[0]] * (2 if how == "lost" else 1) + asked[1:]
+    assert wire.pool.asked == [asked[0]] * (2 if how == "lost" else 1) + asked[1:]
     wire.close()
 
 

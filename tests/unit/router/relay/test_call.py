@@ -82,7 +82,7 @@ def test_a_first_message_that_does_not_route_ends_the_call_with_a_reason(sent: b
     wire.settle()
     assert client.streams[stream_id].status == "3"
     assert client.streams[stream_id].sentence
-    assert wire.upstreams.asked == []
+    assert wire.pool.asked == []
     wire.close()
 
 
@@ -171,7 +171,7 @@ def test_a_client_that_cancels_cancels_at_the_node() -> None:
     client.reset(stream_id)
     wire.settle()
     assert node.streams[at_node].reset == CANCELLED
-    assert wire.carrier.stats.cancelled == 1
+    assert wire.context.stats.cancelled == 1
     wire.close()
 
 
@@ -182,7 +182,7 @@ def test_a_client_that_is_lost_cancels_all_its_calls() -> None:
     client.lose()
     wire.settle()
     assert [node.streams[at_node].reset for _, node, at_node in calls] == [CANCELLED] * 3
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
     wire.close()
 
 
@@ -193,7 +193,7 @@ def test_a_node_that_breaks_off_a_call_that_it_had_taken_is_an_error_with_a_reas
     stream_id = client.open()
     client.send(stream_id, OPEN)
     wire.settle()
-    node = wire.node(wire.upstreams.asked[0])
+    node = wire.node(wire.pool.asked[0])
     node.accept(1)
     node.send(1, marked(1, 1, b"some"))
     wire.settle()
@@ -207,5 +207,5 @@ def test_a_node_that_breaks_off_a_call_that_it_had_taken_is_an_error_with_a_reas
     heard = client.streams[stream_id]
     assert (heard.data, heard.status) == (marked(1, 1, b"some"), "14")
     assert heard.sentence == "the connection to the session's node was lost"
-    assert len(wire.upstreams.asked) == 1
+    assert len(wire.pool.asked) == 1
     wire.close()

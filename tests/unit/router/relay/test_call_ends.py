@@ -67,7 +67,7 @@ def test_a_first_message_that_does_not_come_ends_the_call(path: str) -> None:
     wire.clock.advance(0.1)
     wire.settle()
     assert client.streams[stream_id].status in ("3", "4")
-    assert wire.carrier.stats.errors["FIRST_FRAME_TIMEOUT"] == 1
+    assert wire.context.stats.errors["FIRST_FRAME_TIMEOUT"] == 1
     wire.close()
 
 
@@ -117,7 +117,7 @@ def test_a_client_is_told_that_the_router_stops_and_where_to_go_on() -> None:
     node.send(at_node, marked(41, 1, bytes(1_000)) + marked(42, 2))
     wire.settle()
     before = len(client.streams[stream_id].data)
-    for call in list(wire.carrier.calls):
+    for call in list(wire.context.registry.calls):
         call.go_away()
     wire.settle()
     said = session_pb2.ConverseResponse.FromString(bytes(client.streams[stream_id].data[before + PREFIX_BYTES :]))
@@ -133,7 +133,7 @@ def test_nothing_is_said_to_stopped_calls_that_were_not_taken_or_have_no_words_f
     foreign, _, _ = accepted(wire, client, FOREIGN)
     waiting = client.open()
     wire.settle()
-    for call in list(wire.carrier.calls):
+    for call in list(wire.context.registry.calls):
         call.go_away()
     wire.settle()
     assert (client.streams[foreign].data, client.streams[waiting].data) == (b"", b"")

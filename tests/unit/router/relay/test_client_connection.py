@@ -44,7 +44,7 @@ def test_a_drain_serves_what_the_client_has_opened_before_it_knew() -> None:
     assert [each.kind for each in found] == [GOAWAY, PING]
     assert last_streams(found) == [frames.MAX_STREAM_ID]
     client.open(3)
-    assert len(wire.carrier.calls) == 2
+    assert len(wire.context.registry.calls) == 2
     assert last_streams(client.send(BATON)) == [3]
     assert resets(client.open(5)) == [(5, Code.REFUSED_STREAM)]
     ended = []
@@ -118,7 +118,7 @@ def test_a_malformed_field_costs_its_stream_and_what_follows_on_it_is_no_fault()
     bad = request() + b"\x00\x05X-Bad\x011"
     assert resets(client.send(frames.headers(3, bad, end_stream=False))) == [(3, Code.PROTOCOL_ERROR)]
     assert goaways(client.send(frames.data(3, message(b"on its way"), end_stream=True))) == []
-    assert len(wire.carrier.calls) == 1
+    assert len(wire.context.registry.calls) == 1
     client.connection.socket_lost()
     wire.close()
 
@@ -131,5 +131,5 @@ def test_a_stream_that_depends_on_itself_is_not_opened_by_its_continuation() -> 
         frame(HEADERS, frames.WITH_PRIORITY, 1, payload) + frame(frames.CONTINUATION, frames.END_HEADERS, 1)
     )
     assert resets(found) == [(1, Code.PROTOCOL_ERROR)]
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
     wire.close()

@@ -84,7 +84,7 @@ def test_a_fault_of_the_connection_ends_it(sent: bytes, code: Code) -> None:
     client = wire.raw_client()
     assert [found for found, _ in goaways(client.send(sent))] == [code]
     assert client.connection.ended == code
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
     wire.close()
 
 
@@ -114,9 +114,9 @@ def test_a_fault_of_a_stream_ends_that_alone(sent: bytes, code: Code, size: int)
     found = client.send(*(sent[pos : pos + size] for pos in range(0, len(sent), size)))
     assert resets(found) == [(1, code)]
     assert goaways(found) == []
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
     client.open(3)
-    assert len(wire.carrier.calls) == 1
+    assert len(wire.context.registry.calls) == 1
     client.connection.socket_lost()
     wire.close()
 
@@ -141,7 +141,7 @@ def test_data_beyond_the_connections_window_ends_the_connection() -> None:
         client.open(stream_id)
     flood = b"".join(frames.data(stream_id, message(bytes(16_379))) for stream_id in ids) * 4
     assert [code for code, _ in goaways(client.send(flood))] == [Code.FLOW_CONTROL_ERROR]
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
 
 
 def test_the_connections_window_is_topped_up_whatever_becomes_of_the_streams() -> None:

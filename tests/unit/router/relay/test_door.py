@@ -60,7 +60,7 @@ class Door:
         self.wire.settle()
         found += self.client.read()
         assert self.client.connection.ended is None
-        if asked := len(self.wire.upstreams.asked) - self._seen:
+        if asked := len(self.wire.pool.asked) - self._seen:
             assert asked == 1
             self._seen += 1
             node = self.wire.node()

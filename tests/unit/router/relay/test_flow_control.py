@@ -147,13 +147,13 @@ def test_what_cannot_be_kept_flows_to_the_node_that_has_not_answered(path: str) 
 
 def test_what_is_kept_holds_the_client_back_until_there_is_a_node() -> None:
     wire = Wire(node_settings=LARGE_WINDOW)
-    wire.upstreams.held.add("a")
+    wire.pool.held.add("a")
     client = wire.client()
     stream_id = client.open(FOREIGN)
     client.send(stream_id, message(bytes(64 * KIB - 5)) * 32)
     wire.settle()
     assert client.unsent_bytes(stream_id) >= (1 << 20) - 64 * KIB
-    wire.upstreams.let_go("a", connected=True)
+    wire.pool.release("a", connected=True)
     wire.settle()
     assert len(wire.node().streams[1].data) == 2 << 20
     wire.close()

@@ -13,6 +13,7 @@ from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, frame, marked, message, opening, request
 from harness.http2_raw import RawClient, RawNode
 from router.relay.call import Call
+from router.relay.call_events import CallEvents
 from router.relay.call_timers import CallTimers
 from router.relay.client_stream import ClientStream
 from router.relay.node_connection import NodeConnection
@@ -29,7 +30,7 @@ class _OneNode:
     def __init__(self, node: RawNode) -> None:
         self.node = node
 
-    def connect(self, target: Target, call: Call) -> NodeConnection | None:
+    def connect(self, target: Target, call: CallEvents) -> NodeConnection | None:
         return self.node.connection
 
 
@@ -78,8 +79,8 @@ def client_is_wrong(client: RawClient, node: RawNode, stream_id: int, at_node: i
 def test_a_call_that_has_ended_is_gone(end: Callable[[RawClient, RawNode, int, int], None], path: str) -> None:
     wire = Wire("a")
     node = wire.raw_node()
-    wire.carrier.upstreams = _OneNode(node)
-    client = RawClient(wire.carrier, wire.clock, opening())
+    wire.context.nodes = _OneNode(node)
+    client = RawClient(wire.context, wire.clock, opening())
     for index in range(5):
         stream_id = 1 + 2 * index
         client.open(stream_id, path, ("grpc-timeout", "1H"))
@@ -93,7 +94,7 @@ def test_a_call_that_has_ended_is_gone(end: Callable[[RawClient, RawNode, int, i
 
 def test_a_call_that_is_routed_by_its_first_message_is_gone_too() -> None:
     wire = Wire("a")
-    client = RawClient(wire.carrier, wire.clock, opening())
+    client = RawClient(wire.context, wire.clock, opening())
     client.send(frames.headers(1, request(session=None), end_stream=False))
     client.send(frames.data(1, message(b"\xff"), end_stream=True))
     assert list(client.connection.streams) == []

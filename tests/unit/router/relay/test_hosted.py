@@ -21,7 +21,7 @@ def opened(wire: Wire, client: ClientPeer, sent: bytes, path: str = FOREIGN) -> 
     stream_id = client.open(path)
     client.send(stream_id, sent)
     wire.settle()
-    node = wire.node(wire.upstreams.asked[-1])
+    node = wire.node(wire.pool.asked[-1])
     return stream_id, node, node.latest
 
 
@@ -41,7 +41,7 @@ def test_headers_go_on_before_there_is_a_message(fields: tuple[tuple[str, str], 
     assert (heard.told[":status"], heard.told.get("x-more"), heard.ended) == ("200", dict(fields).get("x-more"), False)
     node.finish(at_node, "14")
     wire.settle()
-    assert (heard.status, wire.upstreams.asked) == ("14", ["a"])
+    assert (heard.status, wire.pool.asked) == ("14", ["a"])
     wire.close()
 
 
@@ -86,11 +86,11 @@ def test_only_a_call_that_is_kept_whole_is_sent_to_another_node(how: str, sent: 
             node.reset(at_node, Code.REFUSED_STREAM)
     wire.settle()
     if again:
-        assert wire.node(wire.upstreams.asked[-1]).streams[wire.node(wire.upstreams.asked[-1]).latest].data == sent
+        assert wire.node(wire.pool.asked[-1]).streams[wire.node(wire.pool.asked[-1]).latest].data == sent
         client.lose()
     else:
         assert client.streams[stream_id].status == "14"
-        assert len(wire.upstreams.asked) == 1
+        assert len(wire.pool.asked) == 1
     wire.close()
 
 
@@ -102,7 +102,7 @@ def test_a_call_that_was_redirected_too_late_goes_to_the_right_node_when_it_is_m
     node.redirect(at_node, other)
     wire.settle()
     opened(wire, client, UPLOAD)
-    assert wire.upstreams.asked == [node.name, other]
+    assert wire.pool.asked == [node.name, other]
     client.lose()
     wire.close()
 
@@ -115,7 +115,7 @@ def test_a_long_message_alone_is_kept_and_a_second_one_is_still_let_in() -> None
     assert node.streams[at_node].data == long
     node.refuse(at_node, "draining")
     wire.settle()
-    other = wire.node(wire.upstreams.asked[-1])
+    other = wire.node(wire.pool.asked[-1])
     assert other is not node
     assert other.streams[1].data == long
     client.send(stream_id, long)
@@ -149,8 +149,8 @@ def test_an_answer_with_more_metadata_than_can_be_read_ends_its_own_call_alone(
     while node.connection.behind:
         node.connection.receive(b"", wire.clock.time())
     wire.settle()
-    assert (client.streams[stream_id].status, wire.upstreams.asked) == ("8", ["a", "a"])
-    assert wire.carrier.stats.errors == {"ANSWER_METADATA_TOO_LARGE": 1}
+    assert (client.streams[stream_id].status, wire.pool.asked) == ("8", ["a", "a"])
+    assert wire.context.stats.errors == {"ANSWER_METADATA_TOO_LARGE": 1}
     assert node.connection.ended is None
     node.accept(at_neighbour)
     node.send(at_neighbour, marked(1, 1))

@@ -32,8 +32,8 @@ def wire() -> Iterator[Wire]:
     yield (found := Wire("a", "b", "c", limits=Limits()))
     for client in found.clients:
         client.lose()
-    for name in list(found.upstreams.held):
-        found.upstreams.let_go(name, connected=False)
+    for name in list(found.pool.held):
+        found.pool.release(name, connected=False)
     found.close()
 
 
@@ -43,7 +43,7 @@ def opened(wire: Wire, client: ClientPeer, path: str, *fields: tuple[str, str]) 
     stream_id = client.open(path, *task, *fields)
     client.send(stream_id, OPEN, end=path in (GET_SESSION, RUN_TASK, LIST))
     wire.settle()
-    node = wire.node(wire.upstreams.asked[-1])
+    node = wire.node(wire.pool.asked[-1])
     return client.streams[stream_id], node, node.latest
 
 
@@ -76,7 +76,7 @@ def test_a_status_without_our_mark_is_the_services_own(wire: Wire, path: str, st
     else:
         node.decline(at_node, status, ("grpc-message", "as it is"))
     wire.settle()
-    assert (heard.status, heard.sentence, len(wire.upstreams.asked)) == (status, "as it is", 1)
+    assert (heard.status, heard.sentence, len(wire.pool.asked)) == (status, "as it is", 1)
 
 
 @pytest.mark.parametrize("fields", [(SAYS,), (SAYS, ("grpc-status-details-bin", "CA4"))])
@@ -101,7 +101,7 @@ def test_a_node_without_the_mark_ends_a_stream_that_is_on_its_way_back(wire: Wir
     wire.settle()
     wire.clock.advance(0.1)
     wire.settle()
-    again = wire.node(wire.upstreams.asked[-1])
+    again = wire.node(wire.pool.asked[-1])
     again.decline(again.latest, "14", ("grpc-message", "not now"))
     wire.settle()
     assert (heard.status, heard.sentence) == ("14", "not now")
@@ -122,7 +122,7 @@ def test_a_reset_is_an_answer(wire: Wire, path: str, taken: bool, code: int) -> 
         int(Code.ENHANCE_YOUR_CALM): ("8", "CALL_SHED"),
     }
     assert (heard.status, reason(heard)) == wanted.get(int(code), ("13", "CALL_RESET"))
-    assert len(wire.upstreams.asked) == 1
+    assert len(wire.pool.asked) == 1
     node.lose()
 
 
@@ -130,7 +130,7 @@ def test_a_reset_is_told_once_the_first_message_is_there(wire: Wire) -> None:
     client = wire.client()
     stream_id = client.open(FOREIGN)
     wire.settle()
-    node = wire.node(wire.upstreams.asked[-1])
+    node = wire.node(wire.pool.asked[-1])
     node.reset(1, Code.INTERNAL_ERROR)
     wire.settle()
     assert not client.streams[stream_id].ended
@@ -152,10 +152,10 @@ def test_a_call_under_which_connections_break_is_tried_on_one_more(wire: Wire, p
             lost += 1
             wire.clock.advance(1.5)
             wire.settle()
-            node = wire.node(wire.upstreams.asked[-1])
+            node = wire.node(wire.pool.asked[-1])
     assert (lost, asked_for(wire, path)) == (2, 2)
     assert (heard.status, reason(heard)) == ("13", "CONNECTIONS_LOST")
-    assert wire.carrier.stats.lost_untaken == {"tried_again": 1, "given_up": 1}
+    assert wire.context.stats.lost_untaken == {"tried_again": 1, "given_up": 1}
     given_up = [each for each in logs if each["event"] == "call_given_up"]
     assert [(each["method"], len(each["nodes"])) for each in given_up] == [(path, 2)]
 
@@ -167,16 +167,16 @@ def test_a_service_that_may_have_begun_is_not_asked_again(wire: Wire) -> None:
         wire.settle()
     assert (heard.status, reason(heard), asked_for(wire, FOREIGN)) == ("14", "NODE_UNREACHABLE", 1)
     assert [(each["event"], each["method"]) for each in logs] == [("call_lost", FOREIGN)]
-    assert wire.carrier.stats.lost_untaken == {"not_repeatable": 1}
+    assert wire.context.stats.lost_untaken == {"not_repeatable": 1}
 
 
 def test_a_service_of_a_node_that_has_left_ends_its_calls_itself(wire: Wire) -> None:
     heard, node, at_node = opened(wire, wire.client(), FOREIGN)
-    node.connection.leave()
+    node.connection.node_left()
     node.accept(at_node)
     node.finish(at_node)
     wire.settle()
-    assert (heard.status, len(wire.upstreams.asked)) == ("0", 1)
+    assert (heard.status, len(wire.pool.asked)) == ("0", 1)
 
 
 @pytest.mark.parametrize("leaves", [1, 2])
@@ -185,10 +185,10 @@ def test_nodes_that_leave_with_a_call_untaken_count_as_well(wire: Wire, leaves: 
     heard, node, _ = opened(wire, wire.client(), CONVERSE)
     for _ in range(leaves):
         wire.nodes[node.name].remove(node)
-        node.connection.leave()
+        node.connection.node_left()
         wire.clock.advance(0.1)
         wire.settle()
-        node = wire.node(wire.upstreams.asked[-1]) if wire.nodes.get(wire.upstreams.asked[-1]) else node
+        node = wire.node(wire.pool.asked[-1]) if wire.nodes.get(wire.pool.asked[-1]) else node
     assert heard.ended is (leaves == 2)
 
 
@@ -198,7 +198,7 @@ def test_after_a_redirect_it_is_still_the_same_call(wire: Wire) -> None:
     node.lose()
     wire.clock.advance(0.1)
     wire.settle()
-    node = wire.node(wire.upstreams.asked[-1])
+    node = wire.node(wire.pool.asked[-1])
     node.redirect(node.latest, others[0])
     wire.settle()
     wire.node(others[0]).lose()
@@ -219,7 +219,7 @@ def test_a_stream_that_is_on_its_way_back_is_tried_on_one_more(wire: Wire) -> No
         lost += 1
         wire.clock.advance(1.5)
         wire.settle()
-        node = wire.node(wire.upstreams.asked[-1])
+        node = wire.node(wire.pool.asked[-1])
     assert lost == 3  # it had been served well on the first
     assert reason(heard) == "CONNECTIONS_LOST"
 
@@ -234,7 +234,7 @@ def test_a_stream_whose_nodes_die_as_soon_as_they_have_taken_it_is_given_up(wire
         taken += 1
         wire.clock.advance(1.5)
         wire.settle()
-        node = wire.node(wire.upstreams.asked[-1])
+        node = wire.node(wire.pool.asked[-1])
     assert (taken, reason(heard)) == (2, "CONNECTIONS_LOST")
 
 
@@ -247,9 +247,9 @@ def test_a_call_that_comes_to_something_on_each_node_may_lose_any_number(wire: W
         node.lose()
         wire.clock.advance(1.5)
         wire.settle()
-        node = wire.node(wire.upstreams.asked[-1])
+        node = wire.node(wire.pool.asked[-1])
     assert not heard.ended
-    assert wire.carrier.stats.lost_untaken == {}
+    assert wire.context.stats.lost_untaken == {}
 
 
 @pytest.mark.parametrize("path", [CONVERSE, RUN_TASK])
@@ -265,24 +265,24 @@ def test_where_all_nodes_die_one_right_after_the_other_streams_wait_for_them(wir
         if name not in wire.nodes:
             wire.add_node(name)
     for name in (node.name, *"abc".replace(node.name, "")):
-        wire.upstreams.held.add(name)
+        wire.pool.held.add(name)
         for peer in wire.nodes.pop(name):
             peer.lose()
-        for gone in list(wire.upstreams.held):
-            wire.upstreams.let_go(gone, connected=False)  # it takes no connections any more
-            wire.upstreams.held.add(gone)
+        for gone in list(wire.pool.held):
+            wire.pool.release(gone, connected=False)  # it takes no connections any more
+            wire.pool.held.add(gone)
         wire.clock.advance(0.001)
         wire.settle()
     for _ in range(10):
         wire.clock.advance(0.5)
         wire.settle()
         for name in "abc":
-            wire.upstreams.let_go(name, connected=False)
-            wire.upstreams.held.add(name)
+            wire.pool.release(name, connected=False)
+            wire.pool.held.add(name)
     assert not attached.ended
     assert not untaken.ended
     for name in "abc":
-        wire.upstreams.let_go(name, connected=True)
+        wire.pool.release(name, connected=True)
     wire.clock.advance(2.0)
     wire.settle()
     for peer in [peer for peers in wire.nodes.values() for peer in peers]:
@@ -302,12 +302,12 @@ def test_what_was_not_looked_at_is_no_loss(wire: Wire, how: str) -> None:
         else:
             node.reset(node.latest, Code.REFUSED_STREAM)
         wire.settle()
-        node = wire.node(wire.upstreams.asked[-1])
+        node = wire.node(wire.pool.asked[-1])
     node.accept(node.latest)
     node.finish(node.latest)
     wire.settle()
     assert (heard.status, asked_for(wire, FOREIGN)) == ("0", 3)
-    assert wire.carrier.stats.lost_untaken == {}
+    assert wire.context.stats.lost_untaken == {}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([CONVERSE, GET_SESSION, RUN_TASK])), min_size=1, max_size=8))

@@ -91,8 +91,8 @@ def test_metadata_beyond_8_kib_are_refused_with_a_reason() -> None:
     client.send(1, message(b""))
     wire.settle()
     assert client.streams[1].status == "8"
-    assert wire.carrier.stats.errors["METADATA_TOO_LARGE"] == 1
-    assert wire.upstreams.asked == []
+    assert wire.context.stats.errors["METADATA_TOO_LARGE"] == 1
+    assert wire.pool.asked == []
     wire.close()
 
 
@@ -134,6 +134,6 @@ def test_what_is_no_answer_of_http_does_not_reach_the_client(block: bytes) -> No
     wire.node().connection.receive(frames.headers(1, block, end_stream=True), wire.clock.time())
     wire.settle()
     assert client.streams[1].sentence == "the node's answer is not what HTTP/2 and gRPC allow"
-    assert wire.upstreams.asked == ["a"]
+    assert wire.pool.asked == ["a"]
     client.lose()
     wire.close()

@@ -146,7 +146,7 @@ def test_a_silent_node_is_asked_and_then_given_up() -> None:
     client = wire.client()
     client.send(client.open(), message(b"x"))
     wire.settle()
-    node = wire.node(wire.upstreams.asked[0])
+    node = wire.node(wire.pool.asked[0])
     wire.clock.advance(30.0)
     node.connection.tick(wire.clock.time())
     assert not node.connection.out
@@ -157,7 +157,7 @@ def test_a_silent_node_is_asked_and_then_given_up() -> None:
     node.connection.tick(wire.clock.time())
     assert node.connection.broken_for == "keepalive timeout"
     wire.clock.advance(0.1)
-    assert len(wire.upstreams.asked) == 2
+    assert len(wire.pool.asked) == 2
     client.lose()
     wire.close()
 

@@ -196,7 +196,7 @@ def test_a_second_loss_at_each_stage_of_the_return(losing: Losing, loss: Loss, p
     losing.wire.settle()
     heard = losing.client.streams[stream_id]
     assert (heard.data, heard.status) == (marked(5, 1, b"first") + marked(6, 1, b"second"), "0")
-    assert losing.wire.carrier.stats.reattachments == {(loss.cause, "resumed"): 2}
+    assert losing.wire.context.stats.reattachments == {(loss.cause, "resumed"): 2}
     losing.close()
 
 
@@ -211,7 +211,7 @@ def test_the_call_ends_while_there_is_no_node(loss: Loss, fate: str, waits_for: 
     losing.wire.settle()
     if waits_for == "connection":
         losing.wire.clock.advance(0.0)
-        assert losing.wire.upstreams.waiting
+        assert losing.wire.pool.waiting
     losing.client.send(stream_id, CANCEL)
     losing.wire.settle()
     assert not losing.client.streams[stream_id].ended
@@ -228,13 +228,13 @@ def test_the_call_ends_while_there_is_no_node(loss: Loss, fate: str, waits_for: 
         status, outcome = "8", "failed"
     losing.wire.settle()
     assert losing.client.streams[stream_id].status == status
-    assert losing.wire.carrier.stats.reattachments == {(loss.cause, outcome): 1}
-    for name in list(losing.wire.upstreams.held):
-        losing.wire.upstreams.let_go(name, connected=True)
+    assert losing.wire.context.stats.reattachments == {(loss.cause, outcome): 1}
+    for name in list(losing.wire.pool.held):
+        losing.wire.pool.release(name, connected=True)
     losing.wire.clock.advance(60.0)
     losing.wire.settle()
     assert not any(peer.connection.streams for peers in losing.wire.nodes.values() for peer in peers)
-    assert not losing.wire.carrier.waiting
+    assert not losing.wire.context.registry.waiting
     losing.close()
 
 
@@ -259,8 +259,8 @@ def test_what_passes_is_waited_out_and_told_at_the_end(losing: Losing, answer: s
     heard = losing.client.streams[stream_id]
     assert heard.status == ("8" if answer == "full" else "14")
     assert "grpc-status-details-bin" in heard.told
-    assert losing.wire.carrier.stats.reattachments == {("moved", "timed_out"): 1}
-    asked = len(losing.wire.upstreams.asked)
+    assert losing.wire.context.stats.reattachments == {("moved", "timed_out"): 1}
+    asked = len(losing.wire.pool.asked)
     assert asked < 3 * 60  # three nodes, with pauses that grow
     losing.close()
 
@@ -275,7 +275,7 @@ def test_nodes_that_take_the_call_and_drop_it_at_once_are_not_asked_without_end(
         losing.wire.settle()
         if losing.client.streams[stream_id].ended:
             break
-        latest = losing.wire.node(losing.wire.upstreams.asked[-1])
+        latest = losing.wire.node(losing.wire.pool.asked[-1])
         if latest.may_send(latest.latest):
             latest.accept(latest.latest)
             if opened:
@@ -287,13 +287,13 @@ def test_nodes_that_take_the_call_and_drop_it_at_once_are_not_asked_without_end(
         losing.wire.clock.advance(0.1)
     assert losing.client.streams[stream_id].status == "14"
     assert 5 < taken < 60
-    assert losing.wire.carrier.stats.reattachments["moved", "timed_out"] == 1
+    assert losing.wire.context.stats.reattachments["moved", "timed_out"] == 1
     losing.close()
 
 
 def test_whoever_was_told_something_new_has_all_the_time_again(losing: Losing) -> None:
     stream_id, node = losing.attached(OPEN + TURN)
-    waits_s = losing.wire.carrier.limits.reattach_timeout_s * 0.9
+    waits_s = losing.wire.context.limits.reattach_timeout_s * 0.9
     for seq in range(6, 10):
         drop(losing.wire, node)
         losing.wire.settle()
@@ -313,16 +313,16 @@ def test_a_node_that_served_for_a_while_begins_the_time_anew(losing: Losing) -> 
     for _ in range(10):
         drop(losing.wire, node)
         losing.wire.settle()
-        asked = len(losing.wire.upstreams.asked)
+        asked = len(losing.wire.pool.asked)
         losing.wire.clock.advance(0.0)
         losing.wire.settle()
-        assert len(losing.wire.upstreams.asked) == asked + 1  # at once
+        assert len(losing.wire.pool.asked) == asked + 1  # at once
         node = losing.next_node()
         node.accept(node.latest)
         losing.wire.settle()
         losing.wire.clock.advance(10.0)
     assert not losing.client.streams[stream_id].ended
-    assert losing.wire.carrier.stats.reattachments == {("moved", "resumed"): 10}
+    assert losing.wire.context.stats.reattachments == {("moved", "resumed"): 10}
     losing.close()
 
 
@@ -332,7 +332,7 @@ def test_any_other_end_passes_through(losing: Losing, status: str) -> None:
     node.finish(node.latest, status, DETAILS)
     losing.wire.settle()
     assert losing.client.streams[stream_id].status == status
-    assert losing.wire.carrier.stats.reattachments == {}
+    assert losing.wire.context.stats.reattachments == {}
     losing.close()
 
 

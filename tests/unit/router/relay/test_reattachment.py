@@ -27,7 +27,7 @@ def attached(wire: Wire, *, path: str = CONVERSE, said: bytes = OPEN + TURN) -> 
     stream_id = client.open(path, *((("x-task-key", "k"),) if path == RUN_TASK else ()))
     client.send(stream_id, said)
     wire.settle()
-    node = wire.node(wire.upstreams.asked[-1])
+    node = wire.node(wire.pool.asked[-1])
     node.accept(node.latest)
     node.send(node.latest, marked(5, 1, b"first"))
     wire.settle()
@@ -38,7 +38,7 @@ def next_owner(wire: Wire, seconds: float = 0.0) -> tuple[NodePeer, int]:
     """Where the call was opened again after so long, and its stream there."""
     wire.clock.advance(seconds)
     wire.settle()
-    node = wire.node(wire.upstreams.asked[-1])
+    node = wire.node(wire.pool.asked[-1])
     return node, node.latest
 
 
@@ -70,7 +70,7 @@ def test_the_stream_goes_on_where_it_was(loss: Loss) -> None:
     assert heard.data == marked(5, 1, b"first") + marked(6, 2, b"second")
     assert [name for name, _ in heard.headers].count(":status") == 1
     assert (heard.status, len(heard.trailers or ())) == ("0", 1)
-    assert wire.carrier.stats.reattachments == {(loss.cause, "resumed"): 1}
+    assert wire.context.stats.reattachments == {(loss.cause, "resumed"): 1}
     wire.close()
 
 
@@ -94,7 +94,7 @@ def test_a_call_that_was_answered_nothing_yet_keeps_its_own_after_seq() -> None:
     stream_id = client.open()
     client.send(stream_id, OPEN + TURN)
     wire.settle()
-    node = wire.node(wire.upstreams.asked[-1])
+    node = wire.node(wire.pool.asked[-1])
     node.accept(node.latest)
     wire.settle()
     lose(wire, node)
@@ -113,11 +113,11 @@ def test_it_is_tried_with_pauses_until_the_session_has_an_owner() -> None:
     lose(wire, node)
     tries = 0
     while tries < 8:
-        asked = len(wire.upstreams.asked)
+        asked = len(wire.pool.asked)
         wire.clock.advance(2.0)
         wire.settle()
-        if len(wire.upstreams.asked) > asked:
-            other = wire.node(wire.upstreams.asked[-1])
+        if len(wire.pool.asked) > asked:
+            other = wire.node(wire.pool.asked[-1])
             other.decline(other.latest, "14", MOVED, DETAILS)
             wire.settle()
             tries += 1
@@ -138,12 +138,12 @@ async def test_a_change_of_the_membership_is_no_time_to_wait_on() -> None:
         again, at_node = next_owner(wire, 2.0)
         again.decline(at_node, "14", MOVED, DETAILS)
         wire.settle()
-    asked = len(wire.upstreams.asked)
-    await wire.carrier.membership_changed(wire.view.snapshot)
-    assert len(wire.upstreams.asked) == asked + 1
+    asked = len(wire.pool.asked)
+    await wire.context.registry.membership_changed(wire.view.snapshot)
+    assert len(wire.pool.asked) == asked + 1
     client.reset(stream_id)
     wire.settle()
-    assert not wire.carrier.waiting
+    assert not wire.context.registry.waiting
     wire.close()
 
 
@@ -158,18 +158,18 @@ async def test_a_try_that_was_under_way_when_the_membership_changed_is_followed_
         again.decline(at_node, "14", MOVED, DETAILS)
         wire.settle()
     again, at_node = next_owner(wire, 2.0)
-    asked = len(wire.upstreams.asked)
-    await wire.carrier.membership_changed(wire.view.snapshot)
-    assert len(wire.upstreams.asked) == asked  # never two at once
+    asked = len(wire.pool.asked)
+    await wire.context.registry.membership_changed(wire.view.snapshot)
+    assert len(wire.pool.asked) == asked  # never two at once
     again.decline(at_node, "14", MOVED, DETAILS)
     wire.settle()
     again, at_node = next_owner(wire)
-    assert len(wire.upstreams.asked) == asked + 1
+    assert len(wire.pool.asked) == asked + 1
     again.accept(at_node)
     again.finish(at_node)
     wire.settle()
     assert client.streams[stream_id].status == "0"
-    assert not wire.carrier.waiting
+    assert not wire.context.registry.waiting
     wire.close()
 
 
@@ -186,10 +186,10 @@ def test_a_node_that_does_not_answer_for_a_while_is_left_for_the_next() -> None:
     again, at_node = next_owner(wire, 2.5)
     assert len({id(each) for each in (slow, slower, again)}) == 3
     assert slower.streams[at_slower].reset is not None
-    asked = len(wire.upstreams.asked)
+    asked = len(wire.pool.asked)
     wire.clock.advance(20.0)
     wire.settle()
-    assert len(wire.upstreams.asked) == asked  # there is no other
+    assert len(wire.pool.asked) == asked  # there is no other
     again.accept(at_node)
     again.send(at_node, marked(6, 2, b"next"))
     wire.settle()
@@ -208,12 +208,12 @@ def test_of_nodes_that_fall_silent_with_the_call_only_one_is_left() -> None:
     wire.settle()
     next_owner(wire)
     silent, at_silent = next_owner(wire, 2.5)
-    asked = len(wire.upstreams.asked)
+    asked = len(wire.pool.asked)
     for _ in range(30):
         wire.clock.advance(1.0)
         silent.connection.tick(wire.clock.time())
         client.exchange()
-    assert len(wire.upstreams.asked) == asked
+    assert len(wire.pool.asked) == asked
     assert silent.connection.broken_for == "keepalive timeout"
     assert (client.streams[stream_id].status, at_silent > 0) == ("13", True)
     client.lose()
@@ -233,14 +233,14 @@ def test_the_owner_is_waited_for_however_slow_it_is() -> None:
     lose(wire, node)
     wire.settle()
     first, at_first = next_owner(wire)
-    owner = next(name for name in ("a", "b", "c") if name != wire.upstreams.asked[-1])
+    owner = next(name for name in ("a", "b", "c") if name != wire.pool.asked[-1])
     first.redirect(at_first, owner)
     wire.settle()
-    assert wire.upstreams.asked[-1] == owner
-    asked = len(wire.upstreams.asked)
+    assert wire.pool.asked[-1] == owner
+    asked = len(wire.pool.asked)
     wire.clock.advance(20.0)
     wire.settle()
-    assert len(wire.upstreams.asked) == asked
+    assert len(wire.pool.asked) == asked
     client.reset(stream_id)
     wire.settle()
     wire.close()
@@ -252,14 +252,14 @@ def test_without_an_owner_in_time_the_call_ends_with_an_error_to_try_again_after
     drain(wire, node)
     for _ in range(40):
         wire.settle()
-        for peer in wire.nodes[wire.upstreams.asked[-1]]:
+        for peer in wire.nodes[wire.pool.asked[-1]]:
             if peer.may_send(peer.latest):
                 peer.decline(peer.latest, "14", MOVED, DETAILS)
         wire.settle()
         wire.clock.advance(0.5)
     assert client.streams[stream_id].status == "14"
     assert client.streams[stream_id].sentence == "the session or task is moving to another node"
-    assert wire.carrier.stats.reattachments == {("moved", "timed_out"): 1}
+    assert wire.context.stats.reattachments == {("moved", "timed_out"): 1}
     wire.close()
 
 
@@ -285,7 +285,7 @@ def test_nobody_is_asked_any_more_once_the_client_has_left_or_its_deadline_is_ov
     wire.settle()
     node = wire.node()
     node.accept(node.latest)
-    wire.upstreams.held.add("a")
+    wire.pool.held.add("a")
     lose(wire, node)
     wire.clock.advance(0.1)
     wire.settle()
@@ -296,11 +296,11 @@ def test_nobody_is_asked_any_more_once_the_client_has_left_or_its_deadline_is_ov
     wire.settle()
     if leaves == "deadline":
         assert client.streams[stream_id].status == "4"
-    asked = len(wire.upstreams.asked)
+    asked = len(wire.pool.asked)
     wire.clock.advance(60.0)
-    wire.upstreams.let_go("a", connected=False)
+    wire.pool.release("a", connected=False)
     wire.settle()
-    assert len(wire.upstreams.asked) == asked
+    assert len(wire.pool.asked) == asked
     wire.close()
 
 
@@ -329,10 +329,10 @@ def test_a_first_open_waits_while_no_node_can_be_reached() -> None:
     stream_id = client.open()
     client.send(stream_id, OPEN)
     wire.settle()
-    wire.upstreams.held.add("a")
+    wire.pool.held.add("a")
     lose(wire, wire.node())
     wire.settle()
-    wire.upstreams.let_go("a", connected=False)
+    wire.pool.release("a", connected=False)
     assert not client.streams[stream_id].ended
     again, at_node = next_owner(wire, 0.2)
     assert "x-agentring-frames" not in again.streams[at_node].told
@@ -349,21 +349,21 @@ def test_calls_that_cannot_be_attached_again_end_as_they_did() -> None:
     lose(wire, node)
     wire.settle()
     assert client.streams[stream_id].status == "14"
-    assert wire.carrier.stats.reattachments == {}
+    assert wire.context.stats.reattachments == {}
     wire.close()
 
 
 def test_what_is_sent_while_there_is_no_owner_is_kept_within_bounds() -> None:
     wire = Wire("a", limits=Limits(), node_settings={Setting.INITIAL_WINDOW_SIZE: 1 << 30})
     client, stream_id, node = attached(wire)
-    wire.upstreams.held.add("a")
+    wire.pool.held.add("a")
     lose(wire, node)
     wire.clock.advance(0.1)
     client.send(stream_id, message(bytes(60_000)) * 40)
     wire.settle()
-    kept = client.connection.streams[stream_id].kept  # type: ignore[attr-defined]
-    assert (1 << 20) <= kept.bytes < (1 << 20) + (128 << 10)
-    wire.upstreams.let_go("a", connected=True)
+    replay = client.connection.streams[stream_id].replay  # type: ignore[attr-defined]
+    assert (1 << 20) <= replay.bytes < (1 << 20) + (128 << 10)
+    wire.pool.release("a", connected=True)
     wire.settle()
     again, at_node = next_owner(wire)
     again.accept(at_node)
@@ -378,13 +378,13 @@ def test_what_is_sent_while_there_is_no_owner_is_kept_within_bounds() -> None:
 def test_the_budget_ends_a_call_that_waits_for_its_owner_with_too_much() -> None:
     wire = Wire("a", limits=Limits(), max_buffered_bytes=100_000)
     client, stream_id, node = attached(wire)
-    wire.upstreams.held.add("a")
+    wire.pool.held.add("a")
     lose(wire, node)
     wire.clock.advance(0.1)
     client.send(stream_id, message(bytes(60_000)) * 3)
     wire.settle()
     assert client.streams[stream_id].status == "8"
-    wire.upstreams.let_go("a", connected=True)
+    wire.pool.release("a", connected=True)
     wire.close()
 
 
@@ -392,21 +392,21 @@ def test_the_budget_ends_a_call_that_waits_for_its_owner_with_too_much() -> None
 def test_a_node_with_an_older_epoch_than_was_seen_may_not_answer(path: str) -> None:
     wire = Wire("a", "b", limits=Limits())
     client, _, _ = attached(wire)
-    assert wire.carrier.epochs.admits(parse_session("", "s"), 8)  # another owner answered another call
+    assert wire.context.routing.epochs.admits(parse_session("", "s"), 8)  # another owner answered another call
     stream_id = client.open(path)
     client.send(stream_id, OPEN)
     wire.settle()
-    stale = wire.node(wire.upstreams.asked[-1])
+    stale = wire.node(wire.pool.asked[-1])
     at_node = stale.latest
     stale.accept(at_node)
     wire.settle()
     assert stale.streams[at_node].reset == Code.CANCEL
-    assert wire.carrier.stats.stale_epochs == 1
+    assert wire.context.stats.stale_epochs == 1
     if path == CONVERSE:
         assert not client.streams[stream_id].headers
         wire.clock.advance(0.1)
         wire.settle()
-        assert wire.node(wire.upstreams.asked[-1]).latest > at_node
+        assert wire.node(wire.pool.asked[-1]).latest > at_node
     else:
         assert client.streams[stream_id].sentence == "the session or task is moving to another node"
     client.lose()
@@ -424,9 +424,9 @@ def test_a_node_that_has_left_keeps_no_call_that_can_go_on_elsewhere() -> None:
     asking_id = client.open()
     client.send(asking_id, OPEN)
     wire.settle()
-    assert wire.upstreams.asked == [node.name] * 3
+    assert wire.pool.asked == [node.name] * 3
     wire.nodes[node.name].remove(node)
-    node.connection.leave()
+    node.connection.node_left()
     next_owner(wire, 0.1)
     for again in [peer for peers in wire.nodes.values() for peer in peers]:
         for at_node in list(again.streams):

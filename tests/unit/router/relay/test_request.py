@@ -23,7 +23,7 @@ def decoded(raw: bytes) -> list[tuple[str, str]]:
 
 def upstream(request: Request, route: Route | None = None) -> list[tuple[str, str]]:
     route = route or from_headers(request.method, request.routing)
-    return decoded(request.upstream(route, STREAM_ID, identity=False))
+    return decoded(request.node_block(route, STREAM_ID, identity=False))
 
 
 def values(pairs: list[tuple[str, str]], name: str) -> list[str]:
@@ -81,16 +81,16 @@ def test_a_request_line_out_of_order_is_found_whatever_came_before() -> None:
     ],
 )
 def test_what_is_grpc(fields: Fields, is_grpc: bool) -> None:
-    assert read(fields).form.is_grpc is is_grpc
+    assert read(fields).shared.is_grpc is is_grpc
 
 
 def test_the_form_of_the_request_before_is_used_again_if_all_but_the_route_is_the_same() -> None:
     first = read(request_fields(session="a"))
     again = read(request_fields(session="b"), first)
     other = read(request_fields(CONVERSE, ("x", "y"), session="b"), again)
-    assert again.form is first.form
+    assert again.shared is first.shared
     assert again.routing == {"x-session-id": "b"}
-    assert other.form is not first.form
+    assert other.shared is not first.shared
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_the_deadline_that_a_node_is_told(remaining_s: float, word: str) -> None
 
 def test_metadata_are_counted_without_what_routes() -> None:
     name, overhead = "x-big", 32 + len("x-big")
-    plain = read(request_fields()).form.size_bytes
+    plain = read(request_fields()).shared.size_bytes
     request = read(request_fields(CONVERSE, (name, "v" * (8192 - plain - overhead)), session="s" * 100))
     request.check(8192)
     with pytest.raises(MetadataTooLarge):
@@ -174,5 +174,5 @@ def test_what_is_hop_by_hop_or_internal_is_not_sent_on() -> None:
 @pytest.mark.parametrize("identity", [False, True])
 def test_answers_that_are_looked_into_are_asked_for_uncompressed(identity: bool) -> None:
     request = read(request_fields(CONVERSE, ("grpc-accept-encoding", "gzip")))
-    pairs = decoded(request.upstream(from_headers(CONVERSE, request.routing), STREAM_ID, identity=identity))
+    pairs = decoded(request.node_block(from_headers(CONVERSE, request.routing), STREAM_ID, identity=identity))
     assert values(pairs, "grpc-accept-encoding") == ([] if identity else ["gzip"])

@@ -35,7 +35,7 @@ def test_a_call_that_holds_too_much_ends_alone(path: str, where: str) -> None:
     with capture_logs() as logs:
         stream_id = client.open(path)
         if where == "kept":
-            wire.upstreams.held.add("a")
+            wire.pool.held.add("a")
         if where == "queue":
             client.send(stream_id, message(bytes(2_000)) * 3)
         elif where == "part":
@@ -57,7 +57,7 @@ def test_a_call_whose_messages_are_too_much_for_the_next_node_ends_alone(path: s
     client.send(stream_id, message(bytes(5_000)))
     wire.settle()
     wire.node_settings = NO_WINDOW
-    wire.node(wire.upstreams.asked[0]).redirect(1, "z")
+    wire.node(wire.pool.asked[0]).redirect(1, "z")
     wire.settle()
     assert_shed(wire, client, stream_id)
 
@@ -141,7 +141,7 @@ def test_what_comes_of_a_call_that_only_waits_for_its_client_to_read_is_not_held
     node.send(1, marked(1, 1, b"unread"))
     node.finish(1)
     wire.settle()
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
     client.send(stream_id, message(b"half a message")[:9])
     wire.settle()
     assert wire.budget.used_bytes == len(marked(1, 1, b"unread"))

@@ -50,7 +50,7 @@ def test_a_silent_client_is_asked_and_then_let_go_with_its_calls() -> None:
     assert ticked(client, wire, 30.0) == ""
     assert ticked(client, wire, 10.0) == ""
     assert ticked(client, wire, 0.1) == "keepalive timeout"
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
 
 
 @pytest.mark.parametrize("cut", [12, 60])
@@ -79,6 +79,6 @@ def test_blocks_that_are_each_begun_when_the_clock_ticks_are_no_fault() -> None:
         client.send(each[:12])
         assert ticked(client, wire, 1.0) == ""
         client.send(each[12:])
-    assert len(wire.carrier.calls) == 100
+    assert len(wire.context.registry.calls) == 100
     client.connection.socket_lost()
     wire.close()

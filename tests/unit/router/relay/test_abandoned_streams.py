@@ -48,14 +48,14 @@ def opened(wire: Wire, *fields: tuple[str, str]) -> list[RawClient]:
 def test_calls_that_end_early_do_not_use_up_what_the_node_allows_the_router(how: str) -> None:
     wire = Wire(limits=Limits(reattach_timeout_s=0, resets=Rate(PER_CLIENT, 1)))
     clients = opened(wire, *([("grpc-timeout", "500m")] if how == "deadline" else []))
-    assert len(wire.carrier.calls) == CALLS
+    assert len(wire.context.registry.calls) == CALLS
     for client in clients:
         if how == "reset":
             client.send(b"".join(frames.rst_stream(each, Code.CANCEL) for each in IDS))
         elif how == "lost":
             client.connection.socket_lost()
     wire.clock.advance(0.5)
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
     at_once = written(wire, RST_STREAM)
     assert 0 < at_once <= NODES_LIMIT // 2
     tick(wire)
@@ -71,7 +71,7 @@ def test_a_stream_that_was_left_is_over_for_the_call_whatever_the_node_says() ->
     wire = Wire()
     wire.add_node("a", MANY)
     node = wire.node()
-    while node.connection._left.has_taken(node.connection.now_s):
+    while node.connection._early_resets.has_taken(node.connection.now_s):
         pass
     client = wire.client()
     for _ in range(4):
@@ -81,7 +81,7 @@ def test_a_stream_that_was_left_is_over_for_the_call_whatever_the_node_says() ->
     for stream_id in client.streams:
         client.reset(stream_id)
     wire.settle()
-    assert not wire.carrier.calls
+    assert not wire.context.registry.calls
     node.accept(accepts)
     node.accept(sends)
     node.send(sends, message(bytes(100_000)))

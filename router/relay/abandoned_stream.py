@@ -1,4 +1,4 @@
-"""A stream to a node whose call has left it, and whose reset is put off: see NodeConnection.leave_stream.
+"""A stream to a node whose call has left it, and whose reset is delayed: see NodeConnection.abandon_stream.
 
 Guarantees that nothing that the node still says there reaches a call, and that it is granted nothing more.
 """
@@ -10,16 +10,16 @@ from agentring.http2.frames import Code
 from agentring.http2.stream import Stream
 
 
-class LeftStream(Stream):
+class AbandonedStream(Stream):
     """The stream, until it is reset or the node has ended it."""
 
     __slots__ = ()
 
-    def __init__(self, left: Stream, budget: Budget) -> None:
-        """left: the stream that the call had, whose place it takes."""
-        super().__init__(left.connection, left.id, left.granted, budget)
-        self.receive_ended = left.receive_ended
-        left.connection.streams[left.id] = self
+    def __init__(self, abandoned: Stream, budget: Budget) -> None:
+        """abandoned: the stream that the call had, whose place it takes."""
+        super().__init__(abandoned.connection, abandoned.id, abandoned.granted, budget)
+        self.receive_ended = abandoned.receive_ended
+        abandoned.connection.streams[abandoned.id] = self
 
     def receive_data(self, buffer: bytes, start: int, length: int) -> None:
         """As Stream."""

@@ -3,23 +3,19 @@ stream (RFC 9113 8.1.1). Few clients of gRPC say it, and the others are to pay n
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
+from agentring.http2.stream import StreamConnection
 from router.relay.client_stream import ClientStream
 
-if TYPE_CHECKING:
-    from agentring.http2.connection import Connection
 
-
-class MeasuredStream(ClientStream):
+class ContentLengthStream(ClientStream):
     """Such a stream."""
 
     __slots__ = ("_missing_bytes",)
 
     def __init__(
-        self, connection: Connection, stream_id: int, budget: Budget, max_message_bytes: int, content_length: int
+        self, connection: StreamConnection, stream_id: int, budget: Budget, max_message_bytes: int, content_length: int
     ) -> None:
         """content_length: as the request says it; the rest as ClientStream."""
         super().__init__(connection, stream_id, budget, max_message_bytes)
