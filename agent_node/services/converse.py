@@ -93,9 +93,9 @@ class _Frames:
         if point.is_taken_over:
             # Whose they are is not known; those that this stream was sent before it began are not its own.
             begins_after = point.begins_after or 0
-            for turn in session.open_turns:
+            for turn in session.turns.open:
                 if turn.accepted_seq > begins_after:
-                    self._sent[turn.turn_id] = session.follow(turn)
+                    self._sent[turn.turn_id] = session.turns.follow(turn)
         self._end_seq = session.log.head_seq
 
     async def read(self, requests: AsyncIterator[ConverseRequest]) -> None:
@@ -134,14 +134,14 @@ class _Frames:
         turn_id = parse_turn_id(turn.turn_id or f"{self._stream_id}.{number}")
         self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
         retry = number <= self._point.last_retried
-        accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy, again=retry)
-        self._sent[turn_id] = self._session.follow(accepted)
+        accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy, retry=retry)
+        self._sent[turn_id] = self._session.turns.follow(accepted)
         if not fresh:
             await self._replay(accepted, self._point.replays_through(number))
 
     async def _replay(self, turn: StoredTurn, through_seq: int) -> None:
         """Sends again, as far as through_seq, the turn's events that this stream will not get from the log any more."""
-        if lost := self._session.lost_story(turn):
+        if lost := self._session.missing.of(turn):
             await self._attachment.tell(event for event in lost if lost[-1].seq <= through_seq)
             return
         seq, through_seq = turn.accepted_seq - 1, min(through_seq, self._attachment.through_seq)
@@ -177,7 +177,7 @@ def _opened(session: Session, node_id: str) -> Event:
         head_seq=session.log.head_seq,
         oldest_seq=session.log.oldest_seq,
         agent=session.stored.agent,
-        questions=session.questions,
+        questions=session.questions.open_questions(),
     )
     return Event(epoch=session.claim.epoch, opened=opened)
 

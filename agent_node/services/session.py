@@ -43,10 +43,10 @@ class SessionService:
         """Streams one turn."""
         point = resume_point_of(call)
         session, turn, _ = await self._submit(request, call, point)
-        end = session.follow(turn)
+        end = session.turns.follow(turn)
         await accept(call, self._incarnations.current, session.claim.epoch)
         after_seq = point.after_seq if point.after_seq is not None else turn.accepted_seq - 1
-        missed = session.missed(after_seq, turn)
+        missed = session.missing.after(after_seq, turn)
         waiting = self._incarnations.current.circles.waiting(session.ref, held_by(call), lambda: end.seq is not None)
         with waiting, session_attachment(self._settings, session, after_seq, missed, turn.turn_id) as attachment:
             attachment.ack(1)
@@ -99,8 +99,8 @@ class SessionService:
             described.node_id = incarnation.registration.identity.node_id
             described.head_seq, described.oldest_seq = found.log.head_seq, found.log.oldest_seq
             described.running_turn_id = found.running_turn_id or ""
-            described.waiting_turns = found.waiting_turns
-            described.questions.extend(found.questions)
+            described.waiting_turns = len(found.mailbox)
+            described.questions.extend(found.questions.open_questions())
         return session_pb2.GetSessionResponse(session=described)
 
     async def ListSessions(
@@ -142,9 +142,9 @@ class SessionService:
         turn_id = parse_turn_id(request.turn.turn_id or f"{stream_id}.1")
         session = await self._incarnations.current.host.open(ref, agent)
         # Before a turn is run for a stream that could not go on.
-        point.resumed_after(session.log, same_log=session.tells_on(point.epoch))
+        point.resumed_after(session.log, same_log=session.continues_log_of(point.epoch))
         retry = point.last_retried > 0
-        turn, fresh = await session.submit(turn_id, request.turn.input, request.turn.on_busy, again=retry)
+        turn, fresh = await session.submit(turn_id, request.turn.input, request.turn.on_busy, retry=retry)
         return session, turn, fresh
 
     async def _find(

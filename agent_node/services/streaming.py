@@ -46,8 +46,8 @@ async def attach_to_session(
     request: AfterSeqRequest,
 ) -> Attachment:
     """Accepts a stream of all that a session has to tell. Raises ResumeOffsetExpired."""
-    resumed_after = point.resumed_after(session.log, same_log=session.tells_on(point.epoch))
-    missed = session.missed(resumed_after) if resumed_after is not None else ()
+    resumed_after = point.resumed_after(session.log, same_log=session.continues_log_of(point.epoch))
+    missed = session.missing.after(resumed_after) if resumed_after is not None else ()
     epoch = session.claim.epoch
     after_seq = await accept_stream(call, incarnation, epoch, session.log, point, resumed_after, request)
     return session_attachment(settings, session, after_seq, missed)

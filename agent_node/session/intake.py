@@ -1,117 +1,108 @@
-"""What a session lets in: turns and answers, one at a time, each stored before anybody is told that it was accepted.
+"""What a session lets in: turns and answers, one at a time, each stored before anybody learns that it was accepted.
 
 Guarantees: a turn_id that was accepted before is recognised, however long ago, and nothing is changed for it; what is
 looked at before a turn is accepted still holds when the store has it; nothing is let in once the session is closed or
-on its way out. Used by the session.
+on its way out. Each change is carried out to its end by the caller (session.py).
 """
 
-import asyncio
-from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from agent_node.run.input_fingerprint import input_fingerprint
-from agent_node.run.slots import RunSlots
-from agent_node.session.journal import TurnJournal
 from agent_node.session.mailbox import WaitingTurn
-from agent_node.session.questions import SessionQuestions
-from agent_node.session.turn_loop import TurnLoop
+from agent_node.session.state import SessionState
+from agent_node.session.turn_loop import cancel_all
 from agent_node.store import StoredTurn
 from agentring.errors import NodeDraining, SessionClosed, TurnIdReused, TurnInProgress
 from agentring.v1 import session_pb2
+from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Event
 
 
-class TurnIntake:
-    """The way into one session."""
+async def accept(
+    session: SessionState,
+    turn_id: str,
+    input: session_pb2.Input,
+    on_busy: session_pb2.OnBusy.ValueType,
+    retry: bool,
+) -> tuple[StoredTurn, bool]:
+    """As Session.submit: stores a turn, publishes it, and puts it into the mailbox."""
+    fingerprint = input_fingerprint(input)
+    async with session.lock:
+        known = session.turns.get(turn_id)
+        if known is None and _would_disturb(session, on_busy):
+            known = await session.find_turn(turn_id)  # it may have ended long ago, and must change nothing
+        if known is not None:
+            return _same(known, fingerprint), False
+        _check_accepts(session, on_busy)
+        if session.all_ended:
+            session.slots.check_room(session.ref.tenant)
+        if on_busy == session_pb2.ON_BUSY_INTERRUPT:
+            await cancel_all(session, "INTERRUPTED")
+            _check_accepts(session, on_busy)
+        # Where no turn is ahead it is stored as running, which saves a write. A volatile store knows nothing of earlier
+        # owners: there, a turn that comes again may have ended the node that ran it.
+        state = TURN_STATE_ACCEPTED if session.turns_ahead else TURN_STATE_RUNNING
+        deaths = int(retry and not session.store.durable)
+        number = session.turns_accepted + 1
+        turn = StoredTurn(turn_id, fingerprint, number, input.SerializeToString(), state, 1, 0, deaths=deaths)
+        async with session.writer:
+            turn = replace(turn, accepted_seq=session.log.used_seq + 1)
+            head_seq = session.checkpoint_seq
+            rows = session.events.rows(session.log, head_seq)
+            acceptance = await session.store.accept_turn(session.ownership, turn, head_seq, rows)
+            session.events.written(rows)
+        session.events.trim_soon()
+        if acceptance.known is not None:
+            session.turns.put(acceptance.known)
+            return _same(acceptance.known, fingerprint), False
+        session.turns_accepted = number
+        if state == TURN_STATE_RUNNING:
+            session.begun_commit = acceptance.commit
+        seq = session.log.append(Event(turn_id=turn_id, attempt=1, turn_accepted=_accepted(session)))
+        turn = replace(turn, accepted_seq=seq)
+        session.turns.put(turn)
+        session.audit("turn_accepted", turn, acceptance.commit)
+        session.mailbox.put(WaitingTurn(turn_id, input))
+        return turn, True
 
-    __slots__ = (
-        "_asking",
-        "_cancel_all",
-        "_places",
-        "_runner",
-        "_turns",
-        "accepting",
-        "closed",
-        "draining",
-        "idle",
-    )
 
-    def __init__(
-        self,
-        turns: TurnJournal,
-        runner: TurnLoop,
-        asking: SessionQuestions,
-        places: RunSlots,
-        cancel_all: Callable[[str], Awaitable[None]],
-        closed: bool,
-    ) -> None:
-        """places: the node's, for running turns; cancel_all: ends every turn, for the reason given."""
-        self._turns = turns
-        self._runner = runner
-        self._asking = asking
-        self._places = places
-        self._cancel_all = cancel_all
-        self.accepting = asyncio.Lock()
-        """Held while something is let in."""
-        self.idle = asyncio.Event()
-        """Set while every accepted turn has ended, and once the session is dropped."""
-        self.idle.set()
-        self.draining = False
-        self.closed = closed
+async def answer(session: SessionState, input_id: str, input: session_pb2.Input) -> None:
+    """As Session.reply."""
+    async with session.lock:  # what is answered here is in the store before the last checkpoint
+        _check_open(session)
+        await session.questions.reply(input_id, input)
 
-    async def submit(
-        self, turn_id: str, given: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType, *, again: bool
-    ) -> tuple[StoredTurn, bool]:
-        """As Session.submit; the caller has it carried out to its end."""
-        fingerprint = input_fingerprint(given)
-        async with self.accepting:  # what is checked here must still hold when the store has answered
-            known = self._turns.known(turn_id)
-            if known is None and self._would_disturb(on_busy):
-                known = await self._turns.find(turn_id)  # it may have ended long ago, and must change nothing
-            if known is not None:
-                if known.fingerprint != fingerprint:
-                    raise TurnIdReused
-                return known, False
-            self._check_accepts(on_busy)
-            if self.idle.is_set():
-                self._places.check_room(self._turns.stored.ref.tenant)
-            if on_busy == session_pb2.ON_BUSY_INTERRUPT:
-                await self._cancel_all("INTERRUPTED")
-                self._check_accepts(on_busy)
-            turn, fresh = await self._turns.accept(turn_id, fingerprint, given, self._told_of_others, again=again)
-            if turn.fingerprint != fingerprint:
-                raise TurnIdReused
-            if fresh:
-                self.idle.clear()
-                self._runner.mailbox.put(WaitingTurn(turn_id, given))
-            return turn, fresh
 
-    async def reply(self, input_id: str, given: session_pb2.Input) -> None:
-        """As Session.reply; the caller has it carried out to its end."""
-        async with self.accepting:  # what is answered here is in the store before the last checkpoint
-            self._turns.check()
-            if self.closed:
-                raise SessionClosed
-            if self.draining:
-                raise NodeDraining
-            await self._asking.reply(input_id, given)
+def _same(known: StoredTurn, fingerprint: bytes) -> StoredTurn:
+    if known.fingerprint != fingerprint:
+        raise TurnIdReused
+    return known
 
-    def _told_of_others(self) -> session_pb2.TurnAccepted:
-        ahead = self._runner.turns_ahead
-        return session_pb2.TurnAccepted(turns_ahead=ahead, questions=self._asking.open_questions() if ahead else ())
 
-    def _would_disturb(self, on_busy: session_pb2.OnBusy.ValueType) -> bool:
-        """Whether a new turn would be refused, or others be cancelled for it."""
-        if self.idle.is_set():
-            return not self._places.has_room(self._turns.stored.ref.tenant)
-        may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
-        return not (may_wait and self._runner.mailbox.has_room)
+def _accepted(session: SessionState) -> session_pb2.TurnAccepted:
+    ahead = session.turns_ahead
+    questions = session.questions.open_questions() if ahead else ()
+    return session_pb2.TurnAccepted(turns_ahead=ahead, questions=questions)
 
-    def _check_accepts(self, on_busy: session_pb2.OnBusy.ValueType) -> None:
-        self._turns.check()
-        if self.closed:
-            raise SessionClosed
-        if self.draining:
-            raise NodeDraining
-        if on_busy == session_pb2.ON_BUSY_REJECT and not self.idle.is_set():
-            raise TurnInProgress(self._runner.running_turn_id or "")
-        if on_busy != session_pb2.ON_BUSY_INTERRUPT:
-            self._runner.mailbox.check_room()
+
+def _would_disturb(session: SessionState, on_busy: session_pb2.OnBusy.ValueType) -> bool:
+    """Whether a new turn would be refused, or others be cancelled for it."""
+    if session.all_ended:
+        return not session.slots.has_room(session.ref.tenant)
+    may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
+    return not may_wait or session.mailbox.is_full
+
+
+def _check_accepts(session: SessionState, on_busy: session_pb2.OnBusy.ValueType) -> None:
+    _check_open(session)
+    if on_busy == session_pb2.ON_BUSY_REJECT and not session.all_ended:
+        raise TurnInProgress(session.running.turn_id if session.running is not None else "")
+    if on_busy != session_pb2.ON_BUSY_INTERRUPT:
+        session.mailbox.check_capacity()
+
+
+def _check_open(session: SessionState) -> None:
+    session.writer.check()
+    if session.closed:
+        raise SessionClosed
+    if session.draining:
+        raise NodeDraining

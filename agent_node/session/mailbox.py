@@ -1,7 +1,7 @@
 """The turns that wait in a session: first come, first served, at most so many.
 
-Written by whoever submits turns, read by the session's one runner. Sessions that are idle are many and have one each,
-so an empty one is small: an asyncio.Event and a deque would each take 760 bytes.
+Written by the intake, read by the session's one turn loop. Sessions that are idle are many and have one each, so an
+empty one is small: an asyncio.Event and a deque would each take 760 bytes.
 """
 
 import asyncio
@@ -35,27 +35,27 @@ class Mailbox:
         return len(self._turns)
 
     @property
-    def has_room(self) -> bool:
-        """Whether another turn may wait."""
-        return len(self._turns) < self._size
+    def is_full(self) -> bool:
+        """Whether no other turn may wait."""
+        return len(self._turns) >= self._size
 
-    def check_room(self) -> None:
+    def check_capacity(self) -> None:
         """Raises MailboxFull."""
-        if not self.has_room:
+        if self.is_full:
             raise MailboxFull
 
-    def put_back(self, turn: WaitingTurn) -> None:
-        """Appends a turn that had room once, under an earlier owner."""
+    def requeue(self, turn: WaitingTurn) -> None:
+        """Appends a turn that an earlier owner had accepted, also where the mailbox is full."""
         self._turns.append(turn)
         self._wake()
 
     def put(self, turn: WaitingTurn) -> None:
         """Appends a turn. Raises MailboxFull."""
-        self.check_room()
-        self.put_back(turn)
+        self.check_capacity()
+        self.requeue(turn)
 
     async def get(self) -> WaitingTurn:
-        """Takes the oldest turn, once there is one. Raises what `fail` was given. Cancellation: no turn is lost."""
+        """Takes the oldest turn, once there is one. Raises the error of `fail`. Cancellation: no turn is lost."""
         while self._failure is None and not self._turns:
             self._filled = asyncio.get_running_loop().create_future()
             await self._filled
@@ -64,7 +64,7 @@ class Mailbox:
         return self._turns.pop(0)
 
     def fail(self, error: Exception) -> None:
-        """Its reader is given this error instead of turns from now on."""
+        """`get` raises this error from now on."""
         self._failure = error
         self._wake()
 

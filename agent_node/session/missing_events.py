@@ -1,8 +1,8 @@
-"""What can still be told of turns whose story is lost: that there was one, and how they ended.
+"""What a stream still learns of events that are lost: that there were some, and how their turns ended.
 
-Lost is what retention has dropped, and what an earlier owner told after its last checkpoint: a turn's outcome is stored
-with the turn, so it is known though the event is not. For streams that must learn of it: those that another node served
-before, and those that ask for the turn itself. Made by journal.py.
+Lost is what retention has dropped, and what an earlier owner published after its last checkpoint. A turn's last event
+is stored with the turn, so its outcome is known all the same. For streams that another node served before, and for
+those that ask for a turn itself.
 """
 
 from agent_node.events.log import EventLog
@@ -30,18 +30,18 @@ class MissingEvents:
     def after(self, after_seq: int, turn: StoredTurn | None = None) -> list[Event]:
         """The outcomes that a stream which was sent everything up to after_seq cannot read, with gaps for what else is
         lost. turn: only of this one."""
-        told: list[Event] = []
+        missing: list[Event] = []
         for ended in self._turns.ended_after(after_seq) if turn is None else (turn,):
             outcome = ended.outcome_event()
             if outcome is None or outcome.seq <= after_seq or not self._is_lost(outcome.seq):
                 continue
-            # What an earlier owner told up to its last checkpoint can be read, and is no gap.
+            # What an earlier owner published up to its last checkpoint can be read, and is no gap.
             first_seq = max(after_seq, self._head_seq if outcome.seq > self._head_seq else 0) + 1
             if outcome.seq > first_seq:
-                told.append(self._log.gap(first_seq, outcome.seq - 1))
-            told.append(outcome)
+                missing.append(self._log.gap(first_seq, outcome.seq - 1))
+            missing.append(outcome)
             after_seq = outcome.seq
-        return told
+        return missing
 
     def _is_lost(self, seq: int) -> bool:
         return seq < self._log.oldest_seq or self._head_seq < seq <= self._log_seq

@@ -1,30 +1,34 @@
-"""A session's event log in the store: what goes there, when the oldest of it is dropped, and how it is read.
+"""A session's event log in the store: its numbers, what is stored, when the oldest is dropped, and how it is read.
 
-Guarantees: what was told is kept up to the session's head_seq, without a gap but for what memory had dropped before it
-could be kept (a turn that told more than `max_log_bytes`); it is kept merged, and can be cut at any seq; a row is small
-or one large event, so that reading on from a place never costs more than a little of it; beyond the bound the oldest
-turns' events go first. What a turn that runs has told is not here: it is provisional until the turn has ended.
+Guarantees: events are stored up to the session's head_seq, without a gap except where memory had dropped them before
+(a turn with more events than `max_log_bytes`); they are stored merged, and can be cut at any seq; a row is small or one
+large event, so that reading on from a seq never costs much more than what is read; beyond the bound the oldest turns'
+events are dropped first. What a turn that runs has published is not here: it is provisional until the turn has ended.
 
-The session's writes go one at a time: `rows` is what the next one must keep, `written` says that it has. Used by
-journal.py, and through the event log by every stream that reads from far back.
+A session's writes go one at a time: `rows` is what the next one must store, `written` says that it has. Used by the
+session's stages, and through the event log by every stream that reads from far back.
 """
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate, pairwise
+from typing import Any
 
 from google.protobuf.message import DecodeError
 
 from agent_node.events.entries import READ_BYTES, Entry, Single, TextRun
-from agent_node.store import EventExtent, EventRow, Store, StoredSession, Trim
+from agent_node.events.log import EventLog, NumberRange
+from agent_node.session.fenced_writer import FencedWriter
+from agent_node.single_flight import SingleFlight
+from agent_node.store import SEQ_RANGE, EventExtent, EventRow, Ownership, Store, StoredSession
 from agent_node.store.readable import to_stored_events
 from agentring.errors import SessionCorrupt
 from agentring.ids import Epoch
-from agentring.v1 import store_pb2
+from agentring.v1 import session_pb2, store_pb2
 
 _ROW_BYTES = READ_BYTES
-"""About the most that is kept in one row."""
+"""About the most that goes into one row."""
 _SLACK = 8
 """The bound is met again once it is exceeded by this part of it, so that few turns pay for it."""
 
@@ -32,24 +36,41 @@ _SLACK = 8
 class StoredEvents:
     """What the store has of one session's events."""
 
-    def __init__(self, store: Store, stored: StoredSession, max_bytes: int) -> None:
-        """max_bytes: about how much the store keeps."""
+    def __init__(
+        self,
+        store: Store,
+        ownership: Ownership,
+        stored: StoredSession,
+        writer: FencedWriter,
+        flights: SingleFlight[Hashable, Any],
+        max_bytes: int,
+    ) -> None:
+        """flights: of the session; max_bytes: about how much the store keeps."""
         self._store = store
-        self._ref = stored.ref
+        self._ownership = ownership
+        self._writer = writer
+        self._flights = flights
         self._max_bytes = max_bytes
-        self._kept = stored.kept
+        self._extent = stored.kept
+        self.numbers = NumberRange(stored.log_seq, stored.reserved_seq, self._extend_soon)
         self.through_seq = stored.head_seq
-        """The last number of what is kept, or was."""
+        """The last number of what is stored, or was."""
 
     @property
     def oldest_seq(self) -> int:
-        """The oldest number that is kept; through_seq + 1: none."""
-        return self._kept.oldest_seq or self.through_seq + 1
+        """The oldest number that is stored; through_seq + 1: none."""
+        return self._extent.oldest_seq or self.through_seq + 1
 
-    def rows(self, entries: Iterable[Entry]) -> list[EventRow]:
-        """What comes after through_seq, as the store keeps it."""
+    def rows(self, log: EventLog, head_seq: int | None, last: session_pb2.Event | None = None) -> list[EventRow]:
+        """What the write that gives the session this head_seq must store. last: what will be published once it is
+        written."""
+        if head_seq is None or not self._store.durable:
+            return []
+        entries = log.entries(self.through_seq)
+        if last is not None:
+            entries.append(Single.of(last))
         rows: list[EventRow] = []
-        begin_bytes = self._kept.end_bytes
+        begin_bytes = self._extent.end_bytes
         for part in _parts(entries):
             events = store_pb2.StoredEvents()
             for entry in part:
@@ -58,48 +79,58 @@ class StoredEvents:
             begin_bytes = rows[-1].end_bytes
         return rows
 
-    def written(self, rows: Sequence[EventRow]) -> bool:
-        """The store has these rows; whether so much is kept now that it should be trimmed."""
+    def written(self, rows: Sequence[EventRow]) -> None:
+        """The store has these rows."""
         if not rows:
-            return False
-        if not self._kept.oldest_seq:
-            self._kept = EventExtent(rows[0].first_seq, rows[0].begin_bytes)
-        self._kept = replace(self._kept, end_bytes=rows[-1].end_bytes)
+            return
+        if not self._extent.oldest_seq:
+            self._extent = EventExtent(rows[0].first_seq, rows[0].begin_bytes)
+        self._extent = replace(self._extent, end_bytes=rows[-1].end_bytes)
         self.through_seq = rows[-1].seq
-        kept_bytes = self._kept.end_bytes - self._kept.begin_bytes
-        return kept_bytes > self._max_bytes + self._max_bytes // _SLACK
 
-    @property
-    def due_bytes(self) -> int:
-        """Rows that begin before this go with the next trim."""
-        return self._kept.end_bytes - self._max_bytes
-
-    def trimmed(self, trim: Trim) -> None:
-        """The store has dropped them."""
-        self._kept = trim.kept
+    def trim_soon(self) -> None:
+        """Begins to drop the oldest events, if the bound is exceeded by enough."""
+        stored_bytes = self._extent.end_bytes - self._extent.begin_bytes
+        if stored_bytes > self._max_bytes + self._max_bytes // _SLACK:
+            self._flights.begin(StoredEvents._trim, self._trim)
 
     async def entries(self, after_seq: int) -> list[Entry]:
-        """Some of what comes after a seq, from the first that is kept on; empty: nothing is. Raises StoreUnavailable,
+        """Some of what comes after a seq, from the first that is stored on; empty: nothing is. Raises StoreUnavailable,
         SessionCorrupt."""
         if after_seq >= self.through_seq:
             return []
-        rows = await self._store.read_events(self._ref, after_seq, READ_BYTES)
+        rows = await self._store.read_events(self._ownership.ref, after_seq, READ_BYTES)
         try:
             return [_entry(event) for row in rows for event in to_stored_events(row.events)]
         except DecodeError:
             raise SessionCorrupt from None
 
+    async def _trim(self) -> None:
+        async with self._writer:
+            before_bytes = self._extent.end_bytes - self._max_bytes
+            trimmed = await self._store.trim_events(self._ownership, before_bytes)
+        self._extent = trimmed.kept
+
+    def _extend_soon(self) -> None:
+        self._flights.begin(StoredEvents._extend, self._extend)
+
+    async def _extend(self) -> None:
+        reserved_seq = self.numbers.reserved_seq + SEQ_RANGE
+        async with self._writer:
+            await self._store.extend_range(self._ownership, reserved_seq)
+        self.numbers.extend(reserved_seq)
+
 
 def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
     """Each as large as a row may be."""
     part: list[Entry] = []
-    room_bytes = _ROW_BYTES
+    left_bytes = _ROW_BYTES
     for entry in entries:
-        if part and entry.size_bytes > room_bytes:
+        if part and entry.size_bytes > left_bytes:
             yield part
-            part, room_bytes = [], _ROW_BYTES
+            part, left_bytes = [], _ROW_BYTES
         part.append(entry)
-        room_bytes -= entry.size_bytes
+        left_bytes -= entry.size_bytes
     if part:
         yield part
 

@@ -1,8 +1,7 @@
 """A session's turns in memory: all that have not ended, and of those that have the latest, within a bound.
 
-Guarantees: a turn that has not ended is known; one that has ended is known for as long as there is room, and can be
-read from the store after that; whoever follows a turn learns its end also where it was forgotten since. Used by
-journal.py.
+Guarantees: a turn that has not ended is known; one that has ended is known until newer ones have taken its place, and
+can be read from the store after that; who follows a turn learns its end also where the turn was forgotten since.
 """
 
 from collections.abc import Iterable
@@ -16,7 +15,7 @@ _TURN_BYTES = 512
 
 
 class TurnEnd:
-    """Where a turn's story ends."""
+    """Where a turn's events end."""
 
     __slots__ = ("seq",)
 
@@ -44,6 +43,15 @@ class TurnIndex:
         """Those that have not ended, in the order of their acceptance."""
         return list(self._open.values())
 
+    @property
+    def has_open(self) -> bool:
+        """Whether one has not ended."""
+        return bool(self._open)
+
+    def is_open(self, turn_id: str) -> bool:
+        """Whether it was accepted and has not ended."""
+        return turn_id in self._open
+
     def ended_after(self, seq: int) -> list[StoredTurn]:
         """Those that are known to have ended since, in the order of their ends."""
         return sorted((turn for turn in self._ended.values() if _end(turn) > seq), key=_end)
@@ -68,7 +76,7 @@ class TurnIndex:
             end.seq = turn.end_seq
 
     def follow(self, turn: StoredTurn) -> TurnEnd:
-        """The turn's end, which is told once it has come."""
+        """The turn's end; its seq is set once it has come."""
         if turn.turn_id in self._open:
             return self._ends.setdefault(turn.turn_id, TurnEnd(None))
         known = self._ended.get(turn.turn_id, turn)

@@ -1,176 +1,171 @@
-"""Runs a session's turns: takes them from its mailbox, one at a time, and has what each comes to stored and told.
+"""Runs a session's turns: takes them from its mailbox, one at a time, each to its end.
 
-Guarantees: every turn that it takes ends, and ends once, unless it is cut off or the session fails: then it is its next
-owner's. What ends a turn is decided at one place (`_finish`), so a cancel that comes while the agent returns is either
-before or after, never both. Its end is in the store before anybody is told of it. Used by the session alone.
+Guarantees: every turn that it takes ends, and ends once, unless it is cut off or the session fails: then its next owner
+runs it again. What ends a turn is decided at one place (`_finish`), so a cancel that comes while the agent returns is
+either before or after, never both. A run and the start of a tool are stored before they are published or called.
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import replace
+from functools import partial
 
 from agent_node.json_values import from_struct
 from agent_node.run.agent_run import run_agent
-from agent_node.run.environment import RunEnvironment
-from agent_node.run.outcome import Completed, Failed, attempts_exhausted, cancelled_by_nobody
+from agent_node.run.outcome import Completed, Failed, Outcome, attempts_exhausted, cancelled_by_nobody
 from agent_node.run.run_input import TurnInput
-from agent_node.run.slots import RunSlot, RunSlots
-from agent_node.session.journal import TurnJournal
-from agent_node.session.mailbox import Mailbox, WaitingTurn
-from agent_node.session.questions import SessionQuestions
-from agent_node.session.turn_questions import TurnQuestions
-from agentring.agent import Agent
+from agent_node.run.slots import RunSlot
+from agent_node.session import turn_end
+from agent_node.session.mailbox import WaitingTurn
+from agent_node.session.questions import TurnQuestions
+from agent_node.session.state import ENDED, RunningTurn, SessionState
+from agent_node.session.uninterrupted import run_to_end
+from agent_node.store import StoredTurn, ToolStart
 from agentring.errors import NodeFenced
-from agentring.ids import Epoch
+from agentring.v1 import session_pb2
+from agentring.v1.session_pb2 import TURN_STATE_RUNNING, Event
 
 
-@dataclass(slots=True)
-class _Running:
-    """The turn that has left the mailbox."""
-
-    turn_id: str
-    task: asyncio.Task[Completed | Failed | None]
-    cancel_reason: str | None = ""
-    """Why it is being cancelled, as whoever does so says; empty: nobody does; None: it is cut off, and left to the
-    session's next owner."""
-    ended: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class TurnLoop:
-    """The one that runs the turns of one session."""
-
-    __slots__ = ("_agent", "_asking", "_ended", "_env", "_epoch", "_places", "_running", "_turns", "mailbox")
-
-    def __init__(
-        self,
-        env: RunEnvironment,
-        agent: Agent,
-        epoch: Epoch,
-        turns: TurnJournal,
-        asking: SessionQuestions,
-        mailbox: Mailbox,
-        places: RunSlots,
-        ended: Callable[[], None],
-    ) -> None:
-        """places: the node's; ended: told after each turn's end."""
-        self._env = env
-        self._agent = agent
-        self._epoch = epoch
-        self._turns = turns
-        self._asking = asking
-        self._places = places
-        self._ended = ended
-        self._running: _Running | None = None
-        self.mailbox = mailbox
-
-    @property
-    def running_turn_id(self) -> str | None:
-        """The turn that has left the mailbox and has not ended."""
-        return self._running.turn_id if self._running else None
-
-    @property
-    def turns_ahead(self) -> int:
-        """How many turns run or wait."""
-        return len(self.mailbox) + (self._running is not None)
-
-    async def run(self) -> None:
-        """Runs turn after turn, until cancelled. Raises what the store raises, NodeFenced."""
-        try:
-            await self._run()
-        except ExceptionGroup as group:
-            raise group.exceptions[0] from None  # the turn's failure, or ours because of it
-
-    async def cancel(self, turn_id: str, reason: str) -> None:
-        """Cancels a turn, if it waits or runs, and returns once it has ended."""
-        if self.mailbox.take_back(turn_id):
-            await self._turns.cancel(turn_id, reason)
-            self._ended()
-        elif self._running is not None and self._running.turn_id == turn_id:
-            await self._stop(self._running, reason)
-
-    async def cut_off(self) -> None:
-        """Stops the turns that run and wait, and neither stores nor tells anything of it."""
-        self.mailbox.take_back_all()
-        if self._running is not None:
-            await self._stop(self._running, None)
-
-    def fail(self, error: Exception) -> None:
-        """Makes `run` raise."""
-        self.mailbox.fail(error)
-        if self._running is not None:
-            self._running.task.cancel()
-
-    def drop(self) -> None:
-        """Whoever waits for the end of the turn that runs waits no longer."""
-        if self._running is not None:
-            self._running.ended.set()
-
-    async def _stop(self, running: _Running, reason: str | None) -> None:
-        running.cancel_reason = reason
-        running.task.cancel()
-        await running.ended.wait()
-
-    async def _run(self) -> None:
+async def run_turns(session: SessionState) -> None:
+    """Runs turn after turn, until cancelled. Raises what the store raises, NodeFenced."""
+    try:
         async with asyncio.TaskGroup() as group:
             while True:
                 # In a frame of its own, which an idle session does not keep: a turn's input and outcome may be large.
-                await self._run_to_end(await self.mailbox.get(), group)
+                await _run_to_end(session, await session.mailbox.get(), group)
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None  # the turn's failure, or ours because of it
 
-    async def _run_to_end(self, waiting: WaitingTurn, group: asyncio.TaskGroup) -> None:
-        # Nothing is awaited before it is in `_running`: a turn is always either in the mailbox or cancellable.
-        running = self._running = _Running(waiting.turn_id, group.create_task(self._run_turn(waiting)))
+
+async def cancel(session: SessionState, turn_id: str, reason: str) -> StoredTurn:
+    """Cancels a turn, if it waits or runs, and returns it once it has ended. Raises TurnNotFound, what the session was
+    dropped with, and what the store raises."""
+    running = session.running
+    if session.mailbox.take_back(turn_id):
+        await turn_end.cancel(session, turn_id, reason)
+        session.changed.wake()
+    elif running is not None and running.turn_id == turn_id:
+        await _stop(session, running, reason)
+    turn = await session.look_up_turn(turn_id)
+    if turn.state not in ENDED:
+        session.writer.check()
+        raise NodeFenced
+    return turn
+
+
+async def cancel_all(session: SessionState, reason: str) -> None:
+    """Cancels every turn, and returns once they have ended. Raises as `cancel`."""
+    # All at once, so that none of those that wait starts when the running one ends.
+    cancels = [
+        session.flights.begin(turn.turn_id, partial(cancel, session, turn.turn_id, reason))
+        for turn in session.turns.open
+    ]
+    for each in cancels:
+        await asyncio.shield(each)
+
+
+async def cut_off(session: SessionState) -> None:
+    """Stops the turns that run and wait, and neither stores nor publishes anything of it."""
+    session.mailbox.take_back_all()
+    if session.running is not None:
+        await _stop(session, session.running, None)
+
+
+async def _stop(session: SessionState, running: RunningTurn, reason: str | None) -> None:
+    running.cancel_reason = reason
+    running.task.cancel()
+    await session.changed.until(lambda: session.running is not running or session.log.end_error is not None)
+
+
+async def _run_to_end(session: SessionState, waiting: WaitingTurn, group: asyncio.TaskGroup) -> None:
+    # Nothing is awaited before it is in `running`: a turn is always either in the mailbox or cancellable.
+    running = RunningTurn(waiting.turn_id, group.create_task(_run(session, waiting)))
+    session.running = running
+    try:
+        await asyncio.wait([running.task])
+        await _finish(session, waiting, running)
+    finally:
+        session.running = None
+        session.changed.wake()
+    session.questions.forget(waiting.turn_id)
+
+
+async def _run(session: SessionState, waiting: WaitingTurn) -> Outcome | None:
+    """None: the lease may be gone."""
+    async with RunSlot(session.slots, session.ref.tenant) as slot:
         try:
-            await asyncio.wait([running.task])
-            await self._finish(waiting, running)
-        finally:
-            self._running = None
-            running.ended.set()
-        self._asking.forget(waiting.turn_id)
-        self._ended()
+            return await _run_agent(session, waiting, slot)
+        except NodeFenced:
+            return None
 
-    async def _run_turn(self, waiting: WaitingTurn) -> Completed | Failed | None:
-        """None: the lease may be gone."""
-        async with RunSlot(self._places, self._turns.stored.ref.tenant) as place:
-            try:
-                return await self._run_agent(waiting, place)
-            except NodeFenced:
-                return None
 
-    async def _run_agent(self, waiting: WaitingTurn, place: RunSlot) -> Completed | Failed:
-        turn = await self._turns.start(waiting.turn_id)
-        if turn.attempt - self._asking.cut_short(turn.turn_id) > self._env.limits.max_attempts:
-            return attempts_exhausted(turn.attempt)
-        stored = self._turns.stored
-        given = TurnInput(
-            ref=stored.ref,
-            turn_id=waiting.turn_id,
-            attempt=turn.attempt,
-            text=waiting.input.text,
-            data=from_struct(waiting.input.data),
-            state_json=stored.state_json,
-            history=stored.history,
-            turn_number=stored.turns_completed + 1,
-            tool_starts=self._turns.start_tool,
-            questions=TurnQuestions(self._asking, waiting.turn_id, place),
-            agent=stored.agent,
-            deaths=turn.deaths,
-        )
-        return await run_agent(self._env, self._agent, given, self._turns.log, self._epoch)
+async def _run_agent(session: SessionState, waiting: WaitingTurn, slot: RunSlot) -> Outcome:
+    turn = await _start(session, waiting.turn_id)
+    if turn.attempt - session.questions.runs_cut_off(turn.turn_id) > session.env.limits.max_attempts:
+        return attempts_exhausted(turn.attempt)
+    stored = session.stored
+    run_input = TurnInput(
+        ref=stored.ref,
+        turn_id=waiting.turn_id,
+        attempt=turn.attempt,
+        text=waiting.input.text,
+        data=from_struct(waiting.input.data),
+        state_json=stored.state_json,
+        history=stored.history,
+        turn_number=stored.turns_completed + 1,
+        tool_starts=partial(_before_tool, session),
+        questions=TurnQuestions(session.questions, waiting.turn_id, slot),
+        agent=stored.agent,
+        deaths=turn.deaths,
+    )
+    return await run_agent(session.env, session.agent, run_input, session.log, session.claim.epoch)
 
-    async def _finish(self, waiting: WaitingTurn, running: _Running) -> None:
-        self._turns.check()
-        if running.task.cancelled():
-            if running.cancel_reason is None:
-                return
-            if running.cancel_reason:
-                await self._turns.cancel(waiting.turn_id, running.cancel_reason)
-            else:
-                await self._turns.fail(waiting.turn_id, cancelled_by_nobody())
+
+async def _start(session: SessionState, turn_id: str) -> StoredTurn:
+    """Stores that a turn runs, then publishes it."""
+    session.writer.check()
+    turn = session.turn(turn_id)
+    if turn.state == TURN_STATE_RUNNING:  # it was accepted so, which saved a write
+        session.audit("turn_started", turn, session.begun_commit, attempt=turn.attempt)
+    else:
+        turn = replace(turn, state=TURN_STATE_RUNNING)
+        session.turns.put(turn)
+        await run_to_end(session.tasks, partial(_store_start, session, turn))
+    started = session_pb2.TurnStarted(node_id=session.env.node_id)
+    session.log.append(Event(turn_id=turn_id, attempt=turn.attempt, turn_started=started))
+    return turn
+
+
+async def _store_start(session: SessionState, turn: StoredTurn) -> None:
+    async with session.writer:
+        commit = await session.store.start_turn(session.ownership, turn)
+    session.audit("turn_started", turn, commit, attempt=turn.attempt)
+
+
+async def _before_tool(session: SessionState, start: ToolStart) -> None:
+    """Stores that a tool is about to be called. Cancellation: it is stored, and audited, all the same."""
+    await run_to_end(session.tasks, partial(_start_tool, session, start))
+
+
+async def _start_tool(session: SessionState, start: ToolStart) -> None:
+    async with session.writer:
+        commit = await session.store.start_tool(session.ownership, start)
+    session.audit("tool_started", session.turn(start.turn_id), commit, tool=start.name)
+
+
+async def _finish(session: SessionState, waiting: WaitingTurn, running: RunningTurn) -> None:
+    session.writer.check()
+    if running.task.cancelled():
+        if running.cancel_reason is None:
             return
-        match running.task.result():
-            case Completed() as outcome:
-                await self._turns.complete(waiting.turn_id, waiting.input.text, outcome)
-            case Failed() as outcome:
-                await self._turns.fail(waiting.turn_id, outcome)
-            case None:
-                raise NodeFenced
+        if running.cancel_reason:
+            await turn_end.cancel(session, waiting.turn_id, running.cancel_reason)
+        else:
+            await turn_end.fail(session, waiting.turn_id, cancelled_by_nobody())
+        return
+    match running.task.result():
+        case Completed() as outcome:
+            await turn_end.complete(session, waiting.turn_id, waiting.input.text, outcome)
+        case Failed() as outcome:
+            await turn_end.fail(session, waiting.turn_id, outcome)
+        case None:
+            raise NodeFenced

@@ -44,16 +44,15 @@ _STOPS_S = 0.05
 
 
 def before_write(trigger: Path) -> None:
-    """The fence was checked, the write to the store comes next. Points: parts of the name of what is written by
-    TurnJournal (`start_tool`, `accept`, `_end`). FencedWriter.do checks it right before it writes, and right after.
-    """
+    """The fence was checked, the write to the store comes next. Points: parts of the name of the function that writes
+    (`start_tool`, `accept`, `_end`, in agent_node/session), which enters the FencedWriter for it."""
     check = Lease.check
 
     def stopping(self: Lease) -> None:
         check(self)
-        writer = _caller(FencedWriter.do)
-        if writer is not None and "written" not in writer.f_locals:
-            stop_if_armed(trigger, writer.f_locals["write"].__qualname__)
+        entering = _caller(FencedWriter.__aenter__)
+        if entering is not None and entering.f_back is not None:
+            stop_if_armed(trigger, entering.f_back.f_code.co_qualname)
 
     replace(Lease, "check", stopping)
 

@@ -198,7 +198,7 @@ async def test_turns_run_one_at_a_time_in_order_and_keep_their_state(tmp_path: P
         await session.submit("a", words(), ON_BUSY_ENQUEUE)
         await session.submit("b", words(), ON_BUSY_ENQUEUE)
         await node.stage.begun.wait()
-        assert (session.running_turn_id, session.waiting_turns, node.stage.runs) == ("a", 1, 1)
+        assert (session.running_turn_id, len(session.mailbox), node.stage.runs) == ("a", 1, 1)
         node.stage.go.set()
         assert [await until_ended(session, "a"), await until_ended(session, "b")] == ["turn_completed"] * 2
         assert session.stored.state_json == '{"turns": 2}'

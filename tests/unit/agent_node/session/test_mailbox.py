@@ -73,9 +73,9 @@ def test_there_is_room_again_once_a_turn_is_taken_back() -> None:
     mailbox = Mailbox(1)
     mailbox.put(waiting("a"))
     with pytest.raises(MailboxFull):
-        mailbox.check_room()
+        mailbox.check_capacity()
     mailbox.take_back("a")
-    mailbox.check_room()
+    mailbox.check_capacity()
 
 
 @pytest.mark.parametrize("when", ["while it waits", "before it asks", "although turns wait"])

@@ -39,7 +39,7 @@ async def test_a_turn_waits_for_its_answers_and_those_behind_it_wait_too() -> No
         await actor.submit("t", "2")
         await actor.submit("later", "0")
         await until_asked(actor, "t.1")
-        assert (actor.session.running_turn_id, actor.session.waiting_turns) == ("t", 1)
+        assert (actor.session.running_turn_id, len(actor.session.mailbox)) == ("t", 1)
         await reply(actor, "t.1", "one")
         await until_asked(actor, "t.2")
         await reply(actor, "t.2", "two")
@@ -261,7 +261,7 @@ async def test_a_run_that_was_answered_before_it_was_cut_off_counts() -> None:
 
 
 def questions(actor: Actor) -> list[tuple[str, str]]:
-    return [(asked.input_id, asked.prompt) for asked in actor.session.questions]
+    return [(asked.input_id, asked.prompt) for asked in actor.session.questions.open_questions()]
 
 
 async def test_what_is_open_is_known_to_whoever_comes_later_and_to_the_next_owner() -> None:
@@ -324,7 +324,7 @@ async def test_a_drain_does_not_wait_for_an_answer_and_leaves_the_turn_to_the_ne
 
 async def test_a_turn_that_waits_holds_no_place_and_its_time_rests() -> None:
     async with acting(asking) as actor:
-        places = actor.session._intake._places
+        places = actor.session.slots
         free = places._free
         await actor.submit("t", "1")
         await until_asked(actor, "t.1")

@@ -161,7 +161,7 @@ async def test_beyond_the_bound_the_oldest_turns_go_first_and_what_is_left_is_wh
 
     store = RecordingStore(durable=True, seq_range=RANGE)
     async with acting(talking, store=store) as actor:
-        actor.session._turns._kept._max_bytes = 64 << 10
+        actor.session.events._max_bytes = 64 << 10
         actor.session.log._max_bytes = 1
         for number in range(20):
             await actor.submit(str(number))
@@ -219,15 +219,15 @@ async def test_what_cannot_be_read_any_more_ends_the_stream_and_not_the_session(
 async def test_a_turn_that_memory_has_forgotten_is_still_known_and_disturbs_nobody() -> None:
     stage, store = Stage(), RecordingStore(durable=True)
     async with acting(stage.held, store=store) as actor:
-        actor.session._turns._turns._max_bytes = 1
+        actor.session.turns._max_bytes = 1
         stage.go.set()
         for turn_id in ("old", "later"):
             await actor.submit(turn_id)
             await actor.until_told(lambda t=turn_id: f"turn_completed {t}" in actor.kinds)  # type: ignore[misc]
-        assert actor.session._turns.known("old") is None
+        assert actor.session.turns.get("old") is None
         assert not await actor.submit("old")  # found by the write that would accept it
         await actor.submit("later")
-        assert actor.session._turns.known("old") is None
+        assert actor.session.turns.get("old") is None
         stage.go.clear()
         await actor.submit("running")
         for on_busy in (ON_BUSY_REJECT, ON_BUSY_INTERRUPT):
@@ -242,14 +242,14 @@ async def test_a_turn_that_memory_has_forgotten_is_still_known_and_disturbs_nobo
 async def test_whoever_follows_a_turn_learns_its_end_though_memory_has_forgotten_it() -> None:
     stage = Stage()
     async with acting(stage.held) as actor:
-        actor.session._turns._turns._max_bytes = 1
+        actor.session.turns._max_bytes = 1
         await actor.submit("a")
-        followed = actor.session.follow(actor.session.turn("a"))
+        followed = actor.session.turns.follow(actor.session.turn("a"))
         assert followed.seq is None
         stage.go.set()
         await actor.submit("b")
         await actor.until_told(lambda: "turn_completed b" in actor.kinds)
-        assert actor.session._turns.known("a") is None
+        assert actor.session.turns.get("a") is None
         ends = {event.turn_id: event.seq for event in actor.events() if event.HasField("turn_completed")}
         assert followed.seq == ends["a"]
 
@@ -288,9 +288,9 @@ async def test_a_cancelled_turns_end_that_was_lost_with_its_node_is_told_to_a_st
         await lost.session.cancel("waits")
     stage.go.set()
     async with acting(stage.held, store=store, epoch=NEXT) as actor:
-        missed = actor.session.missed(seen_seq)
+        missed = actor.session.missing.after(seen_seq)
         assert [(event.turn_id, kind_of(event)) for event in missed] == [("waits", "turn_cancelled")]
-        with Attachment(actor.session.log, 0, heartbeat_s=60, earlier=actor.session.missed(0)) as attachment:
+        with Attachment(actor.session.log, 0, heartbeat_s=60, earlier=actor.session.missing.after(0)) as attachment:
             events = await attachment.next()
             assert events is not None
             assert [kind_of(event) for event in events] == ["gap", "turn_cancelled"]

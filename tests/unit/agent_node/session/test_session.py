@@ -593,7 +593,7 @@ async def test_past_the_fence_nothing_is_started_stored_or_told(stage: Stage) ->
 
 async def test_a_turn_that_waits_for_a_place_can_be_cancelled(stage: Stage) -> None:
     async with acting(stage.held) as actor:
-        slots = actor.session._intake._places
+        slots = actor.session.slots
         for _ in range(10):
             await slots.acquire(actor.session.ref.tenant)
         await actor.submit("a")
@@ -613,7 +613,7 @@ async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_no
     async with acting(stage.held) as actor:
         await actor.submit("known")
         await actor.until_ended("known")
-        slots = actor.session._intake._places
+        slots = actor.session.slots
         for _ in range(10):
             await slots.acquire(actor.session.ref.tenant)
         waiting = [asyncio.create_task(slots.acquire(actor.session.ref.tenant)) for _ in range(9)]
@@ -649,10 +649,10 @@ async def test_the_end_of_a_turn_can_be_told_again_when_the_log_has_dropped_it()
         await actor.submit("a", "1")
         await actor.until_ended("a")
         first = session.turn("a")
-        assert session.lost_story(first) == []
+        assert session.missing.of(first) == []
         await actor.submit("b", str(1 << 18))
         await actor.until_ended("b")
-        gap, outcome = session.lost_story(first)
+        gap, outcome = session.missing.of(first)
         assert (gap.first_seq, gap.seq, gap.HasField("gap")) == (first.accepted_seq, outcome.seq - 1, True)
         assert (outcome.turn_id, kind_of(outcome), outcome.seq) == ("a", "turn_completed", first.end_seq)
-        assert session.lost_story(session.turn("b")) == []
+        assert session.missing.of(session.turn("b")) == []

@@ -66,7 +66,7 @@ async def test_a_turn_that_was_running_runs_again_and_one_that_waited_runs_for_t
         assert [seq for _, seq in coverage(rest)] == list(range(RANGE + 2, RANGE + 2 + len(rest)))
         assert (text_of(next_owner, "cut"), text_of(next_owner, "waits")) == ("2 after 1", "1 after 2")
         assert next_owner.session.stored.state_json == '{"turns": 3}'
-        assert next_owner.session.lost_story(next_owner.session.turn("done"))[-1] == done
+        assert next_owner.session.missing.of(next_owner.session.turn("done"))[-1] == done
 
 
 async def test_where_no_turn_was_cut_nothing_was_lost_and_the_next_event_covers_the_numbers_that_rest() -> None:
@@ -277,6 +277,6 @@ async def test_a_volatile_store_knows_it_of_turns_that_come_again(durable: bool)
     stage.go.set()
     async with acting(stage.held, store=RecordingStore(durable=durable), child_runs=child_runs) as owner:
         await owner.session.submit("new", session_pb2.Input(), session_pb2.ON_BUSY_ENQUEUE)
-        await owner.session.submit("again", session_pb2.Input(), session_pb2.ON_BUSY_ENQUEUE, again=True)
+        await owner.session.submit("again", session_pb2.Input(), session_pb2.ON_BUSY_ENQUEUE, retry=True)
         await owner.until_ended("new", "again")
     assert [turn.turn_id for turn in child_runs.turns] == ([] if durable else ["again"])
