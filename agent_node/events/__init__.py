@@ -1,1 +1,1 @@
-"""Event logs: what a session's turns and a task's run tell, in order, and who reads it."""
+"""Event logs: the events of a session's turns or a task's run, in order, and their readers."""

@@ -1,12 +1,12 @@
-"""One stream's place in an event log: what it has been sent, what it is owed, and when it ends.
+"""One stream as a reader of an event log: what it has been sent, what it is owed, and when it ends.
 
-Guarantees: `next` returns events in the order of seq, each once, and beside them what only this stream is told
-(`opened`, `turn_rejected`, replays of an ended turn). An event goes at once where no write is pending: `next` does not
-wait for a second one. While a response is being written, nothing piles up here but the place in the log: what came
-meanwhile goes together in the next response, up to `merge_bytes` and adjacent words as one event, a larger event alone;
-and whoever adds to the aside waits until it was taken. However busy the log is, an acknowledgement, a heartbeat and the
-stream's end come when they are due; and a frame counts as safe only once the client was sent all that it is told aside,
-since nobody could tell it again. Owned by the service's method that serves the stream.
+Guarantees: `next` returns events in the order of seq, each once, and beside them those of this stream alone (`opened`,
+`turn_rejected`, replays of an ended turn). An event goes at once where no write is pending: `next` does not wait for a
+second one. While a response is being written, nothing piles up here but a position in the log: what came meanwhile goes
+together in the next response, up to `merge_bytes` and adjacent text as one event, a larger event alone; and `push`
+waits until what was pushed before was taken. However busy the log is, an acknowledgement, a heartbeat and the stream's
+end come when they are due; and a frame counts as safe only once the client was sent all that was pushed for it, since
+nothing else would send it again. Owned by the service's method that serves the stream.
 """
 
 import asyncio
@@ -35,19 +35,19 @@ class Attachment:
         heartbeat_s: float,
         merge_bytes: int = READ_BYTES,
         check: Callable[[], None] = lambda: None,
-        earlier: Sequence[session_pb2.Event] = (),
+        missing: Sequence[session_pb2.Event] = (),
     ) -> None:
         """turn_id: only this turn's events; heartbeat_s: how long the stream may be silent; merge_bytes: the most that
         events have together which go in one response, 0: every event goes alone; check: raises NodeFenced once nothing
-        may be told any more, not even what the log holds; earlier: numbered events after after_seq that the log does
+        may be sent any more, not even what the log holds; missing: numbered events after after_seq that the log does
         not have, in their order."""
         self._log = log
         self._check = check
         self._turn_id = turn_id
         self._heartbeat_s = heartbeat_s
-        self._aside: deque[session_pb2.Event] = deque()
-        self._aside_taken = asyncio.Event()
-        self._earlier = deque(earlier)
+        self._pushed: deque[session_pb2.Event] = deque()
+        self._pushed_taken = asyncio.Event()
+        self._missing = deque(missing)
         self._wake = asyncio.Event()
         self._error: AgentringError | None = None
         self._fails_after: int | None = None
@@ -85,18 +85,18 @@ class Attachment:
         self._error, self._fails_after = error, self._log.head_seq
         self._wake.set()
 
-    async def tell(self, events: Iterable[session_pb2.Event]) -> None:
-        """Tells this stream alone; waits until what it was told before is taken."""
-        while self._aside:
-            self._aside_taken.clear()
-            await self._aside_taken.wait()
-        self._aside.extend(events)
+    async def push(self, events: Iterable[session_pb2.Event]) -> None:
+        """Adds events for this stream alone; waits until those that were pushed before are taken."""
+        while self._pushed:
+            self._pushed_taken.clear()
+            await self._pushed_taken.wait()
+        self._pushed.extend(events)
         self._wake.set()
 
     async def next(self) -> list[session_pb2.Event] | None:
         """What to send next; an empty list: only the new through_seq and acked_frame; None: the stream has ended well.
 
-        Raises what the log ended with, what `fail` was given, NodeFenced, or StoreUnavailable. Cancellation: nothing
+        Raises what the log ended with, the error of `fail`, NodeFenced, or StoreUnavailable. Cancellation: nothing
         is lost.
         """
         loop = asyncio.get_running_loop()
@@ -104,10 +104,10 @@ class Attachment:
         while True:
             self._wake.clear()
             end_seq = self._ends_after() if self._error is None else self._fails_after
-            events = self._take_aside() or self._take_earlier() or await self._take_from_log(end_seq)
+            events = self._take_pushed() or self._take_missing() or await self._take_from_log(end_seq)
             self._check()
             if events:
-                if not self._aside:
+                if not self._pushed:
                     self.acked_frame = self._acked
                 return events
             acked = self._acked == self.acked_frame
@@ -128,33 +128,33 @@ class Attachment:
                 self.acked_frame = self._acked
                 return []
 
-    def _take_aside(self) -> list[session_pb2.Event]:
-        events = self._take(self._aside)
-        if events and not self._aside:
-            self._aside_taken.set()
+    def _take_pushed(self) -> list[session_pb2.Event]:
+        events = self._take(self._pushed)
+        if events and not self._pushed:
+            self._pushed_taken.set()
         return events
 
-    def _take_earlier(self) -> list[session_pb2.Event]:
-        if not self._earlier or _first_seq(self._earlier[0]) > self.through_seq + 1:
+    def _take_missing(self) -> list[session_pb2.Event]:
+        if not self._missing or _first_seq(self._missing[0]) > self.through_seq + 1:
             return []  # what comes before them is in the store
-        events = self._take(self._earlier)
+        events = self._take(self._missing)
         self.through_seq = events[-1].seq
         return events
 
     def _take(self, waiting: deque[session_pb2.Event]) -> list[session_pb2.Event]:
         events: list[session_pb2.Event] = []
-        room_bytes = self.merge_bytes
-        while waiting and ((size_bytes := waiting[0].ByteSize()) <= room_bytes or not events):
+        left_bytes = self.merge_bytes
+        while waiting and ((size_bytes := waiting[0].ByteSize()) <= left_bytes or not events):
             events.append(waiting.popleft())
-            room_bytes -= size_bytes
+            left_bytes -= size_bytes
         return events
 
     async def _take_from_log(self, end_seq: int | None) -> list[session_pb2.Event]:
         while True:
             before, limit = self.through_seq, end_seq
-            if self._earlier:
-                before_earlier = _first_seq(self._earlier[0]) - 1
-                limit = before_earlier if end_seq is None else min(before_earlier, end_seq)
+            if self._missing:
+                before_missing = _first_seq(self._missing[0]) - 1
+                limit = before_missing if end_seq is None else min(before_missing, end_seq)
             self.through_seq, events = await self._log.recall(before, limit, merge_bytes=self.merge_bytes)
             if self._turn_id is not None:
                 events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn

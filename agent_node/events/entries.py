@@ -1,7 +1,7 @@
-"""What an event log is made of: single events and runs of words, and how they are read from any seq.
+"""What an event log is made of: single events and runs of text, and how they are read from any seq.
 
-Guarantees: what is read from a place is exactly what was told after it, whatever was merged: words are kept with the
-place where each piece ends, so that they can be cut at any seq; what one read returns is within its bound, or a single
+Guarantees: what is read after a seq is exactly what was appended after it, whatever was merged: text is kept with the
+offset where each piece ends, so that it can be cut at any seq; what one read returns is within its bound, or a single
 event that was made larger; what is missing before the first entry is said by a `gap`. The same for entries in memory
 (log.py) and those that were read from the store (session/stored_events.py).
 """
@@ -15,11 +15,11 @@ from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
 READ_BYTES = 16 << 10
-"""How much one read returns unless it is told otherwise, and the most words that one event may be made of."""
-_WORDS_HEAD_BYTES = 80
-"""The most that an event of words takes beside the words and the turn's id."""
+"""How much one read returns by default, and the most text that one event may have."""
+_TEXT_HEAD_BYTES = 80
+"""The most that a text event takes beside its text and the turn's id."""
 RUN_BYTES = READ_BYTES - 256
-"""The most words that are kept together: with their head and any turn's id they fit in one read."""
+"""The most text that is kept together: with its head and any turn's id it fits in one read."""
 ENTRY_OVERHEAD_BYTES = 160
 
 
@@ -38,8 +38,8 @@ class Single:
         return cls(event.first_seq or event.seq, event.seq, event, event.ByteSize() + ENTRY_OVERHEAD_BYTES)
 
     def after(self, after_seq: int) -> session_pb2.Event:
-        """The event, for somebody who has been told everything up to a seq: no number is told twice. (Words that came
-        merged are whole all the same: their offset says what of them is known.)"""
+        """The event, for a reader who has everything up to a seq: it covers no number twice. (Text that came merged is
+        whole all the same: its offset says what of it is known.)"""
         if after_seq < self.first_seq:
             return self.event
         event = session_pb2.Event()
@@ -53,7 +53,7 @@ class Single:
 
 @dataclass(slots=True)
 class TextRun:
-    """Consecutive words of one turn; piece i has the number first_seq + i."""
+    """Consecutive text of one turn; piece i has the number first_seq + i."""
 
     first_seq: int
     epoch: Epoch
@@ -71,18 +71,18 @@ class TextRun:
         """The last piece's number."""
         return self.first_seq + len(self.ends) - 1
 
-    def fitting(self, after_seq: int, limit: int, room_bytes: int) -> tuple[int, int]:
-        """The last number, and about the size, of an event of the words after a seq that goes in the room.
+    def fitting(self, after_seq: int, limit: int, max_bytes: int) -> tuple[int, int]:
+        """The last number, and about the size, of an event of the text after a seq that has at most max_bytes.
 
-        Where they do not all go in, the size is that of all: a read that has something else leaves them to the next.
+        Where the text has more, the size is that of all of it: a read that has something else leaves it to the next.
         One piece is taken in any case.
         """
         start, stop = self._pieces(after_seq, limit)
         begin = self.ends[start - 1] if start else 0
-        head_bytes = _WORDS_HEAD_BYTES + len(self.turn_id)
+        head_bytes = _TEXT_HEAD_BYTES + len(self.turn_id)
         size_bytes = head_bytes + self.ends[stop - 1] - begin
-        if size_bytes > room_bytes:
-            stop = max(start + 1, bisect_right(self.ends, begin + room_bytes - head_bytes, start, stop))
+        if size_bytes > max_bytes:
+            stop = max(start + 1, bisect_right(self.ends, begin + max_bytes - head_bytes, start, stop))
         return self.first_seq + stop - 1, size_bytes
 
     def merged(self, after_seq: int, last_seq: int) -> session_pb2.Event:
@@ -118,7 +118,7 @@ def read_entries(
     """Events after a seq, at most merge_bytes of them, and the number they reach; stops at `limit`, up to which
     the entries go, if there are any. A larger event comes alone: with others it might be more than one message holds.
 
-    epoch: of a gap, which tells what comes before the entries. merge_bytes 0: one event, unmerged.
+    epoch: of the gap that stands for what comes before the entries. merge_bytes 0: one event, unmerged.
     """
     events: list[session_pb2.Event] = []
     oldest_seq = entries[0].first_seq if entries else limit + 1
@@ -126,18 +126,18 @@ def read_entries(
         gap_end = min(oldest_seq - 1, limit)
         events.append(gap(epoch, after_seq + 1, gap_end))
         after_seq = gap_end
-    room_bytes = merge_bytes - sum(event.ByteSize() for event in events)
+    left_bytes = merge_bytes - sum(event.ByteSize() for event in events)
     index = bisect_right(entries, after_seq + 1, key=lambda entry: entry.first_seq) - 1
-    while after_seq < limit and (room_bytes > 0 or not events):
+    while after_seq < limit and (left_bytes > 0 or not events):
         entry = entries[index]
         if isinstance(entry, Single):
             last_seq, size_bytes = entry.seq, entry.size_bytes - ENTRY_OVERHEAD_BYTES
         else:
-            last_seq, size_bytes = entry.fitting(after_seq, limit, room_bytes)
-        if events and size_bytes > room_bytes:
-            break  # words too are cut only where a read begins with them: the others would be crumbs
+            last_seq, size_bytes = entry.fitting(after_seq, limit, left_bytes)
+        if events and size_bytes > left_bytes:
+            break  # text too is cut only where a read begins with it: the rest would be crumbs
         events.append(entry.after(after_seq) if isinstance(entry, Single) else entry.merged(after_seq, last_seq))
         after_seq = last_seq
-        room_bytes -= size_bytes  # below 0 where words were cut, so that nothing follows them
+        left_bytes -= size_bytes  # below 0 where text was cut, so that nothing follows it
         index += 1
     return after_seq, events

@@ -3,11 +3,10 @@
 Guarantees: events are numbered without a gap and no number is used twice; a reader that asks for what comes after a seq
 gets exactly that, whatever was merged (entries.py); memory stays under the bound, the oldest events going first. What
 memory no longer has is read from the store where that has it (session/stored_events.py); where it has not, the reader
-is told by a `gap`. Does not guarantee durability.
+gets a `gap`. Does not guarantee durability.
 
-Words are stored as runs of text, with the place where each piece ends, rather than as one message a piece: appending
-one is what a token costs, and costs little more memory than its letters. Written by
-the turn that runs; read by every attached stream.
+Text is kept as runs, with the offset where each piece ends, rather than as one message a piece: a token appends one
+piece, and takes little more memory than its letters. Written by the turn that runs; read by every attached stream.
 """
 
 import asyncio
@@ -73,7 +72,7 @@ class EventLog:
         head_seq: int | None = None,
     ) -> None:
         """max_bytes: about how much memory the events may take. numbers: None: from 1, without end. earlier: None:
-        what memory has dropped is lost. head_seq: what is known to have been told; an earlier owner may have used the
+        what memory has dropped is lost. head_seq: up to which events are known; an earlier owner may have used the
         numbers from there to where `numbers` begin, and the first event covers them; None: it begins where they do."""
         self._earlier = earlier
         self._numbers = numbers or NumberRange(0, NO_END, lambda: None)
@@ -85,11 +84,11 @@ class EventLog:
         self._end: AgentringError | None = None
         self.head_seq = self._numbers.log_seq if head_seq is None else head_seq
         self.quiet_since_s = time.monotonic()
-        """When an event other than words was told last, or a reader went."""
+        """When an event other than text was appended last, or a reader left."""
 
     @property
     def used_seq(self) -> int:
-        """The last number that may have been told, by this owner or an earlier one."""
+        """The last number that may have been used, by this owner or an earlier one."""
         return max(self.head_seq, self._numbers.log_seq)
 
     @classmethod
@@ -143,7 +142,7 @@ class EventLog:
         return self.head_seq
 
     def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
-        """Stores words that begin `offset` bytes into the turn's text; returns how many bytes they are. Raises as
+        """Stores text that begins `offset` bytes into the turn's text; returns how many bytes it has. Raises as
         `append`."""
         piece = text.encode()
         self._count()
@@ -216,8 +215,8 @@ class EventLog:
         return self.read(after_seq, through_seq, merge_bytes=merge_bytes)
 
     def entries(self, after_seq: int) -> list[Entry]:
-        """All that is told after a seq, to be kept elsewhere; what memory has dropped of it is a gap. A seq that the
-        log was kept up to before: it lies between entries."""
+        """All that comes after a seq, to be stored; what memory has dropped of it is a gap. after_seq: up to which the
+        log was stored before, so it lies between entries."""
         index = bisect_right(self._entries, after_seq, key=lambda entry: entry.first_seq)
         entries = self._entries[index:]
         if after_seq < min(self._memory_seq - 1, self.head_seq):
@@ -225,7 +224,7 @@ class EventLog:
         return entries
 
     def all_events(self) -> list[session_pb2.Event]:
-        """All that it holds; where the oldest are gone, a gap comes first."""
+        """All that it holds; where the oldest were dropped, a gap comes first."""
         seq, found = 0, []
         while seq < self.head_seq:
             seq, events = self.read(seq)
@@ -233,7 +232,7 @@ class EventLog:
         return found
 
     def text(self) -> str:
-        """The words that it holds."""
+        """The text that it holds."""
         return "".join(event.text_delta.text for event in self.all_events() if event.HasField("text_delta"))
 
     def subscribe(self, reader: asyncio.Event) -> None:
@@ -241,7 +240,7 @@ class EventLog:
         self._readers.add(reader)
 
     def unsubscribe(self, reader: asyncio.Event) -> None:
-        """The reader is not told any more."""
+        """The reader's event is not set any more."""
         self._readers.discard(reader)
         self.quiet_since_s = time.monotonic()
 

@@ -1,8 +1,8 @@
 """Those who read an event log, and are woken when there is more to read.
 
 Guarantees: each is woken for whatever came since it looked last. Where very many read one log (a task that thousands
-have joined) they are woken in groups, one in each round of the event loop, so that whoever comes meanwhile, and every
-other stream of the node, waits for one group and not for all. Nobody is passed over, however fast more comes: who has
+have joined) they are woken in groups, one in each round of the event loop, so that a new reader, and every
+other stream of the node, waits for one group and not for all. None is passed over, however fast more comes: who has
 waited longest is woken first. Owned by the event log.
 """
 
@@ -22,7 +22,7 @@ class LogReaders:
         """None yet."""
         self._readers: set[asyncio.Event] = set()
         self._due: dict[asyncio.Event, None] | None = None
-        """Those who are still to be woken, in that order; None: nobody is."""
+        """Those who are still to be woken, in that order; None: none is."""
 
     def __len__(self) -> int:
         """How many there are."""

@@ -243,7 +243,7 @@ class IncarnationSupervisor:
                 tasks.create_task(self.skew.run()),
                 tasks.create_task(incarnation.sweep()),
                 tasks.create_task(incarnation.sweep_claims()),
-                tasks.create_task(incarnation.load.count(lambda: incarnation.host.taken)),
+                tasks.create_task(incarnation.load.count(lambda: incarnation.host.owned_or_claimed)),
                 tasks.create_task(incarnation.tend_store()),
                 tasks.create_task(incarnation.keep_memory()),
             ]

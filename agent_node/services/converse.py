@@ -64,7 +64,7 @@ async def converse(
     session = await incarnation.host.open(ref, agent)
     with await attach_to_session(call, incarnation, settings, session, point, opening) as attachment:
         if point.after_seq is None:
-            await attachment.tell([_opened(session, incarnation.registration.identity.node_id)])
+            await attachment.push([_opened(session, incarnation.registration.identity.node_id)])
         attachment.ack(max(1, point.first_frame - 1))
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
         frames = _Frames(session, attachment, stream_id, point)
@@ -108,7 +108,7 @@ class _Frames:
                     await self._deal_with(request, number)
                 except _REFUSALS as refusal:
                     rejected = session_pb2.TurnRejected(reason=refusal.reason, frame=number)
-                    await self._attachment.tell([Event(turn_id=_turn_id(request), turn_rejected=rejected)])
+                    await self._attachment.push([Event(turn_id=_turn_id(request), turn_rejected=rejected)])
                 self._attachment.ack(number)
         except AgentringError as error:
             self._attachment.fail(error)
@@ -142,14 +142,14 @@ class _Frames:
     async def _replay(self, turn: StoredTurn, through_seq: int) -> None:
         """Sends again, as far as through_seq, the turn's events that this stream will not get from the log any more."""
         if lost := self._session.missing.of(turn):
-            await self._attachment.tell(event for event in lost if lost[-1].seq <= through_seq)
+            await self._attachment.push(event for event in lost if lost[-1].seq <= through_seq)
             return
         seq, through_seq = turn.accepted_seq - 1, min(through_seq, self._attachment.through_seq)
         if turn.end_seq is not None:
             through_seq = min(through_seq, turn.end_seq)
         while seq < through_seq:
             seq, events = await self._session.log.recall(seq, through_seq, merge_bytes=self._attachment.merge_bytes)
-            await self._attachment.tell([event for event in events if event.turn_id in ("", turn.turn_id)])
+            await self._attachment.push([event for event in events if event.turn_id in ("", turn.turn_id)])
 
     def _ends_after(self) -> int | None:
         """The last seq that this stream is owed; None: one of its turns has not ended."""

@@ -69,7 +69,7 @@ def session_attachment(
         heartbeat_s=settings.heartbeat_s,
         merge_bytes=settings.merge_bytes,
         check=session.check_delivery,
-        earlier=missed,
+        missing=missed,
     )
 
 

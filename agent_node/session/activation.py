@@ -1,7 +1,7 @@
-"""How a node takes a session and gives it up again: its claim in etcd, then its epoch in the store.
+"""How a node activates a session, and releases it: its claim in etcd, then its epoch in the store.
 
 Guarantees: the store is written to only under a claim and while the lease stands; no epoch is raised twice; a claim
-that came to nothing is given back. Used by the host.
+that led to no activation is released. Used by the host.
 """
 
 import structlog
@@ -24,7 +24,7 @@ class Activator:
         self._claims = claims
         self._store = store
 
-    async def take(self, ref: SessionRef, agent: str) -> tuple[Claim, StoredSession]:
+    async def activate(self, ref: SessionRef, agent: str) -> tuple[Claim, StoredSession]:
         """Claims the session and reads it. Raises as Claims.claim and Store.activate."""
         for is_last in (False, True):
             claim = await self._claims.claim(ref)

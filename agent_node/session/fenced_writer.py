@@ -1,11 +1,11 @@
 """How a session writes to its store: one write at a time, only while it may, and none once a write has failed.
 
 Guarantees: writes go in the order in which they were asked for; nothing is written, and nothing that follows a write is
-published, once the log has ended or the lease may be gone. Where a write fails nobody knows what the store has: every
-later check raises the same error.
+published, once the log has ended or the lease may have expired. Where a write fails nobody knows what the store has:
+every later check raises the same error.
 
-This order of writes is not the session's lock: whoever interrupts a turn holds the lock until that turn has stored its
-end.
+This order of writes is not the session's lock: an interrupt holds the lock until the turn that it interrupts has stored
+its end.
 """
 
 import asyncio

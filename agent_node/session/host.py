@@ -52,10 +52,10 @@ class Host:
         tasks: asyncio.TaskGroup,
         takes_new: Callable[[Callable[[], int], str], Awaitable[bool]],
     ) -> None:
-        """slots: the node's places for running turns; tasks: owns the sessions' runners; takes_new: whether the node,
-        having so many sessions, takes another of an agent (BoundedLoad.takes_new)."""
+        """slots: the node's; tasks: owns the sessions' runners; takes_new: whether the node, having so many sessions,
+        takes another of an agent (BoundedLoad.takes_new)."""
         self._takes_new = takes_new
-        self._taking = Activator(env, claims, store)
+        self._activator = Activator(env, claims, store)
         self._env = env
         self._claims = claims
         self._store = store
@@ -76,7 +76,7 @@ class Host:
         return len(self._sessions)
 
     @property
-    def taken(self) -> int:
+    def owned_or_claimed(self) -> int:
         """How many sessions this node owns or is about to."""
         return len(self._sessions) + len(self._activations)
 
@@ -107,7 +107,7 @@ class Host:
                 agent = await self._stored_agent(ref)
             # Refused before the activation, which others may share who ask for another agent.
             if ref not in self._activations and (refusal := await self._refusal(agent)) is not None:
-                # Only a session that nobody holds may be refused; another node's is answered with where it is.
+                # Only a session without an owner may be refused; another node's is answered with where it is.
                 await self._claims.disclaim(ref, self.__contains__)
                 raise refusal
             if (session := self._sessions.get(ref)) is None:  # another call may have activated it meanwhile
@@ -118,13 +118,13 @@ class Host:
         return session
 
     async def find(self, ref: SessionRef) -> Session:
-        """The session if it exists, activated if nobody owns it; never makes one. Raises SessionNotFound, and as
+        """The session if it exists, activated if it has no owner; never makes one. Raises SessionNotFound, and as
         `open`."""
         found = await self.look_up(ref)
         return found if isinstance(found, Session) else await self.open(ref, found.agent)
 
     async def look_up(self, ref: SessionRef) -> Session | StoredSession:
-        """The session if this node owns it; what the store has of it if nobody does; never claims. Raises NotOwner,
+        """The session if this node owns it; what the store has of it if it has no owner; never claims. Raises NotOwner,
         SessionMoving, SessionNotFound, NodeFenced, CoordinatorUnavailable, StoreUnavailable."""
         self._env.lease.check()
         if (session := await self._owned(ref)) is not None:
@@ -135,7 +135,7 @@ class Host:
         return stored
 
     async def close(self, session: Session) -> None:
-        """Closes a session. Its story can be read as long as it stays here: in a durable store, which keeps its
+        """Closes a session. Its events can be read as long as it stays here: in a durable store, which keeps its
         tombstone, until it is passivated; in a volatile one its claim is its tombstone, so that no other node can make
         it anew meanwhile."""
         await session.close(self._clock.now_s())
@@ -144,7 +144,7 @@ class Host:
         """Closes a session whose checkpoint cannot be read, and returns under which epoch. Raises NotOwner,
         SessionMoving, NodeFenced, StaleEpoch, CoordinatorUnavailable, StoreUnavailable. Cancellation: it is closed all
         the same."""
-        return await self._closings.get(ref, lambda: self._taking.close_unread(ref))
+        return await self._closings.get(ref, lambda: self._activator.close_unread(ref))
 
     async def passivate(self, session: Session) -> None:
         """Checkpoints an idle session and gives it up; one that is not idle any more stays."""
@@ -187,28 +187,28 @@ class Host:
                 await self._store.release(self._env.ownership(session.ref, session.claim.epoch), None, 0)
             except StaleEpoch:
                 _log.warning("forget_failed")
-        await self._taking.release(session.claim)
+        await self._activator.release(session.claim)
 
     async def _activate(self, ref: SessionRef, agent_name: str) -> Session:
         if (session := self._sessions.get(ref)) is not None:
             return session  # another call has activated it while this one looked whether it may
-        claim, stored = await self._taking.take(ref, agent_name)
+        claim, stored = await self._activator.activate(ref, agent_name)
         try:
             if stored.closed and self._store.durable:
                 raise SessionClosed  # the store keeps its tombstone
-            session = self._made(stored, claim)
+            session = self._make(stored, claim)
             self._env.lease.check()
             if self._draining:
                 raise NodeDraining  # the drain has begun since and does not know of this session
         except Exception:
-            await self._taking.release(claim)
+            await self._activator.release(claim)
             raise
         self._sessions[ref] = session
         self._runners[ref] = self._tasks.create_task(self._run(session))
         self._env.audit.write("activated", ref, epoch=claim.epoch, commit=stored.commit)
         return session
 
-    def _made(self, stored: StoredSession, claim: Claim) -> Session:
+    def _make(self, stored: StoredSession, claim: Claim) -> Session:
         if (agent := self._agents.get(stored.agent)) is None:
             raise self._env.missing_agent(stored.agent)
         return Session(
@@ -231,7 +231,7 @@ class Host:
             return AgentRequired()
         if agent_name not in self._agents:
             return self._env.missing_agent(agent_name)
-        return None if await self._takes_new(lambda: self.taken, agent_name) else NodeOverloaded()
+        return None if await self._takes_new(lambda: self.owned_or_claimed, agent_name) else NodeOverloaded()
 
     async def _run(self, session: Session) -> None:
         structlog.contextvars.bind_contextvars(**named(session.ref, session.stored.agent))
@@ -247,12 +247,12 @@ class Host:
                 _log.warning("session_failed", reason=error.reason)
             else:
                 _log.exception("session_failed", error_id=error_id)
-            session.drop(_told_of(error, error_id))
+            session.drop(_stream_error(error, error_id))
             await self.give_up(session)
 
     async def _leave(self, session: Session) -> None:
-        """Hands a settled session on. Whoever comes for it meanwhile waits, and is then led to its next owner: told at
-        once, it would be led back here by the claim."""
+        """Hands a settled session on. A call that comes for it meanwhile waits, and is then led to its next owner: if
+        it were refused at once, the claim would lead it back here."""
         await self._departures.wait(session.ref)  # it may be in the middle of its passivation
         await self._departures.get(session.ref, lambda: self._hand_on(session))
 
@@ -284,6 +284,6 @@ class Host:
             self._env.audit.write("passivated", session.ref, epoch=session.claim.epoch)
 
 
-def _told_of(error: Exception, error_id: str) -> AgentringError:
-    """What the streams of a session that failed are told."""
+def _stream_error(error: Exception, error_id: str) -> AgentringError:
+    """What the streams of a session that failed end with."""
     return error if isinstance(error, AgentringError) else InternalError(error_id)

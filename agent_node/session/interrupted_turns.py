@@ -1,8 +1,8 @@
 """What becomes of a turn that its owner's end cut off: it is run again, as another attempt.
 
 An owner that gave the session up, or that has failed in this session alone, lives; a turn that only waited for an
-answer did not end its owner. Where the owner is gone otherwise, the turn may be why: that is counted (`deaths`), and
-the count outlives later owners. A node that was fenced and lives is taken for one that is gone: nobody can tell in
+answer did not end its owner. Where the owner has died otherwise, the turn may be why: that is counted (`deaths`), and
+the count outlives later owners. A node that was fenced and lives is taken for one that has died: nobody can know in
 time. Used when a session is activated.
 """
 

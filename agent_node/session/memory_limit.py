@@ -1,8 +1,8 @@
 """The node's memory, where its operator has said how much it may take.
 
 Guarantees: beyond the limit sessions that have been idle longest are passivated, a part of them at a time, until the
-process takes less or none is idle; meanwhile a new session is taken only where an idle one has gone for it, and on a
-volatile store, where none can go, it is refused. Does not guarantee that the process never takes more: sessions that
+process takes less or none is idle; meanwhile a new session is taken only where an idle one was passivated for it, and
+refused on a volatile store, where none can be. Does not guarantee that the process never takes more: sessions that
 are in use stay, and what Python has freed it may keep for itself. Owned by the incarnation.
 """
 

@@ -2,10 +2,10 @@
 
 Guarantees: one collector chooses: only sessions that are idle (no turn that has not ended, no stream attached), those
 first that have been idle longest. Each goes as any passivated session goes, and comes back with its next call. Nothing
-is passivated while etcd takes no claims: what is given up could not be activated again.
+is passivated while etcd takes no claims: they could not be activated elsewhere.
 
 Three triggers ask it: time (`passivate_by_time`), the number of sessions (IdleEvictor) and memory (memory_limit.py).
-For durable stores alone: elsewhere a session that is given up is lost. Owned by the incarnation.
+For durable stores alone: a passivated session of a volatile one would be lost. Owned by the incarnation.
 """
 
 import asyncio
@@ -88,7 +88,7 @@ async def passivate_by_time(collector: IdleCollector, clock: Clock, idle_timeout
 
 
 class IdleEvictor:
-    """Passivates some of a full node's idle sessions to make place for new ones.
+    """Passivates some of a full node's idle sessions for new ones.
 
     Several at a time, so that a full node looks through its sessions once for many new ones; where that finds none, it
     does not look again for a second, and new sessions are refused meanwhile.

@@ -94,9 +94,9 @@ class SessionState:
         max_log_bytes: int,
         max_stored_log_bytes: int,
     ) -> None:
-        """stored: what the store knows of it. slots: the node's; tasks: owns what must not end with whoever asked for
-        it. max_log_bytes: about how much memory its events may take; max_stored_log_bytes: how much a durable store
-        keeps of them."""
+        """stored: what the store knows of it. slots: the node's; tasks: owns what must not end with its caller.
+        max_log_bytes: about how much memory its events may take; max_stored_log_bytes: how much a durable store keeps
+        of them."""
         self.env = env
         self.store = store
         self.claim = claim
@@ -179,7 +179,7 @@ class SessionState:
         return turn
 
     def check_delivery(self) -> None:
-        """Raises NodeFenced from the fence on: a node that was frozen sends nobody anything more."""
+        """Raises NodeFenced from the fence on: a node that was frozen sends nothing more."""
         self.env.lease.check_delivery()
 
     def fail(self, error: Exception) -> None:

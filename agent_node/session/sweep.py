@@ -1,8 +1,8 @@
-"""The sweep of sessions: turns that were accepted, and whose session's owner is gone, are run though no client comes
+"""The sweep of sessions: turns that were accepted, and whose session's owner has died, are run though no client comes
 back for them.
 
 Guarantees what ownership/sweep.py says: a session that its node left with turns that have not ended is activated;
-activation runs them. One whose turn waits for an answer is left alone: the answer takes it up. Owned by the
+activation runs them. One whose turn waits for an answer is left alone: the answer resumes it. Owned by the
 incarnation.
 """
 

@@ -3,7 +3,7 @@
 Guarantees: nobody learns of a turn's end before the store has it. In a durable store the turn's events are stored with
 its end.
 
-The race with the running turn's text: the store is given the number of a waiting turn's end before it is published, and
+The race with the running turn's text: the store gets the number of a waiting turn's end before that is published, and
 text may be published meanwhile. The end then gets a later number, which goes to the store with the next write
 (`renumbered`).
 """

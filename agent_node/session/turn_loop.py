@@ -90,7 +90,7 @@ async def _run_to_end(session: SessionState, waiting: WaitingTurn, group: asynci
 
 
 async def _run(session: SessionState, waiting: WaitingTurn) -> Outcome | None:
-    """None: the lease may be gone."""
+    """None: the lease may have expired."""
     async with RunSlot(session.slots, session.ref.tenant) as slot:
         try:
             return await _run_agent(session, waiting, slot)

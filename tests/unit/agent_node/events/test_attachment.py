@@ -53,7 +53,7 @@ async def test_it_is_sent_what_comes_after_its_place_and_waits_for_more(log: Eve
 async def test_what_it_alone_is_told_comes_first_and_does_not_move_its_place(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         words(log, "x")
-        await attachment.tell([told("a")])
+        await attachment.push([told("a")])
         first, second = await attachment.next(), await attachment.next()
     assert first is not None
     assert second is not None
@@ -63,8 +63,8 @@ async def test_what_it_alone_is_told_comes_first_and_does_not_move_its_place(log
 
 async def test_who_tells_waits_until_the_stream_has_taken_what_it_was_told(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        await attachment.tell([told("a")])
-        second = asyncio.ensure_future(attachment.tell([told("b")]))
+        await attachment.push([told("a")])
+        second = asyncio.ensure_future(attachment.push([told("b")]))
         await asyncio.sleep(0)
         assert not second.done()
         assert await attachment.next() == [told("a")]
@@ -240,7 +240,7 @@ async def test_its_own_error_does_not_wait_for_an_acknowledgement(log: EventLog)
 async def test_a_long_aside_is_taken_in_parts_and_in_order(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         names = [str(i) for i in range(2_000)]
-        await attachment.tell([told(name) for name in names])
+        await attachment.push([told(name) for name in names])
         taken: list[str] = []
         while len(taken) < len(names):
             part = await attachment.next()
@@ -253,7 +253,7 @@ async def test_a_long_aside_is_taken_in_parts_and_in_order(log: EventLog) -> Non
 async def test_a_large_event_aside_travels_alone(log: EventLog) -> None:
     large = told("x" * 2 * READ_BYTES)
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        await attachment.tell([told("a"), told("b"), large, told("c")])
+        await attachment.push([told("a"), told("b"), large, told("c")])
         parts = [await attachment.next() for _ in range(3)]
     assert parts == [[told("a"), told("b")], [large], [told("c")]]
 
@@ -330,7 +330,7 @@ async def test_words_whose_writes_are_done_before_the_next_come_go_one_by_one(lo
 async def test_a_stream_that_must_not_merge_sends_every_event_alone(log: EventLog) -> None:
     writes = Writes()
     with Attachment(log, 0, heartbeat_s=LONG_S, merge_bytes=0) as attachment:
-        await attachment.tell([told("a"), told("b")])
+        await attachment.push([told("a"), told("b")])
         for word in "xyz":
             words(log, word)
         attachment.end_after(lambda: 3)
@@ -347,8 +347,8 @@ async def test_a_stream_that_must_not_merge_sends_every_event_alone(log: EventLo
 
 async def test_two_that_tell_take_turns(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        await attachment.tell([told("a")])
-        others = [asyncio.ensure_future(attachment.tell([told(name)])) for name in "bc"]
+        await attachment.push([told("a")])
+        others = [asyncio.ensure_future(attachment.push([told(name)])) for name in "bc"]
         taken = []
         for _ in range(3):
             taken += [event.turn_id for event in await attachment.next() or []]
@@ -359,8 +359,8 @@ async def test_two_that_tell_take_turns(log: EventLog) -> None:
 
 async def test_telling_nothing_wakes_nobody_for_ever(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        await attachment.tell([])
-        await attachment.tell([told("a")])
+        await attachment.push([])
+        await attachment.push([told("a")])
         assert await attachment.next() == [told("a")]
 
 
@@ -413,9 +413,9 @@ async def test_a_frame_is_acknowledged_only_with_the_last_of_what_it_is_answered
     """Another node would not tell the rest again."""
     with Attachment(log, 0, heartbeat_s=LONG_S, merge_bytes=100) as attachment:
         attachment.ack(1)
-        await attachment.tell([])
+        await attachment.push([])
         answers = [Event(turn_id="x" * 80, heartbeat=session_pb2.Heartbeat()) for _ in range(3)]
-        await attachment.tell(answers)
+        await attachment.push(answers)
         attachment.ack(2)
         acked = []
         for _ in answers:
@@ -427,8 +427,8 @@ async def test_a_frame_is_acknowledged_only_with_the_last_of_what_it_is_answered
 async def test_what_the_log_does_not_have_comes_first_and_moves_the_place(log: EventLog) -> None:
     for text in ("a", "b", "c", "d", "e", "f"):
         log.append(Event(turn_id=text, heartbeat=session_pb2.Heartbeat()))
-    earlier = [Event(seq=2, first_seq=2, turn_id="x" * 80), Event(seq=4, first_seq=3, turn_id="y" * 80)]
-    with Attachment(log, 1, heartbeat_s=LONG_S, merge_bytes=100, earlier=earlier) as attachment:
+    missing = [Event(seq=2, first_seq=2, turn_id="x" * 80), Event(seq=4, first_seq=3, turn_id="y" * 80)]
+    with Attachment(log, 1, heartbeat_s=LONG_S, merge_bytes=100, missing=missing) as attachment:
         told = []
         for _ in range(3):
             events = await attachment.next() or []

@@ -290,7 +290,7 @@ async def test_a_cancelled_turns_end_that_was_lost_with_its_node_is_told_to_a_st
     async with acting(stage.held, store=store, epoch=NEXT) as actor:
         missed = actor.session.missing.after(seen_seq)
         assert [(event.turn_id, kind_of(event)) for event in missed] == [("waits", "turn_cancelled")]
-        with Attachment(actor.session.log, 0, heartbeat_s=60, earlier=actor.session.missing.after(0)) as attachment:
+        with Attachment(actor.session.log, 0, heartbeat_s=60, missing=actor.session.missing.after(0)) as attachment:
             events = await attachment.next()
             assert events is not None
             assert [kind_of(event) for event in events] == ["gap", "turn_cancelled"]
