@@ -16,8 +16,8 @@ from harness.processes import Process, python
 
 TESTS = Path(__file__).parents[1]
 AGENTS_PATH = os.pathsep.join(filter(None, (str(TESTS), os.environ.get("PYTHONPATH", ""), str(TESTS.parent))))
-"""The tests' agents, then what these tests themselves run: the compiled build, where scripts/test has it first."""
-"""Where nodes find the tests' own agents (harness/agents.py) and those of the scripts."""
+"""Where nodes find the tests' own agents (harness/agents.py), then the compiled build where scripts/test puts it before
+the sources, then the agents of the scripts."""
 
 
 class Member:
