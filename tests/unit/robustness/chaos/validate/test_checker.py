@@ -1,79 +1,12 @@
-"""Every rule of the checker, red and green, on histories made by hand."""
+"""Every rule of the checker for sessions, red and green, on histories made by hand."""
 
 import json
 from pathlib import Path
 
-from robustness.chaos.validate.checker import ANSWERS, check
-from robustness.chaos.validate.evidence import Call, Evidence, Line, Mark, StoredEnd, StoredRow, read_lines
-from robustness.chaos.validate.failover import failovers, percentile, too_slow
+from chaos_histories import FIRST, HANDED_OVER, MS, S, call, line, rules
+from robustness.chaos.validate.checker import ANSWERS
+from robustness.chaos.validate.evidence import Line, Mark, StoredRow, read_lines
 from robustness.chaos.validate.poison_rules import ENDED_ITSELF
-
-S = "session/default/s"
-T = "task/default/t"
-MS = 1_000_000
-
-
-def line(t_ms: int, event: str, epoch: int = 0, *, node: str = "n1", commit: int | None = None, turn: str = "") -> Line:
-    """A line of the session; n1's incarnation is 1, n2's is 2."""
-    subject = "" if event in ("fenced", "drain_started", "joined") else T if event.startswith("task_") else S
-    return Line(t_ms * MS, node, int(node[1:]), event, subject, epoch, turn, commit)
-
-
-def call(
-    invoked_ms: int,
-    accepted_ms: int | None,
-    epoch: int,
-    *,
-    node: str = "n1",
-    number: int | None = None,
-    turn: str = "",
-    result: str = "",
-    end_epoch: int = 0,
-    subject: str = S,
-) -> Call:
-    return Call(
-        "c",
-        subject,
-        turn or f"turn-{invoked_ms}",
-        "r1",
-        invoked_ms * MS,
-        accepted_ms * MS if accepted_ms is not None else None,
-        invoked_ms * MS + 1,
-        node,
-        epoch,
-        ok=number is not None or bool(result),
-        number=number,
-        result=result,
-        end_epoch=end_epoch or epoch,
-    )
-
-
-def rules(
-    *lines: Line,
-    calls: tuple[Call, ...] = (),
-    marks: tuple[Mark, ...] = (),
-    completed: tuple[StoredRow, ...] = (),
-    tool_starts: tuple[StoredRow, ...] = (),
-    counted: int | None = None,
-    durable: bool = False,
-    durable_tasks: bool = False,
-) -> list[str]:
-    """Which rules are broken."""
-    evidence = Evidence(
-        list(lines),
-        list(calls),
-        list(marks),
-        list(completed),
-        list(tool_starts),
-        {} if counted is None else {S: counted},
-        durable,
-        durable_tasks,
-    )
-    return [violation.rule for violation in check(evidence)]
-
-
-FIRST = (line(0, "claimed", 10), line(1, "activated", 10), line(2, "turn_started", 10, turn="a"))
-HANDED_OVER = (line(50, "released", 10), line(60, "claimed", 20, node="n2"), line(61, "activated", 20, node="n2"))
 
 
 def test_a_session_that_moves_after_its_release_is_as_it_should_be() -> None:
@@ -183,35 +116,6 @@ def test_numbers_start_again_after_a_failover_unless_the_store_is_durable() -> N
     assert rules(calls=calls, durable=True) == ["I2"]
 
 
-def test_two_results_of_one_run_break_i4() -> None:
-    assert rules(line(0, "task_committed", 10), line(1, "task_committed", 10)) == ["I4"]
-
-
-def test_a_second_result_breaks_i4_where_the_first_was_durable() -> None:
-    lines = (line(0, "task_committed", 10), line(9, "task_committed", 20, node="n2"))
-    assert rules(*lines, durable=True) == []
-    assert rules(*lines, durable_tasks=True) == ["I4"]
-
-
-def test_a_run_that_works_on_after_a_later_one_began_breaks_i1() -> None:
-    assert rules(line(0, "task_started", 10), line(5, "task_started", 20, node="n2"), line(6, "task_failed", 10)) == [
-        "I1"
-    ]
-
-
-def test_callers_of_one_run_who_were_told_different_results_break_i4() -> None:
-    one, other = (call(0, 1, 10, subject=T, result=result, turn="-") for result in ("x", "y"))
-    assert rules(calls=(one, one)) == []
-    assert rules(calls=(one, other)) == ["I4"]
-
-
-def test_a_caller_who_was_brought_to_the_next_run_may_be_told_its_result_unless_the_first_was_kept() -> None:
-    one = call(0, 1, 10, subject=T, result="x", turn="-")
-    moved = call(0, 1, 10, subject=T, result="y", turn="-", end_epoch=20)
-    assert rules(calls=(one, moved)) == []
-    assert rules(calls=(one, moved), durable_tasks=True) == ["I4"]
-
-
 def test_a_session_that_moves_for_no_reason_breaks_stickiness() -> None:
     assert rules(*FIRST, line(60, "claimed", 20, node="n2")) == ["stickiness"]
 
@@ -238,76 +142,11 @@ def test_what_happens_to_a_node_later_is_no_reason() -> None:
     assert rules(*moved, marks=(Mark(50 * MS, "killed", "n2"),)) == ["stickiness"]
 
 
-def test_a_failover_is_from_the_kill_to_the_first_answer_under_a_later_epoch() -> None:
-    calls = [call(0, 1, 10), call(1_200, 1_500, 20, node="n2"), call(1_600, 1_601, 20, node="n2")]
-    evidence = Evidence([*FIRST, line(1_400, "claimed", 20, node="n2")], calls, [Mark(1_000 * MS, "killed", "n1")])
-    assert [failover.took_s for failover in failovers(evidence, "killed")] == [0.5]
-    assert [violation.rule for violation in too_slow(evidence, "killed", 0.4)] == ["I6"]
-    assert list(too_slow(evidence, "killed", 0.6)) == []
-
-
-def test_a_hand_over_counts_from_the_end_of_the_turn_that_ran() -> None:
-    ended = line(1_400, "turn_committed", 10, turn="a")
-    calls = [call(1_200, 1_500, 20, node="n2")]
-    evidence = Evidence([*FIRST, ended], calls, [Mark(1_000 * MS, "stopped", "n1")])
-    assert [failover.took_s for failover in failovers(evidence, "stopped")] == [0.1]
-
-
-def test_a_session_that_the_node_had_given_up_has_no_failover() -> None:
-    evidence = Evidence([*FIRST, *HANDED_OVER], [call(70, 71, 20, node="n2")], [Mark(65 * MS, "killed", "n1")])
-    assert failovers(evidence, "killed") == []
-
-
-def test_percentiles() -> None:
-    assert percentile([], 50) is None
-    assert percentile([3.0, 1.0, 2.0], 50) == 2.0
-    assert percentile([3.0, 1.0, 2.0], 99) == 3.0
-
-
 def test_lines_are_read_as_the_node_writes_them(tmp_path: Path) -> None:
     told = {"t_ns": 5, "node": "n1", "incarnation": 7, "event": "turn_committed", "tenant": "default", "session": "s"}
     path = tmp_path / "audit.jsonl"
     path.write_text(json.dumps(told | {"epoch": 9, "turn": "a", "commit": 3, "later": "field"}) + "\n")
     assert read_lines([path]) == [Line(5, "n1", 7, "turn_committed", S, 9, "a", 3)]
-
-
-def task_rules(*lines: Line, row: StoredEnd | None, calls: tuple[Call, ...] = ()) -> list[str]:
-    evidence = Evidence(list(lines), list(calls), durable_tasks=True, ended_tasks=[row] if row else [])
-    return [violation.rule for violation in check(evidence)]
-
-
-def test_a_tasks_runs_and_its_end_are_those_that_the_store_has() -> None:
-    first, second = line(1, "task_started", 5, commit=2), line(2, "task_started", 6, commit=3)
-    end = line(3, "task_committed", 6, commit=4)
-    assert task_rules(first, second, end, row=StoredEnd(T, 2, 6, 6)) == []
-    assert task_rules(second, end, row=StoredEnd(T, 2, 6, 6)) == []  # killed before it wrote the first line
-    assert task_rules(first, second, end, row=StoredEnd(T, 1, 6, 6)) == ["I4"]
-    assert task_rules(first, second, end, row=StoredEnd(T, 2, 5, 5)) == ["I4"]
-    late = line(4, "task_started", 7, commit=5)
-    assert task_rules(second, end, late, row=StoredEnd(T, 2, 6, 6)) == ["I4"]
-
-
-def test_an_end_that_clients_were_told_must_be_in_the_store() -> None:
-    told = call(1, 2, 5, result="x", subject=T)
-    other = StoredEnd("task/default/other", 1, 5, 5)
-    assert task_rules(row=StoredEnd(T, 1, 5, 5, "x"), calls=(told,)) == []
-    assert task_rules(row=other, calls=(told,)) == ["I5"]
-    assert task_rules(row=StoredEnd(T, 1, 5, 5, "y"), calls=(told,)) == ["I4"]
-
-
-def test_an_end_must_be_of_the_run_that_had_the_task_last() -> None:
-    assert task_rules(line(1, "task_started", 6, commit=2), row=StoredEnd(T, 1, 6, 5)) == ["I4"]
-
-
-def test_a_task_that_was_accepted_must_end() -> None:
-    assert [each.rule for each in check(Evidence([], never_ended={T}))] == ["I5"]
-
-
-def test_an_ended_task_is_told_again_by_any_node_under_its_runs_epoch() -> None:
-    first, again = call(1, 2, 5, result="x", subject=T), call(9, 10, 5, node="n2", result="x", subject=T)
-    assert rules(calls=(first, again)) == ["I2"]
-    again.replayed = True
-    assert rules(calls=(first, again)) == []
 
 
 def test_a_run_is_under_way_on_two_nodes_at_most_when_they_end_by_themselves() -> None:
