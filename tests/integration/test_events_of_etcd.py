@@ -22,12 +22,12 @@ from agentring.v1 import (
     session_pb2,
     session_pb2_grpc,
 )
+from events_table import TTL_S, cluster_on, logged, measured, new_session, refused_by
 from harness.client import connect, error_of, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster, until_sees
 from harness.conditions import has_coordinator, is_healthy, metrics, until, until_state
 from harness.etcd import EtcdProcess
 from harness.etcd_faults import fill_up, revoke_leases
-from harness.events_table import TTL_S, cluster_on, logged, measured, new_session, refused_by
 from harness.processes import wait_until
 
 

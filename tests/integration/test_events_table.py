@@ -19,13 +19,13 @@ from agentring.v1 import (
     session_pb2,
     session_pb2_grpc,
 )
+from events_table import F_S, TTL_S, cluster_on, link_to, logged, measured, refused_by
 from harness.agents import FLAGS
 from harness.client import connect, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster, until_sees
 from harness.conditions import is_healthy, metrics, until, until_state
 from harness.etcd import EtcdProcess
 from harness.etcd_faults import revoke_leases
-from harness.events_table import F_S, TTL_S, cluster_on, link_to, logged, measured, refused_by
 
 
 async def test_a_node_that_is_drained_while_it_is_fenced_joins_no_more_and_says_so(
