@@ -5,6 +5,7 @@ import asyncio
 import sys
 import time
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import grpc
 from grpc import aio
@@ -14,6 +15,7 @@ from agentring.rpc.status import read_error
 from examples.demo import scenes
 from examples.demo.claims import Claims
 from examples.demo.cluster import LEASE_TTL_S, running_cluster
+from examples.demo.picture import recording, to_svg
 
 NODES = 3
 ROUTERS = 2
@@ -45,10 +47,15 @@ async def demo(console: Console) -> bool:
 
 def main() -> int:
     """Exit status: 0 if every claim held, 1 if not, 130 after Ctrl-C."""
-    argparse.ArgumentParser(prog="scripts/demo", description=__doc__).parse_args()
-    console = Console(highlight=False, markup=False, emoji=False)
+    parser = argparse.ArgumentParser(prog="scripts/demo", description=__doc__)
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="also write what is printed as a picture")
+    svg: Path | None = parser.parse_args().svg
+    console = Console(highlight=False, markup=False, emoji=False) if svg is None else recording()
     try:
-        return 0 if asyncio.run(demo(console)) else 1
+        held = asyncio.run(demo(console))
+        if svg is not None:
+            svg.write_text(to_svg(console), encoding="utf-8")
+        return 0 if held else 1
     except KeyboardInterrupt:
         return 130
     except RuntimeError as error:
