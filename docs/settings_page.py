@@ -42,7 +42,7 @@ _VARIABLES = """## Other environment variables
 |---|---|---|
 | `AGENTRING_ROUTER` | `agentring` commands | the router to ask, as `--router` |
 | `AGENTRING_STORE` | `agentring up`, nodes | the store, as `--store`; a password in it is then on no command line |
-| `AGENTRING_PURE` | `pip install .` | `1`: the wheel is built without compiling the data plane |
+| `AGENTRING_PURE` | the wheel's build, `scripts/up` | `1`: the data plane is not compiled, and runs interpreted |
 
 `agentring up` starts its nodes and routers with its own environment, so that every `AGENTRING_*` variable of theirs
 that is not set by a flag of `agentring up` can be given to it.

@@ -1,11 +1,7 @@
 """The Python client, through a real router."""
 
 import asyncio
-import re
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
 import pytest
 
@@ -41,8 +37,6 @@ from agentring.errors import (
 )
 from harness.cluster import Cluster
 from harness.processes import wait_until
-
-README = Path(__file__).parents[2] / "README.md"
 
 
 async def test_a_turn_is_streamed(cluster: Cluster, name: str) -> None:
@@ -230,16 +224,6 @@ def test_who_leaves_early_watches_no_more_without_an_event_loop_too(cluster: Clu
     ring.close()
     with pytest.raises(RingClosed):
         ring.get_task(name)
-
-
-def test_the_example_in_the_readme_runs(cluster: Cluster, tmp_path: Path) -> None:
-    (example,) = re.findall(r"```python\n(# talk\.py\n.*?)```", README.read_text(), re.DOTALL)
-    script = tmp_path / "talk.py"
-    script.write_text(example.replace("127.0.0.1:7700", cluster.router))
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    assert "Ada" in done.stdout
-    assert "token2" in done.stdout
 
 
 async def test_sessions_and_tasks_are_listed(cluster: Cluster, name: str) -> None:
