@@ -33,7 +33,7 @@ _NOT_TOGETHER = "ask before or after a step of ctx.once, not meanwhile: waiting 
 
 
 class RunContext:
-    """One run under way, as its agent sees it: the TurnContext. Made and used by `run_agent` (agent_run.py)."""
+    """One run under way, as its agent sees it: its Context. Made and used by `run_agent` (agent_run.py)."""
 
     def __init__(self, env: RunEnvironment, turn: TurnInput, log: EventLog, epoch: Epoch) -> None:
         """turn: what it is a run of; log: where its events go."""

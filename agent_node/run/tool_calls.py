@@ -37,7 +37,7 @@ class ToolCalls:
         """Calls without a result."""
 
     async def call(self, name: str, function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any]) -> Any:
-        """As TurnContext.tool."""
+        """As Context.tool."""
         name = _checked_name(name)
         self._count += 1
         call_id = f"{self._turn.turn_id or 'task'}.{self._turn.attempt}.{self._count}"

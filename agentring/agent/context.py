@@ -1,4 +1,4 @@
-"""What the author of an agent sees: the agent is an async generator over a Context.
+"""What the author of an agent sees: an agent is an async generator over a Context.
 
     async def greeter(ctx: Context) -> AsyncIterator[AgentEvent]:
         ctx.state["greeted"] = ctx.state.get("greeted", 0) + 1
@@ -6,14 +6,7 @@
         yield "nice to see you."
         yield Result({"greeted": ctx.state["greeted"]})
 
-A yielded `str` is words, sent as they come. The session's state is the turn's own copy until the turn completes: a turn
-that fails or is cancelled leaves it as it was. Between two yields the agent must await whatever takes long; a blocked
-event loop costs the node its lease. A run whose node ended is run again in a process of its own, where nothing is that
-other runs keep in memory; if it ends or blocks that one too, it has failed (AGENT_ENDED_NODE, AGENT_BLOCKED). A
-time-out of its own (`asyncio.timeout`) may go over a yield, which it then ends like an await; where an agent hands on
-another one's events it belongs around that loop. An agent whose task is cancelled by nobody but itself has failed
-(AGENT_CANCELLED_ITSELF), unless it catches that. Agents are found by the entry point group `agentring.agents`, or given
-to a node as `--agent name=package.module:attribute`.
+docs/agents.md is the guide: what may be yielded, what is stored, deadlines, failures, limits.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -23,19 +16,19 @@ from typing import Any, Protocol
 from agentring.ids import Epoch, NodeId
 
 JsonObject = dict[str, Any]
-"""What survives json.dumps and json.loads unchanged."""
+"""A dict that survives json.dumps and json.loads unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the agent returns beside its words; the last one counts. It becomes the turn's or the task's result."""
+    """What the agent returns beside its text: the turn's or the task's result. The last one yielded counts."""
 
     data: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the user answered."""
+    """The user's answer to a question."""
 
     text: str
     data: JsonObject
@@ -61,11 +54,11 @@ class Context(Protocol):
 
     @property
     def input_text(self) -> str:
-        """The user's words."""
+        """The user's text."""
 
     @property
     def input_data(self) -> JsonObject:
-        """The user's structured parameters; empty where there are none."""
+        """The input's parameters; empty where there are none."""
 
     @property
     def state(self) -> JsonObject:
@@ -77,11 +70,11 @@ class Context(Protocol):
 
     @property
     def turn_number(self) -> int:
-        """Which turn of the session this is, counting completed ones, from 1; 1 for a task."""
+        """The number of this turn among the session's completed ones, from 1; 1 for a task."""
 
     @property
     def attempt(self) -> int:
-        """Which run of this turn or task, from 1."""
+        """The number of this run of the turn or task, from 1: more where earlier runs were cut off."""
 
     @property
     def node_id(self) -> NodeId:
@@ -89,16 +82,16 @@ class Context(Protocol):
 
     @property
     def fencing_token(self) -> Epoch:
-        """The owner's epoch. Hand it to whatever can compare: a lower one than seen before must be refused."""
+        """The owner's epoch, for services that can compare it: one lower than they have seen must be refused."""
 
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this turn or task, different for any other."""
 
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
-        """Calls `function(**arguments)` and tells the session's streams of the call and its answer.
+        """Calls `function(**arguments)`; the call and its result are events of the session.
 
-        Arguments and answer must be JSON. Raises what the function raises, and NodeFenced before the call where the
+        Arguments and result must be JSON. Raises what the function raises, and NodeFenced before the call where the
         node may no longer own the session.
         """
 
@@ -112,19 +105,20 @@ class Context(Protocol):
         idempotent: bool = True,
         args: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs a step once in the whole cluster, whoever asks for it under this key, and returns its result to all.
+        """Runs a step once in the whole cluster, and returns its result to all turns and tasks that ask for its key.
 
             receipt = await ctx.once("charge-order-7", bank.charge, args={"amount": 7}, idempotent=False)
 
         The function is called as `function(**args, idempotency_key=…, fencing_token=…)`: the key is the same for every
         attempt, the token grows with each. args: any Python values, which never leave the process; what stands in the
         mapping when `once` is called is what counts. The result must be JSON, of 256 KiB at most, and is replayed for
-        an hour. While another turn or task runs the step, this one waits for it, at most timeout_s seconds; the step
-        itself may take as long as the turn. key: 1 to 256 printable ASCII characters without the space, the tenant's
-        own. idempotent: whether the step may be run again where it was cut off; False: it is UNKNOWN then, and stays so
-        until somebody resolves it (`agentring once resolve`).
+        an hour; a failure for 10 s, or for an hour where the step must not run again. While another turn or task runs
+        the step, this one waits for it, at most timeout_s seconds; the step itself may take as long as the turn. key: 1
+        to 256 printable ASCII characters without the space, the tenant's own. idempotent: whether the step may be run
+        again where it was cut off; False: it is UNKNOWN then, and stays so until somebody resolves it (`agentring once
+        resolve`).
 
-        Raises OnceFailed (whoever runs it: the function raised), OnceUnknown, OnceTimeout; TaskCycle where the wait
+        Raises OnceFailed (the function raised, here or elsewhere), OnceUnknown, OnceTimeout; TaskCycle where the wait
         would be for a key that the caller itself holds; and before anything is claimed TypeError where args are not
         arguments that the function takes, ValueError where they have one of the two names above. Cancellation: a step
         that this turn runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN. So `ask` and `once`
@@ -135,11 +129,11 @@ class Context(Protocol):
         """Asks the user, and returns the answer once there is one, which may take days.
 
         schema: a JSON Schema of the answer's data, for the client; the answer is not checked against it. While it waits
-        the turn holds no place on the node, its deadline rests, and the session may leave the node: the turn then runs
-        again from its start, on whichever node the session is activated, and its earlier questions are answered at once
-        by what was answered before. So up to its last question the agent must do the same in every run. One question at
-        a time, at most 100 in a turn, of at most 16 KiB, and not while a step of `once` is under way, which leaving the
-        node would cut off: RuntimeError. Raises also ValueError, NodeFenced, and NobodyToAsk in tasks.
+        the turn takes none of the node's slots for running turns, its deadline is paused, and the session may leave the
+        node: the turn then runs again from its start, on the node that activates the session, and questions that were
+        answered are answered at once. So up to its last question the agent must do the same in every run. One question
+        at a time, at most 100 in a turn, of at most 16 KiB, and not while a step of `once` is under way, which leaving
+        the node would cut off: RuntimeError. Raises also ValueError, NodeFenced, and NobodyToAsk in tasks.
         """
 
 

@@ -1,4 +1,4 @@
-"""What `ctx.once` raises in an agent. They never go to clients: an agent that lets one through has failed as with any
+"""What `ctx.once` raises in an agent. Clients never see them: an agent that does not catch one has failed, as with any
 error of its own."""
 
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(eq=False)
 class OnceFailed(Exception):
-    """The step's run failed, here or on another node: everybody who asked for it is told so."""
+    """The step's run failed, here or on another node; everybody who asked for it gets this."""
 
     key: str
     type_name: str
-    """The name of the class of what the function raised, `TurnEnded` where its turn was over before it was, or
-    `ResultNotKept` where it returned no JSON or too much."""
+    """The class name of what the function raised; `TurnEnded` where its turn ended before the function did;
+    `ResultNotKept` where the result is no JSON, or too large."""
     text: str
-    """What that said, at most 1,000 characters of it."""
+    """The exception's text, at most 1,000 characters of it."""
 
     def __str__(self) -> str:
         """One line."""
@@ -33,7 +33,7 @@ class OnceUnknown(Exception):
 
 @dataclass(eq=False)
 class OnceTimeout(TimeoutError):
-    """Another's run of the step, or the key, was not to be had in time. That run goes on."""
+    """Another run of the step did not end in time, or the key could not be claimed in time. That run goes on."""
 
     key: str
     timeout_s: float

@@ -24,10 +24,10 @@ _RETRY_S = 0.05
 
 @dataclass(slots=True)
 class Answer:
-    """What a call was told."""
+    """What a call was answered."""
 
     node: str
-    """Who answered, by the response's headers."""
+    """The node that answered, by the response's headers."""
     epoch: int
     text: str = ""
     result: dict[str, Any] = field(default_factory=dict)
@@ -81,10 +81,10 @@ async def run_turn_until_answered(channel: aio.Channel, session: str, text: str)
 
 async def run_task(channel: aio.Channel, task_key: str, data: dict[str, float]) -> Answer:
     """Runs, joins or replays one task of the agent `echo`. Raises grpc.RpcError."""
-    given = Input()
-    given.data.update(data)
+    task_input = Input()
+    task_input.data.update(data)
     call = TaskServiceStub(channel).RunTask(
-        RunTaskRequest(task_key=task_key, agent="echo", input=given), timeout=CALL_DEADLINE_S
+        RunTaskRequest(task_key=task_key, agent="echo", input=task_input), timeout=CALL_DEADLINE_S
     )
     answer = _begin(await call.initial_metadata())
     async for response in call:

@@ -20,8 +20,8 @@ class Claims:
         self._console.rule(Text(title, style="bold"), align="left")
         self._console.print(Text(what, style="dim"))
 
-    def tell(self, line: str | Table) -> None:
-        """Shows something that claims nothing."""
+    def show(self, line: str | Table) -> None:
+        """Prints something that claims nothing."""
         self._console.print(line if isinstance(line, Table) else Text(f"  {line}"), soft_wrap=True)
 
     def claim(self, text: str, holds: bool, but: object = None) -> None:

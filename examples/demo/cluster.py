@@ -71,14 +71,14 @@ async def running_cluster(nodes: int, routers: int) -> AsyncIterator[DemoCluster
 
 async def _until_ready(process: Process) -> None:
     assert process.stdout is not None
-    told: list[str] = []
+    lines: list[str] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(_READY_DEADLINE_S):
             while line := (await process.stdout.readline()).decode():
                 if line == "ready\n":
                     return
-                told.append(line)
-    raise RuntimeError("agentring up did not become ready:\n" + "".join(told))
+                lines.append(line)
+    raise RuntimeError("agentring up did not become ready:\n" + "".join(lines))
 
 
 async def _stop(process: Process) -> None:

@@ -33,15 +33,15 @@ async def placement(claims: Claims, cluster: DemoCluster, routers: list[aio.Chan
     answers: dict[str, list[Answer]] = {f"demo-{number}": [] for number in range(SESSIONS)}
     for turn in range(TURNS):
         channel = routers[turn % len(routers)]
-        told = await asyncio.gather(*(run_turn(channel, session, "hello") for session in answers))
-        for session, answer in zip(answers, told, strict=True):
+        latest = await asyncio.gather(*(run_turn(channel, session, "hello") for session in answers))
+        for session, answer in zip(answers, latest, strict=True):
             answers[session].append(answer)
-    per_node = Counter(told[-1].node for told in answers.values())
+    per_node = Counter(turns[-1].node for turns in answers.values())
     table = Table("node", "sessions", "")
     for node in cluster.file.nodes:
         table.add_row(node.id, str(per_node[node.id]), "●" * per_node[node.id])
-    claims.tell(table)
-    everything = [answer for told in answers.values() for answer in told]
+    claims.show(table)
+    everything = [answer for turns in answers.values() for answer in turns]
     claims.claim(
         f"all {SESSIONS * TURNS} turns completed, each on the node that its headers name",
         all(answer.completed and answer.ran_on == answer.node for answer in everything),
@@ -51,19 +51,19 @@ async def placement(claims: Claims, cluster: DemoCluster, routers: list[aio.Chan
         set(per_node) == {node.id for node in cluster.file.nodes},
         dict(per_node),
     )
-    moved = [session for session, told in answers.items() if len({(one.node, one.epoch) for one in told}) != 1]
+    moved = [session for session, turns in answers.items() if len({(one.node, one.epoch) for one in turns}) != 1]
     claims.claim("every session stayed on its node, in one epoch, whichever router was asked", not moved, moved)
-    return {session: told[-1] for session, told in answers.items()}
+    return {session: turns[-1] for session, turns in answers.items()}
 
 
 async def memory(claims: Claims, routers: list[aio.Channel]) -> None:
     """A session remembers."""
     claims.scene("A session remembers", "Two turns of one session, through two routers, with the agent `assistant`.")
     answers = []
-    for channel, words in zip(cycle(routers), ("my name is Ada", "what is my name?"), strict=False):
-        answers.append(await run_turn(channel, "ada", words))
-        claims.tell(f"you    {words}")
-        claims.tell(f"agent  {answers[-1].text}")
+    for channel, text in zip(cycle(routers), ("my name is Ada", "what is my name?"), strict=False):
+        answers.append(await run_turn(channel, "ada", text))
+        claims.show(f"you    {text}")
+        claims.show(f"agent  {answers[-1].text}")
     claims.claim(
         "the second turn knows what the first one said",
         answers[-1].result == {"intent": "name", "name": "Ada"},
@@ -83,7 +83,7 @@ async def single_flight(claims: Claims, cluster: DemoCluster, routers: list[aio.
     calls = [run_task(channel, "demo/report-42", data) for channel, _ in zip(cycle(routers), range(TASK_CALLS))]
     answers = await asyncio.gather(*calls)
     dispositions = Counter(answer.disposition for answer in answers)
-    claims.tell(", ".join(f"{count} {name}" for name, count in sorted(dispositions.items())))
+    claims.show(", ".join(f"{count} {name}" for name, count in sorted(dispositions.items())))
     others = dispositions["JOINED"] + dispositions["REPLAYED"]
     claims.claim(
         f"one call started the run and {TASK_CALLS - 1} joined it",
@@ -111,12 +111,12 @@ async def failover(claims: Claims, cluster: DemoCluster, routers: list[aio.Chann
     )
     pid = cluster.kill(victim)
     killed_s = time.monotonic()
-    claims.tell(f"killed {victim}, pid {pid}")
+    claims.show(f"killed {victim}, pid {pid}")
 
     new = await asyncio.gather(*(run_turn(channel, f"new-{number}", "hello") for number in range(NEW_SESSIONS)))
     slowest_s = max(answer.took_s for answer in new)
     where = dict(Counter(answer.node for answer in new))
-    claims.tell(f"{NEW_SESSIONS} new sessions: {where}, within {slowest_s:.2f} s")
+    claims.show(f"{NEW_SESSIONS} new sessions: {where}, within {slowest_s:.2f} s")
     claims.claim(
         "new sessions went to the other nodes at once, at the first try",
         slowest_s < AT_ONCE_S and victim not in where,
@@ -126,21 +126,23 @@ async def failover(claims: Claims, cluster: DemoCluster, routers: list[aio.Chann
         answer = await run_turn_until_answered(channel, session, "hello again")
         return answer, time.monotonic() - killed_s
 
-    told = dict(zip(orphans, await asyncio.gather(*(revived(session) for session in orphans)), strict=True))
-    last_s = max(after_s for _, after_s in told.values())
-    where = dict(Counter(answer.node for answer, _ in told.values()))
-    claims.tell(f"{len(orphans)} old sessions: {where}, the last one {last_s:.2f} s after the kill")
+    revivals = dict(zip(orphans, await asyncio.gather(*(revived(session) for session in orphans)), strict=True))
+    last_s = max(after_s for _, after_s in revivals.values())
+    where = dict(Counter(answer.node for answer, _ in revivals.values()))
+    claims.show(f"{len(orphans)} old sessions: {where}, the last one {last_s:.2f} s after the kill")
     claims.claim(
         "all of the dead node's sessions answer again, on other nodes, in a higher epoch",
-        all(answer.node != victim and answer.epoch > placed[session].epoch for session, (answer, _) in told.items()),
+        all(
+            answer.node != victim and answer.epoch > placed[session].epoch for session, (answer, _) in revivals.items()
+        ),
     )
     claims.claim(f"that took less than the lease and a second ({LEASE_TTL_S + 1} s)", last_s < LEASE_TTL_S + 1, last_s)
 
-    others = [session for session in placed if session not in told]
-    again = await asyncio.gather(*(run_turn(channel, session, "hello again") for session in others))
+    others = [session for session in placed if session not in revivals]
+    later = await asyncio.gather(*(run_turn(channel, session, "hello again") for session in others))
     moved = [
         session
-        for session, answer in zip(others, again, strict=True)
+        for session, answer in zip(others, later, strict=True)
         if (answer.node, answer.epoch) != (placed[session].node, placed[session].epoch)
     ]
     claims.claim(f"the other {len(others)} sessions noticed nothing: same node, same epoch", not moved, moved)
