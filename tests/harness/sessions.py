@@ -10,7 +10,7 @@ from agent_node.run.environment import ChildRunner, RunEnvironment, TurnLimits
 from agent_node.run.slots import RunSlots
 from agent_node.session.session import Session
 from agent_node.store import Ownership, StoredSession
-from agentring.agent import Agent
+from agentring.agent import Agent, AgentEvent, Context
 from agentring.cluster.claim import Claim
 from agentring.errors import NodeDraining, NodeFenced
 from agentring.ids import Epoch, Incarnation, NodeId, Revision, SessionRef, TaskRef, parse_session
@@ -153,3 +153,16 @@ async def acting(
 
 def kind_of(event: Event) -> str:
     return str(event.WhichOneof("body"))
+
+
+async def quick(ctx: Context) -> AsyncIterator[AgentEvent]:
+    """An agent that counts its turns and says its input."""
+    ctx.state["turns"] = ctx.state.get("turns", 0) + 1
+    yield ctx.input_text
+
+
+async def hang_up(call: "asyncio.Task[object]") -> None:
+    """Cancels a call as a client does that hangs up."""
+    call.cancel()
+    await asyncio.wait([call])
+    assert call.cancelled()

@@ -1,0 +1,77 @@
+"""Changes of a session are carried out to their end although the caller goes away."""
+
+import asyncio
+
+import pytest
+
+from agentring.errors import (
+    SessionClosed,
+)
+from agentring.v1.session_pb2 import (
+    ON_BUSY_INTERRUPT,
+)
+from harness.premises import Stage
+from harness.sessions import acting, hang_up, quick
+from harness.stores import RecordingStore
+
+
+async def test_a_session_is_closed_although_whoever_closed_it_went_away(stage: Stage) -> None:
+    store = RecordingStore()
+    async with acting(stage.held, store=store) as actor:
+        await actor.submit("a")
+        await stage.begun.wait()
+        held = store.hold("end_turn")
+        closing = asyncio.create_task(actor.session.close(5.0))
+        await store.reached["end_turn"].wait()
+        await hang_up(closing)
+        with pytest.raises(SessionClosed):
+            await actor.submit("b")
+        again = asyncio.create_task(actor.session.close(6.0))
+        held.set()
+        await again
+        assert actor.session.closed_at_s == 5.0
+        assert isinstance(actor.session.log.end_error, SessionClosed)
+
+
+async def test_a_turn_runs_although_whoever_submitted_it_went_away() -> None:
+    store = RecordingStore()
+    async with acting(quick, store=store) as actor:
+        held = store.hold("accept_turn")
+        submitting = asyncio.create_task(actor.submit("a"))
+        await store.reached["accept_turn"].wait()
+        await hang_up(submitting)
+        again = asyncio.create_task(actor.submit("a"))
+        held.set()
+        assert not await again
+        assert await actor.until_ended("a") == ["turn_completed"]
+    assert store.calls == ["accept_turn", "commit_turn"]
+
+
+async def test_a_waiting_turn_is_cancelled_although_whoever_cancelled_it_went_away(stage: Stage) -> None:
+    store = RecordingStore()
+    async with acting(stage.held, store=store) as actor:
+        for turn_id in "ab":
+            await actor.submit(turn_id)
+        held = store.hold("end_turn")
+        cancelling = asyncio.create_task(actor.session.cancel("b"))
+        await store.reached["end_turn"].wait()
+        await hang_up(cancelling)
+        held.set()
+        stage.go.set()
+        assert await actor.until_ended("a", "b") == ["turn_completed", "turn_cancelled"]
+
+
+async def test_an_interrupt_takes_effect_although_whoever_sent_it_went_away(stage: Stage) -> None:
+    store = RecordingStore()
+    async with acting(stage.held, store=store) as actor:
+        for turn_id in "ab":
+            await actor.submit(turn_id)
+        await stage.begun.wait()
+        held = store.hold("end_turn")
+        interrupting = asyncio.create_task(actor.submit("c", on_busy=ON_BUSY_INTERRUPT))
+        await store.reached["end_turn"].wait()
+        await hang_up(interrupting)
+        held.set()
+        stage.go.set()
+        await actor.until_told(lambda: "turn_completed c" in actor.kinds)
+        assert await actor.until_ended("a", "b", "c") == ["turn_cancelled", "turn_cancelled", "turn_completed"]
