@@ -47,9 +47,9 @@ class TaskService:
             retention_s,
             on_duplicate,
             cancel_when_unwatched=request.cancel_when_unwatched,
-            told_seq=sent_seq,
+            sent_seq=sent_seq,
         )
-        after_seq = point.resumed_after(run.log, same_log=run.tells_on(point.epoch, sent_seq)) or 0
+        after_seq = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, sent_seq)) or 0
         await accept(call, incarnation, run.epoch)
         waiting = incarnation.circles.waiting(ref, held, run.ended.is_set)
         with waiting, self._attach(run, after_seq, incarnation) as attachment:
@@ -62,7 +62,7 @@ class TaskService:
         held = held_by(call)
         self._incarnations.current.circles.check(task_of(call, request.task_key, request.agent)[0], held)
         run, incarnation = await self._found(request, call)
-        resumed_after = point.resumed_after(run.log, same_log=run.tells_on(point.epoch, point.after_seq or 0))
+        resumed_after = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, point.after_seq or 0))
         after_seq = await accept_stream(call, incarnation, run.epoch, run.log, point, resumed_after, request)
         waiting = incarnation.circles.waiting(run.ref, held, run.ended.is_set)
         with waiting, self._attach(run, after_seq, incarnation) as attachment:

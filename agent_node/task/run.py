@@ -1,4 +1,4 @@
-"""One run of a task on this node: its state, its story, its result. Also an ended one that is told again.
+"""One run of a task on this node: its state, its events, its result. Also an ended one that is replayed.
 
 Guarantees: it ends once; once its end is being stored nothing cancels or fails it any more, so a cancel is either
 before the end or after it, never both. The numbers of a run's events follow from which attempt it is, so that no number
@@ -40,7 +40,7 @@ class TaskRun:
     log: EventLog
     node_id: NodeId
     claim: Claim | None = None
-    """None: it is told from the store."""
+    """None: it is replayed from the store."""
     request_id: str = ""
     cancel_when_unwatched: bool = False
     attempt: int = 1
@@ -70,7 +70,7 @@ class TaskRun:
 
     @property
     def begins_anew(self) -> bool:
-        """Whether whoever asks for the task now is not to be given this run."""
+        """Whether a caller that asks for the task now gets a new run instead of this one."""
         return self.cancel_reason == UNWATCHED
 
     @property
@@ -78,9 +78,9 @@ class TaskRun:
         """Numbers up to this belong to earlier runs."""
         return (self.attempt - 1) * ATTEMPT_RANGE
 
-    def tells_on(self, epoch: int | None, seq: int) -> bool:
-        """Whether this story goes on with what a run under that epoch told up to seq; None: one that is not known, and
-        is believed."""
+    def continues_log_of(self, epoch: int | None, seq: int) -> bool:
+        """Whether this run's event log continues that of a run under that epoch from seq on; None: one that is not
+        known, and is believed."""
         return epoch in (None, self.epoch) or seq <= self.covered_seq
 
     def cancel(self, reason: str) -> None:
@@ -117,19 +117,19 @@ class TaskRun:
         event.attempt, event.epoch = self.attempt, self.epoch
         self.log.number(event)
         event.time.FromNanoseconds(time.time_ns())
-        story = self.log.all_events()
-        has_lost = any(told.HasField("gap") for told in story)
+        events = self.log.all_events()
+        has_lost = any(each.HasField("gap") for each in events)
         return event, TaskEnd(
             state=state,
             outcome=event.SerializeToString(),
-            story=task_pb2.RunTaskResponse(events=story).SerializeToString(),
+            story=task_pb2.RunTaskResponse(events=events).SerializeToString(),
             text=outcome.text if has_lost and isinstance(outcome, Completed) else None,
             may_begin_anew=outcome is None and self.cancel_reason == UNWATCHED,
         )
 
     def end(self, state: task_pb2.TaskState.ValueType, event: Event, outcome: Completed | Failed | None) -> None:
-        """Publishes the end. The caller has stored it, and has checked the lease since. The input is let go: an ended
-        run is kept for its story, and whoever asks again is compared by the fingerprint."""
+        """Publishes the end. The caller has stored it, and has checked the lease since. The input is dropped: an
+        ended run is kept for its events, and later callers are compared by the fingerprint."""
         self.input = session_pb2.Input()
         self.state, self.outcome, self.ended_ns = state, outcome, time.time_ns()
         self.end_seq = self.log.append(event)
@@ -187,9 +187,9 @@ def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_l
 
 
 def restored(stored: StoredTask) -> TaskRun:
-    """An ended task as its run told it, from the store."""
+    """An ended task with the events that its run published, from the store."""
     outcome = stored.outcome_event()
-    story = to_story(stored.story)
+    events = to_story(stored.story)
     run = TaskRun(
         ref=stored.ref,
         agent=stored.agent,
@@ -197,7 +197,7 @@ def restored(stored: StoredTask) -> TaskRun:
         fingerprint=stored.fingerprint,
         retention_s=stored.retention_s,
         epoch=stored.epoch,
-        log=EventLog.restored(stored.epoch, [*story, outcome]),
+        log=EventLog.restored(stored.epoch, [*events, outcome]),
         request_id=stored.request_id,
         node_id=stored.node_id,
         attempt=outcome.attempt,

@@ -1,13 +1,13 @@
 """Carries a task's run out: claim, raise, agent, end, publish, release.
 
 Guarantees: the agent is started only under a claim, and after the task's epoch was raised in the store; the end is
-stored before anybody is told of it, and told only while the lease stands; every write says the run's epoch, so that
-what a node does that was frozen meanwhile changes nothing. Where the store's answer to the end is not known the write
-is tried again, which it is made for; if that does not help the run is dropped: whoever takes the task up next finds out
+stored before it is published, and published only while the lease stands; every write says the run's epoch, so that what
+a node does that was frozen meanwhile changes nothing. Where the store's answer to the end is not known the write is
+tried again, which it is made for; if that does not help the run is dropped: the node that resumes the task finds out
 whether the end landed.
 
 A crash between any two steps leaves the task either PENDING or RUNNING under an epoch that nobody holds any more, and
-the next caller or the sweep runs it again, or ended, and the next caller is given the result. Used by `TaskRuns`.
+the next caller or the sweep runs it again, or ended, and the next caller gets the result. Used by `TaskRuns`.
 """
 
 import asyncio
@@ -44,7 +44,7 @@ from agentring.v1 import session_pb2, task_pb2
 from agentring.v1.session_pb2 import Event
 
 _END_TRIES = 3
-_END_AGAIN_S = 1.0
+_END_RETRY_S = 1.0
 
 _log = structlog.get_logger()
 
@@ -71,11 +71,11 @@ class TaskRunner:
         self._settings = settings
         self._slots = slots
 
-    async def begin(self, stored: StoredTask, told_seq: int) -> TaskRun | None:
-        """Claims the task and raises its epoch: the run, which is still to be carried out. None: somebody else has
-        taken the task up or ended it since it was read, and the claim was given back.
+    async def begin(self, stored: StoredTask, sent_seq: int) -> TaskRun | None:
+        """Claims the task and raises its epoch: the run, which is still to be carried out. None: another node
+        has begun or ended it since it was read, and the claim was given back.
 
-        told_seq: what a caller was told by a run that a volatile store knows nothing of. Raises NotOwner,
+        sent_seq: up to which event a caller has those of a run that a volatile store knows nothing of. Raises NotOwner,
         SessionMoving, NodeFenced, CoordinatorUnavailable, StaleEpoch, StoreUnavailable; the claim is given back.
         """
         try:
@@ -94,7 +94,7 @@ class TaskRunner:
         if started is None:
             await self.release(stored.ref, claim)
             return None
-        attempt = max(started.attempt, -(-told_seq // ATTEMPT_RANGE) + 1)
+        attempt = max(started.attempt, -(-sent_seq // ATTEMPT_RANGE) + 1)
         self._env.audit.write(
             "task_started", stored.ref, epoch=claim.epoch, attempt=attempt, **self._numbered(started.commit)
         )
@@ -102,8 +102,8 @@ class TaskRunner:
         if not self._store.durable and attempt > 1:
             run.deaths += 1  # the run before, of which only its caller knows
         if attempt > 1:
-            was_put_back = stored.attempt > 0 and stored.state == task_pb2.TASK_STATE_PENDING
-            restarted = session_pb2.AttemptRestarted(reason="NODE_DRAINED" if was_put_back else "NODE_LOST")
+            was_requeued = stored.attempt > 0 and stored.state == task_pb2.TASK_STATE_PENDING
+            restarted = session_pb2.AttemptRestarted(reason="NODE_DRAINED" if was_requeued else "NODE_LOST")
             run.log.append(Event(attempt=attempt, attempt_restarted=restarted))
         return run
 
@@ -118,16 +118,16 @@ class TaskRunner:
         except asyncio.CancelledError:
             raise
         except Exception as error:
-            run.drop(self._told_of(run, error))
+            run.drop(self._error_for_streams(run, error))
         await over(run)
 
-    async def put_back(self, run: TaskRun) -> None:
+    async def requeue(self, run: TaskRun) -> None:
         """The run stops half-way because the node does. Where that cannot be stored, the sweep finds the task."""
         with suppress(StaleEpoch, StoreUnavailable):
             await self._store.put_back(run.ref, run.epoch)
 
     async def release(self, ref: TaskRef, claim: Claim) -> None:
-        """Gives a key up. One that cannot be given up ends with the lease at the latest."""
+        """Releases a key. One that cannot be released now ends with the lease at the latest."""
         await self._store.let_go(ref)
         await release(self._claims, self._env.lease, self._env.audit, claim)
 
@@ -141,7 +141,7 @@ class TaskRunner:
             _forget_cancel()
         if run.failure is not None:
             if isinstance(run.failure, NodeDraining):
-                await self.put_back(run)
+                await self.requeue(run)
             raise run.failure
         self._env.lease.check()
         run.ending = True
@@ -160,7 +160,7 @@ class TaskRunner:
             self._env.lease.check()
             run.state = task_pb2.TASK_STATE_RUNNING
             run.log.append(Event(attempt=run.attempt, turn_started=session_pb2.TurnStarted(node_id=run.node_id)))
-            given = TurnInput(
+            turn = TurnInput(
                 ref=run.ref,
                 turn_id="",
                 attempt=run.attempt,
@@ -169,13 +169,13 @@ class TaskRunner:
                 state_json="{}",
                 history=(),
                 turn_number=1,
-                tool_starts=lambda start: self._keep_tool_start(run, start),
+                tool_starts=lambda start: self._store_tool_start(run, start),
                 agent=run.agent,
                 deaths=run.deaths,
             )
-            return await run_agent(self._env, self._agents[run.agent], given, run.log, run.epoch)
+            return await run_agent(self._env, self._agents[run.agent], turn, run.log, run.epoch)
 
-    async def _keep_tool_start(self, run: TaskRun, start: ToolStart) -> None:
+    async def _store_tool_start(self, run: TaskRun, start: ToolStart) -> None:
         try:
             commit = await self._store.hold(run.ref, run.epoch)
         except (StaleEpoch, StoreUnavailable) as error:
@@ -191,26 +191,26 @@ class TaskRunner:
             try:
                 return await write()
             except StoreUnavailable:
-                await self._clock.sleep(_END_AGAIN_S)
+                await self._clock.sleep(_END_RETRY_S)
                 self._env.lease.check()
         return await write()
 
     def _audit_end(self, run: TaskRun, outcome: Completed | Failed | None, commit: int) -> None:
-        told = {"epoch": run.epoch, **self._numbered(commit)}
+        fields = {"epoch": run.epoch, **self._numbered(commit)}
         match outcome:
             case Completed():
-                self._env.audit.write("task_committed", run.ref, **told)
+                self._env.audit.write("task_committed", run.ref, **fields)
             case Failed(reason=reason):
-                self._env.audit.write("task_failed", run.ref, reason=reason, **told)
+                self._env.audit.write("task_failed", run.ref, reason=reason, **fields)
             case None:
-                self._env.audit.write("task_cancelled", run.ref, reason=run.cancel_reason or "", **told)
+                self._env.audit.write("task_cancelled", run.ref, reason=run.cancel_reason or "", **fields)
 
     def _numbered(self, commit: int) -> dict[str, int]:
         """A volatile store's numbers begin again on every node, so they order nothing."""
         return {"commit": commit} if self._store.durable else {}
 
-    def _told_of(self, run: TaskRun, error: Exception) -> AgentringError:
-        """What the streams of a run that was dropped are told."""
+    def _error_for_streams(self, run: TaskRun, error: Exception) -> AgentringError:
+        """What the streams of a dropped run end with."""
         if isinstance(error, StaleEpoch):
             return SessionMoving()
         if isinstance(error, AgentringError):

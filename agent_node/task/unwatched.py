@@ -1,7 +1,7 @@
 """Runs that are to be cancelled when nobody has watched them for long enough.
 
-Guarantees: a run is cancelled only after it had no watcher at every look for `timeout_s`, nor anybody asked for it
-meanwhile; whoever comes while that cancel is being stored is not given the cancelled run, but a new one (TaskRuns).
+Guarantees: a run is cancelled only after it had no watcher at every look for `timeout_s`, nor a caller that asked for
+it meanwhile; a caller that comes while that cancel is being stored gets a new run, not the cancelled one (TaskRuns).
 Owned by `TaskRuns`.
 """
 
@@ -20,13 +20,13 @@ class Unwatched:
         """Since when each has not been watched; None: it is."""
 
     def add(self, run: TaskRun) -> None:
-        """Looks after a run, if it is to be cancelled so."""
+        """Watches over a run, if it is to be cancelled so."""
         if run.cancel_when_unwatched:
             self._since_s[run] = None
 
-    def asked_for(self, run: TaskRun) -> TaskRun:
-        """Somebody is about to watch the run: it has the whole time again. Whoever comes just before the look that
-        would cancel it is no reader of its log yet, and would be told that nobody watched. The run."""
+    def restart(self, run: TaskRun) -> TaskRun:
+        """A caller is about to watch the run, which has the whole time again. One that comes just before the look that
+        would cancel it is no reader of its log yet, and would be answered that nobody watched. Returns the run."""
         if run in self._since_s:
             self._since_s[run] = None
         return run

@@ -263,8 +263,8 @@ async def test_a_run_begun_again_numbers_beyond_the_lost_one_and_voids_it() -> N
         told_seq = run.log.head_seq
         (rest, *_) = later.log.read(told_seq)[1]
         assert (kind_of(rest), rest.first_seq, rest.seq) == ("attempt_restarted", told_seq + 1, first.seq)
-        assert later.tells_on(run.epoch, run.log.head_seq)
-        assert not later.tells_on(run.epoch, later.log.head_seq)
+        assert later.continues_log_of(run.epoch, run.log.head_seq)
+        assert not later.continues_log_of(run.epoch, later.log.head_seq)
 
 
 async def test_a_drained_run_goes_on_elsewhere() -> None:

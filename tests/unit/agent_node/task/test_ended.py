@@ -1,10 +1,10 @@
-"""Ended tasks in memory: no more of them than fit, whatever they were given and whatever they said."""
+"""Ended tasks in memory: no more of them than fit, whatever their inputs and their texts."""
 
 import pytest
 
 from agent_node.events.log import EventLog
 from agent_node.run.outcome import Completed
-from agent_node.task.replays import EndedTaskCache
+from agent_node.task.ended import EndedTaskCache
 from agent_node.task.run import TaskRun
 from agentring.ids import Epoch, NodeId, TaskRef, parse_task
 from agentring.v1 import session_pb2
@@ -14,11 +14,11 @@ from agentring.v1.task_pb2 import TASK_STATE_COMPLETED
 _BIG = 1 << 20
 
 
-def ended(key: str, given: str = "", text: str = "") -> TaskRun:
+def ended(key: str, task_input: str = "", text: str = "") -> TaskRun:
     run = TaskRun(
         parse_task("", key),
         "agent",
-        session_pb2.Input(text=given),
+        session_pb2.Input(text=task_input),
         b"",
         60,
         Epoch(7),
@@ -36,28 +36,28 @@ def held_bytes(run: TaskRun) -> int:
     return run.input.ByteSize() + len(text) + run.log.size_bytes
 
 
-@pytest.mark.parametrize("what", ["given", "text"])
+@pytest.mark.parametrize("what", ["task_input", "text"])
 def test_they_take_no_more_memory_than_they_may(what: str) -> None:
-    replays = EndedTaskCache(max_bytes=4 * _BIG)
+    cache = EndedTaskCache(max_bytes=4 * _BIG)
     runs = [ended(f"key-{i}", **{what: "x" * _BIG}) for i in range(20)]
     for run in runs:
-        replays.put(run)
-    kept = [run for run in runs if replays.get(run.ref, 0.0) is run]
+        cache.put(run)
+    kept = [run for run in runs if cache.get(run.ref, 0.0) is run]
     assert sum(map(held_bytes, kept)) <= 4 * _BIG
     assert kept[-1] is runs[-1]
 
 
 def test_the_ones_asked_for_last_stay_until_their_retention_is_over() -> None:
-    replays = EndedTaskCache(max_bytes=12 << 10)
+    cache = EndedTaskCache(max_bytes=12 << 10)
 
     def is_kept(ref: TaskRef, now_s: float = 0.0) -> bool:
-        return replays.get(ref, now_s) is not None
+        return cache.get(ref, now_s) is not None
 
     first = ended("first")
-    replays.put(first)
+    cache.put(first)
     for i in range(20):
-        replays.put(ended(f"key-{i}"))
+        cache.put(ended(f"key-{i}"))
         assert is_kept(first.ref)
-    assert len(replays) < 10
+    assert len(cache) < 10
     assert not is_kept(parse_task("", "key-0"))
     assert not is_kept(first.ref, now_s=60.0)
