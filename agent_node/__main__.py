@@ -45,7 +45,7 @@ def main() -> None:
 
 def _children(node: NodeSettings) -> forking.Child:
     agents = load_agents(node.agent)
-    return lambda way: child.serve(way, agents, node.log_level)
+    return lambda connection: child.serve(connection, agents, node.log_level)
 
 
 if __name__ == "__main__":

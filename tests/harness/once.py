@@ -25,6 +25,7 @@ from harness.sessions import ListedAudit
 
 TTL_S = 10
 KEYS = Keys("once")
+KEY = parse_once("", "key")
 
 
 class SharedOnceStore(MemoryOnceStore):

@@ -32,7 +32,7 @@ from harness.sessions import GRACE_S, ListedAudit
 
 T = TypeVar("T")
 
-GIVEN = session_pb2.Input(text="do it")
+INPUT = session_pb2.Input(text="do it")
 
 
 class Points:
@@ -198,13 +198,15 @@ class TaskNode:
         key: str = "key",
         agent: str = "held",
         on_duplicate: OnDuplicate.ValueType = ON_DUPLICATE_JOIN,
-        given: session_pb2.Input = GIVEN,
+        task_input: session_pb2.Input = INPUT,
         *,
         cancel_when_unwatched: bool = False,
         tenant: str = "",
     ) -> tuple[TaskRun, Disposition.ValueType]:
         ref = parse_task(tenant, key)
-        return await self.runs.run(ref, agent, given, 60, on_duplicate, cancel_when_unwatched=cancel_when_unwatched)
+        return await self.runs.run(
+            ref, agent, task_input, 60, on_duplicate, cancel_when_unwatched=cancel_when_unwatched
+        )
 
     def die(self) -> None:
         """Its lease has run out, and it has noticed; what it has under way at the store may still land."""

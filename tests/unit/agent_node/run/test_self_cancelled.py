@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from agent_node.run.outcome import Failed
-from agent_node.task import runs as single_flight
+from agent_node.task import runs as task_runs
 from agentring.agent import Agent, AgentEvent, Context, Result
 from agentring.errors import NodeDraining, SessionMoving
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED, TASK_STATE_PENDING, TASK_STATE_UNKNOWN
@@ -92,6 +92,8 @@ def making(cancel: Callable[[], None], then: str) -> Agent:
 
 
 ENDS = ("yields", "yields for ever", "waits", "waits and tidies up", "in a tool")
+
+
 FORMS = [("by itself", "returns"), ("twice", "returns"), *itertools.product(CANCELLERS, ENDS)]
 
 
@@ -167,7 +169,7 @@ async def test_a_run_whose_task_is_cancelled_from_outside_is_begun_again_by_the_
 
 @pytest.mark.parametrize("step", ["before end", "before put_back"])
 async def test_a_run_that_a_drain_cannot_end_is_dropped(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    monkeypatch.setattr(single_flight, "_LAST_WRITES_S", 0.05)
+    monkeypatch.setattr(task_runs, "_LAST_WRITES_S", 0.05)
 
     async def check(node: TaskNode) -> None:
         run, _ = await node.run()
@@ -280,42 +282,3 @@ async def test_a_task_group_that_goes_over_a_yield_ends_with_its_childs_error() 
         yield "went on"
 
     assert completed(await Bench().run(agent)).text.strip(".") == "went on"
-
-
-@pytest.mark.parametrize("cut_off_by", ["a time-out", "a child's time-out", "the deadline", "the agent's end"])
-async def test_a_tool_that_was_cut_off_has_a_result(cut_off_by: str) -> None:
-    left: list[asyncio.Task[Any]] = []
-
-    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
-        yield "begun "
-        match cut_off_by:
-            case "a time-out":
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.01):
-                        await ctx.tool("waits", asyncio.Event().wait)
-            case "a child's time-out":
-                with pytest.raises(TimeoutError):
-                    await asyncio.wait_for(ctx.tool("waits", asyncio.Event().wait), 0.01)
-            case "the deadline":
-                await ctx.tool("waits", asyncio.Event().wait)
-            case "the agent's end":
-                left.append(asyncio.create_task(ctx.tool("waits", asyncio.Event().wait)))
-                await asyncio.sleep(0.01)
-        yield "went on"
-
-    bench = Bench(timeout_s=0.05 if cut_off_by == "the deadline" else PATIENCE_S, grace_s=PATIENCE_S)
-    outcome = await bench.run(agent)
-    if cut_off_by == "the deadline":
-        assert failed(outcome) == "TURN_DEADLINE"
-    else:
-        assert completed(outcome).text == "begun went on"
-    calls = [event.tool_call for event in bench.events() if event.HasField("tool_call")]
-    answers = [event.tool_result for event in bench.events() if event.HasField("tool_result")]
-    assert [(each.call_id, each.name, each.reason) for each in answers] == [
-        (call.call_id, "waits", "TOOL_CANCELLED") for call in calls
-    ]
-    assert len(calls) == 1
-    assert len(answers[0].error_id) == 16
-    for task in left:
-        task.cancel()
-        await asyncio.wait(left)

@@ -1,0 +1,126 @@
+"""The agents that child_program.py runs in child processes."""
+
+import asyncio
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, cast
+
+from agentring.agent import Agent, AgentEvent, Context, Result
+from harness.ending import ending
+
+
+async def everything(ctx: Context) -> AsyncIterator[AgentEvent]:
+    """Does all that an agent may."""
+
+    async def tool(n: int) -> dict[str, int]:
+        return {"n": n + 1}
+
+    async def step(idempotency_key: str, fencing_token: int) -> dict[str, Any]:
+        inner = await ctx.once("inner", inner_step)
+        return {"key": idempotency_key, "token": fencing_token, "inner": inner}
+
+    async def inner_step(**_: Any) -> str:
+        return "inner"
+
+    async def with_arguments(amount: int, lock: Any, **run: Any) -> str:
+        return f"{amount} {lock is unpicklable} {run}"
+
+    async def failing(**_: Any) -> None:
+        raise LookupError("no such account")
+
+    yield "Grüße "
+    told: dict[str, Any] = {"tool": await ctx.tool("adds", tool, n=1), "step": await ctx.once("outer", step)}
+    unpicklable = threading.Lock()
+    told["args"] = await ctx.once("args", with_arguments, args={"amount": 7, "lock": unpicklable})
+    try:
+        await ctx.once("failing", failing)
+    except Exception as error:
+        told["failed"] = [type(error).__name__, str(error)]
+    told["answer"] = (await ctx.ask("really?", schema={"type": "object"})).text
+    told["given"] = [ctx.input_text, ctx.input_data, ctx.turn_number, ctx.attempt, ctx.idempotency_key]
+    told["given"] += [ctx.node_id, ctx.fencing_token, [each.input_text for each in ctx.history]]
+    ctx.state["deep"] = {"a": [1, None, True, 1.5, "é"]}
+    yield "🎉"
+    yield Result(told)
+
+
+async def raising(ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield "words"
+    raise ValueError("its own")
+
+
+async def exiting(ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield "words"
+    asyncio.get_running_loop().call_soon(sys.exit)
+    await asyncio.Event().wait()
+
+
+async def waiting(ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield f"{os.getpid()} {os.getppid()}"
+    await asyncio.Event().wait()
+
+
+async def blocking(ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield f"{os.getpid()} {os.getppid()}"
+    await asyncio.sleep(0.1)  # until that was said
+    while True:
+        time.sleep(60.0)  # noqa: ASYNC251  that is what it is for
+
+
+async def signalled(ctx: Context) -> AsyncIterator[AgentEvent]:
+    """Is told to end, as are those who forked it; what it forks can be told, and does not come back here."""
+    for pid in (os.getpid(), os.getppid()):
+        os.kill(pid, signal.SIGTERM)
+    await asyncio.sleep(0)
+    if (coming_back := os.fork()) == 0:
+        await asyncio.Event().wait()
+    if (told := os.fork()) == 0:
+        while True:
+            time.sleep(60.0)  # noqa: ASYNC251  in a process of its own
+    os.kill(told, signal.SIGTERM)
+    ends = [await asyncio.to_thread(os.waitpid, pid, 0) for pid in (coming_back, told)]
+    yield " ".join(str(os.waitstatus_to_exitcode(status)) for _, status in ends)
+
+
+async def changing_its_mind(ctx: Context) -> AsyncIterator[AgentEvent]:
+    """Does not wait for what it has asked for; it is answered all the same, or ended."""
+    told = []
+
+    async def step(**_: Any) -> None:
+        try:
+            await asyncio.sleep(5.0)
+        except asyncio.CancelledError:
+            told.append("step cut off")
+            raise
+
+    async def quick(**_: Any) -> str:
+        return "quick"
+
+    for waiting in (ctx.once("step", step), ctx.ask("never answered"), ctx.ask("answered late")):
+        try:
+            async with asyncio.timeout(0.2):
+                await waiting
+        except TimeoutError:
+            told.append("let go")
+    await asyncio.sleep(0.5)
+    told += [await ctx.once("quick", quick), (await ctx.ask("now?")).text]
+    yield ", ".join(told)
+
+
+async def stubborn(ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield f"{os.getpid()} {os.getppid()}"
+    while True:
+        try:
+            await asyncio.Event().wait()
+        except BaseException:
+            ctx.state["swallowed"] = True
+
+
+AGENTS: Mapping[str, Agent] = {
+    each.__name__: cast(Agent, each)
+    for each in (blocking, changing_its_mind, ending, everything, raising, exiting, signalled, waiting, stubborn)
+}
