@@ -21,7 +21,7 @@ BUF = "@bufbuild/buf@1.75.0"
 
 INSTALL_S = 500.0
 
-_OF_THE_SYSTEM = frozenset({"cargo", "curl", "g++", "h2load", "java", "mvn", "pkg-config"})
+_OF_THE_SYSTEM = frozenset({"cargo", "curl", "g++", "grpc_cpp_plugin", "h2load", "java", "mvn", "pkg-config", "protoc"})
 
 
 def require_tool(name: str) -> Path:
