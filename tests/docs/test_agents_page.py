@@ -18,12 +18,11 @@ from agent_node.run.time_limit import MOST_ABANDONED
 from agent_node.settings import NodeSettings
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
-from harness.documents import as_printed, blocks
+from harness.pages import ROOT, blocks
+from harness.printed import as_printed
 from harness.up_process import running_up
 
-ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "agents.md"
-FILE = re.compile(r"# (\w+)\.py\n")
 LIMIT = re.compile(r"\| ([^|]+) \| ([\d,]+)(?: (\w+))? \|(?: `--([a-z-]+)`)? \|")
 UNITS = {"": 1, "s": 1, "bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 
@@ -31,14 +30,13 @@ UNITS = {"": 1, "s": 1, "bytes": 1, "KiB": 1 << 10, "MiB": 1 << 20}
 def agents() -> dict[str, tuple[str, str]]:
     """The module and the conversation of each agent: a `python` block, and the `text` block after it."""
     found = {}
-    listed = blocks(PAGE)
-    for number, (language, source) in enumerate(listed):
-        if language == "python":
-            name = FILE.match(source)
-            assert name is not None, source
-            following, conversation = listed[number + 1]
-            assert following == "text", source
-            found[name[1]] = (source, conversation)
+    listed = list(blocks(PAGE))
+    for number, block in enumerate(listed):
+        if block.language == "python":
+            assert block.file_name is not None, block
+            following = listed[number + 1]
+            assert following.language == "text", block
+            found[block.file_name.removesuffix(".py")] = (block.text, following.text)
     return found
 
 
@@ -117,5 +115,5 @@ def test_every_reason_of_a_failure_is_explained() -> None:
 
 
 def test_the_entry_points_group_is_the_one_that_nodes_look_in() -> None:
-    (table,) = (tomllib.loads(source) for language, source in blocks(PAGE) if language == "toml")
+    (table,) = (tomllib.loads(block.text) for block in blocks(PAGE) if block.language == "toml")
     assert set(table["project"]["entry-points"]) == {GROUP}

@@ -69,7 +69,7 @@ async def run_agent(agent: Agent, ctx: FakeContext) -> tuple[list[str], JsonObje
     events = [event async for event in agent(ctx)]
     *pieces, result = events
     assert isinstance(result, Result)
-    words = [piece for piece in pieces if isinstance(piece, str)]
-    assert words == pieces
+    texts = [piece for piece in pieces if isinstance(piece, str)]
+    assert texts == pieces
     data: JsonObject = through_json(dict(result.data))
-    return words, data
+    return texts, data

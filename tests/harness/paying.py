@@ -16,8 +16,8 @@ FLAGS = ("--agent=paying=harness.paying:paying",)
 async def paying(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Runs the step `key` of its input, which writes a line to `<directory>/runs`, asks for the step `inside` if there
     is one, and ends once there is a file `<directory>/go-<key>`. Its result is the step's, or the error's name."""
-    given = ctx.input_data
-    directory = Path(given["directory"])
+    data = ctx.input_data
+    directory = Path(data["directory"])
 
     async def step(key: str, inside: str, idempotency_key: str, fencing_token: int) -> Any:
         line = {"key": key, "node": ctx.node_id, "idempotency_key": idempotency_key, "token": fencing_token}
@@ -27,19 +27,19 @@ async def paying(ctx: Context) -> AsyncIterator[AgentEvent]:
             await asyncio.sleep(0.02)
         if inside:
             return await ctx.once(inside, step, args={"key": inside, "inside": ""}, timeout_s=15)
-        if given.get("raises"):
-            raise LookupError(given["raises"])
+        if data.get("raises"):
+            raise LookupError(data["raises"])
         return {"paid_by": ctx.node_id}
 
-    key = given["key"]
+    key = data["key"]
     yield "begun"
     try:
         value = await ctx.once(
             key,
             step,
-            args={"key": key, "inside": given.get("inside", "")},
+            args={"key": key, "inside": data.get("inside", "")},
             timeout_s=15,
-            idempotent=given.get("idempotent", True),
+            idempotent=data.get("idempotent", True),
         )
     except (OnceFailed, OnceUnknown, TaskCycle) as error:
         yield Result({"error": type(error).__name__, "text": str(error)})

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from agentring.client import RunFailed, connect
-from harness.documents import as_printed, blocks
+from harness.pages import ROOT, blocks
+from harness.printed import as_printed
 from harness.up_process import running_up
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
-ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/agent.py"))
 NAMES = [path.name for path in EXAMPLES]
 STARTS = re.compile(r"AGENTRING_AGENT=(\S+) \./scripts/up\n")
@@ -39,11 +39,11 @@ async def cluster_of(agents: str, directory: Path) -> AsyncIterator[str]:
 async def test_every_example_does_what_its_readme_says(tmp_path: Path) -> None:
     async with cluster_of(TOGETHER, tmp_path) as router:
         for example in EXAMPLES:
-            (_, start), (_, commands), (language, expected) = blocks(example / "README.md")
-            assert STARTS.fullmatch(start)
-            assert language == "text"
-            script = commands.replace(".venv/bin/agentring", f"{sys.executable} -m agentring.cli")
-            assert script != commands
+            start, commands, expected = blocks(example / "README.md")
+            assert STARTS.fullmatch(start.text)
+            assert expected.language == "text"
+            script = commands.text.replace(".venv/bin/agentring", f"{sys.executable} -m agentring.cli")
+            assert script != commands.text
             done = await asyncio.to_thread(
                 subprocess.run,
                 ["bash", "-c", script],
@@ -54,7 +54,7 @@ async def test_every_example_does_what_its_readme_says(tmp_path: Path) -> None:
                 timeout=60,
                 check=False,
             )
-            assert as_printed(done.stdout) == as_printed(expected), (example.name, done.stderr)
+            assert as_printed(done.stdout) == as_printed(expected.text), (example.name, done.stderr)
         await races_for_one_receipt(router, tmp_path / "bank.db")
         await counts_from_data_and_keeps_the_state_where_a_turn_fails(router)
         await has_nobody_to_ask_in_a_task(router)
@@ -108,15 +108,15 @@ def test_an_example_is_small_and_imports_nothing_of_ours_but_agentring_agent(exa
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)
 def test_a_readme_starts_its_own_agent(example: Path) -> None:
-    start = STARTS.fullmatch(blocks(example / "README.md")[0][1])
+    start = STARTS.fullmatch(next(blocks(example / "README.md")).text)
     assert start is not None
     assert start[1] == f"{example.name}=examples.{example.name}.agent:{example.name}"
 
 
 def test_the_readme_of_all_names_and_starts_all() -> None:
     readme = ROOT / "examples" / "README.md"
-    ((_, start),) = blocks(readme)
-    found = STARTS.fullmatch(start)
+    (start,) = blocks(readme)
+    found = STARTS.fullmatch(start.text)
     assert found is not None
     assert found[1] == TOGETHER
     assert sorted(word.split("=")[0] for word in found[1].split(",")) == NAMES
