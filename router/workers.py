@@ -58,7 +58,7 @@ async def _start(command: list[str]) -> Process:
         worker = await asyncio.create_subprocess_exec(
             *command, stdin=DEVNULL, stdout=pipe.write_end, preexec_fn=_end_with_parent
         )
-        pipe.was_given()
+        pipe.handed_over()
         try:
             async with asyncio.timeout(_READY_S):
                 if await pipe.line(worker.wait()) is None:

@@ -14,7 +14,7 @@ from agentring.secrets import without_password
 
 @dataclass(eq=False)
 class CommandError(Exception):
-    """The command ends here; its text is all that the user is told."""
+    """The command ends here; its text is all that the user reads."""
 
     exit_status: ClassVar[int] = 1
 
@@ -49,12 +49,12 @@ class VariableUnknown(CommandError):
     """A variable's name is nearly one of ours."""
 
     exit_status: ClassVar[int] = 2
-    given: str
-    right: str
+    name: str
+    meant: str
 
     def __str__(self) -> str:
         """One line."""
-        return f"{self.given} is no setting: is {self.right} meant?"
+        return f"{self.name} is no setting: is {self.meant} meant?"
 
 
 def check_option(option: str, value: str, check: Callable[[str], str]) -> tuple[str, ...]:
@@ -153,9 +153,9 @@ class CallFailed(CommandError):
 
     def __str__(self) -> str:
         """One line."""
-        told = "".join(f" {name}={value}" for name, value in self.variables)
+        values = "".join(f" {name}={value}" for name, value in self.variables)
         reason = f" {self.reason}" if self.reason else ""
-        return f"{self.code}{reason}{told}: {self.sentence} (router {self.router})"
+        return f"{self.code}{reason}{values}: {self.sentence} (router {self.router})"
 
 
 @dataclass(eq=False)

@@ -68,19 +68,19 @@ def _be_printable() -> None:
 
 def _check_text() -> None:
     """Raises NotText: what is not UTF-8 is the name of nothing, and could not be sent."""
-    for place, argument in enumerate(sys.argv[1:], 1):
+    for position, argument in enumerate(sys.argv[1:], 1):
         if not _is_text(argument):
-            raise NotText(f"argument {place}")
+            raise NotText(f"argument {position}")
     for name, value in os.environ.items():
         if name.startswith("AGENTRING_") and not _is_text(value):
             raise NotText(name)
 
 
 def _check_variables() -> None:
-    """Raises VariableUnknown: one of ours was meant, and would go unheard."""
+    """Raises VariableUnknown: one of ours was meant, and would have no effect."""
     near, _ = variables.unknown(os.environ, ())
-    for given, right in near.items():
-        raise VariableUnknown(given, right)
+    for name, meant in near.items():
+        raise VariableUnknown(name, meant)
 
 
 def _is_text(argument: str) -> bool:

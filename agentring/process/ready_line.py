@@ -39,7 +39,7 @@ class ReadyLine:
             sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
 
     def write(self, **fields: object) -> None:
-        """Tells it. That nobody reads it any more is no reason to fail."""
+        """Writes it. That nobody reads it any more is no reason to fail."""
         with suppress(OSError):
             os.write(self._fd, json.dumps({"ready": True, **fields}).encode() + b"\n")
         forks.forget(self._fd)
@@ -56,7 +56,7 @@ class ReadyPipe:
         self._open = {self._read_end, self.write_end}
         self._read = b""
 
-    def was_given(self) -> None:
+    def handed_over(self) -> None:
         """The process has its end; ours is closed."""
         self._close(self.write_end)
 
@@ -101,8 +101,8 @@ class ReadyPipe:
             *lines, rest = (self._read + piece).split(b"\n")
             self._read = rest[-_MAX_LINE_BYTES:]
             for line in lines:
-                if (told := _parse(line)) is not None:
-                    return told, True
+                if (fields := _parse(line)) is not None:
+                    return fields, True
 
     def _close(self, fd: int) -> None:
         if fd in self._open:
@@ -112,7 +112,7 @@ class ReadyPipe:
 
 def _parse(line: bytes) -> dict[str, Any] | None:
     try:
-        told = json.loads(line)
+        fields = json.loads(line)
     except (ValueError, RecursionError):
         return None
-    return told if isinstance(told, dict) and told.get("ready") is True else None
+    return fields if isinstance(fields, dict) and fields.get("ready") is True else None

@@ -74,12 +74,12 @@ def bench(
     if as_json:
         print(json.dumps(found, indent=1))
     else:
-        told = [
+        shown = [
             f"{kind} {found[f'{kind}_median']:,.0f} ({found[f'{kind}_min']:,.0f} to {found[f'{kind}_max']:,.0f})"
             for kind in rates
         ]
         Console(highlight=False, soft_wrap=True).print(
-            f"claims/s, {concurrency} at a time: {', '.join(told)}; ratio of grouped to single {found['ratio']:.1f}\n"
+            f"claims/s, {concurrency} at a time: {', '.join(shown)}; ratio of grouped to single {found['ratio']:.1f}\n"
             f"{sessions:,} sessions of a failed node: {take_over_s:.2f} s; load average {found['load']:.1f}"
         )
     sys.exit(0 if found["ratio"] >= MIN_RATIO and found["take_over_s"] < MAX_TAKE_OVER_S else 1)

@@ -194,6 +194,6 @@ def _counts(columns: list[str], rows: Sequence[tuple[str, ...]]) -> Table:
 
 def _table(columns: list[str], text_columns: int = 1) -> Table:
     table = Table(show_header=any(columns))
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="left" if place < text_columns else "right")
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="left" if index < text_columns else "right")
     return table

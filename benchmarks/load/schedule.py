@@ -68,10 +68,10 @@ def due_s(plan: Plan, start_s: float, index: int, number: int) -> float | None:
     """
     if plan.rate is None:
         return None
-    group, place = divmod(index, plan.concurrency)
+    group, position = divmod(index, plan.concurrency)
     first_of_group = group * plan.concurrency
     size = min(plan.concurrency, plan.sessions - first_of_group)
-    return start_s + (first_of_group * plan.turns + number * size + place) / plan.rate
+    return start_s + (first_of_group * plan.turns + number * size + position) / plan.rate
 
 
 async def run_schedule(plan: Plan, open_session: OpenSession, tally: Tally, clock: Clock, stop: asyncio.Event) -> None:

@@ -139,6 +139,6 @@ class TurnReading:
             self.fault(Fault.TEXT_BYTES_WRONG)
         if self._tokens is None:
             return
-        told = completed.result["tokens"] if "tokens" in completed.result.fields else None
-        if told != self._tokens or len(self._text.split()) != self._tokens:
+        announced = completed.result["tokens"] if "tokens" in completed.result.fields else None
+        if announced != self._tokens or len(self._text.split()) != self._tokens:
             self.fault(Fault.TOKENS_WRONG)

@@ -99,7 +99,7 @@ def bench(
 
 
 async def _run_until_signal(plan: Plan) -> list[Sample]:
-    def told(sample: Sample, number: int) -> None:
+    def report(sample: Sample, number: int) -> None:
         late = "" if sample.p99_ms is None else f", p99 {sample.p99_ms:.1f} ms"
         print(
             f"run {number}/{plan.runs}  {sample.variant:8} {sample.load:8} {sample.cpu_us:.1f} µs, "
@@ -110,7 +110,7 @@ async def _run_until_signal(plan: Plan) -> list[Sample]:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(plan, told)
+    return await run(plan, report)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 Guarantees that it tells numbers only if every turn ended as completed, with a text that is whole to the last byte, and
 every number of its story came once; the first turn that did not ends the client with one line that says why and exit
 status 1. What it counts, and the node's CPU time beside it, is of the same interval. Started by `run`, told its Order
-by its one argument, it prints a Told.
+by its one argument, it prints Figures.
 
 Latency is counted from when a token was due, which is its place in the turn divided by the rate after the turn's start
 by the node's wall clock: it includes what the agent's own wake-up was late. Tokens that came together count each.
@@ -27,7 +27,7 @@ from agentring.rpc.limits import CHANNEL_OPTIONS
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 from benchmarks.merging.errors import BenchError
-from benchmarks.merging.loads import Order, Told
+from benchmarks.merging.loads import Figures, Order
 
 if TYPE_CHECKING:
     from agentring.v1.session_pb2_grpc import SessionServiceAsyncStub
@@ -72,7 +72,7 @@ class Reading:
             self._seq = event.seq
             self._counts.events += event.seq - first_seq + 1
             if event.HasField("text_delta"):
-                self._take_words(event, first_seq, now_ns)
+                self._check_text(event, first_seq, now_ns)
             elif event.HasField("turn_started"):
                 self._started_ns = event.time.ToNanoseconds()
             elif event.HasField("turn_completed"):
@@ -80,7 +80,7 @@ class Reading:
             elif not event.HasField("turn_accepted"):
                 raise BenchError(f"a turn was told {event.WhichOneof('body')}")
 
-    def _take_words(self, event: session_pb2.Event, first_seq: int, now_ns: int) -> None:
+    def _check_text(self, event: session_pb2.Event, first_seq: int, now_ns: int) -> None:
         delta = event.text_delta
         if delta.offset != len(self._text):
             raise BenchError(f"words for byte {delta.offset} came after {len(self._text)} bytes")
@@ -102,7 +102,7 @@ class Reading:
         self._counts.turns += 1
 
 
-async def measure(order: Order) -> Told:
+async def measure(order: Order) -> Figures:
     """Puts the load on the node. Raises BenchError, grpc.RpcError."""
     counts = Counts()
     over = asyncio.Event()
@@ -120,7 +120,7 @@ async def measure(order: Order) -> Told:
             over.set()
     if ended.events == begun.events:
         raise BenchError("no event came in the measured interval")
-    return Told(
+    return Figures(
         elapsed_s=ended.at_s - begun.at_s,
         events=ended.events - begun.events,
         responses=ended.responses - begun.responses,
@@ -149,15 +149,15 @@ async def _session(
     if order.rate is not None:
         # Spread, so that the sessions' tokens do not all come due at the same moments.
         await asyncio.sleep(order.warm_s / 2 * number / order.sessions)
-    given = session_pb2.Input()
-    given.data["tokens"] = order.tokens
+    turn_input = session_pb2.Input()
+    turn_input.data["tokens"] = order.tokens
     if order.rate is not None:
-        given.data["rate"] = order.rate
+        turn_input.data["rate"] = order.rate
     session_id = f"{order.run}.{number}"
     whole = "".join(f"token{each} " for each in range(order.tokens)).encode()
     for turn in itertools.count(1):
         request = session_pb2.RunTurnRequest(
-            session_id=session_id, agent="echo", turn=session_pb2.Turn(turn_id=f"t{turn}", input=given)
+            session_id=session_id, agent="echo", turn=session_pb2.Turn(turn_id=f"t{turn}", input=turn_input)
         )
         pairs = ((metadata.SESSION_ID, session_id), (metadata.AGENT, "echo"))
         call = stub.RunTurn(request, metadata=pairs, timeout=_TURN_TIMEOUT_S)
@@ -176,7 +176,7 @@ def _percentile_ms(sorted_ns: list[int], share: float) -> float | None:
 def _main() -> int:
     order = Order(**json.loads(sys.argv[1]))
     try:
-        told = asyncio.run(measure(order))
+        figures = asyncio.run(measure(order))
     except ExceptionGroup as group:
         failures = group.subgroup((BenchError, grpc.RpcError))
         if failures is None:
@@ -186,7 +186,7 @@ def _main() -> int:
     except BenchError as error:
         print(error, file=sys.stderr)
         return 1
-    print(json.dumps(asdict(told)))
+    print(json.dumps(asdict(figures)))
     return 0
 
 

@@ -33,7 +33,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Figures:
     """What one client has seen in its measured interval. Every turn was complete, those that ended later too."""
 
     elapsed_s: float

@@ -89,8 +89,8 @@ def print_report(
 def _table(load: Load, rows: Sequence[Row]) -> Table:
     table = Table()
     heads = ("", "node CPU µs/event", "least-most", "events/s", "events/response", "p50 ms", "p99 ms", "node", "client")
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="right" if place else "left", no_wrap=True)
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="right" if index else "left", no_wrap=True)
     for row in rows:
         if row.load == load.name:
             cells = _cells(row.medians, _METRICS)

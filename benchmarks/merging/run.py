@@ -23,7 +23,7 @@ from agentring.cli.local.embedded_etcd import start_etcd
 from agentring.cli.local.ports import LOOPBACK
 from agentring.ids import NodeId
 from benchmarks.merging.errors import BenchError
-from benchmarks.merging.loads import Load, Order, Told
+from benchmarks.merging.loads import Figures, Load, Order
 from benchmarks.router.contention import Contention
 
 _READY_DEADLINE_S = 30.0
@@ -134,22 +134,22 @@ async def _measure(plan: Plan, variant: Variant, load: Load, node: Child, addres
         seconds=plan.seconds,
     )
     contention = Contention(plan.node_core, node.pid)
-    told = await _ask_client(order, f"{load.name}, {variant.name}")
+    figures = await _ask_client(order, f"{load.name}, {variant.name}")
     return Sample(
         variant=variant.name,
         load=load.name,
-        cpu_us=told.node_cpu_s * 1e6 / told.events,
-        events_per_s=told.events / told.elapsed_s,
-        events_per_response=told.events / told.responses,
-        node_busy=told.node_cpu_s / told.elapsed_s,
-        client_busy=told.client_cpu_s / told.elapsed_s,
-        p50_ms=told.p50_ms,
-        p99_ms=told.p99_ms,
+        cpu_us=figures.node_cpu_s * 1e6 / figures.events,
+        events_per_s=figures.events / figures.elapsed_s,
+        events_per_response=figures.events / figures.responses,
+        node_busy=figures.node_cpu_s / figures.elapsed_s,
+        client_busy=figures.client_cpu_s / figures.elapsed_s,
+        p50_ms=figures.p50_ms,
+        p99_ms=figures.p99_ms,
         contention=contention.share(),
     )
 
 
-async def _ask_client(order: Order, what: str) -> Told:
+async def _ask_client(order: Order, what: str) -> Figures:
     command = (sys.executable, "-P", "-m", "benchmarks.merging.client", json.dumps(asdict(order)))
     process = await asyncio.create_subprocess_exec(
         *command, stdout=PIPE, stderr=PIPE, preexec_fn=tie_to_parent(SIGKILL)
@@ -166,7 +166,7 @@ async def _ask_client(order: Order, what: str) -> Told:
     if process.returncode:
         lines = errors.decode("utf-8", "replace").strip().splitlines()
         raise BenchError(f"{what}: {lines[-1] if lines else 'the client ended without a word'}")
-    return Told(**json.loads(out))
+    return Figures(**json.loads(out))
 
 
 async def _spawn(stack: AsyncExitStack, spec: ChildSpec) -> Child:

@@ -149,7 +149,7 @@ def _chosen_proxies(names: str | None, router_commands: list[str]) -> tuple[prox
 
 
 async def _run_until_signal(plan: Plan, tools: Tools) -> list[Sample]:
-    def told(sample: Sample, number: int) -> None:
+    def report(sample: Sample, number: int) -> None:
         units = LOADS[sample.load].unit
         numbers = [
             *([f"FAILED: {sample.failure}"] if sample.failure else []),
@@ -163,7 +163,7 @@ async def _run_until_signal(plan: Plan, tools: Tools) -> list[Sample]:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(plan, tools, told)
+    return await run(plan, tools, report)
 
 
 if __name__ == "__main__":

@@ -35,6 +35,6 @@ def _cpu_model() -> str:
 
 def _version(proxy: Proxy) -> str:
     command = (*proxy.command, _VERSION_FLAGS[proxy.name])
-    told = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_DEADLINE_S)
-    found = re.search(r"\d+\.\d+\.\d+", told.stdout + told.stderr)
+    output = subprocess.run(command, check=False, capture_output=True, text=True, timeout=_DEADLINE_S)
+    found = re.search(r"\d+\.\d+\.\d+", output.stdout + output.stderr)
     return found[0] if found else "unknown"

@@ -65,24 +65,24 @@ async def measure(
         return await _measure_memory(client, load, proxy, running)
     contention = Contention(core, running.child.pid if running.child else None)
     async with _client(client, load, running, seconds=seconds, warm_s=warm_s) as process:
-        told = await _line(process, seconds + warm_s + _GRACE_S)
+        figures = await _line(process, seconds + warm_s + _GRACE_S)
         share = contention.share()
-    elapsed_s, events, calls = told["seconds"], told["events"], told["calls"]
+    elapsed_s, events, calls = figures["seconds"], figures["events"], figures["calls"]
     units = calls if load.unit is Unit.CALL else events
     if not units:
         raise LoadFailed("no call ended in the measured interval")
-    timed = told["p50_us"] > 0
+    timed = figures["p50_us"] > 0
     return Sample(
         proxy,
         load.name,
-        cpu_us=told["cpu_s"] * 1e6 / units if running.child else None,
+        cpu_us=figures["cpu_s"] * 1e6 / units if running.child else None,
         units_per_s=units / elapsed_s,
         events_per_s=events / elapsed_s,
         calls_per_s=calls / elapsed_s if calls else None,
-        proxy_busy=told["cpu_s"] / elapsed_s if running.child else None,
-        client_busy=told["client_cpu_s"] / elapsed_s,
-        p50_us=told["p50_us"] if timed else None,
-        p99_us=told["p99_us"] if timed else None,
+        proxy_busy=figures["cpu_s"] / elapsed_s if running.child else None,
+        client_busy=figures["client_cpu_s"] / elapsed_s,
+        p50_us=figures["p50_us"] if timed else None,
+        p99_us=figures["p99_us"] if timed else None,
         contention=share,
     )
 
@@ -138,10 +138,10 @@ async def _line(process: Process, timeout_s: float) -> dict[str, Any]:
         raise LoadFailed(f"the client told nothing within {timeout_s:g} s") from None
     if not line:
         raise LoadFailed("the client ended without a word")
-    told: dict[str, Any] = json.loads(line)
-    if told["failed"]:
-        raise LoadFailed(f"{told['failed']} failed, the first: {told['first_failure']}")
-    return told
+    figures: dict[str, Any] = json.loads(line)
+    if figures["failed"]:
+        raise LoadFailed(f"{figures['failed']} failed, the first: {figures['first_failure']}")
+    return figures
 
 
 def _memory_bytes(pid: int) -> int:

@@ -116,6 +116,6 @@ def _number(value: float | None) -> str:
 
 def _table(*columns: str) -> Table:
     table = Table()
-    for place, column in enumerate(columns):
-        table.add_column(column, justify="right" if place else "left", no_wrap=True)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
     return table

@@ -53,11 +53,11 @@ def bench(
     if as_json:
         print(json.dumps(asdict(found) | {"load": os.getloadavg()[0]}, indent=1))
     else:
-        Console(highlight=False, soft_wrap=True).print(told(found) + f"\nload average {os.getloadavg()[0]:.1f}")
+        Console(highlight=False, soft_wrap=True).print(to_text(found) + f"\nload average {os.getloadavg()[0]:.1f}")
     sys.exit(0 if found.idle_kib <= _MOST_KIB and found.p50_ms < _MOST_P50_MS else 1)
 
 
-def told(found: Figures) -> str:
+def to_text(found: Figures) -> str:
     """The figures for people."""
     return (
         f"memory of an idle activated session: {found.idle_kib:.1f} KiB (of {found.idle:,})\n"

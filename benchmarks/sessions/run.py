@@ -98,8 +98,8 @@ async def _idle_kib(cluster: Cluster, channel: aio.Channel, sessions: int) -> fl
 
 async def _use(channel: aio.Channel, names: Iterable[str]) -> None:
     async def work(name: str) -> None:
-        told = await run_turn(channel, name, turn(tokens=_TOKENS))
-        assert told.result == {"tokens": _TOKENS}
+        ended = await run_turn(channel, name, turn(tokens=_TOKENS))
+        assert ended.result == {"tokens": _TOKENS}
 
     await _each(names, work)
 

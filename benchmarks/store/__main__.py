@@ -86,7 +86,7 @@ def bench(
     if as_json:
         print(json.dumps([asdict(each) | {"ratio": each.ratio, "more_ms": each.more_ms} for each in found], indent=1))
     else:
-        Console(highlight=False, soft_wrap=True).print(told(found) + f"\nload average {os.getloadavg()[0]:.1f}")
+        Console(highlight=False, soft_wrap=True).print(to_text(found) + f"\nload average {os.getloadavg()[0]:.1f}")
     good = median(each.ratio for each in found) >= _LEAST_RATIO
     sys.exit(0 if good and median(each.more_ms for each in found) < _MOST_MORE_MS else 1)
 
@@ -130,7 +130,7 @@ async def _load(cluster: Cluster, plan: Plan) -> Report:
     return report
 
 
-def told(found: Sequence[Round]) -> str:
+def to_text(found: Sequence[Round]) -> str:
     """The figures for people."""
 
     def spread(figures: list[float], digits: int) -> str:

@@ -152,12 +152,12 @@ async def _one_key(cluster: Cluster, callers: int, arrivals: float) -> dict[str,
     request = task_pb2.RunTaskRequest(task_key="hot", agent="echo")
     request.input.data.update({"tokens": int((1.5 * callers / arrivals + 5) * _WORDS_PER_S) + 2, "rate": _WORDS_PER_S})
     crowd_s: list[float] = []
-    told: Counter[bytes] = Counter()
+    endings: Counter[bytes] = Counter()
     all_joined = asyncio.Event()
 
     async def call(channels: _Channels, number: int) -> None:
         began_s, joined = time.perf_counter(), False
-        words, last = "", b""
+        text, last = "", b""
         async for response in channels.stub(number).RunTask(request, timeout=_TIMEOUT_S):
             if not joined:
                 crowd_s.append(time.perf_counter() - began_s)
@@ -165,9 +165,9 @@ async def _one_key(cluster: Cluster, callers: int, arrivals: float) -> dict[str,
                 if len(crowd_s) == callers:
                     all_joined.set()
             for event in response.events:
-                words += event.text_delta.text
+                text += event.text_delta.text
                 last = event.SerializeToString()
-        told[words.encode() + last] += 1
+        endings[text.encode() + last] += 1
 
     before = _resident_kib(cluster)
     async with _Channels(cluster) as channels:
@@ -184,7 +184,7 @@ async def _one_key(cluster: Cluster, callers: int, arrivals: float) -> dict[str,
     return {
         "callers": callers,
         "runs": sum(line["task"] == "hot" for line in cluster.audit("task_started")),
-        "same": len(told) == 1,
+        "same": len(endings) == 1,
         "kib_per_caller": (with_all - before) / callers,
         "joins": len(joins_s),
         **_times("join", joins_s, "s", 1.0),

@@ -18,7 +18,7 @@ from harness.client import connect
 EVERY_S = 0.02
 
 
-async def join_until_told(router: str, request: task_pb2.RunTaskRequest) -> list[float]:
+async def join_until_stopped(router: str, request: task_pb2.RunTaskRequest) -> list[float]:
     """Every join's time from the call to its first answer; one that is refused is tried again, and its time goes on."""
     stop, loop, took_s = asyncio.Event(), asyncio.get_running_loop(), []
 
@@ -47,4 +47,4 @@ async def join_until_told(router: str, request: task_pb2.RunTaskRequest) -> list
 
 if __name__ == "__main__":
     asked = task_pb2.RunTaskRequest.FromString(bytes.fromhex(sys.argv[2]))
-    print(json.dumps(asyncio.run(join_until_told(sys.argv[1], asked))))
+    print(json.dumps(asyncio.run(join_until_stopped(sys.argv[1], asked))))

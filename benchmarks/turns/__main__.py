@@ -103,10 +103,10 @@ async def _run(plan: Plan) -> list[Sample]:
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     tools = await asyncio.to_thread(build)
-    return await run(plan, tools, lambda sample, number: _tell(sample, number, plan.runs))
+    return await run(plan, tools, lambda sample, number: _print_sample(sample, number, plan.runs))
 
 
-def _tell(sample: Sample, number: int, runs: int) -> None:
+def _print_sample(sample: Sample, number: int, runs: int) -> None:
     what = sample.failure or f"{sample.turns_per_s:,.0f} turns/s, {sample.cpu_ms:.2f} ms, p50 {sample.p50_ms:.2f} ms"
     print(f"run {number}/{runs}  {sample.system:20} {sample.load:16} {what}", file=sys.stderr)
 

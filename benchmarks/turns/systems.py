@@ -107,9 +107,9 @@ class System:
                 return f"sqlite:///{directory / 'store.db'}"
             case "postgres":
                 # Not in the directory, which is ours alone: its server is another user's.
-                place = stack.enter_context(tempfile.TemporaryDirectory(prefix="turnbench-postgres-"))
-                os.chmod(place, 0o755)  # noqa: S103
-                server = await asyncio.to_thread(PostgresProcess, Path(place) / "server", fsync=True)
+                postgres_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="turnbench-postgres-"))
+                os.chmod(postgres_dir, 0o755)  # noqa: S103
+                server = await asyncio.to_thread(PostgresProcess, Path(postgres_dir) / "server", fsync=True)
                 stack.push_async_callback(asyncio.to_thread, server.stop)
                 return await asyncio.to_thread(server.database)
         raise AssertionError(self.store)
@@ -147,7 +147,7 @@ async def _start_yardstick(stack: AsyncExitStack, directory: Path) -> Running:
         *("--concurrency", "1", "--log-level", "error", "--disable-hot-restart"),
     )
     envoy = await _spawn(
-        stack, ChildSpec("envoy", envoy_command, directory / "envoy.log", _PATIENCE_S, tells_ready=False)
+        stack, ChildSpec("envoy", envoy_command, directory / "envoy.log", _PATIENCE_S, prints_ready_line=False)
     )
     async with asyncio.timeout(_READY_S):
         while not await _accepts(front):

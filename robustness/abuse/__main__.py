@@ -65,14 +65,14 @@ def abuse(
 
 
 async def _run_until_signal(cases: Sequence[Case], seconds: float, router_flags: tuple[str, ...]) -> list[Row]:
-    def told(row: Row) -> None:
+    def report(row: Row) -> None:
         verdict = "FAIL: " + "; ".join(row.faults) if row.faults else "pass"
         print(f"{row.case.attack:22} {end_of(row.outcome):40} {verdict}", file=sys.stderr)
 
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await run(cases, seconds, router_flags, told)
+    return await run(cases, seconds, router_flags, report)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import threading
 from harness.abuse import Outcome, Scene
 from harness.abuse_floods import FLOODS
 from harness.abuse_holds import HOLDS
-from robustness.abuse.partner import tell
+from robustness.abuse.partner import send
 
 ATTACKS = {**FLOODS, **HOLDS}
 
@@ -25,7 +25,7 @@ def main(name: str, address: str, size: str) -> None:
     thread = threading.Thread(target=lambda: came_out.append(ATTACKS[name](scene)), daemon=True)
     thread.start()
     _wait(scene.ready, thread)
-    tell({"ready": True})
+    send({"ready": True})
     for line in sys.stdin:
         if line == "go\n":
             scene.go.set()
@@ -34,7 +34,7 @@ def main(name: str, address: str, size: str) -> None:
             thread.join()
             if not came_out:  # its traceback stands on stderr
                 os._exit(1)
-            tell(came_out[0].as_json())
+            send(came_out[0].as_json())
 
 
 def _wait(stage: threading.Event, thread: threading.Thread) -> None:

@@ -16,7 +16,7 @@ import uvloop
 from grpc import aio
 
 from agentring.v1 import session_pb2, session_pb2_grpc
-from robustness.abuse.partner import tell
+from robustness.abuse.partner import send
 
 SESSIONS = 8
 CONNECTIONS = 2
@@ -53,7 +53,7 @@ async def main(address: str) -> None:
     channels = [aio.insecure_channel(address, options=options) for _ in range(CONNECTIONS)]
     talks = [asyncio.create_task(_talk(channels[i % CONNECTIONS], window)) for i in range(SESSIONS)]
     while await reader.readline():
-        tell(window.summary())
+        send(window.summary())
     for talk in talks:
         talk.cancel()
     await asyncio.wait(talks)
@@ -84,10 +84,10 @@ async def _converse(channel: aio.Channel, window: Window) -> None:
     call = session_pb2_grpc.SessionServiceStub(channel).Converse(requests(), metadata=(("x-session-id", session_id),))
     try:
         while True:
-            given = session_pb2.Turn(turn_id=uuid.uuid4().hex, input=session_pb2.Input(text="hello"))
+            turn = session_pb2.Turn(turn_id=uuid.uuid4().hex, input=session_pb2.Input(text="hello"))
             begun_s = time.perf_counter()
             async with asyncio.timeout(TURN_S):
-                await turns.put(session_pb2.ConverseRequest(turn=given))
+                await turns.put(session_pb2.ConverseRequest(turn=turn))
                 while not _ends_turn(await call.read()):
                     pass
             window.latencies_ms.append((time.perf_counter() - begun_s) * 1e3)

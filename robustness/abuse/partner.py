@@ -31,7 +31,7 @@ class Partner:
         self._name = name
         self._process = process
 
-    async def told(self, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
+    async def receive(self, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
         """Its next line. Raises PartnerFailed."""
         assert self._process.stdout is not None
         try:
@@ -41,16 +41,16 @@ class Partner:
             raise PartnerFailed(f"{self._name} says nothing for {deadline_s:g} s") from None
         if not line:
             raise PartnerFailed(f"{self._name} has ended")
-        told: dict[str, Any] = json.loads(line)
-        return told
+        fields: dict[str, Any] = json.loads(line)
+        return fields
 
     async def ask(self, word: str, deadline_s: float = _DEADLINE_S) -> dict[str, Any]:
-        """Tells it a word, and returns what it answers. Raises PartnerFailed."""
-        self.tell(word)
-        return await self.told(deadline_s)
+        """Sends it a word, and returns what it answers. Raises PartnerFailed."""
+        self.send(word)
+        return await self.receive(deadline_s)
 
-    def tell(self, word: str) -> None:
-        """Tells it a word."""
+    def send(self, word: str) -> None:
+        """Sends it a word."""
         assert self._process.stdin is not None
         self._process.stdin.write(word.encode() + b"\n")
 
@@ -78,6 +78,6 @@ async def partner(module: str, *words: str) -> AsyncIterator[Partner]:
             await process.wait()
 
 
-def tell(told: dict[str, Any]) -> None:
+def send(fields: dict[str, Any]) -> None:
     """In the process: a line for the other side."""
-    os.write(sys.stdout.fileno(), json.dumps(told).encode() + b"\n")
+    os.write(sys.stdout.fileno(), json.dumps(fields).encode() + b"\n")

@@ -83,7 +83,7 @@ async def _attack(stand: Stand, case: Case, seconds: float, core: int, flags: tu
         partner("robustness.abuse.neighbour", router.address) as neighbour,
         partner("robustness.abuse.attacker", case.attack, router.address, str(case.size)) as attacker,
     ):
-        await attacker.told()
+        await attacker.receive()
         await asyncio.sleep(_WARM_S)
         return await _measure(case, max(seconds, case.min_seconds), seconds, router, neighbour, attacker)
 
@@ -96,7 +96,7 @@ async def _measure(
     before = await neighbour.ask("before")
     forget_peak(router.pid)
     before_bytes = resident_bytes(router.pid)
-    attacker.tell("go")
+    attacker.send("go")
     await asyncio.sleep(attack_s)
     outcome = Outcome.from_json(await attacker.ask("over"))
     during = await neighbour.ask("during")

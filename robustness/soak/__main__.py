@@ -9,9 +9,9 @@ How to run it:
 
 What it does: starts etcd, three nodes and two routers as processes; each session has one client with one stream, which
 sends its next turn when the one before has ended. `raw` clients use the generated stubs and never open a second stream;
-`sdk` ones use agentring.client. Every story is checked event by event: no number missing or twice, every turn completed
-once and in order, its words byte for byte those of the attempt that completed. At the end the store is asked how many
-turns it has, and the nodes' audit log whether one was committed twice.
+`sdk` ones use agentring.client. Every client's events are checked one by one: no number missing or twice, every turn
+completed once and in order, its words byte for byte those of the attempt that completed. At the end the store is asked
+how many turns it has, and the nodes' audit log whether one was committed twice.
 
 What the numbers mean: `restarted` counts `attempt_restarted` events, `p50`, `p99` and `max` are a turn's time from its
 sending to its end.
@@ -36,7 +36,7 @@ from agentring.errors import SessionNotFound
 from harness import client as harness
 from harness.cluster import Cluster
 from robustness.soak import judge
-from robustness.soak.client import Heard, Script, Talk, raw, with_client
+from robustness.soak.client import ClientRecord, Script, Talk, raw, with_client
 from robustness.soak.cluster import disturbed_cluster
 from robustness.soak.disturbance import DISTURBANCES, Disturbances
 
@@ -109,31 +109,36 @@ async def _run(
             talk = await _talk(stack, cluster, clients, script, random.Random(seed))
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(DISTURBANCES[disturb](cluster, how))
-                heard = await asyncio.gather(*(talk(name) for name in names))
+                records = await asyncio.gather(*(talk(name) for name in names))
                 how.over.set()
         took_s = asyncio.get_running_loop().time() - begun_s
         counted = await _counted(cluster, names)
         twice = judge.twice(cluster.audit("turn_committed"))
-    return _found(script, heard, counted, twice, how, took_s)
+    return _found(script, records, counted, twice, how, took_s)
 
 
 def _found(
-    script: Script, heard: list[Heard], counted: dict[str, int], twice: list[str], how: Disturbances, took_s: float
+    script: Script,
+    records: list[ClientRecord],
+    counted: dict[str, int],
+    twice: list[str],
+    how: Disturbances,
+    took_s: float,
 ) -> dict[str, Any]:
-    waits_s = sorted(wait_s for each in heard for wait_s in each.waits_s) or [float("nan")]
+    waits_s = sorted(wait_s for each in records for wait_s in each.waits_s) or [float("nan")]
     return {
-        "sessions": len(heard),
-        "turns": sum(len(each.story.completed) for each in heard),
+        "sessions": len(records),
+        "turns": sum(len(each.events.completed) for each in records),
         "took_s": took_s,
         "disturbed": how.done,
-        "restarted": sum(each.story.restarts for each in heard),
+        "restarted": sum(each.events.restarts for each in records),
         "p50_s": waits_s[len(waits_s) // 2],
         "p99_s": waits_s[int(len(waits_s) * 0.99)],
         "max_s": waits_s[-1],
-        "lost": judge.lost(script, heard, counted),
-        "told_wrongly": [f"{each.session_id}: {fault}" for each in heard for fault in each.story.faults],
+        "lost": judge.lost(script, records, counted),
+        "told_wrongly": [f"{each.session_id}: {fault}" for each in records for fault in each.events.faults],
         "twice": twice,
-        "broken": [f"{each.session_id}: {each.broken}" for each in heard if each.broken],
+        "broken": [f"{each.session_id}: {each.broken}" for each in records if each.broken],
         "complaints": how.complaints,
     }
 

@@ -14,7 +14,7 @@ from grpc import aio
 
 from agentring.client import AgentringError, AttemptRestarted, ClientError, Ring, TurnCompleted
 from agentring.v1 import session_pb2, session_pb2_grpc
-from robustness.soak.story import Story, words_of
+from robustness.soak.received_events import ReceivedEvents, words_of
 
 TURN_WITHIN_S = 120.0
 
@@ -36,26 +36,26 @@ class Script:
 
 
 @dataclass(slots=True)
-class Heard:
-    """What one client was told."""
+class ClientRecord:
+    """What one client received."""
 
     session_id: str
-    story: Story
+    events: ReceivedEvents
     broken: str = ""
     """Why its stream ended early."""
     waits_s: list[float] = field(default_factory=list)
     """From each turn's sending to its end."""
 
 
-Talk = Callable[[str], Awaitable[Heard]]
+Talk = Callable[[str], Awaitable[ClientRecord]]
 """What a client does with the session of this name."""
 
 
 def raw(channels: list[aio.Channel], script: Script, drawn: random.Random) -> Talk:
     """By the generated stubs; channels: to a router each."""
 
-    async def talk(session_id: str) -> Heard:
-        heard = Heard(session_id, Story(words_of(script.tokens)))
+    async def talk(session_id: str) -> ClientRecord:
+        record = ClientRecord(session_id, ReceivedEvents(words_of(script.tokens)))
         await asyncio.sleep(drawn.uniform(0, script.pause_s))
         call = session_pb2_grpc.SessionServiceStub(drawn.choice(channels)).Converse()
         try:
@@ -63,45 +63,45 @@ def raw(channels: list[aio.Channel], script: Script, drawn: random.Random) -> Ta
                 session_pb2.ConverseRequest(open=session_pb2.Open(session_id=session_id, agent="echo", after_seq=0))
             )
             for number in range(script.turns):
-                await _take(call, script, number, heard)
+                await _take(call, script, number, record)
                 await asyncio.sleep(drawn.uniform(0, script.pause_s))
         except asyncio.InvalidStateError:  # the call had ended when the next turn was written to it
-            heard.broken = repr(await call.code())
+            record.broken = repr(await call.code())
         except (grpc.RpcError, EOFError, TimeoutError) as error:
-            heard.broken = repr(error)
+            record.broken = repr(error)
         finally:
             call.cancel()
-        return heard
+        return record
 
     return talk
 
 
-async def _take(call: aio.StreamStreamCall, script: Script, number: int, heard: Heard) -> None:  # type: ignore[type-arg]
+async def _take(call: aio.StreamStreamCall, script: Script, number: int, record: ClientRecord) -> None:  # type: ignore[type-arg]
     turn = session_pb2.Turn(turn_id=script.turn_id(number))
     turn.input.data.update({"tokens": script.tokens, "rate": script.rate})
     sent_s = asyncio.get_running_loop().time()
     async with asyncio.timeout(TURN_WITHIN_S):
         await call.write(session_pb2.ConverseRequest(turn=turn))
-        while not (ended := await _read(call, heard.story)):
+        while not (ended := await _read(call, record.events)):
             pass
     if ended != turn.turn_id:
-        heard.story.faults.append(f"{ended} ended while {turn.turn_id} was awaited")
-    heard.waits_s.append(asyncio.get_running_loop().time() - sent_s)
+        record.events.faults.append(f"{ended} ended while {turn.turn_id} was awaited")
+    record.waits_s.append(asyncio.get_running_loop().time() - sent_s)
 
 
-async def _read(call: aio.StreamStreamCall, story: Story) -> str:  # type: ignore[type-arg]
+async def _read(call: aio.StreamStreamCall, events: ReceivedEvents) -> str:  # type: ignore[type-arg]
     response = await call.read()
     if not isinstance(response, session_pb2.ConverseResponse):
         raise EOFError
-    ended = [turn_id for event in response.events if (turn_id := story.tell(event))]
+    ended = [turn_id for event in response.events if (turn_id := events.take(event))]
     return ended[-1] if ended else ""
 
 
 def with_client(ring: Ring, script: Script, drawn: random.Random) -> Talk:
     """By agentring.client."""
 
-    async def talk(session_id: str) -> Heard:
-        heard = Heard(session_id, Story(words_of(script.tokens)))
+    async def talk(session_id: str) -> ClientRecord:
+        record = ClientRecord(session_id, ReceivedEvents(words_of(script.tokens)))
         session = ring.session(session_id, agent="echo")
         await asyncio.sleep(drawn.uniform(0, script.pause_s))
         for number in range(script.turns):
@@ -110,15 +110,15 @@ def with_client(ring: Ring, script: Script, drawn: random.Random) -> Talk:
             try:
                 async with asyncio.timeout(TURN_WITHIN_S), turn:
                     async for event in turn:
-                        heard.story.restarts += isinstance(event, AttemptRestarted)
+                        record.events.restarts += isinstance(event, AttemptRestarted)
             except (AgentringError, ClientError, TimeoutError) as error:
-                heard.broken = repr(error)
+                record.broken = repr(error)
                 break
-            if turn.text != heard.story.words or not isinstance(turn.end, TurnCompleted):
-                heard.story.faults.append(f"{turn.turn_id}: {len(turn.text)} characters, {turn.end}")
-            heard.story.completed.append(turn.turn_id)
-            heard.waits_s.append(asyncio.get_running_loop().time() - sent_s)
+            if turn.text != record.events.words or not isinstance(turn.end, TurnCompleted):
+                record.events.faults.append(f"{turn.turn_id}: {len(turn.text)} characters, {turn.end}")
+            record.events.completed.append(turn.turn_id)
+            record.waits_s.append(asyncio.get_running_loop().time() - sent_s)
             await asyncio.sleep(drawn.uniform(0, script.pause_s))
-        return heard
+        return record
 
     return talk

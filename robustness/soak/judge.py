@@ -3,19 +3,19 @@
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 
-from robustness.soak.client import Heard, Script
+from robustness.soak.client import ClientRecord, Script
 
 
-def lost(script: Script, heard: Sequence[Heard], counted: Mapping[str, int]) -> list[str]:
+def lost(script: Script, records: Sequence[ClientRecord], counted: Mapping[str, int]) -> list[str]:
     """Turns that were accepted and not completed, in order, once.
 
     counted: how many turns of a session the store has as completed.
     """
     found = []
-    for each in heard:
+    for each in records:
         wanted = [script.turn_id(number) for number in range(script.turns)]
-        if each.story.completed != wanted:
-            found.append(f"{each.session_id}: {len(each.story.completed)} of {len(wanted)} turns were told completed")
+        if each.events.completed != wanted:
+            found.append(f"{each.session_id}: {len(each.events.completed)} of {len(wanted)} turns were told completed")
         if counted[each.session_id] != len(wanted):
             found.append(f"{each.session_id}: the store has {counted[each.session_id]} of {len(wanted)} turns")
     return found

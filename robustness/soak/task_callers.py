@@ -10,7 +10,7 @@ from robustness.chaos.traffic.traffic import RETRY_S, TENANT, Traffic
 from robustness.chaos.validate.evidence import Call
 
 TRY_WITHIN_S = 60.0
-TOLD_WITHIN_S = 120.0
+ENDS_WITHIN_S = 120.0
 """A caller who tries for longer was told no end."""
 
 
@@ -30,13 +30,13 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Told:
-    """What they were told."""
+class Outcomes:
+    """How their calls ended."""
 
     waits_s: list[float] = field(default_factory=list)
     """From a caller's coming to the end, its tries together."""
     untold: list[str] = field(default_factory=list)
-    """Callers who were told no end."""
+    """Callers who got no end."""
     left: int = 0
     """Tasks that nobody came back for."""
 
@@ -50,29 +50,29 @@ class Callers:
         self._routers = routers
         self._plan = plan
         self._drawn = drawn
-        self.told = Told()
+        self.outcomes = Outcomes()
 
     async def ask_for(self, number: int) -> None:
         """Everybody who asks for one task; returns when all are done."""
         key = f"soak-{number:06}"
         data = {"steps": self._drawn.randint(1, self._plan.steps), "pace_s": 0.1}
         leave = self._drawn.random() < self._plan.left
-        self.told.left += leave
-        ask = self._leave if leave else self._until_told
+        self.outcomes.left += leave
+        ask = self._leave if leave else self._until_ended
         moments = [self._drawn.uniform(0, self._plan.spread_s) for _ in range(1 + self._plan.duplicates)]
         await asyncio.gather(*(ask(key, data, moment_s) for moment_s in moments))
 
-    async def _until_told(self, key: str, data: dict[str, float], moment_s: float) -> None:
+    async def _until_ended(self, key: str, data: dict[str, float], moment_s: float) -> None:
         await asyncio.sleep(moment_s)
         loop = asyncio.get_running_loop()
         came_s = loop.time()
-        while loop.time() < came_s + TOLD_WITHIN_S:
+        while loop.time() < came_s + ENDS_WITHIN_S:
             call = await self._traffic.task("caller", key, data, self._router(), timeout_s=TRY_WITHIN_S)
-            if _is_told(call):
-                self.told.waits_s.append(loop.time() - came_s)
+            if _has_ended(call):
+                self.outcomes.waits_s.append(loop.time() - came_s)
                 return
             await asyncio.sleep(RETRY_S)
-        self.told.untold.append(f"task/{TENANT}/{key}")
+        self.outcomes.untold.append(f"task/{TENANT}/{key}")
 
     async def _leave(self, key: str, data: dict[str, float], moment_s: float) -> None:
         await asyncio.sleep(moment_s)
@@ -88,5 +88,5 @@ class Callers:
         return self._drawn.choice(self._routers)
 
 
-def _is_told(call: Call) -> bool:
+def _has_ended(call: Call) -> bool:
     return call.ok or call.reason.startswith("turn_")

@@ -126,13 +126,13 @@ async def soak(
 
 
 def _found(plan: Plan, callers: Callers, evidence: Evidence, how: Disturbances, took_s: float) -> dict[str, Any]:
-    waits_s = sorted(callers.told.waits_s) or [float("nan")]
+    waits_s = sorted(callers.outcomes.waits_s) or [float("nan")]
     runs = [line for line in evidence.lines if line.event == "task_started"]
     reasons = Counter(call.reason for call in evidence.calls if not call.ok)
     return {
         "tasks": plan.tasks,
-        "left": callers.told.left,
-        "callers": len(callers.told.waits_s),
+        "left": callers.outcomes.left,
+        "callers": len(callers.outcomes.waits_s),
         "took_s": took_s,
         "disturbed": how.done,
         "runs": len(runs),
@@ -144,7 +144,7 @@ def _found(plan: Plan, callers: Callers, evidence: Evidence, how: Disturbances, 
         "max_s": waits_s[-1],
         "violations": [str(violation) for violation in check(evidence)],
         "never_ended": sorted(evidence.never_ended),
-        "untold": callers.told.untold,
+        "untold": callers.outcomes.untold,
         "complaints": how.complaints,
     }
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks.sessions.__main__ import told
+from benchmarks.sessions.__main__ import to_text
 from benchmarks.sessions.run import measure
 
 
@@ -14,4 +14,4 @@ async def test_an_idle_session_is_small_and_a_passivated_one_is_activated_at_onc
     assert found.p50_ms < 50  # on a machine that does other things, too
     assert found.activations == 50
     assert found.p50_ms <= found.p99_ms
-    assert "1,000 passivated sessions" in told(found)
+    assert "1,000 passivated sessions" in to_text(found)

@@ -35,15 +35,15 @@ def chat(
 
 async def _chat(routers: str, session: str, agent: str, tenant: str) -> bool:
     """Runs a turn for each line of the input; whether all of them completed. Raises CallFailed."""
-    screen = EventView(console(), session)
+    view = EventView(console(), session)
     lines = StdinLines(sys.stdin.fileno())
 
     async def ask() -> str | None:
-        screen.prompt()
+        view.prompt()
         return await lines.next()
 
     all_completed = True
-    conversation = Conversation(routers, session, agent, tenant, screen)
+    conversation = Conversation(routers, session, agent, tenant, view)
     try:
         attached = await conversation.attach()
         for question in attached.questions:

@@ -28,7 +28,7 @@ def drain(
         request = DrainNodeRequest(node_id=node, force=force)
         for progress in ClusterServiceStub(channel).DrainNode(request, timeout=timeout_s):
             if progress != before:
-                tell(node, progress, as_json=as_json)
+                print_progress(node, progress, as_json=as_json)
             before = progress
 
 
@@ -49,7 +49,7 @@ def undrain(
         console().print(f"{node} is ACTIVE again, as incarnation {answer.incarnation}")
 
 
-def tell(node: str, progress: DrainNodeResponse, *, as_json: bool) -> None:
+def print_progress(node: str, progress: DrainNodeResponse, *, as_json: bool) -> None:
     """One line."""
     if as_json:
         print_json(to_fields(progress))

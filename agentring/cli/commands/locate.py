@@ -58,7 +58,7 @@ def render(session: str, found: LocateSessionResponse, asked: Sequence[Question]
         owner = f"{session} is on {found.node_id} at {found.address}, epoch {found.epoch}"
         if found.claim_time.seconds:
             since = found.claim_time.ToDatetime(UTC)
-            owner += f", since {since:%Y-%m-%d %H:%M:%S} UTC ({told_age(datetime.now(UTC) - since)})"
+            owner += f", since {since:%Y-%m-%d %H:%M:%S} UTC ({to_age(datetime.now(UTC) - since)})"
     else:
         owner = f"{session} has no owner"
     if found.agent:
@@ -74,7 +74,7 @@ def render(session: str, found: LocateSessionResponse, asked: Sequence[Question]
     return Group(Text(owner, style="bold"), Text(found.why), *waits, Text(place), candidates)
 
 
-def told_age(age: timedelta) -> str:
+def to_age(age: timedelta) -> str:
     """In one unit, by this machine's clock, which may be behind the owner's."""
     seconds = max(0.0, age.total_seconds())
     for unit_s, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):

@@ -70,7 +70,7 @@ def show(
         found = OnceServiceStub(channel).GetRun(
             once_pb2.GetRunRequest(once_key=key), timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )
-    _tell(found.run, as_json=as_json)
+    _print_run(found.run, as_json=as_json)
 
 
 @app.command("resolve")
@@ -102,10 +102,10 @@ def resolve(
         settled = OnceServiceStub(channel).ResolveRun(
             request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )
-    _tell(settled.run, as_json=as_json)
+    _print_run(settled.run, as_json=as_json)
 
 
-def _tell(run: once_pb2.Run, *, as_json: bool) -> None:
+def _print_run(run: once_pb2.Run, *, as_json: bool) -> None:
     if as_json:
         print_json(to_fields(run))
     else:

@@ -24,8 +24,8 @@ def ring(router: RouterOption = None, data_dir: DataDirOption = DEFAULT_DATA_DIR
 
 def render(found: GetRingResponse) -> Group:
     """What the ring is made of, and its members."""
-    told = f"ring at revision {found.revision}, checksum {found.checksum}, {found.points_per_weight} points per weight"
+    title = f"ring at revision {found.revision}, checksum {found.checksum}, {found.points_per_weight} points per weight"
     table = Table("node", "weight", "points", "share")
     for member in found.members:
         table.add_row(member.node_id, str(member.weight), str(member.points), f"{member.share:.1%}")
-    return Group(Text(told), table)
+    return Group(Text(title), table)

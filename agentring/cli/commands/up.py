@@ -124,13 +124,13 @@ def _signals_set(stop: asyncio.Event, hasten: asyncio.Event) -> Iterator[None]:
     """The first signal sets `stop`, every later one `hasten`."""
     loop = asyncio.get_running_loop()
     # Under nohup a terminal's end is not ours.
-    heard = [number for number in _STOP_SIGNALS if (number, signal.getsignal(number)) != _UNDER_NOHUP]
-    for number in heard:
+    handled = [number for number in _STOP_SIGNALS if (number, signal.getsignal(number)) != _UNDER_NOHUP]
+    for number in handled:
         loop.add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
     try:
         yield
     finally:
-        for number in heard:
+        for number in handled:
             loop.remove_signal_handler(number)
 
 

@@ -42,7 +42,7 @@ class ChildSpec:
     """How long it may take to stop before it is killed."""
     orphan_signal: signal.Signals = signal.SIGKILL
     """What it gets when `up` ends without stopping it."""
-    tells_ready: bool = True
+    prints_ready_line: bool = True
     """Whether it prints a ready line."""
     env: Mapping[str, str] = field(default_factory=dict)
     """What it is given beside our own variables: what a command line would show to everybody."""
@@ -73,7 +73,7 @@ class Child:
                 process = await asyncio.create_subprocess_exec(
                     *spec.command,
                     stdin=DEVNULL,
-                    stdout=ready.write_end if spec.tells_ready else log,
+                    stdout=ready.write_end if spec.prints_ready_line else log,
                     stderr=log,
                     env={**os.environ, **spec.env},
                     umask=spec.umask,
@@ -85,7 +85,7 @@ class Child:
                 if not isinstance(error, OSError):
                     raise
                 raise ChildFailed(spec.name, f"could not be started: {error.strerror}", spec.log_path) from error
-        ready.was_given()
+        ready.handed_over()
         return cls(spec, process, ready)
 
     @property
@@ -102,14 +102,14 @@ class Child:
         """The JSON object that the process prints once it is ready. Raises ChildFailed. To be called once."""
         try:
             async with asyncio.timeout(deadline_s):
-                told = await self._ready.line(self.ended())
+                fields = await self._ready.line(self.ended())
         except TimeoutError as error:
             raise self.failure(f"(pid {self.pid}) was not ready within {deadline_s:g} s") from error
         finally:
             self._ready.close()
-        if told is None:
+        if fields is None:
             raise self.failure()
-        return told
+        return fields
 
     async def ended(self) -> None:
         """Waits for the process's end, however long it lives, and whatever its own children hold open."""

@@ -126,12 +126,12 @@ async def start_etcd(data_dir: DataDir, spawn: Callable[[ChildSpec], Awaitable[C
     path = find_program()
     program = EtcdProgram(path, await ask_version(path))
     for start in range(1, _STARTS + 1):
-        kept = _kept_ports(data_dir)
-        client_port, peer_port = kept if kept is not None and _are_free(kept) else free_ports(2)
+        known_ports = _ports_of_last_start(data_dir)
+        client_port, peer_port = known_ports if known_ports is not None and _are_free(known_ports) else free_ports(2)
         client_url, peer_url = f"http://{LOOPBACK}:{client_port}", f"http://{LOOPBACK}:{peer_port}"
         command = etcd_command(program, data_dir.etcd, client_url, peer_url)
         spec = ChildSpec(
-            "etcd", command, data_dir.log("etcd"), _PATIENCE_S, signal.SIGTERM, tells_ready=False, umask=0o077
+            "etcd", command, data_dir.log("etcd"), _PATIENCE_S, signal.SIGTERM, prints_ready_line=False, umask=0o077
         )
         child = await spawn(spec)
         try:
@@ -142,12 +142,12 @@ async def start_etcd(data_dir: DataDir, spawn: Callable[[ChildSpec], Awaitable[C
                 raise
         else:
             private_files.write_text(data_dir.etcd_ports, f"{client_port} {peer_port}\n")
-            moved = kept[0] if kept is not None and kept[0] != client_port else None
-            return EmbeddedEtcd(child, client_url, program.version, moved)
+            moved_from = known_ports[0] if known_ports is not None and known_ports[0] != client_port else None
+            return EmbeddedEtcd(child, client_url, program.version, moved_from)
     raise AssertionError
 
 
-def _kept_ports(data_dir: DataDir) -> tuple[int, int] | None:
+def _ports_of_last_start(data_dir: DataDir) -> tuple[int, int] | None:
     """Those of the last time; None: there are none, or none that can be read."""
     try:
         client, peer = (int(word) for word in data_dir.etcd_ports.read_text(encoding="ascii").split())

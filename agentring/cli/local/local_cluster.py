@@ -19,7 +19,7 @@ from agentring.cli.local.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.local.data_dir import DataDir
 from agentring.cli.local.embedded_etcd import start_etcd
 from agentring.cli.local.ports import LOOPBACK, join_address
-from agentring.cli.local.readiness import tell_of_no_nodes, until_seen
+from agentring.cli.local.readiness import report_no_nodes, until_seen
 from agentring.cluster.keys import Keys
 from agentring.ids import NodeId
 from agentring.secrets import without_password
@@ -101,7 +101,7 @@ class LocalCluster:
                 for child in self._etcd[-1:]:
                     tasks.create_task(_fail_at_end(child))
                 for router in self._router_addresses[:1]:
-                    tasks.create_task(tell_of_no_nodes(router, report))
+                    tasks.create_task(report_no_nodes(router, report))
                 await asyncio.Event().wait()
         except BaseExceptionGroup as group:
             _raise_first(group)

@@ -37,7 +37,7 @@ async def until_seen(router: str, nodes: Collection[NodeEntry], deadline_s: floa
             await asyncio.sleep(_POLL_S)
 
 
-async def tell_of_no_nodes(router: str, report: Callable[[str], None]) -> None:
+async def report_no_nodes(router: str, report: Callable[[str], None]) -> None:
     """Reports when no session can be served any more, and when some can again, until cancelled."""
     served = True
     async with open_channel(router) as channel:

@@ -1,7 +1,7 @@
 """One session as somebody speaks with it at a terminal: a line is a turn, and its events are shown as they come.
 
 Guarantees what agentring.client does; adds that what happens is shown, that an address where nobody has ever answered
-is told at once, and that no line waits in silence behind a question: what is open when the conversation begins, and
+is printed at once, and that no line waits in silence behind a question: what is open when the conversation begins, and
 what a turn ahead of ours asks, is shown and asked here too, whoever was asked first. A question that gets no answer
 stays open. Called by `chat` and `questions`.
 """
@@ -43,7 +43,7 @@ class Conversation:
         session_id: str,
         agent: str,
         tenant: str,
-        screen: EventView,
+        view: EventView,
         policy: RetryPolicy | None = None,
     ) -> None:
         """routers: several with commas. Nothing is sent yet. Raises CallFailed: a name is not well formed."""
@@ -52,7 +52,7 @@ class Conversation:
         self._routers = routers
         self._untried = routers.count(",")
         """How many of the routers another call may still find, while none has answered."""
-        self._screen = screen
+        self._view = view
         self._answered = False
         self._noted = False
         with self._explained():
@@ -65,8 +65,8 @@ class Conversation:
         """Attaches to the session, which is made if it does not exist. Raises CallFailed."""
         with self._explained():
             attached = await self._session.open()
-        self._heard()
-        self._screen.show_place(attached.node_id, attached.epoch)
+        self._got_answer()
+        self._view.show_owner(attached.node_id, attached.epoch)
         return attached
 
     async def run_turn(self, text: str, ask: Ask) -> bool:
@@ -75,12 +75,12 @@ class Conversation:
 
         Raises CallFailed. Cancellation: the turn goes on without us.
         """
-        self._screen.begin_turn()
+        self._view.begin_turn()
         with self._explained():
             async with self._session.send(text) as turn:
                 async for event in turn:
-                    self._heard()
-                    self._screen.show(event.raw)
+                    self._got_answer()
+                    self._view.show(event.raw)
                     if isinstance(event, TurnAccepted) and event.turns_ahead:
                         if not await self._wait_behind(event, ask):
                             return False
@@ -91,17 +91,17 @@ class Conversation:
     async def finish_turn(self, question: Question, after_seq: int, ask: Ask) -> bool:
         """Asks a question that was open before the conversation began, and shows its turn to the end; whether the turn
         completed. after_seq: what came up to it is known. Raises CallFailed. Cancellation: as run_turn."""
-        self._screen.begin_turn()
-        self._screen.show_question(question)
+        self._view.begin_turn()
+        self._view.show_question(question)
         with self._explained():
             if not await self._asked(question.input_id, ask):
                 return False
             async with self._session.watch(after_seq) as events:
                 async for event in events:
-                    self._heard()
+                    self._got_answer()
                     if event.turn_id != question.turn_id and not isinstance(event, Gap):
                         continue
-                    self._screen.show(event.raw)
+                    self._view.show(event.raw)
                     if isinstance(event, InputRequired) and not await self._asked(event.input_id, ask):
                         return False
                     if isinstance(event, (TurnCompleted, TurnFailed, TurnCancelled)):
@@ -115,7 +115,7 @@ class Conversation:
     async def _wait_behind(self, accepted: TurnAccepted, ask: Ask) -> bool:
         """Until the turn is no longer behind another one; False: one of those waits for an answer that nobody gives."""
         for question in accepted.questions:
-            self._screen.show_question(question)
+            self._view.show_question(question)
             if not await self._asked(question.input_id, ask):
                 return False
         async with self._session.watch(accepted.seq) as events:
@@ -123,7 +123,7 @@ class Conversation:
                 if isinstance(event, Gap) or event.turn_id == accepted.turn_id:
                     break
                 if isinstance(event, InputRequired) and event.input_id not in self._answers:
-                    self._screen.show_question(_question(event))
+                    self._view.show_question(_question(event))
                     if not await self._asked(event.input_id, ask):
                         return False
         return True
@@ -133,16 +133,16 @@ class Conversation:
         if input_id in self._answers:
             return True
         if (answer := await ask()) is None:
-            self._screen.warn(f"the question stays open: answer it in `agentring chat`, or by `agentring {_HOW}`")
+            self._view.warn(f"the question stays open: answer it in `agentring chat`, or by `agentring {_HOW}`")
             return False
         self._answers.add(input_id)
         try:
             await self._session.reply(input_id, answer)
         except (InputAnswered, InputNotFound) as late:
-            self._screen.note(f"({late.reason}: it waits for no answer any more; the line was not sent)")
+            self._view.note(f"({late.reason}: it waits for no answer any more; the line was not sent)")
         return True
 
-    def _heard(self) -> None:
+    def _got_answer(self) -> None:
         self._answered = True
         self._noted = False
 
@@ -156,7 +156,7 @@ class Conversation:
         if not self._noted:
             self._noted = True
             reason = error.reason if isinstance(error, AgentringError) else "the connection was lost"
-            self._screen.note(f"({reason}; trying again)")
+            self._view.note(f"({reason}; trying again)")
 
     def _explained(self) -> AbstractContextManager[None]:
         return explained(self._routers)

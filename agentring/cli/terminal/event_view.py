@@ -27,15 +27,15 @@ class EventView:
         """Nothing is printed yet."""
         self._console = console
         self._session = session
-        self._place: tuple[str, int] | None = None
+        self._owner: tuple[str, int] | None = None
         self._run: tuple[int, int] | None = None
         self._shown_bytes = 0
         self._mid_line = False
 
-    def show_place(self, node: str, epoch: int) -> None:
+    def show_owner(self, node: str, epoch: int) -> None:
         """Says where the session is, if that is news."""
-        if node and epoch and (node, epoch) != self._place:
-            self._place = (node, epoch)
+        if node and epoch and (node, epoch) != self._owner:
+            self._owner = (node, epoch)
             self.note(f"{self._session} is on {node}, epoch {epoch}")
 
     def begin_turn(self) -> None:
@@ -47,14 +47,14 @@ class EventView:
         """Prints an event of the turn."""
         match event.WhichOneof("body"):
             case "turn_started":
-                self.show_place(event.turn_started.node_id, event.epoch)
+                self.show_owner(event.turn_started.node_id, event.epoch)
             case "attempt_restarted":
                 self._restart(event)
             case "text_delta":
                 if self._run not in (None, (event.epoch, event.attempt)):
                     self._restart(event)
                 self._run = (event.epoch, event.attempt)
-                self._words(event.text_delta)
+                self._show_text(event.text_delta)
             case "tool_call":
                 self.note(f"{event.tool_call.name}({_short(event.tool_call.arguments)})")
             case "tool_result":
@@ -97,10 +97,10 @@ class EventView:
         self._run = (event.epoch, event.attempt)
         self._shown_bytes = 0
 
-    def _words(self, delta: TextDelta) -> None:
-        words = delta.text.encode()
-        fresh = words[max(0, self._shown_bytes - delta.offset) :].decode("utf-8", "replace")
-        self._shown_bytes = max(self._shown_bytes, delta.offset + len(words))
+    def _show_text(self, delta: TextDelta) -> None:
+        text = delta.text.encode()
+        fresh = text[max(0, self._shown_bytes - delta.offset) :].decode("utf-8", "replace")
+        self._shown_bytes = max(self._shown_bytes, delta.offset + len(text))
         shown = fresh.translate(_CONTROL)
         if shown:
             self._print(Text(shown))
@@ -121,5 +121,5 @@ class EventView:
 
 def _short(value: Message) -> str:
     fields: Any = MessageToDict(value)
-    told = json.dumps(fields, ensure_ascii=False)
-    return told if len(told) <= 100 else told[:99] + "…"
+    text = json.dumps(fields, ensure_ascii=False)
+    return text if len(text) <= 100 else text[:99] + "…"

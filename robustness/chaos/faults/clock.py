@@ -52,15 +52,15 @@ async def _asked(scene: Scene, key: str, when: str) -> list[Call]:
     names = [*(f"{key}-{when}-{number}" for number in range(CALLERS)), f"{key}-again"]
     async with asyncio.TaskGroup() as group:
         asking = [
-            group.create_task(scene.traffic.task_until_told(f"c{number}", name, data, scene.drawn))
+            group.create_task(scene.traffic.task_until_ended(f"c{number}", name, data, scene.drawn))
             for number, name in enumerate(names)
         ]
     return [call for task in asking if (call := task.result()) is not None]
 
 
 def _expect_same(scene: Scene, key: str, calls: list[Call]) -> None:
-    told = {call.once_result for call in calls if call.ok}
-    scene.expect(len(told) == 1, f"of {key} callers were told {sorted(told)}")
+    results = {call.once_result for call in calls if call.ok}
+    scene.expect(len(results) == 1, f"of {key} callers were told {sorted(results)}")
     lines = list(scene.world.audit.lines())
     for event, subject in (("once_started", f"/{key}"), ("task_started", f"/{key}-again")):
         runs = sum(line.event == event and line.subject.endswith(subject) for line in lines)

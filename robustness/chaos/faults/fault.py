@@ -44,9 +44,9 @@ class Scene:
         """A node, drawn."""
         return self.world.nodes[self.drawn.choice(sorted(self.world.nodes))]
 
-    def expect(self, holds: object, otherwise: str) -> None:
+    def expect(self, condition: object, otherwise: str) -> None:
         """Complains unless it holds."""
-        if not holds:
+        if not condition:
             self.complaints.append(otherwise)
 
     async def expect_recovery(self, within_s: float = RECOVERS_S) -> None:

@@ -22,7 +22,7 @@ async def kill_once(scene: Scene) -> None:
         data = {"steps": 1, "pace_s": 0.0, "once": key, "once_s": 1.0, "twice": twice}
         async with asyncio.TaskGroup() as group:
             asking = [
-                group.create_task(scene.traffic.task_until_told(f"o{number}", f"{key}-{number}", data, scene.drawn))
+                group.create_task(scene.traffic.task_until_ended(f"o{number}", f"{key}-{number}", data, scene.drawn))
                 for number in range(CALLERS)
             ]
             victim = await _runner(scene, key)
@@ -54,17 +54,17 @@ async def _runner(scene: Scene, key: str) -> str | None:
 
 
 def _judge(scene: Scene, key: str, calls: list[Call], *, twice: bool) -> None:
-    told = {call.once_result for call in calls if call.ok}
+    results = {call.once_result for call in calls if call.ok}
     scene.expect(len(calls) == CALLERS and all(call.ok for call in calls), f"not all were told an end of {key}")
-    scene.expect(len(told) == 1, f"of {key} callers were told {sorted(told)}")
+    scene.expect(len(results) == 1, f"of {key} callers were told {sorted(results)}")
     runs = sum(
         line.event == "once_started" and line.subject == f"once/{TENANT}/{key}" for line in scene.world.audit.lines()
     )
     if twice:
-        scene.expect(UNKNOWN not in told, f"{key} may run again, and nobody did run it")
+        scene.expect(UNKNOWN not in results, f"{key} may run again, and nobody did run it")
         scene.expect(runs == 2, f"{key} was run {runs} times")
     else:
-        scene.expect(told == {UNKNOWN}, f"{key} was cut off, and callers were told {sorted(told)}")
+        scene.expect(results == {UNKNOWN}, f"{key} was cut off, and callers were told {sorted(results)}")
         scene.expect(runs == 1, f"{key} must not run twice, and was run {runs} times")
 
 

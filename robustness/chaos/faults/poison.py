@@ -24,9 +24,9 @@ async def poison(scene: Scene) -> None:
     try:
         async with asyncio.timeout(8 * scene.ttl_s + RECOVERS_S):
             if as_task:
-                await probe.task_until_told("poison", name, {"poison": end}, scene.drawn)
+                await probe.task_until_ended("poison", name, {"poison": end}, scene.drawn)
             else:
-                await probe.turn_until_told("poison", name, "t", {"poison": end}, scene.drawn)
+                await probe.turn_until_ended("poison", name, "t", {"poison": end}, scene.drawn)
     except TimeoutError:
         scene.complaints.append(f"nobody was told what became of one that {end}")
     finally:
@@ -34,8 +34,8 @@ async def poison(scene: Scene) -> None:
         await asyncio.wait([supervising])
         await probe.close()
         scene.traffic.calls += probe.calls
-    told = probe.calls[-1].reason
-    scene.expect(told in REASONS, f"the client of one that {end} was told {told!r}")
+    reason = probe.calls[-1].reason
+    scene.expect(reason in REASONS, f"the client of one that {end} was told {reason!r}")
     scene.expect(len(ends) == 1, f"{len(ends)} nodes ended under one that {end}: {', '.join(ends)}")
     for node in sorted(scene.world.nodes):
         await scene.world.restart_if_ended(node)

@@ -35,8 +35,8 @@ async def store_away(scene: Scene) -> None:
         await asyncio.sleep(AWAY_S)
         back_ns = scene.world.mark("store back")
         other.execute("ROLLBACK")
-    told = await probe
-    scene.expect(not told.ok, "the probe was told that it went well")
+    probed = await probe
+    scene.expect(not probed.ok, "the probe was told that it went well")
     during = [call for call in scene.traffic.calls if shut_ns < call.invoked_ns < back_ns]
     reasons = {call.reason for call in during if call.ended_ns}
     scene.expect("STORE_UNAVAILABLE" in reasons, f"nobody was told why, but {', '.join(sorted(reasons))}")
@@ -58,15 +58,15 @@ async def replaced(scene: Scene) -> None:
         path.rename(away)
         if copies:
             shutil.copy(away, path)
-    gone_ns = scene.world.mark("store replaced" if copies else "store gone")
+    lost_ns = scene.world.mark("store replaced" if copies else "store gone")
     for name in scene.world.nodes:
-        await scene.expect_fence(name, gone_ns, NOTICED_S)
+        await scene.expect_fence(name, lost_ns, NOTICED_S)
     back_ns = scene.world.mark("store back")
     for path, away in there:
         path.unlink(missing_ok=True)
         away.rename(path)
-    during = [call for call in scene.traffic.calls if gone_ns < call.invoked_ns < back_ns]
-    scene.expect(not _acknowledged(during, known, gone_ns, back_ns), "a turn was acknowledged that is not in the store")
+    during = [call for call in scene.traffic.calls if lost_ns < call.invoked_ns < back_ns]
+    scene.expect(not _acknowledged(during, known, lost_ns, back_ns), "a turn was acknowledged that is not in the store")
     await scene.expect_recovery()
 
 

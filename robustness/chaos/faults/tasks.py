@@ -94,8 +94,8 @@ async def _ask_all(scene: Scene, probe: Traffic, nodes: list[str]) -> None:
         return call.ok
 
     for spread_s in (3 * PACE_S, 0.0):
-        told = await asyncio.gather(*(ask(node, scene.drawn.uniform(0, spread_s)) for node in nodes))
-        scene.expect(any(told), f"nobody knew what came of {key}")
+        known = await asyncio.gather(*(ask(node, scene.drawn.uniform(0, spread_s)) for node in nodes))
+        scene.expect(any(known), f"nobody knew what came of {key}")
 
 
 FAULTS = (

@@ -100,10 +100,10 @@ def write(outcomes: Sequence[Outcome], directory: Path, about: str) -> Path:
 
 
 def _write_history(evidence: Evidence, path: Path) -> None:
-    told = [{"line": asdict(line)} for line in evidence.lines]
-    told += [{"call": asdict(call)} for call in evidence.calls]
-    told += [{"mark": asdict(mark)} for mark in evidence.marks]
-    path.write_text("".join(json.dumps(each) + "\n" for each in told))
+    lines = [{"line": asdict(line)} for line in evidence.lines]
+    lines += [{"call": asdict(call)} for call in evidence.calls]
+    lines += [{"mark": asdict(mark)} for mark in evidence.marks]
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
 
 
 def _seconds(value: float | None) -> str:

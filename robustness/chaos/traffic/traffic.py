@@ -90,7 +90,7 @@ class Traffic:
             for turn in range(drawn.randint(5, 40)):
                 data = {"steps": drawn.randint(1, steps), "pace_s": pace_s} | self._step(drawn)
                 began_ns = now_ns()
-                if await self.turn_until_told(client, session_id, f"t{turn + 1}", data, drawn):
+                if await self.turn_until_ended(client, session_id, f"t{turn + 1}", data, drawn):
                     self._last_ok_ns[client] = began_ns
                 if self._stopped.is_set():
                     break
@@ -104,11 +104,11 @@ class Traffic:
             tasks += 1
             key = f"k-{self._seed}-{number}-{tasks}"
             data = {"steps": drawn.randint(1, 6), "pace_s": PACE_S} | self._step(drawn)
-            pair = [self.task_until_told(f"k{number}{half}", key, data, drawn) for half in "ab"]
+            pair = [self.task_until_ended(f"k{number}{half}", key, data, drawn) for half in "ab"]
             await asyncio.gather(*pair)
             await asyncio.sleep(drawn.uniform(0.02, 0.1))
 
-    async def turn_until_told(
+    async def turn_until_ended(
         self, client: str, session_id: str, turn_id: str, data: dict[str, Any], drawn: random.Random
     ) -> bool:
         """Tries a turn until its end is told; whether it completed."""
@@ -146,13 +146,13 @@ class Traffic:
     async def leave_task(self, key: str, data: dict[str, Any], router: str) -> str:
         """Asks for a task and leaves once it is accepted; its node. Raises AioRpcError."""
         answer = task_pb2_grpc.TaskServiceStub(self._channels[router]).RunTask(_task(key, data), timeout=TRY_S)
-        told = dict(await answer.initial_metadata())
-        if metadata.NODE not in told:
+        headers = dict(await answer.initial_metadata())
+        if metadata.NODE not in headers:
             await answer.read()  # it was refused: this raises why
         answer.cancel()
-        return str(told[metadata.NODE])
+        return str(headers[metadata.NODE])
 
-    async def task_until_told(self, client: str, key: str, data: dict[str, Any], drawn: random.Random) -> Call | None:
+    async def task_until_ended(self, client: str, key: str, data: dict[str, Any], drawn: random.Random) -> Call | None:
         """Tries a task until its end is told; None: it was not when all clients were told to stop."""
         while not self._stopped.is_set():
             call = await self.task(client, key, data, drawn.choice(list(self._channels)))
@@ -174,10 +174,10 @@ class Traffic:
         epochs: dict[int, None] = {}
         try:
             answer = begin()
-            told = dict(await answer.initial_metadata())
-            if metadata.EPOCH in told:
+            headers = dict(await answer.initial_metadata())
+            if metadata.EPOCH in headers:
                 call.accepted_ns = now_ns()
-                call.node, call.epoch = told[metadata.NODE], int(told[metadata.EPOCH])
+                call.node, call.epoch = headers[metadata.NODE], int(headers[metadata.EPOCH])
             async for response in answer:
                 if isinstance(response, task_pb2.RunTaskResponse):
                     call.replayed |= response.disposition == task_pb2.DISPOSITION_REPLAYED
@@ -208,8 +208,8 @@ def _take(call: Call, event: session_pb2.Event) -> None:
         call.once_result = str(result["once"])
         call.number = int(result.fields["number"].number_value) if call.turn else None
     elif kind in ("turn_failed", "turn_cancelled"):
-        told = event.turn_failed if kind == "turn_failed" else event.turn_cancelled
-        call.reason = f"{kind} {told.reason}"
+        end = event.turn_failed if kind == "turn_failed" else event.turn_cancelled
+        call.reason = f"{kind} {end.reason}"
 
 
 def _reason(error: aio.AioRpcError) -> str:

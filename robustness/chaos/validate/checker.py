@@ -13,9 +13,9 @@ from itertools import pairwise
 
 from robustness.chaos.validate.ends import Ends
 from robustness.chaos.validate.evidence import Call, Evidence, Line, StoredRow
-from robustness.chaos.validate.once_rules import steps_run_once, what_a_step_came_to_is_told_alike, what_began_ends
+from robustness.chaos.validate.once_rules import callers_of_a_step_got_one_result, steps_run_once, what_began_ends
 from robustness.chaos.validate.poison_rules import no_run_ends_node_after_node
-from robustness.chaos.validate.task_rules import at_most_one_run, what_was_left_is_taken_up, what_was_told_is_stored
+from robustness.chaos.validate.task_rules import at_most_one_run, what_callers_got_is_stored, what_was_left_is_taken_up
 from robustness.chaos.validate.violation import Rule, Violation
 
 WORK = frozenset(
@@ -202,10 +202,10 @@ RULES: tuple[Rule, ...] = (
     epochs_only_grow,
     turns_have_no_gap,
     at_most_one_run,
-    what_was_told_is_stored,
+    what_callers_got_is_stored,
     what_was_left_is_taken_up,
     steps_run_once,
-    what_a_step_came_to_is_told_alike,
+    callers_of_a_step_got_one_result,
     what_began_ends,
     owners_change_for_a_reason,
     no_run_ends_node_after_node,

@@ -33,21 +33,21 @@ class Line:
     """The store's number of the commit that the line tells of; None: there was none, or the store counts none."""
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> "Line":
+    def from_json(cls, fields: dict[str, Any]) -> "Line":
         """A line as agent_node/audit.py writes it; fields that are not known are ignored."""
         subject = ""
         for kind in ("session", "task", "once"):
-            if kind in told:
-                subject = f"{kind}/{told.get('tenant', '')}/{told[kind]}"
+            if kind in fields:
+                subject = f"{kind}/{fields.get('tenant', '')}/{fields[kind]}"
         return cls(
-            told["t_ns"],
-            told["node"],
-            told["incarnation"],
-            told["event"],
+            fields["t_ns"],
+            fields["node"],
+            fields["incarnation"],
+            fields["event"],
             subject,
-            told.get("epoch", 0),
-            told.get("turn", ""),
-            told.get("commit"),
+            fields.get("epoch", 0),
+            fields.get("turn", ""),
+            fields.get("commit"),
         )
 
 

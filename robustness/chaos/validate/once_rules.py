@@ -30,13 +30,13 @@ def steps_run_once(evidence: Evidence) -> Iterator[Violation]:
                 yield Violation("I4", subject, f"epoch {line.epoch} ran it after {stands.event} of {stands.epoch}")
 
 
-def what_a_step_came_to_is_told_alike(evidence: Evidence) -> Iterator[Violation]:
+def callers_of_a_step_got_one_result(evidence: Evidence) -> Iterator[Violation]:
     """I4: everybody who asked for a step is told the same of it. (A volatile store's results end with their node.)"""
-    told: dict[str, set[str]] = defaultdict(set)
+    by_step: dict[str, set[str]] = defaultdict(set)
     for call in evidence.calls:
         if call.ok and call.once_result and evidence.durable_tasks:
-            told[call.once].add(call.once_result)
-    for key, results in told.items():
+            by_step[call.once].add(call.once_result)
+    for key, results in by_step.items():
         if len(results) > 1:
             yield Violation("I4", key, f"callers were told {' and '.join(sorted(results))}")
 

@@ -23,16 +23,16 @@ def at_most_one_run(evidence: Evidence) -> Iterator[Violation]:
             if evidence.is_durable(subject) or first.epoch == second.epoch:
                 yield Violation("I4", subject, f"results of epoch {first.epoch} and of {second.epoch}")
     for subject, calls in evidence.calls_by_subject().items():
-        told: dict[tuple[str, int], set[str]] = defaultdict(set)
+        by_run: dict[tuple[str, int], set[str]] = defaultdict(set)
         for call in calls:
             if call.ok and call.result:
-                told[call.turn, 0 if evidence.is_durable(subject) else call.end_epoch].add(call.result)
-        for results_told in told.values():
-            if len(results_told) > 1:
-                yield Violation("I4", subject, f"callers were told {' and '.join(sorted(results_told))}")
+                by_run[call.turn, 0 if evidence.is_durable(subject) else call.end_epoch].add(call.result)
+        for different in by_run.values():
+            if len(different) > 1:
+                yield Violation("I4", subject, f"callers were told {' and '.join(sorted(different))}")
 
 
-def what_was_told_is_stored(evidence: Evidence) -> Iterator[Violation]:
+def what_callers_got_is_stored(evidence: Evidence) -> Iterator[Violation]:
     """I4, I5: a task's end that a client was told is the one that the store has, of the run that had the task last; no
     run of a task begins after its end; and the store has counted every run that began."""
     stored = {row.subject: row for row in evidence.ended_tasks}
@@ -58,9 +58,9 @@ def what_was_told_is_stored(evidence: Evidence) -> Iterator[Violation]:
         if not subject.startswith("task/") or not evidence.ended_tasks or not results:
             continue
         if subject not in stored:
-            yield Violation("I5", subject, "clients were told of an end that the store does not have")
+            yield Violation("I5", subject, "clients got an end that the store does not have")
         elif results != {stored[subject].result}:
-            yield Violation("I4", subject, f"told were {sorted(results)}, stored is {stored[subject].result!r}")
+            yield Violation("I4", subject, f"clients got {sorted(results)}, stored is {stored[subject].result!r}")
 
 
 def what_was_left_is_taken_up(evidence: Evidence) -> Iterator[Violation]:

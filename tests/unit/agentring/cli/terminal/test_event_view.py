@@ -70,8 +70,8 @@ def test_a_turn_that_runs_again_without_saying_so_is_known_by_its_epoch() -> Non
 
 def test_the_place_is_told_when_it_changes() -> None:
     seen = Seen()
-    seen.screen.show_place("n1", 5)
-    seen.screen.show_place("n1", 5)
+    seen.screen.show_owner("n1", 5)
+    seen.screen.show_owner("n1", 5)
     seen.screen.show(Event(epoch=6, turn_started=TurnStarted(node_id="n2")))
     assert seen.text == "ada is on n1, epoch 5\nada is on n2, epoch 6\n"
 

@@ -110,7 +110,7 @@ def test_locate_says_since_when_a_session_is_there() -> None:
     ("age_s", "told"), [(-5, "0 s"), (0, "0 s"), (59, "59 s"), (90, "2 min"), (7_200, "2 h"), (200_000, "2 d")]
 )
 def test_an_age_is_told_in_one_unit(age_s: int, told: str) -> None:
-    assert locate.told_age(timedelta(seconds=age_s)) == told
+    assert locate.to_age(timedelta(seconds=age_s)) == told
 
 
 def test_locate_a_session_without_an_owner() -> None:

@@ -4,8 +4,8 @@ import pytest
 
 from agentring.v1 import session_pb2
 from robustness.soak import judge
-from robustness.soak.client import Heard, Script
-from robustness.soak.story import Story, words_of
+from robustness.soak.client import ClientRecord, Script
+from robustness.soak.received_events import ReceivedEvents, words_of
 
 TOKENS = 3
 Event = session_pb2.Event
@@ -24,15 +24,15 @@ def restarted(seq: int, first_seq: int) -> Event:
     return Event(seq=seq, first_seq=first_seq, turn_id="turn-0", attempt_restarted=session_pb2.AttemptRestarted())
 
 
-def told(*events: Event) -> Story:
-    story = Story(words_of(TOKENS))
+def received(*events: Event) -> ReceivedEvents:
+    checked = ReceivedEvents(words_of(TOKENS))
     for event in events:
-        story.tell(event)
-    return story
+        checked.take(event)
+    return checked
 
 
 def test_a_whole_story_has_no_fault_also_where_the_turn_was_run_again_by_an_owner_that_reaches_back() -> None:
-    story = told(
+    events = received(
         words(1, 0, "token0 "),
         words(2, 7, "token1 "),
         restarted(100, 1),
@@ -40,9 +40,9 @@ def test_a_whole_story_has_no_fault_also_where_the_turn_was_run_again_by_an_owne
         words(103, 14, "token2 "),
         completed(104),
     )
-    assert story.faults == []
-    assert story.restarts == 1
-    assert story.completed == ["turn-0"]
+    assert events.faults == []
+    assert events.restarts == 1
+    assert events.completed == ["turn-0"]
 
 
 @pytest.mark.parametrize(
@@ -51,20 +51,20 @@ def test_a_whole_story_has_no_fault_also_where_the_turn_was_run_again_by_an_owne
         ([words(1, 0, "token0 "), words(3, 7, "token1 ")], "seq 3..3 follows 1"),
         ([words(1, 0, "token0 "), words(1, 0, "")], "seq 1..1 follows 1"),
         ([words(1, 0, "token0 "), words(2, 6, "token1 ")], "words at 6 follow 7 others"),
-        ([words(1, 0, "token0 "), completed(2)], "7 of 21 characters were told"),
+        ([words(1, 0, "token0 "), completed(2)], "7 of 21 characters came"),
         ([words(1, 0, words_of(TOKENS)), completed(2), completed(3)], "completed twice"),
-        ([Event(seq=1, gap=session_pb2.Gap())], "was told gap"),
-        ([Event(seq=1, turn_failed=session_pb2.TurnFailed())], "was told turn_failed"),
+        ([Event(seq=1, gap=session_pb2.Gap())], "ended as gap"),
+        ([Event(seq=1, turn_failed=session_pb2.TurnFailed())], "ended as turn_failed"),
     ],
 )
 def test_what_is_missing_or_comes_twice_is_a_fault(events: list[Event], fault: str) -> None:
-    assert any(fault in each for each in told(*events).faults)
+    assert any(fault in each for each in received(*events).faults)
 
 
 def test_a_turn_that_was_not_completed_or_not_stored_is_lost_and_one_with_two_commits_ran_twice() -> None:
     script = Script(turns=2, tokens=TOKENS, rate=1, pause_s=0)
-    whole = Heard("whole", Story("", completed=["turn-0", "turn-1"]))
-    half = Heard("half", Story("", completed=["turn-0"]))
+    whole = ClientRecord("whole", ReceivedEvents("", completed=["turn-0", "turn-1"]))
+    half = ClientRecord("half", ReceivedEvents("", completed=["turn-0"]))
     assert judge.lost(script, [whole], {"whole": 2}) == []
     assert len(judge.lost(script, [whole, half], {"whole": 1, "half": 2})) == 2
     commits = [

@@ -1,7 +1,7 @@
-"""What one client is told, checked event by event. Pure.
+"""The events of a session as one client receives them, checked one by one. Pure.
 
-A story is right if its numbers have no gap and none comes twice, if each turn is accepted before it is told and ends
-once, and if the words that are left, those before an `attempt_restarted` void, are all of what the agent says.
+They are right if their numbers have no gap and none comes twice, if each turn ends once, and if the text that is left,
+without what an `attempt_restarted` voids, is all of what the agent says.
 """
 
 from dataclasses import dataclass, field
@@ -15,19 +15,19 @@ def words_of(tokens: int) -> str:
 
 
 @dataclass(slots=True)
-class Story:
-    """One session's, as one client hears it."""
+class ReceivedEvents:
+    """One session's, as one client receives them."""
 
     words: str
     """Of every turn."""
     faults: list[str] = field(default_factory=list)
     restarts: int = 0
     completed: list[str] = field(default_factory=list)
-    """The turns whose completion was told, in that order."""
+    """The turns that were completed, in that order."""
     _head_seq: int = 0
     _text: str = ""
 
-    def tell(self, event: session_pb2.Event) -> str:
+    def take(self, event: session_pb2.Event) -> str:
         """Takes the next event; the turn_id of the turn that it ends, else empty."""
         if event.seq:
             self._number(event)
@@ -45,12 +45,12 @@ class Story:
                 self._complete(event)
                 return event.turn_id
             case "turn_failed" | "turn_cancelled" | "turn_rejected" | "gap" as what:
-                self.faults.append(f"{event.turn_id}: was told {what}")
+                self.faults.append(f"{event.turn_id}: ended as {what}")
                 return event.turn_id
         return ""
 
     def _number(self, event: session_pb2.Event) -> None:
-        # The first event of a new owner covers all numbers that the one before may have told, so it may reach back.
+        # The first event of a new owner covers all numbers that the one before may have sent, so it may reach back.
         if self._head_seq and not (event.first_seq or event.seq) <= self._head_seq + 1 <= event.seq:
             self.faults.append(
                 f"{event.turn_id}: seq {event.first_seq or event.seq}..{event.seq} follows {self._head_seq}"
@@ -62,4 +62,4 @@ class Story:
             self.faults.append(f"{event.turn_id}: completed twice")
         self.completed.append(event.turn_id)
         if self._text != self.words:
-            self.faults.append(f"{event.turn_id}: {len(self._text)} of {len(self.words)} characters were told")
+            self.faults.append(f"{event.turn_id}: {len(self._text)} of {len(self.words)} characters came")
