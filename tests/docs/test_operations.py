@@ -1,4 +1,4 @@
-"""docs/operations.md has what an operator may meet: metrics, exit statuses, reasons, events."""
+"""docs/operations.md and docs/metrics.md have what an operator may meet: metrics, exit statuses, reasons, events."""
 
 import re
 from pathlib import Path
@@ -18,6 +18,7 @@ from agentring.settings import EXIT_BAD_SETTINGS
 from harness.pages import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
+METRICS = (ROOT / "docs" / "metrics.md").read_text()
 _EVENTS = re.compile(r"_log\.error\(\s*\"([a-z_]+)\"")
 _METRICS = re.compile(r"(?:_gauge|_by|_one_of|_counter|_histogram)\(\s*\"(\w+)\"|\"agentring_(?:node|router)_(\w+)\"")
 
@@ -36,19 +37,19 @@ def sources() -> list[Path]:
 @pytest.mark.parametrize("source", ["agent_node/metrics.py", "router/metrics.py"])
 def test_every_metric_has_a_row(source: str) -> None:
     names = {one or other for one, other in _METRICS.findall((ROOT / source).read_text())}
-    rows = "\n".join(line for line in part("Metrics").splitlines() if line.startswith("| `"))
+    rows = "\n".join(line for line in METRICS.splitlines() if line.startswith("| `"))
     assert len(names) > 15
     assert [name for name in sorted(names) if f"`{name}`" not in rows] == []
 
 
 def test_what_is_alerted_on_is_a_metric() -> None:
     names = {one or other for path in sources() for one, other in _METRICS.findall(path.read_text())}
-    alerts = set(re.findall(r"agentring_(?:node|router)_(\w+)", part("Metrics")))
+    alerts = set(re.findall(r"agentring_(?:node|router)_(\w+)", METRICS))
     assert {name.removesuffix("_total") for name in alerts} - names <= {""}
 
 
 def test_every_fence_and_state_is_named() -> None:
-    named = part("Metrics")
+    named = METRICS
     for word in (*FenceReason, *Condition, *Trouble):
         assert f"`{word}`" in named, word
 

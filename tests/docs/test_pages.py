@@ -25,7 +25,7 @@ def test_there_are_the_pages_that_a_newcomer_looks_for() -> None:
         f"docs/{name}.md"
         for name in (
             *("architecture", "operations", "guarantees", "agents", "client", "benchmarks", "decisions"),
-            *("install", "settings"),
+            *("install", "metrics", "settings"),
         )
     }
     assert wanted <= set(_PAGES)
