@@ -36,7 +36,8 @@ def with_arguments(
 
 def _check_call(function: Callable[..., Awaitable[Any]], named: Mapping[str, Any]) -> None:
     try:
-        signature = inspect.signature(function)
+        # Of what is called, not of what it wraps: a decorator may add arguments.
+        signature = inspect.signature(function, follow_wrapped=False)
     except ValueError:  # some of C's say nothing of theirs
         return
     try:

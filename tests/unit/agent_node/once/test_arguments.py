@@ -5,7 +5,7 @@ import inspect
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import partial, wraps
 from types import MappingProxyType
 from typing import Any
 
@@ -66,7 +66,7 @@ async def test_without_any_it_is_called_as_ever(args: Mapping[str, Any] | None) 
 
 
 async def test_any_mapping_will_do_and_any_name() -> None:
-    args = MappingProxyType({"not an identifier": 1, "self": 2, "key": 3, "function": 4, "args": 5})
+    args = MappingProxyType({"not an identifier": 1, "self": 2, "func": 2, "key": 3, "function": 4, "args": 5})
     assert await call(everything_named, args) == {**args, **RUN}
 
 
@@ -142,6 +142,30 @@ async def one_argument(amount: int, idempotency_key: str, fencing_token: int) ->
 def test_a_function_that_does_not_take_them_is_a_type_error(function: Any, args: Any, why: str) -> None:
     with pytest.raises(TypeError, match=why):
         with_arguments(function, args)
+
+
+async def test_a_decorator_may_add_arguments() -> None:
+    async def charge(bank: str, amount: int, **run: Any) -> list[Any]:
+        return [bank, amount, run]
+
+    @wraps(charge)
+    async def at_the_bank(**given: Any) -> Any:
+        return await charge("bank", **given)
+
+    assert await call(at_the_bank, {"amount": 7}) == ["bank", 7, RUN]
+
+
+async def test_an_object_with_a_call_will_do_and_a_method() -> None:
+    class Bank:
+        async def __call__(self, amount: int, **run: Any) -> int:
+            return amount
+
+        async def charge(self, amount: int, **run: Any) -> int:
+            return amount
+
+    assert await call(Bank(), {"amount": 7}) == await call(Bank().charge, {"amount": 7}) == 7
+    with pytest.raises(TypeError):
+        with_arguments(Bank(), {"amout": 7})
 
 
 async def test_a_callable_that_says_nothing_of_its_signature_is_tried() -> None:
