@@ -2,7 +2,7 @@
 
 Start: 1. lock the data directory; 2. open the store, which must be this cluster's; 3. bind and serve (every call
 answers NODE_FENCED until joined); 4. watch the membership; 5. join; 6. healthy. Stop is the reverse: drain (unhealthy,
-streams told, lease revoked), then the server, then the rest. A node that finds that it does not serve any more gives
+streams ended, lease revoked), then the server, then the rest. A node that finds that it does not serve any more gives
 its lease up at once, and ends.
 """
 
@@ -18,7 +18,8 @@ from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.runs import ChildRuns
 from agent_node.lifecycle.clock_skew import ClockSkew
 from agent_node.lifecycle.data_dir import DataDir, boot_id
-from agent_node.lifecycle.parked import unless_set
+from agent_node.lifecycle.interruptible import unless_set
+from agent_node.lifecycle.resources import NodeResources
 from agent_node.lifecycle.store_guard import StoreGuard
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.lifecycle.watchdog import Watchdog, end_process
@@ -91,21 +92,19 @@ async def run_node(
             skew = ClockSkew(
                 etcd, keys, clock, NodeId(settings.node_id), settings.node_credentials(), settings.max_clock_skew_s
             )
-            incarnations = IncarnationSupervisor(
-                etcd,
-                keys,
-                membership,
-                agents,
-                clock,
-                observed,
-                settings,
-                durable,
-                durable.tasks if durable is not None else None,
-                guard,
-                skew,
+            resources = NodeResources(
+                settings=settings,
+                etcd=etcd,
+                keys=keys,
+                membership=membership,
                 claims_are_made=lambda: board.trouble is None,
+                clock=clock,
+                agents=agents,
+                audit=observed,
+                durable=durable,
                 child_runs=child_runs,
             )
+            incarnations = IncarnationSupervisor(resources, guard, skew)
             server = Server(
                 settings.listen,
                 {

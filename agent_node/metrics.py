@@ -53,7 +53,7 @@ class NodeMetrics(Collector):
             "Renewals of the lease that were not acknowledged.",
             value=self._incarnations.renewals_failed,
         )
-        left = self._incarnations.upkeep.left_claims
+        left = self._incarnations.duties.orphaned_claims
         about = "Claims whose record names nobody who is registered, or cannot be read, by why."
         yield _by("claims_left_behind", about, "why", dict(left.found))
         yield _by("claims_taken_over", "Such claims that the node has taken.", "why", dict(left.taken))

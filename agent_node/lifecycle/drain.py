@@ -1,8 +1,8 @@
 """A node's drain: asked for once, by a signal or by an operator's call, and seen while it goes on.
 
 Guarantees: whoever asks first decides how long running turns may take; `done` is set once the node has left: nothing of
-it is claimed any more and its lease is revoked. A node that was not told to stop waits after it (parked.py). Owned by
-the node's IncarnationSupervisor, which carries it out.
+it is claimed any more and its lease is revoked. Unless the process ends, the node then waits (drained_registration.py).
+Owned by the node's IncarnationSupervisor, which carries it out.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class Drain:
         self.done = asyncio.Event()
 
     def begin(self, timeout_s: float = 0.0) -> None:
-        """Asks for it; again: changes nothing. timeout_s: 0: as it was made."""
+        """Asks for it; a second time changes nothing. timeout_s: 0: as it was made."""
         if not self.begun.is_set():
             self.timeout_s = timeout_s or self.timeout_s
             self.begun.set()

@@ -1,25 +1,27 @@
 """One incarnation of the node: everything that stands and falls with one lease.
 
 Start: register, then sessions and tasks may be claimed. End: either the fence (the lease may be gone: everything is
-dropped at once) or a drain (running turns end, streams are told, the lease is revoked). A node that was fenced joins
-again as a new incarnation, with nothing of the old one: that is supervisor.py.
+dropped at once) or a drain (running turns end, streams end with NODE_DRAINING, the lease is revoked). A node that was
+fenced joins again as a new incarnation, with nothing of the old one: that is supervisor.py.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Coroutine
 from functools import partial
+from typing import Any
 
 import structlog
 
-from agent_node.audit import AuditLog
+from agent_node.lifecycle.cluster_duties import ClusterDuties
+from agent_node.lifecycle.resources import NodeResources
 from agent_node.once.expiry import expire_runs
 from agent_node.once.keys import OnceKeys
 from agent_node.once.limits import OnceLimits
 from agent_node.once.remote import RemoteRuns
 from agent_node.once.steps import Once
 from agent_node.once.sweep import OrphanSweep, has_ended
-from agent_node.ownership.admission import BoundedLoad
-from agent_node.run.environment import ChildRunner, RunEnvironment, TurnLimits, owner_name
+from agent_node.ownership.admission import Admission, BoundedLoad
+from agent_node.run.environment import RunEnvironment, TurnLimits, owner_name
 from agent_node.run.slots import RunSlots
 from agent_node.run.wait_cycles import WaitCycles
 from agent_node.session import tombstones
@@ -30,24 +32,20 @@ from agent_node.session.sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
 from agent_node.store.clock import VolatileClock
+from agent_node.store.sql.sessions import SqlStore
 from agent_node.task.expiry import expire_tasks
 from agent_node.task.runs import TaskRuns
 from agent_node.task.sweep import TaskSweep
-from agentring.agent import Agent
 from agentring.cluster.claim import Claims
-from agentring.cluster.clock import Clock
 from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.registration import Registration
-from agentring.cluster.snapshot import MembershipSnapshot
-from agentring.errors import AgentringError, CoordinatorUnavailable, NodeFenced
+from agentring.errors import CoordinatorUnavailable, NodeFenced
 
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
-_TELL_DRAIN_EVERY_S = 1.0
+_REPORT_DRAIN_EVERY_S = 1.0
 _LAST_STEPS_S = 30.0
 """How long a drain may go on once the time for turns is over."""
-_EVICTIONS = 4
-"""How often idle sessions are evicted for one new session, while others take the place meanwhile."""
 
 _log = structlog.get_logger()
 
@@ -56,141 +54,157 @@ class Incarnation:
     """A registered node at work."""
 
     def __init__(
-        self,
-        registration: Registration,
-        claims: Claims,
-        agents: Mapping[str, Agent],
-        clock: Clock,
-        audit: AuditLog,
-        settings: NodeSettings,
-        durable: Store | None,
-        durable_tasks: TaskStore | None,
-        membership: Callable[[], MembershipSnapshot | None],
-        load: BoundedLoad,
-        claims_are_made: Callable[[], bool],
-        tasks: asyncio.TaskGroup,
-        child_runs: ChildRunner | None,
-        missing_agent: Callable[[str], AgentringError],
+        self, resources: NodeResources, duties: ClusterDuties, registration: Registration, tasks: asyncio.TaskGroup
     ) -> None:
-        """load: how many sessions it takes. durable, durable_tasks: where sessions and tasks are kept; None: in this
-        incarnation's memory. membership: as it is now; claims_are_made: whether etcd takes claims now. tasks: owns
-        whatever runs here; it must end with the incarnation. child_runs: where runs go that may end their process;
-        missing_agent: as RunEnvironment's."""
+        """tasks: owns whatever runs here; it must end with the incarnation."""
+        self._resources = resources
         self.registration = registration
-        limits = TurnLimits(
-            settings.turn_timeout_s,
-            settings.max_text_bytes,
-            settings.max_state_bytes,
-            settings.max_history_turns,
-            settings.max_turn_attempts,
-        )
+        settings, clock, node_id = resources.settings, resources.clock, registration.identity.node_id
         volatile = VolatileClock(clock)
-        store = durable or MemoryStore(max_history_turns=settings.max_history_turns, clock=volatile)
-        self.store: Store = store
-        lease = registration.lease
-        owner = owner_name(registration.identity.node_id, registration.incarnation)
-        once_limits = OnceLimits(
-            settings.max_once_keys, settings.max_once_result_bytes, settings.once_retention_s, settings.once_failure_s
+        self.store: Store = resources.durable or MemoryStore(
+            max_history_turns=settings.max_history_turns, clock=volatile
         )
-        once_keys = OnceKeys(lease, audit, claims, store.once, clock, owner, once_limits, tasks)
+        self.task_store: TaskStore = (
+            resources.durable.tasks if resources.durable is not None else MemoryTaskStore(volatile)
+        )
+        self._claims = claims = Claims(
+            resources.etcd,
+            resources.keys,
+            registration,
+            tasks,
+            timeout_s=settings.etcd_timeout_s,
+            orphaned=duties.orphaned_claims,
+        )
+        owner = owner_name(node_id, registration.incarnation)
+        once_keys = OnceKeys(
+            registration.lease,
+            resources.audit,
+            claims,
+            self.store.once,
+            clock,
+            owner,
+            _once_limits(settings),
+            tasks,
+        )
+        self.once = Once(once_keys, registration.lease, RemoteRuns(settings.node_credentials()))
         self.circles = WaitCycles()
-        self.once = Once(once_keys, lease, RemoteRuns(settings.node_credentials()))
         env = RunEnvironment(
-            registration.identity.node_id,
-            lease,
-            audit,
-            limits,
+            node_id,
+            registration.lease,
+            resources.audit,
+            _turn_limits(settings),
             registration.incarnation,
             self.once,
-            child_runs,
-            missing_agent,
+            resources.child_runs,
+            duties.known_agents.missing,
             self.circles,
         )
-        slots = RunSlots(settings.max_running_turns, settings.max_waiting_turns)
-        self._durable = durable
-        self._settings = settings
-        self.load = load
-        load.arriving = lambda: claims.under_way
-        self._membership = membership
-        self._claims_are_made = claims_are_made
-        self.host = Host(env, claims, store, agents, clock, settings, slots, tasks, self._takes_new)
-        self._collector = IdleCollector(self.host, claims_are_made=claims_are_made)
-        self._evictor = IdleEvictor(self._collector, tasks)
+        self._load = BoundedLoad(
+            resources.etcd,
+            resources.keys,
+            clock,
+            resources.membership,
+            node_id,
+            load_factor=settings.load_factor,
+            max_sessions=settings.max_sessions,
+            arriving=lambda: claims.under_way,
+        )
         self._memory = MemoryLimit(settings.max_memory_mib << 20)
-        self.tasks = durable_tasks or MemoryTaskStore(volatile)
-        self.task_runs = TaskRuns(env, claims, self.tasks, agents, clock, settings, slots, tasks)
-        self._claims = claims
-        self._clock = clock
-        self._audit = audit
+        admission = Admission(
+            self._load,
+            max_sessions=settings.max_sessions,
+            memory_exceeded=lambda: self._memory.is_exceeded,
+            evict=self._evict,
+        )
+        slots = RunSlots(settings.max_running_turns, settings.max_waiting_turns)
+        agents = resources.agents
+        self.host = Host(env, claims, self.store, agents, clock, settings, slots, tasks, admission.admit)
+        self._collector = IdleCollector(self.host, claims_are_made=resources.claims_are_made)
+        self._evictor = IdleEvictor(self._collector, tasks)
+        self.task_runs = TaskRuns(env, claims, self.task_store, agents, clock, settings, slots, tasks)
 
-    async def sweep(self) -> None:
-        """Gives up what has rested long enough, until cancelled."""
+    def background(self) -> list[Coroutine[Any, Any, None]]:
+        """What is to run beside calls, until it is cancelled."""
+        durable = self._resources.durable
+        works = [
+            self._load.count(lambda: self.host.owned_or_claimed),
+            self._memory.keep(self._resources.clock, self._evictor if durable is not None else None),
+            self._expire_held(),
+            self._sweep_claims(),
+        ]
+        return works if durable is None else [*works, *self._tend_store(durable)]
+
+    def _tend_store(self, durable: SqlStore) -> list[Coroutine[Any, Any, None]]:
+        """Passivates idle sessions, takes over what dead nodes left, and removes what has expired."""
+        resources, node_id = self._resources, self.registration.identity.node_id
+        clock, settings, membership = resources.clock, resources.settings, resources.membership
+        session_sweep = SessionSweep(
+            durable,
+            self.host,
+            lambda: membership.current,
+            node_id,
+            clock,
+            interval_s=settings.lease_ttl_s,
+            claims_are_made=resources.claims_are_made,
+        )
+        task_sweep = TaskSweep(
+            self.task_store,
+            self.task_runs,
+            lambda: membership.current,
+            node_id,
+            clock,
+            interval_s=settings.lease_ttl_s,
+            claims_are_made=resources.claims_are_made,
+        )
+        orphans = OrphanSweep(self.once.keys, durable.once, partial(has_ended, durable, self.task_store))
+        return [
+            passivate_by_time(self._collector, clock, settings.idle_timeout_s),
+            session_sweep.run(),
+            tombstones.expire_stored(durable, clock, settings.tombstone_s),
+            task_sweep.run(),
+            expire_tasks(self.task_store, clock),
+            orphans.run(clock, settings.lease_ttl_s),
+            expire_runs(durable.once, clock),
+        ]
+
+    async def _expire_held(self) -> None:
+        """Gives up what the node holds whose retention is over, until cancelled."""
+        resources = self._resources
         while True:
-            await self._clock.sleep(_SWEEP_S)
-            if self._durable is None:
-                await tombstones.expire_owned(self.host, self._clock, self._settings.tombstone_s)
+            await resources.clock.sleep(_SWEEP_S)
+            if resources.durable is None:
+                await tombstones.expire_owned(self.host, resources.clock, resources.settings.tombstone_s)
             await self.task_runs.forget_ended()
             await self.once.keys.forget_ended()
             self.task_runs.unwatched.cancel_due()
 
-    async def sweep_claims(self) -> None:
+    async def _sweep_claims(self) -> None:
         """Gives up what was claimed unnoticed, until cancelled."""
         while True:
-            await self._clock.sleep(_CLAIMS_SWEEP_S)
+            await self._resources.clock.sleep(_CLAIMS_SWEEP_S)
             try:
                 await self._claims.sweep(
-                    lambda ref: any(ref in place for place in (self.host, self.task_runs, self.once.keys))
+                    lambda ref: any(ref in owner for owner in (self.host, self.task_runs, self.once.keys))
                 )
             except CoordinatorUnavailable:
                 _log.info("claims_not_swept")  # the next one will
 
-    async def keep_memory(self) -> None:
-        """Stays within the memory that the node may take, as far as it can, until cancelled."""
-        await self._memory.keep(self._clock, self._evictor if self._durable is not None else None)
-
-    async def tend_store(self) -> None:
-        """Passivates idle sessions, sweeps and expires, until cancelled."""
-        if self._durable is not None:
-            session_sweep = SessionSweep(
-                self._durable,
-                self.host,
-                self._membership,
-                self.registration.identity.node_id,
-                self._clock,
-                interval_s=self._settings.lease_ttl_s,
-                claims_are_made=self._claims_are_made,
-            )
-            task_sweep = TaskSweep(
-                self.tasks,
-                self.task_runs,
-                self._membership,
-                self.registration.identity.node_id,
-                self._clock,
-                interval_s=self._settings.lease_ttl_s,
-                claims_are_made=self._claims_are_made,
-            )
-            async with asyncio.TaskGroup() as group:
-                group.create_task(passivate_by_time(self._collector, self._clock, self._settings.idle_timeout_s))
-                group.create_task(session_sweep.run())
-                group.create_task(tombstones.expire_stored(self._durable, self._clock, self._settings.tombstone_s))
-                orphans = OrphanSweep(self.once.keys, self._durable.once, partial(has_ended, self._durable, self.tasks))
-                group.create_task(task_sweep.run())
-                group.create_task(expire_tasks(self.tasks, self._clock))
-                group.create_task(orphans.run(self._clock, self._settings.lease_ttl_s))
-                group.create_task(expire_runs(self._durable.once, self._clock))
+    async def _evict(self) -> bool:
+        """Passivates idle sessions; False: none could be, as on a volatile store, where they would be lost."""
+        return self._resources.durable is not None and await self._evictor.evict()
 
     async def drain(self, timeout_s: float) -> None:
         """Leaves the ring, lets turns and runs end until timeout_s, hands each session on as soon as it can be, and
         gives the lease up, at the latest _LAST_STEPS_S after that."""
-        began_s = self._clock.now_s()
-        self._audit.write("drain_started")
-        self._tell_drain("drain_started")
+        began_s = self._resources.clock.now_s()
+        self._resources.audit.write("drain_started")
+        self._log_progress("drain_started")
         try:
             await self.registration.set_draining()
         except (EtcdError, NodeFenced):
-            _log.warning("draining_unannounced")  # routers are told by each refusal instead
+            _log.warning("draining_unannounced")  # each refusal says so to the routers instead
         async with asyncio.TaskGroup() as group:
-            telling = group.create_task(self._tell_drain_going_on())
+            reporting = group.create_task(self._report_drain())
             try:
                 async with asyncio.timeout(timeout_s + _LAST_STEPS_S):
                     async with asyncio.TaskGroup() as leaving:
@@ -198,29 +212,18 @@ class Incarnation:
                         leaving.create_task(self.task_runs.drain(timeout_s))
                     await self.once.keys.drain()
             except TimeoutError:
-                # Whoever takes up what is left does as after a crash.
+                # The next owners of what is left do as after a crash.
                 _log.error("drain_cut_off", sessions_left=len(self.host), tasks_running=self.task_runs.running)
-            telling.cancel()
+            reporting.cancel()
         await self.registration.lease.revoke_quietly()
-        _log.info("drain_done", took_s=round(self._clock.now_s() - began_s, 3))
+        _log.info("drain_done", took_s=round(self._resources.clock.now_s() - began_s, 3))
 
-    async def _takes_new(self, sessions: Callable[[], int], agent: str) -> bool:
-        if self._memory.is_exceeded and (self._durable is None or not await self._evictor.evict()):
-            return False
-        for _ in range(_EVICTIONS):
-            if await self.load.takes_new(sessions, agent):
-                return True
-            is_full = self._durable is not None and sessions() >= self._settings.max_sessions
-            if not (is_full and await self._evictor.evict()):
-                return False
-        return False
-
-    async def _tell_drain_going_on(self) -> None:
+    async def _report_drain(self) -> None:
         while True:
-            await self._clock.sleep(_TELL_DRAIN_EVERY_S)
-            self._tell_drain("drain_going_on")
+            await self._resources.clock.sleep(_REPORT_DRAIN_EVERY_S)
+            self._log_progress("drain_going_on")
 
-    def _tell_drain(self, event: str) -> None:
+    def _log_progress(self, event: str) -> None:
         host, runs = self.host, self.task_runs
         _log.info(event, sessions_left=len(host), turns_running=host.running_turns, tasks_running=runs.running)
 
@@ -229,3 +232,19 @@ class Incarnation:
         self.host.drop_all(NodeFenced())
         self.task_runs.drop_all(NodeFenced())
         self.once.keys.drop_all()
+
+
+def _turn_limits(settings: NodeSettings) -> TurnLimits:
+    return TurnLimits(
+        settings.turn_timeout_s,
+        settings.max_text_bytes,
+        settings.max_state_bytes,
+        settings.max_history_turns,
+        settings.max_turn_attempts,
+    )
+
+
+def _once_limits(settings: NodeSettings) -> OnceLimits:
+    return OnceLimits(
+        settings.max_once_keys, settings.max_once_result_bytes, settings.once_retention_s, settings.once_failure_s
+    )

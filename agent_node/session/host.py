@@ -50,11 +50,11 @@ class Host:
         settings: NodeSettings,
         slots: RunSlots,
         tasks: asyncio.TaskGroup,
-        takes_new: Callable[[Callable[[], int], str], Awaitable[bool]],
+        admit: Callable[[Callable[[], int], str], Awaitable[bool]],
     ) -> None:
-        """slots: the node's; tasks: owns the sessions' runners; takes_new: whether the node, having so many sessions,
-        takes another of an agent (BoundedLoad.takes_new)."""
-        self._takes_new = takes_new
+        """slots: the node's; tasks: owns the sessions' runners; admit: whether the node, having so many sessions,
+        takes another of an agent (Admission.admit)."""
+        self._admit = admit
         self._activator = Activator(env, claims, store)
         self._env = env
         self._claims = claims
@@ -231,7 +231,7 @@ class Host:
             return AgentRequired()
         if agent_name not in self._agents:
             return self._env.missing_agent(agent_name)
-        return None if await self._takes_new(lambda: self.owned_or_claimed, agent_name) else NodeOverloaded()
+        return None if await self._admit(lambda: self.owned_or_claimed, agent_name) else NodeOverloaded()
 
     async def _run(self, session: Session) -> None:
         structlog.contextvars.bind_contextvars(**named(session.ref, session.stored.agent))

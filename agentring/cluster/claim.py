@@ -26,7 +26,7 @@ from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put, Tx
 from agentring.cluster.group_commit import MAX_GROUP, GroupCommit
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import FenceReason
-from agentring.cluster.left_claims import LeftClaims
+from agentring.cluster.orphaned_claims import OrphanedClaims
 from agentring.cluster.owners import Owner, epoch_of, owner_of, read_owner
 from agentring.cluster.records import RECORD_VERSION, encode
 from agentring.cluster.registration import Registration
@@ -59,11 +59,11 @@ class Claims:
         *,
         timeout_s: float = 2.0,
         max_group: int = MAX_GROUP,
-        left: LeftClaims | None = None,
+        orphaned: OrphanedClaims | None = None,
     ) -> None:
         """registration: whose claims these are; tasks: owns what is sent; timeout_s: of one transaction; max_group: how
-        many claims or releases it has at most; left: judges others' claims."""
-        self._left = left or LeftClaims(etcd, keys)
+        many claims or releases it has at most; orphaned: judges others' claims."""
+        self._orphaned = orphaned or OrphanedClaims(etcd, keys)
         self._etcd = etcd
         self._claiming = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)
         self._releasing = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)
@@ -103,7 +103,7 @@ class Claims:
                 raise CoordinatorUnavailable from None
             if result.succeeded:
                 if held is not None and not self._is_ours(held):
-                    self._left.was_taken(held, self._registration)
+                    self._orphaned.was_taken(held, self._registration)
                 return Claim(ref, epoch_of(self._registration.generation, result.revision), result.revision)
             seen = held.mod_revision if held is not None else 0
             (held,) = result.gets
@@ -230,5 +230,5 @@ class Claims:
         return isinstance(owner, Owner) and (owner.node_id, owner.incarnation) == mine
 
     async def _clear(self, held: KeyValue) -> tuple[Compare, ...]:
-        """Under which compares besides the record's the key may be this node's. Raises as LeftClaims.clear."""
-        return () if self._is_ours(held) else await self._left.clear(held, self._registration)
+        """Under which compares besides the record's the key may be this node's. Raises as OrphanedClaims.clear."""
+        return () if self._is_ours(held) else await self._orphaned.clear(held, self._registration)

@@ -1,7 +1,7 @@
 """Whose a claim is, as its record in etcd says: for the claims themselves, and for LocateSession.
 
 Guarantees: what is returned names a node and one of its incarnations, which may be over; every other value, whatever
-its bytes, is an UnreadableClaim. Does not say whether the owner still lives: left_claims.py.
+its bytes, is an UnreadableClaim. Does not say whether the owner still lives: orphaned_claims.py.
 """
 
 from dataclasses import dataclass, field

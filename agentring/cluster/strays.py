@@ -3,7 +3,7 @@
 A node writes its key under its lease, and puts it again where somebody else has written it (Registration.compare_with).
 A key without a lease that two looks a TTL apart find unchanged therefore has no node behind it that lives and reaches
 etcd, and one that does not reach it is fenced by then. It is deleted IF it is still as it was. With it the claims that
-name it are nobody's (left_claims.py). Run by every node.
+name it are nobody's (orphaned_claims.py). Run by every node.
 """
 
 from collections.abc import Callable

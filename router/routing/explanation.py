@@ -84,7 +84,7 @@ def _why(owner: Owner | UnreadableClaim | None, proposed: str | None, snapshot: 
 
 
 def _until_taken(owner: Owner | UnreadableClaim, proposed: str | None) -> str:
-    """What becomes of a claim that nobody will give up (agentring/cluster/left_claims.py)."""
+    """What becomes of a claim that nobody will give up (agentring/cluster/orphaned_claims.py)."""
     if owner.leased:
         return "the claim ends with its lease"
     return f"it has no lease, and whoever is asked next takes it over; the ring proposes {proposed or 'nobody'}"

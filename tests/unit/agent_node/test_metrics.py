@@ -21,7 +21,7 @@ class NodeAtWork:
         self.clock = FakeClock()
         self.renewals_failed = 3
         left = SimpleNamespace(found={"unreadable": 4}, taken={"owner_gone": 1})
-        self.upkeep = SimpleNamespace(left_claims=left)
+        self.duties = SimpleNamespace(orphaned_claims=left)
         self.skew = SimpleNamespace(skew_s=None)
         self.fenced = False
 

@@ -1,7 +1,7 @@
 """Bounded load: where new sessions go when the ring would put too many on one node."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import partial
 from types import SimpleNamespace
@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from agent_node.ownership.admission import FEWEST, RECOUNT_EVERY_S, BoundedLoad, share_limit
+from agent_node.ownership.admission import FEWEST, RECOUNT_EVERY_S, Admission, BoundedLoad, share_limit
 from agentring.cluster.etcd.errors import EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.ring import Ring
@@ -85,6 +85,8 @@ class Cluster:
         self.counts = [0] * nodes
         self.unclaimed = 0
         """Sessions that the nodes have and etcd has not yet."""
+        self.arriving = 0
+        """So many of each node's, as the node knows."""
         self.counted = 0
         """How often etcd was asked."""
         self.go = asyncio.Event()
@@ -100,6 +102,7 @@ class Cluster:
                 NodeId(f"n{index}"),
                 load_factor=load_factor,
                 max_sessions=max_sessions,
+                arriving=lambda: self.arriving,
             )
             for index in range(nodes)
         ]
@@ -147,9 +150,8 @@ async def test_nodes_that_fill_together_from_nothing_refuse_nobody() -> None:
 async def test_sessions_whose_claims_are_on_their_way_are_not_forgotten() -> None:
     """Else nodes that fill at once would refuse what both have room for."""
     async with counting(0, 0) as cluster:
-        on_their_way = 60
-        for index, load in enumerate(cluster.loads):
-            load.arriving = lambda: on_their_way
+        cluster.arriving = on_their_way = 60
+        for index in range(2):
             while cluster.counts[index] < on_their_way:
                 assert await cluster.takes_new(index), cluster.counts
         cluster.unclaimed = 2 * on_their_way
@@ -206,3 +208,62 @@ async def test_without_a_factor_the_nodes_own_limit_counts_alone() -> None:
         assert await cluster.takes_new(0)
         assert not await cluster.takes_new(0)
         assert cluster.counted == 0
+
+
+class Admitting:
+    """One node with a limit of its own, whose idle sessions can be evicted one at a time."""
+
+    def __init__(self, sessions: int, idle: int, *, share: int = 1_000_000, memory_exceeded: bool = False) -> None:
+        self.sessions = sessions
+        self.idle = idle
+        self.others_arrive = False
+        """Whether another call's session takes each place that an eviction has made."""
+        self.evictions = 0
+        self._share = share
+        load = cast(BoundedLoad, SimpleNamespace(takes_new=self._takes_new))
+        self.admission = Admission(load, max_sessions=100, memory_exceeded=lambda: memory_exceeded, evict=self._evict)
+
+    async def admits(self) -> bool:
+        return await self.admission.admit(lambda: self.sessions, "echo")
+
+    async def _takes_new(self, sessions: Callable[[], int], agent: str) -> bool:
+        assert agent == "echo"
+        return sessions() < min(100, self._share)
+
+    async def _evict(self) -> bool:
+        if not self.idle:
+            return False
+        self.evictions += 1
+        self.idle -= 1
+        self.sessions -= not self.others_arrive
+        return True
+
+
+async def test_a_full_node_evicts_an_idle_session_for_a_new_one() -> None:
+    node = Admitting(sessions=100, idle=5)
+    assert await node.admits()
+    assert node.evictions == 1
+
+
+async def test_a_full_node_without_idle_sessions_refuses() -> None:
+    assert not await Admitting(sessions=100, idle=0).admits()
+
+
+async def test_a_node_whose_share_is_used_up_refuses_and_evicts_nothing() -> None:
+    node = Admitting(sessions=50, idle=5, share=50)
+    assert not await node.admits()
+    assert node.evictions == 0
+
+
+async def test_a_node_whose_places_others_take_gives_up_after_some_evictions() -> None:
+    node = Admitting(sessions=100, idle=50)
+    node.others_arrive = True
+    assert not await node.admits()
+    assert node.evictions == 4
+
+
+async def test_beyond_its_memory_a_node_takes_a_session_only_for_an_idle_one() -> None:
+    node = Admitting(sessions=10, idle=1, memory_exceeded=True)
+    assert await node.admits()
+    assert node.evictions == 1
+    assert not await node.admits()

@@ -1,8 +1,8 @@
-"""A registered node looks after its own record in etcd.
+"""A registered node keeps its own record in etcd right.
 
 Guarantees: a node whose key is gone, or another incarnation's, is fenced as soon as the membership shows it; a record
 that somebody else has altered, or that has lost its lease, is put right; a node whose cluster's history is broken is
-fenced. Run (upkeep.py) for each registration, from its begin to its end.
+fenced. Run by ClusterDuties for each registration, from its begin to its end.
 """
 
 import structlog
@@ -19,7 +19,7 @@ _PAUSE_S = 0.25
 _log = structlog.get_logger()
 
 
-async def keep_own_record(registration: Registration, membership: Membership, clock: Clock) -> None:
+async def repair_own_record(registration: Registration, membership: Membership, clock: Clock) -> None:
     """Until cancelled."""
     snapshot = None
     while True:

@@ -8,32 +8,16 @@ incarnation.
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from typing import Any
 
+from agent_node.lifecycle.interruptible import unless_set
 from agentring.cluster.clock import Clock
 from agentring.cluster.registration import Registration
 
 _PAUSE_S = 2.0
 
-T = TypeVar("T")
 
-
-async def unless_set(event: asyncio.Event, step: Coroutine[Any, Any, T]) -> T | None:
-    """The step's result; None: the event was set first, and the step was cancelled. Raises what the step raises."""
-    async with asyncio.TaskGroup() as group:
-        waiting = group.create_task(event.wait())
-        taking = asyncio.ensure_future(step)  # its error is the caller's, not the group's
-        try:
-            await asyncio.wait([taking, waiting], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            waiting.cancel()
-            if not taking.done():
-                taking.cancel()
-                await asyncio.wait([taking])
-    return None if taking.cancelled() else taking.result()
-
-
-async def park(
+async def wait_as_drained(
     over: asyncio.Event,
     clock: Clock,
     join: Callable[[], Coroutine[Any, Any, Registration | None]],

@@ -38,7 +38,7 @@ _MOST_SEEN = 10_000
 _log = structlog.get_logger()
 
 
-class LeftClaims:
+class OrphanedClaims:
     """Judges other incarnations' claims, for one node."""
 
     def __init__(

@@ -14,7 +14,7 @@ from agentring.cluster.claim import Claims
 from agentring.cluster.etcd.types import Delete, Get, Put, Txn
 from agentring.cluster.keys import Keys
 from agentring.cluster.lease import Lease
-from agentring.cluster.left_claims import LeftClaims
+from agentring.cluster.orphaned_claims import OrphanedClaims
 from agentring.cluster.records import encode
 from agentring.cluster.registration import Registration
 from agentring.cluster.snapshot import Node as Member
@@ -91,8 +91,8 @@ class Node:
         (put,) = world.etcd.txns([Txn((), (Put(KEYS.node(self.name), b"", self.lease_id),))])
         self.incarnation = Incarnation(put.revision)
         registration = Registration(client, KEYS, identity(name), lease, self.incarnation, 1)
-        self.left = LeftClaims(client, KEYS, clock, registered=world.members.get, store_fences=fences)
-        self.claims = Claims(client, KEYS, registration, world.tasks, left=self.left)
+        self.orphaned = OrphanedClaims(client, KEYS, clock, registered=world.members.get, store_fences=fences)
+        self.claims = Claims(client, KEYS, registration, world.tasks, orphaned=self.orphaned)
 
     def record(self, *, incarnation: int | None = None, address: str = "elsewhere:1") -> bytes:
         """A claim of it, as it or somebody else would write it."""
@@ -132,7 +132,7 @@ async def test_a_claim_without_a_lease_whose_node_is_gone_is_taken(world: World,
     after = await alive.claims.claim(ref)
     assert after.epoch > before.epoch
     assert (world.held(ref) or (b"", 0))[1] == alive.lease_id
-    assert alive.left.taken == {"owner_gone": 1}
+    assert alive.orphaned.taken == {"owner_gone": 1}
 
 
 async def test_a_claim_without_a_lease_of_an_earlier_incarnation_is_taken(world: World) -> None:
@@ -166,7 +166,7 @@ async def test_a_record_that_cannot_be_read_is_taken(world: World, value: bytes)
     world.put(S, value)
     await node.claims.raise_if_held_elsewhere(S)
     assert await node.refused(S) is None
-    assert node.left.found == node.left.taken == {"unreadable": 1}
+    assert node.orphaned.found == node.orphaned.taken == {"unreadable": 1}
 
 
 @pytest.mark.parametrize(
