@@ -9,9 +9,9 @@ Every method may raise StaleEpoch (the caller no longer owns the session) and St
 the write landed), the latter within the store's deadline. Cancellation: as StoreUnavailable. A session has one write
 under way at a time.
 
-Events are kept with the write that gives the session a new head_seq: `told` goes from the head_seq before to the new
-one, or is empty where nothing was told in between or events are not kept. So what is kept always ends at head_seq, and
-what a turn that has not ended tells is not in it."""
+Events are kept with the write that gives the session a new head_seq: `events` are those from the head_seq before to the
+new one, or empty where there were none in between or events are not kept. So what is kept always ends at head_seq, and
+has no event of a turn that has not ended."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -53,9 +53,9 @@ class Store(Protocol):
         """Raises the epoch of a session whose checkpoint cannot be read, and closes it as it is."""
 
     async def accept_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, events: Sequence[EventRow] = ()
     ) -> Acceptance:
-        """Keeps a turn before anybody is told that it is accepted; one that is known already changes nothing.
+        """Keeps a turn before its acceptance is sent to anybody; one that is known already changes nothing.
 
         head_seq, here and below: the new StoredSession.head_seq; None: as it was.
         """
@@ -67,30 +67,30 @@ class Store(Protocol):
         """Keeps that a tool is about to be called."""
 
     async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
-        """Keeps a question before anybody is told of it, and its answer before it is acknowledged."""
+        """Keeps a question before it is sent to anybody, and its answer before it is acknowledged."""
 
     async def end_turn(
         self,
         ownership: Ownership,
         turn: StoredTurn,
         head_seq: int | None,
-        moved: Sequence[StoredTurn] = (),
-        told: Sequence[EventRow] = (),
+        renumbered: Sequence[StoredTurn] = (),
+        events: Sequence[EventRow] = (),
     ) -> int:
         """Keeps how a turn ended that changes nothing else, failed or cancelled.
 
-        moved: turns whose ends were told under later numbers than were stored.
+        renumbered: turns whose ends have later numbers in the log than were stored.
         """
 
     async def commit_turn(
         self,
         ownership: Ownership,
         commit: TurnCommit,
-        moved: Sequence[StoredTurn] = (),
-        told: Sequence[EventRow] = (),
+        renumbered: Sequence[StoredTurn] = (),
+        events: Sequence[EventRow] = (),
     ) -> int:
         """Keeps a completed turn, its state and its place in the history, in one step; its end is the new head_seq.
-        moved: as in end_turn."""
+        renumbered: as in end_turn."""
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         """Reserves event numbers up to reserved_seq."""
@@ -98,11 +98,11 @@ class Store(Protocol):
     async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
         """Drops the oldest events: the rows that begin before so many bytes of the session's events."""
 
-    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
+    async def close_session(self, ownership: Ownership, head_seq: int, events: Sequence[EventRow] = ()) -> int:
         """Marks the session as closed. Its id rests until its tombstone has expired."""
 
     async def release(
-        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, events: Sequence[EventRow] = ()
     ) -> int:
         """The last checkpoint: gives back the event numbers beyond reserved_seq, and the ownership: no later write of
         its epoch is taken. A volatile store forgets the session."""
@@ -125,7 +125,7 @@ class Store(Protocol):
 
     async def list_open(self, after: SessionRef | None, at_most: int) -> Sequence[OpenSession]:
         """Sessions of all tenants that have turns which have not ended, in an order of the store's own; after: the last
-        one that is known already; None: from the first. None that waits for an answer: who gives it takes it up."""
+        one that is known already; None: from the first. None that waits for an answer: the answer resumes it."""
 
     async def list_sessions(
         self, tenant: TenantId, which: SessionFilter, after: str, at_most: int

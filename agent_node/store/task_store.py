@@ -4,7 +4,7 @@ Every implementation guarantees: a task is kept (PENDING) before anybody is told
 which never falls, before it does anything; every later write of the run is one step that compares the epoch and that
 the task is RUNNING, so that no write of an epoch lands after one of a later epoch or after the end; an ended task stays
 as it is until its retention is over, unless it ended because nobody watched it. Each write that changes a task has a
-commit number, which grows. Writes that a run may try again (`end`, `put_back`) change nothing the second time and say
+commit number, which grows. Writes that a run may try again (`end`, `requeue`) change nothing the second time and say
 the same.
 
 Every method may raise StoreUnavailable (whether a write landed is unknown) within the store's deadline. Cancellation:
@@ -40,14 +40,14 @@ class TaskStore(Protocol):
         """Raises the epoch and begins the next run; what is kept now. None: there is no such task, it has ended, or its
         epoch is no lower. Raises StaleEpoch, as `accept`. Not to be tried again under the same epoch."""
 
-    async def hold(self, ref: TaskRef, epoch: Epoch) -> int:
+    async def assert_owned(self, ref: TaskRef, epoch: Epoch) -> int:
         """Makes sure that the run still owns its task, at the moment of the commit; the commit number. Raises
         StaleEpoch."""
 
     async def end(self, ref: TaskRef, epoch: Epoch, end: TaskEnd) -> int:
         """Keeps how the run ended; the commit number. Raises StaleEpoch."""
 
-    async def put_back(self, ref: TaskRef, epoch: Epoch) -> None:
+    async def requeue(self, ref: TaskRef, epoch: Epoch) -> None:
         """The run stopped half-way on purpose: the task is PENDING again. Raises StaleEpoch."""
 
     async def read(self, ref: TaskRef) -> StoredTask | None:
@@ -59,7 +59,7 @@ class TaskStore(Protocol):
     async def list_open(self, after: TaskRef | None, at_most: int) -> Sequence[OpenTask]:
         """The tasks of all tenants that have not ended, in one order, those after one; None: from the first."""
 
-    async def let_go(self, ref: TaskRef) -> None:
+    async def forget_volatile(self, ref: TaskRef) -> None:
         """This node gives the task's key up. A volatile store forgets the task: what another node may run from now on
         must not be found here. A durable one keeps it."""
 

@@ -81,7 +81,7 @@ class TaskRunner:
         try:
             claim = await self._claims.claim(stored.ref)
         except AgentringError:
-            await self._store.let_go(stored.ref)
+            await self._store.forget_volatile(stored.ref)
             raise
         self._env.audit.write("claimed", stored.ref, epoch=claim.epoch)
         try:
@@ -124,11 +124,11 @@ class TaskRunner:
     async def requeue(self, run: TaskRun) -> None:
         """The run stops half-way because the node does. Where that cannot be stored, the sweep finds the task."""
         with suppress(StaleEpoch, StoreUnavailable):
-            await self._store.put_back(run.ref, run.epoch)
+            await self._store.requeue(run.ref, run.epoch)
 
     async def release(self, ref: TaskRef, claim: Claim) -> None:
         """Releases a key. One that cannot be released now ends with the lease at the latest."""
-        await self._store.let_go(ref)
+        await self._store.forget_volatile(ref)
         await release(self._claims, self._env.lease, self._env.audit, claim)
 
     async def _to_the_end(self, run: TaskRun) -> None:
@@ -177,7 +177,7 @@ class TaskRunner:
 
     async def _store_tool_start(self, run: TaskRun, start: ToolStart) -> None:
         try:
-            commit = await self._store.hold(run.ref, run.epoch)
+            commit = await self._store.assert_owned(run.ref, run.epoch)
         except (StaleEpoch, StoreUnavailable) as error:
             run.fail(error)  # whatever the agent makes of it
             raise

@@ -85,14 +85,14 @@ class SharedStore:
     async def start(self, ref: TaskRef, epoch: Epoch, owner: str) -> StoredTask | None:
         return await self._points.passing("start", lambda: self.tasks.start(ref, epoch, owner))
 
-    async def hold(self, ref: TaskRef, epoch: Epoch) -> int:
-        return await self._points.passing("hold", lambda: self.tasks.hold(ref, epoch))
+    async def assert_owned(self, ref: TaskRef, epoch: Epoch) -> int:
+        return await self._points.passing("assert_owned", lambda: self.tasks.assert_owned(ref, epoch))
 
     async def end(self, ref: TaskRef, epoch: Epoch, end: TaskEnd) -> int:
         return await self._points.passing("end", lambda: self.tasks.end(ref, epoch, end))
 
-    async def put_back(self, ref: TaskRef, epoch: Epoch) -> None:
-        await self._points.passing("put_back", lambda: self.tasks.put_back(ref, epoch))
+    async def requeue(self, ref: TaskRef, epoch: Epoch) -> None:
+        await self._points.passing("requeue", lambda: self.tasks.requeue(ref, epoch))
 
     async def read(self, ref: TaskRef) -> StoredTask | None:
         return await self.tasks.read(ref)
@@ -103,7 +103,7 @@ class SharedStore:
     async def list_open(self, after: TaskRef | None, at_most: int) -> Sequence[OpenTask]:
         return await self.tasks.list_open(after, at_most)
 
-    async def let_go(self, ref: TaskRef) -> None:
+    async def forget_volatile(self, ref: TaskRef) -> None:
         """It keeps everything."""
 
     async def delete_expired(self) -> int:

@@ -70,13 +70,13 @@ class MemoryStore:
         return session
 
     async def accept_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, events: Sequence[EventRow] = ()
     ) -> Acceptance:
         """As Store."""
         session = self._fenced(ownership)
         if (known := session.turns.get(turn.turn_id)) is not None:
-            return Acceptance(self._keep(session, head_seq, told=told), known)
-        return Acceptance(self._keep(replace(session, turns_accepted=turn.number), head_seq, turn, told=told), None)
+            return Acceptance(self._keep(session, head_seq, events=events), known)
+        return Acceptance(self._keep(replace(session, turns_accepted=turn.number), head_seq, turn, events=events), None)
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
         """As Store."""
@@ -97,18 +97,18 @@ class MemoryStore:
         ownership: Ownership,
         turn: StoredTurn,
         head_seq: int | None,
-        moved: Sequence[StoredTurn] = (),
-        told: Sequence[EventRow] = (),
+        renumbered: Sequence[StoredTurn] = (),
+        events: Sequence[EventRow] = (),
     ) -> int:
         """As Store."""
-        return self._keep(self._fenced(ownership), head_seq, turn, *moved, told=told)
+        return self._keep(self._fenced(ownership), head_seq, turn, *renumbered, events=events)
 
     async def commit_turn(
         self,
         ownership: Ownership,
         commit: TurnCommit,
-        moved: Sequence[StoredTurn] = (),
-        told: Sequence[EventRow] = (),
+        renumbered: Sequence[StoredTurn] = (),
+        events: Sequence[EventRow] = (),
     ) -> int:
         """As Store."""
         session = self._fenced(ownership)
@@ -119,7 +119,7 @@ class MemoryStore:
             turns_completed=session.turns_completed + 1,
             history=history[max(0, len(history) - self._max_history_turns) :],
         )
-        return self._keep(session, commit.turn.end_seq, commit.turn, *moved, told=told)
+        return self._keep(session, commit.turn.end_seq, commit.turn, *renumbered, events=events)
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         """As Store."""
@@ -132,12 +132,12 @@ class MemoryStore:
         self._events[session.ref] = kept
         return Trim(self._keep(session, None), _extent(kept))
 
-    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
+    async def close_session(self, ownership: Ownership, head_seq: int, events: Sequence[EventRow] = ()) -> int:
         """As Store."""
-        return self._keep(replace(self._fenced(ownership), closed=True), head_seq, told=told)
+        return self._keep(replace(self._fenced(ownership), closed=True), head_seq, events=events)
 
     async def release(
-        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, events: Sequence[EventRow] = ()
     ) -> int:
         """As Store: what another node may own from now on must not be found here again."""
         session = self._fenced(ownership)
@@ -176,8 +176,10 @@ class MemoryStore:
         """As Store."""
         found = (
             OpenSession(ref, session.agent, session.commit)
-            for ref, session in sorted(self._sessions.items(), key=lambda item: _place(item[0]))
-            if (after is None or _place(ref) > _place(after)) and _open(session) and not self._unanswered(ref, session)
+            for ref, session in sorted(self._sessions.items(), key=lambda item: _sort_key(item[0]))
+            if (after is None or _sort_key(ref) > _sort_key(after))
+            and _open(session)
+            and not self._unanswered(ref, session)
         )
         return list(islice(found, at_most))
 
@@ -225,7 +227,7 @@ class MemoryStore:
         return session
 
     def _keep(
-        self, session: StoredSession, head_seq: int | None, *turns: StoredTurn, told: Sequence[EventRow] = ()
+        self, session: StoredSession, head_seq: int | None, *turns: StoredTurn, events: Sequence[EventRow] = ()
     ) -> int:
         # The mapping is shared by the session's successive versions: only the owner of the epoch sees it.
         assert isinstance(session.turns, dict)
@@ -233,9 +235,9 @@ class MemoryStore:
             session.turns[turn.turn_id] = turn
         commit = session.commit + 1
         head_seq = session.head_seq if head_seq is None else head_seq
-        events = self._events.setdefault(session.ref, []) if told else self._events.get(session.ref, [])
-        events += told
-        self._sessions[session.ref] = replace(session, head_seq=head_seq, commit=commit, kept=_extent(events))
+        kept = self._events.setdefault(session.ref, []) if events else self._events.get(session.ref, [])
+        kept += events
+        self._sessions[session.ref] = replace(session, head_seq=head_seq, commit=commit, kept=_extent(kept))
         return commit
 
 
@@ -247,5 +249,5 @@ def _open(session: StoredSession) -> list[StoredTurn]:
     return [turn for turn in session.turns.values() if turn.end_seq is None]
 
 
-def _place(ref: SessionRef) -> tuple[str, str]:
+def _sort_key(ref: SessionRef) -> tuple[str, str]:
     return ref.tenant, ref.session_id

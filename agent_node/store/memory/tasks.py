@@ -54,7 +54,7 @@ class MemoryTaskStore:
             replace(task, epoch=epoch, owner=owner, state=TASK_STATE_RUNNING, attempt=task.attempt + 1, deaths=deaths)
         )
 
-    async def hold(self, ref: TaskRef, epoch: Epoch) -> int:
+    async def assert_owned(self, ref: TaskRef, epoch: Epoch) -> int:
         """As TaskStore."""
         return self._keep(self._owned(ref, epoch)).commit
 
@@ -77,7 +77,7 @@ class MemoryTaskStore:
         )
         return self._keep(ended).commit
 
-    async def put_back(self, ref: TaskRef, epoch: Epoch) -> None:
+    async def requeue(self, ref: TaskRef, epoch: Epoch) -> None:
         """As TaskStore."""
         known = self._tasks.get(ref)
         if known is None or (known.epoch, known.state) != (epoch, TASK_STATE_PENDING):
@@ -117,7 +117,7 @@ class MemoryTaskStore:
         tasks = (self._tasks[TaskRef(*key)] for key in islice(found, at_most))
         return [OpenTask(task.ref, task.agent, task.commit) for task in tasks]
 
-    async def let_go(self, ref: TaskRef) -> None:
+    async def forget_volatile(self, ref: TaskRef) -> None:
         """As TaskStore."""
         self._tasks.pop(ref, None)
 

@@ -5,10 +5,8 @@ from sqlalchemy import Connection, delete, select, update
 
 from agent_node.store.clock import Moment
 from agent_node.store.session_records import Ownership
-from agent_node.store.sql import session_events as events
-from agent_node.store.sql import session_inputs as inputs
-from agent_node.store.sql import session_statements as statements
-from agent_node.store.sql.session_schema import sessions, states, tool_starts, turns
+from agent_node.store.sql import session_events, session_inputs
+from agent_node.store.sql.session_schema import of_session, sessions, states, tool_starts, turns
 from agentring.errors import StaleEpoch
 
 _EXPIRE_AT_ONCE = 500
@@ -41,6 +39,6 @@ def expire(connection: Connection, closed_before_ns: int) -> int:
     ).all()
     keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id in due]
     if keys:
-        for table in (events.table, inputs.table, tool_starts, turns, states, sessions):
-            connection.execute(delete(table).where(statements.of_session(table)), keys)
+        for table in (session_events.table, session_inputs.table, tool_starts, turns, states, sessions):
+            connection.execute(delete(table).where(of_session(table)), keys)
     return len(keys)

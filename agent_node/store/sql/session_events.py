@@ -1,13 +1,12 @@
-"""The SQL store's event log: what sessions' turns told, in rows of consecutive events, until retention drops them.
+"""The SQL store's event log: the events of sessions' turns, in rows of consecutive events, until retention drops them.
 
-A row holds what one turn told, merged, or a part of it where that was much; its `seq` is the last one. `begin_bytes`
-counts on through the session's life, so that neither a write nor an activation has to add up sizes. Rows are written by
-the transactions that give the session a new head_seq, and dropped by one of their own, all of which hold the session's
-row; reading needs no hold, since a row never changes. Used by session_transactions.py and sessions.py.
+A row holds the events of one turn, merged, or a part of them where they are many; its `seq` is the last one.
+`begin_bytes` counts on through the session's life, so that neither a write nor an activation has to add up sizes. Rows
+are written by the transactions that give the session a new head_seq, and dropped by one of their own, all of which lock
+the session's row; reading needs no lock, since a row never changes. Used by session_transactions.py and sessions.py.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -25,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy import delete as delete_from
 
 from agent_node.store.session_records import EventExtent, EventRow
-from agent_node.store.sql.session_schema import metadata
+from agent_node.store.sql.session_schema import metadata, of_session, session_columns, session_keys
 from agentring.ids import SessionRef
 
 _MOST_ROWS = 64
@@ -43,7 +42,7 @@ table = Table(
     Column("events", LargeBinary, nullable=False),
 )
 
-_OF_SESSION = (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id == bindparam("k_session_id"))
+_OF_SESSION = of_session(table)
 _KEEP = insert(table)
 _OLDEST = select(table).where(_OF_SESSION).order_by(table.c.seq).limit(1)
 _NEWEST = select(table).where(_OF_SESSION).order_by(table.c.seq.desc()).limit(1)
@@ -70,14 +69,14 @@ _TRIM = delete_from(table).where(_OF_SESSION, table.c.begin_bytes < bindparam("k
 
 
 def keep(connection: Connection, ref: SessionRef, rows: Sequence[EventRow]) -> None:
-    """Adds what was told. The transaction holds the session's row."""
+    """Adds events. The transaction has locked the session's row."""
     if rows:
-        of_session = {"tenant": ref.tenant, "session_id": ref.session_id}
+        columns = session_columns(ref)
         connection.execute(
             _KEEP,
             [
                 {
-                    **of_session,
+                    **columns,
                     "seq": row.seq,
                     "first_seq": row.first_seq,
                     "begin_bytes": row.begin_bytes,
@@ -91,7 +90,7 @@ def keep(connection: Connection, ref: SessionRef, rows: Sequence[EventRow]) -> N
 
 def extent(connection: Connection, ref: SessionRef) -> EventExtent:
     """Which events are kept."""
-    return extent_of(connection.execute(_READ_EXTENT, _keys(ref)).mappings().one())
+    return extent_of(connection.execute(_READ_EXTENT, session_keys(ref)).mappings().one())
 
 
 def extent_of(row: RowMapping) -> EventExtent:
@@ -103,21 +102,17 @@ def extent_of(row: RowMapping) -> EventExtent:
 
 def read(connection: Connection, ref: SessionRef, after_seq: int, max_bytes: int) -> list[EventRow]:
     """As Store.read_events. The sizes first, so that no more than is wanted is taken from the database."""
-    keys = _keys(ref) | {"k_after_seq": after_seq}
-    through_seq, room_bytes = 0, max_bytes
+    keys = session_keys(ref) | {"k_after_seq": after_seq}
+    through_seq, left_bytes = 0, max_bytes
     for seq, size_bytes in connection.execute(_SIZES, keys).all():
-        if room_bytes <= 0:
+        if left_bytes <= 0:
             break
-        through_seq, room_bytes = seq, room_bytes - size_bytes
+        through_seq, left_bytes = seq, left_bytes - size_bytes
     if not through_seq:
         return []
     return [EventRow(*row) for row in connection.execute(_READ, keys | {"k_through_seq": through_seq})]
 
 
 def trim(connection: Connection, ref: SessionRef, before_bytes: int) -> None:
-    """Drops the rows that begin before so many bytes. The transaction holds the session's row."""
-    connection.execute(_TRIM, _keys(ref) | {"k_before_bytes": before_bytes})
-
-
-def _keys(ref: SessionRef) -> dict[str, Any]:
-    return {"k_tenant": ref.tenant, "k_session_id": ref.session_id}
+    """Drops the rows that begin before so many bytes. The transaction has locked the session's row."""
+    connection.execute(_TRIM, session_keys(ref) | {"k_before_bytes": before_bytes})

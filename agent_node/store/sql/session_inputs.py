@@ -1,7 +1,7 @@
 """The SQL store's questions: what agents asked in a session's turns, and what was answered.
 
-A question is kept before anybody is told of it, its answer before it is acknowledged. Both stay when the turn has
-ended, so that an answer which is sent again is recognised, and go with the session. Written by transactions that hold
+A question is kept before anybody sees it, its answer before it is acknowledged. Both stay when the turn has
+ended, so that an answer which is sent again is recognised, and go with the session. Written by transactions that lock
 the session's row. Used by session_transactions.py and sessions.py.
 """
 
@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, Column, Connection, LargeBinary, RowMapping, 
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.session_records import StoredInput
-from agent_node.store.sql.session_schema import metadata, turns
+from agent_node.store.sql.session_schema import metadata, of_session, session_columns, session_keys, turns
 from agentring.ids import SessionId, SessionRef, TenantId
 
 table = Table(
@@ -27,14 +27,13 @@ table = Table(
     Column("question", LargeBinary),
 )
 
-_OF_SESSION = (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id == bindparam("k_session_id"))
+_OF_SESSION = of_session(table)
 _READ = select(table).where(_OF_SESSION, table.c.input_id == bindparam("k_input_id"))
 _READ_OPEN = select(table).where(
     _OF_SESSION,
     table.c.turn_id.in_(
         select(turns.c.turn_id).where(
-            turns.c.tenant == bindparam("k_tenant"),
-            turns.c.session_id == bindparam("k_session_id"),
+            of_session(turns),
             turns.c.end_seq.is_(None),
         )
     ),
@@ -69,10 +68,9 @@ _KEEP = {"sqlite": _keeping(sqlite.insert), "postgresql": _keeping(postgresql.in
 
 
 def keep(connection: Connection, ref: SessionRef, asked: StoredInput) -> None:
-    """Adds a question, or brings it up to date. The transaction holds the session's row."""
+    """Adds a question, or brings it up to date. The transaction has locked the session's row."""
     values = {
-        "tenant": ref.tenant,
-        "session_id": ref.session_id,
+        **session_columns(ref),
         "input_id": asked.input_id,
         "turn_id": asked.turn_id,
         "waits": asked.waits,
@@ -84,13 +82,13 @@ def keep(connection: Connection, ref: SessionRef, asked: StoredInput) -> None:
 
 def read(connection: Connection, ref: SessionRef, input_id: str) -> StoredInput | None:
     """One question; None: there is none."""
-    row = connection.execute(_READ, _keys(ref) | {"k_input_id": input_id}).mappings().first()
+    row = connection.execute(_READ, session_keys(ref) | {"k_input_id": input_id}).mappings().first()
     return _input(row) if row is not None else None
 
 
 def read_open(connection: Connection, ref: SessionRef) -> dict[str, StoredInput]:
     """The questions of turns that have not ended, by input_id."""
-    rows = connection.execute(_READ_OPEN, _keys(ref)).mappings()
+    rows = connection.execute(_READ_OPEN, session_keys(ref)).mappings()
     return {row["input_id"]: _input(row) for row in rows}
 
 
@@ -107,7 +105,3 @@ def read_unanswered(
 
 def _input(row: RowMapping) -> StoredInput:
     return StoredInput(row["input_id"], row["turn_id"], row["waits"], row["answer"], row["question"] or b"")
-
-
-def _keys(ref: SessionRef) -> dict[str, Any]:
-    return {"k_tenant": ref.tenant, "k_session_id": ref.session_id}

@@ -11,8 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, tuple_
 
 from agent_node.store.session_records import ListedSession, OpenSession, SessionFilter
-from agent_node.store.sql import session_events as events
-from agent_node.store.sql import session_inputs as inputs
+from agent_node.store.sql import session_events, session_inputs
 from agent_node.store.sql.session_schema import sessions, turns
 from agentring.ids import Epoch, SessionId, SessionRef, TenantId
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING
@@ -29,9 +28,9 @@ _OPEN = select(turns).where(_of_row(turns), turns.c.end_seq.is_(None))
 _LISTED = select(
     sessions,
     # A look-up by an index for each session of the page.
-    select(events.table.c.first_seq)
-    .where(_of_row(events.table))
-    .order_by(events.table.c.seq)
+    select(session_events.table.c.first_seq)
+    .where(_of_row(session_events.table))
+    .order_by(session_events.table.c.seq)
     .limit(1)
     .scalar_subquery()
     .label("oldest_seq"),
@@ -57,7 +56,7 @@ def open_page(after: SessionRef | None, at_most: int) -> Select[Any]:
 
 def _waits_for_an_answer(tenant: ColumnElement[str], session_id: ColumnElement[str]) -> ColumnElement[bool]:
     asking = turns.alias()
-    asked = inputs.table.c
+    asked = session_inputs.table.c
     return (
         select(asked.input_id)
         .where(
@@ -96,7 +95,7 @@ def sessions_of(
         query = query.where(sessions.c.agent == which.agent)
     rows = connection.execute(query.order_by(key).limit(at_most)).mappings().all()
     busy = [SessionId(row["session_id"]) for row in rows if row["running_turn_id"] or row["waiting_turns"]]
-    asked = inputs.read_unanswered(connection, tenant, busy) if busy else {}
+    asked = session_inputs.read_unanswered(connection, tenant, busy) if busy else {}
     return [
         ListedSession(
             session_id=SessionId(row["session_id"]),

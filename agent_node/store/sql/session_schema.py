@@ -7,6 +7,8 @@ for sessions that nobody comes back to look for nothing else.
 Who changes a table here, or in a neighbour, adds the version that changes it to `migrations/versions`.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     CheckConstraint,
@@ -19,10 +21,12 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    bindparam,
     text,
 )
 
 from agent_node.store.sql.text_column import NulSafeText
+from agentring.ids import SessionRef
 
 metadata = MetaData()
 
@@ -111,3 +115,18 @@ tool_starts = Table(
     Column("call_id", String(192), nullable=False),
     Column("name", NulSafeText, nullable=False),
 )
+
+
+def of_session(table: Any) -> Any:
+    """Picks the rows of one session."""
+    return (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id == bindparam("k_session_id"))
+
+
+def session_keys(ref: SessionRef) -> dict[str, Any]:
+    """The parameters of `of_session`."""
+    return {"k_tenant": ref.tenant, "k_session_id": ref.session_id}
+
+
+def session_columns(ref: SessionRef) -> dict[str, Any]:
+    """The columns that every row of a session begins with."""
+    return {"tenant": ref.tenant, "session_id": ref.session_id}

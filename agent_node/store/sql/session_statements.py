@@ -10,20 +10,14 @@ from typing import Any
 from sqlalchemy import bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from agent_node.store.sql.session_schema import cluster, sessions, states, tool_starts, turns
+from agent_node.store.sql.session_schema import cluster, of_session, sessions, states, tool_starts, turns
 from agentring.v1 import session_pb2
 
 OWNER_LIVES = 2
 """In `was_released`: 0, the last owner was lost; 1, it gave the session up; 2, it takes it again."""
 
-
-def of_session(table: Any) -> Any:
-    """Picks the rows of one session."""
-    return (table.c.tenant == bindparam("k_tenant")) & (table.c.session_id == bindparam("k_session_id"))
-
-
 OWNED = of_session(sessions) & (sessions.c.epoch == bindparam("k_epoch")) & (sessions.c.owner == bindparam("k_owner"))
-HOLD = (
+ASSERT_OWNED = (
     update(sessions)
     .where(OWNED, sessions.c.commit_id != bindparam("new_commit_id"))
     .values(
@@ -66,7 +60,7 @@ READ_COMPLETED = (
     .order_by(turns.c.number.desc())
     .limit(bindparam("at_most"))
 )
-MOVE_TURN = (
+UPDATE_TURN = (
     update(turns)
     .where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id"))
     .values(

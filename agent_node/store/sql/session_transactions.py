@@ -5,31 +5,33 @@ second one (a single statement with RETURNING misses what a concurrent transacti
 begins with an UPDATE of the session's row that compares epoch and owner, and thereby locks the row until the commit.
 A refusal (StaleEpoch) is raised before anything was written, so that others can share the transaction. A write that
 was committed, and whose answer was lost, is recognised by its commit_id when it is tried again: a turn's number would
-not tell, since a write may concern no turn.
+not do, since a write may concern no turn.
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
-from google.protobuf.message import DecodeError
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 from xxhash import xxh3_64_hexdigest
 
-from agent_node.store.session_records import Acceptance, EventRow, Ownership, StoredSession, StoredTurn, ToolStart
-from agent_node.store.sql import session_events as events
-from agent_node.store.sql import session_inputs as inputs
+from agent_node.store.session_records import (
+    Acceptance,
+    EventRow,
+    Ownership,
+    StoredInput,
+    StoredSession,
+    StoredTurn,
+    ToolStart,
+    Trim,
+)
+from agent_node.store.sql import session_events, session_inputs
 from agent_node.store.sql import session_statements as statements
-from agentring.agent import PastTurn
-from agentring.errors import SessionCorrupt, StaleEpoch
-from agentring.ids import Epoch, SessionRef
+from agent_node.store.sql.session_reads import read_session, read_turn, with_turns
+from agent_node.store.sql.session_schema import session_columns, session_keys
+from agentring.errors import StaleEpoch
 
 Values = Mapping[str, Any]
-
-_READ = statements.READ.add_columns(*events.EXTENT)
-_MAY_HAVE_WAITED = 256
-"""How many of the latest turns an activation looks at for ends that its predecessor may not have told."""
 
 
 def raise_and_read(
@@ -45,7 +47,7 @@ def raise_and_read(
     raised = connection.execute(
         statements.RAISE[connection.dialect.name],
         {
-            **_ref(ownership.ref),
+            **session_columns(ownership.ref),
             "agent": agent,
             "epoch": ownership.epoch,
             "owner": ownership.owner,
@@ -63,40 +65,10 @@ def raise_and_read(
         raise StaleEpoch
     session = read_session(connection, ownership.ref)
     assert session is not None  # this transaction holds its row
-    return session if session.closed else _with_turns(connection, session, seq_range, max_history_turns)
+    return session if session.closed else with_turns(connection, session, seq_range, max_history_turns)
 
 
-def read_session(connection: Connection, ref: SessionRef) -> StoredSession | None:
-    """The session without its turns; None: there is none."""
-    row = connection.execute(_READ, _keys(ref)).mappings().first()
-    if row is None:
-        return None
-    return StoredSession(
-        ref=ref,
-        agent=row["agent"],
-        epoch=Epoch(row["epoch"]),
-        created_ns=row["created_ns"],
-        was_released=row["was_released"] == 1,
-        owner_lives=row["was_released"] == statements.OWNER_LIVES,
-        closed=row["closed_ns"] is not None,
-        state_json=_state_json(row),
-        turns_completed=row["turns_completed"],
-        head_seq=row["head_seq"],
-        log_seq=row["reserved_seq"],
-        reserved_seq=row["reserved_seq"],
-        commit=row["commit_number"],
-        kept=events.extent_of(row),
-        turns_accepted=row["turns_accepted"] or 0,
-    )
-
-
-def read_turn(connection: Connection, ref: SessionRef, turn_id: str) -> StoredTurn | None:
-    """One turn; None: there is none."""
-    row = connection.execute(statements.READ_TURN, _keys(ref) | {"k_turn_id": turn_id}).mappings().first()
-    return _turn(row) if row is not None else None
-
-
-def hold(
+def assert_owned(
     connection: Connection,
     ownership: Ownership,
     commit_id: str,
@@ -110,7 +82,7 @@ def hold(
 
     changes: columns of the session's row beside those that every write changes.
     """
-    keys = _keys(ownership.ref) | {
+    keys = session_keys(ownership.ref) | {
         "k_epoch": ownership.epoch,
         "k_owner": ownership.owner,
         "new_commit_id": commit_id,
@@ -118,7 +90,7 @@ def hold(
         "new_changed_ns": time.time_ns(),
         "completed": completed,
     }
-    statement = statements.HOLD.values(**changes) if changes else statements.HOLD
+    statement = statements.ASSERT_OWNED.values(**changes) if changes else statements.ASSERT_OWNED
     number = connection.execute(statement, keys).scalar()
     if number is not None:
         return int(number), True
@@ -134,17 +106,17 @@ def accept_turn(
     commit_id: str,
     turn: StoredTurn,
     head_seq: int | None,
-    told: Sequence[EventRow] = (),
+    events: Sequence[EventRow] = (),
 ) -> Acceptance:
     """Adds a turn, unless there is one of its name."""
-    commit, fresh = hold(connection, ownership, commit_id, head_seq)
+    commit, fresh = assert_owned(connection, ownership, commit_id, head_seq)
     if not fresh:
         return Acceptance(commit, None)
-    events.keep(connection, ownership.ref, told)
+    session_events.keep(connection, ownership.ref, events)
     added = connection.execute(
         statements.ADD_TURN[connection.dialect.name],
         {
-            **_ref(ownership.ref),
+            **session_columns(ownership.ref),
             "turn_id": turn.turn_id,
             "number": turn.number,
             "fingerprint": turn.fingerprint,
@@ -160,13 +132,13 @@ def accept_turn(
     return Acceptance(commit, None if added.rowcount == 1 else read_turn(connection, ownership.ref, turn.turn_id))
 
 
-def move_turns(
+def update_turns(
     connection: Connection,
     ownership: Ownership,
     commit_id: str,
     head_seq: int | None,
-    moved: Sequence[StoredTurn],
-    told: Sequence[EventRow] = (),
+    turns: Sequence[StoredTurn],
+    events: Sequence[EventRow] = (),
     *,
     completed: StoredTurn | None = None,
     output_text: str | None = None,
@@ -174,12 +146,12 @@ def move_turns(
 ) -> int:
     """Brings turns up to date, and the session's events; where a turn has completed, its words and the session's state
     with it."""
-    commit, fresh = hold(connection, ownership, commit_id, head_seq, completed=int(completed is not None))
+    commit, fresh = assert_owned(connection, ownership, commit_id, head_seq, completed=int(completed is not None))
     if not fresh:
         return commit
-    events.keep(connection, ownership.ref, told)
-    for turn in moved:
-        values = _keys(ownership.ref) | {
+    session_events.keep(connection, ownership.ref, events)
+    for turn in turns:
+        values = session_keys(ownership.ref) | {
             "k_turn_id": turn.turn_id,
             "k_epoch": ownership.epoch,
             "new_state": turn.state,
@@ -190,21 +162,25 @@ def move_turns(
             "new_deaths": turn.deaths,
             "new_output_text": output_text if turn is completed else None,
         }
-        connection.execute(statements.MOVE_TURN, values)
+        connection.execute(statements.UPDATE_TURN, values)
     if state_json is not None:
         connection.execute(
             statements.KEEP_STATE[connection.dialect.name],
-            {**_ref(ownership.ref), "state_json": state_json, "checksum": xxh3_64_hexdigest(state_json.encode())},
+            {
+                **session_columns(ownership.ref),
+                "state_json": state_json,
+                "checksum": xxh3_64_hexdigest(state_json.encode()),
+            },
         )
     return commit
 
 
 def start_tool(connection: Connection, ownership: Ownership, commit_id: str, start: ToolStart) -> int:
     """Records a tool's start."""
-    commit, fresh = hold(connection, ownership, commit_id, None)
+    commit, fresh = assert_owned(connection, ownership, commit_id, None)
     if fresh:
         values = {
-            **_ref(ownership.ref),
+            **session_columns(ownership.ref),
             "commit_number": commit,
             "epoch": ownership.epoch,
             "turn_id": start.turn_id,
@@ -216,64 +192,32 @@ def start_tool(connection: Connection, ownership: Ownership, commit_id: str, sta
     return commit
 
 
-def _with_turns(
-    connection: Connection, session: StoredSession, seq_range: int, max_history_turns: int
-) -> StoredSession:
-    keys = _keys(session.ref)
-    unfinished = [_turn(row) for row in connection.execute(statements.READ_OPEN, keys).mappings()]
-    completed = (
-        connection.execute(statements.READ_COMPLETED, keys | {"at_most": max_history_turns}).mappings().all()[::-1]
-    )
-    log_seq = session.reserved_seq - seq_range
-    known = [_turn(row) for row in completed]
-    if log_seq > session.head_seq:
-        # Ends that were told where the story is lost: turns that were cancelled while another ran, say.
-        since = keys | {"after_number": session.turns_accepted - _MAY_HAVE_WAITED, "after_seq": session.head_seq}
-        known += [_turn(row) for row in connection.execute(statements.READ_ENDED, since).mappings()]
-    asked = inputs.read_open(connection, session.ref) if unfinished else {}
-    try:
-        for read in (*known, *unfinished):
-            read.check()
-        for question in asked.values():
-            question.answer_message()
-    except DecodeError:
-        raise SessionCorrupt from None
-    return replace(
-        session,
-        history=tuple(PastTurn(_turn(row).input_message().text, row["output_text"] or "") for row in completed),
-        turns={turn.turn_id: turn for turn in [*known, *unfinished]},
-        inputs=asked,
-        log_seq=log_seq,
-    )
+def keep_input(connection: Connection, ownership: Ownership, commit_id: str, asked: StoredInput) -> int:
+    """Adds a question, or brings it up to date."""
+    commit, fresh = assert_owned(connection, ownership, commit_id, None)
+    if fresh:
+        session_inputs.keep(connection, ownership.ref, asked)
+    return commit
 
 
-def _state_json(row: RowMapping) -> str:
-    if row["state_json"] is None or row["closed_ns"] is not None:
-        return "{}"
-    state_json = str(row["state_json"])
-    if xxh3_64_hexdigest(state_json.encode()) != row["checksum"]:
-        raise SessionCorrupt
-    return state_json
+def trim_events(connection: Connection, ownership: Ownership, commit_id: str, before_bytes: int) -> Trim:
+    """Drops the oldest events."""
+    commit, fresh = assert_owned(connection, ownership, commit_id, None)
+    if fresh:
+        session_events.trim(connection, ownership.ref, before_bytes)
+    return Trim(commit, session_events.extent(connection, ownership.ref))
 
 
-def _turn(row: RowMapping) -> StoredTurn:
-    return StoredTurn(
-        turn_id=row["turn_id"],
-        fingerprint=row["fingerprint"],
-        number=row["number"],
-        input=row["input"],
-        state=row["state"],
-        attempt=row["attempt"],
-        accepted_seq=row["accepted_seq"],
-        end_seq=row["end_seq"],
-        outcome=row["outcome"],
-        deaths=row["deaths"],
-    )
-
-
-def _ref(ref: SessionRef) -> dict[str, Any]:
-    return {"tenant": ref.tenant, "session_id": ref.session_id}
-
-
-def _keys(ref: SessionRef) -> dict[str, Any]:
-    return {"k_tenant": ref.tenant, "k_session_id": ref.session_id}
+def change_session(
+    connection: Connection,
+    ownership: Ownership,
+    commit_id: str,
+    head_seq: int | None,
+    events: Sequence[EventRow],
+    changes: Values,
+) -> int:
+    """Changes columns of the session's row, and adds events."""
+    commit, fresh = assert_owned(connection, ownership, commit_id, head_seq, changes)
+    if fresh:
+        session_events.keep(connection, ownership.ref, events)
+    return commit

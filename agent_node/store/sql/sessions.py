@@ -30,8 +30,7 @@ from agent_node.store.session_records import (
     TurnCommit,
 )
 from agent_node.store.sql import closed_sessions as closed
-from agent_node.store.sql import session_events as events
-from agent_node.store.sql import session_inputs as inputs
+from agent_node.store.sql import session_events, session_inputs, session_reads
 from agent_node.store.sql import session_lists as lists
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql.once import SqlOnceStore
@@ -105,7 +104,7 @@ class SqlStore:
         await self.driver.transact(partial(closed.close_unread, ownership=ownership, now=self.clock.now()), retry=False)
 
     async def accept_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, events: Sequence[EventRow] = ()
     ) -> Acceptance:
         """As Store."""
         return await self._write(
@@ -115,13 +114,13 @@ class SqlStore:
                 commit_id=_commit_id(),
                 turn=turn,
                 head_seq=head_seq,
-                told=told,
+                events=events,
             )
         )
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
         """As Store."""
-        return await self._move(ownership, None, [turn])
+        return await self._update(ownership, None, [turn])
 
     async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
         """As Store."""
@@ -131,43 +130,37 @@ class SqlStore:
 
     async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
         """As Store."""
-        commit_id = _commit_id()
-
-        def keep(connection: Connection) -> int:
-            commit, fresh = transactions.hold(connection, ownership, commit_id, None)
-            if fresh:
-                inputs.keep(connection, ownership.ref, asked)
-            return commit
-
-        return await self._write(keep)
+        return await self._write(
+            partial(transactions.keep_input, ownership=ownership, commit_id=_commit_id(), asked=asked)
+        )
 
     async def end_turn(
         self,
         ownership: Ownership,
         turn: StoredTurn,
         head_seq: int | None,
-        moved: Sequence[StoredTurn] = (),
-        told: Sequence[EventRow] = (),
+        renumbered: Sequence[StoredTurn] = (),
+        events: Sequence[EventRow] = (),
     ) -> int:
         """As Store."""
-        return await self._move(ownership, head_seq, [*moved, turn], told)
+        return await self._update(ownership, head_seq, [*renumbered, turn], events)
 
     async def commit_turn(
         self,
         ownership: Ownership,
         commit: TurnCommit,
-        moved: Sequence[StoredTurn] = (),
-        told: Sequence[EventRow] = (),
+        renumbered: Sequence[StoredTurn] = (),
+        events: Sequence[EventRow] = (),
     ) -> int:
         """As Store."""
         return await self._write(
             partial(
-                transactions.move_turns,
+                transactions.update_turns,
                 ownership=ownership,
                 commit_id=_commit_id(),
                 head_seq=commit.turn.end_seq,
-                moved=[*moved, commit.turn],
-                told=told,
+                turns=[*renumbered, commit.turn],
+                events=events,
                 completed=commit.turn,
                 output_text=commit.past.output_text,
                 state_json=commit.state_json,
@@ -176,45 +169,39 @@ class SqlStore:
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         """As Store."""
-        return await self._hold(ownership, None, reserved_seq=reserved_seq)
+        return await self._change(ownership, None, reserved_seq=reserved_seq)
 
     async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
         """As Store."""
-        commit_id = _commit_id()
+        return await self._write(
+            partial(transactions.trim_events, ownership=ownership, commit_id=_commit_id(), before_bytes=before_bytes)
+        )
 
-        def trim(connection: Connection) -> Trim:
-            commit, fresh = transactions.hold(connection, ownership, commit_id, None)
-            if fresh:
-                events.trim(connection, ownership.ref, before_bytes)
-            return Trim(commit, events.extent(connection, ownership.ref))
-
-        return await self._write(trim)
-
-    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
+    async def close_session(self, ownership: Ownership, head_seq: int, events: Sequence[EventRow] = ()) -> int:
         """As Store."""
-        return await self._hold(ownership, head_seq, told, closed_ns=self.clock.now().at_most_ns)
+        return await self._change(ownership, head_seq, events, closed_ns=self.clock.now().at_most_ns)
 
     async def release(
-        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, events: Sequence[EventRow] = ()
     ) -> int:
         """As Store."""
-        return await self._hold(ownership, head_seq, told, reserved_seq=reserved_seq, owner="")
+        return await self._change(ownership, head_seq, events, reserved_seq=reserved_seq, owner="")
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
         """As Store."""
-        return await self.driver.read(partial(transactions.read_session, ref=ref))
+        return await self.driver.read(partial(session_reads.read_session, ref=ref))
 
     async def read_turn(self, ref: SessionRef, turn_id: str) -> StoredTurn | None:
         """As Store."""
-        return await self.driver.read(partial(transactions.read_turn, ref=ref, turn_id=turn_id))
+        return await self.driver.read(partial(session_reads.read_turn, ref=ref, turn_id=turn_id))
 
     async def read_input(self, ref: SessionRef, input_id: str) -> StoredInput | None:
         """As Store."""
-        return await self.driver.read(partial(inputs.read, ref=ref, input_id=input_id))
+        return await self.driver.read(partial(session_inputs.read, ref=ref, input_id=input_id))
 
     async def read_events(self, ref: SessionRef, after_seq: int, max_bytes: int) -> Sequence[EventRow]:
         """As Store."""
-        return await self.driver.read(partial(events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
+        return await self.driver.read(partial(session_events.read, ref=ref, after_seq=after_seq, max_bytes=max_bytes))
 
     async def expire_closed(self, tombstone_s: float) -> int:
         """As Store."""
@@ -233,36 +220,37 @@ class SqlStore:
             partial(lists.sessions_of, tenant=tenant, which=which, after=after, at_most=at_most)
         )
 
-    async def _move(
+    async def _update(
         self,
         ownership: Ownership,
         head_seq: int | None,
-        moved: Sequence[StoredTurn],
-        told: Sequence[EventRow] = (),
+        turns: Sequence[StoredTurn],
+        events: Sequence[EventRow] = (),
     ) -> int:
         return await self._write(
             partial(
-                transactions.move_turns,
+                transactions.update_turns,
                 ownership=ownership,
                 commit_id=_commit_id(),
                 head_seq=head_seq,
-                moved=moved,
-                told=told,
+                turns=turns,
+                events=events,
             )
         )
 
-    async def _hold(
-        self, ownership: Ownership, head_seq: int | None, told: Sequence[EventRow] = (), **changes: object
+    async def _change(
+        self, ownership: Ownership, head_seq: int | None, events: Sequence[EventRow] = (), **changes: object
     ) -> int:
-        commit_id = _commit_id()
-
-        def hold(connection: Connection) -> int:
-            commit, fresh = transactions.hold(connection, ownership, commit_id, head_seq, changes)
-            if fresh:
-                events.keep(connection, ownership.ref, told)
-            return commit
-
-        return await self._write(hold)
+        return await self._write(
+            partial(
+                transactions.change_session,
+                ownership=ownership,
+                commit_id=_commit_id(),
+                head_seq=head_seq,
+                events=events,
+                changes=changes,
+            )
+        )
 
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await self.driver.transact(work, retry=True)

@@ -150,7 +150,7 @@ def start(connection: Connection, ref: TaskRef, epoch: Epoch, owner: str, genera
     return _find(connection, ref) if raised.rowcount == 1 else None
 
 
-def hold(connection: Connection, ref: TaskRef, epoch: Epoch) -> int:
+def assert_owned(connection: Connection, ref: TaskRef, epoch: Epoch) -> int:
     """As TaskStore."""
     commit = connection.execute(_HOLD, _keys(ref) | {"k_epoch": epoch}).scalar()
     if commit is None:
@@ -179,7 +179,7 @@ def end(connection: Connection, ref: TaskRef, epoch: Epoch, ended: TaskEnd, now:
     return stored.commit
 
 
-def put_back(connection: Connection, ref: TaskRef, epoch: Epoch) -> None:
+def requeue(connection: Connection, ref: TaskRef, epoch: Epoch) -> None:
     """As TaskStore."""
     if connection.execute(_PUT_BACK, _keys(ref) | {"k_epoch": epoch}).rowcount == 1:
         return

@@ -37,18 +37,18 @@ class SqlTaskStore:
         work = partial(task_transactions.start, ref=ref, epoch=epoch, owner=owner, generation=generation)
         return await self._driver.transact(work, retry=False)
 
-    async def hold(self, ref: TaskRef, epoch: Epoch) -> int:
+    async def assert_owned(self, ref: TaskRef, epoch: Epoch) -> int:
         """As TaskStore."""
-        return await self._driver.transact(partial(task_transactions.hold, ref=ref, epoch=epoch), retry=True)
+        return await self._driver.transact(partial(task_transactions.assert_owned, ref=ref, epoch=epoch), retry=True)
 
     async def end(self, ref: TaskRef, epoch: Epoch, end: TaskEnd) -> int:
         """As TaskStore."""
         work = partial(task_transactions.end, ref=ref, epoch=epoch, ended=end, now=self.clock.now())
         return await self._driver.transact(work, retry=True)
 
-    async def put_back(self, ref: TaskRef, epoch: Epoch) -> None:
+    async def requeue(self, ref: TaskRef, epoch: Epoch) -> None:
         """As TaskStore."""
-        await self._driver.transact(partial(task_transactions.put_back, ref=ref, epoch=epoch), retry=True)
+        await self._driver.transact(partial(task_transactions.requeue, ref=ref, epoch=epoch), retry=True)
 
     async def read(self, ref: TaskRef) -> StoredTask | None:
         """As TaskStore."""
@@ -64,7 +64,7 @@ class SqlTaskStore:
         """As TaskStore."""
         return await self._driver.read(partial(task_transactions.list_open, after=after, at_most=at_most))
 
-    async def let_go(self, ref: TaskRef) -> None:
+    async def forget_volatile(self, ref: TaskRef) -> None:
         """As TaskStore: the task stays until its retention is over."""
 
     async def delete_expired(self) -> int:

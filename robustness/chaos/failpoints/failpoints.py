@@ -71,14 +71,14 @@ def in_renewal(trigger: Path) -> None:
 
 def in_transaction(trigger: Path) -> None:
     """Epoch and owner were compared and the row is locked; the transaction goes on from there."""
-    hold = transactions.hold
+    assert_owned = transactions.assert_owned
 
     def stopping(*args: Any, **kwargs: Any) -> tuple[int, bool]:
-        held = hold(*args, **kwargs)
+        owned = assert_owned(*args, **kwargs)
         stop_if_armed(trigger, "transaction")
-        return held
+        return owned
 
-    replace(transactions, "hold", stopping)
+    replace(transactions, "assert_owned", stopping)
 
 
 def before_activate(trigger: Path) -> None:

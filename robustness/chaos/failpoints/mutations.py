@@ -13,9 +13,9 @@ from typing import Any
 from sqlalchemy import Connection, bindparam
 
 from agent_node.store.session_records import Ownership, StoredSession
+from agent_node.store.sql import session_reads
 from agent_node.store.sql import session_statements as statements
-from agent_node.store.sql import session_transactions as transactions
-from agent_node.store.sql.session_schema import sessions
+from agent_node.store.sql.session_schema import of_session, sessions
 from agent_node.store.sql.sessions import SqlStore
 from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.lease import PATIENCES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
@@ -72,11 +72,11 @@ def no_compare(trigger: Path) -> None:
         (column == bindparam(name)) | (column != bindparam(name))
         for column, name in ((sessions.c.epoch, "k_epoch"), (sessions.c.owner, "k_owner"))
     )
-    blind = statements.HOLD.where()
+    blind = statements.ASSERT_OWNED.where()
     blind._where_criteria = (
-        statements.of_session(sessions) & epoch & owner & (sessions.c.commit_id != bindparam("new_commit_id")),
+        of_session(sessions) & epoch & owner & (sessions.c.commit_id != bindparam("new_commit_id")),
     )
-    replace(statements, "HOLD", blind)
+    replace(statements, "ASSERT_OWNED", blind)
 
 
 def read_before_raise(trigger: Path) -> None:
@@ -85,8 +85,8 @@ def read_before_raise(trigger: Path) -> None:
     activate = SqlStore.activate
 
     def read(connection: Connection, ownership: Ownership, at_most: int) -> StoredSession | None:
-        session = transactions.read_session(connection, ownership.ref)
-        return session and transactions._with_turns(connection, session, 0, at_most)
+        session = session_reads.read_session(connection, ownership.ref)
+        return session and session_reads.with_turns(connection, session, 0, at_most)
 
     async def swapped(self: SqlStore, ownership: Ownership, agent: str) -> StoredSession:
         seen = await self.driver.read(partial(read, ownership=ownership, at_most=self._max_history_turns))

@@ -21,7 +21,7 @@ async def test_a_task_has_ended_with_its_row_and_not_with_its_runner() -> None:
     assert not await ended()
     await tasks.start(TASK, epoch(1), "n1/1")
     assert not await ended()
-    await tasks.put_back(TASK, epoch(1))  # nobody's, and to be run again
+    await tasks.requeue(TASK, epoch(1))  # nobody's, and to be run again
     assert not await ended()
     await tasks.start(TASK, epoch(2), "n2/1")
     await tasks.end(TASK, epoch(2), TaskEnd(TASK_STATE_FAILED, b"", b"", None))

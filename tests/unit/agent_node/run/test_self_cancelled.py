@@ -167,7 +167,7 @@ async def test_a_run_whose_task_is_cancelled_from_outside_is_begun_again_by_the_
     await task_of(agent, check)
 
 
-@pytest.mark.parametrize("step", ["before end", "before put_back"])
+@pytest.mark.parametrize("step", ["before end", "before requeue"])
 async def test_a_run_that_a_drain_cannot_end_is_dropped(monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     monkeypatch.setattr(task_runs, "_LAST_WRITES_S", 0.05)
 

@@ -60,7 +60,7 @@ async def test_an_activation_says_what_became_of_the_owner(store: Store) -> None
     assert await activated(4, "n2/2") == (True, False)
 
 
-async def test_a_task_that_was_put_back_or_taken_again_has_lost_no_node(tasks: TaskStore) -> None:
+async def test_a_task_that_was_requeued_or_taken_again_has_lost_no_node(tasks: TaskStore) -> None:
     async def deaths(revision: int, owner: str) -> int:
         started = await tasks.start(TASK, epoch(revision), owner)
         assert started is not None
@@ -69,7 +69,7 @@ async def test_a_task_that_was_put_back_or_taken_again_has_lost_no_node(tasks: T
     await tasks.accept(TaskRequest(TASK, "agent", b"f" * 32, b"", 60.0, False, "r1"))
     assert await deaths(1, "n1/1") == 0
     assert await deaths(2, "n2/2") == 1
-    await tasks.put_back(TASK, epoch(2))
+    await tasks.requeue(TASK, epoch(2))
     assert await deaths(3, "n3/3") == 1
     assert await deaths(4, "n3/3") == 1
     assert await deaths(5, "n1/5") == 2

@@ -23,9 +23,9 @@ def owned(revision: int) -> Ownership:
 async def fill(store: Store, ownership: Ownership) -> None:
     """Every write that keeps events, with what it keeps: nine rows in all."""
     await store.accept_turn(ownership, accepted(1), 10, ROWS[:1])
-    await store.commit_turn(ownership, completed(accepted(1)), told=ROWS[1:4])
+    await store.commit_turn(ownership, completed(accepted(1)), events=ROWS[1:4])
     await store.accept_turn(ownership, accepted(2), 40, [])
-    await store.end_turn(ownership, cancelled(accepted(2)), 80, told=ROWS[4:8])
+    await store.end_turn(ownership, cancelled(accepted(2)), 80, events=ROWS[4:8])
 
 
 async def test_what_was_told_is_kept_with_every_write_that_moves_the_head(store: Store) -> None:

@@ -117,7 +117,8 @@ async def test_a_write_whose_answer_was_lost_is_not_carried_out_twice(store: Sql
     assert await store.read_events(REF, 0, 99) == [told]
     released = [
         await driver.transact(
-            lambda connection: transactions.hold(connection, OLD, "c2", 5, {"owner": "", "reserved_seq": 5}), retry=True
+            lambda connection: transactions.assert_owned(connection, OLD, "c2", 5, {"owner": "", "reserved_seq": 5}),
+            retry=True,
         )
         for _ in range(2)
     ]

@@ -88,7 +88,7 @@ async def test_a_listed_session_is_as_its_last_write_left_it(store: Store) -> No
     assert fresh == ListedSession("s", "agent", False, "n1/1", epoch(1), 0, 1, 0, fresh.created_ns, "", 0)  # type: ignore[arg-type]
     mine = owned("s")
     await store.accept_turn(mine, accepted(1), 10, [EventRow(3, 10, 0, b"x")])
-    await store.commit_turn(mine, completed(accepted(1)), told=[EventRow(11, 15, 1, b"y")])
+    await store.commit_turn(mine, completed(accepted(1)), events=[EventRow(11, 15, 1, b"y")])
     for number in (2, 3, 4):
         await store.accept_turn(mine, accepted(number), None)
     await store.start_turn(mine, replace(accepted(2), state=TURN_STATE_RUNNING))

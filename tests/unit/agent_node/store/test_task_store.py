@@ -99,8 +99,8 @@ async def test_of_runs_that_begin_at_once_the_highest_epoch_writes(tasks: TaskSt
 def writes(tasks: TaskStore, revision: int) -> list[Callable[[], Awaitable[object]]]:
     """One of each kind that a run makes."""
     return [
-        lambda: tasks.hold(REF, epoch(revision)),
-        lambda: tasks.put_back(REF, epoch(revision)),
+        lambda: tasks.assert_owned(REF, epoch(revision)),
+        lambda: tasks.requeue(REF, epoch(revision)),
         lambda: tasks.end(REF, epoch(revision), ending(TASK_STATE_FAILED)),
         lambda: tasks.end(REF, epoch(revision), ending(TASK_STATE_CANCELLED, may_begin_anew=True)),
     ]
@@ -117,7 +117,7 @@ async def test_every_write_of_a_stale_run_is_refused_and_changes_nothing(
         await tasks.start(REF, epoch(4), "n2/1")
     match when:
         case "put back":
-            await tasks.put_back(REF, epoch(4))
+            await tasks.requeue(REF, epoch(4))
         case "ended":
             await tasks.end(REF, epoch(4), ending())
         case "begun anew":
@@ -156,10 +156,10 @@ async def test_a_late_write_never_meets_the_life_that_follows_its_own(tasks: Tas
     assert await tasks.read(REF) == started
 
 
-async def test_a_run_that_was_put_back_is_counted_and_begins_again(tasks: TaskStore) -> None:
+async def test_a_run_that_was_requeued_is_counted_and_begins_again(tasks: TaskStore) -> None:
     await begun(tasks)
-    await tasks.put_back(REF, epoch(3))
-    await tasks.put_back(REF, epoch(3))
+    await tasks.requeue(REF, epoch(3))
+    await tasks.requeue(REF, epoch(3))
     with pytest.raises(StaleEpoch):
         await tasks.end(REF, epoch(3), ending())
     again = await tasks.start(REF, epoch(4), "n2/1")
@@ -220,12 +220,12 @@ async def test_open_tasks_are_found_page_by_page_until_they_end(tasks: TaskStore
         found += [each.ref for each in page]
     assert found == refs[:5]
     commits = {each.ref: each.commit for each in await tasks.list_open(None, 10)}
-    await tasks.hold(refs[4], epoch(3))
+    await tasks.assert_owned(refs[4], epoch(3))
     changed = {each.ref for each in await tasks.list_open(None, 10) if each.commit != commits[each.ref]}
     assert changed == {refs[4]}
 
 
 async def test_what_a_node_lets_go_of_only_a_durable_store_keeps(tasks: TaskStore) -> None:
     await begun(tasks)
-    await tasks.let_go(REF)
+    await tasks.forget_volatile(REF)
     assert (await tasks.read(REF) is not None) == tasks.durable

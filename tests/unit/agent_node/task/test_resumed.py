@@ -53,7 +53,7 @@ async def test_wherever_a_node_dies_the_next_caller_is_told_the_one_end(boundary
         assert nodes.one.audited("task_committed") == (["task_committed"] if boundary == "before release" else [])
 
 
-@pytest.mark.parametrize("step", ["hold", "end"])
+@pytest.mark.parametrize("step", ["assert_owned", "end"])
 async def test_a_run_that_another_has_followed_is_dropped_and_changes_nothing(step: str) -> None:
     async with two_nodes() as nodes:
         held = nodes.one.points.hold(f"before {step}")
@@ -67,7 +67,7 @@ async def test_a_run_that_another_has_followed_is_dropped_and_changes_nothing(st
         assert isinstance(run.log.end_error, SessionMoving)
         assert not run.has_ended
         assert nodes.one.audited("task_committed") == []
-        assert len(nodes.one.audited("tool_started")) == (0 if step == "hold" else 1)
+        assert len(nodes.one.audited("tool_started")) == (0 if step == "assert_owned" else 1)
         nodes.two.stage.go.set()
         await later.ended.wait()
         assert later.state == TASK_STATE_COMPLETED

@@ -34,7 +34,7 @@ async def test_a_sweep_leaves_alone_what_runs_what_changes_and_what_is_not_its_o
         assert (nodes.two.stage.runs, run.has_ended) == (0, False)
         nodes.one.die()
         for _ in range(3):
-            await nodes.stored.hold(KEY, run.epoch)
+            await nodes.stored.assert_owned(KEY, run.epoch)
             await sweep.sweep()
         assert nodes.two.stage.runs == 0
         await sweep.sweep()
