@@ -31,7 +31,7 @@ class FakeConversation:
         self.reads.set()
         self.sending = asyncio.Event()
         """Set once a response is to be sent."""
-        self._told = asyncio.Event()
+        self._sent = asyncio.Event()
         self._frames: asyncio.Queue[ConverseRequest | Exception | None] = asyncio.Queue()
         self._session = session
         node_settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": Path("unused"), **settings})
@@ -62,7 +62,7 @@ class FakeConversation:
         kept = ConverseResponse()
         kept.CopyFrom(response)
         self.responses.append(kept)
-        self._told.set()
+        self._sent.set()
 
     @property
     def accepted(self) -> bool:
@@ -76,10 +76,10 @@ class FakeConversation:
         self.frame(ConverseRequest(open=session_pb2.Open(session_id="s", agent=agent, after_seq=after_seq)))
 
     def turn(self, turn_id: str = "", text: str = "hi", on_busy: int = 0) -> None:
-        given = session_pb2.Turn(
+        turn = session_pb2.Turn(
             turn_id=turn_id, input=session_pb2.Input(text=text), on_busy=session_pb2.OnBusy.ValueType(on_busy)
         )
-        self.frame(ConverseRequest(turn=given))
+        self.frame(ConverseRequest(turn=turn))
 
     def cancel(self, turn_id: str) -> None:
         self.frame(ConverseRequest(cancel=session_pb2.Cancel(turn_id=turn_id)))
@@ -106,13 +106,13 @@ class FakeConversation:
     async def until(self, found: Callable[[], Any]) -> None:
         """Returns once something holds of what was sent. Raises what the stream ends with before."""
         while not found():
-            self._told.clear()
-            told = asyncio.ensure_future(self._told.wait())
+            self._sent.clear()
+            sent = asyncio.ensure_future(self._sent.wait())
             try:
-                await asyncio.wait([told, self.served], return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait([sent, self.served], return_when=asyncio.FIRST_COMPLETED)
             finally:
-                told.cancel()
-                await asyncio.wait([told])
+                sent.cancel()
+                await asyncio.wait([sent])
             if self.served.done() and not found():
                 self.served.result()
                 raise AssertionError(f"the stream ended with OK: {self.kinds}")

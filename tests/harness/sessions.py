@@ -88,11 +88,11 @@ class Actor:
 
     async def until_ended(self, *turn_ids: str) -> list[str]:
         """How the turns ended: the kinds of their last events."""
-        await self.until_told(lambda: all(self.session.turn(each).end_seq is not None for each in turn_ids))
-        told = {event.turn_id: kind_of(event) for event in self.events() if event.turn_id}
-        return [told[each] for each in turn_ids]
+        await self.until(lambda: all(self.session.turn(each).end_seq is not None for each in turn_ids))
+        last = {event.turn_id: kind_of(event) for event in self.events() if event.turn_id}
+        return [last[each] for each in turn_ids]
 
-    async def until_told(self, found: Callable[[], bool]) -> None:
+    async def until(self, found: Callable[[], bool]) -> None:
         """Returns once something holds that comes with an event or with the log's end."""
         woken = asyncio.Event()
         self.session.log.subscribe(woken)

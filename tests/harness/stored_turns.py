@@ -20,8 +20,8 @@ def epoch(revision: int) -> Epoch:
 
 def accepted(number: int, turn_id: str = "") -> StoredTurn:
     """The session's turn of this number."""
-    given = session_pb2.Input(text=f"in {number}").SerializeToString()
-    return StoredTurn(turn_id or f"t{number}", b"f" * 32, number, given, TURN_STATE_ACCEPTED, 1, 10 * number)
+    turn_input = session_pb2.Input(text=f"in {number}").SerializeToString()
+    return StoredTurn(turn_id or f"t{number}", b"f" * 32, number, turn_input, TURN_STATE_ACCEPTED, 1, 10 * number)
 
 
 def cancelled(turn: StoredTurn) -> StoredTurn:

@@ -90,10 +90,10 @@ class Conversation(Stream):
         await self.call.write(ConverseRequest(open=opening))
         return (await self.until("opened")).opened
 
-    async def turn(self, given: session_pb2.Turn) -> str:
+    async def turn(self, turn: session_pb2.Turn) -> str:
         """Sends a turn and returns its id."""
-        await self.call.write(ConverseRequest(turn=given))
-        return given.turn_id
+        await self.call.write(ConverseRequest(turn=turn))
+        return turn.turn_id
 
     async def cancel(self, turn_id: str) -> None:
         await self.call.write(ConverseRequest(cancel=session_pb2.Cancel(turn_id=turn_id)))
@@ -122,21 +122,21 @@ class Words:
 
 
 def merged(events: Iterable[Event]) -> list[Event | Words]:
-    """The numbered events, with adjacent words as one: how a stream merges them depends on when it was read."""
-    told: list[Event | Words] = []
+    """The numbered events, with adjacent text as one: how a stream merges them depends on when it was read."""
+    merged_events: list[Event | Words] = []
     for event in events:
         if event.WhichOneof("body") in ASIDE:
             continue
         if not event.HasField("text_delta"):
-            told.append(event)
+            merged_events.append(event)
             continue
-        delta, last = event.text_delta, told[-1] if told else None
+        delta, last = event.text_delta, merged_events[-1] if merged_events else None
         if isinstance(last, Words) and last.turn_id == event.turn_id:
             assert delta.offset == last.offset + len(last.text.encode()), (last, event)
             last.seq, last.text = event.seq, last.text + delta.text
         else:
-            told.append(Words(event.turn_id, first_seq(event), event.seq, delta.offset, delta.text))
-    return told
+            merged_events.append(Words(event.turn_id, first_seq(event), event.seq, delta.offset, delta.text))
+    return merged_events
 
 
 def first_seq(event: Event) -> int:

@@ -21,7 +21,7 @@ def log() -> EventLog:
     return EventLog(Epoch(1), 1 << 20)
 
 
-def words(log: EventLog, text: str, turn_id: str = "t") -> None:
+def write_text(log: EventLog, text: str, turn_id: str = "t") -> None:
     log.append_text(turn_id, 1, 0, text)
 
 
@@ -63,7 +63,7 @@ async def test_silence_is_broken_by_a_heartbeat(log: EventLog) -> None:
 async def test_an_acknowledgement_travels_with_an_event(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.ack(3)
-        words(log, "x")
+        write_text(log, "x")
         assert [event.seq for event in await attachment.next() or []] == [1]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(2 * ACK_WITHIN_S):
@@ -81,12 +81,12 @@ async def test_an_acknowledgement_is_not_put_off_by_more_of_them(log: EventLog, 
         assert ACK_WITHIN_S < asyncio.get_running_loop().time() - began_s < LONG_S / 2
 
 
-async def test_another_turns_words_put_off_neither_the_acknowledgement_nor_the_heartbeat(
+async def test_another_turns_text_puts_off_neither_the_acknowledgement_nor_the_heartbeat(
     log: EventLog, ticking: Ticking
 ) -> None:
     with Attachment(log, 0, turn_id="mine", heartbeat_s=0.15) as attachment:
         attachment.ack(1)
-        ticking(lambda: words(log, "x", "another's"))
+        ticking(lambda: write_text(log, "x", "another's"))
         async with asyncio.timeout(5):
             assert await attachment.next() == []
             (heartbeat,) = await attachment.next() or []
@@ -112,7 +112,7 @@ async def test_its_own_error_does_not_wait_for_an_acknowledgement(log: EventLog)
 
 
 async def test_a_frame_is_acknowledged_only_with_the_last_of_what_it_is_answered(log: EventLog) -> None:
-    """Another node would not tell the rest again."""
+    """Another node would not send the rest again."""
     with Attachment(log, 0, heartbeat_s=LONG_S, merge_bytes=100) as attachment:
         attachment.ack(1)
         await attachment.push([])

@@ -23,21 +23,21 @@ def log() -> EventLog:
     return EventLog(Epoch(1), 1 << 20)
 
 
-def words(log: EventLog, text: str, turn_id: str = "t") -> None:
+def write_text(log: EventLog, text: str, turn_id: str = "t") -> None:
     log.append_text(turn_id, 1, 0, text)
 
 
-def told(name: str) -> Event:
+def pushed(name: str) -> Event:
     return Event(turn_id=name, turn_rejected=session_pb2.TurnRejected())
 
 
-async def test_it_is_sent_what_comes_after_its_place_and_waits_for_more(log: EventLog) -> None:
-    words(log, "before")
+async def test_it_is_sent_what_comes_after_its_seq_and_waits_for_more(log: EventLog) -> None:
+    write_text(log, "before")
     with Attachment(log, 1, heartbeat_s=LONG_S) as attachment:
         waiting = asyncio.ensure_future(attachment.next())
         await asyncio.sleep(0)
         assert not waiting.done()
-        words(log, "after")
+        write_text(log, "after")
         events = await waiting
     assert events is not None
     assert [event.text_delta.text for event in events] == ["after"]
@@ -45,10 +45,10 @@ async def test_it_is_sent_what_comes_after_its_place_and_waits_for_more(log: Eve
     assert log.readers == 0
 
 
-async def test_what_it_alone_is_told_comes_first_and_does_not_move_its_place(log: EventLog) -> None:
+async def test_pushed_events_come_first_and_do_not_change_its_seq(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        words(log, "x")
-        await attachment.push([told("a")])
+        write_text(log, "x")
+        await attachment.push([pushed("a")])
         first, second = await attachment.next(), await attachment.next()
     assert first is not None
     assert second is not None
@@ -56,20 +56,20 @@ async def test_what_it_alone_is_told_comes_first_and_does_not_move_its_place(log
     assert [event.seq for event in second] == [1]
 
 
-async def test_who_tells_waits_until_the_stream_has_taken_what_it_was_told(log: EventLog) -> None:
+async def test_a_push_waits_until_the_stream_has_taken_the_one_before(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        await attachment.push([told("a")])
-        second = asyncio.ensure_future(attachment.push([told("b")]))
+        await attachment.push([pushed("a")])
+        second = asyncio.ensure_future(attachment.push([pushed("b")]))
         await asyncio.sleep(0)
         assert not second.done()
-        assert await attachment.next() == [told("a")]
+        assert await attachment.next() == [pushed("a")]
         await second
-        assert await attachment.next() == [told("b")]
+        assert await attachment.next() == [pushed("b")]
 
 
 async def test_it_ends_once_it_was_sent_all_it_is_owed_even_if_the_log_has_ended(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        words(log, "x")
+        write_text(log, "x")
         attachment.end_after(lambda: 1)
         log.end(NodeDraining())
         assert await attachment.next() != []
@@ -78,7 +78,7 @@ async def test_it_ends_once_it_was_sent_all_it_is_owed_even_if_the_log_has_ended
 
 async def test_it_ends_with_the_logs_end_or_its_own_error_after_what_is_stored(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as one, Attachment(log, 0, heartbeat_s=LONG_S) as other:
-        words(log, "x")
+        write_text(log, "x")
         one.fail(SecondOpen())
         log.end(NodeDraining())
         for attachment, error in ((one, SecondOpen), (other, NodeDraining)):
@@ -89,16 +89,16 @@ async def test_it_ends_with_the_logs_end_or_its_own_error_after_what_is_stored(l
 
 async def test_it_can_be_of_one_turn_alone(log: EventLog) -> None:
     with Attachment(log, 0, turn_id="b", heartbeat_s=LONG_S) as attachment:
-        words(log, "x", "a")
-        words(log, "y", "b")
-        words(log, "z", "a")
+        write_text(log, "x", "a")
+        write_text(log, "y", "b")
+        write_text(log, "z", "a")
         events = await attachment.next()
     assert events is not None
     assert [event.text_delta.text for event in events] == ["y"]
     assert attachment.through_seq == 3
 
 
-async def test_a_reader_that_fell_behind_is_told_of_the_gap() -> None:
+async def test_a_reader_that_fell_behind_gets_a_gap() -> None:
     log = EventLog(Epoch(1), 64 << 10)
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         for i in range(200):
@@ -111,12 +111,12 @@ async def test_a_reader_that_fell_behind_is_told_of_the_gap() -> None:
 
 async def test_it_is_sent_nothing_after_its_end_however_busy_the_log_is(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        words(log, "mine")
+        write_text(log, "mine")
         attachment.end_after(lambda: 1)
         for _ in range(3):
-            words(log, "another's", "b")
+            write_text(log, "another's", "b")
         assert [event.seq for event in await attachment.next() or []] == [1]
-        words(log, "another's", "b")
+        write_text(log, "another's", "b")
         assert await attachment.next() is None
 
 
@@ -124,12 +124,12 @@ async def test_its_end_is_met_once_it_is_known(log: EventLog) -> None:
     end_seq: int | None = None
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.end_after(lambda: end_seq)
-        words(log, "x")
+        write_text(log, "x")
         assert await attachment.next() != []
         waiting = asyncio.ensure_future(attachment.next())
         await asyncio.sleep(0)
         assert not waiting.done()
-        words(log, "y")
+        write_text(log, "y")
         end_seq = 2
         assert await waiting != []
         assert await attachment.next() is None
@@ -137,27 +137,27 @@ async def test_its_end_is_met_once_it_is_known(log: EventLog) -> None:
 
 async def test_its_own_error_comes_after_what_was_there_however_busy_the_log_is(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        words(log, "before")
+        write_text(log, "before")
         attachment.fail(SecondOpen())
-        words(log, "after")
+        write_text(log, "after")
         assert [event.text_delta.text for event in await attachment.next() or []] == ["before"]
-        words(log, "after")
+        write_text(log, "after")
         with pytest.raises(SecondOpen):
             await attachment.next()
 
 
-async def test_telling_nothing_wakes_nobody_for_ever(log: EventLog) -> None:
+async def test_pushing_nothing_wakes_none_for_ever(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         await attachment.push([])
-        await attachment.push([told("a")])
-        assert await attachment.next() == [told("a")]
+        await attachment.push([pushed("a")])
+        assert await attachment.next() == [pushed("a")]
 
 
 async def test_a_cancelled_next_loses_nothing(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         waiting = asyncio.ensure_future(attachment.next())
         await asyncio.sleep(0)
-        words(log, "x")
+        write_text(log, "x")
         waiting.cancel()
         await asyncio.wait([waiting])
         assert [event.seq for event in await attachment.next() or []] == [1]
@@ -173,24 +173,24 @@ async def test_many_streams_that_meet_the_logs_end_leave_nothing_with_it(log: Ev
     assert depths == [depths[0]] * 3
 
 
-async def test_once_it_is_fenced_nothing_is_told_that_the_log_still_holds(log: EventLog) -> None:
+async def test_once_it_is_fenced_nothing_is_sent_that_the_log_still_holds(log: EventLog) -> None:
     """A process that was frozen over its fence: the events were written before, and their reader is woken first."""
     clock = FakeClock()
     lease = lease_on(clock)
     with Attachment(log, 0, heartbeat_s=LONG_S, check=lease.check_delivery) as attachment:
-        words(log, "before")
+        write_text(log, "before")
         assert await attachment.next()
-        words(log, "held back")
+        write_text(log, "held back")
         clock.advance(TTL_S)
         with pytest.raises(NodeFenced):
             await attachment.next()
 
 
 async def test_a_lease_that_was_given_up_lets_the_last_events_through(log: EventLog) -> None:
-    """A drained node owes its readers what it told before it left."""
+    """A drained node owes its readers what it published before it left."""
     lease = lease_on(FakeClock())
     with Attachment(log, 0, heartbeat_s=LONG_S, check=lease.check_delivery) as attachment:
-        words(log, "last words")
+        write_text(log, "last words")
         log.end(NodeDraining())
         lease.fence(FenceReason.REVOKED)
         assert await attachment.next()
@@ -198,13 +198,13 @@ async def test_a_lease_that_was_given_up_lets_the_last_events_through(log: Event
             await attachment.next()
 
 
-async def test_what_the_log_does_not_have_comes_first_and_moves_the_place(log: EventLog) -> None:
+async def test_what_the_log_does_not_have_comes_first_and_changes_the_seq(log: EventLog) -> None:
     for text in ("a", "b", "c", "d", "e", "f"):
         log.append(Event(turn_id=text, heartbeat=session_pb2.Heartbeat()))
     missing = [Event(seq=2, first_seq=2, turn_id="x" * 80), Event(seq=4, first_seq=3, turn_id="y" * 80)]
     with Attachment(log, 1, heartbeat_s=LONG_S, merge_bytes=100, missing=missing) as attachment:
-        told = []
+        sent = []
         for _ in range(3):
             events = await attachment.next() or []
-            told.append((attachment.through_seq, [event.turn_id[0] for event in events]))
-        assert told == [(2, ["x"]), (4, ["y"]), (6, ["e", "f"])]
+            sent.append((attachment.through_seq, [event.turn_id[0] for event in events]))
+        assert sent == [(2, ["x"]), (4, ["y"]), (6, ["e", "f"])]

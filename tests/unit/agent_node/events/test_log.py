@@ -4,7 +4,6 @@ import asyncio
 import traceback
 
 import pytest
-from hypothesis import strategies as st
 
 from agent_node.events.log import EventLog, NumberRange
 from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionClosed
@@ -12,7 +11,7 @@ from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
 
-ROOM = 1 << 20
+MAX_BYTES = 1 << 20
 
 
 def first_seq(event: Event) -> int:
@@ -33,22 +32,19 @@ def started(turn_id: str) -> Event:
     return Event(turn_id=turn_id, attempt=1, turn_started=session_pb2.TurnStarted(node_id="n1"))
 
 
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
-
-
-def test_adjacent_words_are_merged_and_say_what_they_cover() -> None:
-    log = EventLog(Epoch(7), ROOM)
+def test_adjacent_text_is_merged_and_says_what_it_covers() -> None:
+    log = EventLog(Epoch(7), MAX_BYTES)
     log.append(started("t"))
     assert [log.append_text("t", 1, 0, "añ"), log.append_text("t", 1, 3, "b")] == [3, 1]
     log.append(Event(turn_id="t", turn_completed=session_pb2.TurnCompleted()))
-    one, words, end = read_all(log)
+    one, text, end = read_all(log)
     assert (one.seq, one.HasField("first_seq"), one.epoch) == (1, False, 7)
-    assert (words.first_seq, words.seq, words.text_delta.text, words.text_delta.offset) == (2, 3, "añb", 0)
+    assert (text.first_seq, text.seq, text.text_delta.text, text.text_delta.offset) == (2, 3, "añb", 0)
     assert (end.seq, end.WhichOneof("body")) == (4, "turn_completed")
 
 
-def test_words_of_different_turns_and_attempts_stay_apart() -> None:
-    log = EventLog(Epoch(1), ROOM)
+def test_text_of_different_turns_and_attempts_stays_apart() -> None:
+    log = EventLog(Epoch(1), MAX_BYTES)
     for turn_id, attempt in (("a", 1), ("b", 1), ("b", 2)):
         log.append_text(turn_id, attempt, 0, "x")
     assert [(event.turn_id, event.attempt, event.seq) for event in read_all(log)] == [
@@ -58,8 +54,8 @@ def test_words_of_different_turns_and_attempts_stay_apart() -> None:
     ]
 
 
-def test_words_that_cannot_be_stored_use_no_number() -> None:
-    log = EventLog(Epoch(1), ROOM)
+def test_text_that_cannot_be_stored_uses_no_number() -> None:
+    log = EventLog(Epoch(1), MAX_BYTES)
     with pytest.raises(UnicodeEncodeError):
         log.append_text("t", 1, 0, "\ud800")
     log.append_text("t", 1, 0, "x")
@@ -68,7 +64,7 @@ def test_words_that_cannot_be_stored_use_no_number() -> None:
 
 
 def test_an_empty_log() -> None:
-    log = EventLog(Epoch(1), ROOM)
+    log = EventLog(Epoch(1), MAX_BYTES)
     assert (log.head_seq, log.oldest_seq, log.end_error) == (0, 1, None)
     assert log.read(0) == (0, [])
     assert [log.start_after(None), log.start_after(0)] == [0, 0]
@@ -77,9 +73,9 @@ def test_an_empty_log() -> None:
     log.check()
 
 
-def test_whoever_meets_the_logs_end_is_told_why_and_leaves_nothing_with_it() -> None:
+def test_who_meets_the_logs_end_learns_why_and_leaves_nothing_with_it() -> None:
     """An error that is raised again and again keeps every raiser's frames alive, in its traceback."""
-    log = EventLog(Epoch(1), ROOM)
+    log = EventLog(Epoch(1), MAX_BYTES)
     log.end(SessionClosed())
     depths = []
     for _ in range(3):
@@ -114,7 +110,7 @@ def test_a_resume_outside_of_what_is_kept_is_refused_but_all_and_live_are_not() 
 
 
 def test_readers_are_woken_by_events_and_by_the_end_and_the_first_end_stays() -> None:
-    log = EventLog(Epoch(1), ROOM)
+    log = EventLog(Epoch(1), MAX_BYTES)
     reader = asyncio.Event()
     log.subscribe(reader)
     assert log.readers == 1
@@ -136,16 +132,16 @@ def test_readers_are_woken_by_events_and_by_the_end_and_the_first_end_stays() ->
 
 
 @pytest.mark.parametrize("kept", [0, 5])
-def test_whoever_was_told_some_of_what_an_event_covers_is_told_of_the_rest_alone(kept: int) -> None:
-    """The first event of another attempt covers all that the dead owner may have told, some of it to this reader."""
-    log = EventLog(Epoch(2), ROOM, NumberRange(40, 1_000, lambda: None), head_seq=kept)
+def test_a_reader_that_has_some_of_what_an_event_covers_gets_the_rest_alone(kept: int) -> None:
+    """The first event of another attempt covers all that the dead owner may have published."""
+    log = EventLog(Epoch(2), MAX_BYTES, NumberRange(40, 1_000, lambda: None), head_seq=kept)
     restarted = session_pb2.AttemptRestarted(reason="NODE_LOST")
     seq = log.append(Event(turn_id="t", attempt=2, attempt_restarted=restarted))
     log.append(started("t"))
     assert seq == 41
-    for told_seq in range(kept, seq):
-        reached, (first, then) = log.read(told_seq)
-        assert (first_seq(first), first.seq, then.seq, reached) == (told_seq + 1, seq, seq + 1, seq + 1)
+    for read_seq in range(kept, seq):
+        reached, (first, then) = log.read(read_seq)
+        assert (first_seq(first), first.seq, then.seq, reached) == (read_seq + 1, seq, seq + 1, seq + 1)
         assert first.attempt_restarted == restarted
     (whole, *_) = log.read(kept)[1]
     assert first_seq(whole) == kept + 1  # what is kept is as it was

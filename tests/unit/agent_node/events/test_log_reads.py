@@ -13,7 +13,7 @@ from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
 
-ROOM = 1 << 20
+MAX_BYTES = 1 << 20
 
 
 def first_seq(event: Event) -> int:
@@ -36,7 +36,7 @@ def started(turn_id: str) -> Event:
 
 @dataclass(frozen=True)
 class Written:
-    """One number's content: words, or an event where `text` is None."""
+    """One number's content: text, or an event where `text` is None."""
 
     turn_id: str
     attempt: int
@@ -45,22 +45,22 @@ class Written:
 
 
 Writes = list[tuple[str, int, str | None]]
-"""Turn, attempt, and words or None for an event."""
+"""Turn, attempt, and text or None for an event."""
 
 
-words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
+texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=6)
 
 
 writes = st.lists(
-    st.tuples(st.sampled_from("ab"), st.integers(1, 2), st.one_of(words, st.none(), st.just("x" * 9_000))), max_size=40
+    st.tuples(st.sampled_from("ab"), st.integers(1, 2), st.one_of(texts, st.none(), st.just("x" * 9_000))), max_size=40
 )
 
 
-def write(log: EventLog, given: Writes) -> list[Written]:
-    """Writes words and events of several turns; content i has the number i + 1."""
+def write(log: EventLog, pieces: Writes) -> list[Written]:
+    """Writes text and events of several turns; content i has the number i + 1."""
     written: list[Written] = []
     offsets: dict[tuple[str, int], int] = defaultdict(int)
-    for turn_id, attempt, text in given:
+    for turn_id, attempt, text in pieces:
         offset = offsets[turn_id, attempt]
         written.append(Written(turn_id, attempt, text, offset))
         if text is None:
@@ -91,7 +91,7 @@ def assert_covers(events: list[Event], written: list[Written], first: int, last:
 
 @given(writes, st.data())
 def test_a_read_from_any_seq_is_exactly_the_rest(given_writes: Writes, data: st.DataObject) -> None:
-    log = EventLog(Epoch(1), ROOM)
+    log = EventLog(Epoch(1), MAX_BYTES)
     written = write(log, given_writes)
     after_seq = data.draw(st.integers(0, len(written)))
     assert_covers(read_all(log, after_seq), written, after_seq + 1, len(written))
@@ -99,7 +99,7 @@ def test_a_read_from_any_seq_is_exactly_the_rest(given_writes: Writes, data: st.
 
 @given(writes, st.data())
 def test_reads_up_to_any_limits_say_each_number_once(given_writes: Writes, data: st.DataObject) -> None:
-    log = EventLog(Epoch(1), ROOM)
+    log = EventLog(Epoch(1), MAX_BYTES)
     written = write(log, given_writes)
     start = reached = data.draw(st.integers(0, len(written)))
     events: list[Event] = []
@@ -116,7 +116,7 @@ def test_reads_up_to_any_limits_say_each_number_once(given_writes: Writes, data:
 
 
 @given(writes, st.integers(1_000, 40_000), st.data())
-def test_a_reader_of_a_small_log_is_told_what_it_missed_and_the_rest_exactly(
+def test_a_reader_of_a_small_log_learns_what_it_missed_and_gets_the_rest_exactly(
     given_writes: Writes, max_bytes: int, data: st.DataObject
 ) -> None:
     log = EventLog(Epoch(1), max_bytes)
@@ -145,8 +145,8 @@ def test_its_size_is_what_it_holds_and_within_the_bound(given_writes: Writes, ma
     assert log._bytes <= max_bytes or len(entries) == 1  # the newest is always kept
 
 
-def test_a_read_can_stop_inside_of_merged_words() -> None:
-    log = EventLog(Epoch(1), ROOM)
+def test_a_read_can_stop_inside_of_merged_text() -> None:
+    log = EventLog(Epoch(1), MAX_BYTES)
     for i in range(10):
         log.append_text("t", 1, i, str(i))
     reached, (event,) = log.read(2, 6)
@@ -154,7 +154,7 @@ def test_a_read_can_stop_inside_of_merged_words() -> None:
 
 
 def test_one_read_returns_at_most_so_many_bytes_and_a_larger_event_alone() -> None:
-    log = EventLog(Epoch(1), ROOM)
+    log = EventLog(Epoch(1), MAX_BYTES)
     for i in range(100):
         log.append_text("t", 1, i * 1_000, "x" * 1_000)
         log.append(started("t"))
@@ -176,7 +176,7 @@ def test_one_read_returns_at_most_so_many_bytes_and_a_larger_event_alone() -> No
 def test_a_read_is_within_any_bound_or_one_event_that_was_made_larger(
     given_writes: Writes, merge_bytes: int, data: st.DataObject
 ) -> None:
-    log = EventLog(Epoch(1), ROOM)
+    log = EventLog(Epoch(1), MAX_BYTES)
     written = write(log, given_writes)
     start = reached = data.draw(st.integers(0, len(written)))
     events: list[Event] = []
@@ -190,8 +190,8 @@ def test_a_read_is_within_any_bound_or_one_event_that_was_made_larger(
     assert_covers(events, written, start + 1, len(written))
 
 
-def test_with_no_room_for_merging_a_read_is_one_event_as_it_was_made() -> None:
-    log = EventLog(Epoch(1), ROOM)
+def test_without_merging_a_read_is_one_event_as_it_was_made() -> None:
+    log = EventLog(Epoch(1), MAX_BYTES)
     log.append(started("t"))
     for i in range(3):
         log.append_text("t", 1, i, str(i))
@@ -201,8 +201,8 @@ def test_with_no_room_for_merging_a_read_is_one_event_as_it_was_made() -> None:
     assert not any(event.HasField("first_seq") for _, events in reads for event in events)
 
 
-def test_a_backlog_of_words_fills_every_read_with_one_event() -> None:
-    log = EventLog(Epoch(1), ROOM)
+def test_a_backlog_of_text_fills_every_read_with_one_event() -> None:
+    log = EventLog(Epoch(1), MAX_BYTES)
     for i in range(10_000):
         log.append_text("t" * 128, 1, i * 6, "token ")
     reads, reached = [], 0

@@ -21,11 +21,11 @@ def log() -> EventLog:
     return EventLog(Epoch(1), 1 << 20)
 
 
-def words(log: EventLog, text: str, turn_id: str = "t") -> None:
+def write_text(log: EventLog, text: str, turn_id: str = "t") -> None:
     log.append_text(turn_id, 1, 0, text)
 
 
-def told(name: str) -> Event:
+def pushed(name: str) -> Event:
     return Event(turn_id=name, turn_rejected=session_pb2.TurnRejected())
 
 
@@ -58,14 +58,14 @@ class Writes:
 
     @property
     def texts(self) -> list[list[str]]:
-        """The words of each response's events."""
+        """The text of each response's events."""
         return [[event.text_delta.text for event in events] for events in self.sent]
 
 
-async def test_a_long_aside_is_taken_in_parts_and_in_order(log: EventLog) -> None:
+async def test_many_pushed_events_are_taken_in_parts_and_in_order(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         names = [str(i) for i in range(2_000)]
-        await attachment.push([told(name) for name in names])
+        await attachment.push([pushed(name) for name in names])
         taken: list[str] = []
         while len(taken) < len(names):
             part = await attachment.next()
@@ -75,12 +75,12 @@ async def test_a_long_aside_is_taken_in_parts_and_in_order(log: EventLog) -> Non
     assert taken == names
 
 
-async def test_a_large_event_aside_travels_alone(log: EventLog) -> None:
-    large = told("x" * 2 * READ_BYTES)
+async def test_a_large_pushed_event_travels_alone(log: EventLog) -> None:
+    large = pushed("x" * 2 * READ_BYTES)
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        await attachment.push([told("a"), told("b"), large, told("c")])
+        await attachment.push([pushed("a"), pushed("b"), large, pushed("c")])
         parts = [await attachment.next() for _ in range(3)]
-    assert parts == [[told("a"), told("b")], [large], [told("c")]]
+    assert parts == [[pushed("a"), pushed("b")], [large], [pushed("c")]]
 
 
 async def test_what_comes_while_a_write_is_pending_goes_together_in_the_next_one(log: EventLog) -> None:
@@ -88,16 +88,16 @@ async def test_what_comes_while_a_write_is_pending_goes_together_in_the_next_one
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.end_after(lambda: 104 if log.head_seq == 104 else None)
         streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
-        words(log, "first ")
+        write_text(log, "first ")
         await writes.pending.wait()
         assert writes.texts == [["first "]]  # nothing was pending: at once, and alone
         for _ in range(100):
-            words(log, "x")
+            write_text(log, "x")
             await asyncio.sleep(0)
         log.append(Event(turn_id="t", state_changed=session_pb2.StateChanged()))
-        words(log, "y")
+        write_text(log, "y")
         await writes.finish()
-        words(log, "last")
+        write_text(log, "last")
         await writes.finish()
         writes.end()
         await streaming
@@ -105,14 +105,14 @@ async def test_what_comes_while_a_write_is_pending_goes_together_in_the_next_one
     assert [(event.first_seq, event.seq) for event in writes.sent[1]] == [(2, 101), (0, 102), (0, 103)]
 
 
-async def test_words_whose_writes_are_done_before_the_next_come_go_one_by_one(log: EventLog) -> None:
+async def test_text_whose_writes_are_done_before_the_next_comes_goes_piece_by_piece(log: EventLog) -> None:
     writes = Writes()
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.end_after(lambda: 3 if log.head_seq == 3 else None)
         streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
         for word in "abc":
             writes.pending.clear()
-            words(log, word)
+            write_text(log, word)
             await writes.pending.wait()
             writes.end()
         await streaming
@@ -122,9 +122,9 @@ async def test_words_whose_writes_are_done_before_the_next_come_go_one_by_one(lo
 async def test_a_stream_that_must_not_merge_sends_every_event_alone(log: EventLog) -> None:
     writes = Writes()
     with Attachment(log, 0, heartbeat_s=LONG_S, merge_bytes=0) as attachment:
-        await attachment.push([told("a"), told("b")])
+        await attachment.push([pushed("a"), pushed("b")])
         for word in "xyz":
-            words(log, word)
+            write_text(log, word)
         attachment.end_after(lambda: 3)
         streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
         await writes.pending.wait()
@@ -137,10 +137,10 @@ async def test_a_stream_that_must_not_merge_sends_every_event_alone(log: EventLo
     assert [event.seq for (event,) in writes.sent] == [0, 0, 1, 2, 3]
 
 
-async def test_two_that_tell_take_turns(log: EventLog) -> None:
+async def test_two_that_push_take_turns(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
-        await attachment.push([told("a")])
-        others = [asyncio.ensure_future(attachment.push([told(name)])) for name in "bc"]
+        await attachment.push([pushed("a")])
+        others = [asyncio.ensure_future(attachment.push([pushed(name)])) for name in "bc"]
         taken = []
         for _ in range(3):
             taken += [event.turn_id for event in await attachment.next() or []]

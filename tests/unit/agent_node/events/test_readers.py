@@ -1,4 +1,4 @@
-"""Who reads a log is woken, and nobody holds up the event loop by being many."""
+"""A log's readers are woken, and many of them do not hold up the event loop."""
 
 import asyncio
 
@@ -45,7 +45,7 @@ async def test_however_often_more_comes_everybody_has_a_turn() -> None:
     assert max(times.values()) <= 12
 
 
-async def test_who_was_woken_before_the_latest_news_is_woken_again() -> None:
+async def test_a_reader_that_was_woken_before_the_latest_events_is_woken_again() -> None:
     readers, events = readers_of(2 * AT_ONCE)
     readers.wake()
     first = [event for event in events if event.is_set()]
@@ -57,16 +57,16 @@ async def test_who_was_woken_before_the_latest_news_is_woken_again() -> None:
     assert woken(events) == 2 * AT_ONCE
 
 
-async def test_who_leaves_is_not_woken_and_those_who_come_are_woken_by_what_comes_next() -> None:
+async def test_a_reader_that_leaves_is_not_woken_and_a_new_one_is_woken_by_what_comes_next() -> None:
     readers, events = readers_of(3 * AT_ONCE)
     readers.wake()
-    gone = next(event for event in events if not event.is_set())
-    readers.discard(gone)
+    leaving = next(event for event in events if not event.is_set())
+    readers.discard(leaving)
     late = asyncio.Event()
     readers.add(late)
     for _ in range(3):
         await asyncio.sleep(0)
-    assert (woken(events), gone.is_set(), late.is_set()) == (3 * AT_ONCE - 1, False, False)
+    assert (woken(events), leaving.is_set(), late.is_set()) == (3 * AT_ONCE - 1, False, False)
     readers.wake()
     for _ in range(4):
         await asyncio.sleep(0)

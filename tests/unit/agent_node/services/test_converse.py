@@ -194,7 +194,7 @@ async def test_a_client_that_hangs_up_while_its_turn_is_being_accepted_has_a_tur
     await actor.store.reached["accept_turn"].wait()
     await ended(conversation)
     go_on.set()
-    await actor.until_told(lambda: "turn_completed a" in actor.kinds)
+    await actor.until(lambda: "turn_completed a" in actor.kinds)
 
 
 async def test_a_client_that_does_not_read_is_slowed_down_and_harms_nobody(actor: Actor) -> None:

@@ -91,7 +91,7 @@ async def test_a_node_that_must_not_merge_sends_every_event_alone_live_and_again
         conversation.open()
         conversation.turn("a", "hello")
         conversation.close()
-        await actor.until_told(lambda: "turn_completed a" in actor.kinds)
+        await actor.until(lambda: "turn_completed a" in actor.kinds)
         conversation.reads.set()
         await conversation.served
         assert all(len(response.events) <= 1 for response in conversation.responses)

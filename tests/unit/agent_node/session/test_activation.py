@@ -20,11 +20,11 @@ from harness.premises import TTL_S
 
 
 async def until_claimed(node: HostedNode, times: int) -> None:
-    while len(node.claims.claimed) < times:  # noqa: ASYNC110  the fake tells nobody
+    while len(node.claims.claimed) < times:  # noqa: ASYNC110  the fake says nothing
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("fault", ["raises", "refuses", "agent gone"])
+@pytest.mark.parametrize("fault", ["raises", "refuses", "agent removed"])
 async def test_an_activation_that_fails_gives_its_claim_back(tmp_path: Path, fault: str) -> None:
     async with hosting(tmp_path) as node:
         match fault:
@@ -32,7 +32,7 @@ async def test_an_activation_that_fails_gives_its_claim_back(tmp_path: Path, fau
                 node.store.errors["activate"] = OSError("no store")
             case "refuses":
                 node.store.errors["activate"] = StaleEpoch()
-            case "agent gone":
+            case "agent removed":
                 await node.store.memory.activate(Ownership(REF, Epoch(0), "n1/1"), "removed")
         with pytest.raises((OSError, StaleEpoch, AgentNotFound)):
             await node.host.open(REF, "held")
@@ -87,7 +87,7 @@ async def test_a_claim_that_took_until_after_the_fence_raises_no_epoch_in_the_st
         assert node.claims.released == []
 
 
-async def test_a_raise_of_unknown_outcome_puts_the_claim_again_and_raises_a_fresh_epoch(tmp_path: Path) -> None:
+async def test_a_raise_of_unknown_outcome_is_followed_by_a_new_claim_and_a_fresh_epoch(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         node.store.errors["activate"] = StoreUnavailable()
         opening = asyncio.create_task(node.host.open(REF, "held"))
@@ -97,7 +97,7 @@ async def test_a_raise_of_unknown_outcome_puts_the_claim_again_and_raises_a_fres
         assert (node.claims.claimed, node.claims.released) == ([REF, REF], [])
 
 
-async def test_a_store_that_stays_away_is_told_and_the_claim_given_back(tmp_path: Path) -> None:
+async def test_where_the_store_stays_away_the_caller_learns_it_and_the_claim_is_released(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         node.store.errors["activate"] = StoreUnavailable()
         with pytest.raises(StoreUnavailable):

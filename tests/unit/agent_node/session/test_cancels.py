@@ -119,7 +119,7 @@ async def test_a_turn_cancelled_at_any_moment_ends_once(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("ended_by", ["cancel", "interrupt", "close", "drain"])
-async def test_an_agent_that_swallows_its_cancellation_holds_nobody_up(ended_by: str) -> None:
+async def test_an_agent_that_swallows_its_cancellation_holds_up_no_other(ended_by: str) -> None:
     stubborn = Stubborn()
     async with acting(stubborn.agent) as actor:
         await actor.submit("a")

@@ -1,4 +1,4 @@
-"""Sessions that fail, or that the fence drops: others go on, and streams are told why."""
+"""Sessions that fail, or that the fence drops: others go on, and streams end with the reason."""
 
 import asyncio
 from pathlib import Path
@@ -38,11 +38,11 @@ async def test_a_session_that_fails_is_given_up_and_harms_no_other(tmp_path: Pat
         await third.submit("a", text_input(), ON_BUSY_ENQUEUE)
         assert await until_ended(third, "a") == "turn_completed"
         if broken == {"commit_turn"}:
-            again = await node.host.open(REF, "held")
-            assert (again.claim.epoch, again.stored.turns_completed) == (4, 0)
+            reopened = await node.host.open(REF, "held")
+            assert (reopened.claim.epoch, reopened.stored.turns_completed) == (4, 0)
 
 
-async def test_a_claim_that_cannot_be_given_back_is_left_to_the_lease(tmp_path: Path) -> None:
+async def test_a_claim_that_cannot_be_released_is_left_to_the_lease(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         session = await node.host.open(REF, "held")
         node.claims.release_error = CoordinatorUnavailable()
@@ -54,7 +54,7 @@ async def test_a_claim_that_cannot_be_given_back_is_left_to_the_lease(tmp_path: 
         assert (await node.host.open(REF, "held")).claim.epoch == 2
 
 
-async def test_an_agent_that_raises_what_is_no_exception_harms_nobody(tmp_path: Path) -> None:
+async def test_an_agent_that_raises_what_is_no_exception_harms_no_other(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         session = await node.host.open(REF, "unusual")
         for turn_id in "ab":
@@ -62,7 +62,7 @@ async def test_an_agent_that_raises_what_is_no_exception_harms_nobody(tmp_path: 
             assert await until_ended(session, turn_id) == "turn_failed"
 
 
-async def test_streams_are_told_of_the_fence_also_where_a_turn_met_it_first(tmp_path: Path) -> None:
+async def test_streams_end_with_the_fence_also_where_a_turn_met_it_first(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         session = await node.host.open(REF, "held")
         await session.submit("a", text_input(), ON_BUSY_ENQUEUE)
@@ -76,7 +76,7 @@ async def test_streams_are_told_of_the_fence_also_where_a_turn_met_it_first(tmp_
         assert node.claims.released == []
 
 
-async def test_dropped_sessions_are_gone_at_once_with_their_turns(tmp_path: Path) -> None:
+async def test_dropped_sessions_end_at_once_with_their_turns(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         sessions = [await node.host.open(ref, "held") for ref in (REF, OTHER)]
         for session in sessions:

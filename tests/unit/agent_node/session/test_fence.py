@@ -36,7 +36,7 @@ async def test_a_drop_ends_every_wait_at_once(stage: Stage) -> None:
 
 
 @pytest.mark.parametrize("method", ["accept_turn", "commit_turn"])
-async def test_what_the_store_answers_after_a_drop_is_not_told(method: str) -> None:
+async def test_what_the_store_answers_after_a_drop_is_not_published(method: str) -> None:
     store = RecordingStore()
     async with acting(quick, store=store) as actor:
         held = store.hold(method)
@@ -53,7 +53,7 @@ async def test_what_the_store_answers_after_a_drop_is_not_told(method: str) -> N
 
 
 @pytest.mark.parametrize("method", ["accept_turn", "commit_turn"])
-async def test_what_the_store_answers_past_the_fence_is_not_told(method: str) -> None:
+async def test_what_the_store_answers_past_the_fence_is_not_published(method: str) -> None:
     store = RecordingStore()
     async with acting(quick, store=store) as actor:
         held = store.hold(method)
@@ -66,7 +66,7 @@ async def test_what_the_store_answers_past_the_fence_is_not_told(method: str) ->
         assert actor.kinds == kinds
 
 
-async def test_past_the_fence_nothing_is_started_stored_or_told(stage: Stage) -> None:
+async def test_past_the_fence_nothing_is_started_stored_or_published(stage: Stage) -> None:
     async with acting(stage.held) as actor:
         await actor.submit("a")
         await actor.submit("b")

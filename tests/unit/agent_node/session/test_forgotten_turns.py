@@ -19,7 +19,7 @@ RANGE = 10_000
 
 
 async def read_from(actor: Actor, after_seq: int, through_seq: int, merge_bytes: int = READ_BYTES) -> list[Event]:
-    """What a stream is told that begins after a seq."""
+    """What a stream is sent that begins after a seq."""
     events: list[Event] = []
     with Attachment(actor.session.log, after_seq, heartbeat_s=60, merge_bytes=merge_bytes) as attachment:
         attachment.end_after(lambda: through_seq)
@@ -32,14 +32,14 @@ def text_of(events: list[Event]) -> str:
     return "".join(event.text_delta.text for event in events)
 
 
-async def test_a_turn_that_memory_has_forgotten_is_still_known_and_disturbs_nobody() -> None:
+async def test_a_turn_that_memory_has_forgotten_is_still_known_and_disturbs_no_other() -> None:
     stage, store = Stage(), RecordingStore(durable=True)
     async with acting(stage.held, store=store) as actor:
         actor.session.turns._max_bytes = 1
         stage.go.set()
         for turn_id in ("old", "later"):
             await actor.submit(turn_id)
-            await actor.until_told(lambda t=turn_id: f"turn_completed {t}" in actor.kinds)  # type: ignore[misc]
+            await actor.until(lambda t=turn_id: f"turn_completed {t}" in actor.kinds)  # type: ignore[misc]
         assert actor.session.turns.get("old") is None
         assert not await actor.submit("old")  # found by the write that would accept it
         await actor.submit("later")
@@ -55,7 +55,7 @@ async def test_a_turn_that_memory_has_forgotten_is_still_known_and_disturbs_nobo
         assert stage.runs == 3
 
 
-async def test_whoever_follows_a_turn_learns_its_end_though_memory_has_forgotten_it() -> None:
+async def test_the_end_of_a_followed_turn_is_known_though_memory_has_forgotten_it() -> None:
     stage = Stage()
     async with acting(stage.held) as actor:
         actor.session.turns._max_bytes = 1
@@ -64,7 +64,7 @@ async def test_whoever_follows_a_turn_learns_its_end_though_memory_has_forgotten
         assert followed.seq is None
         stage.go.set()
         await actor.submit("b")
-        await actor.until_told(lambda: "turn_completed b" in actor.kinds)
+        await actor.until(lambda: "turn_completed b" in actor.kinds)
         assert actor.session.turns.get("a") is None
         ends = {event.turn_id: event.seq for event in actor.events() if event.HasField("turn_completed")}
         assert followed.seq == ends["a"]
@@ -94,7 +94,7 @@ async def test_a_long_turn_leaves_memory_with_its_end_and_not_before() -> None:
             assert text_of(events) == "x" * 100_000
 
 
-async def test_a_cancelled_turns_end_that_was_lost_with_its_node_is_told_to_a_stream_that_comes_back() -> None:
+async def test_a_cancelled_turns_end_that_was_lost_with_its_node_is_sent_to_a_resumed_stream() -> None:
     stage, store = Stage(), RecordingStore(durable=True, seq_range=RANGE)
     async with acting(stage.held, store=store) as lost:
         await lost.submit("runs")

@@ -18,10 +18,10 @@ from agentring.v1.session_pb2 import ON_BUSY_ENQUEUE
 from harness.hosts import OTHER, REF, hosting, text_input
 
 
-async def submit_again_and_again(session: Session) -> None:
+async def keep_submitting(session: Session) -> None:
     for number in itertools.count():
-        await session.submit(f"again{number}", text_input(), ON_BUSY_ENQUEUE)
-        await session.cancel(f"again{number}")
+        await session.submit(f"more{number}", text_input(), ON_BUSY_ENQUEUE)
+        await session.cancel(f"more{number}")
 
 
 async def test_a_drain_lets_turns_end_and_cancels_those_that_do_not(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ async def test_a_drain_lets_turns_end_and_cancels_those_that_do_not(tmp_path: Pa
             await sessions[0].submit("b", text_input(), ON_BUSY_ENQUEUE)
 
 
-async def test_who_comes_for_a_session_on_its_way_out_waits_and_is_then_led_on(tmp_path: Path) -> None:
+async def test_a_call_for_a_session_that_leaves_waits_and_is_then_led_on(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         node.store.durable = True
         session = await node.host.open(REF, "held")
@@ -89,20 +89,20 @@ async def test_of_many_sessions_those_that_are_not_on_their_way_out_yet_go_on(
         await second.submit("a", text_input(), ON_BUSY_ENQUEUE)
         await node.stage.begun.wait()
         release.set()
-        while first.log.end_error is None:  # noqa: ASYNC110  no one is attached who could be told
+        while first.log.end_error is None:  # noqa: ASYNC110  no stream is attached that could learn it
             await asyncio.sleep(0)
         assert isinstance(first.log.end_error, NodeDraining)
-        again = asyncio.ensure_future(submit_again_and_again(second))
+        submitting = asyncio.ensure_future(keep_submitting(second))
         await asyncio.sleep(0.01)
         node.stage.go.set()  # its turn to go has come: the running one may end, and no more
         with pytest.raises(NodeDraining):
-            await again
+            await submitting
         await draining
         assert second.turn("a").state == session_pb2.TURN_STATE_COMPLETED
         assert [claim.ref for claim in node.claims.released] == [REF, OTHER]
 
 
-async def test_when_the_time_for_turns_is_over_nobody_waits_for_others_to_leave(
+async def test_when_the_time_for_turns_is_over_no_session_waits_for_others_to_leave(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agent_node.session.hand_off.LEAVING_AT_ONCE", 1)

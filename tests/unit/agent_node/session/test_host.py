@@ -58,7 +58,7 @@ async def test_a_full_node_refuses_new_sessions_and_keeps_its_own(tmp_path: Path
         assert await node.host.open(REF, "") is first
 
 
-async def test_a_call_that_looked_for_room_while_another_activated_the_session_finds_it(tmp_path: Path) -> None:
+async def test_a_call_that_looked_for_capacity_while_another_activated_the_session_finds_it(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         node.capacity_known.clear()
         looking = asyncio.ensure_future(node.host.open(REF, "held"))
@@ -69,7 +69,7 @@ async def test_a_call_that_looked_for_room_while_another_activated_the_session_f
         assert node.claims.claimed == [REF]
 
 
-async def test_who_is_refused_takes_no_claim_from_a_session_that_comes_up_meanwhile(tmp_path: Path) -> None:
+async def test_a_refused_call_takes_no_claim_from_a_session_that_comes_up_meanwhile(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         node.claims.go.clear()
         refused = asyncio.ensure_future(node.host.open(REF, "absent"))
@@ -98,7 +98,7 @@ async def test_a_caller_that_goes_away_does_not_end_the_activation(tmp_path: Pat
 
 
 @pytest.mark.parametrize("wrong", ["", "nobodys"])
-async def test_what_is_wrong_with_one_caller_is_not_told_to_another(tmp_path: Path, wrong: str) -> None:
+async def test_what_is_wrong_with_one_caller_does_not_reach_another(tmp_path: Path, wrong: str) -> None:
     async with hosting(tmp_path) as node:
         node.claims.go.clear()
         opens = [asyncio.ensure_future(node.host.open(REF, agent)) for agent in (wrong, "held")]

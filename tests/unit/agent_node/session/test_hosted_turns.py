@@ -87,7 +87,7 @@ async def test_a_cancel_ends_a_waiting_and_a_running_turn_and_changes_no_ended_o
         assert (await session.cancel("c")).state == session_pb2.TURN_STATE_COMPLETED
 
 
-async def test_past_the_fence_nothing_is_accepted_committed_or_told(tmp_path: Path) -> None:
+async def test_past_the_fence_nothing_is_accepted_committed_or_published(tmp_path: Path) -> None:
     async with hosting(tmp_path) as node:
         session = await node.host.open(REF, "held")
         await session.submit("a", text_input(), ON_BUSY_ENQUEUE)

@@ -27,9 +27,9 @@ SESSIONS = 100
 async def use(host: Host, name: str) -> None:
     """A turn of 20 tokens, to its end."""
     session = await host.open(parse_session("", name), "echo")
-    given = session_pb2.Input(text="hi")
-    given.data.update({"tokens": 20})
-    await session.submit("t", given, ON_BUSY_ENQUEUE)
+    turn_input = session_pb2.Input(text="hi")
+    turn_input.data.update({"tokens": 20})
+    await session.submit("t", turn_input, ON_BUSY_ENQUEUE)
     woken = asyncio.Event()
     session.log.subscribe(woken)
     while session.turn("t").end_seq is None:
@@ -57,9 +57,9 @@ async def test_an_idle_session_holds_little(tmp_path: Path) -> None:
     assert store is not None
     settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": tmp_path})
     async with asyncio.timeout(12 * PATIENCE_S), asyncio.TaskGroup() as tasks:
-        places = RunSlots(100, 0)
+        slots = RunSlots(100, 0)
         env, claims = environment(clock), FakeClaims().as_claims
-        host = Host(env, claims, store, {"echo": echo}, clock, settings, places, tasks, takes_new)
+        host = Host(env, claims, store, {"echo": echo}, clock, settings, slots, tasks, takes_new)
         held: list[int] = []
         for batch in range(3):  # the first warms up
             for number in range(SESSIONS):

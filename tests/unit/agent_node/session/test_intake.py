@@ -28,14 +28,14 @@ from harness.stores import RecordingStore
 from harness.streams import assert_gapless
 
 
-async def test_a_turn_is_stored_before_it_is_told() -> None:
+async def test_a_turn_is_stored_before_it_is_published() -> None:
     store = RecordingStore()
     async with acting(quick, store=store) as actor:
-        told: list[tuple[str, list[str]]] = []
-        store.watch = lambda method: told.append((method, actor.kinds))
+        calls: list[tuple[str, list[str]]] = []
+        store.watch = lambda method: calls.append((method, actor.kinds))
         assert await actor.submit("a")
         await actor.until_ended("a")
-    assert told == [
+    assert calls == [
         ("accept_turn", []),
         ("commit_turn", ["turn_accepted a", "turn_started a", "text_delta a", "state_changed a"]),
     ]
@@ -58,8 +58,8 @@ async def test_turns_run_one_at_a_time_in_order_each_on_the_state_before(stage: 
         ]
         stage.go.set()
         assert await actor.until_ended("a", "b", "c") == ["turn_completed"] * 3
-        told = [line for line in actor.kinds if "started" in line or "completed" in line]
-        assert told == [f"turn_{what} {turn_id}" for turn_id in "abc" for what in ("started", "completed")]
+        order = [line for line in actor.kinds if "started" in line or "completed" in line]
+        assert order == [f"turn_{what} {turn_id}" for turn_id in "abc" for what in ("started", "completed")]
         ahead = [event.turn_accepted.turns_ahead for event in actor.events() if event.HasField("turn_accepted")]
         assert ahead[1:] == [1, 2]
         assert actor.session.stored.state_json == '{"turns": 3}'
@@ -141,10 +141,10 @@ async def test_an_interrupt_cancels_all_before_it_and_runs_next(stage: Stage) ->
 
 async def test_what_is_no_json_or_bound_to_another_agent_is_refused() -> None:
     async with acting(quick) as actor:
-        given = session_pb2.Input()
-        given.data["x"] = float("nan")
+        turn_input = session_pb2.Input()
+        turn_input.data["x"] = float("nan")
         with pytest.raises(MalformedRequest):
-            await actor.session.submit("a", given, ON_BUSY_ENQUEUE)
+            await actor.session.submit("a", turn_input, ON_BUSY_ENQUEUE)
         with pytest.raises(AgentMismatch):
             actor.session.check_agent("other")
         actor.session.check_agent("")

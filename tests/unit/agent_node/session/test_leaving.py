@@ -44,7 +44,7 @@ async def test_a_drain_lets_the_accepted_turns_end_and_takes_no_more(stage: Stag
         await stage.begun.wait()
         refused = asyncio.ensure_future(actor.submit("c"))
         assert not await actor.submit("a")
-        assert not refused.done()  # told now, whoever asks would only be led back here
+        assert not refused.done()  # if it were now, the claim would lead the caller back here
         stage.go.set()
         await draining
         with pytest.raises(NodeDraining):
@@ -79,15 +79,15 @@ async def test_a_drain_cancels_what_does_not_end_in_time(stage: Stage) -> None:
 
 
 async def test_a_turn_that_is_accepted_behind_a_drains_deadline_does_not_begin(stage: Stage) -> None:
-    """Its words would have numbers that the last checkpoint has given to the next owner."""
+    """Its text would have numbers that the last checkpoint leaves to the next owner."""
     store = RecordingStore(durable=True)
-    accept, given, go = store.hold("accept_turn"), asyncio.Event(), asyncio.Event()
+    accept, released, go = store.hold("accept_turn"), asyncio.Event(), asyncio.Event()
     last_seq = 0
 
     async def release(_owned: Ownership, _head_seq: int | None, reserved_seq: int, _told: object) -> int:
         nonlocal last_seq
         last_seq = reserved_seq
-        given.set()
+        released.set()
         await go.wait()
         return 1
 
@@ -99,7 +99,7 @@ async def test_a_turn_that_is_accepted_behind_a_drains_deadline_does_not_begin(s
         await asyncio.wait([draining], timeout=0.02)
         accept.set()
         assert await submitting
-        await given.wait()
+        await released.wait()
         for _ in range(20):
             await asyncio.sleep(0)
         assert (actor.session.log.head_seq, stage.runs) == (last_seq, 0)

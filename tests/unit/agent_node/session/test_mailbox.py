@@ -48,7 +48,7 @@ async def test_a_cancelled_reader_loses_no_turn() -> None:
     assert (await mailbox.get()).turn_id == "a"
 
 
-async def test_a_waiting_reader_is_given_the_next_turn() -> None:
+async def test_a_waiting_reader_gets_the_next_turn() -> None:
     mailbox = Mailbox(1)
     reader = asyncio.ensure_future(mailbox.get())
     await asyncio.sleep(0)
@@ -69,7 +69,7 @@ async def test_a_reader_that_was_woken_for_a_turn_taken_back_goes_on_waiting() -
     assert (await reader).turn_id == "b"
 
 
-def test_there_is_room_again_once_a_turn_is_taken_back() -> None:
+def test_there_is_capacity_once_a_turn_is_taken_back() -> None:
     mailbox = Mailbox(1)
     mailbox.put(waiting("a"))
     with pytest.raises(MailboxFull):
@@ -79,7 +79,7 @@ def test_there_is_room_again_once_a_turn_is_taken_back() -> None:
 
 
 @pytest.mark.parametrize("when", ["while it waits", "before it asks", "although turns wait"])
-async def test_its_reader_is_told_of_a_failure(when: str) -> None:
+async def test_its_reader_gets_the_failure(when: str) -> None:
     mailbox = Mailbox(1)
     if when == "although turns wait":
         mailbox.put(waiting("a"))

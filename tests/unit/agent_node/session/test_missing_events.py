@@ -7,7 +7,7 @@ from agentring.agent import AgentEvent, Context
 from harness.sessions import acting, kind_of
 
 
-async def test_the_end_of_a_turn_can_be_told_again_when_the_log_has_dropped_it() -> None:
+async def test_the_end_of_a_turn_can_be_sent_when_the_log_has_dropped_it() -> None:
     async def talking(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "x" * int(ctx.input_text)
 

@@ -1,4 +1,4 @@
-"""A session's next owner: which turns it runs again, what it tells first, and which numbers it never uses."""
+"""A session's next owner: which turns it runs again, what it publishes first, and which numbers it never uses."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -54,7 +54,7 @@ async def test_a_turn_that_was_running_runs_again_and_one_that_waited_runs_for_t
                 stage.go.set()
                 await lost.until_ended("done")
                 stage.go.clear()
-        await lost.until_told(lambda: "text_delta cut" in lost.kinds)
+        await lost.until(lambda: "text_delta cut" in lost.kinds)
         head_seq, (done,) = lost.session.log.head_seq, (e for e in lost.events() if kind_of(e) == "turn_completed")
     async with acting(attempts, store=store, epoch=NEXT) as next_owner:
         assert await next_owner.until_ended("cut", "waits") == ["turn_completed", "turn_completed"]
@@ -69,7 +69,7 @@ async def test_a_turn_that_was_running_runs_again_and_one_that_waited_runs_for_t
         assert next_owner.session.missing.of(next_owner.session.turn("done"))[-1] == done
 
 
-async def test_where_no_turn_was_cut_nothing_was_lost_and_the_next_event_covers_the_numbers_that_rest() -> None:
+async def test_where_no_turn_was_interrupted_nothing_was_lost_and_the_next_event_covers_the_numbers_that_rest() -> None:
     store = RecordingStore(seq_range=RANGE)
     async with acting(attempts, store=store) as lost:
         await lost.submit("a")
@@ -80,7 +80,7 @@ async def test_where_no_turn_was_cut_nothing_was_lost_and_the_next_event_covers_
         log = next_owner.session.log
         assert (log.head_seq, log.used_seq) == (head_seq, RANGE)
         assert log.start_after(head_seq) == head_seq
-        # An end is told under a later number than it is stored with where something else was told meanwhile.
+        # An end is published under a later number than it is stored with where something else came meanwhile.
         assert log.start_after(RANGE) == RANGE
         with pytest.raises(ResumeOffsetExpired):
             log.start_after(RANGE + 1)
@@ -90,7 +90,7 @@ async def test_where_no_turn_was_cut_nothing_was_lost_and_the_next_event_covers_
         assert (kind_of(accepted), coverage([accepted])) == ("turn_accepted", [(head_seq + 1, RANGE + 1)])
 
 
-async def test_a_checkpoint_gives_the_unused_numbers_back_and_nothing_is_told() -> None:
+async def test_a_checkpoint_gives_the_unused_numbers_back_and_no_event_says_so() -> None:
     store = RecordingStore(durable=True, seq_range=RANGE)
     async with acting(attempts, store=store) as actor:
         await actor.submit("a")
@@ -122,14 +122,14 @@ async def test_a_session_that_works_or_is_read_is_not_passivated() -> None:
         assert actor.store.calls[-1] == "release"
 
 
-async def test_a_waiting_turns_end_that_was_overtaken_by_words_goes_to_the_store_again() -> None:
+async def test_a_waiting_turns_end_that_was_overtaken_by_text_is_stored_again() -> None:
     stage, store = Stage(), RecordingStore()
-    words = asyncio.Event()
+    text_came = asyncio.Event()
 
     async def talking(ctx: Context) -> AsyncIterator[AgentEvent]:
         if ctx.input_text == "talk":
             stage.begun.set()
-            await words.wait()
+            await text_came.wait()
             yield "meanwhile"
             await stage.go.wait()
 
@@ -140,18 +140,18 @@ async def test_a_waiting_turns_end_that_was_overtaken_by_words_goes_to_the_store
         held = store.hold("end_turn")
         cancelling = asyncio.create_task(actor.session.cancel("b"))
         await store.reached["end_turn"].wait()
-        words.set()
-        await actor.until_told(lambda: "text_delta a" in actor.kinds)
+        text_came.set()
+        await actor.until(lambda: "text_delta a" in actor.kinds)
         held.set()
-        told = await cancelling
+        ended = await cancelling
         stage.go.set()
         await actor.until_ended("a")
-        assert told.end_seq is not None
+        assert ended.end_seq is not None
         by_id = [(turn.turn_id, turn.state, turn.end_seq) for turn in store.turns if turn.end_seq]
         end_seq = actor.session.turn("a").end_seq
         assert by_id == [
-            ("b", TURN_STATE_CANCELLED, told.end_seq - 1),
-            ("b", TURN_STATE_CANCELLED, told.end_seq),
+            ("b", TURN_STATE_CANCELLED, ended.end_seq - 1),
+            ("b", TURN_STATE_CANCELLED, ended.end_seq),
             ("a", TURN_STATE_COMPLETED, end_seq),
         ]
 
@@ -206,11 +206,11 @@ async def test_a_turn_that_takes_every_node_with_it_fails_in_the_end() -> None:
     async with acting(stage.held, store=store) as first:
         await first.submit("deadly")
         await first.submit("after")
-        await first.until_told(lambda: "text_delta deadly" in first.kinds)
+        await first.until(lambda: "text_delta deadly" in first.kinds)
         allowed = first.env.limits.max_attempts
     for attempt in range(2, allowed + 1):
         async with acting(stage.held, store=store, epoch=Epoch(EPOCH + attempt)) as owner:
-            await owner.until_told(lambda owner=owner: "text_delta deadly" in owner.kinds)  # type: ignore[misc]
+            await owner.until(lambda owner=owner: "text_delta deadly" in owner.kinds)  # type: ignore[misc]
     runs = stage.runs
     stage.go.set()
     async with acting(stage.held, store=store, epoch=Epoch(EPOCH + allowed + 1)) as last:
@@ -237,7 +237,7 @@ async def test_a_turn_whose_owner_was_lost_runs_in_a_child_process_and_no_other_
     async with acting(stage.held, store=store) as first:
         await first.submit("cut")
         await first.submit("after")
-        await first.until_told(lambda: "text_delta cut" in first.kinds)
+        await first.until(lambda: "text_delta cut" in first.kinds)
     stage.go.set()
     async with acting(stage.held, store=store, epoch=Epoch(EPOCH + 1), lost=lost, child_runs=child_runs) as second:
         assert await second.until_ended("cut", "after") == ["turn_completed"] * 2
@@ -253,7 +253,7 @@ async def test_deaths_add_up_and_outlive_an_owner_that_gives_the_session_up() ->
         async with acting(stage.held, store=store, epoch=Epoch(EPOCH + attempt), lost=lost) as owner:
             if not attempt:
                 await owner.submit("cut")
-            await owner.until_told(lambda owner=owner: "text_delta cut" in owner.kinds)  # type: ignore[misc]
+            await owner.until(lambda owner=owner: "text_delta cut" in owner.kinds)  # type: ignore[misc]
             deaths.append(owner.session.turn("cut").deaths)
     assert deaths == [0, 1, 1, 2]
 
@@ -267,12 +267,12 @@ async def test_a_turn_that_waited_for_an_answer_did_not_end_its_owner() -> None:
         async with acting(asking, store=store, epoch=Epoch(EPOCH + attempt), lost=lost) as owner:
             if not attempt:
                 await owner.submit("asks")
-            await owner.until_told(lambda owner=owner: "input_required asks" in owner.kinds)  # type: ignore[misc]
+            await owner.until(lambda owner=owner: "input_required asks" in owner.kinds)  # type: ignore[misc]
             assert owner.session.turn("asks").deaths == 0
 
 
 @pytest.mark.parametrize("durable", [True, False], ids=["durable", "volatile"])
-async def test_a_volatile_store_knows_it_of_turns_that_come_again(durable: bool) -> None:
+async def test_a_volatile_store_counts_a_death_for_a_turn_that_is_retried(durable: bool) -> None:
     stage, child_runs = Stage(), RecordingChildRuns()
     stage.go.set()
     async with acting(stage.held, store=RecordingStore(durable=durable), child_runs=child_runs) as owner:

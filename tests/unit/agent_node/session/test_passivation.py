@@ -158,7 +158,7 @@ async def test_a_session_in_which_something_happened_meanwhile_stays() -> None:
 
 
 async def test_nothing_is_passivated_while_etcd_takes_no_claims() -> None:
-    """Nobody could activate it again: without space for its transactions that may last for hours."""
+    """No node could activate it again: without space for its transactions that may last for hours."""
     async with looked_at(0.0) as (host, looks):
         host.claims_are_made = False
         await looks.pass_time(20)

@@ -23,14 +23,14 @@ def durable() -> RecordingStore:
 
 
 async def until_asked(actor: Actor, input_id: str) -> None:
-    await actor.until_told(lambda: input_id in [event.input_required.input_id for event in actor.events()])
+    await actor.until(lambda: input_id in [event.input_required.input_id for event in actor.events()])
 
 
 async def reply(actor: Actor, input_id: str, text: str) -> None:
     await actor.session.reply(input_id, session_pb2.Input(text=text))
 
 
-def words(actor: Actor, turn_id: str = "t") -> str:
+def text_of(actor: Actor, turn_id: str = "t") -> str:
     return "".join(event.text_delta.text for event in actor.events() if event.turn_id == turn_id)
 
 
@@ -47,10 +47,10 @@ async def test_two_answers_at_once_one_is_taken() -> None:
         with pytest.raises(InputAnswered):
             await second
         await actor.until_ended("t")
-        assert words(actor) == "yes"
+        assert text_of(actor) == "yes"
 
 
-async def test_an_answer_whose_sender_went_away_is_taken_all_the_same() -> None:
+async def test_an_answer_whose_sender_hung_up_is_taken_all_the_same() -> None:
     store = durable()
     async with acting(asking, store=store) as actor:
         await actor.submit("t", "1")
@@ -61,7 +61,7 @@ async def test_an_answer_whose_sender_went_away_is_taken_all_the_same() -> None:
         sender.cancel()
         release.set()
         assert await actor.until_ended("t") == ["turn_completed"]
-        assert words(actor) == "yes"
+        assert text_of(actor) == "yes"
 
 
 async def test_a_cancel_while_an_answer_is_stored_ends_the_turn_once() -> None:

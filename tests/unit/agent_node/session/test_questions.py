@@ -21,14 +21,14 @@ def durable() -> RecordingStore:
 
 
 async def until_asked(actor: Actor, input_id: str) -> None:
-    await actor.until_told(lambda: input_id in [event.input_required.input_id for event in actor.events()])
+    await actor.until(lambda: input_id in [event.input_required.input_id for event in actor.events()])
 
 
 async def reply(actor: Actor, input_id: str, text: str) -> None:
     await actor.session.reply(input_id, session_pb2.Input(text=text))
 
 
-def words(actor: Actor, turn_id: str = "t") -> str:
+def text_of(actor: Actor, turn_id: str = "t") -> str:
     return "".join(event.text_delta.text for event in actor.events() if event.turn_id == turn_id)
 
 
@@ -46,7 +46,7 @@ async def test_a_turn_waits_for_its_answers_and_those_behind_it_wait_too() -> No
         await until_asked(actor, "t.2")
         await reply(actor, "t.2", "two")
         assert await actor.until_ended("t", "later") == ["turn_completed", "turn_completed"]
-        assert words(actor) == "one and two"
+        assert text_of(actor) == "one and two"
 
 
 async def test_an_answer_is_taken_once_and_recognised_also_after_the_turn() -> None:
@@ -64,7 +64,7 @@ async def test_an_answer_is_taken_once_and_recognised_also_after_the_turn() -> N
 
 
 @pytest.mark.parametrize("input_id", ["", "t", "t.2", "t.1.1", "other.1", "t.\0", "\0.1", "t.٣", "t." + "1" * 500])
-async def test_what_nobody_asked_is_not_found(input_id: str) -> None:
+async def test_a_question_that_was_not_asked_is_not_found(input_id: str) -> None:
     async with acting(asking) as actor:
         await actor.submit("t", "1")
         await until_asked(actor, "t.1")
@@ -72,7 +72,7 @@ async def test_what_nobody_asked_is_not_found(input_id: str) -> None:
             await reply(actor, input_id, "yes")
 
 
-async def test_nothing_is_told_of_an_answer_that_the_store_did_not_take() -> None:
+async def test_nothing_is_published_of_an_answer_that_the_store_did_not_take() -> None:
     store = durable()
     async with acting(asking, store=store) as actor:
         await actor.submit("t", "1")
@@ -80,7 +80,7 @@ async def test_nothing_is_told_of_an_answer_that_the_store_did_not_take() -> Non
         store.errors["keep_input"] = StoreUnavailable()
         with pytest.raises(StoreUnavailable):
             await reply(actor, "t.1", "yes")
-        assert words(actor) == ""
+        assert text_of(actor) == ""
 
 
 async def test_a_cancel_ends_a_turn_that_waits_and_its_question() -> None:
@@ -107,7 +107,7 @@ async def test_a_session_that_only_waits_for_an_answer_may_be_passivated() -> No
             await reply(actor, "t.2", "two")
 
 
-async def test_a_turn_that_runs_again_is_given_the_answers_it_has_had_and_asks_only_what_is_open() -> None:
+async def test_a_turn_that_runs_again_has_its_answers_and_asks_only_what_is_open() -> None:
     store = durable()
     async with acting(asking, store=store) as lost:
         await lost.submit("t", "2")
@@ -118,7 +118,7 @@ async def test_a_turn_that_runs_again_is_given_the_answers_it_has_had_and_asks_o
     async with acting(asking, store=store, epoch=NEXT) as next_owner:
         await reply(next_owner, "t.2", "two")  # perhaps before the run has come to its question
         assert await next_owner.until_ended("t", "later") == ["turn_completed", "turn_completed"]
-        assert words(next_owner) == "one and two"
+        assert text_of(next_owner) == "one and two"
         assert "t.1" not in [event.input_required.input_id for event in next_owner.events()]
 
 
@@ -134,7 +134,7 @@ async def test_a_session_with_a_reader_or_a_turn_at_work_is_not_idle() -> None:
         assert not actor.session.is_idle
 
 
-async def test_what_is_open_is_known_to_whoever_comes_later_and_to_the_next_owner() -> None:
+async def test_what_is_open_is_known_to_later_callers_and_to_the_next_owner() -> None:
     store = durable()
     async with acting(asking, store=store) as actor:
         assert questions(actor) == []
@@ -178,13 +178,13 @@ async def test_a_question_that_the_agent_gave_up_is_not_open() -> None:
         assert questions(actor) == []
 
 
-async def test_a_turn_that_waits_holds_no_place_and_its_time_rests() -> None:
+async def test_a_turn_that_waits_holds_no_slot_and_its_deadline_is_paused() -> None:
     async with acting(asking) as actor:
-        places = actor.session.slots
-        free = places._free
+        slots = actor.session.slots
+        free = slots._free
         await actor.submit("t", "1")
         await until_asked(actor, "t.1")
-        assert places._free == free
+        assert slots._free == free
         await reply(actor, "t.1", "yes")
         await actor.until_ended("t")
-        assert places._free == free
+        assert slots._free == free

@@ -30,14 +30,14 @@ PIECES = [("日本語 ", "x", "ü — ", "🎉🎊")[n % 4] * (1 + n % 7) for n 
 PIECES[100] = "long " * 1_500  # more than one event may hold, so it has more numbers than one
 
 
-class Teller:
+class Talker:
     """An agent that says PIECES, waits half-way, and calls a tool there."""
 
     def __init__(self) -> None:
         self.half = asyncio.Event()
         self.go = asyncio.Event()
 
-    async def tell(self, ctx: Context) -> AsyncIterator[AgentEvent]:
+    async def talk(self, ctx: Context) -> AsyncIterator[AgentEvent]:
         if ctx.input_text:
             yield ctx.input_text
             return
@@ -55,7 +55,7 @@ async def _look(at: str) -> str:
 
 
 async def read_from(actor: Actor, after_seq: int, through_seq: int, merge_bytes: int = READ_BYTES) -> list[Event]:
-    """What a stream is told that begins after a seq."""
+    """What a stream is sent that begins after a seq."""
     events: list[Event] = []
     with Attachment(actor.session.log, after_seq, heartbeat_s=60, merge_bytes=merge_bytes) as attachment:
         attachment.end_after(lambda: through_seq)
@@ -91,14 +91,14 @@ async def assert_resumes(actor: Actor, after: dict[int, str], whole: list[Event]
 
 
 async def test_at_every_seq_of_a_turn_while_it_runs_afterwards_from_the_store_and_at_the_next_owner() -> None:
-    teller, store = Teller(), RecordingStore(durable=True, seq_range=RANGE)
-    async with acting(teller.tell, store=store) as actor:
+    talker, store = Talker(), RecordingStore(durable=True, seq_range=RANGE)
+    async with acting(talker.talk, store=store) as actor:
         await actor.submit("t", "")
-        await teller.half.wait()
+        await talker.half.wait()
         half_seq = actor.session.log.head_seq
         begun = await read_from(actor, 0, half_seq, merge_bytes=0)
         await assert_resumes(actor, cut(begun), begun)
-        teller.go.set()
+        talker.go.set()
         await actor.until_ended("t")
         end_seq = actor.session.log.head_seq
         whole = await read_from(actor, 0, end_seq, merge_bytes=0)
@@ -113,12 +113,12 @@ async def test_at_every_seq_of_a_turn_while_it_runs_afterwards_from_the_store_an
         await actor.until_ended("next")
         assert actor.session.log.oldest_seq == 1
         await assert_resumes(actor, after, whole)
-    async with acting(teller.tell, store=store, epoch=NEXT) as next_owner:
+    async with acting(talker.talk, store=store, epoch=NEXT) as next_owner:
         assert next_owner.session.log.oldest_seq == 1
         await assert_resumes(next_owner, after, whole)
 
 
-async def test_what_is_kept_ends_with_what_has_ended_and_an_attempt_that_was_cut_is_not_in_it() -> None:
+async def test_what_is_stored_ends_with_what_has_ended_and_an_interrupted_attempt_is_not_in_it() -> None:
     stage, store = Stage(), RecordingStore(durable=True, seq_range=RANGE)
     async with acting(stage.held, store=store) as lost:
         stage.go.set()
@@ -137,12 +137,12 @@ async def test_what_is_kept_ends_with_what_has_ended_and_an_attempt_that_was_cut
         assert assert_gapless(events, 0) == actor.session.log.head_seq
         assert next(event.attempt for event in events if event.turn_id == "cut") == 2
     async with acting(stage.held, store=store, epoch=Epoch(NEXT + 1)) as third:
-        # What the second owner told first, which covers what the first one may have told, is kept like all else.
-        again = await read_from(third, 0, max(event.seq for event in events))
-        assert again == events
+        # The second owner's first event, which covers what the first may have published, is stored like all else.
+        resumed = await read_from(third, 0, max(event.seq for event in events))
+        assert resumed == events
 
 
-async def test_a_waiting_turns_end_is_kept_in_its_place_among_the_running_ones_words() -> None:
+async def test_a_waiting_turns_end_is_stored_in_order_among_the_running_ones_text() -> None:
     stage, store = Stage(), RecordingStore(durable=True, seq_range=RANGE)
     async with acting(stage.held, store=store) as actor:
         await actor.submit("runs")
@@ -152,11 +152,11 @@ async def test_a_waiting_turns_end_is_kept_in_its_place_among_the_running_ones_w
         assert await store.memory.read_events(actor.owner.ref, 0, 1) == []
         stage.go.set()
         await actor.until_ended("runs")
-        told = await read_from(actor, 0, actor.session.log.head_seq)
+        sent = await read_from(actor, 0, actor.session.log.head_seq)
         actor.session.log._max_bytes = 1
         await actor.submit("after")
         await actor.until_ended("after")
-        assert await read_from(actor, 0, told[-1].seq) == told
+        assert await read_from(actor, 0, sent[-1].seq) == sent
 
 
 async def test_beyond_the_bound_the_oldest_turns_go_first_and_what_is_left_is_whole() -> None:
@@ -220,7 +220,7 @@ async def test_what_cannot_be_read_any_more_ends_the_stream_and_not_the_session(
         assert await actor.until_ended("b") == ["turn_completed"]
 
 
-async def test_what_is_told_while_a_stream_reads_the_store_is_not_missed_and_a_fence_is_not_either() -> None:
+async def test_a_stream_that_reads_the_store_misses_neither_new_events_nor_a_fence() -> None:
     async def echoing(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ctx.input_text
 

@@ -17,13 +17,13 @@ from harness.premises import Stage
 from harness.sessions import acting
 
 
-async def test_a_turn_that_waits_for_a_place_can_be_cancelled(stage: Stage) -> None:
+async def test_a_turn_that_waits_for_a_slot_can_be_cancelled(stage: Stage) -> None:
     async with acting(stage.held) as actor:
         slots = actor.session.slots
         for _ in range(10):
             await slots.acquire(actor.session.ref.tenant)
         await actor.submit("a")
-        while actor.session.running_turn_id is None:  # noqa: ASYNC110  nothing tells that a turn waits for its place
+        while actor.session.running_turn_id is None:  # noqa: ASYNC110  nothing says that a turn waits for its slot
             await asyncio.sleep(0)
         assert (await actor.session.cancel("a")).state == TURN_STATE_CANCELLED
         assert "turn_started a" not in actor.kinds
@@ -34,7 +34,7 @@ async def test_a_turn_that_waits_for_a_place_can_be_cancelled(stage: Stage) -> N
         assert await actor.until_ended("b") == ["turn_completed"]
 
 
-async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_nothing_else(stage: Stage) -> None:
+async def test_where_too_many_turns_wait_for_a_slot_a_new_one_is_refused_and_nothing_else(stage: Stage) -> None:
     stage.go.set()
     async with acting(stage.held) as actor:
         await actor.submit("known")
@@ -44,7 +44,7 @@ async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_no
             await slots.acquire(actor.session.ref.tenant)
         waiting = [asyncio.create_task(slots.acquire(actor.session.ref.tenant)) for _ in range(9)]
         await actor.submit("a")
-        while slots.waiting < 10:  # noqa: ASYNC110  nothing tells that a turn waits for its place
+        while slots.waiting < 10:  # noqa: ASYNC110  nothing says that a turn waits for its slot
             await asyncio.sleep(0)
         assert await actor.submit("b")  # its session's mailbox bounds what waits behind another
         assert (await actor.session.cancel("b")).state == TURN_STATE_CANCELLED
@@ -57,7 +57,7 @@ async def test_where_too_many_turns_wait_for_a_place_a_new_one_is_refused_and_no
             with pytest.raises(TooManyTurns):
                 await actor.submit("x", on_busy=on_busy)
         assert len(actor.store.turns) == stored
-        assert not await actor.submit("known")  # told again, not run
+        assert not await actor.submit("known")  # sent again, not run
         for _ in range(20):
             slots.release()
         await asyncio.gather(*waiting)

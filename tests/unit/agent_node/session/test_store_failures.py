@@ -19,7 +19,7 @@ class Broken(Exception):
 
 @pytest.mark.parametrize("method", ["accept_turn", "commit_turn", "end_turn", "close_session"])
 @pytest.mark.parametrize("error", [Broken(), StaleEpoch()], ids=["fault", "refusal"])
-async def test_a_session_whose_store_fails_fails_and_nobody_is_told_what_is_not_stored(
+async def test_a_session_whose_store_fails_fails_and_publishes_nothing_that_is_not_stored(
     stage: Stage, method: str, error: Exception
 ) -> None:
     store = RecordingStore()

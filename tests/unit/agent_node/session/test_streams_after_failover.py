@@ -18,8 +18,8 @@ RANGE = 100
 
 
 @pytest.mark.parametrize("kept", [True, False])
-@pytest.mark.parametrize("seen", ["accepted", "words", "all"])
-async def test_what_a_lost_node_had_stored_and_not_told_is_told_by_the_next(seen: str, kept: bool) -> None:
+@pytest.mark.parametrize("seen", ["accepted", "text", "all"])
+async def test_what_a_lost_node_had_stored_and_not_sent_is_sent_by_the_next(seen: str, kept: bool) -> None:
     """Where retention has dropped it: that there was something, and how the turns ended."""
     store = RecordingStore(durable=True, seq_range=RANGE)
     async with acting(echoing, store=store) as before:
@@ -28,28 +28,30 @@ async def test_what_a_lost_node_had_stored_and_not_told_is_told_by_the_next(seen
         await before.until_ended("a", "b")
         whole = before.events()
         ends = {event.turn_id: event for event in before.events() if event.HasField("turn_completed")}
-        words = next(event.seq for event in before.events() if event.HasField("text_delta"))
-        seen_seq = {"accepted": 1, "words": words, "all": ends["b"].seq}[seen]
+        text_seq = next(event.seq for event in before.events() if event.HasField("text_delta"))
+        seen_seq = {"accepted": 1, "text": text_seq, "all": ends["b"].seq}[seen]
         if not kept:
             await store.trim_events(before.owner, 1 << 20)
     async with acting(echoing, store=store, epoch=NEXT) as after:
-        again = resume_stream(after, "4 3", seen_seq)
-        again.close()
-        await again.served
-        assert_continues(again.events, seen_seq)
-        told = [event for event in again.events if event.HasField("turn_completed")]
-        assert told == ([] if seen == "all" else [ends["a"], ends["b"]])
+        resumed = resume_stream(after, "4 3", seen_seq)
+        resumed.close()
+        await resumed.served
+        assert_continues(resumed.events, seen_seq)
+        ended = [event for event in resumed.events if event.HasField("turn_completed")]
+        assert ended == ([] if seen == "all" else [ends["a"], ends["b"]])
         if kept:
-            rest = [event for event in merged(again.events) if not (isinstance(event, Event) and event.HasField("gap"))]
+            rest = [
+                event for event in merged(resumed.events) if not (isinstance(event, Event) and event.HasField("gap"))
+            ]
             assert rest == merged(whole)[len(merged(whole)) - len(rest) :]
         else:
-            assert set(again.kinds) <= {"gap", "turn_completed"}
-        seqs = [response.through_seq for response in again.responses]
+            assert set(resumed.kinds) <= {"gap", "turn_completed"}
+        seqs = [response.through_seq for response in resumed.responses]
         assert seqs == sorted(seqs)
         assert seqs[-1] == after.session.log.head_seq
 
 
-async def test_a_turn_that_was_cut_is_told_anew_and_the_stream_ends_with_it() -> None:
+async def test_an_interrupted_turn_is_sent_anew_and_the_stream_ends_with_it() -> None:
     stage, store = Stage(), RecordingStore(durable=True, seq_range=RANGE)
     async with acting(stage.held, store=store) as before:
         first = begin_stream(before)
@@ -60,12 +62,12 @@ async def test_a_turn_that_was_cut_is_told_anew_and_the_stream_ends_with_it() ->
         await lose(first)
     stage.go.set()
     async with acting(stage.held, store=store, epoch=NEXT) as after:
-        again = resume_stream(after, "3 2", seen_seq)
-        again.close()
-        await again.served
-        assert_continues(again.events, seen_seq)
-        assert again.kinds[0] == "attempt_restarted"
-        assert [event.attempt for event in again.of("turn_completed")] == [2]
+        resumed = resume_stream(after, "3 2", seen_seq)
+        resumed.close()
+        await resumed.served
+        assert_continues(resumed.events, seen_seq)
+        assert resumed.kinds[0] == "attempt_restarted"
+        assert [event.attempt for event in resumed.of("turn_completed")] == [2]
 
 
 @pytest.mark.parametrize("acknowledged", [False, True])
@@ -75,32 +77,32 @@ async def test_a_cancel_that_met_a_dying_node_cancels_the_turn_at_the_next(ackno
         await before.submit("a")
         await stage.begun.wait()
     async with acting(stage.held, store=store, epoch=NEXT) as after:
-        again = resume_stream(after, "3 3" if acknowledged else "2 3", 1)
+        resumed = resume_stream(after, "3 3" if acknowledged else "2 3", 1)
         if not acknowledged:
-            again.turn("a")
-        again.cancel("a")
-        again.close()
-        await again.served
-        assert again.of("turn_cancelled")
-        assert not again.of("turn_rejected")
+            resumed.turn("a")
+        resumed.cancel("a")
+        resumed.close()
+        await resumed.served
+        assert resumed.of("turn_cancelled")
+        assert not resumed.of("turn_rejected")
 
 
 @pytest.mark.parametrize("seen_seq", [1, 4])
-async def test_another_story_is_not_gone_on_with(seen_seq: int) -> None:
+async def test_a_stream_does_not_continue_with_another_log(seen_seq: int) -> None:
     """The volatile session was lost with its node, and made anew: its numbers mean other things."""
     async with acting(echoing, epoch=NEXT) as actor:
         await actor.submit("x", "another")
         await actor.until_ended("x")
-        again = resume_stream(actor, "2 1", seen_seq)
+        resumed = resume_stream(actor, "2 1", seen_seq)
         with pytest.raises(ResumeOffsetExpired):
-            await again.served
-        assert not again.accepted
+            await resumed.served
+        assert not resumed.accepted
 
 
-async def test_a_volatile_session_that_was_told_nothing_of_is_as_good_made_anew() -> None:
+async def test_a_volatile_session_of_which_nothing_was_sent_may_be_made_anew() -> None:
     async with acting(echoing, epoch=NEXT) as actor:
-        again = resume_stream(actor, "2 2", 0)
-        again.turn("a", "hi")
-        again.close()
-        await again.served
-        assert again.of("turn_completed")
+        resumed = resume_stream(actor, "2 2", 0)
+        resumed.turn("a", "hi")
+        resumed.close()
+        await resumed.served
+        assert resumed.of("turn_completed")

@@ -151,9 +151,9 @@ async def test_an_agents_sessions_go_to_a_node_that_hosts_it() -> None:
 
 async def test_what_this_node_has_is_left_to_it() -> None:
     swept = Swept()
-    swept.leave("here", "gone")
+    swept.leave("here", "left")
     swept.here = {ref("here")}
-    assert await swept.twice() == ["gone"]
+    assert await swept.twice() == ["left"]
 
 
 @pytest.mark.parametrize("why", ["draining", "no claims", "no membership"])

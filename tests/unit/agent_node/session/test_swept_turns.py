@@ -81,7 +81,7 @@ async def left(tmp_path: Path) -> AsyncIterator[Left]:
         stage.host.drop_all(NodeFenced())
 
 
-async def test_the_turns_run_though_nobody_asks_and_each_completes_once(tmp_path: Path) -> None:
+async def test_the_turns_run_though_no_client_asks_and_each_completes_once(tmp_path: Path) -> None:
     async with left(tmp_path) as stage:
         completed = asyncio.Event()
         stage.store.watch = lambda method: completed.set() if method == "commit_turn" else None

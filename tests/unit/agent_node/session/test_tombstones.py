@@ -44,5 +44,5 @@ async def test_a_closed_session_expires_when_its_tombstone_is_due_and_its_id_can
         with pytest.raises(SessionNotFound):
             await node.host.find(REF)
         assert await node.host.find(OTHER) is other
-        again = await node.host.open(REF, "failing")
-        assert (again.claim.epoch, again.closed, again.stored.turns_completed) == (3, False, 0)
+        reopened = await node.host.open(REF, "failing")
+        assert (reopened.claim.epoch, reopened.closed, reopened.stored.turns_completed) == (3, False, 0)

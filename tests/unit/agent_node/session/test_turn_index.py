@@ -20,7 +20,7 @@ def test_turns_that_have_not_ended_are_all_known_in_order() -> None:
     assert turns.open[0].attempt == 2
 
 
-def test_of_those_that_have_ended_the_latest_are_known_as_far_as_there_is_room() -> None:
+def test_of_those_that_have_ended_the_latest_are_known_within_the_bound() -> None:
     turns = TurnIndex([accepted(0)], max_bytes=ROOM)
     for number in range(1, 101):
         turns.put(accepted(number))
@@ -37,7 +37,7 @@ def test_of_those_that_have_ended_the_latest_are_known_as_far_as_there_is_room()
     assert [turn.number for turn in turns.open] == [0]
 
 
-def test_a_turn_that_is_put_right_takes_no_more_room() -> None:
+def test_a_turn_that_is_put_right_takes_no_more_memory() -> None:
     turns = TurnIndex([], max_bytes=ROOM)
     turns.put(ended(1))
     for end_seq in range(100):
@@ -46,7 +46,7 @@ def test_a_turn_that_is_put_right_takes_no_more_room() -> None:
     assert turns.ended_after(15) == [turns.get("t2")]
 
 
-def test_whoever_follows_a_turn_is_told_its_end_once_it_comes_and_nothing_is_kept_of_that() -> None:
+def test_a_followed_turns_end_is_known_once_it_comes_and_nothing_is_kept_of_that() -> None:
     turns = TurnIndex([accepted(1)], max_bytes=1)
     followed = [turns.follow(accepted(1)), turns.follow(accepted(1))]
     assert [end.seq for end in followed] == [None, None]

@@ -15,7 +15,7 @@ from harness.sessions import acting, hang_up, quick
 from harness.stores import RecordingStore
 
 
-async def test_a_session_is_closed_although_whoever_closed_it_went_away(stage: Stage) -> None:
+async def test_a_session_is_closed_although_its_caller_hung_up(stage: Stage) -> None:
     store = RecordingStore()
     async with acting(stage.held, store=store) as actor:
         await actor.submit("a")
@@ -26,28 +26,28 @@ async def test_a_session_is_closed_although_whoever_closed_it_went_away(stage: S
         await hang_up(closing)
         with pytest.raises(SessionClosed):
             await actor.submit("b")
-        again = asyncio.create_task(actor.session.close(6.0))
+        second = asyncio.create_task(actor.session.close(6.0))
         held.set()
-        await again
+        await second
         assert actor.session.closed_at_s == 5.0
         assert isinstance(actor.session.log.end_error, SessionClosed)
 
 
-async def test_a_turn_runs_although_whoever_submitted_it_went_away() -> None:
+async def test_a_turn_runs_although_its_caller_hung_up() -> None:
     store = RecordingStore()
     async with acting(quick, store=store) as actor:
         held = store.hold("accept_turn")
         submitting = asyncio.create_task(actor.submit("a"))
         await store.reached["accept_turn"].wait()
         await hang_up(submitting)
-        again = asyncio.create_task(actor.submit("a"))
+        second = asyncio.create_task(actor.submit("a"))
         held.set()
-        assert not await again
+        assert not await second
         assert await actor.until_ended("a") == ["turn_completed"]
     assert store.calls == ["accept_turn", "commit_turn"]
 
 
-async def test_a_waiting_turn_is_cancelled_although_whoever_cancelled_it_went_away(stage: Stage) -> None:
+async def test_a_waiting_turn_is_cancelled_although_the_caller_hung_up(stage: Stage) -> None:
     store = RecordingStore()
     async with acting(stage.held, store=store) as actor:
         for turn_id in "ab":
@@ -61,7 +61,7 @@ async def test_a_waiting_turn_is_cancelled_although_whoever_cancelled_it_went_aw
         assert await actor.until_ended("a", "b") == ["turn_completed", "turn_cancelled"]
 
 
-async def test_an_interrupt_takes_effect_although_whoever_sent_it_went_away(stage: Stage) -> None:
+async def test_an_interrupt_takes_effect_although_its_caller_hung_up(stage: Stage) -> None:
     store = RecordingStore()
     async with acting(stage.held, store=store) as actor:
         for turn_id in "ab":
@@ -73,5 +73,5 @@ async def test_an_interrupt_takes_effect_although_whoever_sent_it_went_away(stag
         await hang_up(interrupting)
         held.set()
         stage.go.set()
-        await actor.until_told(lambda: "turn_completed c" in actor.kinds)
+        await actor.until(lambda: "turn_completed c" in actor.kinds)
         assert await actor.until_ended("a", "b", "c") == ["turn_cancelled", "turn_cancelled", "turn_completed"]

@@ -1,4 +1,4 @@
-"""What earlier releases kept and nobody can read: the rest of a session's log is told, and every turn's end."""
+"""What earlier releases stored and no release can read: the rest of a session's log is sent, and every turn's end."""
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -32,7 +32,7 @@ async def telling(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield Result({"n": 1})
 
 
-async def told(actor: Actor, through_seq: int) -> list[Event]:
+async def sent(actor: Actor, through_seq: int) -> list[Event]:
     events: list[Event] = []
     with Attachment(actor.session.log, 0, heartbeat_s=60) as attachment:
         attachment.end_after(lambda: through_seq)
@@ -54,7 +54,7 @@ def deepen(events: list[Event], *bodies: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("bodies", [("tool_call",), ("turn_completed",), ("tool_call", "turn_completed")], ids="+".join)
-async def test_of_a_sessions_log_all_else_is_told(bodies: tuple[str, ...]) -> None:
+async def test_of_a_sessions_log_all_else_is_sent(bodies: tuple[str, ...]) -> None:
     async with acting(telling, store=RecordingStore(durable=True)) as actor:
         await actor.submit("a")
         await actor.until_ended("a")
@@ -68,7 +68,7 @@ async def test_of_a_sessions_log_all_else_is_told(bodies: tuple[str, ...]) -> No
             replace(rows[0], first_seq=1, seq=of_a[-1].seq, events=deep.stored_events(deepen(of_a, *bodies))),
             *(row for row in rows if row.first_seq > of_a[-1].seq),
         ]
-        events = await told(actor, actor.session.log.head_seq)
+        events = await sent(actor, actor.session.log.head_seq)
     changed = {event.seq for event in of_a if kind_of(event) in bodies}
     assert [event for event in events if event.seq not in changed] == [
         event for event in whole if event.seq not in changed
@@ -123,7 +123,7 @@ def stored(events: list[Any], outcome: bytes) -> StoredTask:
     )
 
 
-def test_an_ended_task_is_told_again() -> None:
+def test_an_ended_task_is_sent_again() -> None:
     events = [
         Event(seq=1, attempt=1, turn_started=session_pb2.TurnStarted(node_id="n1")),
         Event(seq=2, attempt=1, tool_call=session_pb2.ToolCall(call_id="c", name="look")),
