@@ -1,4 +1,4 @@
 """The router: streams every session's calls to the node that owns the session.
 
-The path of a call: snapshot -> ring (ring_view) -> owner -> upstream -> relay.
+The path of a call: snapshot -> ring (ring_view) -> owner -> node -> relay.
 """

@@ -1,6 +1,6 @@
 """What a router counts, for Prometheus.
 
-The counters are plain numbers of the relay (router/relay/context.py), so that counting costs the data plane next to
+The counters are plain numbers of the relay (router/stats.py), so that counting costs the data plane next to
 nothing; they are read when somebody asks (agentring/rpc/metrics.py).
 """
 
@@ -42,7 +42,7 @@ class RouterMetrics(Collector):
     """Reads the numbers."""
 
     def __init__(self, relay: Counted, view: View, board: ConditionBoard) -> None:
-        """view: whose ring is told."""
+        """view: whose ring is reported."""
         self._relay = relay
         self._board = board
         self._view = view
@@ -105,10 +105,10 @@ def _gauge(name: str, about: str, value: float) -> Metric:
     return GaugeMetricFamily(f"agentring_router_{name}", about, value=value)
 
 
-def _one_of(name: str, about: str, label: str, words: tuple[str, ...], word: str | None) -> Metric:
+def _one_of(name: str, about: str, label: str, values: tuple[str, ...], current: str | None) -> Metric:
     family = GaugeMetricFamily(f"agentring_router_{name}", about, labels=(label,))
-    for each in words:
-        family.add_metric((str(each),), each == word)
+    for each in values:
+        family.add_metric((str(each),), each == current)
     return family
 
 

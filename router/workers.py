@@ -22,7 +22,7 @@ _log = structlog.get_logger()
 
 RESTART_S = 1.0
 _READY_S = 60.0
-_PATIENCE_S = 10.0
+_EXTRA_S = 10.0
 """How long a worker may take to stop beyond its grace."""
 _PR_SET_PDEATHSIG = 1
 
@@ -49,7 +49,7 @@ async def run_workers(settings: RouterSettings, stop: asyncio.Event, ready: Call
                 for keeper in keepers:
                     keeper.cancel()
         finally:
-            await asyncio.gather(*(_stop(worker, settings.stop_grace_s + _PATIENCE_S) for worker in workers))
+            await asyncio.gather(*(_stop(worker, settings.stop_grace_s + _EXTRA_S) for worker in workers))
 
 
 async def _start(command: list[str]) -> Process:
@@ -108,8 +108,8 @@ def _command(settings: RouterSettings, address: str, number: int) -> list[str]:
     command = [sys.executable, "-m", "router"]
     for name, value in values.items():
         if value is not None:
-            word = ",".join(value) if isinstance(value, list) else str(value)
-            command += [f"--{name.replace('_', '-')}", word.lower() if isinstance(value, bool) else word]
+            text = ",".join(value) if isinstance(value, list) else str(value)
+            command += [f"--{name.replace('_', '-')}", text.lower() if isinstance(value, bool) else text]
     return command
 
 

@@ -37,7 +37,7 @@ class Budget:
         """Counts bytes that began (or, below 0, ceased) to wait. Beyond the limit the longest-stalled streams end."""
         self.used_bytes += change_bytes
         if change_bytes <= 0:
-            return  # whoever gives bytes back may be in the middle of its end
+            return  # a stream that gives bytes back may be in the middle of its end
         while self.used_bytes > self.max_bytes and self._stalled:
             longest = next(iter(self._stalled))
             del self._stalled[longest]

@@ -92,7 +92,7 @@ class Connection(ControlFrames):
             _log.exception("connection_failed", role=self.role)
             self.fail(ConnectionBroken(Code.INTERNAL_ERROR, "internal error"))
 
-    # What the two roles do their own way.
+    # What differs between the two roles.
 
     def _begin(self, data: bytes) -> int:
         """Where the first frame begins, after a client's preface; below 0: that is not complete."""

@@ -46,7 +46,7 @@ class ControlFrames(SendSide):
         self.write(frames.settings(settings) + frames.window_update(0, _RECEIVE_WINDOW - self._receive_window))
         self._receive_window = _RECEIVE_WINDOW
 
-    # What the two roles do their own way.
+    # What differs between the two roles.
 
     def _goaway(self, last_stream_id: int) -> None:
         raise NotImplementedError

@@ -55,7 +55,7 @@ class Listener:
         self._max_connections = max_connections
         self._acceptor: TlsAcceptor | None = None
         if tls is not None:
-            self._acceptor = TlsAcceptor(tls, handshake_timeout_s, has_room=self._has_room, let_in=self._protocol)
+            self._acceptor = TlsAcceptor(tls, handshake_timeout_s, has_room=self._has_room, make=self._protocol)
         self._server: asyncio.Server | None = None
         self.protocols: set[ConnectionProtocol] = set()
 
@@ -66,7 +66,7 @@ class Listener:
             return
         loop = asyncio.get_running_loop()
         create = loop.create_unix_server if bound.family == socket.AF_UNIX else loop.create_server
-        self._server = await create(self._taken, sock=bound, backlog=_BACKLOG)
+        self._server = await create(self._accepted, sock=bound, backlog=_BACKLOG)
 
     @property
     def is_open(self) -> bool:
@@ -115,8 +115,8 @@ class Listener:
                 _log.exception("connection_failed", role=protocol.connection.role)
                 protocol.abort()
 
-    def _taken(self) -> asyncio.Protocol:
-        """A connection was taken: what goes on with it."""
+    def _accepted(self) -> asyncio.Protocol:
+        """A connection was accepted: the protocol that serves it."""
         return self._protocol() if self._has_room() else _Refusal()
 
     def _has_room(self) -> bool:

@@ -68,7 +68,7 @@ class ServerConnection(Connection):
             settings[Setting.PING_INTERVAL_MS] = ping_interval_ms
         self.open(settings)
 
-    # What the derived classes do their own way.
+    # What the derived classes say.
 
     def _open_stream(self, stream_id: int, fields: list[Field]) -> None:
         """Puts a new stream into `streams`. Raises StreamBroken where the fields are no request's."""

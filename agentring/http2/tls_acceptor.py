@@ -29,14 +29,14 @@ class TlsAcceptor:
         timeout_s: float,
         *,
         has_room: Callable[[], bool],
-        let_in: Callable[[], asyncio.Protocol],
+        make: Callable[[], asyncio.Protocol],
     ) -> None:
-        """timeout_s: for a handshake; has_room: whether another connection may be taken; let_in: makes the protocol of
-        one whose handshake is over."""
+        """timeout_s: for a handshake; has_room: whether another connection may be taken; make: the protocol of one
+        whose handshake is over."""
         self._context = context
         self._timeout_s = timeout_s
         self._has_room = has_room
-        self._let_in = let_in
+        self._make_protocol = make
         self._accepting: asyncio.Task[None] | None = None
         self._handshakes: set[asyncio.Task[None]] = set()
 
@@ -71,28 +71,28 @@ class TlsAcceptor:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                taken, _ = await loop.sock_accept(bound)
+                accepted, _ = await loop.sock_accept(bound)
             except OSError as error:
                 _log.warning("accept_failed", why=error.strerror)
                 await asyncio.sleep(_AGAIN_S)
                 continue
             if not self._has_room():
-                taken.close()  # to tell it why would take a handshake
+                accepted.close()  # to tell it why would take a handshake
                 continue
-            handshake = loop.create_task(self._shake(taken))
+            handshake = loop.create_task(self._shake(accepted))
             self._handshakes.add(handshake)
             handshake.add_done_callback(self._handshakes.discard)
 
-    async def _shake(self, taken: socket.socket) -> None:
+    async def _shake(self, accepted: socket.socket) -> None:
         with suppress(OSError):
-            taken.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._let_in, taken, ssl=self._context, ssl_handshake_timeout=self._timeout_s
+                self._make_protocol, accepted, ssl=self._context, ssl_handshake_timeout=self._timeout_s
             )
         except (OSError, EOFError) as error:  # of TLS, of the connection, or that it took too long
             _log.debug("handshake_failed", why=type(error).__name__)
-            taken.close()
+            accepted.close()
         except asyncio.CancelledError:
-            taken.close()
+            accepted.close()
             raise

@@ -100,9 +100,9 @@ class Reflection:
                 _put(response, extension.file)
             case "all_extension_numbers_of_type":
                 extended = _POOL.FindMessageTypeByName(request.all_extension_numbers_of_type)
-                told = response.all_extension_numbers_response
-                told.base_type_name = extended.full_name
-                told.extension_number.extend(sorted(each.number for each in _POOL.FindAllExtensions(extended)))
+                numbers = response.all_extension_numbers_response
+                numbers.base_type_name = extended.full_name
+                numbers.extension_number.extend(sorted(each.number for each in _POOL.FindAllExtensions(extended)))
             case _:
                 response.error_response.error_code = StatusCode.INVALID_ARGUMENT.value[0]
                 response.error_response.error_message = "the request asks for nothing that is known here"

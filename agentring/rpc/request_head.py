@@ -70,8 +70,8 @@ class RequestHead:
             self.refusal = MalformedHeader(name)
         elif self.encoding and self.encoding not in ENCODINGS:
             self.refusal = EncodingNotSupported()
-        elif (word := metadata.get("grpc-timeout")) is not None:
-            self._read_timeout(word)
+        elif (text := metadata.get("grpc-timeout")) is not None:
+            self._read_timeout(text)
 
     @classmethod
     def unread(cls) -> RequestHead:
@@ -81,16 +81,16 @@ class RequestHead:
         head.refusal = MetadataTooLarge()
         return head
 
-    def _read_timeout(self, word: str) -> None:
-        if (found := _TIMEOUT.fullmatch(word)) is None:
+    def _read_timeout(self, text: str) -> None:
+        if (found := _TIMEOUT.fullmatch(text)) is None:
             self.refusal = MalformedHeader("grpc-timeout")
         else:
             self.timeout_s = min(int(found[1]) * _UNIT_S[found[2]], _MAX_TIMEOUT_S)
 
 
-def _content_length(word: str | None) -> int | None:
-    if word is None:
+def _content_length(text: str | None) -> int | None:
+    if text is None:
         return None
-    if not (word.isascii() and word.isdigit() and len(word) <= _MAX_LENGTH_DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MAX_LENGTH_DIGITS):
         raise StreamBroken(Code.PROTOCOL_ERROR, "content-length is no number")
-    return int(word)
+    return int(text)

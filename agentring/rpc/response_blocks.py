@@ -1,4 +1,4 @@
-"""Header blocks that end a call, or begin its answers, at a server of our own services."""
+"""Header blocks that end a call, or begin its response, at a server of our own services."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ OK = block((("grpc-status", "0"),))
 
 
 def headers(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """The headers of an answer; pairs: its initial metadata."""
+    """The headers of a response; pairs: its initial metadata."""
     return HEAD + block(pairs)
 
 
 def error_trailers(error: AgentringError) -> bytes:
     """The trailers of a call that ends with an error."""
-    words = [(name, value if isinstance(value, str) else _base64(value)) for name, value in trailers(error)]
+    details = [(name, value if isinstance(value, str) else _base64(value)) for name, value in trailers(error)]
     status = (("grpc-status", str(error.code.value[0])), ("grpc-message", percent_encoded(error.sentence)))
-    return block((*status, *words))
+    return block((*status, *details))
 
 
 def percent_encoded(sentence: str) -> str:

@@ -59,8 +59,8 @@ class Call:
 
     async def send(self, response: Message) -> None:
         """Sends one response of a stream; waits while the peer does not read (HTTP/2's flow control)."""
-        if (gone := self._stream.write(response.SerializeToString())) is not None:
-            await gone
+        if (written := self._stream.write(response.SerializeToString())) is not None:
+            await written
 
 
 class Requests(AsyncIterator[Any]):

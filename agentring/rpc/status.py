@@ -81,8 +81,8 @@ class ErrorReport:
 
     def __str__(self) -> str:
         """One line for people."""
-        told = ", ".join(f"{name}={value}" for name, value in sorted(self.variables.items()))
-        return f"{self.code.name} {self.reason}: {self.message}" + (f" ({told})" if told else "")
+        fields = ", ".join(f"{name}={value}" for name, value in sorted(self.variables.items()))
+        return f"{self.code.name} {self.reason}: {self.message}" + (f" ({fields})" if fields else "")
 
 
 def is_status_lost(error: grpc.RpcError) -> bool:

@@ -59,8 +59,8 @@ def is_grpc(content_type: str) -> bool:
 
 def _is_base64(value: str) -> bool:
     """With padding or without; several values are separated by commas."""
-    for word in value.split(","):
-        bare = word.strip(" ").rstrip("=")
+    for part in value.split(","):
+        bare = part.strip(" ").rstrip("=")
         try:
             binascii.a2b_base64(bare + "=" * (-len(bare) % 4), strict_mode=True)
         except ValueError:

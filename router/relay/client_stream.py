@@ -184,7 +184,7 @@ class ClientStream(Stream):
         self._part_from_call()
 
     def _part_from_call(self) -> None:
-        """The stream is over. The call and it hold each other, and are to be gone at once, not when the garbage
+        """The stream is over. The call and it hold each other, and are to be freed at once, not when the garbage
         collector comes by."""
         del self.call
 

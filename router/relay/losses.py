@@ -1,9 +1,9 @@
 """How often a call was on a connection that broke, and had come to nothing new there.
 
-A request can be what ends the connections, or the nodes, that it comes to. From the first one that broke nothing can be
-told, since connections break for many reasons and all that is on them with them; so the call is tried on one more, and
-where that breaks too before the call has come to anything, on no further one. A connection that has fallen silent since
-it had the call counts likewise, since a call may also hold its node up. Owned by its Call, from its first loss on.
+A request can be what ends the connections, or the nodes, that it comes to. The first one that breaks proves nothing,
+since connections break for many reasons, with all calls on them; so the call is tried on one more, and where that
+breaks too before the call has come to anything, on no further one. A connection that has fallen silent since it had the
+call counts likewise, since a call may also hold its node up. Owned by its Call, from its first loss on.
 """
 
 from __future__ import annotations

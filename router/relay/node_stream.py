@@ -89,7 +89,7 @@ class NodeStream(Stream):
             and length <= connection.send_window
             and not connection.held
         ):
-            client.put(payload, length)  # as Stream.send does: this is the way of nearly every byte
+            client.put(payload, length)  # as Stream.send does: nearly every byte goes here
         else:
             client.send(payload)
         if self.granted < self.low:

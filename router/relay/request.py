@@ -20,7 +20,7 @@ from router.routing.route import Route
 _LINE = (":method", ":scheme", ":path")
 _PSEUDO = frozenset({*_LINE, ":authority"})
 _NO_AUTHORITY = "localhost"
-"""What a node is told where the client says nothing, as gRPC's clients do on a unix socket."""
+"""What a node is sent where the client says nothing, as gRPC's clients do on a unix socket."""
 _TE = literal("te", "trailers")
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
 _UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
@@ -135,10 +135,10 @@ class Request:
 
     def timeout_s(self) -> float | None:
         """The client's deadline. Raises MalformedRequest."""
-        word = self.shared.values.get("grpc-timeout")
-        if word is None:
+        text = self.shared.values.get("grpc-timeout")
+        if text is None:
             return None
-        if (found := _TIMEOUT.fullmatch(word)) is None:
+        if (found := _TIMEOUT.fullmatch(text)) is None:
             raise MalformedRequest
         return int(found[1]) * _UNIT_S[found[2]]
 

@@ -1,6 +1,6 @@
 """Finds the node to send a call to, and the next one when that was not it.
 
-The ring proposes; a node's answer decides. A `Walk` is one call's way: first the owner that was learnt from an
+The ring proposes; a node's answer decides. A `Walk` is one call's search: first the owner that was learnt from an
 earlier redirect, else the ring's candidates in their order, each at most once, past nodes that cannot be reached or
 refuse (only unclaimed sessions get that far: for a claimed one every node answers with the owner). Redirects are
 followed at most twice, so two nodes that disagree cannot make a loop; each is remembered for the next call.
@@ -67,7 +67,7 @@ class OwnerLookup:
         missing: Callable[[str], AgentringError] = AgentNotFound,
     ) -> None:
         """cache_size: how many learnt owners are kept, the latest used ones; now_s: a clock that only grows; missing:
-        what is told to somebody who asks for an agent that no node hosts."""
+        the error for a call to an agent that no node hosts."""
         self.missing = missing
         self._now_s = now_s
         self._overloaded_at_s: dict[NodeId, float] = {}
@@ -78,12 +78,12 @@ class OwnerLookup:
         """Calls that belonged to no session: each begins at the next node."""
 
     def walk(self, ref: Ref, agent: str, labels: Labels = ()) -> "Walk":
-        """The way of one call; agent: empty where the caller did not name one; labels: of the nodes where it may be
+        """The search of one call; agent: empty where the caller did not name one; labels: of the nodes where it may be
         made. Raises CoordinatorUnavailable."""
         return Walk(self, ref, agent, labels, self._agent_hosted(agent))
 
     def any_node(self) -> "AnyNode":
-        """The way of a call that belongs to no session. Raises CoordinatorUnavailable."""
+        """The search of a call that belongs to no session. Raises CoordinatorUnavailable."""
         nodes = [Target(node.node_id, node.address) for node in self._view.ring.nodes]
         self._lists += 1
         first = self._lists % len(nodes) if nodes else 0
@@ -133,7 +133,7 @@ class OwnerLookup:
 
 
 class Walk:
-    """One call's way over the nodes. `first`, then one of the others for each answer that was not the end."""
+    """One call's search over the nodes. `first`, then one of the others for each answer that was not the end."""
 
     def __init__(self, lookup: OwnerLookup, ref: Ref, agent: str, labels: Labels, agent_hosted: bool) -> None:
         """Made by OwnerLookup.walk."""
@@ -192,7 +192,7 @@ class Walk:
         match refusal:
             case "draining":
                 self._draining.add(self._asked)
-                if self._redirects:  # it was the owner and has let go: now those may take it who have led here
+                if self._redirects:  # it owned it and does not any more: those that redirected the call here may
                     self._refusal = SessionMoving()
                     self._candidates = self._lookup.candidates(self._ref, self._agent, self._labels)
                     self._visited = self._unreachable | self._draining
@@ -223,7 +223,7 @@ class Walk:
 
 
 class AnyNode:
-    """The way of a call that any node answers, past those that cannot be reached or are leaving; as a Walk."""
+    """The search of a call that any node answers, past those that cannot be reached or are leaving; as a Walk."""
 
     def __init__(self, targets: list[Target]) -> None:
         """Made by OwnerLookup.any_node."""

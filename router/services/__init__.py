@@ -1,1 +1,1 @@
-"""What the router answers itself: served on a unix socket, to the relay one more upstream."""
+"""What the router answers itself: served on a unix socket, to the relay one more node."""

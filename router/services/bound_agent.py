@@ -34,12 +34,12 @@ async def bound_agent(
     owned = registered is not None and isinstance(owner, Owner) and registered.incarnation == owner.incarnation
     asked = [registered] if owned and registered is not None else list(islice(ring_order, _ASKED))
     for node in asked:
-        if agent := await _told_by(node, ref, credentials, ANSWERS_WITHIN_S / len(asked)):
+        if agent := await _ask(node, ref, credentials, ANSWERS_WITHIN_S / len(asked)):
             return agent
     return ""
 
 
-async def _told_by(node: Node, ref: SessionRef, credentials: grpc.ChannelCredentials | None, timeout_s: float) -> str:
+async def _ask(node: Node, ref: SessionRef, credentials: grpc.ChannelCredentials | None, timeout_s: float) -> str:
     request = session_pb2.GetSessionRequest(session_id=ref.session_id)
     async with open_channel(node.address, credentials) as channel:
         call = session_pb2_grpc.SessionServiceStub(channel).GetSession

@@ -34,7 +34,7 @@ class ClusterService:
         keys: Keys,
         node_credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        """view: the ring that is told; lookup: what is known of refusals; membership: what the ring is built from;
+        """view: the ring that is reported; lookup: what is known of refusals; membership: what the ring is built from;
         node_credentials: where nodes serve TLS."""
         self._node_credentials = node_credentials
         self._view = view
@@ -85,10 +85,10 @@ class ClusterService:
         return explain(ref, request.agent, owner, ring, snapshot, held, overloaded_s, bound=bound)
 
     async def DrainNode(self, request: cluster_pb2.DrainNodeRequest, call: Call) -> None:
-        """Passes on what the node tells of its drain."""
+        """Passes on the progress of the node's drain."""
         node = self._registered(request.node_id)
-        async with aclosing(drain_node(node, self._membership, self._node_credentials, force=request.force)) as told:
-            async for progress in told:
+        async with aclosing(drain_node(node, self._membership, self._node_credentials, force=request.force)) as drain:
+            async for progress in drain:
                 await call.send(
                     cluster_pb2.DrainNodeResponse(
                         sessions_left=progress.sessions_left, turns_running=progress.turns_running, done=progress.done

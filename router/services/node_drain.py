@@ -1,7 +1,7 @@
-"""Asks a node to drain, and tells how far it is, for ClusterService.
+"""Asks a node to drain, and reports how far it is, for ClusterService.
 
-Guarantees: `done` is told only if the node has said so, or is not registered any more: one that is told to end itself
-while it drains says nothing of it. A node that falls silent and stays registered may have been cut off, and go on by
+Guarantees: `done` is reported only if the node has said so, or is not registered any more: one that is ended while it
+drains says nothing of it. A node that falls silent and stays registered may have been cut off, and go on by
 itself. Called by cluster.py.
 """
 
