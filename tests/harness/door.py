@@ -109,9 +109,9 @@ def request_fields(path: str, *more: tuple[str, str], line: Mapping[str, str] = 
     """Of a gRPC call; line: as Peer.request; what is given empty is left out."""
     line = {"method": "POST", "scheme": "http", "path": path, "authority": "x"} | dict(line)
     pseudo: Iterable[tuple[str, str]] = ((f":{name}", value) for name, value in line.items() if value)
-    given = {name for name, _ in more}
+    named = {name for name, _ in more}
     usual = (("te", "trailers"), ("content-type", "application/grpc"))
-    return (*pseudo, *(pair for pair in usual if pair[0] not in given), *(pair for pair in more if pair[1]))
+    return (*pseudo, *(pair for pair in usual if pair[0] not in named), *(pair for pair in more if pair[1]))
 
 
 @asynccontextmanager

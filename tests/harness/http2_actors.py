@@ -82,14 +82,14 @@ class Actors:
     def reset(self, which: int, code: int, often: int) -> None:
         if often % 3 == 0 and (sent := self._open_call(which, ended=True)) is not None:
             sent.client.reset(sent.stream_id, code % 14)
-            sent.gone = True
+            sent.client_left = True
 
     def lose_client(self, which: int, often: int, _third: int) -> None:
         if often % 4 == 0 and self.wire.clients:
             client = self.wire.clients.pop(which % len(self.wire.clients))
             client.lose()
             for sent in self.calls:
-                sent.gone = sent.gone or sent.client is client
+                sent.client_left = sent.client_left or sent.client is client
 
     def _open_call(self, which: int, *, ended: bool = False) -> Sent | None:
         found = [sent for sent in self.calls if not sent.is_over and (ended or not sent.ended)]
@@ -205,9 +205,9 @@ class Actors:
         else:
             acked = found.safe_frames() if acknowledges else 0
             sent.acked = max(sent.acked, acked)
-            if found.seq > len(sent.story):
-                sent.story.append(bytes([found.seq % 256]) * size)
-            answer = marked(found.seq, acked, sent.story[found.seq - 1])
+            if found.seq > len(sent.event_log):
+                sent.event_log.append(bytes([found.seq % 256]) * size)
+            answer = marked(found.seq, acked, sent.event_log[found.seq - 1])
         found.said += answer
         found.node.send(found.stream_id, answer)
 

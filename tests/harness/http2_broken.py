@@ -201,7 +201,7 @@ def _check(wire: Wire, client: RawClient) -> None:
 def _answer(node: NodePeer, stream_id: int, choice: int) -> None:
     heard = node.streams[stream_id]
     if (
-        heard.told.get("x-session-id") == "neighbour"
+        heard.fields.get("x-session-id") == "neighbour"
         or stream_id not in node.connection.streams
         or not node.may_send(stream_id)
     ):
@@ -227,7 +227,7 @@ def _finish_neighbour(wire: Wire, neighbour: ClientPeer, stream_id: int) -> None
     wire.settle()
     for node in [peer for peers in wire.nodes.values() for peer in peers]:
         for at_node, heard in node.streams.items():
-            if heard.told.get("x-session-id") == "neighbour":
+            if heard.fields.get("x-session-id") == "neighbour":
                 assert heard.data == message(OPEN)
                 node.accept(at_node)
                 node.send(at_node, marked(1, 1, b"for the neighbour"))

@@ -29,8 +29,8 @@ class Sent:
     starts: list[int] = field(default_factory=list)
     """Where in `said` each message begins."""
     ended: bool = False
-    gone: bool = False
-    story: list[bytes] = field(default_factory=list)
+    client_left: bool = False
+    event_log: list[bytes] = field(default_factory=list)
     """What there is to be told of it, by number from 1: whichever node tells it, the same."""
     acked: int = 0
     """The highest acked_frame that any node has said."""
@@ -47,7 +47,7 @@ class Sent:
     @property
     def is_over(self) -> bool:
         """Nothing can come of it any more."""
-        return self.gone or self.heard.ended or self.heard.reset is not None or self.client.goaway is not None
+        return self.client_left or self.heard.ended or self.heard.reset is not None or self.client.goaway is not None
 
     def said_from(self, frame: int) -> bytes:
         """What it has said from this message on."""
@@ -57,17 +57,17 @@ class Sent:
         """The last number that the client was told whole: it must have been told each once, as the story goes."""
         data, seq = self.heard.data, 0
         while data:
-            body = self.story[seq] if seq < len(self.story) else None
+            body = self.event_log[seq] if seq < len(self.event_log) else None
             assert body is not None, f"a client on {self.path} was told what no node said"
             seq += 1
             expected = marked(seq, 0, body)
-            told = data[: len(expected)]
-            same = (told[: _ACKED_AT.start], told[_ACKED_AT.stop :])
+            received = data[: len(expected)]
+            same = (received[: _ACKED_AT.start], received[_ACKED_AT.stop :])
             assert same == (
                 expected[: len(same[0])],
                 expected[_ACKED_AT.stop : _ACKED_AT.stop + len(same[1])],
-            ), f"a client on {self.path} was not told {seq} after {seq - 1}, but {_number(told)}"
-            if len(told) < len(expected):
+            ), f"a client on {self.path} was not told {seq} after {seq - 1}, but {_number(received)}"
+            if len(received) < len(expected):
                 return seq - 1
             data = data[len(expected) :]
         return seq
@@ -91,10 +91,10 @@ class Answered:
     """How the attempt has ended otherwise: `lost` with its connection, or `passed on`, not looked at."""
 
     def __post_init__(self) -> None:
-        told = self.heard.told
-        self.seq = int(told.get("x-agentring-after-seq", 0))
-        if told[":path"] == CONVERSE:
-            self.first_frame = int(told.get("x-agentring-frames", "1 0").split()[0])
+        fields = self.heard.fields
+        self.seq = int(fields.get("x-agentring-after-seq", 0))
+        if fields[":path"] == CONVERSE:
+            self.first_frame = int(fields.get("x-agentring-frames", "1 0").split()[0])
 
     @property
     def heard(self) -> Heard:
@@ -103,7 +103,7 @@ class Answered:
     @property
     def number(self) -> int:
         """Which call it is."""
-        return int(self.heard.told["x-call"])
+        return int(self.heard.fields["x-call"])
 
     def expected(self, sent: Sent) -> bytes:
         """What the node is to be sent in the end of what the client has said so far."""
@@ -128,5 +128,5 @@ def whole_messages(data: bytes) -> int:
     return count
 
 
-def _number(told: bytes) -> object:
-    return MARKS.unpack_from(told)[0] if len(told) >= MARKS.size else "the beginning of something"
+def _number(received: bytes) -> object:
+    return MARKS.unpack_from(received)[0] if len(received) >= MARKS.size else "the beginning of something"

@@ -127,7 +127,7 @@ class Model(Actors):
 
     def _answers_arrived(self) -> None:
         for number, sent in enumerate(self.calls):
-            if sent.heard.status != "0" or sent.gone:
+            if sent.heard.status != "0" or sent.client_left:
                 continue
             ended = [each for each in self.attempts.values() if each.number == number and each.status == "0"]
             if sent.path in MARKED:
@@ -181,7 +181,7 @@ RETURNS = st.tuples(
     _FAST_WINDOWS,
     _FAST_WINDOWS,
     st.tuples(st.lists(_step(Actors.open), min_size=1, max_size=3), st.lists(_ROUND, min_size=2, max_size=8)).map(
-        lambda told: [*told[0], *(step for steps in told[1] for step in steps)]
+        lambda drawn: [*drawn[0], *(step for steps in drawn[1] for step in steps)]
     ),
 )
 """As MODELS, but most of it calls that lose their nodes again and again."""

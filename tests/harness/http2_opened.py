@@ -27,7 +27,7 @@ def opened(wire: Wire, client: ClientPeer, path: str, *fields: tuple[str, str]) 
 
 def reason(heard: Heard) -> str:
     """Of the ErrorInfo."""
-    packed = heard.told.get("grpc-status-details-bin", "")
+    packed = heard.fields.get("grpc-status-details-bin", "")
     status = status_pb2.Status.FromString(base64.b64decode(packed + "=" * (-len(packed) % 4)))
     info = error_details_pb2.ErrorInfo()
     return info.reason if status.details and status.details[0].Unpack(info) else ""
@@ -36,7 +36,7 @@ def reason(heard: Heard) -> str:
 def asked_for(wire: Wire, path: str) -> int:
     """How many streams of this method nodes have seen."""
     found = [each for peers in wire.nodes.values() for peer in peers for each in peer.streams.values()]
-    return sum(each.told[":path"] == path for each in found)
+    return sum(each.fields[":path"] == path for each in found)
 
 
 def accepted(wire: Wire, client: ClientPeer, path: str = CONVERSE) -> tuple[int, NodePeer, int]:

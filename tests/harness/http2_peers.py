@@ -55,19 +55,19 @@ class Heard:
         return bytes(self.received)
 
     @property
-    def told(self) -> dict[str, str]:
+    def fields(self) -> dict[str, str]:
         """All fields by name."""
         return dict([*self.headers, *(self.trailers or [])])
 
     @property
     def status(self) -> str | None:
         """gRPC's status."""
-        return self.told.get("grpc-status") if self.ended else None
+        return self.fields.get("grpc-status") if self.ended else None
 
     @property
     def sentence(self) -> str | None:
         """What the status says."""
-        return self.told.get("grpc-message")
+        return self.fields.get("grpc-message")
 
 
 class H2Peer:

@@ -69,13 +69,13 @@ class RawNode:
 
     def __init__(self, limits: Limits, budget: Budget, clock: FiredClock, begin: bytes | None) -> None:
         self.clock = clock
-        self.told_ready = 0
+        self.ready_count = 0
         self_ref = weakref.ref(self)
 
         def ready() -> None:
             node = self_ref()
             assert node is not None
-            node.told_ready += 1
+            node.ready_count += 1
 
         self.connection = NodeConnection("a:1", limits, budget, clock.time(), lambda: None, ready, PingPolicy())
         self.connection.receive(frames.settings({}) + frames.SETTINGS_ACK if begin is None else begin, clock.time())

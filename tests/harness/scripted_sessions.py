@@ -68,7 +68,7 @@ async def serving(
         await server.stop(0)
 
 
-def answers(response: Message | None) -> Handler:
+def responds_with(response: Message | None) -> Handler:
     async def handle(_request: object, _call: Call) -> Message | None:
         return response
 
@@ -82,7 +82,7 @@ def raises(error: BaseException) -> Handler:
     return handle
 
 
-async def told(call: Any) -> list[bytes]:
+async def responses_of(call: Any) -> list[bytes]:
     """All that a call is told, which ends with OK."""
     return [message async for message in call]
 

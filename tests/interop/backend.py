@@ -33,7 +33,7 @@ OUTCOME_S = 10.0
 ACCEPTED = (("x-agentring-node", "hosted"), ("x-agentring-epoch", "1"))
 
 Pairs = tuple[tuple[str, str | bytes], ...]
-Given = dict[str, str | bytes]
+Metadata = dict[str, str | bytes]
 Context: TypeAlias = "aio.ServicerContext[bytes, bytes]"
 Requests = AsyncIterator[bytes]
 
@@ -73,7 +73,7 @@ class Echo(grpc.GenericRpcHandler):
 
     def __init__(self) -> None:
         self._outcomes = Outcomes()
-        self._methods: dict[str, Callable[[Requests, Context, Given], AsyncGenerator[bytes]]] = {
+        self._methods: dict[str, Callable[[Requests, Context, Metadata], AsyncGenerator[bytes]]] = {
             "Unary": _echo,
             "ClientStream": _concatenate,
             "ServerStream": _repeat,
@@ -94,15 +94,15 @@ class Echo(grpc.GenericRpcHandler):
 
         async def handle(requests: Requests, context: Context) -> None:
             pairs: Pairs = tuple(context.invocation_metadata() or ())
-            given = dict(pairs)
-            with self._outcomes.noting(str(given.get("call-id", ""))):
-                if "compress" in given:
+            metadata = dict(pairs)
+            with self._outcomes.noting(str(metadata.get("call-id", ""))):
+                if "compress" in metadata:
                     context.set_compression(grpc.Compression.Gzip)
-                if "silent" not in given:
+                if "silent" not in metadata:
                     await context.send_initial_metadata((*ACCEPTED, *_echoed(pairs)))
-                context.set_trailing_metadata((*_echoed(pairs), *_long(int(given.get("trailer-bytes", 0)))))
-                async with aclosing(body(requests, context, given)) as answers:
-                    async for answer in answers:
+                context.set_trailing_metadata((*_echoed(pairs), *_long(int(metadata.get("trailer-bytes", 0)))))
+                async with aclosing(body(requests, context, metadata)) as responses:
+                    async for answer in responses:
                         await context.write(answer)
 
         return grpc.stream_stream_rpc_method_handler(handle)
@@ -121,9 +121,9 @@ async def _concatenate(requests: Requests, _context: Context, _given: object) ->
     yield b"".join([message async for message in requests])
 
 
-async def _repeat(requests: Requests, _context: Context, given: Given) -> AsyncGenerator[bytes]:
+async def _repeat(requests: Requests, _context: Context, metadata: Metadata) -> AsyncGenerator[bytes]:
     async for message in requests:
-        for _ in range(int(given.get("count", 1))):
+        for _ in range(int(metadata.get("count", 1))):
             yield message
 
 
@@ -141,12 +141,12 @@ async def _ignore(_requests: Requests, _context: Context, _given: object) -> Asy
     yield b""
 
 
-async def _fail(requests: Requests, context: Context, given: Given) -> AsyncGenerator[bytes]:
+async def _fail(requests: Requests, context: Context, metadata: Metadata) -> AsyncGenerator[bytes]:
     """One answer, and then the status that the client asked for."""
     async for message in requests:
         yield message
-    context.set_code(_code(given))
-    context.set_details(_message(given))
+    context.set_code(_code(metadata))
+    context.set_details(_message(metadata))
 
 
 async def _abort(_requests: Requests, context: Context) -> None:
@@ -163,13 +163,13 @@ def _long(size_bytes: int) -> Pairs:
     return tuple((f"long-{number}", "v" * 1000) for number in range(size_bytes // 1000))
 
 
-def _code(given: Given) -> grpc.StatusCode:
-    wanted = int(given["fail-code"])
+def _code(metadata: Metadata) -> grpc.StatusCode:
+    wanted = int(metadata["fail-code"])
     return next(code for code in grpc.StatusCode if code.value[0] == wanted)
 
 
-def _message(given: Given) -> str:
-    message = given["fail-message-bin"]
+def _message(metadata: Metadata) -> str:
+    message = metadata["fail-message-bin"]
     assert isinstance(message, bytes)
     return message.decode()
 

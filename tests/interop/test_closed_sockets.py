@@ -45,9 +45,9 @@ def test_the_answer_comes_after_the_clients_end(port: int) -> None:
     with opened(port, "Unary", "", ended=True) as connection:
         connection.shutdown(socket.SHUT_WR)
         found = list(parse(b"".join(received(connection))))
-    told = [each for each in found if each.stream_id == 1 and each.kind == frames.HEADERS]
-    assert len(told) == 2
-    assert told[-1].flags & frames.END_STREAM
+    heads = [each for each in found if each.stream_id == 1 and each.kind == frames.HEADERS]
+    assert len(heads) == 2
+    assert heads[-1].flags & frames.END_STREAM
     assert b"".join(each.payload for each in found if each.kind == frames.DATA) == message(b"")
 
 

@@ -58,7 +58,7 @@ class Grpcurl:
         assert process.returncode is not None
         return process.returncode, out.decode(), err.decode()
 
-    async def answers(self, method: str, *messages: bytes, flags: tuple[str, ...] = ()) -> list[list[bytes]]:
+    async def responses(self, method: str, *messages: bytes, flags: tuple[str, ...] = ()) -> list[list[bytes]]:
         """The answers of a call that ends with OK: the data of each."""
         status, out, err = await self.call(method, *messages, flags=flags)
         assert status == 0, err
@@ -83,30 +83,30 @@ def grpcurl(hosted: HostedService) -> Grpcurl:
 
 
 async def test_unary(grpcurl: Grpcurl) -> None:
-    assert await grpcurl.answers("Unary", b"one message") == [[b"one message"]]
+    assert await grpcurl.responses("Unary", b"one message") == [[b"one message"]]
 
 
 async def test_client_stream(grpcurl: Grpcurl) -> None:
     messages = [f"{n}".encode() for n in range(100)]
-    assert await grpcurl.answers("ClientStream", *messages) == [messages]
+    assert await grpcurl.responses("ClientStream", *messages) == [messages]
 
 
 async def test_server_stream(grpcurl: Grpcurl) -> None:
-    assert await grpcurl.answers("ServerStream", b"again", flags=("-H", "count: 100")) == [[b"again"]] * 100
+    assert await grpcurl.responses("ServerStream", b"again", flags=("-H", "count: 100")) == [[b"again"]] * 100
 
 
 async def test_bidi_10000(grpcurl: Grpcurl) -> None:
     messages = [f"message {n}".encode() for n in range(10_000)]
-    assert await grpcurl.answers("BidiStream", *messages) == [[message] for message in messages]
+    assert await grpcurl.responses("BidiStream", *messages) == [[message] for message in messages]
 
 
 @pytest.mark.parametrize("size", [1, LIMIT_BYTES - HEAD_BYTES])
 async def test_message_of(grpcurl: Grpcurl, size: int) -> None:
-    assert await grpcurl.answers("Unary", bytes(size)) == [[bytes(size)]]
+    assert await grpcurl.responses("Unary", bytes(size)) == [[bytes(size)]]
 
 
 async def test_an_empty_message(grpcurl: Grpcurl) -> None:
-    assert await grpcurl.answers("Unary", b"") == [[]]
+    assert await grpcurl.responses("Unary", b"") == [[]]
 
 
 async def test_message_over_limit(grpcurl: Grpcurl) -> None:
@@ -120,8 +120,8 @@ async def test_metadata(grpcurl: Grpcurl) -> None:
     flags = ("-v", "-H", "echo-text: a value", "-H", f"echo-bytes-bin: {base64.b64encode(bytes(range(256))).decode()}")
     status, out, err = await grpcurl.call("Unary", b"with metadata", flags=flags)
     assert status == 0, err
-    _, told = out.split("Response headers received:")
-    headers, trailers = told.split("Response trailers received:")
+    _, received = out.split("Response headers received:")
+    headers, trailers = received.split("Response trailers received:")
     for part in (headers, trailers):
         lines = part.splitlines()
         assert "echo-text: a value" in lines

@@ -25,7 +25,7 @@ def test_every_request_succeeds(hosted: HostedService, tmp_path: Path, path: str
     request.write_bytes(FRAMED)
     load = ("-n", str(REQUESTS), "-c", "4", "-m", "50", "-d", str(request), *GRPC, *headers)
     command = [str(require_tool("h2load")), *load, f"http://{hosted.router}{path}"]
-    told = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert told.returncode == 0, told.stdout + told.stderr
-    assert f"{REQUESTS} done, {REQUESTS} succeeded, 0 failed, 0 errored, 0 timeout" in told.stdout, told.stdout
-    assert re.search(rf"status codes: {REQUESTS} 2xx, 0 3xx, 0 4xx, 0 5xx", told.stdout), told.stdout
+    report = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert report.returncode == 0, report.stdout + report.stderr
+    assert f"{REQUESTS} done, {REQUESTS} succeeded, 0 failed, 0 errored, 0 timeout" in report.stdout, report.stdout
+    assert re.search(rf"status codes: {REQUESTS} 2xx, 0 3xx, 0 4xx, 0 5xx", report.stdout), report.stdout

@@ -11,7 +11,7 @@ from agentring.v1.session_pb2 import GetSessionRequest, GetSessionResponse
 from harness.asked_sessions import RUN, SERVICE, AskedSessions, asked
 from harness.door import knocking
 from harness.raw import exchange
-from harness.scripted_sessions import GET, Sessions, answers, serving, told
+from harness.scripted_sessions import GET, Sessions, responds_with, responses_of, serving
 
 
 @pytest.fixture
@@ -24,8 +24,8 @@ async def channel(sessions: Sessions) -> AsyncIterator[aio.Channel]:
     """To a server of `sessions`; it must still be serving when the test is over."""
     async with serving(sessions) as (_, channel):
         yield channel
-        sessions.get = answers(GetSessionResponse())
-        assert await told(exchange(channel, GET, GetSessionRequest())) == [b""]
+        sessions.get = responds_with(GetSessionResponse())
+        assert await responses_of(exchange(channel, GET, GetSessionRequest())) == [b""]
 
 
 @pytest.fixture

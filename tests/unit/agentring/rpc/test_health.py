@@ -14,7 +14,7 @@ from harness.raw import (
     assert_refused,
     exchange,
 )
-from harness.scripted_sessions import PATIENCE_S, Sessions, serving, told
+from harness.scripted_sessions import PATIENCE_S, Sessions, responses_of, serving
 
 
 def health(channel: aio.Channel, service: str = "", *, method: str = "Check") -> Any:
@@ -30,7 +30,7 @@ async def test_health_is_what_the_process_says(sessions: Sessions) -> None:
                 (False, HealthCheckResponse.NOT_SERVING),
             ):
                 server.set_condition(serving_now, coordinated=True, sessions=False)
-                (raw,) = await told(health(channel, service))
+                (raw,) = await responses_of(health(channel, service))
                 assert HealthCheckResponse.FromString(raw).status == status
         await assert_refused(health(channel, "agentring.v1.TaskService"), ServiceNotFound())
         await assert_refused(exchange(channel, "/grpc.health.v1.Health/Check", b"\xff"), MalformedRequest())
@@ -38,7 +38,7 @@ async def test_health_is_what_the_process_says(sessions: Sessions) -> None:
 
 async def test_it_is_not_serving_until_the_process_says_so(sessions: Sessions) -> None:
     async with serving(sessions) as (_, channel):
-        (raw,) = await told(health(channel))
+        (raw,) = await responses_of(health(channel))
         assert HealthCheckResponse.FromString(raw).status == HealthCheckResponse.NOT_SERVING
 
 

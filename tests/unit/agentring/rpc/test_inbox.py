@@ -39,9 +39,9 @@ async def test_messages_are_unpacked_within_bounds(
         peer.request(1, GET, ("grpc-encoding", encoding))
         whole = bytes([flag]) + len(body).to_bytes(4, "big") + body
         sending = asyncio.create_task(_paced(peer, 1, whole))
-        told = await peer.answer(1)
+        answer = await peer.answer(1)
         sending.cancel()
-        assert (told.status, told.reason) == expected
+        assert (answer.status, answer.reason) == expected
 
 
 async def _paced(peer: Peer, stream_id: int, data: bytes) -> None:
@@ -75,8 +75,8 @@ async def test_a_second_message_of_a_call_that_takes_one_is_refused(
         peer.request(1, path)
         peer.message(1, REQUEST, end=False)
         peer.message(1, REQUEST)
-        told = await peer.answer(1)
-        assert (told.status, told.reason, told.data) == ("3", "SECOND_MESSAGE", b"")
+        answer = await peer.answer(1)
+        assert (answer.status, answer.reason, answer.data) == ("3", "SECOND_MESSAGE", b"")
         assert asked_sessions.runs == runs
 
 
@@ -91,8 +91,8 @@ async def test_a_number_that_is_no_value_of_its_enum_is_refused(address: str, as
     turn = session_pb2.Turn(input=session_pb2.Input(text="hi"), on_busy=77)  # type: ignore[arg-type]
     request = session_pb2.RunTurnRequest(session_id="s", turn=turn).SerializeToString()
     runs = asked_sessions.runs
-    told = await asked(address, path=RUN, body=request)
-    assert (told.status, told.reason) == ("3", "UNKNOWN_ENUM_VALUE")
+    answer = await asked(address, path=RUN, body=request)
+    assert (answer.status, answer.reason) == ("3", "UNKNOWN_ENUM_VALUE")
     opening = session_pb2.ConverseRequest(turn=turn).SerializeToString()
     assert (await asked(address, path=CONVERSE, body=opening)).reason == "UNKNOWN_ENUM_VALUE"
     assert asked_sessions.runs == runs

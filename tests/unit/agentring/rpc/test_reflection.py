@@ -32,14 +32,14 @@ async def asked(version: Any, **request: Any) -> Any:
         """As Call."""
 
         async def send(self, response: Any) -> None:
-            answers.append(response)
+            responses.append(response)
 
     async def requests() -> AsyncIterator[Any]:
         yield request_class(host="h", **request)
 
-    answers: list[Any] = []
+    responses: list[Any] = []
     await Reflection(version, SYMBOLS).ServerReflectionInfo(requests(), cast(Call, Told()))
-    (answer,) = answers
+    (answer,) = responses
     assert (answer.valid_host, answer.original_request) == ("h", request_class(host="h", **request))
     return answer
 

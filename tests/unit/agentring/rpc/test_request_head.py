@@ -11,8 +11,8 @@ from harness.door import knocking, request_fields
 
 @pytest.mark.parametrize("path", ["/u\xff/M", "/grpc.\xff/M", "/a b/c", "/a\x7f/b", "a/b", "*", "/" + "a" * 2_000])
 async def test_a_path_that_is_none_is_answered(address: str, path: str) -> None:
-    told = await asked(address, ("x-session-id", "s0"), path=path)
-    assert (told.status, told.reason) == ("3", "MALFORMED_HEADER")
+    answer = await asked(address, ("x-session-id", "s0"), path=path)
+    assert (answer.status, answer.reason) == ("3", "MALFORMED_HEADER")
 
 
 async def test_a_path_that_is_none_is_answered_without_a_message(address: str) -> None:
@@ -47,9 +47,9 @@ async def test_a_path_that_is_none_is_answered_without_a_message(address: str) -
 async def test_header_fields_that_are_not_grpcs_are_answered(
     address: str, line: dict[str, str], more: tuple[tuple[str, str], ...], expected: tuple[str, str]
 ) -> None:
-    told = await asked(address, *more, line=line)
-    assert (told.status, told.reason) == expected
-    assert told.headers["grpc-accept-encoding"] == "identity, deflate, gzip"
+    answer = await asked(address, *more, line=line)
+    assert (answer.status, answer.reason) == expected
+    assert answer.headers["grpc-accept-encoding"] == "identity, deflate, gzip"
 
 
 @pytest.mark.parametrize(
@@ -114,5 +114,5 @@ async def test_what_http2_forbids_ends_the_stream_alone(
 async def test_what_is_not_grpc_is_told_so_in_http(
     address: str, more: tuple[tuple[str, str], ...], line: dict[str, str]
 ) -> None:
-    told = await asked(address, *more, line=line)
-    assert (told.headers[":status"], told.status) == ("415", "")
+    answer = await asked(address, *more, line=line)
+    assert (answer.headers[":status"], answer.status) == ("415", "")

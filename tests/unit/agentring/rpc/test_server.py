@@ -29,10 +29,10 @@ from harness.scripted_sessions import (
     SECRET,
     Sessions,
     Watched,
-    answers,
     raises,
+    responds_with,
+    responses_of,
     serving,
-    told,
     work,
 )
 
@@ -52,7 +52,7 @@ async def test_a_stopping_server_lets_calls_end_within_its_grace(sessions: Sessi
         stopping = asyncio.create_task(server.stop(PATIENCE_S))
         await asyncio.sleep(0)
         released.set()
-        assert len(await told(call)) == 1
+        assert len(await responses_of(call)) == 1
         async with asyncio.timeout(PATIENCE_S):
             await stopping
 
@@ -69,10 +69,10 @@ async def test_a_stopping_server_cancels_what_outlasts_its_grace(sessions: Sessi
 
 
 async def test_nothing_is_left_running(sessions: Sessions) -> None:
-    sessions.get = answers(GetSessionResponse())
+    sessions.get = responds_with(GetSessionResponse())
     before = asyncio.all_tasks()
     async with serving(sessions) as (_, channel):
-        await told(exchange(channel, GET, b""))
+        await responses_of(exchange(channel, GET, b""))
         await status_of(exchange(channel, GET, b"\xff"))
         sessions.get = raises(ValueError(SECRET))
         await status_of(exchange(channel, GET, b""))
@@ -82,11 +82,11 @@ async def test_nothing_is_left_running(sessions: Sessions) -> None:
 
 
 async def test_it_serves_on_a_unix_socket(sessions: Sessions, tmp_path: Path) -> None:
-    sessions.get = answers(GetSessionResponse())
+    sessions.get = responds_with(GetSessionResponse())
     address = f"unix:{tmp_path / 's'}"
     async with serving(sessions, address) as (server, channel):
         assert server.address == address
-        assert await told(exchange(channel, GET, b"")) == [b""]
+        assert await responses_of(exchange(channel, GET, b"")) == [b""]
 
 
 async def test_its_address_has_the_port_that_it_was_given(sessions: Sessions) -> None:
@@ -111,7 +111,7 @@ async def test_reflection_lists_what_is_served_and_what_it_is_told_to(sessions: 
     try:
         async with connect(server.address) as channel:
             method = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"
-            (raw,) = await told(converse(channel, [ServerReflectionRequest(list_services="")], method=method))
+            (raw,) = await responses_of(converse(channel, [ServerReflectionRequest(list_services="")], method=method))
     finally:
         await server.stop(0)
     listed = ServerReflectionResponse.FromString(raw).list_services_response.service

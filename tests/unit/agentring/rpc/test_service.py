@@ -20,7 +20,7 @@ from harness.raw import (
     converse,
     exchange,
 )
-from harness.scripted_sessions import CONVERSE, GET, PATIENCE_S, RUN, Sessions, response, told
+from harness.scripted_sessions import CONVERSE, GET, PATIENCE_S, RUN, Sessions, response, responses_of
 
 
 async def test_a_unary_call_is_answered(sessions: Sessions, channel: aio.Channel) -> None:
@@ -54,7 +54,7 @@ async def test_a_server_stream_tells_each_response_after_accepting(sessions: Ses
     assert ("x-agentring-node", "n1") in tuple(initial or ())
     assert not sent.is_set()
     accepted.set()
-    assert [RunTurnResponse.FromString(raw).through_seq for raw in await told(call)] == [1, 2]
+    assert [RunTurnResponse.FromString(raw).through_seq for raw in await responses_of(call)] == [1, 2]
 
 
 async def test_both_sides_of_a_stream_are_independent(sessions: Sessions, channel: aio.Channel) -> None:
@@ -98,5 +98,5 @@ async def test_a_stream_may_be_opened_without_a_message(sessions: Sessions, chan
         await call.send(response(len([request async for request in requests])))
 
     sessions.converse = count
-    (raw,) = await told(converse(channel, []))
+    (raw,) = await responses_of(converse(channel, []))
     assert ConverseResponse.FromString(raw).through_seq == 0

@@ -24,7 +24,7 @@ from harness.scripted_sessions import (
     Sessions,
     Watched,
     response,
-    told,
+    responses_of,
     work,
 )
 
@@ -83,4 +83,4 @@ async def test_a_handler_waits_while_the_client_does_not_read(sessions: Sessions
     async with asyncio.timeout(PATIENCE_S):
         await stuck.wait()
         assert sent < 200
-        assert len(await told(call)) == 200
+        assert len(await responses_of(call)) == 200

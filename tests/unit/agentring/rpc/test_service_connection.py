@@ -49,7 +49,7 @@ async def test_a_stopping_server_says_that_it_is_draining(asked_sessions: AskedS
         answering = asyncio.create_task(peer.answer(1))
         await asked_sessions.ran.wait()
         await server.stop(0)
-        told = await answering
-    assert (told.status, told.reason) == ("14", NodeDraining.reason)
-    assert told.headers["x-agentring-moved"] == "1"
+        answer = await answering
+    assert (answer.status, answer.reason) == ("14", NodeDraining.reason)
+    assert answer.headers["x-agentring-moved"] == "1"
     assert server.ended.done()

@@ -23,7 +23,7 @@ from harness.raw import (
     read_details,
     status_of,
 )
-from harness.scripted_sessions import CONVERSE, GET, RUN, SECRET, Sessions, answers, raises
+from harness.scripted_sessions import CONVERSE, GET, RUN, SECRET, Sessions, raises, responds_with
 
 
 @pytest.mark.parametrize(
@@ -99,6 +99,6 @@ async def test_an_error_whose_fields_are_no_utf_8_is_told_all_the_same(
 
 
 async def test_no_response_at_all_is_a_fault(sessions: Sessions, channel: aio.Channel) -> None:
-    sessions.get = answers(None)
+    sessions.get = responds_with(None)
     ended = await status_of(exchange(channel, GET, b""))
     assert read_details(ended)[0].reason == "INTERNAL"

@@ -43,11 +43,11 @@ from harness.scripted_sessions import (
     PATIENCE_S,
     RUN,
     Sessions,
-    answers,
     raises,
+    responds_with,
     response,
+    responses_of,
     serving,
-    told,
 )
 
 
@@ -106,7 +106,7 @@ async def test_what_is_not_served_is_unimplemented(channel: aio.Channel, method:
 
 
 async def test_too_many_metadata_are_refused(sessions: Sessions, channel: aio.Channel) -> None:
-    sessions.get = answers(GetSessionResponse())
+    sessions.get = responds_with(GetSessionResponse())
     unary: Any = channel.unary_unary(GET)
     room = MAX_METADATA_BYTES - 1_024  # for what every call carries
     assert await unary(b"", metadata=(("x-filler", "a" * room),)) == b""
@@ -121,8 +121,8 @@ async def test_a_message_of_a_mebibyte_goes_through_and_no_larger_one(sessions: 
         assert len(message) == length
         return message
 
-    sessions.get = answers(GetSessionResponse())
-    assert await told(exchange(channel, GET, sized(MAX_MESSAGE_BYTES))) == [b""]
+    sessions.get = responds_with(GetSessionResponse())
+    assert await responses_of(exchange(channel, GET, sized(MAX_MESSAGE_BYTES))) == [b""]
     await assert_refused(exchange(channel, GET, sized(MAX_MESSAGE_BYTES + 1)), MessageTooLarge())
     await assert_refused(exchange(channel, GET, b"\xff" * (MAX_MESSAGE_BYTES + 1)), MessageTooLarge())
 

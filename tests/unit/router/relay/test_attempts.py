@@ -26,7 +26,7 @@ def finish(wire: Wire, client: ClientPeer, stream_id: int, node: NodePeer, at_no
     node.finish(at_node)
     wire.settle()
     heard = client.streams[stream_id]
-    assert (heard.data, heard.status, heard.told["x-agentring-node"]) == (marked(1, 1, b"here"), "0", node.name)
+    assert (heard.data, heard.status, heard.fields["x-agentring-node"]) == (marked(1, 1, b"here"), "0", node.name)
     wire.close()
 
 
@@ -53,8 +53,10 @@ def test_every_try_has_the_same_stream_id_and_no_two_calls_have() -> None:
     client.open()
     wire.settle()
     name = "x-agentring-stream-id"
-    assert first.streams[1].told[name] == wire.node("z").streams[1].told[name]
-    assert len({heard.told[name] for peers in wire.nodes.values() for p in peers for heard in p.streams.values()}) == 2
+    assert first.streams[1].fields[name] == wire.node("z").streams[1].fields[name]
+    assert (
+        len({heard.fields[name] for peers in wire.nodes.values() for p in peers for heard in p.streams.values()}) == 2
+    )
     client.lose()
     wire.close()
 
@@ -66,7 +68,7 @@ def test_the_third_redirect_means_that_the_session_is_moving() -> None:
         (node if isinstance(node, NodePeer) else wire.node(node)).redirect(1, to)
         wire.settle()
     assert client.streams[stream_id].sentence == "the session or task is moving to another node"
-    assert "x-agentring-redirect" not in client.streams[stream_id].told
+    assert "x-agentring-redirect" not in client.streams[stream_id].fields
     wire.close()
 
 
@@ -80,7 +82,7 @@ def test_a_refusal_leads_to_the_next_node_and_is_told_when_there_is_none(why: st
     wire.node(wire.pool.asked[1]).refuse(1, why)
     wire.settle()
     assert client.streams[stream_id].status == status
-    assert "x-agentring-refused" not in client.streams[stream_id].told
+    assert "x-agentring-refused" not in client.streams[stream_id].fields
     wire.close()
 
 
@@ -117,7 +119,7 @@ def test_redirects_and_refusals_of_a_node_that_has_taken_the_call_are_its_answer
     node.finish(1, "10", ("x-agentring-redirect", "z z:1"))
     wire.settle()
     assert client.streams[stream_id].status == "10"
-    assert "x-agentring-redirect" not in client.streams[stream_id].told
+    assert "x-agentring-redirect" not in client.streams[stream_id].fields
     assert len(wire.pool.asked) == 1
     wire.close()
 

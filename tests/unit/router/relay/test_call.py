@@ -31,9 +31,9 @@ def test_a_call_goes_to_the_session_in_its_headers_before_any_message() -> None:
     client = wire.client()
     client.open()
     wire.settle()
-    told = wire.node().streams[1].told
-    assert (told[":path"], told["x-session-id"], told["x-tenant-id"]) == (CONVERSE, "s", "default")
-    assert len(told["x-agentring-stream-id"]) == 32
+    fields = wire.node().streams[1].fields
+    assert (fields[":path"], fields["x-session-id"], fields["x-tenant-id"]) == (CONVERSE, "s", "default")
+    assert len(fields["x-agentring-stream-id"]) == 32
     wire.close()
 
 
@@ -51,7 +51,7 @@ def test_a_call_goes_to_the_session_in_its_first_message(sizes: list[int]) -> No
     client.send(stream_id, sent)
     wire.settle()
     heard = wire.node().streams[1]
-    assert (heard.told["x-session-id"], heard.told["x-agent"], heard.data) == ("s", "echo", OPEN + message(b"more"))
+    assert (heard.fields["x-session-id"], heard.fields["x-agent"], heard.data) == ("s", "echo", OPEN + message(b"more"))
     wire.close()
 
 
@@ -61,7 +61,7 @@ def test_a_task_goes_to_the_key_in_its_first_message() -> None:
     stream_id = client.open(RUN_TASK, session=None)
     client.send(stream_id, message(task_pb2.RunTaskRequest(task_key="k").SerializeToString()), end=True)
     wire.settle()
-    assert wire.node().streams[1].told["x-task-key"] == "k"
+    assert wire.node().streams[1].fields["x-task-key"] == "k"
     wire.close()
 
 
@@ -112,7 +112,7 @@ def test_the_routers_own_services_are_one_more_node() -> None:
     wire.settle()
     heard = client.streams[stream_id]
     assert (heard.data, heard.status) == (message(b"ring"), "0")
-    assert "x-agentring-ring" not in heard.told
+    assert "x-agentring-ring" not in heard.fields
     wire.close()
 
 
@@ -133,7 +133,7 @@ def test_messages_pass_both_ways_and_trailers_end_the_call(path: str) -> None:
     wire.settle()
     heard = client.streams[stream_id]
     assert heard.data == marked(1, 1, b"to the client") + marked(2, 2)
-    assert (heard.status, heard.told["x-why"], heard.reset) == ("5", "gone", None)
+    assert (heard.status, heard.fields["x-why"], heard.reset) == ("5", "gone", None)
     assert node.streams[at_node].reset is None
     assert not client.connection.streams
     assert not node.connection.streams
@@ -160,7 +160,7 @@ def test_trailers_without_anything_before_them_are_the_answer() -> None:
     wire.node().decline(1, "5", ("grpc-status-details-bin", "CAU"))
     wire.settle()
     heard = client.streams[stream_id]
-    assert (heard.status, heard.trailers, heard.told["grpc-status-details-bin"]) == ("5", None, "CAU")
+    assert (heard.status, heard.trailers, heard.fields["grpc-status-details-bin"]) == ("5", None, "CAU")
     wire.close()
 
 

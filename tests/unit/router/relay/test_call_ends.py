@@ -31,7 +31,7 @@ def test_the_deadline_is_told_to_the_node_and_kept_here() -> None:
     wire = Wire()
     client = wire.client()
     stream_id, node, at_node = accepted(wire, client, CONVERSE, ("grpc-timeout", "10S"))
-    assert node.streams[at_node].told["grpc-timeout"] == "10000m"
+    assert node.streams[at_node].fields["grpc-timeout"] == "10000m"
     wire.clock.advance(9.9)
     wire.settle()
     assert not client.streams[stream_id].ended
@@ -50,7 +50,7 @@ def test_the_time_until_the_call_was_sent_on_counts() -> None:
     wire.clock.advance(4.0)
     client.send(stream_id, OPEN)
     wire.settle()
-    assert wire.node().streams[1].told["grpc-timeout"] == "6000m"
+    assert wire.node().streams[1].fields["grpc-timeout"] == "6000m"
     wire.close()
 
 

@@ -59,6 +59,6 @@ def test_the_right_length_passes_however_it_is_cut(pieces: list[bytes], padding:
     wire.settle()
     heard = wire.node().streams[1]
     assert (heard.data, heard.ended, heard.reset) == (HELLO, True, None)
-    assert "content-length" not in heard.told
+    assert "content-length" not in heard.fields
     client.connection.socket_lost()
     wire.close()

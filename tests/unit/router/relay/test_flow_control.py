@@ -22,13 +22,13 @@ def test_an_answer_of_any_size_reaches_a_client_of_any_window(path: str, window:
     stream_id, node, at_node = accepted(wire, client, path)
     if not window:
         client.h2.increment_flow_control_window(1, stream_id)
-    answers = [marked(1, 1, bytes(300_000)), marked(2, 1, b"x"), marked(3, 1, bytes(range(256)) * 400)]
+    responses = [marked(1, 1, bytes(300_000)), marked(2, 1, b"x"), marked(3, 1, bytes(range(256)) * 400)]
     if window < 1000:
-        answers = [marked(1, 1, b"abc" * 100), marked(2, 1, b"x" * 100)]
-    node.send(at_node, b"".join(answers))
+        responses = [marked(1, 1, b"abc" * 100), marked(2, 1, b"x" * 100)]
+    node.send(at_node, b"".join(responses))
     node.finish(at_node)
     wire.settle()
-    assert client.streams[stream_id].data == b"".join(answers)
+    assert client.streams[stream_id].data == b"".join(responses)
     assert client.streams[stream_id].status == "0"
     wire.close()
 

@@ -38,7 +38,11 @@ def test_headers_go_on_before_there_is_a_message(fields: tuple[tuple[str, str], 
     node.h2.send_headers(at_node, [*HEAD, *fields])
     wire.settle()
     heard = client.streams[stream_id]
-    assert (heard.told[":status"], heard.told.get("x-more"), heard.ended) == ("200", dict(fields).get("x-more"), False)
+    assert (heard.fields[":status"], heard.fields.get("x-more"), heard.ended) == (
+        "200",
+        dict(fields).get("x-more"),
+        False,
+    )
     node.finish(at_node, "14")
     wire.settle()
     assert (heard.status, wire.pool.asked) == ("14", ["a"])
@@ -71,8 +75,8 @@ def test_an_upload_larger_than_what_is_kept_is_answered_at_its_end() -> None:
 
 
 @pytest.mark.parametrize("how", ["refused", "redirected", "reset"])
-@pytest.mark.parametrize(("sent", "again"), [(UPLOAD[: 512 * KIB], True), (UPLOAD, False)])
-def test_only_a_call_that_is_kept_whole_is_sent_to_another_node(how: str, sent: bytes, again: bool) -> None:
+@pytest.mark.parametrize(("sent", "is_sent_again"), [(UPLOAD[: 512 * KIB], True), (UPLOAD, False)])
+def test_only_a_call_that_is_kept_whole_is_sent_to_another_node(how: str, sent: bytes, is_sent_again: bool) -> None:
     wire = Wire("a", "b", node_settings={Setting.INITIAL_WINDOW_SIZE: 1 << 24})
     client = wire.client()
     stream_id, node, at_node = opened(wire, client, sent)
@@ -85,7 +89,7 @@ def test_only_a_call_that_is_kept_whole_is_sent_to_another_node(how: str, sent: 
         case "reset":
             node.reset(at_node, Code.REFUSED_STREAM)
     wire.settle()
-    if again:
+    if is_sent_again:
         assert wire.node(wire.pool.asked[-1]).streams[wire.node(wire.pool.asked[-1]).latest].data == sent
         client.lose()
     else:

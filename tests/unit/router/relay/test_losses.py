@@ -143,9 +143,9 @@ def test_where_all_nodes_die_one_right_after_the_other_streams_wait_for_them(wir
         wire.pool.held.add(name)
         for peer in wire.nodes.pop(name):
             peer.lose()
-        for gone in list(wire.pool.held):
-            wire.pool.release(gone, connected=False)  # it takes no connections any more
-            wire.pool.held.add(gone)
+        for node_id in list(wire.pool.held):
+            wire.pool.release(node_id, connected=False)  # it takes no connections any more
+            wire.pool.held.add(node_id)
         wire.clock.advance(0.001)
         wire.settle()
     for _ in range(10):
@@ -198,7 +198,7 @@ def test_of_many_on_one_connection_the_innocent_are_served(calls: list[tuple[boo
     for _ in range(12):
         for node in [peer for peers in wire.nodes.values() for peer in peers if peer.connection.ended is None]:
             found = [at_node for at_node in node.streams if node.may_send(at_node)]
-            those = [at_node for at_node in found if node.streams[at_node].told["x-guilty"] == "True"]
+            those = [at_node for at_node in found if node.streams[at_node].fields["x-guilty"] == "True"]
             for at_node in found:
                 if at_node not in those and (killed or not any(guilty.values())):
                     node.accept(at_node)

@@ -15,10 +15,10 @@ def test_internal_fields_of_a_client_do_not_reach_the_node(path: str) -> None:
     )
     client.open(path, *forged, ("x-mine", "kept"))
     wire.settle()
-    told = wire.node().streams[1].headers
-    assert "forged" not in [value for _, value in told]
-    assert ("x-mine", "kept") in told
-    assert sum(name == "x-agentring-stream-id" for name, _ in told) == 1
+    fields = wire.node().streams[1].headers
+    assert "forged" not in [value for _, value in fields]
+    assert ("x-mine", "kept") in fields
+    assert sum(name == "x-agentring-stream-id" for name, _ in fields) == 1
     client.lose()
     wire.close()
 
@@ -39,9 +39,9 @@ def test_fields_between_nodes_and_routers_do_not_reach_the_client(before_headers
         node.accept(1)
         node.finish(1, "0", *internal, ("x-mine", "kept"))
     wire.settle()
-    told = client.streams[1].told
-    assert not {name for name, _ in internal} & told.keys()
-    assert told["x-mine"] == "kept"
+    fields = client.streams[1].fields
+    assert not {name for name, _ in internal} & fields.keys()
+    assert fields["x-mine"] == "kept"
     wire.close()
 
 
@@ -53,9 +53,9 @@ def test_a_client_is_told_node_epoch_and_ring() -> None:
     wire.settle()
     wire.node().accept(1)
     wire.settle()
-    told = client.streams[1].told
+    fields = client.streams[1].fields
     names = ("x-agentring-node", "x-agentring-epoch", "x-agentring-ring")
-    assert tuple(told[name] for name in names) == ("a", "7", "1")
+    assert tuple(fields[name] for name in names) == ("a", "7", "1")
     client.lose()
     wire.close()
 
@@ -65,8 +65,8 @@ def test_a_node_is_sent_routing_fields_once() -> None:
     client = wire.client()
     client.open(CONVERSE, ("x-session-id", "two"), ("x-tenant-id", "t"), ("x-tenant-id", "u"), session="one")
     wire.settle()
-    told = [pair for pair in wire.node().streams[1].headers if pair[0] in ("x-session-id", "x-tenant-id")]
-    assert sorted(told) == [("x-session-id", "two"), ("x-tenant-id", "u")]
+    fields = [pair for pair in wire.node().streams[1].headers if pair[0] in ("x-session-id", "x-tenant-id")]
+    assert sorted(fields) == [("x-session-id", "two"), ("x-tenant-id", "u")]
     client.lose()
     wire.close()
 
@@ -78,8 +78,8 @@ def test_clients_that_use_a_dynamic_table_are_read_before_and_after_they_give_it
         client.open(CONVERSE, ("x-mine", "the same each time"), ("x-other", str(index)))
         wire.settle()
     streams = wire.node().streams
-    assert [streams[1 + 2 * index].told["x-other"] for index in range(4)] == ["0", "1", "2", "3"]
-    assert {heard.told["x-mine"] for heard in streams.values()} == {"the same each time"}
+    assert [streams[1 + 2 * index].fields["x-other"] for index in range(4)] == ["0", "1", "2", "3"]
+    assert {heard.fields["x-mine"] for heard in streams.values()} == {"the same each time"}
     client.lose()
     wire.close()
 

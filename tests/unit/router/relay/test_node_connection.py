@@ -25,9 +25,9 @@ def test_it_is_ready_once_both_sides_settings_are_agreed(order: list[bytes]) -> 
         assert not node.connection.ready
         node.send(each)
     assert node.connection.ready
-    assert node.told_ready == 1
+    assert node.ready_count == 1
     node.send(frames.settings({}))
-    assert node.told_ready == 1
+    assert node.ready_count == 1
 
 
 def test_it_is_not_ready_by_an_acknowledgement_alone() -> None:
@@ -227,7 +227,7 @@ def test_two_calls_of_two_clients_share_a_connection_and_do_not_mix() -> None:
     two.open(1, session="y")
     wire.settle()
     node = wire.node()
-    by_session = {heard.told["x-session-id"]: stream_id for stream_id, heard in node.streams.items()}
+    by_session = {heard.fields["x-session-id"]: stream_id for stream_id, heard in node.streams.items()}
     for session, stream_id in by_session.items():
         node.accept(stream_id)
         node.send(stream_id, marked(1, 0, session.encode()))

@@ -30,7 +30,7 @@ def test_the_answer_is_415_and_a_line(method: str, body: bytes) -> None:
     stream_id = ask(client, method, body, ("content-length", str(len(body))))
     wire.settle()
     heard = client.streams[stream_id]
-    assert (heard.told[":status"], heard.data, heard.ended) == ("415", NOT_GRPC_BODY, True)
+    assert (heard.fields[":status"], heard.data, heard.ended) == ("415", NOT_GRPC_BODY, True)
     assert not client.connection.streams
     wire.close()
 
@@ -121,7 +121,7 @@ def test_a_request_that_does_not_come_to_its_end_is_answered_in_time(sent: bytes
     wire.clock.advance(0.1)
     wire.settle()
     heard = client.streams[stream_id]
-    assert (heard.told[":status"], heard.data, heard.reset) == ("415", NOT_GRPC_BODY, Code.NO_ERROR)
+    assert (heard.fields[":status"], heard.data, heard.reset) == ("415", NOT_GRPC_BODY, Code.NO_ERROR)
     assert not client.connection.streams
     wire.close()
 

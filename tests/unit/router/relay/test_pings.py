@@ -111,11 +111,11 @@ def test_one_that_says_nothing_and_has_no_call_is_not_asked() -> None:
         st.tuples(st.sampled_from(["headers", "data", "call", "end", "nothing"]), st.integers(1, 400)), max_size=30
     )
 )
-def test_no_server_of_grpcs_ever_has_enough(story: list[tuple[str, int]]) -> None:
+def test_no_server_of_grpcs_ever_has_enough(events: list[tuple[str, int]]) -> None:
     wire = Wire(limits=LIMITS)
     client, node, server = wire.client(), wire.add_node("a"), GrpcServer()
     open_calls: list[int] = []
-    for what, seconds in story:
+    for what, seconds in events:
         if what == "call":
             open_calls.append(client.open(FOREIGN))
             client.send(open_calls[-1], message(b"x"))

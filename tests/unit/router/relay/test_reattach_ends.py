@@ -69,7 +69,7 @@ def test_what_passes_is_waited_out_and_told_at_the_end(losing: Losing, answer: s
         losing.wire.settle()
     heard = losing.client.streams[stream_id]
     assert heard.status == ("8" if answer == "full" else "14")
-    assert "grpc-status-details-bin" in heard.told
+    assert "grpc-status-details-bin" in heard.fields
     assert losing.wire.context.stats.reattachments == {("moved", "timed_out"): 1}
     asked = len(losing.wire.pool.asked)
     assert asked < 3 * 60  # three nodes, with pauses that grow
@@ -151,7 +151,7 @@ def test_what_a_node_says_of_the_way_is_not_for_the_client(losing: Losing) -> No
     stream_id, node = losing.attached(OPEN + TURN)
     node.finish(node.latest, "9", ("x-agentring-begins-after", "1"), ("x-agentring-moved-not", "1"))
     losing.wire.settle()
-    assert "x-agentring-begins-after" not in losing.client.streams[stream_id].told
+    assert "x-agentring-begins-after" not in losing.client.streams[stream_id].fields
     losing.close()
 
 
@@ -169,9 +169,9 @@ def test_an_agent_that_nobody_hosts_any_more_may_come_back(losing: Losing) -> No
     losing.wire.settle()
     assert losing.client.streams[other].sentence == AgentNotFound("echo").sentence
     losing.wire.view.set(member("a"), member("b"))
-    again = losing.next_node(2.0)
-    again.accept(again.latest)
-    again.finish(again.latest)
+    next_node = losing.next_node(2.0)
+    next_node.accept(next_node.latest)
+    next_node.finish(next_node.latest)
     losing.wire.settle()
     assert losing.client.streams[stream_id].status == "0"
     losing.close()

@@ -18,12 +18,12 @@ def test_before_the_headers_the_call_is_only_begun_elsewhere(losing: Losing, los
         pytest.skip("a node that was not heard yet declines instead")
     stream_id, node = losing.opened(OPEN + TURN)
     loss(losing.wire, node)
-    again = losing.next_node()
-    told = again.streams[again.latest].told
-    assert "x-agentring-frames" not in told
-    assert again.streams[again.latest].data == OPEN + TURN
-    again.accept(again.latest)
-    again.finish(again.latest)
+    next_node = losing.next_node()
+    fields = next_node.streams[next_node.latest].fields
+    assert "x-agentring-frames" not in fields
+    assert next_node.streams[next_node.latest].data == OPEN + TURN
+    next_node.accept(next_node.latest)
+    next_node.finish(next_node.latest)
     losing.wire.settle()
     assert losing.client.streams[stream_id].status == "0"
     losing.close()
@@ -34,21 +34,21 @@ def test_after_the_headers_the_stream_begins_where_the_first_node_said(losing: L
     stream_id, node = losing.opened(OPEN + TURN)
     node.accept(node.latest, ("x-agentring-begins-after", "41"))
     losing.wire.settle()
-    assert "x-agentring-begins-after" not in losing.client.streams[stream_id].told
+    assert "x-agentring-begins-after" not in losing.client.streams[stream_id].fields
     loss(losing.wire, node)
-    again = losing.next_node()
-    told = again.streams[again.latest].told
-    assert told["x-agentring-begins-after"] == "41"
-    assert told["x-agentring-epoch"] == "7"
-    assert told["x-agentring-frames"] == "1 2"
-    assert "x-agentring-after-seq" not in told
-    again.accept(again.latest, ("x-agentring-begins-after", "50"))
-    again.send(again.latest, marked(60, 2))
+    next_node = losing.next_node()
+    fields = next_node.streams[next_node.latest].fields
+    assert fields["x-agentring-begins-after"] == "41"
+    assert fields["x-agentring-epoch"] == "7"
+    assert fields["x-agentring-frames"] == "1 2"
+    assert "x-agentring-after-seq" not in fields
+    next_node.accept(next_node.latest, ("x-agentring-begins-after", "50"))
+    next_node.send(next_node.latest, marked(60, 2))
     losing.wire.settle()
-    loss(losing.wire, again)
+    loss(losing.wire, next_node)
     third = losing.next_node()
-    told = third.streams[third.latest].told
-    assert (told["x-agentring-begins-after"], told["x-agentring-after-seq"]) == ("41", "60")
+    fields = third.streams[third.latest].fields
+    assert (fields["x-agentring-begins-after"], fields["x-agentring-after-seq"]) == ("41", "60")
     assert losing.client.streams[stream_id].headers.count((":status", "200")) == 1
     losing.close()
 
@@ -59,11 +59,11 @@ def test_in_the_middle_of_an_answer_larger_than_a_frame(losing: Losing, loss: Lo
     node.send(node.latest, marked(9, 2, bytes(100_000))[:40_000])
     losing.wire.settle()
     loss(losing.wire, node)
-    again = losing.next_node()
-    assert again.streams[again.latest].told["x-agentring-after-seq"] == "5"
-    again.accept(again.latest)
-    again.send(again.latest, marked(9, 2, bytes(100_000)))
-    again.finish(again.latest)
+    next_node = losing.next_node()
+    assert next_node.streams[next_node.latest].fields["x-agentring-after-seq"] == "5"
+    next_node.accept(next_node.latest)
+    next_node.send(next_node.latest, marked(9, 2, bytes(100_000)))
+    next_node.finish(next_node.latest)
     losing.wire.settle()
     heard = losing.client.streams[stream_id]
     assert heard.data == marked(5, 1, b"first") + marked(9, 2, bytes(100_000))
@@ -86,9 +86,9 @@ def test_in_the_middle_of_a_message_larger_than_the_nodes_window(losing: Losing,
     losing.wire.settle()
     assert losing.client.unsent_bytes(stream_id) == 0
     node.reads = True
-    again = losing.let_go()
-    assert again.streams[again.latest].data == EMPTY + TURN + LARGE + CANCEL
-    assert again.streams[again.latest].told["x-agentring-frames"] == "2 2"
+    next_node = losing.let_go()
+    assert next_node.streams[next_node.latest].data == EMPTY + TURN + LARGE + CANCEL
+    assert next_node.streams[next_node.latest].fields["x-agentring-frames"] == "2 2"
     losing.close()
 
 
@@ -103,9 +103,11 @@ def test_a_message_that_becomes_whole_while_there_is_no_node(losing: Losing, los
     losing.client.send(stream_id, LARGE[100_000:] + CANCEL)
     losing.wire.settle()
     assert losing.client.unsent_bytes(stream_id) == 0
-    again = losing.let_go()
-    assert again.streams[again.latest].data == EMPTY + TURN + LARGE + CANCEL
-    assert again.streams[again.latest].told["x-agentring-frames"] == "2 2"  # the others were never sent to a node
+    next_node = losing.let_go()
+    assert next_node.streams[next_node.latest].data == EMPTY + TURN + LARGE + CANCEL
+    assert (
+        next_node.streams[next_node.latest].fields["x-agentring-frames"] == "2 2"
+    )  # the others were never sent to a node
     losing.close()
 
 
@@ -120,14 +122,14 @@ def test_after_the_clients_end(losing: Losing, loss: Loss, while_waiting: bool) 
     losing.client.send(stream_id, CANCEL, end=True)
     losing.wire.settle()
     if while_waiting:
-        again = losing.let_go()
+        next_node = losing.let_go()
     else:
         loss(losing.wire, node)
-        again = losing.next_node()
-    heard = again.streams[again.latest]
+        next_node = losing.next_node()
+    heard = next_node.streams[next_node.latest]
     assert (heard.data, heard.ended) == (EMPTY + TURN + CANCEL, True)
-    again.accept(again.latest)
-    again.finish(again.latest)
+    next_node.accept(next_node.latest)
+    next_node.finish(next_node.latest)
     losing.wire.settle()
     assert losing.client.streams[stream_id].status == "0"
     losing.close()
@@ -145,10 +147,10 @@ def test_while_the_clients_window_is_shut(loss: Loss) -> None:
         node.send(node.latest, each)
         losing.wire.settle()
     loss(losing.wire, node)
-    again = losing.next_node()
-    assert again.streams[again.latest].told["x-agentring-after-seq"] == "2"
-    again.accept(again.latest)
-    again.send(again.latest, said[2])
+    next_node = losing.next_node()
+    assert next_node.streams[next_node.latest].fields["x-agentring-after-seq"] == "2"
+    next_node.accept(next_node.latest)
+    next_node.send(next_node.latest, said[2])
     losing.wire.settle()
     heard = losing.client.streams[stream_id]
     assert len(heard.data) == 100
@@ -177,10 +179,10 @@ def test_a_second_loss_at_each_stage_of_the_return(losing: Losing, loss: Loss, p
     losing.wire.clock.advance(1.5)  # so it was not what the call brings with it
     loss(losing.wire, third)  # before it has said anything
     fourth = losing.next_node()
-    told = fourth.streams[fourth.latest].told
-    assert told["x-agentring-after-seq"] == "5"
+    fields = fourth.streams[fourth.latest].fields
+    assert fields["x-agentring-after-seq"] == "5"
     first = "1 1" if path == RUN_TASK else "2 1"
-    assert told["x-agentring-frames"] == first
+    assert fields["x-agentring-frames"] == first
     fourth.accept(fourth.latest)
     fourth.send(fourth.latest, marked(6, 1, b"second"))
     fourth.finish(fourth.latest)

@@ -18,23 +18,23 @@ def test_the_stream_goes_on_where_it_was(loss: Loss) -> None:
     client, stream_id, node = attached(wire)
     node.send(node.latest, marked(7, 2, b"half")[:20])  # never whole
     wire.settle()
-    stream = node.streams[node.latest].told["x-agentring-stream-id"]
+    stream = node.streams[node.latest].fields["x-agentring-stream-id"]
     loss(wire, node)
     wire.settle()
     assert not client.streams[stream_id].ended
-    again, at_node = next_owner(wire)
-    told = again.streams[at_node].told
-    assert told["x-agentring-after-seq"] == "5"
-    assert told["x-agentring-frames"] == "2 2"
-    assert told["x-agentring-stream-id"] == stream
-    assert again.streams[at_node].data == EMPTY + TURN
-    again.accept(at_node)
-    again.send(at_node, marked(6, 2, b"second"))
+    next_node, at_node = next_owner(wire)
+    fields = next_node.streams[at_node].fields
+    assert fields["x-agentring-after-seq"] == "5"
+    assert fields["x-agentring-frames"] == "2 2"
+    assert fields["x-agentring-stream-id"] == stream
+    assert next_node.streams[at_node].data == EMPTY + TURN
+    next_node.accept(at_node)
+    next_node.send(at_node, marked(6, 2, b"second"))
     client.send(stream_id, CANCEL, end=True)
     wire.settle()
-    assert again.streams[at_node].data == EMPTY + TURN + CANCEL
-    assert again.streams[at_node].ended
-    again.finish(at_node)
+    assert next_node.streams[at_node].data == EMPTY + TURN + CANCEL
+    assert next_node.streams[at_node].ended
+    next_node.finish(at_node)
     wire.settle()
     heard = client.streams[stream_id]
     assert heard.data == marked(5, 1, b"first") + marked(6, 2, b"second")
@@ -50,10 +50,10 @@ def test_a_call_with_one_message_sends_it_again() -> None:
     client.send(stream_id, b"", end=True)
     wire.settle()
     lose(wire, node)
-    again, at_node = next_owner(wire)
-    assert again.streams[at_node].data == message(b"the task")
-    assert again.streams[at_node].ended
-    assert again.streams[at_node].told["x-agentring-frames"] == "1 1"
+    next_node, at_node = next_owner(wire)
+    assert next_node.streams[at_node].data == message(b"the task")
+    assert next_node.streams[at_node].ended
+    assert next_node.streams[at_node].fields["x-agentring-frames"] == "1 1"
     client.lose()
     wire.close()
 
@@ -68,10 +68,10 @@ def test_a_call_that_was_answered_nothing_yet_keeps_its_own_after_seq() -> None:
     node.accept(node.latest)
     wire.settle()
     lose(wire, node)
-    again, at_node = next_owner(wire)
-    assert "x-agentring-after-seq" not in again.streams[at_node].told
-    assert again.streams[at_node].told["x-agentring-frames"] == "1 2"
-    assert again.streams[at_node].data == OPEN + TURN
+    next_node, at_node = next_owner(wire)
+    assert "x-agentring-after-seq" not in next_node.streams[at_node].fields
+    assert next_node.streams[at_node].fields["x-agentring-frames"] == "1 2"
+    assert next_node.streams[at_node].data == OPEN + TURN
     client.reset(stream_id)
     wire.settle()
     wire.close()
@@ -99,12 +99,12 @@ def test_what_is_sent_while_there_is_no_owner_is_kept_within_bounds() -> None:
     assert (1 << 20) <= replay.bytes < (1 << 20) + (128 << 10)
     wire.pool.release("a", connected=True)
     wire.settle()
-    again, at_node = next_owner(wire)
-    again.accept(at_node)
+    next_node, at_node = next_owner(wire)
+    next_node.accept(at_node)
     for acked in range(2, 43):
-        again.send(at_node, marked(5, acked))
+        next_node.send(at_node, marked(5, acked))
         wire.settle()
-    assert again.streams[at_node].data == EMPTY + TURN + message(bytes(60_000)) * 40
+    assert next_node.streams[at_node].data == EMPTY + TURN + message(bytes(60_000)) * 40
     client.lose()
     wire.close()
 
@@ -162,10 +162,10 @@ def test_a_node_that_has_left_keeps_no_call_that_can_go_on_elsewhere() -> None:
     wire.nodes[node.name].remove(node)
     node.connection.node_left()
     next_owner(wire, 0.1)
-    for again in [peer for peers in wire.nodes.values() for peer in peers]:
-        for at_node in list(again.streams):
-            again.accept(at_node)
-            again.finish(at_node)
+    for next_node in [peer for peers in wire.nodes.values() for peer in peers]:
+        for at_node in list(next_node.streams):
+            next_node.accept(at_node)
+            next_node.finish(at_node)
     wire.settle()
     assert [client.streams[each].status for each in (attached_id, asking_id, foreign_id)] == ["0", "0", None]
     client.lose()
@@ -179,7 +179,7 @@ def test_internal_fields_of_a_client_are_not_believed() -> None:
     block = request(CONVERSE, ("x-agentring-after-seq", "9"), ("x-agentring-frames", "4 4"))
     client.send(frames.headers(1, block, end_stream=False) + frames.data(1, OPEN))
     wire.settle()
-    told = wire.node().streams[1].told
-    assert not {"x-agentring-after-seq", "x-agentring-frames"} & told.keys()
+    fields = wire.node().streams[1].fields
+    assert not {"x-agentring-after-seq", "x-agentring-frames"} & fields.keys()
     client.connection.socket_lost()
     wire.close()

@@ -15,24 +15,24 @@ from router.relay.grpc_framing import MARKS
 from router.relay.losses import MAX_LOSSES
 
 
-class Story:
+class EventLog:
     """A node's side of one stream: numbers from after_seq on, as far as it is asked."""
 
     def __init__(self, size: int) -> None:
         self.size = size
-        self.told = 0
+        self.sent_seq = 0
 
     def serve(self, node: NodePeer, at_node: int, count: int) -> None:
         """Some more numbers, then the end."""
         if at_node not in node.accepted:
-            told = node.streams[at_node].told
-            self.told = int(told.get("x-agentring-after-seq", 0))
+            fields = node.streams[at_node].fields
+            self.sent_seq = int(fields.get("x-agentring-after-seq", 0))
             node.accept(at_node)
         for _ in range(count):
-            if self.told < self.size:
-                self.told += 1
-                node.send(at_node, marked(self.told, 1, bytes([self.told % 256]) * (self.told % 700)))
-        if self.told == self.size:
+            if self.sent_seq < self.size:
+                self.sent_seq += 1
+                node.send(at_node, marked(self.sent_seq, 1, bytes([self.sent_seq % 256]) * (self.sent_seq % 700)))
+        if self.sent_seq == self.size:
             node.finish(at_node)
 
 
@@ -50,14 +50,14 @@ def test_whatever_is_lost_and_when_the_client_is_told_every_number_once(
     stream_id = client.open()
     client.send(stream_id, OPEN, end=True)
     wire.settle()
-    story = Story(60)
+    event_log = EventLog(60)
     in_a_row, came_to_something = 0, False
     for count, loss in [*fates, (60, None)]:
         node, at_node = next_owner(wire, 1.5)
         if at_node in node.accepted and not node.may_send(at_node):
             node, at_node = next_owner(wire, 1.5)
         node.pieces = lambda data, sizes=tuple(sizes): _cut(data, sizes)  # type: ignore[misc]
-        story.serve(node, at_node, count)
+        event_log.serve(node, at_node, count)
         wire.settle()
         if client.streams[stream_id].ended:
             break

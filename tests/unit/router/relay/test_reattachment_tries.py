@@ -24,9 +24,9 @@ def test_it_is_tried_with_pauses_until_the_session_has_an_owner() -> None:
             other.decline(other.latest, "14", MOVED, DETAILS)
             wire.settle()
             tries += 1
-    again, at_node = next_owner(wire, 2.0)
-    again.accept(at_node)
-    again.finish(at_node)
+    next_node, at_node = next_owner(wire, 2.0)
+    next_node.accept(at_node)
+    next_node.finish(at_node)
     wire.settle()
     assert client.streams[stream_id].status == "0"
     wire.close()
@@ -38,8 +38,8 @@ async def test_a_change_of_the_membership_is_no_time_to_wait_on() -> None:
     drain(wire, node)
     wire.settle()
     for _ in range(6):
-        again, at_node = next_owner(wire, 2.0)
-        again.decline(at_node, "14", MOVED, DETAILS)
+        next_node, at_node = next_owner(wire, 2.0)
+        next_node.decline(at_node, "14", MOVED, DETAILS)
         wire.settle()
     asked = len(wire.pool.asked)
     await wire.context.registry.membership_changed(wire.view.snapshot)
@@ -57,19 +57,19 @@ async def test_a_try_that_was_under_way_when_the_membership_changed_is_followed_
     drain(wire, node)
     wire.settle()
     for _ in range(6):
-        again, at_node = next_owner(wire, 2.0)
-        again.decline(at_node, "14", MOVED, DETAILS)
+        next_node, at_node = next_owner(wire, 2.0)
+        next_node.decline(at_node, "14", MOVED, DETAILS)
         wire.settle()
-    again, at_node = next_owner(wire, 2.0)
+    next_node, at_node = next_owner(wire, 2.0)
     asked = len(wire.pool.asked)
     await wire.context.registry.membership_changed(wire.view.snapshot)
     assert len(wire.pool.asked) == asked  # never two at once
-    again.decline(at_node, "14", MOVED, DETAILS)
+    next_node.decline(at_node, "14", MOVED, DETAILS)
     wire.settle()
-    again, at_node = next_owner(wire)
+    next_node, at_node = next_owner(wire)
     assert len(wire.pool.asked) == asked + 1
-    again.accept(at_node)
-    again.finish(at_node)
+    next_node.accept(at_node)
+    next_node.finish(at_node)
     wire.settle()
     assert client.streams[stream_id].status == "0"
     assert not wire.context.registry.waiting
@@ -86,15 +86,15 @@ def test_a_node_that_does_not_answer_for_a_while_is_left_for_the_next() -> None:
     slower, at_slower = next_owner(wire, 2.5)
     _show_life(wire, slower)
     assert slow.streams[at_slow].reset is not None
-    again, at_node = next_owner(wire, 2.5)
-    assert len({id(each) for each in (slow, slower, again)}) == 3
+    next_node, at_node = next_owner(wire, 2.5)
+    assert len({id(each) for each in (slow, slower, next_node)}) == 3
     assert slower.streams[at_slower].reset is not None
     asked = len(wire.pool.asked)
     wire.clock.advance(20.0)
     wire.settle()
     assert len(wire.pool.asked) == asked  # there is no other
-    again.accept(at_node)
-    again.send(at_node, marked(6, 2, b"next"))
+    next_node.accept(at_node)
+    next_node.send(at_node, marked(6, 2, b"next"))
     wire.settle()
     assert client.streams[stream_id].data.endswith(marked(6, 2, b"next"))
     client.reset(stream_id)
@@ -170,8 +170,8 @@ def test_an_error_of_the_next_owner_is_the_calls_and_comes_as_trailers() -> None
     wire = Wire("a", "b", limits=Limits())
     client, stream_id, node = attached(wire)
     lose(wire, node)
-    again, at_node = next_owner(wire)
-    again.decline(at_node, "11", ("grpc-message", "too old"), DETAILS)
+    next_node, at_node = next_owner(wire)
+    next_node.decline(at_node, "11", ("grpc-message", "too old"), DETAILS)
     wire.settle()
     heard = client.streams[stream_id]
     assert heard.trailers == [("grpc-status", "11"), ("grpc-message", "too old"), DETAILS]
@@ -216,11 +216,11 @@ def test_a_first_open_waits_while_the_session_moves() -> None:
     node = wire.node()
     node.decline(1, "14", MOVED, DETAILS)
     wire.settle()
-    again, at_node = next_owner(wire, 0.2)
+    next_node, at_node = next_owner(wire, 0.2)
     assert at_node == 3
-    assert "x-agentring-frames" not in again.streams[at_node].told
-    again.accept(at_node)
-    again.finish(at_node)
+    assert "x-agentring-frames" not in next_node.streams[at_node].fields
+    next_node.accept(at_node)
+    next_node.finish(at_node)
     wire.settle()
     assert client.streams[stream_id].status == "0"
     wire.close()
@@ -237,10 +237,10 @@ def test_a_first_open_waits_while_no_node_can_be_reached() -> None:
     wire.settle()
     wire.pool.release("a", connected=False)
     assert not client.streams[stream_id].ended
-    again, at_node = next_owner(wire, 0.2)
-    assert "x-agentring-frames" not in again.streams[at_node].told
-    again.accept(at_node)
-    again.finish(at_node)
+    next_node, at_node = next_owner(wire, 0.2)
+    assert "x-agentring-frames" not in next_node.streams[at_node].fields
+    next_node.accept(at_node)
+    next_node.finish(at_node)
     wire.settle()
     assert client.streams[stream_id].status == "0"
     wire.close()

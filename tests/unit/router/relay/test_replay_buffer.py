@@ -64,10 +64,10 @@ def test_over_the_budget_the_holder_is_told() -> None:
 def test_the_holder_is_let_go_at_the_end() -> None:
     holder = Holder()
     replay = ReplayBuffer(Budget(5_000), holder)
-    gone = weakref.ref(holder)
+    reference = weakref.ref(holder)
     replay.end()
     del holder
-    assert gone() is None
+    assert reference() is None
     replay.shed()
 
 

@@ -21,7 +21,7 @@ def decoded(raw: bytes) -> list[tuple[str, str]]:
     return [(f.name, f.value) for f in FieldReader(max_list_bytes=1 << 16, dynamic=False).read(raw)]
 
 
-def upstream(request: Request, route: Route | None = None) -> list[tuple[str, str]]:
+def node_fields(request: Request, route: Route | None = None) -> list[tuple[str, str]]:
     route = route or from_headers(request.method, request.routing)
     return decoded(request.node_block(route, STREAM_ID, identity=False))
 
@@ -86,10 +86,10 @@ def test_what_is_grpc(fields: Fields, is_grpc: bool) -> None:
 
 def test_the_form_of_the_request_before_is_used_again_if_all_but_the_route_is_the_same() -> None:
     first = read(request_fields(session="a"))
-    again = read(request_fields(session="b"), first)
-    other = read(request_fields(CONVERSE, ("x", "y"), session="b"), again)
-    assert again.shared is first.shared
-    assert again.routing == {"x-session-id": "b"}
+    second = read(request_fields(session="b"), first)
+    other = read(request_fields(CONVERSE, ("x", "y"), session="b"), second)
+    assert second.shared is first.shared
+    assert second.routing == {"x-session-id": "b"}
     assert other.shared is not first.shared
 
 
@@ -125,7 +125,7 @@ def test_metadata_are_counted_without_what_routes() -> None:
 
 
 def test_a_session_goes_as_it_came_with_its_stream_and_a_tenant() -> None:
-    pairs = upstream(read(request_fields(CONVERSE, ("x-agent", "echo"), ("user-agent", "u"))))
+    pairs = node_fields(read(request_fields(CONVERSE, ("x-agent", "echo"), ("user-agent", "u"))))
     assert values(pairs, "x-session-id") == ["s"]
     assert values(pairs, "x-agent") == ["echo"]
     assert values(pairs, "x-tenant-id") == ["default"]
@@ -135,25 +135,25 @@ def test_a_session_goes_as_it_came_with_its_stream_and_a_tenant() -> None:
 
 
 def test_a_tenant_that_was_named_is_not_doubled() -> None:
-    assert values(upstream(read(request_fields(CONVERSE, ("x-tenant-id", "t")))), "x-tenant-id") == ["t"]
+    assert values(node_fields(read(request_fields(CONVERSE, ("x-tenant-id", "t")))), "x-tenant-id") == ["t"]
 
 
 @pytest.mark.parametrize("name", ["x-session-id", "x-agent", "x-tenant-id", "x-agentring-stream-id"])
 def test_of_duplicates_the_node_is_sent_the_one_that_was_routed_by(name: str) -> None:
     fields = request_fields(CONVERSE, (name, "first"), (name, "second"), session="zero")
-    pairs = upstream(read(fields))
+    pairs = node_fields(read(fields))
     wanted = {"x-agentring-stream-id": "77"}.get(name, "second")
     assert values(pairs, name) == [wanted]
 
 
 def test_a_session_id_means_nothing_to_a_task() -> None:
-    pairs = upstream(read(request_fields(RUN_TASK, ("x-task-key", "k"), session="s")))
+    pairs = node_fields(read(request_fields(RUN_TASK, ("x-task-key", "k"), session="s")))
     assert (values(pairs, "x-task-key"), values(pairs, "x-session-id")) == (["k"], [])
 
 
 def test_a_route_out_of_a_message_is_told_in_headers() -> None:
     route = Route(SessionRef("tenant", "from-message"), "echo")  # type: ignore[arg-type]
-    pairs = upstream(read(request_fields(session=None)), route)
+    pairs = node_fields(read(request_fields(session=None)), route)
     assert values(pairs, "x-session-id") == ["from-message"]
     assert values(pairs, "x-tenant-id") == ["tenant"]
     assert values(pairs, "x-agent") == ["echo"]
@@ -162,12 +162,12 @@ def test_a_route_out_of_a_message_is_told_in_headers() -> None:
 @pytest.mark.parametrize("agent", ["a\nb", "\xe4", ""])
 def test_an_agent_that_no_header_can_carry_is_left_out(agent: str) -> None:
     route = Route(SessionRef("t", "s"), agent)  # type: ignore[arg-type]
-    assert values(upstream(read(request_fields(session=None)), route), "x-agent") == []
+    assert values(node_fields(read(request_fields(session=None)), route), "x-agent") == []
 
 
 def test_what_is_hop_by_hop_or_internal_is_not_sent_on() -> None:
     extra = (("grpc-timeout", "1S"), ("content-length", "9"), ("host", "h"), ("x-agentring-after-seq", "3"))
-    names = {name for name, _ in upstream(read(request_fields(CONVERSE, *extra)))}
+    names = {name for name, _ in node_fields(read(request_fields(CONVERSE, *extra)))}
     assert not names & {name for name, _ in extra}
 
 

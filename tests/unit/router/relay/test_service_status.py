@@ -31,12 +31,12 @@ def test_what_a_node_itself_says_is_told_without_the_mark(wire: Wire, fields: tu
     node.decline(at_node, "14", *fields)
     wire.settle()
     assert heard.status == "14"
-    assert SAYS[0] not in heard.told
+    assert SAYS[0] not in heard.fields
 
 
 def test_nobody_believes_a_mark_of_a_client(wire: Wire) -> None:
     _, node, at_node = opened(wire, wire.client(), FOREIGN, SAYS, ("x-agentring-moved", "1"))
-    assert not {SAYS[0], "x-agentring-moved"} & node.streams[at_node].told.keys()
+    assert not {SAYS[0], "x-agentring-moved"} & node.streams[at_node].fields.keys()
 
 
 def test_a_node_without_the_mark_ends_a_stream_that_is_on_its_way_back(wire: Wire) -> None:
@@ -47,8 +47,8 @@ def test_a_node_without_the_mark_ends_a_stream_that_is_on_its_way_back(wire: Wir
     wire.settle()
     wire.clock.advance(0.1)
     wire.settle()
-    again = wire.node(wire.pool.asked[-1])
-    again.decline(again.latest, "14", ("grpc-message", "not now"))
+    next_node = wire.node(wire.pool.asked[-1])
+    next_node.decline(next_node.latest, "14", ("grpc-message", "not now"))
     wire.settle()
     assert (heard.status, heard.sentence) == ("14", "not now")
 

@@ -63,14 +63,14 @@ def test_a_call_whose_messages_are_too_much_for_the_next_node_ends_alone(path: s
 
 
 @pytest.mark.parametrize(
-    "answers",
+    "responses",
     [
         [marked(1, 1, bytes(6_000))],
         [marked(1, 1, bytes(3_000)), marked(2, 1, bytes(3_000)), marked(3, 1, b"x")],
         [marked(1, 1, b"x") + marked(2, 1, bytes(10_000))[:8_000]],
     ],
 )
-def test_a_client_that_does_not_read_is_told_in_trailers_where_nothing_is_cut(answers: list[bytes]) -> None:
+def test_a_client_that_does_not_read_is_told_in_trailers_where_nothing_is_cut(responses: list[bytes]) -> None:
     wire = Wire(max_buffered_bytes=5_000)
     client = wire.client(NO_WINDOW)
     stream_id = client.open()
@@ -79,7 +79,7 @@ def test_a_client_that_does_not_read_is_told_in_trailers_where_nothing_is_cut(an
     node = wire.node()
     node.accept(1)
     with capture_logs() as logs:
-        node.send(1, b"".join(answers))
+        node.send(1, b"".join(responses))
         wire.settle()
     assert logs == []
     assert client.streams[stream_id].data == b""

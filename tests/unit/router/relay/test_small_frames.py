@@ -27,7 +27,7 @@ class Streams:
         self.client: RawClient = self.wire.raw_client(opening({Setting.INITIAL_WINDOW_SIZE: window}))
         self.client.send(frames.window_update(0, WIDE))
         self.ids = range(1, 2 * count, 2)
-        self.told = dict.fromkeys(self.ids, b"")
+        self.sent = dict.fromkeys(self.ids, b"")
         self.found: list[Frame] = []
         for stream_id in self.ids:
             self.client.open(stream_id, path)
@@ -45,7 +45,7 @@ class Streams:
 
     def tell(self, stream_id: int, answer: bytes) -> bytes:
         """A frame of the node's, which is to be told."""
-        self.told[stream_id] += answer
+        self.sent[stream_id] += answer
         return frames.data(stream_id, answer)
 
     def read(self) -> Counter[int]:
@@ -59,7 +59,7 @@ class Streams:
 
     def check(self) -> None:
         """Each stream was told all, in order, in frames that are not too long."""
-        assert {each: data_of(self.found, each) for each in self.ids} == self.told
+        assert {each: data_of(self.found, each) for each in self.ids} == self.sent
         assert all(len(each.payload) <= MAX_FRAME_BYTES for each in self.found)
 
     def close(self) -> None:
@@ -88,7 +88,7 @@ def test_messages_that_a_window_has_held_back(path: str) -> None:
     streams.grant(1, 100)
     streams.grant(1, WIDE)
     kinds = [each for each in streams.found if each.kind == frames.DATA]
-    assert len(kinds) <= len(streams.told[1]) // MAX_FRAME_BYTES + 4
+    assert len(kinds) <= len(streams.sent[1]) // MAX_FRAME_BYTES + 4
     streams.check()
     streams.close()
 
@@ -136,7 +136,7 @@ def test_whatever_comes_keeps_its_order_and_its_windows(
     for turn, (what, stream_id, number) in enumerate(steps, 1):
         match what:
             case "tell":
-                if len(streams.told[stream_id]) < 50_000:
+                if len(streams.sent[stream_id]) < 50_000:
                     streams.node_says(streams.tell(stream_id, marked(turn, 0, bytes(number))))
             case "grant":
                 streams.client.connection.receive(frames.window_update(stream_id, number), streams.wire.clock.time())
@@ -147,7 +147,7 @@ def test_whatever_comes_keeps_its_order_and_its_windows(
         for each in streams.ids:
             sent = data_of(streams.found, each)
             assert len(sent) <= granted[each]
-            assert streams.told[each].startswith(sent)
+            assert streams.sent[each].startswith(sent)
     for each in streams.ids:
         streams.grant(each, WIDE)
     streams.read()

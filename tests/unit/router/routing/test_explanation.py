@@ -101,8 +101,8 @@ def test_the_agent_that_a_session_is_bound_to_decides_whatever_the_caller_says()
         response = explained(*nodes, agent=agent, bound="echo")
         assert response.agent == "echo"
         assert said(response) == {"a": (True, "hosts the agent"), "b": (False, "does not host echo")}
-        told = "" if not agent else "; it is bound to echo, not to other"
-        assert response.why == f"nobody holds the claim; the ring proposes a{told}"
+        conflict = "" if not agent else "; it is bound to echo, not to other"
+        assert response.why == f"nobody holds the claim; the ring proposes a{conflict}"
 
 
 def test_an_agent_that_no_node_hosts_is_named() -> None:
@@ -112,9 +112,9 @@ def test_an_agent_that_no_node_hosts_is_named() -> None:
 
 
 def test_a_claim_that_nobody_will_give_up_says_what_becomes_of_it() -> None:
-    gone, torn = replace(owned("b"), leased=False), UnreadableClaim(7, leased=False)
+    lost, torn = replace(owned("b"), leased=False), UnreadableClaim(7, leased=False)
     taken = "it has no lease, and whoever is asked next takes it over; the ring proposes a"
-    assert explained(node("a"), owner=gone).why == f"b holds the claim, and is gone: {taken}"
+    assert explained(node("a"), owner=lost).why == f"b holds the claim, and is gone: {taken}"
     response = explained(node("a"), owner=torn)
     assert (response.node_id, response.why) == ("", f"the claim's record, of 7 bytes, cannot be read; {taken}")
     leased = explained(node("a"), owner=replace(torn, leased=True))

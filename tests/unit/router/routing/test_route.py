@@ -85,8 +85,8 @@ def test_the_first_message_names_the_task_in_every_kind_of_request() -> None:
         ("WatchTask", task_pb2.WatchTaskRequest(task_key="k", agent="echo")),
         ("CancelTask", task_pb2.CancelTaskRequest(task_key="k", agent="echo")),
     ]:
-        told = route.from_message(TASK + name, {"x-tenant-id": "t"}, request.SerializeToString())
-        assert told == Route(parse_task("t", "k"), "echo"), name
+        found = route.from_message(TASK + name, {"x-tenant-id": "t"}, request.SerializeToString())
+        assert found == Route(parse_task("t", "k"), "echo"), name
 
 
 @pytest.mark.parametrize(

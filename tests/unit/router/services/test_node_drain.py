@@ -74,14 +74,14 @@ def at(address: str, name: str = "n1") -> Node:
     return Node(there.node_id, address, there.agents, 1, there.labels, there.active, there.incarnation)
 
 
-async def told(of: Node, members: Members) -> list[tuple[int, bool]]:
+async def progress_seen(of: Node, members: Members) -> list[tuple[int, bool]]:
     drain = drain_node(of, cast(Membership, members), None)
     return [(progress.sessions_left, progress.done) async for progress in drain]
 
 
 async def test_progress_is_passed_on_to_the_end() -> None:
     async with serving(Draining(3, 1)) as draining:
-        assert await told(draining, Members(snapshot(draining))) == [(3, False), (1, False), (0, True)]
+        assert await progress_seen(draining, Members(snapshot(draining))) == [(3, False), (1, False), (0, True)]
 
 
 @pytest.mark.parametrize("left", [True, False])
@@ -91,7 +91,7 @@ async def test_a_node_that_falls_silent_is_done_only_if_it_has_left(
     monkeypatch.setattr(node_drain, "_LEAVES_WITHIN_S", 5.0 if left else 0.05)
     async with serving(Draining(3, done=False)) as draining:
         members = Members(snapshot(draining))
-        telling = asyncio.ensure_future(told(draining, members))
+        telling = asyncio.ensure_future(progress_seen(draining, members))
         if left:
             members.change(snapshot())
             assert await telling == [(3, False), (0, True)]
@@ -101,11 +101,11 @@ async def test_a_node_that_falls_silent_is_done_only_if_it_has_left(
 
 
 async def test_a_node_that_cannot_be_reached_and_is_registered_anew_has_left() -> None:
-    gone = at(f"127.0.0.1:{free_port()}")
-    again = Node(
-        gone.node_id, gone.address, gone.agents, gone.weight, gone.labels, active=True, incarnation=Incarnation(2)
+    left = at(f"127.0.0.1:{free_port()}")
+    restarted = Node(
+        left.node_id, left.address, left.agents, left.weight, left.labels, active=True, incarnation=Incarnation(2)
     )
-    assert await told(gone, Members(snapshot(again))) == [(0, True)]
+    assert await progress_seen(left, Members(snapshot(restarted))) == [(0, True)]
 
 
 async def test_of_those_that_drain_the_ones_that_answer_are_told() -> None:
