@@ -92,12 +92,14 @@ async def test_an_installation_runs_a_cluster_and_a_client_needs_no_more_than_gr
             *(programs / "python", "-c", "import json; print(json.load(open('data/cluster.json'))['router'][0])"),
             cwd=tmp_path,
         )
+        await _output(client / "python", "-m", "agentring.protos", "protos", cwd=tmp_path)
         echoed = await _output(client / "python", "-c", _CLIENT.format(address=address.strip()), cwd=tmp_path)
 
     assert "data plane: interpreted" in status
     assert "SERVING" in status
     assert "5" in answer
     assert "hello" in echoed
+    assert (tmp_path / "protos" / "agentring" / "v1" / "session.proto").is_file()
     assert {path.name for path in packages.iterdir()} & {"sqlalchemy", "typer", "structlog", "uvloop"} == set()
 
 

@@ -76,9 +76,8 @@ class Child:
                     stdout=ready.write_end if spec.prints_ready_line else log,
                     stderr=log,
                     env={**os.environ, **spec.env},
-                    umask=spec.umask,
                     start_new_session=True,
-                    preexec_fn=tie_to_parent(spec.orphan_signal),
+                    preexec_fn=_before_exec(spec),
                 )
             except BaseException as error:
                 ready.close()
@@ -163,6 +162,19 @@ class Child:
         except OSError as error:  # somebody has removed it
             return (f"(no log: {error.strerror})",)
         return tuple(lines[-_LOG_TAIL_LINES:])
+
+
+def _before_exec(spec: ChildSpec) -> Callable[[], None] | None:
+    tie = tie_to_parent(spec.orphan_signal)
+    if spec.umask < 0:
+        return tie
+
+    def prepare() -> None:  # uvloop's subprocesses take no umask
+        os.umask(spec.umask)
+        if tie is not None:
+            tie()
+
+    return prepare
 
 
 def tie_to_parent(orphan_signal: signal.Signals) -> Callable[[], None] | None:

@@ -4,11 +4,13 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from agentring.cli.errors import ChildFailed
 from agentring.cli.local.child import Child, ChildSpec
@@ -53,6 +55,20 @@ async def test_what_is_printed_before_its_ready_line_is_passed_over(
     script = f"import sys, time; sys.stdout.write({line!r} + chr(10)); {READY}; time.sleep(60)"
     children.append(await Child.start(python(tmp_path, script)))
     assert await children[0].ready_line(30.0) == {"ready": True, "address": "a:1"}
+
+
+@pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_it_has_its_own_umask_on_either_event_loop(
+    tmp_path: Path, new_loop: Callable[[], asyncio.AbstractEventLoop]
+) -> None:
+    async def start() -> None:
+        script = f"import pathlib; pathlib.Path({str(tmp_path / 'made')!r}).touch()"
+        child = await Child.start(replace(python(tmp_path, script), umask=0o077, prints_ready_line=False))
+        await child.ended()
+
+    with asyncio.Runner(loop_factory=new_loop) as runner:
+        runner.run(start())
+    assert (tmp_path / "made").stat().st_mode & 0o777 == 0o600
 
 
 HEIR = "import subprocess; heir = subprocess.Popen(['sleep', '60']); print(heir.pid, file=sys.stderr, flush=True)"
