@@ -119,10 +119,11 @@ class Context(Protocol):
         resolve`).
 
         Raises OnceFailed (the function raised, here or elsewhere), OnceUnknown, OnceTimeout; TaskCycle where the wait
-        would be for a key that the caller itself holds; and before anything is claimed TypeError where args are not
-        arguments that the function takes, ValueError where they have one of the two names above. Cancellation: a step
-        that this turn runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN. So `ask` and `once`
-        do not go together: where one is under way in this turn the other raises RuntimeError. Ask before the step.
+        would be for a key that the caller itself holds; other AgentringErrors where etcd or the store did not answer
+        within timeout_s, or the key is malformed; and before anything is claimed TypeError where args are not arguments
+        that the function takes, ValueError where they have one of the two names above. Cancellation: a step that this
+        turn runs is cut off; it is run again by whoever waits for it, or becomes UNKNOWN. So `ask` and `once` do not go
+        together: where one is under way in this turn the other raises RuntimeError. Ask before the step.
         """
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
