@@ -1,9 +1,11 @@
 """Changes of a session are carried out to their end although the caller goes away."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
+from agent_node.session.uninterrupted import run_to_end
 from agentring.errors import (
     SessionClosed,
 )
@@ -75,3 +77,41 @@ async def test_an_interrupt_takes_effect_although_its_caller_hung_up(stage: Stag
         stage.go.set()
         await actor.until(lambda: "turn_completed c" in actor.kinds)
         assert await actor.until_ended("a", "b", "c") == ["turn_cancelled", "turn_cancelled", "turn_completed"]
+
+
+class Oddity(Exception):
+    """Raised by a change."""
+
+
+async def test_an_outcome_goes_to_the_caller_and_an_error_to_no_one_else() -> None:
+    async def change(error: Exception | None) -> str:
+        await asyncio.sleep(0)
+        if error is not None:
+            raise error
+        return "changed"
+
+    async with asyncio.TaskGroup() as tasks:
+        assert await run_to_end(tasks, partial(change, None)) == "changed"
+        with pytest.raises(Oddity):
+            await run_to_end(tasks, partial(change, Oddity()))
+        assert await run_to_end(tasks, partial(change, None)) == "changed"  # the group lives
+
+
+async def test_a_change_whose_task_is_cancelled_before_its_first_step_cancels_its_caller() -> None:
+    begun = []
+
+    async def change() -> None:
+        begun.append(True)
+
+    async def ending() -> None:
+        async with asyncio.TaskGroup() as tasks:
+            calls.append(asyncio.ensure_future(run_to_end(tasks, change)))
+            await asyncio.sleep(0)  # the call has made its task, which has not run
+            raise Oddity
+
+    calls: list[asyncio.Future[None]] = []
+    with pytest.raises(ExceptionGroup):
+        await ending()
+    await asyncio.wait(calls)
+    assert calls[0].cancelled()
+    assert begun == []
