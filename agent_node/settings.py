@@ -33,7 +33,7 @@ class NodeSettings(ProcessSettings):
     store_wait_s: float = Field(
         300.0, ge=0, description="how long a node that starts waits for a store that does not answer; then it ends"
     )
-    weight: int = Field(1, ge=1, le=100, description="its share of the ring, relative to the others'")
+    weight: int = Field(1, ge=1, le=100, description="the node's share of the ring, relative to the others'")
     label: Words = Field((), description="key=value; calls can ask for nodes that have them")
     require: Words = Field((), description="agent:key=value, a label that a node must have to host the agent")
     metrics_listen: HostPort | None = Field(None, description="host:port for Prometheus")
@@ -54,11 +54,11 @@ class NodeSettings(ProcessSettings):
         16 << 10,
         ge=0,
         le=256 << 10,
-        description="how much of what came while a response was being written goes in the next one, words that follow "
-        "each other as one event; 0: every event and every word alone, which costs many times the CPU under load",
+        description="how much of what came while a response was being written goes in the next one, adjacent pieces "
+        "of text as one event; 0: every event and every piece alone, which costs many times the CPU under load",
     )
     idle_timeout_s: float = Field(900.0, gt=0, description="how long a session is idle before it is passivated")
-    tombstone_s: float = Field(3_600.0, ge=0, description="how long a closed session's id rests")
+    tombstone_s: float = Field(3_600.0, ge=0, description="how long a closed session's id cannot be used again")
     load_factor: float = Field(
         0.0,
         ge=0,
@@ -82,25 +82,31 @@ class NodeSettings(ProcessSettings):
         100_000, ge=1, description="task keys held on this node, on a volatile store those of ended tasks included"
     )
     max_tenant_tasks: int = Field(
-        50_000, ge=1, description="of them, those of one tenant that have not ended; then new ones are refused"
+        50_000,
+        ge=1,
+        description="task keys of one tenant on this node that have not ended; beyond that new ones are refused",
     )
     unwatched_timeout_s: float = Field(
         30.0, gt=0, description="how long nobody may watch a task that is to be cancelled when unwatched"
     )
-    max_once_keys: int = Field(100_000, ge=1, description="steps that run once, at the same time on this node")
-    max_once_result_bytes: int = Field(256 << 10, ge=2, le=512 << 10, description="result of such a step as JSON")
-    once_retention_s: float = Field(3_600.0, gt=0, description="how long its outcome is replayed")
+    max_once_keys: int = Field(
+        100_000, ge=1, description="keys of ctx.once whose steps run on this node at the same time"
+    )
+    max_once_result_bytes: int = Field(256 << 10, ge=2, le=512 << 10, description="a ctx.once step's result as JSON")
+    once_retention_s: float = Field(3_600.0, gt=0, description="how long a ctx.once step's outcome is replayed")
     once_failure_s: float = Field(
-        10.0, ge=0, description="how long its failure is, where it may be run again; later calls then run it again"
+        10.0,
+        ge=0,
+        description="how long a ctx.once step's error is replayed where it may be run again; later calls run it again",
     )
     max_log_bytes: int = Field(2 * MiB, ge=64 << 10, description="events of one session or task kept in memory")
     max_stored_log_bytes: int = Field(
         4 * MiB,
         ge=64 << 10,
         description="events of one session kept in a durable store, an eighth more for a while; the oldest turns' go "
-        "first. A turn that tells more than max_log_bytes is kept without its beginning",
+        "first. A turn with more events than max_log_bytes is stored without its beginning",
     )
-    max_text_bytes: int = Field(1 * MiB, ge=1, description="words of one turn or task run")
+    max_text_bytes: int = Field(1 * MiB, ge=1, description="text of one turn or task run")
     max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")
     max_turn_attempts: int = Field(
         10, ge=1, description="how often a turn is run that its nodes' ends cut off; then it has failed"

@@ -37,16 +37,20 @@ class RouterSettings(ProcessSettings):
         32, ge=0, description="CONTINUATION frames of one header block; more end the connection"
     )
     ping_burst: int = Field(200, ge=1, description="PINGs of a client's connection at once")
-    pings_per_s: float = Field(50, gt=0, description="and on the average")
+    pings_per_s: float = Field(50, gt=0, description="PINGs of a client's connection, a second, on average")
     settings_burst: int = Field(50, ge=1, description="SETTINGS of a client's connection at once")
-    settings_per_s: float = Field(5, gt=0, description="and on the average")
+    settings_per_s: float = Field(5, gt=0, description="SETTINGS of a client's connection, a second, on average")
     reset_burst: int = Field(1_000, ge=1, description="calls that a client's connection cancels at once")
-    resets_per_s: float = Field(100, gt=0, description="and on the average")
+    resets_per_s: float = Field(100, gt=0, description="calls that a client's connection cancels, a second, on average")
     idle_frame_burst: int = Field(10_000, ge=1, description="frames without purpose of a client's connection at once")
-    idle_frames_per_s: float = Field(2_000, gt=0, description="and on the average")
+    idle_frames_per_s: float = Field(
+        2_000, gt=0, description="frames without purpose of a client's connection, a second, on average"
+    )
     idle_timeout_s: float = Field(900.0, gt=0, description="how long a client's connection may be without a call")
     keepalive_s: float = Field(30.0, gt=0, description="a client that was silent this long is sent a PING")
-    node_keepalive_s: float = Field(10.0, gt=0, description="likewise a node, if it permits it so often")
+    node_keepalive_s: float = Field(
+        10.0, gt=0, description="a node that was silent this long is sent a PING, if it permits that so often"
+    )
     keepalive_timeout_s: float = Field(5.0, gt=0, description="how long the answer to that PING may take")
 
     reattach_timeout_s: float = Field(
