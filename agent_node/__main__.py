@@ -20,7 +20,7 @@ from agentring.process.owned_loop import OwnedLoop, log_errors_without_text
 
 
 def main() -> None:
-    """Runs the node until it is told to stop."""
+    """Runs the node until it is to stop."""
     node = settings.load(NodeSettings, sys.argv[1:], program="agent_node")
     forker = forking.start(partial(_children, node))  # before there is anything that a child must not have
     log_errors_without_text()

@@ -18,7 +18,7 @@ def log_failure(event: str, error: BaseException | None, **fields: Any) -> None:
     try:
         _log.warning(event, exc_info=error, **fields)
     except BaseException:
-        # Whose it is, it has failed, and is told so.
+        # The run that it is of has failed, and says so.
         _log.warning(event, error=type_name(type(error)), **fields)
 
 

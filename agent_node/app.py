@@ -41,7 +41,7 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
 from agentring.process import forks
-from agentring.process.descriptors import make_room
+from agentring.process.descriptors import raise_limit
 from agentring.process.self_check import CannotServe, Fault, SelfCheck
 from agentring.rpc import metrics
 from agentring.rpc.probe import probe
@@ -67,7 +67,7 @@ async def run_node(
     AgentNotLoadable, DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted,
     StoreRefused, EtcdError, OSError.
     """
-    make_room(_DESCRIPTORS)
+    raise_limit(_DESCRIPTORS)
     agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
     clock = BootClock()
     keys = Keys(settings.cluster)

@@ -29,8 +29,8 @@ class NodeMetrics(Collector):
         store: CountedDriver | None = None,
         child_runs: ChildRuns | None = None,
     ) -> None:
-        """incarnations: whose sessions and lease are told; store: the durable one's; None: there is none; child_runs:
-        None: there are none."""
+        """incarnations: whose sessions and lease are reported; store: the durable one's; None: there is none;
+        child_runs: None: there are none."""
         self._child_runs = child_runs
         self._store = store
         self._board = board
@@ -53,10 +53,10 @@ class NodeMetrics(Collector):
             "Renewals of the lease that were not acknowledged.",
             value=self._incarnations.renewals_failed,
         )
-        left = self._incarnations.duties.orphaned_claims
+        orphaned = self._incarnations.duties.orphaned_claims
         about = "Claims whose record names nobody who is registered, or cannot be read, by why."
-        yield _by("claims_left_behind", about, "why", dict(left.found))
-        yield _by("claims_taken_over", "Such claims that the node has taken.", "why", dict(left.taken))
+        yield _by("claims_left_behind", about, "why", dict(orphaned.found))
+        yield _by("claims_taken_over", "Such claims that the node has taken.", "why", dict(orphaned.taken))
         if (skew_s := self._incarnations.skew.skew_s) is not None:
             yield _gauge("clock_skew_seconds", "The wall clock's lead over the other nodes'.", skew_s)
         if self._store is not None:

@@ -24,7 +24,7 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import RouterStopping
 from agentring.ids import NodeId
-from agentring.process.descriptors import RESERVE, make_room, room_for_connections
+from agentring.process.descriptors import RESERVE, connection_capacity, raise_limit
 from agentring.process.self_check import Fault, SelfCheck, all_of
 from agentring.rpc import metrics
 from agentring.rpc.probe import Probe, Tls, probe
@@ -57,9 +57,9 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
     Raises CannotServe where it found that it does not serve any more, and CannotListen, EtcdError, OSError.
     """
     clock, keys = BootClock(), Keys(settings.cluster)
-    room = room_for_connections(make_room(settings.max_connections + RESERVE))
-    if room < settings.max_connections:
-        _log.warning("max_connections_lowered", max_connections=room, wanted=settings.max_connections)
+    capacity = connection_capacity(raise_limit(settings.max_connections + RESERVE))
+    if capacity < settings.max_connections:
+        _log.warning("max_connections_lowered", max_connections=capacity, wanted=settings.max_connections)
     with own_socket() as socket_path:
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
@@ -101,7 +101,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 settings.limits(),
                 settings.node_limits(),
                 shared_port=settings.shared_port,
-                max_connections=min(room, settings.max_connections),
+                max_connections=min(capacity, settings.max_connections),
                 max_buffered_bytes=settings.max_buffered_bytes,
                 connect_timeout_s=settings.connect_timeout_s,
                 client_tls=settings.server_tls(),

@@ -1,4 +1,4 @@
-"""How far this node's wall clock is from the other nodes': told to people, since nothing is decided by it.
+"""How far this node's wall clock is from the other nodes': reported to people, since nothing is decided by it.
 
 Guarantees: a node whose wall clock is further from the others' than it may be does not join; one that comes to be so
 later stays, and says so (log, metric). The others are asked for their time directly, so what is known is exact to half
@@ -67,7 +67,7 @@ class ClockSkew:
         self._wall_s = wall_s
         self.skew_s: float | None = None
         """Ahead of the others, as measured last; None: nobody was there to say. Read from the metrics' thread too."""
-        self._told = False
+        self._was_off = False
 
     async def check(self) -> None:
         """Before a join. Raises ClockTooFarOff, EtcdError."""
@@ -76,7 +76,7 @@ class ClockSkew:
             raise ClockTooFarOff(self.skew_s, self._most_s)
 
     async def run(self) -> None:
-        """Measures again and again, until cancelled."""
+        """Measures periodically, until cancelled."""
         while True:
             await self._clock.sleep(_EVERY_S)
             try:
@@ -93,8 +93,8 @@ class ClockSkew:
         known = [skew_s for skew_s in asked if skew_s is not None]
         self.skew_s = median(known) if known else None
         is_off = self.skew_s is not None and abs(self.skew_s) > self._most_s
-        if is_off != self._told:
-            self._told = is_off
+        if is_off != self._was_off:
+            self._was_off = is_off
             skew_s = round(self.skew_s, 3) if self.skew_s is not None else None
             if is_off:
                 _log.error("clock_skewed", skew_s=skew_s, most_s=self._most_s, asked=len(known))

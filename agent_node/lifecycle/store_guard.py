@@ -2,7 +2,7 @@
 
 Guarantees: a node joins with a store that has everything which etcd's record of it says was there; one whose store is
 replaced, removed or goes back in time is fenced, and writes that down for those that start with what is there now
-(agentring/cluster/store_record.py). It joins again once what it had opened is back in its place, and not before.
+(agentring/cluster/store_record.py). It rejoins once the store that it had opened is back, and not before.
 
 What falls short: an older copy that is put in the place of a store which no node has open is known by the store's clock
 (store/sql/shared_clock.py), so one that is younger than what was written down last, some seconds, is not. Owned by the
@@ -76,7 +76,7 @@ class StoreGuard:
         if now_ns < record.clock_ns:
             behind_s = (record.clock_ns - now_ns) // 1_000_000_000
             raise StoreNotAccepted(f"the store is an older copy, by {behind_s} s of its own clock")
-        if record.replaced and self._was_admitted:  # and what this process had open then is there again, untouched
+        if record.replaced and self._was_admitted:  # and the store that this process had open then is back, untouched
             await change_record(self._etcd, self._keys, self._durable.uuid, _is_back)
 
     def admitted(self) -> None:
@@ -89,7 +89,7 @@ class StoreGuard:
             await self._durable.driver.replaced.wait()
             lease.fence(FenceReason.STORE_REPLACED)
 
-    async def tell(self) -> None:
+    async def record_replacement(self) -> None:
         """Writes down that the store was found replaced, if etcd takes it."""
         if self._durable is None:
             return

@@ -28,7 +28,7 @@ from agentring.errors import NodeDraining, NodeFenced, StoreUnavailable
 
 _FIRST_REJOIN_S = 0.25
 _LONGEST_REJOIN_S = 2.0
-"""Between tries to join again: twice as long after each that failed."""
+"""Between tries to rejoin: twice as long after each that failed."""
 
 _JOIN_FAILS = (ClockTooFarOff, EtcdError, NodeIdTaken, StoreDiffers, StoreNotAccepted, StoreRefused, StoreUnavailable)
 
@@ -77,7 +77,7 @@ class IncarnationSupervisor:
 
     async def run(self, identity: NodeIdentity, joined: asyncio.Event) -> None:
         """Joins as `identity`, serves, and joins again after each fence and after each drain that is taken back, until
-        it is told to stop. Sets `joined` the first time.
+        it is to stop. Sets `joined` the first time.
 
         Raises ClockTooFarOff, EtcdError, NodeIdTaken, StoreDiffers, StoreNotAccepted and StoreRefused if the first join
         fails; later ones, and one for which the store does not answer, are tried again until they succeed.
@@ -204,7 +204,7 @@ class IncarnationSupervisor:
             self._renewals_failed += registration.lease.renewals_failed
             incarnation.drop_all()
             if reason is FenceReason.STORE_REPLACED:
-                await self._guard.tell()
+                await self._guard.record_replacement()
             if reason is not None:
                 # What is left of the lease would keep our sessions from their next owners until it runs out.
                 await registration.lease.revoke_quietly()

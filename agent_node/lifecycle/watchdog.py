@@ -22,11 +22,11 @@ from typing import Protocol
 
 from agentring.cluster.clock import Clock
 from agentring.process.owned_loop import OwnedLoop
-from agentring.process.self_check import main_thread_stands_in
+from agentring.process.self_check import main_thread_location
 
 TICK_S = 0.05
 EXIT_LOOP_STUCK = 86
-"""Exit status of a node that ended itself, told apart from a crash (negative), a failed start (1) and a signal."""
+"""Exit status of a node that ended itself, other than that of a crash (negative), a failed start (1) and a signal."""
 
 
 class Deadline(Protocol):
@@ -45,8 +45,8 @@ class Watchdog:
     """Resource handling: `with`, on the event loop that it watches."""
 
     def __init__(self, lease: Callable[[], Deadline | None], clock: Clock, end: Callable[[float], None]) -> None:
-        """lease: of the incarnation at work, None: there is none; end: ends the process, told how many seconds of ticks
-        were missed."""
+        """lease: of the incarnation at work, None: there is none; end: ends the process; it gets how many seconds of
+        ticks were missed."""
         self._lease = lease
         self._clock = clock
         self._end = end
@@ -93,6 +93,6 @@ def end_process(loop: asyncio.AbstractEventLoop, missed_s: float) -> None:
     line: dict[str, object] = {"event": "loop_stuck_past_its_lease", "level": "error", "pid": os.getpid()}
     if isinstance(loop, OwnedLoop) and (owner := loop.running) is not None:
         line |= owner.log_fields
-    line |= {"missed_s": round(missed_s, 3), "stuck_in": main_thread_stands_in()}
+    line |= {"missed_s": round(missed_s, 3), "stuck_in": main_thread_location()}
     os.write(sys.stderr.fileno(), json.dumps(line).encode() + b"\n")
     os._exit(EXIT_LOOP_STUCK)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import structlog
 
 from agent_node.run.time_limit import PausableDeadline
-from agentring.process.owned_loop import OWNER, places
+from agentring.process.owned_loop import OWNER, code_locations
 
 _log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ class RunOwner:
 
     def ended_by(self, error: BaseException) -> None:
         """As Owner."""
-        where = places(error.__traceback__)
+        where = code_locations(error.__traceback__)
         _log.error("agent_would_end_its_node", error=type(error).__name__, where=where, **self.log_fields)
         if self.error is None and not self.is_over:
             self.error = error

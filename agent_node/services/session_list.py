@@ -1,7 +1,7 @@
 """ListSessions: a page of a tenant's sessions, in the order of their ids, as the store has them.
 
-No owner is asked, and none is looked up: any node answers for all sessions, of those that are passivated too. So what
-a session has told since its last write to the store is not in it, and its node is the one that has not given it up.
+No owner is asked, and none is looked up: any node answers for all sessions, also for those that are passivated. So what
+a session has done since its last write to the store is not in it, and its node is the one that has not released it.
 With a volatile store a node knows its own sessions alone.
 """
 

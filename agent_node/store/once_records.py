@@ -122,7 +122,7 @@ class StoredRun:
         return self.expires_ns is not None and now.is_past(self.expires_ns)
 
     def stands(self, failure_s: float, now: Moment, *, idempotent: bool) -> bool:
-        """Whether a call is told this ending instead of running the step. failure_s, idempotent: as RunStart."""
+        """Whether a call gets this ending instead of running the step. failure_s, idempotent: as RunStart."""
         if self.state not in ENDED or self.has_expired(now):
             return False
         is_harmless = self.ending.error_type != ENDED_NODE

@@ -31,7 +31,7 @@ class OnceStore(Protocol):
         then nothing is changed. Never tried again by itself: no epoch is raised twice."""
 
     async def end(self, ownership: OnceOwnership, ending: Ending, keep_s: float | None) -> None:
-        """Keeps how the run of this epoch ended; again: changes nothing. keep_s: for how long; None: until it is
+        """Keeps how the run of this epoch ended; a second time changes nothing. keep_s: for how long; None: until it is
         resolved, or run again."""
 
     async def read(self, ref: OnceRef) -> StoredRun | None:

@@ -40,8 +40,8 @@ def to_stored_events(kept: bytes) -> list[store_pb2.StoredEvent]:
         ]
 
 
-def to_story(kept: bytes) -> Iterator[session_pb2.Event]:
-    """What a task's run has told. Raises DecodeError."""
+def to_task_events(kept: bytes) -> Iterator[session_pb2.Event]:
+    """The events of a task's run. Raises DecodeError."""
     try:
         yield from task_pb2.RunTaskResponse.FromString(kept).events
     except DecodeError:

@@ -28,7 +28,7 @@ class StoredTurn:
 
     turn_id: str
     fingerprint: bytes
-    """Of its input, to tell the same turn sent again from another under its name."""
+    """Of its input, to distinguish the same turn sent again from another under its name."""
     number: int
     """Its place among the session's accepted turns, from 1, without a gap."""
     input: bytes
@@ -37,7 +37,7 @@ class StoredTurn:
     attempt: int
     """The run that it is in or was in last, from 1; where it has not run: the first one to come."""
     accepted_seq: int
-    """Its story begins here, or a little later."""
+    """Its first event has this number, or a little later one."""
     end_seq: int | None = None
     """The seq of its last event; None: it has not ended."""
     outcome: bytes = b""
@@ -46,7 +46,7 @@ class StoredTurn:
     """How many of its runs ended with their node."""
 
     def input_message(self) -> session_pb2.Input:
-        """What the agent is given."""
+        """What the agent gets."""
         return session_pb2.Input.FromString(self.input)
 
     def check(self) -> None:
@@ -108,7 +108,7 @@ class StoredInput:
         return session_pb2.Input.FromString(self.answer) if self.answer is not None else None
 
     def to_question(self) -> session_pb2.Question:
-        """As clients are told of it while it is open."""
+        """As clients see it while it is open."""
         asked = session_pb2.InputRequired.FromString(self.question)
         schema = asked.schema if asked.HasField("schema") else None
         return session_pb2.Question(turn_id=self.turn_id, input_id=self.input_id, prompt=asked.prompt, schema=schema)
@@ -138,10 +138,10 @@ class StoredSession:
     turns_accepted: int = 0
     """The highest turn number."""
     head_seq: int = 0
-    """Here the story of what has ended ends: what comes later belongs to a turn that has not, or was never told."""
+    """The last event of what has ended: what comes later belongs to a turn that has not, or was never sent."""
     log_seq: int = 0
     """This activation's events are numbered from here, exclusively. Beyond head_seq: an earlier owner ended without a
-    checkpoint, and may have told what lies between."""
+    checkpoint, and may have sent the events in between."""
     reserved_seq: int = SEQ_RANGE
     """The last number that this activation may use."""
     commit: int = 0
@@ -220,7 +220,7 @@ class ListedSession:
     agent: str
     closed: bool
     owner: str
-    """As Ownership.owner, of whoever has not given it up, alive or not; empty: nobody."""
+    """As Ownership.owner, of the last owner that has not released it, alive or not; empty: there is none."""
     epoch: Epoch
     head_seq: int
     oldest_seq: int

@@ -34,12 +34,12 @@ class TaskEnd:
     """One of TASK_ENDED."""
     outcome: bytes
     """The last event, a session_pb2.Event, with its seq."""
-    story: bytes
+    events: bytes
     """The events before it, as a task_pb2.RunTaskResponse."""
     text: str | None
-    """All the words, where the story has lost some; None: it has not."""
+    """The whole text, where the events have lost some of it; None: they have not."""
     may_begin_anew: bool = False
-    """It ended because nobody watched it: whoever asks for the task again starts it anew."""
+    """It ended because nobody watched it: the next request for the task starts it anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class StoredTask:
     """When its retention is over, by the store's clock; None: it has not ended."""
     may_begin_anew: bool = False
     outcome: bytes = b""
-    story: bytes = b""
+    events: bytes = b""
     text: str | None = None
     deaths: int = 0
     """How many of its runs ended with their node."""

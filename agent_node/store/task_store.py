@@ -1,11 +1,11 @@
 """The store of tasks, as their runs see it.
 
-Every implementation guarantees: a task is kept (PENDING) before anybody is told of it; a run raises the task's epoch,
-which never falls, before it does anything; every later write of the run is one step that compares the epoch and that
-the task is RUNNING, so that no write of an epoch lands after one of a later epoch or after the end; an ended task stays
-as it is until its retention is over, unless it ended because nobody watched it. Each write that changes a task has a
-commit number, which grows. Writes that a run may try again (`end`, `requeue`) change nothing the second time and say
-the same.
+Every implementation guarantees: a task is kept (PENDING) before its acceptance is sent to anybody; a run raises the
+task's epoch, which never falls, before it does anything; every later write of the run is one step that compares the
+epoch and that the task is RUNNING, so that no write of an epoch lands after one of a later epoch or after the end; an
+ended task stays as it is until its retention is over, unless it ended because nobody watched it. Each write that
+changes a task has a commit number, which grows. Writes that a run may try again (`end`, `requeue`) change nothing the
+second time and say the same.
 
 Every method may raise StoreUnavailable (whether a write landed is unknown) within the store's deadline. Cancellation:
 as StoreUnavailable. A task's run has one write under way at a time; requests and sweeps come at any time, from

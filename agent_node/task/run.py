@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from agent_node.events.log import NO_END, EventLog, NumberRange
 from agent_node.run.outcome import Completed, Failed
 from agent_node.store import StoredTask, TaskEnd
-from agent_node.store.readable import to_story
+from agent_node.store.readable import to_task_events
 from agentring.cluster.claim import Claim
 from agentring.errors import AgentringError
 from agentring.ids import Epoch, NodeId, TaskRef
@@ -122,7 +122,7 @@ class TaskRun:
         return event, TaskEnd(
             state=state,
             outcome=event.SerializeToString(),
-            story=task_pb2.RunTaskResponse(events=events).SerializeToString(),
+            events=task_pb2.RunTaskResponse(events=events).SerializeToString(),
             text=outcome.text if has_lost and isinstance(outcome, Completed) else None,
             may_begin_anew=outcome is None and self.cancel_reason == UNWATCHED,
         )
@@ -189,7 +189,7 @@ def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_l
 def restored(stored: StoredTask) -> TaskRun:
     """An ended task with the events that its run published, from the store."""
     outcome = stored.outcome_event()
-    events = to_story(stored.story)
+    events = to_task_events(stored.events)
     run = TaskRun(
         ref=stored.ref,
         agent=stored.agent,

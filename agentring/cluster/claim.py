@@ -62,7 +62,7 @@ class Claims:
         orphaned: OrphanedClaims | None = None,
     ) -> None:
         """registration: whose claims these are; tasks: owns what is sent; timeout_s: of one transaction; max_group: how
-        many claims or releases it has at most; orphaned: judges others' claims."""
+        many claims or releases it has at most; orphaned: decides what becomes of others' claims."""
         self._orphaned = orphaned or OrphanedClaims(etcd, keys)
         self._etcd = etcd
         self._claiming = GroupCommit(etcd, tasks, timeout_s=timeout_s, max_group=max_group)

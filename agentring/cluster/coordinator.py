@@ -1,4 +1,4 @@
-"""Asks etcd, again and again, whether it would take a transaction, and tells the condition board.
+"""Asks etcd periodically whether it would take a transaction, and puts the answer on the condition board.
 
 The question is a transaction that writes nothing: its compare never holds. It is refused exactly where a claim would
 be, also where etcd's quota is exhausted (then reads and leases go on, and only transactions fail), so a node that
@@ -21,7 +21,7 @@ class CoordinatorProbe:
     """Resource handling: one task must run `run()`."""
 
     def __init__(self, etcd: EtcdClient, keys: Keys, clock: Clock, board: ConditionBoard) -> None:
-        """board: what is told."""
+        """board: gets the answer."""
         self._etcd = etcd
         self._keys = keys
         self._clock = clock

@@ -1,4 +1,4 @@
-"""Keeps nodes that come and go again and again off the ring until they stay.
+"""Keeps nodes that come and go repeatedly off the ring until they stay.
 
 Each time such a node joins, new sessions would be made on it, and lost with it. Guarantees: leaving takes effect at
 once; the first MOST_JOINS joins within WINDOW_S do, too (a restart, a rolling upgrade); each further one only after the

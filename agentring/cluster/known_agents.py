@@ -1,4 +1,4 @@
-"""Which agents the cluster has had within the last hour: one whose nodes are away is told from one that never was.
+"""Which agents the cluster has had within the last hour: one whose nodes are away is not one that never was.
 
 Each node writes a key for each agent that it hosts, not under its own lease but under one that outlives it by an hour
 (`announce`). Routers and nodes read those keys now and then, and remember what they have seen hosted themselves
@@ -32,7 +32,7 @@ _log = structlog.get_logger()
 
 
 async def announce(etcd: EtcdClient, keys: Keys, clock: Clock, agents: Collection[str]) -> None:
-    """Says again and again which agents are hosted here, until cancelled."""
+    """Announces periodically which agents are hosted here, until cancelled."""
     while True:
         try:
             await announce_once(etcd, keys, agents)
@@ -73,7 +73,7 @@ class KnownAgents:
         return left_at_s is not None and self._clock.now_s() - left_at_s < REMEMBERED_S
 
     def missing(self, agent: str) -> AgentringError:
-        """What is told to somebody who asks for an agent that no node hosts."""
+        """The answer to a call for an agent that no node hosts."""
         return AgentUnavailable(agent) if self.knows(agent) else AgentNotFound(agent)
 
     def see(self, snapshot: MembershipSnapshot) -> None:
@@ -90,7 +90,7 @@ class KnownAgents:
         self._announced = frozenset(self._keys.agent_of(kv.key) for kv in found.kvs)
 
     async def run(self) -> None:
-        """Reads it again and again, until cancelled."""
+        """Reads it periodically, until cancelled."""
         while True:
             try:
                 await self.refresh()

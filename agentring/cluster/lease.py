@@ -26,7 +26,7 @@ from agentring.errors import NodeFenced
 RENEWALS_PER_TTL = 4
 PATIENCES_PER_TTL = 6
 """A renewal that is not answered within such a part of the TTL is followed by another one. Its own answer counts until
-F all the same, or a node that is only slow would be told nothing."""
+F all the same, or a node that is only slow would lose its lease."""
 RETRIES_PER_TTL = 20
 """After a renewal that failed the next one is not due in TTL/4 but this soon after it was sent, or, where it took
 longer to fail, at once: another endpoint may answer, and a refused connection must not cost a quarter of the TTL."""

@@ -28,7 +28,7 @@ async def leave_ring(etcd: EtcdClient, keys: Keys, registration: Registration) -
                 if await registration.set_draining(tuple(dict.fromkeys(stay))):
                     return
             except EtcdNoSpace:
-                return  # nobody's record can change now, so the look holds, and routers are told by each refusal
+                return  # nobody's record can change now, so the look holds, and each refusal says so to the routers
     except EtcdError:
         raise CoordinatorUnavailable from None
     raise CoordinatorUnavailable

@@ -1,4 +1,4 @@
-"""Claims that nobody will give up: records that name no registered incarnation, or that cannot be read.
+"""Orphaned claims, which nobody will give up: records that name no registered incarnation, or that cannot be read.
 
 A node writes a claim under its own lease, so with the node's key all its claims go at one revision, and a record that
 is there names somebody who is registered. Where somebody else wrote it (an operator with etcdctl, a restored backup,
@@ -12,8 +12,8 @@ all that is compared: who may still have the session is stopped by the store, wh
 
 What holds where: with a store that fences, a record without a lease is taken at once, and one on a lease after it has
 stood unchanged for a TTL (its owner may be about to notice that it has lost its key). A volatile store fences nobody:
-there a record that names who is gone is taken after a TTL if it has no lease, and any other one never. Who must wait is
-told SESSION_MOVING or CLAIM_UNREADABLE. Called by Claims.
+there a record whose owner is gone is taken after a TTL if it has no lease, and any other one never. A caller that
+must wait gets SESSION_MOVING or CLAIM_UNREADABLE. Called by Claims.
 """
 
 from collections import Counter, OrderedDict
@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 
 
 class OrphanedClaims:
-    """Judges other incarnations' claims, for one node."""
+    """Decides what becomes of other incarnations' claims, for one node."""
 
     def __init__(
         self,

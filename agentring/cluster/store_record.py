@@ -98,11 +98,11 @@ async def join_conditions(
         raise StoreNotAccepted("nodes have found the store replaced or removed while they had it open")
     if record.file == mine.file:
         return [unchanged], [], None
-    moved = cluster_pb2.StoreRecord()
-    moved.CopyFrom(record)
-    moved.file = mine.file
+    relocated = cluster_pb2.StoreRecord()
+    relocated.CopyFrom(record)
+    relocated.file = mine.file
     elsewhere = [alone] if record.file else []  # an earlier release's nodes do not say which file
-    return [unchanged, *elsewhere], [Put(keys.store, encode(moved), 0)], record if elsewhere else None
+    return [unchanged, *elsewhere], [Put(keys.store, encode(relocated), 0)], record if elsewhere else None
 
 
 async def change_record(

@@ -1,4 +1,4 @@
-"""Takes away nodes' keys that have no lease and that nobody puts right: they would stand on the ring for ever.
+"""Removes stray node records, which have no lease and no node that puts them right: they would stay for ever.
 
 A node writes its key under its lease, and puts it again where somebody else has written it (Registration.compare_with).
 A key without a lease that two looks a TTL apart find unchanged therefore has no node behind it that lives and reaches
@@ -44,7 +44,7 @@ class StraySweep:
         self._seen: dict[NodeId, Stray] = {}
 
     async def run(self) -> None:
-        """Looks again and again, until cancelled."""
+        """Looks once an interval, until cancelled."""
         while True:
             await self._clock.sleep(self._interval_s)
             await self.sweep()

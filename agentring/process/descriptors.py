@@ -24,7 +24,7 @@ class TooFewDescriptors(OSError):
         super().__init__(f"too few file descriptors: ulimit -n is {limit}, and {LEAST} are needed at least")
 
 
-def make_room(wanted: int) -> int:
+def raise_limit(wanted: int) -> int:
     """Raises the limit to what is wanted, or as far as it goes; the limit from now on. Raises TooFewDescriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < wanted:
@@ -37,7 +37,7 @@ def make_room(wanted: int) -> int:
     return soft
 
 
-def room_for_connections(limit: int) -> int:
+def connection_capacity(limit: int) -> int:
     """How many of them may be clients' connections."""
     return limit - min(RESERVE, limit // 2)
 

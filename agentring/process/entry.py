@@ -26,7 +26,7 @@ from agentring import log
 from agentring.cluster.etcd.errors import EtcdError
 from agentring.process import forks
 from agentring.process.data_plane import data_plane
-from agentring.process.owned_loop import places
+from agentring.process.owned_loop import code_locations
 from agentring.process.ready_line import ReadyLine
 from agentring.process.self_check import EXIT_NOT_SERVING, CannotServe
 
@@ -76,7 +76,7 @@ def drive(loop: asyncio.AbstractEventLoop, main: Coroutine[Any, Any, None]) -> N
             if isinstance(error, KeyboardInterrupt) and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
                 raise  # a signal's, before `_main` took them over
             if not task.done():
-                _log.error("exit_ignored", error=type(error).__name__, where=places(error.__traceback__))
+                _log.error("exit_ignored", error=type(error).__name__, where=code_locations(error.__traceback__))
     task.result()
 
 

@@ -1,7 +1,7 @@
 """An event loop on which what somebody else's tasks and callbacks do is known to be theirs.
 
 Guarantees: SystemExit and KeyboardInterrupt, which asyncio lets out of `run_forever` wherever they were raised, end
-neither the loop nor the process where the code that raised them has an owner: its owner is told. Whatever else a
+neither the loop nor the process where the code that raised them has an owner: its owner is called. Whatever else a
 callback or a forgotten task raises is logged with its owner's name, and without its text where it has none. Who has an
 owner: code that runs in a context in which OWNER is set, and so every task and callback that such code starts. Used for
 nodes, which run agents; the cost is 0.3 µs for each time that a task is woken.
@@ -21,7 +21,7 @@ import uvloop
 
 _log = structlog.get_logger()
 _ATTRIBUTE = "agentring_owner"
-_PLACES = 8
+_FRAMES = 8
 
 
 class Owner(Protocol):
@@ -102,17 +102,17 @@ class _Owned:
             self._loop.running = None
 
 
-def places(trace: TracebackType | None) -> str:
-    """Where an error came from, innermost first; places in the code, never values."""
-    frames = traceback.extract_tb(trace, -_PLACES)
+def code_locations(trace: TracebackType | None) -> str:
+    """Where an error came from, innermost first; locations in the code, never values."""
+    frames = traceback.extract_tb(trace, -_FRAMES)
     return " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
 
 
 def log_errors_without_text() -> None:
     """A thread that dies of an error, and an error that cannot be raised (of a finalizer, say), leave one line each,
     without the error's text: whose it was is not known."""
-    threading.excepthook = _tell_of_thread
-    sys.unraisablehook = _tell_unraisable
+    threading.excepthook = _log_thread_error
+    sys.unraisablehook = _log_unraisable
 
 
 def _owner_in(context: Context | None) -> Owner | None:
@@ -131,14 +131,14 @@ def _log_error(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         _log.error("loop_error", what=what, **_without_text(error))
 
 
-def _tell_of_thread(args: threading.ExceptHookArgs) -> None:
+def _log_thread_error(args: threading.ExceptHookArgs) -> None:
     if args.exc_type is not SystemExit:
         _log.error("thread_error", thread=args.thread.name if args.thread else "", **_without_text(args.exc_value))
 
 
-def _tell_unraisable(args: "sys.UnraisableHookArgs") -> None:
+def _log_unraisable(args: "sys.UnraisableHookArgs") -> None:
     _log.error("error_ignored", of=type(args.object).__name__, **_without_text(args.exc_value))
 
 
 def _without_text(error: BaseException | None) -> dict[str, str]:
-    return {} if error is None else {"error": type(error).__name__, "where": places(error.__traceback__)}
+    return {} if error is None else {"error": type(error).__name__, "where": code_locations(error.__traceback__)}

@@ -112,7 +112,7 @@ class SelfCheck:
         end: Callable[[str], None] | None = None,
     ) -> None:
         """interval_s: 0: nothing is checked; grace_s: how long the event loop may take to end the process; end: ends it
-        where the event loop has not, told why."""
+        where the event loop has not, with the reason."""
         self._probe = probe
         self._fault = fault
         self._interval_s = interval_s
@@ -181,19 +181,19 @@ class SelfCheck:
 def end_process(why: str) -> None:
     """Writes one line on stderr and ends the process at once, past every handler: none of them may be able to run."""
     line = {"event": "ended_not_serving", "level": "error", "pid": os.getpid(), "why": why}
-    line |= {"descriptors": _descriptors(), "stands_in": main_thread_stands_in()}
+    line |= {"descriptors": _descriptors(), "stands_in": main_thread_location()}
     os.write(2, json.dumps(line).encode() + b"\n")
     os._exit(EXIT_NOT_SERVING)
 
 
-def main_thread_stands_in() -> str:
-    """Where the main thread stands, innermost first; places in the code, never values."""
-    places: list[str] = []
+def main_thread_location() -> str:
+    """Where the main thread stands, innermost first; locations in the code, never values."""
+    locations: list[str] = []
     frame = sys._current_frames().get(threading.main_thread().ident or 0)
-    while frame is not None and len(places) < 8:
-        places.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
+    while frame is not None and len(locations) < 8:
+        locations.append(f"{frame.f_code.co_filename}:{frame.f_lineno} {frame.f_code.co_name}")
         frame = frame.f_back
-    return " < ".join(places)
+    return " < ".join(locations)
 
 
 def _descriptors() -> str:

@@ -1,10 +1,10 @@
 """Group commit: transactions that come while one is being committed share the next one, and so one write to the disk.
 
-Guarantees: works are carried out one at a time, in the order of their coming; each is told its own outcome, and only
-after the commit; one that is refused (an AgentringError, raised before it has written anything) fails alone; where one
-breaks the group in any other way, the group is undone and each is tried by itself. Whoever has gone away before its
-work began does not hold the others up. Waits are bounded, in number and in time. Does not wait for a group to fill: an
-idle store commits at once.
+Guarantees: works are carried out one at a time, in the order of their coming; each gets its own outcome, and only after
+the commit; one that is refused (an AgentringError, raised before it has written anything) fails alone; where one breaks
+the group in any other way, the group is undone and each is tried by itself. A caller that is cancelled before its work
+began does not delay the others. Waits are bounded, in number and in time. Does not wait for a group to fill: an idle
+store commits at once.
 
 One thread carries out the groups, so the event loop never waits for the disk, and a group costs two changes of thread,
 however many statements it has. Used by sqlite.py, where one transaction writes at a time in any case.

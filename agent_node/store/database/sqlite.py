@@ -30,7 +30,7 @@ from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 
 _LOCK_POLL_S = 0.0005
 _LOCK_SHARE = 0.8
-"""Of the deadline: how long others may hold the lock, so that whoever waits is told the cause, not only the time."""
+"""Of the deadline: how long others may hold the lock, so that the error names the cause, not only the time-out."""
 _SWITCH_S = 0.0005
 _WRITES = "agentring_writes"
 
@@ -138,7 +138,7 @@ def _unavailable(error: DatabaseError | sqlite3.Error) -> StoreUnavailable | Non
 
 
 def _open(path: Path, timeout_s: float) -> Engine:
-    """An engine whose connections begin as they are told to: the driver would begin late, without the lock."""
+    """An engine whose connections begin transactions explicitly: the driver would begin late, without the lock."""
     engine = create_engine(
         # Made of parts, since in a URL's text `?` and `%` mean something; absolute, since SQLite reads some names so.
         URL.create("sqlite", database=str(path.absolute())),

@@ -1,11 +1,11 @@
 """Whether the SQLite file in use is still the one at its path.
 
-A file that was replaced by a copy, removed, or robbed of its `-wal` goes on being written by whoever has it open: what
-is acknowledged then is gone with the process, and other processes do not see it. So each transaction looks, between
-taking the lock and its commit, and again before anybody is told of the commit: the file, its `-wal` and its `-shm` must
-have the device and the inode that they had when they were opened, and must not have been cut. SQLite itself makes none
-of them anew while a connection is open; what makes them shorter properly (VACUUM, a truncating checkpoint) says so in
-their headers.
+A file that was replaced by a copy, removed, or robbed of its `-wal` goes on being written by the processes that have it
+open: what is acknowledged then is gone with the process, and other processes do not see it. So each transaction looks,
+between taking the lock and its commit, and again before the commit is acknowledged: the file, its `-wal` and its `-shm`
+must have the device and the inode that they had when they were opened, and must not have been cut. SQLite itself makes
+none of them anew while a connection is open; what makes them shorter properly (VACUUM, a truncating checkpoint) says so
+in their headers.
 
 What it cannot know: that another file's content was written into this one, whole. The store's clock then goes back,
 which is noticed at its next tick (store/sql/shared_clock.py). Called by sqlite.py, on its threads.
@@ -37,7 +37,7 @@ class StoreFile:
         """As SQLite has them, which resolves links: where a link leads elsewhere later, the first is another file."""
         self._ids: list[tuple[int, int]] = []
         self._bytes = [0, 0, 0]
-        self._told = False
+        self._logged = False
 
     @property
     def name(self) -> str:
@@ -68,7 +68,7 @@ class StoreFile:
             if stat.st_size < self._bytes[index] and index < 2 and self._is_cut(index):
                 raise self._replaced(index, "cut")
             self._bytes[index] = stat.st_size
-        self._told = False
+        self._logged = False
 
     @property
     def may_be_closed(self) -> bool:
@@ -92,8 +92,8 @@ class StoreFile:
             raise self._replaced(self._paths.index(path), error.strerror or "gone") from None
 
     def _replaced(self, index: int, how: str) -> StoreReplaced:
-        if not self._told:  # once, though every transaction finds it so
-            self._told = True
+        if not self._logged:  # once, though every transaction finds it so
+            self._logged = True
             _log.error("store_replaced", path=self._path + _ENDS[index], how=how)
         return StoreReplaced()
 

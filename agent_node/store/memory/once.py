@@ -66,7 +66,7 @@ class MemoryOnceStore:
         return sorted(found, key=lambda row: (row.ref.tenant, row.ref.task_key))[:limit]
 
     async def expire_ended(self) -> int:
-        """As OnceStore. What was put back is nobody's concern here: its claim was given up."""
+        """As OnceStore. A run that was requeued is not kept here: its claim was given up."""
         now = self.clock.now()
         expired = [ref for ref, row in self._rows.items() if row.has_expired(now) or row.state == TASK_STATE_PENDING]
         for ref in expired:

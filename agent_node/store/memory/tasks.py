@@ -72,7 +72,7 @@ class MemoryTaskStore:
             expires_ns=now.expiry_ns(owned.retention_s),
             may_begin_anew=end.may_begin_anew,
             outcome=end.outcome,
-            story=end.story,
+            events=end.events,
             text=end.text,
         )
         return self._keep(ended).commit

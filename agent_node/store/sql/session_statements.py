@@ -14,7 +14,7 @@ from agent_node.store.sql.session_schema import cluster, of_session, sessions, s
 from agentring.v1 import session_pb2
 
 OWNER_LIVES = 2
-"""In `was_released`: 0, the last owner was lost; 1, it gave the session up; 2, it takes it again."""
+"""In `was_released`: 0, the last owner was lost; 1, it gave the session up; 2, it activates it anew."""
 
 OWNED = of_session(sessions) & (sessions.c.epoch == bindparam("k_epoch")) & (sessions.c.owner == bindparam("k_owner"))
 ASSERT_OWNED = (

@@ -81,7 +81,7 @@ class SharedClock:
         )
 
     async def run(self, recorded: Callable[[int], Awaitable[None]] | None = None) -> None:
-        """Ticks until cancelled. recorded: is told each mark that this process has set."""
+        """Ticks until cancelled. recorded: gets each mark that this process has set."""
         failing = False
         while True:
             await self._clock.sleep(self._tick_s)

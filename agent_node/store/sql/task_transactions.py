@@ -133,10 +133,8 @@ def accept(connection: Connection, request: TaskRequest, generation: int, now: M
     }
     made = connection.execute(_ACCEPT[connection.dialect.name], wanted | fresh)
     if made.rowcount != 1:
-        again = {f"new_{name}": value for name, value in wanted.items()}
-        connection.execute(
-            _BEGIN_ANEW, _keys(request.ref) | again | {"now_ns": now.at_least_ns, "wall_ns": now.wall_ns}
-        )
+        anew = {f"new_{name}": value for name, value in wanted.items()}
+        connection.execute(_BEGIN_ANEW, _keys(request.ref) | anew | {"now_ns": now.at_least_ns, "wall_ns": now.wall_ns})
     stored = _find(connection, request.ref)
     if stored is None:  # it expired between the two statements, and another node has removed it
         return accept(connection, request, generation, now)
@@ -167,7 +165,7 @@ def end(connection: Connection, ref: TaskRef, epoch: Epoch, ended: TaskEnd, now:
         "at_most_ns": now.at_most_ns,
         "new_may_begin_anew": int(ended.may_begin_anew),
         "new_outcome": ended.outcome,
-        "new_story": ended.story,
+        "new_story": ended.events,
         "new_text": ended.text,
     }
     commit = connection.execute(_END, _keys(ref) | values).scalar()
@@ -262,7 +260,7 @@ def _stored(ref: TaskRef, row: RowMapping) -> StoredTask:
         expires_ns=row["expires_ns"],
         may_begin_anew=bool(row["may_begin_anew"]),
         outcome=row["outcome"],
-        story=row["story"],
+        events=row["story"],
         text=row["text"],
         deaths=row["deaths"],
         commit=row["commit_number"],

@@ -229,7 +229,7 @@ class EtcdClient:
         revision = Revision(response.header.revision)
         known, life = sent
         if life != self._life:
-            raise EtcdUnavailable(outcome_unknown=True)  # which life has answered cannot be told
+            raise EtcdUnavailable(outcome_unknown=True)  # which life has answered is not known
         if revision < known:
             self._history_broken = True
         if self._history_broken:

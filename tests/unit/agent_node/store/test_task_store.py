@@ -69,10 +69,10 @@ async def test_a_run_raises_the_epoch_and_ends_with_its_result(tasks: TaskStore)
     started = await begun(tasks)
     assert (started.state, started.epoch, started.owner, started.attempt) == (TASK_STATE_RUNNING, epoch(3), "n1/1", 1)
     assert started.node_id == "n1"
-    commit = await tasks.end(REF, epoch(3), ending(story=b"s", text="t"))
+    commit = await tasks.end(REF, epoch(3), ending(events=b"s", text="t"))
     found = await tasks.read(REF)
     assert found is not None
-    assert (found.state, found.story, found.text, found.input) == (TASK_STATE_COMPLETED, b"s", "t", b"")
+    assert (found.state, found.events, found.text, found.input) == (TASK_STATE_COMPLETED, b"s", "t", b"")
     assert (found.commit, found.has_ended) == (commit, True)
     assert commit > started.commit
     assert found.expires_ns is not None

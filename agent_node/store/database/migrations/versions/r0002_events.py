@@ -1,4 +1,4 @@
-"""What sessions' turns told."""
+"""The events of sessions' turns."""
 
 import sqlalchemy as sa
 from alembic import op
