@@ -86,12 +86,12 @@ async def _keep(command: list[str], workers: list[Process], place: int) -> None:
             _log.exception("worker_not_restarted")
 
 
-async def _stop(worker: Process, patience_s: float) -> None:
+async def _stop(worker: Process, timeout_s: float) -> None:
     if worker.returncode is not None:
         return
     worker.send_signal(signal.SIGTERM)
     try:
-        async with asyncio.timeout(patience_s):
+        async with asyncio.timeout(timeout_s):
             await worker.wait()
     except TimeoutError:
         worker.kill()

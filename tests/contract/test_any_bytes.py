@@ -4,9 +4,9 @@ import pytest
 from grpc import aio
 
 from agentring.v1 import session_pb2
+from harness.byte_client import byte_client
 from harness.client import run_turn, turn
 from harness.cluster import Cluster
-from harness.door import knocking
 
 HEALTH = "/grpc.health.v1.Health/Check"
 RUN = "/agentring.v1.SessionService/RunTurn"
@@ -16,7 +16,7 @@ RUN = "/agentring.v1.SessionService/RunTurn"
 async def test_a_path_of_any_bytes_ends_no_server(channel: aio.Channel, cluster: Cluster, door: str, path: str) -> None:
     address = cluster.router if door == "router" else cluster.nodes["n1"].address
     for session in ((), (("x-session-id", "s0"),)):
-        async with knocking(address) as peer:
+        async with byte_client(address) as peer:
             peer.request(1, path, *session, end=True)
             told = await peer.answer(1)
             assert (told.status, told.reason) == ("3", "MALFORMED_HEADER")
@@ -47,7 +47,7 @@ async def test_what_a_client_need_not_say_is_not_missed(
 ) -> None:
     address = cluster.router if door == "router" else cluster.nodes["n1"].address
     request = session_pb2.RunTurnRequest(session_id=name, agent="echo", turn=turn("hi"))
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         peer.request(1, RUN, *more, line=line)
         peer.message(1, request.SerializeToString())
         told = await peer.answer(1)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import GetSessionRequest, GetSessionResponse, RunTurnRequest, RunTurnResponse
-from harness.door import USUAL, Answer, knocking
+from harness.byte_client import USUAL, Answer, byte_client
 
 SERVICE = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
 
@@ -42,7 +42,7 @@ async def asked(
     address: str, *more: tuple[str, str], path: str = GET, body: bytes = REQUEST, line: Mapping[str, str] = USUAL
 ) -> Answer:
     """A unary call on a connection of its own."""
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         peer.request(1, path, *more, line=line)
         peer.message(1, body)
         return await peer.answer(1)

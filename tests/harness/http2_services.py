@@ -18,7 +18,7 @@ from agentring.rpc.call_tasks import CallTasks
 from agentring.rpc.service import Call, methods
 from agentring.rpc.service_connection import ServerContext, ServiceConnection
 from agentring.v1 import session_pb2
-from harness.door import request_fields
+from harness.byte_client import request_fields
 from harness.http2_frames import message, opening
 from harness.http2_raw import drain, feed
 

@@ -9,7 +9,7 @@ from grpc import aio
 from agentring.rpc.server import Server
 from agentring.v1.session_pb2 import GetSessionRequest, GetSessionResponse
 from harness.asked_sessions import RUN, SERVICE, AskedSessions, asked
-from harness.door import knocking
+from harness.byte_client import byte_client
 from harness.raw import exchange
 from harness.scripted_sessions import GET, Sessions, responds_with, responses_of, serving
 
@@ -41,7 +41,7 @@ async def address(asked_sessions: AskedSessions) -> AsyncIterator[str]:
     await server.start()
     with structlog.testing.capture_logs() as logged:
         try:
-            async with knocking(server.address) as neighbour:
+            async with byte_client(server.address) as neighbour:
                 neighbour.request(1, RUN)
                 neighbour.message(1, b"")
                 yield server.address

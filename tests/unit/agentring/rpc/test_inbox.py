@@ -9,7 +9,7 @@ from agentring.http2 import frames
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
 from harness.asked_sessions import CONVERSE, GET, REQUEST, RUN, AskedSessions, asked
-from harness.door import Peer, knocking
+from harness.byte_client import Peer, byte_client
 
 PACKED = gzip.compress(REQUEST, mtime=0)
 BOMB = gzip.compress(bytes(20 << 20), 9, mtime=0)
@@ -35,7 +35,7 @@ BOMB = gzip.compress(bytes(20 << 20), 9, mtime=0)
 async def test_messages_are_unpacked_within_bounds(
     address: str, body: bytes, flag: int, encoding: str, expected: tuple[str, str]
 ) -> None:
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         peer.request(1, GET, ("grpc-encoding", encoding))
         whole = bytes([flag]) + len(body).to_bytes(4, "big") + body
         sending = asyncio.create_task(_paced(peer, 1, whole))
@@ -53,14 +53,14 @@ async def _paced(peer: Peer, stream_id: int, data: bytes) -> None:
 
 
 async def test_a_length_that_no_message_has_is_refused_before_it_comes(address: str) -> None:
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         peer.request(1, GET)
         peer.send(frames.data(1, b"\0\xff\xff\xff\xff" + b"x" * 100))
         assert (await peer.answer(1)).reason == "MESSAGE_TOO_LARGE"
 
 
 async def test_half_a_message_is_malformed(address: str) -> None:
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         peer.request(1, GET)
         peer.send(frames.data(1, b"\0\0\0\0\x09abc", end_stream=True))
         assert (await peer.answer(1)).reason == "MALFORMED_REQUEST"
@@ -70,7 +70,7 @@ async def test_half_a_message_is_malformed(address: str) -> None:
 async def test_a_second_message_of_a_call_that_takes_one_is_refused(
     address: str, asked_sessions: AskedSessions, path: str
 ) -> None:
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         runs = asked_sessions.runs
         peer.request(1, path)
         peer.message(1, REQUEST, end=False)
@@ -81,7 +81,7 @@ async def test_a_second_message_of_a_call_that_takes_one_is_refused(
 
 
 async def test_a_call_that_takes_one_message_waits_for_its_end_no_longer_than_for_its_first(address: str) -> None:
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         peer.request(1, GET)
         peer.message(1, REQUEST, end=False)
         assert (await peer.answer(1)).reason == "FIRST_FRAME_TIMEOUT"

@@ -6,7 +6,7 @@ from agentring.http2 import frames
 from agentring.http2.frames import Code
 from agentring.http2.hpack import block
 from harness.asked_sessions import GET, REQUEST, asked
-from harness.door import knocking, request_fields
+from harness.byte_client import byte_client, request_fields
 
 
 @pytest.mark.parametrize("path", ["/u\xff/M", "/grpc.\xff/M", "/a b/c", "/a\x7f/b", "a/b", "*", "/" + "a" * 2_000])
@@ -16,7 +16,7 @@ async def test_a_path_that_is_none_is_answered(address: str, path: str) -> None:
 
 
 async def test_a_path_that_is_none_is_answered_without_a_message(address: str) -> None:
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         peer.request(1, "/u\xff/M", ("x-session-id", "s0"), end=True)
         assert (await peer.answer(1)).reason == "MALFORMED_HEADER"
         peer.request(3, GET)
@@ -92,7 +92,7 @@ async def test_header_fields_that_are_allowed_are_taken(
 async def test_what_http2_forbids_ends_the_stream_alone(
     address: str, fields: tuple[tuple[str, str], ...], code: Code
 ) -> None:
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         peer.send(frames.headers(1, block(fields), end_stream=False))
         peer.message(1, REQUEST)
         assert (await peer.answer(1)).reset is code

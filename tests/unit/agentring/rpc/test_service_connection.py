@@ -9,7 +9,7 @@ from agentring.http2 import frames
 from agentring.http2.frames import Code
 from agentring.rpc.server import Server
 from harness.asked_sessions import RUN, SERVICE, AskedSessions
-from harness.door import knocking
+from harness.byte_client import byte_client
 from harness.http2_frames import frame
 
 
@@ -26,12 +26,12 @@ from harness.http2_frames import frame
     ],
 )
 async def test_a_broken_connection_is_told_so_and_ends(address: str, bytes_sent: bytes) -> None:
-    async with knocking(address, opening=bytes_sent) as peer:
+    async with byte_client(address, opening=bytes_sent) as peer:
         assert (await peer.answer(1)).goaway is not None
 
 
 async def test_who_leaves_has_its_call_cancelled_and_no_other(address: str, asked_sessions: AskedSessions) -> None:
-    async with knocking(address) as peer:
+    async with byte_client(address) as peer:
         for stream_id in (1, 3):
             peer.request(stream_id, RUN)
             peer.message(stream_id, b"")
@@ -43,7 +43,7 @@ async def test_who_leaves_has_its_call_cancelled_and_no_other(address: str, aske
 async def test_a_stopping_server_says_that_it_is_draining(asked_sessions: AskedSessions) -> None:
     server = Server("127.0.0.1:0", {SERVICE: asked_sessions}, first_frame_timeout_s=60)
     await server.start()
-    async with knocking(server.address) as peer:
+    async with byte_client(server.address) as peer:
         peer.request(1, RUN)
         peer.message(1, b"")
         answering = asyncio.create_task(peer.answer(1))

@@ -1,6 +1,6 @@
-"""What a client's header fields may hold: nothing passes the door that RFC 9113 and gRPC do not allow.
+"""What a client's header fields may hold: no node is sent what RFC 9113 and gRPC do not allow.
 
-Whatever a node's server makes of such a field, it is never asked: one that dies of it would take the next one with it.
+A node's server that dies of such a field would be followed by the next one that is asked.
 """
 
 import base64
@@ -36,7 +36,7 @@ def written(place: str, said: str, path: str) -> Fields:
     return tuple((name, said if name == place else value) for name, value in fields)
 
 
-class Door:
+class HeaderProbe:
     """One client's connection before a node that says nothing."""
 
     def __init__(self) -> None:
@@ -104,19 +104,19 @@ def _pairs(blocks: list[bytes]) -> Iterator[tuple[str, str]]:
 
 
 @pytest.fixture
-def door() -> Iterator[Door]:
-    found = Door()
+def probe() -> Iterator[HeaderProbe]:
+    found = HeaderProbe()
     yield found
     found.close()
 
 
 @pytest.mark.parametrize("path", [CONVERSE, FOREIGN])
 @pytest.mark.parametrize("place", PLACES)
-def test_every_byte_in_every_place_is_allowed_or_answered_at_the_door(door: Door, place: str, path: str) -> None:
+def test_every_byte_in_every_place_is_allowed_or_answered(probe: HeaderProbe, place: str, path: str) -> None:
     base = {":path": path, ":authority": "router", ":scheme": "http", ":method": "POST", "name": "x-n", "value": "v"}
     for byte in map(chr, range(256)):
         for said in (byte, base[place] + byte, byte + base[place], base[place][:3] + byte + base[place][3:]):
-            became = door.ask(written(place, said, path))
+            became = probe.ask(written(place, said, path))
             if not (said.isascii() and said.isprintable()):
                 assert became != "passed", (place, said)
             if place in (":path", ":authority", ":scheme") and said and became not in ("passed", "reset"):
@@ -125,10 +125,10 @@ def test_every_byte_in_every_place_is_allowed_or_answered_at_the_door(door: Door
 
 @given(st.sampled_from(PLACES), st.text(st.characters(max_codepoint=255), max_size=40), st.booleans())
 def test_nothing_that_is_not_allowed_passes(place: str, said: str, foreign: bool) -> None:
-    door = Door()
-    door.ask(written(place, said, FOREIGN if foreign else CONVERSE))
-    assert door.ask(request_fields(CONVERSE)) == "passed"  # the neighbour of the same connection
-    door.close()
+    probe = HeaderProbe()
+    probe.ask(written(place, said, FOREIGN if foreign else CONVERSE))
+    assert probe.ask(request_fields(CONVERSE)) == "passed"  # the neighbour of the same connection
+    probe.close()
 
 
 @pytest.mark.parametrize(
@@ -160,8 +160,8 @@ def test_nothing_that_is_not_allowed_passes(place: str, said: str, foreign: bool
         ("value", "a b", "passed"),
     ],
 )
-def test_what_each_is_answered(door: Door, place: str, said: str, became: str) -> None:
-    assert door.ask(written(place, said, FOREIGN)) == became
+def test_what_each_is_answered(probe: HeaderProbe, place: str, said: str, became: str) -> None:
+    assert probe.ask(written(place, said, FOREIGN)) == became
 
 
 @pytest.mark.parametrize("path", [CONVERSE, FOREIGN])
@@ -182,31 +182,31 @@ def test_what_each_is_answered(door: Door, place: str, said: str, became: str) -
         ("grpc-retry-pushback-ms", "x", False),
     ],
 )
-def test_what_grpcs_own_fields_hold(door: Door, path: str, name: str, value: str, passes: bool) -> None:
-    became = door.ask(request_fields(path, (name, value)))
+def test_what_grpcs_own_fields_hold(probe: HeaderProbe, path: str, name: str, value: str, passes: bool) -> None:
+    became = probe.ask(request_fields(path, (name, value)))
     assert became == ("passed" if passes else f"3 MALFORMED_HEADER {name}")
 
 
 @pytest.mark.parametrize("session", ["s", None])
-def test_messages_that_cannot_be_unpacked_are_refused_before_a_node_is_asked(door: Door, session: str | None) -> None:
-    refused = door.ask(request_fields(CONVERSE, ("grpc-encoding", "zstd"), session=session))
+def test_messages_that_cannot_be_unpacked_are_refused_first(probe: HeaderProbe, session: str | None) -> None:
+    refused = probe.ask(request_fields(CONVERSE, ("grpc-encoding", "zstd"), session=session))
     assert refused == "12 ENCODING_NOT_SUPPORTED"
-    assert door.answer["grpc-accept-encoding"] == "identity, deflate, gzip"
-    assert door.ask(request_fields(CONVERSE, ("grpc-encoding", "gzip"))) == "passed"
-    assert door.ask(request_fields(FOREIGN, ("grpc-encoding", "zstd"))) == "passed"
+    assert probe.answer["grpc-accept-encoding"] == "identity, deflate, gzip"
+    assert probe.ask(request_fields(CONVERSE, ("grpc-encoding", "gzip"))) == "passed"
+    assert probe.ask(request_fields(FOREIGN, ("grpc-encoding", "zstd"))) == "passed"
 
 
 @pytest.mark.parametrize("name", ["x-session-id", "x-agent", "x-tenant-id", "x-node-labels"])
-def test_what_routes_is_looked_at_too(door: Door, name: str) -> None:
-    became = door.ask(request_fields(CONVERSE, (name, "s\xff")))
+def test_what_routes_is_looked_at_too(probe: HeaderProbe, name: str) -> None:
+    became = probe.ask(request_fields(CONVERSE, (name, "s\xff")))
     assert became.split()[:2] in (["3", "MALFORMED_HEADER"], ["3", "INVALID_SESSION_ID"], ["3", "INVALID_TENANT_ID"])
-    assert door.ask(request_fields(CONVERSE)) == "passed"
+    assert probe.ask(request_fields(CONVERSE)) == "passed"
 
 
 @pytest.mark.parametrize("name", ["x-agent", "x-node-labels", "x-v"])
 @pytest.mark.parametrize("size", [8 << 10, 40 << 10, 60 << 10])
-def test_what_is_too_long_for_a_node_is_answered_at_the_door(door: Door, name: str, size: int) -> None:
-    assert door.ask(request_fields(FOREIGN, (name, "a" * (size + 1)))) == "8 METADATA_TOO_LARGE"
+def test_what_is_too_long_for_a_node_is_answered_at_the_door(probe: HeaderProbe, name: str, size: int) -> None:
+    assert probe.ask(request_fields(FOREIGN, (name, "a" * (size + 1)))) == "8 METADATA_TOO_LARGE"
 
 
 @pytest.mark.parametrize(
@@ -219,8 +219,8 @@ def test_what_is_too_long_for_a_node_is_answered_at_the_door(door: Door, name: s
         ((("host", "a"), ("host", "b")), "host"),
     ],
 )
-def test_what_may_be_said_once_is_not_said_twice(door: Door, fields: Fields, header: str) -> None:
-    assert door.ask(request_fields(CONVERSE, *fields)) == f"3 MALFORMED_HEADER {header}"
+def test_what_may_be_said_once_is_not_said_twice(probe: HeaderProbe, fields: Fields, header: str) -> None:
+    assert probe.ask(request_fields(CONVERSE, *fields)) == f"3 MALFORMED_HEADER {header}"
 
 
 def upstream(*changes: tuple[str, str | None], extra: Fields = ()) -> list[tuple[str, str]]:

@@ -115,7 +115,7 @@ def request_fields(path: str, *more: tuple[str, str], line: Mapping[str, str] = 
 
 
 @asynccontextmanager
-async def knocking(address: str, *, opening: bytes | None = None) -> AsyncIterator[Peer]:
+async def byte_client(address: str, *, opening: bytes | None = None) -> AsyncIterator[Peer]:
     """A connection; opening: instead of the preface and SETTINGS."""
     host, _, port = address.rpartition(":")
     reader, writer = await asyncio.open_connection(host, int(port))
