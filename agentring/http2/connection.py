@@ -86,6 +86,7 @@ class Connection(ControlFrames):
             self._rest = data[pos:]
             if received_bytes:
                 self._received(received_bytes)
+        # Invariant: no input raises; it ends its connection at most (tests/unit/router/relay/test_fuzz.py).
         except ConnectionBroken as broken:
             self.fail(broken)
         except Exception:

@@ -73,6 +73,7 @@ class SendSide(StreamConnection):
         """Nothing is read or written after this but what `out` has; every stream is told that it is lost."""
         if self.ended is not None:
             return
+        # Invariant: every stream of a connection that ends learns it (tests/unit/router/relay/test_fuzz.py).
         self.ended = code
         self.blocked.clear()
         while self.streams:

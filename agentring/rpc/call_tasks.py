@@ -60,6 +60,7 @@ class CallTasks:
         error = None if task.cancelled() else task.exception()
         if error is None and stream.ended:
             return
+        # Invariant: every call ends with a status (tests/unit/agentring/rpc/test_service_faults.py).
         # A method that cancels its own task, or an end that cannot be said: nobody else would tell the client.
         error_id = uuid.uuid4().hex[:16]
         _log.error("call_failed", method=stream.head.method, error_id=error_id, exc_info=error)

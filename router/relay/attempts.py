@@ -86,6 +86,7 @@ class RouteAttempts:
     def is_repeatable(self) -> bool:
         """Whether it may be sent to a node again that may have begun with it: our nodes know a call by its stream's
         name, a turn and a task by their own. Others' services must not be asked twice."""
+        # Invariant: no method of a hosted service runs twice (tests/unit/router/relay/test_losses.py).
         return route.is_ours(self.method) and not self._bound
 
     @property
@@ -142,6 +143,7 @@ class RouteAttempts:
         """Whether a node that accepted the call under this epoch may still answer for the session."""
         if self._route is None or not (epoch.isascii() and epoch.isdigit()):
             return True
+        # Invariant: no node answers under an older epoch than was seen (tests/unit/router/relay/test_reattachment.py).
         return self._routing.epochs.admits(self._route.ref, int(epoch))
 
     def forget_owner(self) -> None:

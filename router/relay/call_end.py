@@ -81,6 +81,7 @@ class CallEnd(CallEvents):
 
     def _release(self, outcome: str) -> None:
         """outcome: of a search for the next owner, if there is one."""
+        # Invariant: a call ends once, and nothing holds it after that (tests/unit/router/relay/test_garbage.py).
         self.ended = True
         self._context.registry.calls.discard(self)
         if self._timers is not None:

@@ -122,6 +122,7 @@ class ClientStream(Stream):
         if self.granted < 0:
             self.check_granted()
             return
+        # Invariant: a client holds no more here than it was granted (tests/unit/router/relay/test_flow_control.py).
         allowed = WINDOW - (self.node.queued_bytes if self.node is not None else 0)
         replay = self.replay
         if replay.is_recording:

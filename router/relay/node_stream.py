@@ -200,6 +200,7 @@ class NodeStream(Stream):
             return
         if self.assembler is None:
             self.assembler = Assembler(self.budget, self)
+        # Invariant: only whole messages go on to the client (tests/unit/router/relay/test_reattach_stages.py).
         for message in self.assembler.feed(data):
             if self.call.ended:
                 return  # the process held too much, and this call had to go

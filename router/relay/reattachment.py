@@ -99,6 +99,7 @@ class Reattachment(OwnerWait):
         if self._timer is not None:
             return
         self._stop_slow_timer()
+        # Invariant: the search for an owner ends in time (tests/unit/router/relay/test_reattachment_tries.py).
         left_s = self._since_s + self._timeout_s - self._clock.time()
         if left_s <= 0:
             self.end("timed_out")
