@@ -13,6 +13,7 @@ from agentring.client.errors import UnknownFailure, to_error
 from agentring.client.events import Question, read_questions
 from agentring.client.streams import Connection, Metadata
 from agentring.client.unary import call
+from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ConverseRequest, Open, Reply
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 
@@ -43,11 +44,7 @@ async def attach(connection: Connection, opening: Open) -> Attached:
             async for response in stream:
                 for event in response.events:
                     if event.HasField("opened"):
-                        told = event.opened
-                        questions = read_questions(told.questions)
-                        return Attached(
-                            told.session_id, told.agent, told.node_id, event.epoch, told.head_seq, questions
-                        )
+                        return _read_opened(event)
             return None
         finally:
             stream.cancel()
@@ -78,6 +75,18 @@ async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
     reason = await call(connection.routers, connection.policy, once)
     if reason:
         raise to_error(reason, {}, "FAILED_PRECONDITION", "the answer was not taken")
+
+
+def _read_opened(event: session_pb2.Event) -> Attached:
+    opened = event.opened
+    return Attached(
+        session_id=opened.session_id,
+        agent=opened.agent,
+        node_id=opened.node_id,
+        epoch=event.epoch,
+        head_seq=opened.head_seq,
+        questions=read_questions(opened.questions),
+    )
 
 
 async def _frames(opening: Open, *others: ConverseRequest) -> AsyncIterator[ConverseRequest]:

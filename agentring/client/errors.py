@@ -112,7 +112,7 @@ class Failure:
 
 
 _BROKEN = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.DEADLINE_EXCEEDED)
-_THE_ROUTERS = (RouterStopping, RouterOverloaded, NodeUnreachable, OwnerUnreachable, CoordinatorUnavailable)
+_OF_ONE_ROUTER = (RouterStopping, RouterOverloaded, NodeUnreachable, OwnerUnreachable, CoordinatorUnavailable)
 """What may be one router's trouble alone."""
 _BY_REASON = {found.reason: found for name in errors.__all__ for found in [getattr(errors, name)]}
 
@@ -121,10 +121,10 @@ def read_failure(error: grpc.RpcError) -> Failure:
     """A failed call of gRPC's."""
     report = read_error(error)
     if report.reason:
-        told = to_error(report.reason, report.variables, report.code.name, report.message)
+        answer = to_error(report.reason, report.variables, report.code.name, report.message)
         waiting_helps = report.retry_after_s is not None or report.code is grpc.StatusCode.UNAVAILABLE
-        return Failure(told, not waiting_helps, report.retry_after_s or 0.0, isinstance(told, _THE_ROUTERS))
-    # gRPC tells a stream that was reset, and the end of a proxy's, in words of its own under INTERNAL.
+        return Failure(answer, not waiting_helps, report.retry_after_s or 0.0, isinstance(answer, _OF_ONE_ROUTER))
+    # gRPC reports a stream that was reset, and the end of a proxy's, in words of its own under INTERNAL.
     if report.code in _BROKEN or is_status_lost(error) or "RST_STREAM" in report.message:
         return broken(f"the connection was lost: {report.code.name}")
     return Failure(UnknownFailure(report.code.name, "", report.message, {}), is_final=True)
@@ -151,5 +151,5 @@ def to_error(reason: str, variables: dict[str, str], status: str, sentence: str)
         )
     except (KeyError, ValueError):
         return UnknownFailure(status, reason, sentence, variables)
-    made: AgentringError = found(**values)
-    return made
+    error: AgentringError = found(**values)
+    return error

@@ -98,7 +98,7 @@ class StateChanged(Event):
 
     keys: tuple[str, ...]
     has_more: bool
-    """There are more of them than one event tells."""
+    """There are more of them than one event lists."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,21 +164,21 @@ ENDS = (TurnCompleted, TurnFailed, TurnCancelled)
 
 def read_event(raw: session_pb2.Event) -> Event:
     """The event that a message of the wire is."""
-    return _made(raw, raw.first_seq or raw.seq, raw.text_delta.offset, raw.text_delta.text)
+    return _build(raw, raw.first_seq or raw.seq, raw.text_delta.offset, raw.text_delta.text)
 
 
 def read_words(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Event:
     """What is left of a `text_delta` of which a part is known already."""
-    return _made(raw, first_seq, offset, text)
+    return _build(raw, first_seq, offset, text)
 
 
 def read_questions(raw: Iterable[session_pb2.Question]) -> tuple[Question, ...]:
-    """Open questions, as the wire tells them."""
+    """Open questions, as the wire has them."""
     return tuple(Question(asked.turn_id, asked.input_id, asked.prompt, _schema(asked)) for asked in raw)
 
 
 def read_restart(raw: session_pb2.Event, reason: str) -> AttemptRestarted:
-    """Says that what came before `raw` is void, where nobody else said so."""
+    """Says that what came before `raw` is void, where the wire does not."""
     return AttemptRestarted(**_head(raw, raw.first_seq or raw.seq), reason=reason)
 
 
@@ -193,7 +193,7 @@ def _head(raw: session_pb2.Event, first_seq: int) -> dict[str, Any]:
     }
 
 
-def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Event:
+def _build(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Event:
     head = _head(raw, first_seq)
     match raw.WhichOneof("body"):
         case "turn_accepted":
@@ -207,15 +207,15 @@ def _made(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Eve
             call = raw.tool_call
             return ToolCall(**head, call_id=call.call_id, name=call.name, arguments=from_struct(call.arguments))
         case "tool_result":
-            told = raw.tool_result
-            result = from_value(told.result) if told.HasField("result") else None
+            answered = raw.tool_result
+            result = from_value(answered.result) if answered.HasField("result") else None
             return ToolResult(
                 **head,
-                call_id=told.call_id,
-                name=told.name,
+                call_id=answered.call_id,
+                name=answered.name,
                 result=result,
-                error_id=told.error_id,
-                reason=told.reason,
+                error_id=answered.error_id,
+                reason=answered.reason,
             )
         case "state_changed":
             changed = raw.state_changed

@@ -1,8 +1,8 @@
 """A thread with an event loop, which the client without one runs its calls in.
 
 Guarantees that after `end`, which takes no longer than _END_S, no task of the thread's is left, nor the thread unless a
-task would not end; and that a process which was forked with it is told so instead of waiting for a thread that it does
-not have. Called by sync.py.
+task would not end; and that in a process which was forked with it calls raise ForkedProcess, instead of waiting for a
+thread that is not there. Called by sync.py.
 """
 
 import asyncio

@@ -18,7 +18,7 @@ FIRST_WAIT_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What a client puts up with."""
+    """How long a client waits and how often it tries."""
 
     reconnect_s: float = 60.0
     """How long a call goes on trying after a failure without progress."""
@@ -28,7 +28,7 @@ class RetryPolicy:
     """How long a stream may be silent before it counts as lost; nodes send a heartbeat every 30 s."""
     longest_wait_s: float = 2.0
     on_retry: Callable[[Exception], None] = lambda _error: None
-    """Told the error before each wait; what it raises ends the call."""
+    """Called with the error before each wait; what it raises ends the call."""
     jitter: Callable[[], float] = random.random
     """Between 0 and 1: the part of a wait that is waited."""
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
@@ -49,7 +49,7 @@ class RetrySchedule:
         self._wait_s = FIRST_WAIT_S
 
     def bound(self, timeout_s: float) -> float:
-        """A try's time-out, cut off where the patience ends."""
+        """A try's time-out, cut off where the schedule ends."""
         if self._until_s is None:
             return timeout_s
         return max(0.001, min(timeout_s, self._until_s - self._now()))

@@ -1,4 +1,4 @@
-"""`connect`: the way in for a program that speaks with agents.
+"""`connect`: where a program that speaks with agents begins.
 
 Guarantees that what is left of a ring's calls ends with its `async with`. Called by users' programs.
 """

@@ -50,24 +50,24 @@ class Routers:
         for each in self._targets:
             check_address(each)
         self.tenant = parse_tenant(tenant)
-        self._of_tenant: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
+        self._tenant_metadata: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
         self._credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate) if tls is not None else None
         self._channels: dict[str, aio.Channel] = {}
-        self._place = 0
+        self._current = 0
         self.closed = False
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Of a call that is made now: whose it is, and what the agent holds that makes it, if one does."""
         held = to_header(self.tenant)
-        return (*self._of_tenant, (metadata.HELD_KEYS, held)) if held else self._of_tenant
+        return (*self._tenant_metadata, (metadata.HELD_KEYS, held)) if held else self._tenant_metadata
 
     def current(self) -> aio.Channel:
         """The router to use now. Raises RingClosed, ForkedProcess."""
         _check_process()
         if self.closed:
             raise RingClosed("the connection is closed")
-        target = self._targets[self._place]
+        target = self._targets[self._current]
         if (channel := self._channels.get(target)) is None:
             channel = self._channels[target] = open_channel(target, self._credentials)
         return channel
@@ -75,15 +75,15 @@ class Routers:
     def move_on(self, channel: aio.Channel, failure: Failure) -> Failure:
         """Uses the next router if that may help, unless another call has moved on from this one already. Where there is
         another one, the end of this one need not be waited for."""
-        if failure.elsewhere and self._channels.get(self._targets[self._place]) is channel:
-            self._place = (self._place + 1) % len(self._targets)
+        if failure.elsewhere and self._channels.get(self._targets[self._current]) is channel:
+            self._current = (self._current + 1) % len(self._targets)
         if isinstance(failure.error, RouterStopping) and len(self._targets) > 1:
             return _replace(failure, retry_after_s=0.0)
         return failure
 
     def check_cancelled(self) -> None:
-        """To be called where an await was cancelled. Raises RingClosed if that was the closing of the connection: gRPC
-        tells it in the way in which a task is told that it shall end."""
+        """To be called where an await was cancelled. Raises RingClosed if the connection was closed: gRPC reports that
+        by the same CancelledError as the cancellation of the task."""
         task = asyncio.current_task()
         if self.closed and not (task and task.cancelling()):
             raise RingClosed("the connection is closed") from None

@@ -107,8 +107,9 @@ class Session:
     ) -> Turn:
         """A turn, to be iterated: it is sent when its first event is asked for.
 
-        turn_id: the same one again, with the same input, is not run again but told again; empty: a fresh one. Raises
-        InvalidTurnId. Iterating raises AgentNotFound, AgentMismatch, SessionClosed, TurnInProgress, MailboxFull,
+        turn_id: the same one with the same input is not run again, its events are sent again; empty: a fresh one.
+
+        Raises InvalidTurnId. Iterating raises AgentNotFound, AgentMismatch, SessionClosed, TurnInProgress, MailboxFull,
         TurnIdReused, and what every call can end with.
         """
         return Turn(
@@ -186,7 +187,7 @@ class Session:
 
 
 def to_session_info(found: session_pb2.Session) -> SessionInfo:
-    """As the wire tells it."""
+    """As the wire has it."""
     return SessionInfo(
         raw=found,
         session_id=found.session_id,
@@ -205,7 +206,7 @@ def to_session_info(found: session_pb2.Session) -> SessionInfo:
 
 def to_input(text: str, data: dict[str, Json] | None) -> session_pb2.Input:
     """What an agent is given. Raises NotJson (a ValueError): the data would not arrive as they are."""
-    given = session_pb2.Input(text=text)
+    made = session_pb2.Input(text=text)
     if data is not None:
-        given.data.CopyFrom(to_struct(data))
-    return given
+        made.data.CopyFrom(to_struct(data))
+    return made

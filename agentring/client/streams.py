@@ -1,10 +1,10 @@
 """A stream of events that outlives the calls which carry it.
 
 Guarantees that an iteration goes on over lost connections, routers that stop and owners that change, without loss and
-without repetition (progress.py), until its end or until retry.py has none left. It has no task of its own: a call
-is read by whoever iterates, so that who does not iterate holds the sender back, and who leaves, by `break`, an
-exception or a cancellation, leaves nothing running; a cancelled `anext` may be called again. Not for two tasks at a
-time. Extended by turn_stream.py; made by session.py and tasks.py.
+without repetition (progress.py), until its end or until retry.py gives up. It has no task of its own: the iterating
+task reads the call, so that a slow reader holds the sender back, and leaving the loop, by `break`, an exception or a
+cancellation, leaves nothing running; a cancelled `anext` may be called again. Not for two tasks at a time. Extended by
+turn_stream.py; made by session.py and tasks.py.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from agentring.errors import ResumeOffsetExpired, RouterStopping
 from agentring.v1 import session_pb2
 
 _END_S = 2.0
-"""How long a call's status is waited for, once all was told."""
+"""How long a call's status is waited for, after its last event."""
 
 Metadata: TypeAlias = tuple[tuple[str, str], ...]
 
@@ -70,7 +70,7 @@ class EventStream:
     """Whether numbers that were passed without an event are known too: the next call begins after them."""
 
     def __init__(self, connection: Connection, start: Start, seq: int | None) -> None:
-        """start: makes the next call, given what is known already; it must not hold the stream, which would live on.
+        """start: makes the next call, from what is known already on; it must not hold the stream, which would live on.
         seq: the number after which the events are wanted; None: what the first call says. Nothing is sent before the
         first event is asked for."""
         self._connection = connection
@@ -79,7 +79,7 @@ class EventStream:
         self._ready: deque[Event] = deque()
         self._call: Call | None = None
         self._channel: aio.Channel | None = None
-        self._patience: RetrySchedule | None = None
+        self._schedule: RetrySchedule | None = None
         self._over = False
         self._was_heard = False
         """Whether any call has said something: where it expires, the place is the stream's own, not its user's."""
@@ -106,7 +106,7 @@ class EventStream:
         return self._ready.popleft()
 
     async def aclose(self) -> None:
-        """Leaves the stream. What it tells of goes on."""
+        """Leaves the stream. The turn or task goes on."""
         self.leave()
 
     def leave(self) -> None:
@@ -139,20 +139,20 @@ class EventStream:
         """What else a response says."""
 
     async def _read_on(self) -> None:
-        patience = self._patience = self._patience or RetrySchedule(self._connection.policy)
+        schedule = self._schedule = self._schedule or RetrySchedule(self._connection.policy)
         if self._call is None:
             self._channel = self._connection.routers.current()
             self._call = self._start(self._channel, self._connection.routers.metadata, self._progress.seq)
-        failure = await self._read(self._call, patience)
+        failure = await self._read(self._call, schedule)
         if failure is None or self._channel is None:
             return
         self._drop()
         if not self._passes_over(failure):
-            await patience.wait(self._connection.routers.move_on(self._channel, failure))
+            await schedule.wait(self._connection.routers.move_on(self._channel, failure))
 
     async def _read_end(self) -> None:
-        """The last event was told: what the call has left is its status. Who does not wait for that cancels it, and
-        router and node would count a call that was given up."""
+        """The last event has come: what the call has left is its status. Not to wait for that would cancel the call, so
+        that router and node would count one that was abandoned."""
         if self._call is None:
             return
         try:
@@ -178,9 +178,9 @@ class EventStream:
         self._ready.extend(self._progress.take(gap))
         return True
 
-    async def _read(self, call: Call, patience: RetrySchedule) -> Failure | None:
+    async def _read(self, call: Call, schedule: RetrySchedule) -> Failure | None:
         try:
-            async with asyncio.timeout(patience.bound(self._connection.policy.silence_s)):
+            async with asyncio.timeout(schedule.bound(self._connection.policy.silence_s)):
                 response = await call.read()
         except aio.AioRpcError as error:
             return read_failure(error)
@@ -191,18 +191,18 @@ class EventStream:
             self._connection.routers.check_cancelled()
             raise
         if response is aio.EOF:
-            return broken("the stream ended before its end was told")
+            return broken("the stream ended before its last event")
         self._respond(response)
-        return self._receive(response, patience)
+        return self._receive(response, schedule)
 
-    def _receive(self, response: Response, patience: RetrySchedule) -> Failure | None:
+    def _receive(self, response: Response, schedule: RetrySchedule) -> Failure | None:
         before = self._progress.seq
         failure = None
         for raw in response.events:
             if raw.HasField("go_away"):
                 failure = Failure(RouterStopping(), is_final=False, elsewhere=True)
             elif raw.HasField("heartbeat"):
-                patience.progressed()
+                schedule.progressed()
             for event in self._progress.take(raw):
                 self._ready.append(event)
                 self._over = self._take(event) or self._over
@@ -212,7 +212,7 @@ class EventStream:
         if self._counts_silence:
             self._progress.reach(response.through_seq)
         if self._progress.seq != before:
-            patience.progressed()
+            schedule.progressed()
         return failure
 
     def _drop(self) -> None:

@@ -58,7 +58,7 @@ class Events(Generic[S]):
         return self._stream.seq
 
     def close(self) -> None:
-        """Leaves the stream. What it tells of goes on."""
+        """Leaves the stream. The turn or task goes on."""
         self._loop.run(self._stream.aclose())
 
     def __enter__(self) -> Self:

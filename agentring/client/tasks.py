@@ -1,7 +1,7 @@
 """Tasks, as their client holds them: work under a key, of which at most one run is under way.
 
-Guarantees that a run whose connection was lost is joined again, never started beside itself, and told from
-where it was; who only watches starts none. Used by ring.py.
+Guarantees that a run whose connection was lost is joined again, never started beside itself, and its events go on from
+where they were; watching alone starts none. Used by ring.py.
 """
 
 from dataclasses import dataclass
@@ -87,7 +87,7 @@ class Task(RunStream):
     def _respond(self, response: Any) -> None:
         if self.disposition is None and response.disposition:
             self.disposition = Disposition(response.disposition)
-            # From now on the run under way is this call's own, or one that it was let in to.
+            # From now on the run under way is this call's own, or one that it has joined.
             self._request.on_duplicate = task_pb2.ON_DUPLICATE_JOIN
 
 
@@ -160,7 +160,7 @@ async def cancel_task(connection: Connection, key: str) -> TaskState:
 
 
 def to_task_info(found: task_pb2.Task) -> TaskInfo:
-    """As the wire tells it."""
+    """As the wire has it."""
     return TaskInfo(
         raw=found,
         task_key=found.task_key,

@@ -21,8 +21,8 @@ class Outcome:
     result: dict[str, Json] | None
     """What the agent returned beside its words."""
     is_whole: bool
-    """False: some of the words are lost, since they were told by a node that is gone; or the result is, which was kept
-    so that no client can read it."""
+    """False: some of the words are lost with the node that sent them, or the result is stored so that no client can
+    read it."""
 
 
 class RunStream(EventStream):

@@ -25,14 +25,14 @@ async def call(
 
     Raises AgentringError, ClientError. Cancellation: what the call asked for may happen all the same.
     """
-    patience = RetrySchedule(policy)
+    schedule = RetrySchedule(policy)
     while True:
         channel = routers.current()
         try:
-            return await once(channel, routers.metadata, patience.bound(policy.call_timeout_s))
+            return await once(channel, routers.metadata, schedule.bound(policy.call_timeout_s))
         except aio.AioRpcError as error:
             failure = routers.move_on(channel, read_failure(error))
         except asyncio.CancelledError:
             routers.check_cancelled()
             raise
-        await patience.wait(failure)
+        await schedule.wait(failure)

@@ -96,8 +96,8 @@ async def tight(tight_cluster: Cluster, request: pytest.FixtureRequest) -> Async
 async def _serving(address: str) -> AsyncIterator[aio.Channel]:
     async with connect(address) as channel:
         yield channel
-        told = await run_turn(channel, uuid.uuid4().hex, turn("still here"))
-        assert told.text == "still here"
+        received = await run_turn(channel, uuid.uuid4().hex, turn("still here"))
+        assert received.text == "still here"
 
 
 @pytest.fixture

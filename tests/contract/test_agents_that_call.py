@@ -1,4 +1,4 @@
-"""Agents that wait for sessions and tasks by agentring.client: one that would wait for itself is told so at once."""
+"""Agents that wait for sessions and tasks by agentring.client: one that would wait for itself is refused at once."""
 
 import asyncio
 
@@ -13,7 +13,7 @@ AT_ONCE_S = 15.0
 
 
 @pytest.mark.parametrize(
-    ("way", "told"),
+    ("calls", "text"),
     [
         (["session {a}"], "session {a} waits for me"),
         (["sync {a}"], "sync {a} waits for me"),
@@ -25,26 +25,26 @@ AT_ONCE_S = 15.0
     ],
     ids=" ".join,
 )
-async def test_a_circle_is_told_at_once(
-    cluster: Cluster, channel: aio.Channel, name: str, way: list[str], told: str
+async def test_a_circle_is_refused_at_once(
+    cluster: Cluster, channel: aio.Channel, name: str, calls: list[str], text: str
 ) -> None:
     names = {each: f"{name}-{each}" for each in "abc"}
-    steps = [each.format(**names) for each in way]
+    steps = [each.format(**names) for each in calls]
     async with asyncio.timeout(AT_ONCE_S):
         ended = await run_turn(channel, names["a"], turn(target=cluster.router, way=steps), agent="calling")
-        assert ended.text == told.format(**names)
-        again = await run_turn(channel, names["a"], turn(target=cluster.router, way=[]), agent="calling")
-        assert again.text == "the end"
+        assert ended.text == text.format(**names)
+        repeated = await run_turn(channel, names["a"], turn(target=cluster.router, way=[]), agent="calling")
+        assert repeated.text == "the end"
 
 
 async def test_a_task_does_not_wait_for_itself(cluster: Cluster, channel: aio.Channel, name: str) -> None:
     async with asyncio.timeout(AT_ONCE_S):
         steps = [f"session {name}", f"task {name}"]
-        told = await run_task(channel, name, agent="calling", target=cluster.router, way=steps)
-        assert told.text == f"task {name} waits for me"
+        received = await run_task(channel, name, agent="calling", target=cluster.router, way=steps)
+        assert received.text == f"task {name} waits for me"
 
 
-async def test_of_two_that_wait_for_each_other_one_is_told(cluster: Cluster, channel: aio.Channel, name: str) -> None:
+async def test_of_two_waiting_for_each_other_one_is_refused(cluster: Cluster, channel: aio.Channel, name: str) -> None:
     one, other = f"{name}-1", f"{name}-2"
     async with asyncio.timeout(AT_ONCE_S):
         ended = await asyncio.gather(

@@ -18,8 +18,8 @@ async def test_a_path_of_any_bytes_ends_no_server(channel: aio.Channel, cluster:
     for session in ((), (("x-session-id", "s0"),)):
         async with byte_client(address) as peer:
             peer.request(1, path, *session, end=True)
-            told = await peer.answer(1)
-            assert (told.status, told.reason) == ("3", "MALFORMED_HEADER")
+            received = await peer.answer(1)
+            assert (received.status, received.reason) == ("3", "MALFORMED_HEADER")
             peer.request(3, HEALTH)
             peer.message(3, b"")
             assert (await peer.answer(3)).status == "0"
@@ -50,7 +50,7 @@ async def test_what_a_client_need_not_say_is_not_missed(
     async with byte_client(address) as peer:
         peer.request(1, RUN, *more, line=line)
         peer.message(1, request.SerializeToString())
-        told = await peer.answer(1)
+        received = await peer.answer(1)
     # A node that does not own it says so; no node resets it.
-    assert told.reset is None
-    assert told.status == "0" or told.reason == "NOT_OWNER"
+    assert received.reset is None
+    assert received.status == "0" or received.reason == "NOT_OWNER"

@@ -126,10 +126,10 @@ async def test_a_bad_input_inside_of_a_request_is_malformed(channel: aio.Channel
 
 
 async def test_an_input_as_deep_as_messages_can_be_is_served(channel: aio.Channel, name: str) -> None:
-    given = turn("fine")
-    given.input.data.update(nested(30))
-    told = await run_turn(channel, name, given, agent="faulty")
-    assert told.result == {"turns": 1}
+    sent = turn("fine")
+    sent.input.data.update(nested(30))
+    received = await run_turn(channel, name, sent, agent="faulty")
+    assert received.result == {"turns": 1}
 
 
 @pytest.mark.parametrize("method", EVERY_METHOD)
@@ -165,8 +165,8 @@ def _sized(session_id: str, size_bytes: int) -> session_pb2.RunTurnRequest:
 
 async def test_a_message_of_exactly_1_mib_is_served(channel: aio.Channel, name: str) -> None:
     request = _sized(name, MiB)
-    told = await run_turn(channel, name, request.turn)
-    assert told.events[-1].turn_completed.text_bytes == len(request.turn.input.text)
+    received = await run_turn(channel, name, request.turn)
+    assert received.events[-1].turn_completed.text_bytes == len(request.turn.input.text)
 
 
 @pytest.mark.parametrize("size_bytes", [MiB + 1, 3 * MiB])
@@ -226,8 +226,8 @@ async def test_metadata_over_8_kib_are_refused(channel: aio.Channel, name: str, 
 
 
 async def test_metadata_of_7_kib_are_carried(channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("hi"), metadata=(("x-padding", "a" * 7 * KiB),))
-    assert told.text == "hi"
+    received = await run_turn(channel, name, turn("hi"), metadata=(("x-padding", "a" * 7 * KiB),))
+    assert received.text == "hi"
 
 
 async def test_what_others_sent_does_not_disturb_a_stream_that_is_open(channel: aio.Channel, name: str) -> None:

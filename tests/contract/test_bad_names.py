@@ -119,8 +119,8 @@ async def test_metadata_and_message_must_name_the_same(channel: aio.Channel, nam
 
 
 async def test_metadata_and_message_may_name_the_same(channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("hi"), metadata=(("x-session-id", name), ("x-agent", "echo")))
-    assert told.text == "hi"
+    received = await run_turn(channel, name, turn("hi"), metadata=(("x-session-id", name), ("x-agent", "echo")))
+    assert received.text == "hi"
 
 
 async def test_bad_turn_ids_are_refused(channel: aio.Channel, name: str) -> None:

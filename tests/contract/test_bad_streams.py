@@ -58,11 +58,11 @@ async def test_a_stream_without_a_frame_is_refused(channel: aio.Channel) -> None
 
 
 async def test_a_second_open_ends_the_stream_but_not_its_turns(channel: aio.Channel, name: str) -> None:
-    given = turn(tokens=5, rate=50)
-    frames = [_opening(name), ConverseRequest(turn=given), _opening(name)]
+    sent = turn(tokens=5, rate=50)
+    frames = [_opening(name), ConverseRequest(turn=sent), _opening(name)]
     await assert_stream_refused(channel, frames, SecondOpen())
-    told = await run_turn(channel, name, given)
-    assert told.result == {"tokens": 5}
+    received = await run_turn(channel, name, sent)
+    assert received.result == {"tokens": 5}
 
 
 @pytest.mark.parametrize("with_route", [False, True], ids=["named by the message", "named by metadata"])

@@ -22,8 +22,8 @@ from harness.streams import Conversation, Stream, assert_gapless, watch
 TURN_METHODS = ("RunTurn", "SubmitTurn")
 
 
-def _run(name: str, given: session_pb2.Turn, agent: str = "") -> session_pb2.RunTurnRequest:
-    return session_pb2.RunTurnRequest(session_id=name, agent=agent, turn=given)
+def _run(name: str, sent: session_pb2.Turn, agent: str = "") -> session_pb2.RunTurnRequest:
+    return session_pb2.RunTurnRequest(session_id=name, agent=agent, turn=sent)
 
 
 async def _describe(channel: aio.Channel, name: str) -> session_pb2.Session:
@@ -111,8 +111,8 @@ async def test_a_full_mailbox_refuses_and_has_room_again(tight: aio.Channel, nam
 
 
 async def test_after_seq_beyond_the_head_is_out_of_range(channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("one two three"))
-    head_seq = told.events[-1].seq
+    received = await run_turn(channel, name, turn("one two three"))
+    head_seq = received.events[-1].seq
     expected = ResumeOffsetExpired(oldest_seq=1, head_seq=head_seq)
     for after_seq in (head_seq + 1, 1 << 63):
         await _assert_cannot_resume(channel, name, after_seq, expected)
@@ -158,21 +158,21 @@ async def _assert_cannot_resume(channel: aio.Channel, name: str, after_seq: int,
 async def test_a_replay_says_what_is_no_longer_kept(tight: aio.Channel, name: str) -> None:
     long = turn("word " * 40_000)
     whole = await run_turn(tight, name, long)
-    again = await run_turn(tight, name, long)
-    assert again.kinds[0] == "gap"
-    assert again.events[0].first_seq == whole.events[0].seq
-    assert assert_gapless(again.events, whole.events[0].seq - 1) == whole.events[-1].seq
-    assert again.events[-1] == whole.events[-1]
-    assert whole.text.endswith(again.text)
+    repeated = await run_turn(tight, name, long)
+    assert repeated.kinds[0] == "gap"
+    assert repeated.events[0].first_seq == whole.events[0].seq
+    assert assert_gapless(repeated.events, whole.events[0].seq - 1) == whole.events[-1].seq
+    assert repeated.events[-1] == whole.events[-1]
+    assert whole.text.endswith(repeated.text)
 
 
 async def test_a_turn_whose_events_are_not_kept_still_replays_its_outcome(tight: aio.Channel, name: str) -> None:
     first = turn("before")
     whole = await run_turn(tight, name, first)
     await run_turn(tight, name, turn("word " * 40_000))
-    again = await run_turn(tight, name, first)
-    assert again.kinds[-1] == "turn_completed"
-    assert again.events[-1] == whole.events[-1]
+    repeated = await run_turn(tight, name, first)
+    assert repeated.kinds[-1] == "turn_completed"
+    assert repeated.events[-1] == whole.events[-1]
 
 
 async def test_a_closed_session_takes_nothing_more(channel: aio.Channel, name: str) -> None:
@@ -206,12 +206,12 @@ async def _assert_ended_by_close(stream: Stream) -> None:
 
 
 async def test_a_closed_sessions_events_can_still_be_watched(channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("hi"))
+    received = await run_turn(channel, name, turn("hi"))
     await _close(channel, name)
     stream = watch(channel, name)
     await _assert_ended_by_close(stream)
     assert stream.text == "hi"
-    assert stream.through_seq == told.events[-1].seq
+    assert stream.through_seq == received.events[-1].seq
 
 
 async def test_a_task_key_with_another_agent_or_input_is_refused(channel: aio.Channel, name: str) -> None:
@@ -247,7 +247,7 @@ async def test_a_task_under_way_is_refused_to_who_will_not_join(channel: aio.Cha
 
 
 async def test_after_seq_of_a_task_out_of_range(channel: aio.Channel, name: str) -> None:
-    told = await run_task(channel, name, text="hi")
-    request = task_pb2.WatchTaskRequest(task_key=name, after_seq=told.events[-1].seq + 1)
-    expected = ResumeOffsetExpired(oldest_seq=1, head_seq=told.events[-1].seq)
+    received = await run_task(channel, name, text="hi")
+    request = task_pb2.WatchTaskRequest(task_key=name, after_seq=received.events[-1].seq + 1)
+    expected = ResumeOffsetExpired(oldest_seq=1, head_seq=received.events[-1].seq)
     await assert_refused(exchange(channel, TASKS + "WatchTask", request), expected)

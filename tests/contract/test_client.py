@@ -49,8 +49,8 @@ async def test_a_turn_is_streamed(cluster: Cluster, name: str) -> None:
         assert kinds[-1] is TurnCompleted
         assert turn.text == "one two three"
         assert {event.turn_id for event in events} == {turn.turn_id}
-        again = await ring.session(name).run("one two three", turn_id=turn.turn_id)
-        assert (again.text, again.result, again.is_whole) == ("one two three", {"tokens": 3}, True)
+        repeated = await ring.session(name).run("one two three", turn_id=turn.turn_id)
+        assert (repeated.text, repeated.result, repeated.is_whole) == ("one two three", {"tokens": 3}, True)
         found = await ring.session(name).get()
         assert (found.agent, found.turns_completed, found.closed) == ("echo", 1, False)
 

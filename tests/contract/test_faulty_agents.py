@@ -7,7 +7,7 @@ from grpc import aio
 
 from agentring.v1 import session_pb2, task_pb2, task_pb2_grpc
 from harness.agents import SECRET
-from harness.client import TIMEOUT_S, Told, run_task, run_turn, turn
+from harness.client import TIMEOUT_S, Received, run_task, run_turn, turn
 from harness.cluster import Cluster
 from harness.streams import assert_gapless
 
@@ -32,13 +32,13 @@ FAULTS = {
 }
 
 
-def _failure(cluster: Cluster, told: Told) -> session_pb2.TurnFailed:
-    """How it failed: told once, last, with an id that the node's log explains and nobody else."""
-    assert told.kinds.count("turn_failed") == 1
-    failed = told.events[-1].turn_failed
+def _failure(cluster: Cluster, received: Received) -> session_pb2.TurnFailed:
+    """How it failed: sent once, last, with an id that the node's log explains and nobody else."""
+    assert received.kinds.count("turn_failed") == 1
+    failed = received.events[-1].turn_failed
     assert re.fullmatch("[0-9a-f]{16}", failed.error_id)
-    assert SECRET not in str(told.events)
-    logged = cluster.nodes[told.node].process.log.read_text()
+    assert SECRET not in str(received.events)
+    logged = cluster.nodes[received.node].process.log.read_text()
     assert [line for line in logged.splitlines() if failed.error_id in line and "agent_failed" in line]
     return failed
 
@@ -48,33 +48,33 @@ async def test_a_faulty_turn_fails_and_the_session_goes_on(
     cluster: Cluster, channel: aio.Channel, name: str, fault: str
 ) -> None:
     assert (await run_turn(channel, name, turn("count"), agent="faulty")).result == {"turns": 1}
-    told = await run_turn(channel, name, turn(fault), agent="faulty")
-    assert _failure(cluster, told).reason == FAULTS[fault]
+    received = await run_turn(channel, name, turn(fault), agent="faulty")
+    assert _failure(cluster, received).reason == FAULTS[fault]
     # Its state is that before the failed turn.
-    again = await run_turn(channel, name, turn("count"), agent="faulty")
-    assert again.result == {"turns": 2}
-    assert (again.node, again.epoch) == (told.node, told.epoch)
+    repeated = await run_turn(channel, name, turn("count"), agent="faulty")
+    assert repeated.result == {"turns": 2}
+    assert (repeated.node, repeated.epoch) == (received.node, received.epoch)
 
 
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_a_faulty_task_fails(cluster: Cluster, channel: aio.Channel, name: str, fault: str) -> None:
-    told = await run_task(channel, name, agent="faulty", text=fault)
-    failed = _failure(cluster, told)
+    received = await run_task(channel, name, agent="faulty", text=fault)
+    failed = _failure(cluster, received)
     assert failed.reason == FAULTS[fault]
     request = task_pb2.GetTaskRequest(task_key=name)
     task = (await task_pb2_grpc.TaskServiceStub(channel).GetTask(request, timeout=TIMEOUT_S)).task
     assert (task.state, task.failure) == (task_pb2.TASK_STATE_FAILED, failed)
     replayed = await run_task(channel, name, agent="faulty", text=fault)
     assert replayed.disposition == task_pb2.DISPOSITION_REPLAYED
-    assert replayed.events[-1] == told.events[-1]
+    assert replayed.events[-1] == received.events[-1]
 
 
 async def test_a_tool_that_raises_is_told_with_an_opaque_id(cluster: Cluster, channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("tool"), agent="faulty")
-    assert told.kinds == ["turn_accepted", "turn_started", "tool_call", "tool_result", "turn_failed"]
-    call, answer = told.events[2].tool_call, told.events[3].tool_result
+    received = await run_turn(channel, name, turn("tool"), agent="faulty")
+    assert received.kinds == ["turn_accepted", "turn_started", "tool_call", "tool_result", "turn_failed"]
+    call, answer = received.events[2].tool_call, received.events[3].tool_result
     assert (answer.call_id, answer.name, answer.WhichOneof("outcome")) == (call.call_id, "breaking", "error_id")
-    logged = cluster.nodes[told.node].process.log.read_text()
+    logged = cluster.nodes[received.node].process.log.read_text()
     assert [line for line in logged.splitlines() if answer.error_id in line and "tool_failed" in line]
 
 
@@ -84,18 +84,18 @@ async def test_what_is_nested_too_deeply_to_be_read_fails_its_turn_alone(
     cluster: Cluster, channel: aio.Channel, name: str, what: str, depth: int
 ) -> None:
     """Protobuf's libraries read messages nested at most 100 deep, and each object of JSON takes three of those."""
-    told = await run_turn(channel, name, turn(what, depth=depth), agent="faulty")
-    assert_gapless(told.events, 0)
+    received = await run_turn(channel, name, turn(what, depth=depth), agent="faulty")
+    assert_gapless(received.events, 0)
     if depth == 30:
-        assert told.kinds[-1] == "turn_completed"
+        assert received.kinds[-1] == "turn_completed"
     else:
-        assert _failure(cluster, told).reason == "STATE_INVALID"
+        assert _failure(cluster, received).reason == "STATE_INVALID"
     assert (await run_turn(channel, name, turn("count"), agent="faulty")).result["turns"] == 1
 
 
 async def test_the_failure_says_what_was_wrong_and_where(cluster: Cluster, channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("state"), agent="faulty")
-    assert _failure(cluster, told).detail == "state $.cart[3].price: set"
+    received = await run_turn(channel, name, turn("state"), agent="faulty")
+    assert _failure(cluster, received).detail == "state $.cart[3].price: set"
     task = await run_task(channel, name, agent="faulty", text="big integer")
     assert _failure(cluster, task).detail.startswith("result $.id: an integer beyond 2**53")
     request = task_pb2.GetTaskRequest(task_key=name)
@@ -104,22 +104,22 @@ async def test_the_failure_says_what_was_wrong_and_where(cluster: Cluster, chann
 
 
 async def test_half_a_character_fails_no_turn(channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("broken text"), agent="faulty")
-    assert told.text == "\N{GRINNING FACE}\N{REPLACEMENT CHARACTER}"
+    received = await run_turn(channel, name, turn("broken text"), agent="faulty")
+    assert received.text == "\N{GRINNING FACE}\N{REPLACEMENT CHARACTER}"
 
 
 async def test_more_words_than_allowed_fail_the_turn(cluster: Cluster, channel: aio.Channel, name: str) -> None:
     limit = 1 << 20
-    told = await run_turn(channel, name, turn("words", bytes=limit), agent="faulty")
-    assert told.events[-1].turn_completed.text_bytes == limit
-    told = await run_turn(channel, name, turn("words", bytes=limit + 1), agent="faulty")
-    assert _failure(cluster, told).reason == "OUTPUT_LIMIT"
-    assert told.text == ""
+    received = await run_turn(channel, name, turn("words", bytes=limit), agent="faulty")
+    assert received.events[-1].turn_completed.text_bytes == limit
+    received = await run_turn(channel, name, turn("words", bytes=limit + 1), agent="faulty")
+    assert _failure(cluster, received).reason == "OUTPUT_LIMIT"
+    assert received.text == ""
 
 
 async def test_a_parameter_that_an_agent_refuses_fails_its_turn(
     cluster: Cluster, channel: aio.Channel, name: str
 ) -> None:
-    told = await run_turn(channel, name, turn(tokens=-1))
-    assert _failure(cluster, told).reason == "AGENT_ERROR"
-    assert told.kinds == ["turn_accepted", "turn_started", "turn_failed"]
+    received = await run_turn(channel, name, turn(tokens=-1))
+    assert _failure(cluster, received).reason == "AGENT_ERROR"
+    assert received.kinds == ["turn_accepted", "turn_started", "turn_failed"]

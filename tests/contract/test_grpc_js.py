@@ -73,30 +73,33 @@ def _done(what: str, digest: str) -> None:
 # The first one on a machine installs and compiles.
 @pytest.mark.timeout(600)
 def test_a_client_in_typescript(client: Path, cluster: Cluster, name: str) -> None:
-    told = json.loads(run([require_tool("node"), client, cluster.router, name], timeout_s=60))
+    printed = json.loads(run([require_tool("node"), client, cluster.router, name], timeout_s=60))
 
-    conversation = told["converse"]
+    conversation = printed["converse"]
     assert conversation["opened"] == name
     assert conversation["first"]["result"] == {"intent": "name", "name": "Ada"}
     assert conversation["second"]["result"] == {"intent": "name", "name": "Ada"}
     assert "Ada" in conversation["second"]["text"]
-    for each in (conversation["first"], conversation["second"], told["runTurn"]):
+    for each in (conversation["first"], conversation["second"], printed["runTurn"]):
         assert each["kinds"][:2] == ["turnAccepted", "turnStarted"]
         assert each["kinds"][-1] == "turnCompleted"
         assert each["epochs"] == conversation["first"]["epochs"]
     assert conversation["ackedFrame"] == 3
     assert conversation["throughSeq"] == conversation["headSeq"] > 0
 
-    assert told["runTurn"]["text"] == conversation["second"]["text"]
+    assert printed["runTurn"]["text"] == conversation["second"]["text"]
 
-    dispositions = sorted(task["disposition"] for task in told["tasks"])
+    dispositions = sorted(task["disposition"] for task in printed["tasks"])
     assert dispositions == ["DISPOSITION_JOINED"] * 4 + ["DISPOSITION_STARTED"]
-    for task in told["tasks"]:
+    for task in printed["tasks"]:
         assert task["text"] == "".join(f"token{n} " for n in range(20))
         assert task["result"] == {"tokens": 20}
-        assert task["epochs"] == told["tasks"][0]["epochs"]
+        assert task["epochs"] == printed["tasks"][0]["epochs"]
     assert len([line for line in cluster.audit("task_started") if line["task"] == name]) == 1
 
-    for refusal, error in ((told["mismatch"], AgentMismatch("assistant")), (told["unknown"], AgentNotFound("nobody"))):
+    for refusal, error in (
+        (printed["mismatch"], AgentMismatch("assistant")),
+        (printed["unknown"], AgentNotFound("nobody")),
+    ):
         info = {"reason": error.reason, "domain": "agentring", "metadata": error.variables}
         assert refusal == {"code": error.code.value[0], "details": error.sentence, "infos": [info]}

@@ -144,10 +144,10 @@ async def test_it_runs_a_task_twice(grpcurl: Grpcurl, name: str) -> None:
     dispositions = [answer.get("disposition") for answer in answers]
     assert dispositions == ["DISPOSITION_STARTED"] + [None] * (len(answers) - 1)
     assert _text(answers) == "token0 token1 token2 "
-    again = await grpcurl.call("agentring.v1.TaskService/RunTask", request)
-    assert again[0]["disposition"] == "DISPOSITION_REPLAYED"
-    assert _text(again) == _text(answers)
-    assert _events(again)[-1] == _events(answers)[-1]
+    repeated = await grpcurl.call("agentring.v1.TaskService/RunTask", request)
+    assert repeated[0]["disposition"] == "DISPOSITION_REPLAYED"
+    assert _text(repeated) == _text(answers)
+    assert _events(repeated)[-1] == _events(answers)[-1]
 
 
 async def test_it_shows_the_ring(grpcurl: Grpcurl) -> None:

@@ -22,8 +22,8 @@ def answered(input_id: str, text: str) -> ConverseRequest:
 async def test_a_question_is_answered_once_on_the_stream(routed: aio.Channel, name: str) -> None:
     call = session_pb2_grpc.SessionServiceStub(routed).Converse(timeout=TIMEOUT_S)
     await call.write(ConverseRequest(open=session_pb2.Open(session_id=name, agent="asking")))
-    given = turn("2")
-    await call.write(ConverseRequest(turn=given))
+    sent = turn("2")
+    await call.write(ConverseRequest(turn=sent))
     ids: list[str] = []
     rejected: list[tuple[str, int]] = []
     text = ""
@@ -42,7 +42,7 @@ async def test_a_question_is_answered_once_on_the_stream(routed: aio.Channel, na
                 text += event.text_delta.text
             case "turn_completed":
                 await call.done_writing()
-    assert ids == [f"{given.turn_id}.1", f"{given.turn_id}.2"]
+    assert ids == [f"{sent.turn_id}.1", f"{sent.turn_id}.2"]
     assert text == "answer 1 and answer 2"
     assert rejected == [("INPUT_ANSWERED", 5), ("INPUT_NOT_FOUND", 6)]
 
@@ -50,11 +50,11 @@ async def test_a_question_is_answered_once_on_the_stream(routed: aio.Channel, na
 async def test_a_cancel_ends_a_turn_that_waits_for_an_answer(routed: aio.Channel, name: str) -> None:
     call = session_pb2_grpc.SessionServiceStub(routed).Converse(timeout=TIMEOUT_S)
     await call.write(ConverseRequest(open=session_pb2.Open(session_id=name, agent="asking")))
-    given = turn("1")
-    await call.write(ConverseRequest(turn=given))
+    sent = turn("1")
+    await call.write(ConverseRequest(turn=sent))
     last = Event()
     async for last in events(call):
         if last.HasField("input_required"):
-            await call.write(ConverseRequest(cancel=session_pb2.Cancel(turn_id=given.turn_id)))
+            await call.write(ConverseRequest(cancel=session_pb2.Cancel(turn_id=sent.turn_id)))
             await call.done_writing()
     assert last.turn_cancelled.reason == "CLIENT"

@@ -20,9 +20,9 @@ def _text_after(seq: int) -> str:
 
 @pytest.mark.parametrize("method", ["WatchSession", "Converse"])
 async def test_a_resume_gets_exactly_what_comes_after_its_seq(channel: aio.Channel, name: str, method: str) -> None:
-    told = await run_turn(channel, name, turn(TEXT))
-    head_seq = told.events[-1].seq
-    whole = merged(told.events)
+    received = await run_turn(channel, name, turn(TEXT))
+    head_seq = received.events[-1].seq
+    whole = merged(received.events)
 
     async def resume(after_seq: int) -> None:
         if method == "WatchSession":
@@ -47,10 +47,10 @@ async def test_a_resume_gets_exactly_what_comes_after_its_seq(channel: aio.Chann
 
 
 async def test_a_task_can_be_resumed_at_every_seq(channel: aio.Channel, name: str) -> None:
-    told = await run_task(channel, name, text=TEXT)
-    head_seq = told.events[-1].seq
-    assert told.kinds[0] == "turn_started"
-    assert told.disposition == task_pb2.DISPOSITION_STARTED
+    received = await run_task(channel, name, text=TEXT)
+    head_seq = received.events[-1].seq
+    assert received.kinds[0] == "turn_started"
+    assert received.disposition == task_pb2.DISPOSITION_STARTED
 
     async def resume(after_seq: int) -> None:
         request = task_pb2.WatchTaskRequest(task_key=name, after_seq=after_seq)
@@ -74,18 +74,18 @@ async def test_a_stream_cut_off_anywhere_goes_on_without_loss_or_repetition(chan
     assert isinstance(stream, Conversation)
     await stream.open(name)
     turn_id = await stream.turn(turn(tokens=60, rate=300))
-    told: list[session_pb2.Event] = []
+    received: list[session_pb2.Event] = []
     seq = 0
-    while not (told and told[-1].HasField("turn_completed")):
+    while not (received and received[-1].HasField("turn_completed")):
         due = seq + 10
         await stream.until_true(lambda: _is_over(stream) or stream.through_seq >= due, "ten more")  # noqa: B023
-        told += stream.events
+        received += stream.events
         seq = stream.through_seq
         stream.call.cancel()
         stream = watch(channel, name, seq)
     stream.call.cancel()
-    assert assert_gapless(told, 0) == seq
-    whole = merged(told)
+    assert assert_gapless(received, 0) == seq
+    whole = merged(received)
     assert isinstance(whole[2], Words)
     assert whole[2].text == "".join(f"token{n} " for n in range(60))
     assert whole[2].turn_id == turn_id
@@ -115,10 +115,10 @@ async def test_all_streams_of_a_session_are_told_the_same(cluster: Cluster, name
 
 
 async def test_a_late_stream_is_told_only_what_comes_from_then_on(channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("before"))
+    received = await run_turn(channel, name, turn("before"))
     conversation = Conversation(channel)
     opened = await conversation.open(name)
-    assert opened.head_seq == told.events[-1].seq
+    assert opened.head_seq == received.events[-1].seq
     await conversation.turn(turn("after"))
     await conversation.close()
     assert conversation.text == "after"
@@ -127,21 +127,21 @@ async def test_a_late_stream_is_told_only_what_comes_from_then_on(channel: aio.C
 
 @pytest.mark.parametrize("method", ["Converse", "RunTurn"])
 async def test_going_away_does_not_cancel_a_turn(channel: aio.Channel, name: str, method: str) -> None:
-    given = turn(tokens=20, rate=100)
+    sent = turn(tokens=20, rate=100)
     if method == "Converse":
         stream: Stream = Conversation(channel)
         assert isinstance(stream, Conversation)
         await stream.open(name)
-        await stream.turn(given)
+        await stream.turn(sent)
     else:
-        request = session_pb2.RunTurnRequest(session_id=name, agent="echo", turn=given)
+        request = session_pb2.RunTurnRequest(session_id=name, agent="echo", turn=sent)
         stream = Stream(Sessions(channel).RunTurn(request, timeout=TIMEOUT_S))
     await stream.until("text_delta")
     stream.call.cancel()
     watching = watch(channel, name)
     ended = await watching.until("turn_completed")
     watching.call.cancel()
-    assert (ended.turn_id, dict(ended.turn_completed.result)) == (given.turn_id, {"tokens": 20})
+    assert (ended.turn_id, dict(ended.turn_completed.result)) == (sent.turn_id, {"tokens": 20})
     assert watching.text == "".join(f"token{n} " for n in range(20))
 
 
@@ -163,10 +163,10 @@ async def test_going_away_does_not_cancel_a_task(channel: aio.Channel, name: str
     stream = Stream(Tasks(channel).RunTask(request, timeout=TIMEOUT_S))
     await stream.until("text_delta")
     stream.call.cancel()
-    told = await run_task(channel, name, tokens=20, rate=100)
-    assert told.disposition in (task_pb2.DISPOSITION_JOINED, task_pb2.DISPOSITION_REPLAYED)
-    assert told.result == {"tokens": 20}
-    assert told.kinds.count("turn_started") == 1
+    received = await run_task(channel, name, tokens=20, rate=100)
+    assert received.disposition in (task_pb2.DISPOSITION_JOINED, task_pb2.DISPOSITION_REPLAYED)
+    assert received.result == {"tokens": 20}
+    assert received.kinds.count("turn_started") == 1
 
 
 async def test_a_turn_handed_in_can_be_watched(channel: aio.Channel, name: str) -> None:
@@ -182,9 +182,9 @@ async def test_a_turn_handed_in_can_be_watched(channel: aio.Channel, name: str) 
     assert first_seq(watching.events[0]) == accepted.accepted_seq
     own = [event for event in watching.events if event.turn_id == accepted.turn_id]
     assert "".join(event.text_delta.text for event in own) == "hi there"
-    again = await Sessions(channel).SubmitTurn(request, timeout=TIMEOUT_S)
-    assert (again.turn_id, again.accepted_seq) == (accepted.turn_id, accepted.accepted_seq)
-    assert again.state == session_pb2.TURN_STATE_COMPLETED
+    repeated = await Sessions(channel).SubmitTurn(request, timeout=TIMEOUT_S)
+    assert (repeated.turn_id, repeated.accepted_seq) == (accepted.turn_id, accepted.accepted_seq)
+    assert repeated.state == session_pb2.TURN_STATE_COMPLETED
     assert ended.turn_id == accepted.turn_id
 
 
@@ -203,40 +203,40 @@ async def test_a_turn_without_an_id_is_given_one(channel: aio.Channel, name: str
 
 
 async def test_an_ended_turn_is_replayed_and_not_run_again(cluster: Cluster, channel: aio.Channel, name: str) -> None:
-    given = turn(TEXT)
-    first = await run_turn(channel, name, given)
+    sent = turn(TEXT)
+    first = await run_turn(channel, name, sent)
     await run_turn(channel, name, turn("between"))
-    again = await run_turn(channel, name, given)
-    assert merged(again.events) == merged(first.events)
+    repeated = await run_turn(channel, name, sent)
+    assert merged(repeated.events) == merged(first.events)
     conversation = Conversation(channel)
     await conversation.open(name)
-    await conversation.turn(given)
+    await conversation.turn(sent)
     await conversation.turn(turn("after"))
     await conversation.close()
-    replayed = [event for event in conversation.events if event.turn_id == given.turn_id]
+    replayed = [event for event in conversation.events if event.turn_id == sent.turn_id]
     assert merged(replayed) == merged(first.events)
-    assert [line["turn"] for line in cluster.audit("turn_started") if line["session"] == name].count(given.turn_id) == 1
+    assert [line["turn"] for line in cluster.audit("turn_started") if line["session"] == name].count(sent.turn_id) == 1
 
 
 async def test_a_running_turn_is_joined_by_who_sends_it_again(
     cluster: Cluster, channel: aio.Channel, name: str
 ) -> None:
-    given = turn(tokens=40, rate=100)
+    sent = turn(tokens=40, rate=100)
     first = Conversation(channel)
     await first.open(name)
-    await first.turn(given)
+    await first.turn(sent)
     await first.until("text_delta")
     second = Conversation(channel)
     await second.open(name)
-    await second.turn(given)
-    request = session_pb2.RunTurnRequest(session_id=name, turn=given)
+    await second.turn(sent)
+    request = session_pb2.RunTurnRequest(session_id=name, turn=sent)
     third = Stream(Sessions(channel).RunTurn(request, timeout=TIMEOUT_S))
     await asyncio.gather(first.close(), second.close(), third.until_end())
     expected = "".join(f"token{n} " for n in range(40))
     for stream in (first, third):
         assert stream.text == expected
         assert merged(stream.events) == merged(first.events)
-    # What came before the second one's turn is told it again, beside what comes now: offsets and numbers put it right.
+    # The second one gets what came before its turn, too, beside what comes now: offsets and numbers put it right.
     numbers: set[int] = set()
     words = bytearray(len(expected))
     for event in second.events:
@@ -250,8 +250,8 @@ async def test_a_running_turn_is_joined_by_who_sends_it_again(
 
 
 async def test_a_turn_within_the_limits_can_be_read_again_whole(channel: aio.Channel, name: str) -> None:
-    given = turn("words", bytes=1 << 20)
-    first = await run_turn(channel, name, given, agent="faulty")
+    sent = turn("words", bytes=1 << 20)
+    first = await run_turn(channel, name, sent, agent="faulty")
     assert first.events[-1].turn_completed.text_bytes == 1 << 20
-    again = await run_turn(channel, name, given, agent="faulty")
-    assert len(again.text) == 1 << 20
+    repeated = await run_turn(channel, name, sent, agent="faulty")
+    assert len(repeated.text) == 1 << 20

@@ -114,9 +114,9 @@ async def test_a_session_is_located_before_and_after_it_is_made(routed: aio.Chan
     before = await stub.LocateSession(request, timeout=TIMEOUT_S)
     assert (before.node_id, before.epoch) == ("", 0)
     assert [candidate.accepted for candidate in before.candidates] == [True, True]
-    told = await run_turn(routed, name, turn("hi"))
+    received = await run_turn(routed, name, turn("hi"))
     after = await stub.LocateSession(request, timeout=TIMEOUT_S)
-    assert (after.node_id, after.epoch) == (told.node, told.epoch)
+    assert (after.node_id, after.epoch) == (received.node, received.epoch)
     assert after.node_id == before.candidates[0].node_id
     assert (after.ring_position, after.candidates) == (before.ring_position, before.candidates)
 

@@ -70,16 +70,21 @@ async def test_a_page_of_fewer_than_no_tasks_is_refused(channel: aio.Channel) ->
 
 
 async def test_an_ended_task_is_found_watched_and_cancelled_in_vain(channel: aio.Channel, name: str) -> None:
-    told = await run_task(channel, name, text="hi there")
+    received = await run_task(channel, name, text="hi there")
     stub = TaskServiceStub(channel)
     task = (await stub.GetTask(GetTaskRequest(task_key=name), timeout=TIMEOUT_S)).task
-    assert (task.state, task.text, task.epoch, task.node_id) == (TASK_STATE_COMPLETED, told.text, told.epoch, told.node)
+    assert (task.state, task.text, task.epoch, task.node_id) == (
+        TASK_STATE_COMPLETED,
+        received.text,
+        received.epoch,
+        received.node,
+    )
     watched = [
         event
         async for response in stub.WatchTask(WatchTaskRequest(task_key=name, after_seq=1), timeout=TIMEOUT_S)
         for event in response.events
     ]
-    assert watched == [event for event in told.events if event.seq > 1]
+    assert watched == [event for event in received.events if event.seq > 1]
     cancelled = await stub.CancelTask(CancelTaskRequest(task_key=name), timeout=TIMEOUT_S)
     assert cancelled.state == TASK_STATE_COMPLETED
 
@@ -114,7 +119,7 @@ async def test_a_caller_that_leaves_cancels_nothing_and_a_cancel_is_told_to_all(
     events = [*first.events, *[event async for response in responses for event in response.events]]
     assert events[0].seq == 1
     assert events[-1].turn_cancelled.reason == "CLIENT"
-    again = stub.RunTask(request, timeout=TIMEOUT_S)
-    replayed = [response async for response in again]
+    repeated = stub.RunTask(request, timeout=TIMEOUT_S)
+    replayed = [response async for response in repeated]
     assert replayed[0].disposition == task_pb2.DISPOSITION_REPLAYED
     assert [event for response in replayed for event in response.events][-1] == events[-1]

@@ -113,8 +113,8 @@ async def test_an_interrupting_turn_cancels_whatever_runs_or_waits(
 
 
 async def test_an_interrupting_turn_in_an_idle_session_simply_runs(channel: aio.Channel, name: str) -> None:
-    told = await run_turn(channel, name, turn("hi", on_busy=session_pb2.ON_BUSY_INTERRUPT))
-    assert told.text == "hi"
+    received = await run_turn(channel, name, turn("hi", on_busy=session_pb2.ON_BUSY_INTERRUPT))
+    assert received.text == "hi"
 
 
 @pytest.mark.parametrize("by", ["frame", "call"])
@@ -148,12 +148,12 @@ async def test_cancelling_what_has_ended_says_how_it_ended(channel: aio.Channel,
 
 
 async def test_a_cancelled_turn_leaves_the_session_as_it_was(channel: aio.Channel, name: str) -> None:
-    given = turn(tokens=1000, rate=1)
+    sent = turn(tokens=1000, rate=1)
     conversation = Conversation(channel)
     await conversation.open(name)
-    await conversation.turn(given)
+    await conversation.turn(sent)
     await conversation.until("text_delta")
-    states = await asyncio.gather(*(_cancel(channel, name, given.turn_id) for _ in range(3)))
+    states = await asyncio.gather(*(_cancel(channel, name, sent.turn_id) for _ in range(3)))
     assert set(states) == {session_pb2.TURN_STATE_CANCELLED}
     assert (await run_turn(channel, name, turn("hi"))).text == "hi"
     request = session_pb2.GetSessionRequest(session_id=name)

@@ -46,9 +46,9 @@ async def _raw_answers(channel: aio.Channel, method: str, name: str, until_seq: 
 
 @pytest.mark.parametrize("method", ["Converse", "RunTurn", "WatchSession", "RunTask", "WatchTask"])
 async def test_every_streamed_answer_begins_with_its_head(channel: aio.Channel, name: str, method: str) -> None:
-    told = await run_turn(channel, name, turn("hi there", turn_id="t"))
+    received = await run_turn(channel, name, turn("hi there", turn_id="t"))
     await run_task(channel, name, text="hi there")
-    head_seq = told.events[-1].seq
+    head_seq = received.events[-1].seq
     answers = await _raw_answers(channel, method, name, head_seq if method == "WatchSession" else None)
     assert answers
     response_class = getattr(task_pb2 if "Task" in method else session_pb2, f"{method}Response")
@@ -87,7 +87,7 @@ async def test_nothing_that_a_stream_can_hold_moves_the_head(tight: aio.Channel,
 
 @pytest.mark.parametrize("method", ["RunTurn", "SubmitTurn", "Converse", "WatchSession", "GetSession", "CancelTurn"])
 async def test_initial_metadata_say_who_answers(cluster: Cluster, routed: aio.Channel, name: str, method: str) -> None:
-    told = await run_turn(routed, name, turn("hi", turn_id="t"))
+    received = await run_turn(routed, name, turn("hi", turn_id="t"))
     requests: dict[str, Message] = {
         "Converse": ConverseRequest(open=Open(session_id=name)),
         "WatchSession": session_pb2.WatchSessionRequest(session_id=name),
@@ -100,24 +100,24 @@ async def test_initial_metadata_say_who_answers(cluster: Cluster, routed: aio.Ch
     initial = {key: value for key, value in await call.initial_metadata() if key.startswith("x-agentring-")}
     call.cancel()
     assert initial == {
-        "x-agentring-node": told.node,
-        "x-agentring-epoch": str(told.epoch),
+        "x-agentring-node": received.node,
+        "x-agentring-epoch": str(received.epoch),
         "x-agentring-ring": str(ring.revision),
     }
-    assert told.node in cluster.nodes
-    assert {event.epoch for event in told.events} == {told.epoch}
+    assert received.node in cluster.nodes
+    assert {event.epoch for event in received.events} == {received.epoch}
 
 
 @pytest.mark.parametrize("method", ["RunTask", "WatchTask", "GetTask", "CancelTask"])
 async def test_initial_metadata_say_who_runs_a_task(routed: aio.Channel, name: str, method: str) -> None:
-    told = await run_task(routed, name, text="hi")
+    received = await run_task(routed, name, text="hi")
     request: Message = task_pb2.WatchTaskRequest(task_key=name)
     if method == "RunTask":
         request = task_pb2.RunTaskRequest(task_key=name, agent="echo", input=session_pb2.Input(text="hi"))
     call = exchange(routed, TASKS + method, request)
     initial = dict(await call.initial_metadata())
     call.cancel()
-    assert (initial["x-agentring-node"], initial["x-agentring-epoch"]) == (told.node, str(told.epoch))
+    assert (initial["x-agentring-node"], initial["x-agentring-epoch"]) == (received.node, str(received.epoch))
     assert int(str(initial["x-agentring-ring"])) > 0
 
 
@@ -149,9 +149,9 @@ async def test_a_turns_events_are_numbered_without_a_gap_and_offsets_count_bytes
         if event.HasField("text_delta"):
             assert event.text_delta.offset == offset
             offset += len(event.text_delta.text.encode())
-    told = merged(conversation.events)
-    assert [type(each) for each in told] == [session_pb2.Event, session_pb2.Event, Words, session_pb2.Event]
-    assert told[2] == Words(turn_id, 3, 2 + len(PIECES), 0, TEXT)
+    received = merged(conversation.events)
+    assert [type(each) for each in received] == [session_pb2.Event, session_pb2.Event, Words, session_pb2.Event]
+    assert received[2] == Words(turn_id, 3, 2 + len(PIECES), 0, TEXT)
     completed = conversation.events[-1].turn_completed
     assert completed.text_bytes == len(TEXT.encode()) == offset
     assert dict(completed.result) == {"tokens": len(PIECES)}
@@ -222,11 +222,11 @@ async def test_a_turn_is_acknowledged_once_it_is_accepted(channel: aio.Channel, 
 
 async def test_no_answer_to_a_client_is_much_larger_than_its_share(channel: aio.Channel, name: str) -> None:
     """Words are merged up to 16 KiB, however fast they come."""
-    told = await run_turn(channel, name, turn("fifteen-letters " * 8_000))
-    assert told.text == "fifteen-letters " * 8_000
-    assert max(event.ByteSize() for event in told.events) <= (16 << 10) + 256
+    received = await run_turn(channel, name, turn("fifteen-letters " * 8_000))
+    assert received.text == "fifteen-letters " * 8_000
+    assert max(event.ByteSize() for event in received.events) <= (16 << 10) + 256
     stream = watch(channel, name)
-    await stream.until_seq(told.events[-1].seq)
+    await stream.until_seq(received.events[-1].seq)
     stream.call.cancel()
     assert max(response.ByteSize() for response in stream.responses) <= (32 << 10) + 512
-    assert merged(stream.events) == merged(told.events)
+    assert merged(stream.events) == merged(received.events)

@@ -1,4 +1,4 @@
-"""A session service that keeps one turn's story and breaks its streams where it is told to."""
+"""A session service that has one turn's events and breaks its streams where the test says."""
 
 import asyncio
 import random
@@ -26,7 +26,9 @@ from agentring.v1.session_pb2_grpc import SessionServiceServicer, add_SessionSer
 Context = aio.ServicerContext[RunTurnRequest, RunTurnResponse]
 
 
-def story(turn_id: str, pieces: list[str], *, epoch: int = 7, first_seq: int = 1, attempt: int = 1) -> list[Event]:
+def turn_events(
+    turn_id: str, pieces: list[str], *, epoch: int = 7, first_seq: int = 1, attempt: int = 1
+) -> list[Event]:
     """A turn that says these words."""
     head: dict[str, Any] = {"turn_id": turn_id, "epoch": epoch, "attempt": attempt}
     events = [
@@ -97,7 +99,7 @@ class Breaking(SessionServiceServicer):
         self.turn_ids.append(turn_id)
         self.open_calls += 1
         try:
-            async for event in self._told(story(turn_id, self._pieces), len(self.turn_ids), context):
+            async for event in self._told(turn_events(turn_id, self._pieces), len(self.turn_ids), context):
                 yield RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event])
             if self._lingers_s:
                 await asyncio.sleep(self._lingers_s)
@@ -115,7 +117,7 @@ class Breaking(SessionServiceServicer):
             expired = ResumeOffsetExpired(self._oldest_seq, len(self._pieces) + 3)
             context.set_trailing_metadata(trailers(expired))
             await context.abort(expired.code, expired.sentence)
-        events = [event for event in story("t", self._pieces) if event.seq > (after_seq or 0)]
+        events = [event for event in turn_events("t", self._pieces) if event.seq > (after_seq or 0)]
         try:
             async for event in self._told(events, len(self.after_seqs), context):
                 yield WatchSessionResponse(through_seq=event.seq, acked_frame=1, events=[event])

@@ -27,8 +27,8 @@ async def connect(address: str) -> AsyncIterator[aio.Channel]:
 
 
 @dataclass
-class Told:
-    """What one call was told."""
+class Received:
+    """What one call received."""
 
     node: str = ""
     epoch: int = 0
@@ -54,31 +54,31 @@ class Told:
 
 def turn(text: str = "", *, turn_id: str = "", on_busy: int = 0, **data: Any) -> session_pb2.Turn:
     """A turn; without a turn_id a fresh one."""
-    given = session_pb2.Input(text=text)
+    words = session_pb2.Input(text=text)
     if data:
-        given.data.update(data)
+        words.data.update(data)
     return session_pb2.Turn(
-        turn_id=turn_id or uuid.uuid4().hex, input=given, on_busy=session_pb2.OnBusy.ValueType(on_busy)
+        turn_id=turn_id or uuid.uuid4().hex, input=words, on_busy=session_pb2.OnBusy.ValueType(on_busy)
     )
 
 
 async def run_turn(
     channel: aio.Channel,
     session_id: str,
-    given: session_pb2.Turn,
+    sent: session_pb2.Turn,
     *,
     agent: str = "echo",
     metadata: tuple[tuple[str, str], ...] = (),
-) -> Told:
+) -> Received:
     """Runs one turn to its end."""
-    request = session_pb2.RunTurnRequest(session_id=session_id, agent=agent, turn=given)
+    request = session_pb2.RunTurnRequest(session_id=session_id, agent=agent, turn=sent)
     call = session_pb2_grpc.SessionServiceStub(channel).RunTurn(request, timeout=TIMEOUT_S, metadata=metadata)
     return await _collect(call)
 
 
 async def run_task(
     channel: aio.Channel, task_key: str, *, agent: str = "echo", on_duplicate: int = 0, text: str = "", **data: Any
-) -> Told:
+) -> Received:
     """Runs or joins one task to its end."""
     request = task_pb2.RunTaskRequest(task_key=task_key, agent=agent)
     request.on_duplicate = task_pb2.OnDuplicate.ValueType(on_duplicate)
@@ -88,15 +88,15 @@ async def run_task(
     return await _collect(task_pb2_grpc.TaskServiceStub(channel).RunTask(request, timeout=TIMEOUT_S))
 
 
-async def _collect(call: Any) -> Told:
-    told = Told()
+async def _collect(call: Any) -> Received:
+    received = Received()
     initial = dict(await call.initial_metadata())
-    told.node, told.epoch = initial.get("x-agentring-node", ""), int(initial.get("x-agentring-epoch", 0))
+    received.node, received.epoch = initial.get("x-agentring-node", ""), int(initial.get("x-agentring-epoch", 0))
     async for response in call:
-        told.first_s = told.first_s or time.monotonic()
-        told.events.extend(response.events)
-        told.disposition = told.disposition or getattr(response, "disposition", 0)
-    return told
+        received.first_s = received.first_s or time.monotonic()
+        received.events.extend(response.events)
+        received.disposition = received.disposition or getattr(response, "disposition", 0)
+    return received
 
 
 async def error_of(call: Any) -> ErrorReport:
@@ -113,13 +113,13 @@ async def error_of(call: Any) -> ErrorReport:
 
 
 async def run_turn_until_answered(
-    channel: aio.Channel, session_id: str, given: session_pb2.Turn, within_s: float, *, agent: str = "echo"
-) -> Told:
+    channel: aio.Channel, session_id: str, sent: session_pb2.Turn, within_s: float, *, agent: str = "echo"
+) -> Received:
     """Tries a turn until it is answered, as a client does while a session moves."""
     deadline_s = time.monotonic() + within_s
     while True:
         try:
-            return await run_turn(channel, session_id, given, agent=agent)
+            return await run_turn(channel, session_id, sent, agent=agent)
         except grpc.RpcError as error:
             report = read_error(error)
             assert report.code is grpc.StatusCode.UNAVAILABLE, report

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from harness.client import Told, connect, run_task, run_turn, turn
+from harness.client import Received, connect, run_task, run_turn, turn
 from harness.cluster import Cluster, Member
 from harness.conditions import metrics
 from harness.paying import FLAGS
@@ -39,7 +39,7 @@ async def test_what_has_ended_is_not_run_again_by_a_node_whose_clock_is_off(
     data: dict[str, Any] = {"key": "charge", "directory": str(cluster.directory), "idempotent": False}
     (cluster.directory / "go-charge").touch()
 
-    async def asked(node: Member, session: str) -> tuple[Told, Told]:
+    async def asked(node: Member, session: str) -> tuple[Received, Received]:
         async with connect(node.address) as channel:
             step = await run_turn(channel, session, turn(**data), agent="paying")
             return step, await run_task(channel, "report", agent="echo", tokens=3)

@@ -12,7 +12,7 @@ import pytest
 from agentring.rpc.status import read_error
 from agentring.v1 import session_pb2, session_pb2_grpc
 from harness.agents import FLAGS
-from harness.client import Told, connect, error_of, run_turn, run_turn_until_answered, turn
+from harness.client import Received, connect, error_of, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster, Member
 from harness.postgres import PostgresProcess
 from harness.streams import merged, watch
@@ -28,7 +28,7 @@ def durable(request: pytest.FixtureRequest, make_cluster: Callable[..., Cluster]
     return make_cluster(nodes=2, flags=flags)
 
 
-async def retried(channel: grpc.aio.Channel, given: session_pb2.Turn, agent: str) -> Told:
+async def retried(channel: grpc.aio.Channel, given: session_pb2.Turn, agent: str) -> Received:
     """Tries the turn until the session has moved."""
     async with asyncio.timeout(20):
         while True:
@@ -179,7 +179,7 @@ async def test_a_full_node_passivates_the_session_that_was_idle_longest_to_make_
     assert [line["session"] for line in cluster.audit("passivated")] == ["idle", "new"]
 
 
-async def once_there_is_room(channel: grpc.aio.Channel, session_id: str) -> Told:
+async def once_there_is_room(channel: grpc.aio.Channel, session_id: str) -> Received:
     """Runs a turn as soon as the node takes its session: those that were used a moment ago are not given up."""
     async with asyncio.timeout(20):
         while True:

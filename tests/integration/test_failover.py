@@ -12,7 +12,7 @@ import pytest
 
 from agentring.rpc.status import ErrorReport, read_error
 from agentring.v1 import session_pb2, session_pb2_grpc
-from harness.client import Told, connect, error_of, run_turn, run_turn_until_answered, turn
+from harness.client import Received, connect, error_of, run_turn, run_turn_until_answered, turn
 from harness.cluster import Cluster
 from harness.etcd import EtcdProcess
 
@@ -34,7 +34,7 @@ async def test_a_killed_nodes_sessions_answer_on_another_node_within_ttl_and_a_s
         new = await run_turn(channel, "made-meanwhile", turn("hi"))
         assert new.node != victim
 
-        async def answered(name: str) -> tuple[Told, float]:
+        async def answered(name: str) -> tuple[Received, float]:
             told = await run_turn_until_answered(channel, name, turn("hi again"), cluster.lease_ttl_s + 5)
             return told, time.monotonic() - killed_at_s
 

@@ -13,7 +13,7 @@ from grpc import aio
 
 from agentring.v1 import once_pb2, once_pb2_grpc
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED
-from harness.client import Told, connect, run_task, run_turn, turn
+from harness.client import Received, connect, run_task, run_turn, turn
 from harness.cluster import Cluster
 from harness.conditions import until
 from harness.paying import FLAGS
@@ -38,7 +38,7 @@ class Payments:
     def go(self, key: str) -> None:
         (self.cluster.directory / f"go-{key}").touch()
 
-    def begin(self, channel: aio.Channel, session: str, key: str, **data: Any) -> "asyncio.Task[Told]":
+    def begin(self, channel: aio.Channel, session: str, key: str, **data: Any) -> "asyncio.Task[Received]":
         given = turn(key=key, directory=str(self.cluster.directory), **data)
         return asyncio.create_task(run_turn(channel, session, given, agent="paying"))
 

@@ -4,7 +4,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable
 
-from harness.client import Told, connect, run_turn, turn
+from harness.client import Received, connect, run_turn, turn
 from harness.cluster import Cluster, until_sees
 from harness.up_process import agentring
 
@@ -12,9 +12,9 @@ SESSIONS = 300
 TURNS = 3
 
 
-async def _converse(cluster: Cluster, names: list[str], turns: int) -> dict[str, list[Told]]:
+async def _converse(cluster: Cluster, names: list[str], turns: int) -> dict[str, list[Received]]:
     limit = asyncio.Semaphore(32)
-    told: dict[str, list[Told]] = {}
+    told: dict[str, list[Received]] = {}
 
     async def one(name: str) -> None:
         async with limit:

@@ -25,25 +25,25 @@ def failed(error: AgentringError) -> aio.AioRpcError:
 
 @pytest.mark.parametrize("kind", LEAVES)
 def test_every_reason_comes_back_as_its_class(kind: type[AgentringError]) -> None:
-    given = {field.name: 3 if field.type is int else "x" for field in fields(kind)} if is_dataclass(kind) else {}
-    sent = kind(**given)
-    told = read_failure(failed(sent))
-    assert type(told.error) is kind
-    assert isinstance(told.error, AgentringError)
-    assert told.error.variables == sent.variables
-    assert told.is_final is not sent.retryable
-    assert told.retry_after_s == (sent.retry_after_s or 0.0)
+    variables = {field.name: 3 if field.type is int else "x" for field in fields(kind)} if is_dataclass(kind) else {}
+    sent = kind(**variables)
+    failure = read_failure(failed(sent))
+    assert type(failure.error) is kind
+    assert isinstance(failure.error, AgentringError)
+    assert failure.error.variables == sent.variables
+    assert failure.is_final is not sent.retryable
+    assert failure.retry_after_s == (sent.retry_after_s or 0.0)
 
 
 def test_a_reason_that_is_not_known_here_keeps_its_words() -> None:
-    told = to_error("BRAND_NEW", {"a": "b"}, "FAILED_PRECONDITION", "something new")
-    assert isinstance(told, UnknownFailure)
-    assert (told.reason, told.variables, told.status) == ("BRAND_NEW", {"a": "b"}, "FAILED_PRECONDITION")
-    assert str(told) == "FAILED_PRECONDITION BRAND_NEW: something new"
+    error = to_error("BRAND_NEW", {"a": "b"}, "FAILED_PRECONDITION", "something new")
+    assert isinstance(error, UnknownFailure)
+    assert (error.reason, error.variables, error.status) == ("BRAND_NEW", {"a": "b"}, "FAILED_PRECONDITION")
+    assert str(error) == "FAILED_PRECONDITION BRAND_NEW: something new"
 
 
 @pytest.mark.parametrize("reason", [TurnInProgress.reason, ResumeOffsetExpired.reason])
-def test_a_known_reason_without_its_variables_is_told_as_it_is(reason: str) -> None:
+def test_a_known_reason_without_its_variables_stays_as_it_is(reason: str) -> None:
     assert isinstance(to_error(reason, {"head_seq": "no number"}, "OUT_OF_RANGE", "?"), UnknownFailure)
 
 
@@ -58,9 +58,9 @@ def test_a_known_reason_without_its_variables_is_told_as_it_is(reason: str) -> N
     ],
 )
 def test_somebody_elses_words(code: grpc.StatusCode, words: str, final: bool) -> None:
-    told = read_failure(aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), words))
-    assert told.is_final is final
-    assert isinstance(told.error, UnknownFailure if final else RingUnreachable)
+    failure = read_failure(aio.AioRpcError(code, aio.Metadata(), aio.Metadata(), words))
+    assert failure.is_final is final
+    assert isinstance(failure.error, UnknownFailure if final else RingUnreachable)
 
 
 def test_only_what_may_be_one_routers_trouble_leads_to_another() -> None:

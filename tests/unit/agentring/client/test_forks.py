@@ -67,12 +67,12 @@ def run(tmp_path: Path, case: str) -> str:
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
-def test_a_child_of_a_process_that_has_connected_is_told_so(tmp_path: Path) -> None:
+def test_a_child_of_a_process_that_has_connected_cannot_call(tmp_path: Path) -> None:
     forked = "(\"'ForkedProcess'\", 0)"
     assert run(tmp_path, "used") == f"RingUnreachable {forked} {forked} RingUnreachable"
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
 def test_a_child_may_connect_where_its_parent_had_not(tmp_path: Path) -> None:
-    told = run(tmp_path, "unused")
-    assert told == "(\"'ForkedProcess'\", 0) (\"'RingUnreachable'\", 0) RingUnreachable"
+    printed = run(tmp_path, "unused")
+    assert printed == "(\"'ForkedProcess'\", 0) (\"'RingUnreachable'\", 0) RingUnreachable"

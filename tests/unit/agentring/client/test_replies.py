@@ -1,4 +1,4 @@
-"""Answers to an agent's questions: safe when told so, sent again when that is not known."""
+"""Answers to an agent's questions: safe once acknowledged, sent again where that is not known."""
 
 from collections.abc import AsyncIterator
 

@@ -21,13 +21,13 @@ class Goodbye(Breaking):
         self, request: RunTurnRequest, context: "aio.ServicerContext[RunTurnRequest, RunTurnResponse]"
     ) -> AsyncIterator[RunTurnResponse]:
         """The turn's beginning and a go_away."""
-        told = 0
+        responses = 0
         async for response in super().RunTurn(request, context):
             yield response
-            told += 1
-            if told == 3:
-                going = Event(go_away=GoAway(reason="ROUTER_STOPPING", resume_seq=told))
-                yield RunTurnResponse(through_seq=told, acked_frame=1, events=[going])
+            responses += 1
+            if responses == 3:
+                going = Event(go_away=GoAway(reason="ROUTER_STOPPING", resume_seq=responses))
+                yield RunTurnResponse(through_seq=responses, acked_frame=1, events=[going])
                 await self.left.wait()
                 return
 
