@@ -1,8 +1,8 @@
-"""One call at a time under a name, shared by all who ask for it meanwhile, and carried out to its end.
+"""One call at a time under a name, shared by all callers that come meanwhile, and carried out to its end.
 
-Guarantees: while a call of a name is under way nobody starts a second one; all who asked get its outcome; whoever asked
-can go away (a client that hangs up cancels what serves it) without ending it, for the others or half-way. Used by the
-host for activations, by the task runs for their starts, by a session for the changes that it must not leave half done.
+Guarantees: while a call of a name is under way no second one starts; all its callers get its outcome; a caller can go
+away (a client that hangs up cancels what serves it) without ending it, for the others or half-way. Used by the
+host for activations, by tasks for the starts of their runs, by steps for the changes of their keys.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ class SingleFlight(Generic[K, V]):
     """Calls under way, by name."""
 
     def __init__(self, tasks: asyncio.TaskGroup) -> None:
-        """tasks: owns the calls; what a call raises goes to those who asked, not to the group."""
+        """tasks: owns the calls; what a call raises goes to its callers, not to the group."""
         self._tasks = tasks
         self._under_way: dict[K, asyncio.Future[V]] = {}
 
@@ -65,7 +65,7 @@ class SingleFlight(Generic[K, V]):
             raise
         except Exception as error:
             future.set_exception(error)
-            future.exception()  # that nobody is left to hear it is no fault
+            future.exception()  # no caller may be left to get it
         finally:
             del self._under_way[name]
 

@@ -40,7 +40,7 @@ _log = structlog.get_logger()
 
 
 class OnceRows:
-    """What one incarnation of the node writes, and what it says of it in the audit log."""
+    """What one incarnation of the node writes, to the store and to the audit log."""
 
     def __init__(
         self, lease: Lease, audit: AuditLog, claims: Claims, store: OnceStore, clock: Clock, owner: str
@@ -77,7 +77,7 @@ class OnceRows:
             raise
 
     async def end(self, claim: Claim, ending: Ending, keep_s: float | None) -> None:
-        """Keeps how the run of this claim ended, so that it may be told; tries for 30 s. keep_s: as OnceStore.end.
+        """Stores how the run of this claim ended, before it is returned; tries for 30 s. keep_s: as OnceStore.end.
         Raises NodeFenced, StaleEpoch, StoreUnavailable."""
         deadline_s = self._clock.now_s() + _KEEP_TRYING_S
         while True:
@@ -89,7 +89,7 @@ class OnceRows:
                 if self._clock.now_s() >= deadline_s:
                     raise
             await asyncio.sleep(_RETRY_S)
-        self._lease.check()  # what follows is told
+        self._lease.check()  # what follows is returned to callers
 
     async def release(self, claim: Claim) -> None:
         """Gives the key back, or leaves it to the lease's end."""
@@ -106,5 +106,5 @@ class OnceRows:
             _log.error("once_unknown", epoch=claim.epoch)
 
     def audit_resolution(self, claim: Claim, stored: StoredRun) -> None:
-        """Somebody has settled it."""
+        """An operator has settled it."""
         self._audit.write("once_resolved", claim.ref, epoch=claim.epoch, state=TaskState.Name(stored.state))

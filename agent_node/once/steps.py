@@ -55,7 +55,7 @@ from agentring.v1.task_pb2 import (
 MAX_ERROR_CHARS = 1_000
 _FIRST_PAUSE_S = 0.02
 _LONGEST_PAUSE_S = 0.5
-"""Between looks for who holds a key: twice as long after each, while nobody answers for it."""
+"""Between looks for the holder of a key: twice as long after each, while none answers."""
 
 
 class RunWatcher(Protocol):

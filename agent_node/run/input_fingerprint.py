@@ -1,4 +1,4 @@
-"""Tells the same input sent again from another one under the same turn_id or task key."""
+"""Distinguishes an input that is sent again from another one under the same turn_id or task key."""
 
 import hashlib
 

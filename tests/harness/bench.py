@@ -50,7 +50,7 @@ class Bench:
         history: tuple[PastTurn, ...] = (),
         questions: Questions | None = None,
     ) -> Completed | Failed:
-        given = TurnInput(
+        turn = TurnInput(
             ref=ref or parse_session("", "s"),
             turn_id=turn_id,
             attempt=1,
@@ -61,7 +61,7 @@ class Bench:
             turn_number=len(history) + 1,
             questions=questions,
         )
-        return await run_agent(self.env, agent, given, self.log, EPOCH)
+        return await run_agent(self.env, agent, turn, self.log, EPOCH)
 
     def events(self) -> list[Event]:
         seq, events = 0, []

@@ -33,19 +33,19 @@ async def everything(ctx: Context) -> AsyncIterator[AgentEvent]:
         raise LookupError("no such account")
 
     yield "Grüße "
-    told: dict[str, Any] = {"tool": await ctx.tool("adds", tool, n=1), "step": await ctx.once("outer", step)}
+    seen: dict[str, Any] = {"tool": await ctx.tool("adds", tool, n=1), "step": await ctx.once("outer", step)}
     unpicklable = threading.Lock()
-    told["args"] = await ctx.once("args", with_arguments, args={"amount": 7, "lock": unpicklable})
+    seen["args"] = await ctx.once("args", with_arguments, args={"amount": 7, "lock": unpicklable})
     try:
         await ctx.once("failing", failing)
     except Exception as error:
-        told["failed"] = [type(error).__name__, str(error)]
-    told["answer"] = (await ctx.ask("really?", schema={"type": "object"})).text
-    told["given"] = [ctx.input_text, ctx.input_data, ctx.turn_number, ctx.attempt, ctx.idempotency_key]
-    told["given"] += [ctx.node_id, ctx.fencing_token, [each.input_text for each in ctx.history]]
+        seen["failed"] = [type(error).__name__, str(error)]
+    seen["answer"] = (await ctx.ask("really?", schema={"type": "object"})).text
+    seen["turn"] = [ctx.input_text, ctx.input_data, ctx.turn_number, ctx.attempt, ctx.idempotency_key]
+    seen["turn"] += [ctx.node_id, ctx.fencing_token, [each.input_text for each in ctx.history]]
     ctx.state["deep"] = {"a": [1, None, True, 1.5, "é"]}
     yield "🎉"
-    yield Result(told)
+    yield Result(seen)
 
 
 async def raising(ctx: Context) -> AsyncIterator[AgentEvent]:
@@ -72,29 +72,29 @@ async def blocking(ctx: Context) -> AsyncIterator[AgentEvent]:
 
 
 async def signalled(ctx: Context) -> AsyncIterator[AgentEvent]:
-    """Is told to end, as are those who forked it; what it forks can be told, and does not come back here."""
+    """Signals itself and the fork server to end; what it forks can be ended so, and does not come back here."""
     for pid in (os.getpid(), os.getppid()):
         os.kill(pid, signal.SIGTERM)
     await asyncio.sleep(0)
     if (coming_back := os.fork()) == 0:
         await asyncio.Event().wait()
-    if (told := os.fork()) == 0:
+    if (signalled_pid := os.fork()) == 0:
         while True:
             time.sleep(60.0)  # noqa: ASYNC251  in a process of its own
-    os.kill(told, signal.SIGTERM)
-    ends = [await asyncio.to_thread(os.waitpid, pid, 0) for pid in (coming_back, told)]
+    os.kill(signalled_pid, signal.SIGTERM)
+    ends = [await asyncio.to_thread(os.waitpid, pid, 0) for pid in (coming_back, signalled_pid)]
     yield " ".join(str(os.waitstatus_to_exitcode(status)) for _, status in ends)
 
 
 async def changing_its_mind(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Does not wait for what it has asked for; it is answered all the same, or ended."""
-    told = []
+    seen = []
 
     async def step(**_: Any) -> None:
         try:
             await asyncio.sleep(5.0)
         except asyncio.CancelledError:
-            told.append("step cut off")
+            seen.append("step cut off")
             raise
 
     async def quick(**_: Any) -> str:
@@ -105,10 +105,10 @@ async def changing_its_mind(ctx: Context) -> AsyncIterator[AgentEvent]:
             async with asyncio.timeout(0.2):
                 await waiting
         except TimeoutError:
-            told.append("let go")
+            seen.append("timed out")
     await asyncio.sleep(0.5)
-    told += [await ctx.once("quick", quick), (await ctx.ask("now?")).text]
-    yield ", ".join(told)
+    seen += [await ctx.once("quick", quick), (await ctx.ask("now?")).text]
+    yield ", ".join(seen)
 
 
 async def stubborn(ctx: Context) -> AsyncIterator[AgentEvent]:

@@ -119,7 +119,7 @@ class Bench:
         self.log = EventLog(EPOCH, 1 << 20)
 
     async def run(self, *, as_task: bool = False, **data: Any) -> dict[str, Any]:
-        given = TurnInput(
+        turn = TurnInput(
             ref=parse_task("", "k") if as_task else parse_session("", "s"),
             turn_id="" if as_task else "t",
             attempt=2,
@@ -132,15 +132,15 @@ class Bench:
             agent=self.agent,
             deaths=1,
         )
-        outcome = await run_agent(self.env, AGENTS[self.agent], given, self.log, EPOCH)
-        told: dict[str, Any] = {
+        outcome = await run_agent(self.env, AGENTS[self.agent], turn, self.log, EPOCH)
+        seen: dict[str, Any] = {
             "events": [kind_of(event) for event in self.log.all_events()],
             "text": self.log.text(),
             "steps": self.steps.ended,
         }
         if isinstance(outcome, Failed):
-            return told | {"reason": outcome.reason}
-        return told | {
+            return seen | {"reason": outcome.reason}
+        return seen | {
             "state": outcome.state_json,
             "said": outcome.text,
             "result": json.dumps(dict(outcome.result or {}), default=str, sort_keys=True),

@@ -126,7 +126,7 @@ class OnceNode:
         return asyncio.create_task(self.call(key, function, **how))
 
     def lose(self) -> None:
-        """The node is gone, for the others and for itself: its lease, its claims, whoever waits for it."""
+        """The node ends, for the others and for itself: its lease, its claims, the waits for it."""
         self.lease.fence(FenceReason.LEASE_GONE)
         self._cluster.etcd.revoke(self.lease.lease_id)
         self.keys.drop_all()
@@ -181,7 +181,7 @@ class OnceCluster:
 async def once_cluster(
     *, durable: bool = True, failure_s: float = 1_000.0, max_keys: int = 1_000
 ) -> AsyncIterator[OnceCluster]:
-    """Two nodes; they are gone at the end."""
+    """Two nodes, which end with the block."""
     async with asyncio.timeout(20), asyncio.TaskGroup() as tasks:
         cluster = OnceCluster(tasks, durable=durable, failure_s=failure_s, max_keys=max_keys)
         yield cluster

@@ -55,5 +55,5 @@ NOT_JSON: dict[str, Any] = {
 }
 
 
-async def echoing(given: Any = None, answer: Any = None) -> Any:
+async def echoing(arguments: Any = None, answer: Any = None) -> Any:
     return answer

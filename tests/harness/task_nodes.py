@@ -49,7 +49,7 @@ class Points:
         self._held[point] = asyncio.Event()
         return self._held[point]
 
-    def let_go(self) -> None:
+    def free_all(self) -> None:
         """Nobody waits any more."""
         for held in self._held.values():
             held.set()

@@ -65,7 +65,7 @@ async def two_nodes(**settings: float) -> AsyncIterator[Two]:
         finally:
             for node in (nodes.one, nodes.two):
                 node.die()
-                node.points.let_go()
+                node.points.free_all()
 
 
 def events_of(run: TaskRun) -> list[Event]:

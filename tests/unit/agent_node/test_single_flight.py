@@ -29,7 +29,7 @@ class Gate:
         return number
 
 
-async def test_all_who_ask_meanwhile_share_one_call() -> None:
+async def test_callers_that_come_meanwhile_share_one_call() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as group:
         calls: SingleFlight[str, int] = SingleFlight(group)
@@ -62,41 +62,41 @@ async def test_an_error_that_nobody_is_left_to_hear_harms_nobody() -> None:
     gate.error = NodeOverloaded()
     async with asyncio.TaskGroup() as group:
         calls: SingleFlight[str, int] = SingleFlight(group)
-        gone = group.create_task(calls.get("s", gate.call))
+        leaving = group.create_task(calls.get("s", gate.call))
         await gate.has_begun.wait()
-        gone.cancel()
+        leaving.cancel()
         gate.open.set()
-    assert gone.cancelled()
+    assert leaving.cancelled()
     assert len(calls) == 0
 
 
-async def test_whoever_goes_away_does_not_end_it() -> None:
+async def test_a_caller_that_goes_away_does_not_end_it() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as group:
         calls: SingleFlight[str, int] = SingleFlight(group)
-        gone = group.create_task(calls.get("s", gate.call))
+        leaving = group.create_task(calls.get("s", gate.call))
         stays = group.create_task(calls.get("s", gate.call))
         await gate.has_begun.wait()
-        gone.cancel()
+        leaving.cancel()
         gate.open.set()
         assert await stays == 1
-    assert gone.cancelled()
+    assert leaving.cancelled()
 
 
-async def test_it_goes_on_although_all_have_gone_away() -> None:
+async def test_it_goes_on_although_all_callers_have_left() -> None:
     gate = Gate()
     async with asyncio.TaskGroup() as group:
         calls: SingleFlight[str, int] = SingleFlight(group)
-        gone = group.create_task(calls.get("s", gate.call))
+        leaving = group.create_task(calls.get("s", gate.call))
         await gate.has_begun.wait()
-        gone.cancel()
-        await asyncio.wait([gone])
+        leaving.cancel()
+        await asyncio.wait([leaving])
         gate.open.set()
     assert gate.results == [1]
 
 
 @pytest.mark.parametrize("has_begun", [True, False], ids=["under way", "before its first step"])
-async def test_when_its_owner_ends_those_who_wait_are_cancelled(has_begun: bool) -> None:
+async def test_when_its_owner_ends_the_waiters_are_cancelled(has_begun: bool) -> None:
     gate = Gate()
     calls: list[SingleFlight[str, int]] = []
     owning = asyncio.Event()

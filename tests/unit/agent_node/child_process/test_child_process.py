@@ -82,7 +82,7 @@ def test_a_steps_arguments_stay_in_the_child(outcomes: Outcomes) -> None:
 def test_an_agent_need_not_wait_for_what_it_asked_for(outcomes: Outcomes) -> None:
     outcome = outcomes["changing_its_mind"]
     assert outcome == outcomes["changing_its_mind as on the node"]
-    assert outcome["said"] == "step cut off, let go, let go, let go, quick, yes to now? {}"
+    assert outcome["said"] == "step cut off, timed out, timed out, timed out, quick, yes to now? {}"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_other_failures_are_as_on_the_node(outcomes: Outcomes, name: str, reason
     assert outcomes[name]["reason"] == reason
 
 
-def test_who_stops_a_service_may_tell_every_process(outcomes: Outcomes) -> None:
+def test_every_process_of_a_service_may_be_signalled_to_stop(outcomes: Outcomes) -> None:
     """As systemd does: runs are ended by the node alone. What an agent forks is not of the service's own."""
     assert outcomes["signalled"]["said"] == f"{EXIT_FORKED_CHILD} {-signal.SIGTERM}"
 
@@ -122,7 +122,7 @@ Program = tuple["subprocess.Popen[str]", list[int]]
 
 @pytest.fixture
 def held(request: pytest.FixtureRequest) -> Iterator[Program]:
-    """A program with a run apart; and the processes of the run, and of those who forked it."""
+    """A program with a run in a child process; and the processes of the run, and of those who forked it."""
     with subprocess.Popen(
         [*PROGRAM, getattr(request, "param", "held")],
         env=ENV,
@@ -199,5 +199,5 @@ def _lives(pid: int) -> bool:
     ids=repr,
 )
 def test_what_a_step_or_a_tool_raises_is_the_same_in_the_child(error: Exception) -> None:
-    again = pickle.loads(pickle.dumps(error))
-    assert (type(again), str(again), vars(again)) == (type(error), str(error), vars(error))
+    unpickled = pickle.loads(pickle.dumps(error))
+    assert (type(unpickled), str(unpickled), vars(unpickled)) == (type(error), str(error), vars(error))

@@ -28,8 +28,8 @@ Function = Callable[..., Awaitable[Any]]
 REFS: list[SessionRef | TaskRef] = [parse_session("", "s"), parse_task("", "k")]
 
 
-async def everything_named(**given: Any) -> dict[str, Any]:
-    return given
+async def everything_named(**arguments: Any) -> dict[str, Any]:
+    return arguments
 
 
 async def call(function: Function, args: Mapping[str, Any] | None) -> Any:
@@ -50,9 +50,9 @@ async def run_once(
         yield Result({})
 
     env = replace(environment(cluster.clock), once=cluster.n1.once)
-    given = TurnInput(ref, "t" if type(ref) is SessionRef else "", 1, "hi", {}, "{}", (), 1)
+    turn = TurnInput(ref, "t" if type(ref) is SessionRef else "", 1, "hi", {}, "{}", (), 1)
     log = EventLog(EPOCH, 1 << 20)
-    assert isinstance(await run_agent(env, agent, given, log, EPOCH), Completed)
+    assert isinstance(await run_agent(env, agent, turn, log, EPOCH), Completed)
     return ended[0], log
 
 
@@ -73,10 +73,10 @@ async def test_any_mapping_will_do_and_any_name() -> None:
 async def test_values_stay_the_very_objects_that_they_are() -> None:
     """They are no JSON and are neither copied nor pickled: a lock could not be."""
     lock, items = threading.Lock(), [1]
-    given = await call(everything_named, {"lock": lock, "items": items, "none": None})
-    assert given["lock"] is lock
-    assert given["items"] is items
-    assert given["none"] is None
+    received = await call(everything_named, {"lock": lock, "items": items, "none": None})
+    assert received["lock"] is lock
+    assert received["items"] is items
+    assert received["none"] is None
 
 
 async def test_a_change_of_the_mapping_afterwards_comes_too_late() -> None:
@@ -91,8 +91,8 @@ async def test_a_tool_is_a_step_with_the_tools_arguments() -> None:
     async def tool(name: str, function: Function, /, **arguments: Any) -> Any:
         return [name, await function(**arguments)]
 
-    given = await call(partial(tool, "charge", everything_named), {"name": "Ada"})
-    assert given == ["charge", {"name": "Ada", **RUN}]
+    received = await call(partial(tool, "charge", everything_named), {"name": "Ada"})
+    assert received == ["charge", {"name": "Ada", **RUN}]
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ async def test_turns_and_tasks_pass_them(ref: SessionRef | TaskRef) -> None:
         assert seen == [lock]
         assert (result["amount"], bool(result["key"]), result["token"] > 0) == (7, True, True)
         assert "7" in stored.ending.result_json
-        assert [kind_of(event) for event in log.all_events()] == []  # nobody is told of arguments
+        assert [kind_of(event) for event in log.all_events()] == []  # no event has the arguments
 
 
 @pytest.mark.parametrize("ref", REFS, ids=["turn", "task"])
@@ -211,7 +211,7 @@ async def test_what_is_refused_claims_no_key_and_leaves_no_failure(
         assert cluster.n1.events == ["once_started", "once_committed"]
 
 
-async def test_who_waits_for_anothers_run_gets_that_runs_result_whatever_its_own_arguments_are() -> None:
+async def test_a_waiter_for_anothers_run_gets_that_runs_result_whatever_its_own_arguments_are() -> None:
     """The key says what the step is: two who ask under one key with different arguments ask for one step."""
     go = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Whether whoever ran a step has ended: their own rows say, not whether somebody has them at the moment."""
+"""Whether the caller that ran a step has ended: its own row says, not whether a node has it at the moment."""
 
 from agent_node.once.sweep import has_ended
 from agent_node.store import MemoryStore, MemoryTaskStore, Ownership, TaskEnd, TaskRequest
@@ -21,7 +21,7 @@ async def test_a_task_has_ended_with_its_row_and_not_with_its_runner() -> None:
     assert not await ended()
     await tasks.start(TASK, epoch(1), "n1/1")
     assert not await ended()
-    await tasks.requeue(TASK, epoch(1))  # nobody's, and to be run again
+    await tasks.requeue(TASK, epoch(1))  # without an owner, and to be run again
     assert not await ended()
     await tasks.start(TASK, epoch(2), "n2/1")
     await tasks.end(TASK, epoch(2), TaskEnd(TASK_STATE_FAILED, b"", b"", None))
@@ -34,7 +34,7 @@ async def test_a_turn_has_ended_with_its_row_and_not_with_its_sessions_owner() -
     async def ended() -> bool:
         return await has_ended(sessions, MemoryTaskStore(), OnceCaller(SESSION, "t1"))
 
-    assert await ended()  # its session is gone
+    assert await ended()  # its session does not exist any more
     await sessions.activate(owner, "agent")
     turn = accepted(1)
     await sessions.accept_turn(owner, turn, None)

@@ -56,9 +56,9 @@ async def test_steps_inside_each_other_are_no_circle() -> None:
         step = Nested(cluster.n1, "b", "c")
         step.go.set()
         assert await cluster.n1.call("a", step) == "of of inner"
-        again = Nested(cluster.n2, "b")
-        again.go.set()
-        assert await cluster.n2.call("d", again) == "of of inner"
+        nested = Nested(cluster.n2, "b")
+        nested.go.set()
+        assert await cluster.n2.call("d", nested) == "of of inner"
 
 
 @pytest.mark.parametrize("same_node", [True, False])
@@ -75,7 +75,7 @@ async def test_of_two_that_wait_for_each_other_the_later_is_refused(same_node: b
         with pytest.raises(OnceFailed) as failed:
             await other
         assert failed.value.type_name == "TaskCycle"
-        with pytest.raises(OnceFailed):  # it was told how the step that it waited for went
+        with pytest.raises(OnceFailed):  # it got the ending of the step that it waited for
             await one
         assert (a.error, isinstance(b.error, TaskCycle)) == (None, True)
 

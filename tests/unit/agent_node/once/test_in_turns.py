@@ -38,8 +38,8 @@ class User:
 async def result_of(cluster: OnceCluster, user: User, agent: Agent) -> Any:
     """What a turn of the agent ends with."""
     env = replace(environment(cluster.clock), once=cluster.n1.once)
-    given = TurnInput(parse_session("", "s"), "t", 1, "hi", {}, "{}", (), 1, questions=user)
-    outcome = await run_agent(env, agent, given, EventLog(EPOCH, 1 << 20), EPOCH)
+    turn = TurnInput(parse_session("", "s"), "t", 1, "hi", {}, "{}", (), 1, questions=user)
+    outcome = await run_agent(env, agent, turn, EventLog(EPOCH, 1 << 20), EPOCH)
     assert isinstance(outcome, Completed)
     assert outcome.result is not None
     return dict(outcome.result)

@@ -18,7 +18,7 @@ from harness.once import KEY, Step, once_cluster, settled
 CALLER = OnceCaller(parse_session("", "s"), "t")
 
 
-async def test_a_lost_holder_frees_the_key_and_who_waits_runs_the_step() -> None:
+async def test_a_lost_holder_frees_the_key_and_a_waiter_runs_the_step() -> None:
     async with once_cluster() as cluster:
         first, second = Step(), Step("second")
         lost = cluster.n1.begin("key", first)
@@ -38,7 +38,7 @@ async def test_a_lost_holder_frees_the_key_and_who_waits_runs_the_step() -> None
         assert (await cluster.stored("key")).attempt == 2
 
 
-async def test_a_result_that_comes_after_the_fence_is_told_nobody() -> None:
+async def test_a_result_that_comes_after_the_fence_is_returned_to_nobody() -> None:
     async with once_cluster() as cluster:
         first, second = Step("first"), Step("second")
         second.go.set()
@@ -65,7 +65,7 @@ async def test_a_result_of_an_earlier_epoch_is_refused_by_the_store() -> None:
         assert (await cluster.stored("key")).state == TASK_STATE_RUNNING
 
 
-async def test_a_cancelled_holder_leaves_the_step_to_who_waits_here() -> None:
+async def test_a_cancelled_holder_leaves_the_step_to_a_waiter_here() -> None:
     async with once_cluster() as cluster:
         first, second = Step("first"), Step("second")
         second.go.set()

@@ -14,7 +14,7 @@ from harness.agents import nested
 from harness.once import Step, once_cluster, settled
 
 
-async def test_all_who_ask_on_both_nodes_get_the_one_runs_result() -> None:
+async def test_all_callers_on_both_nodes_get_the_one_runs_result() -> None:
     async with once_cluster() as cluster:
         step = Step({"receipt": 7, "pair": (1, 2)})
         calls = [node.begin("key", step) for _ in range(50) for node in (cluster.n1, cluster.n2)]
@@ -120,7 +120,7 @@ class Unspeakable(Exception):
         (LookupError("x" * 5_000), "x" * 1_000),
     ],
 )
-async def test_whatever_an_error_says_it_can_be_kept_and_told(error: Exception, text: str) -> None:
+async def test_whatever_an_errors_text_is_it_can_be_stored_and_returned(error: Exception, text: str) -> None:
     async with once_cluster() as cluster:
         step = Step()
         step.error = error

@@ -46,7 +46,7 @@ async def orphaned(*, idempotent: bool = True) -> AsyncIterator[Sweep]:
         yield Sweep(cluster)
 
 
-async def test_after_two_looks_it_has_failed_and_everybody_is_told_so() -> None:
+async def test_after_two_looks_it_has_failed_for_everybody() -> None:
     async with orphaned() as sweep:
         await sweep.sweep.look()
         assert (await sweep.state(), sweep.asked) == (TASK_STATE_RUNNING, [])
@@ -81,7 +81,7 @@ async def test_a_turn_that_goes_on_runs_it_again_itself() -> None:
         assert await sweep.cluster.n2.call("key", step) == "again"
 
 
-async def test_one_that_was_taken_up_between_the_looks_is_left_alone() -> None:
+async def test_one_that_was_resumed_between_the_looks_is_left_alone() -> None:
     async with orphaned() as sweep:
         await sweep.sweep.look()
         step = Step()

@@ -75,7 +75,7 @@ async def test_a_store_that_fails_in_a_way_nobody_knows_leaves_no_key_held() -> 
         assert len(step.calls) == 1
 
 
-async def test_what_refuses_one_who_looks_refuses_all_who_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_refuses_the_caller_that_looks_refuses_all_that_wait_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
     async with once_cluster(max_keys=1) as cluster:
         step = Step()
         holder = cluster.n1.begin("one", step)

@@ -51,7 +51,7 @@ async def test_what_must_not_run_twice_and_was_cut_off_is_unknown_and_stays_so(h
         assert not cluster.is_held("key")
 
 
-async def test_an_idempotent_run_that_was_cut_off_is_not_repeated_by_who_must_not() -> None:
+async def test_an_idempotent_run_that_was_cut_off_is_not_repeated_by_a_caller_that_must_not() -> None:
     async with once_cluster() as cluster:
         step = Step()
         holder = cluster.n1.begin("key", step)

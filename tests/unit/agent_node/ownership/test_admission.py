@@ -21,7 +21,7 @@ from harness.memberships import node, snapshot
 FACTOR = 1.25
 
 
-def place(counts: dict[NodeId, int], members: MembershipSnapshot, first: int, last: int) -> None:
+def fill(counts: dict[NodeId, int], members: MembershipSnapshot, first: int, last: int) -> None:
     """Puts new sessions where a router's walk ends, each on the first of its candidates that takes it."""
     ring = Ring(members)
     for index in range(first, last):
@@ -38,7 +38,7 @@ def place(counts: dict[NodeId, int], members: MembershipSnapshot, first: int, la
 def test_no_node_has_more_than_the_factor_times_its_share() -> None:
     members = snapshot(*(node(f"n{index}", weight=1 + index % 2) for index in range(5)))
     counts = dict.fromkeys(members.nodes, 0)
-    place(counts, members, 0, 5_000)
+    fill(counts, members, 0, 5_000)
     weights = sum(each.weight for each in members.nodes.values())
     for node_id, count in counts.items():
         assert count <= FACTOR * 5_000 * members.nodes[node_id].weight / weights + 1, counts
@@ -47,11 +47,11 @@ def test_no_node_has_more_than_the_factor_times_its_share() -> None:
 def test_a_newcomer_fills_first() -> None:
     members = snapshot(*(node(f"n{index}") for index in range(3)))
     counts = dict.fromkeys(members.nodes, 0)
-    place(counts, members, 0, 3_000)
+    fill(counts, members, 0, 3_000)
     before = dict(counts)
     members = snapshot(*members.nodes.values(), node("new"))
     counts[NodeId("new")] = 0
-    place(counts, members, 3_000, 3_500)
+    fill(counts, members, 3_000, 3_500)
     full = {node_id for node_id, count in before.items() if count >= FACTOR * 3_000 / 4}
     assert full
     assert all(counts[node_id] <= max(before[node_id], FACTOR * 3_500 / 4 + 1) for node_id in before)

@@ -30,7 +30,7 @@ async def test_words_state_and_the_last_result_are_the_outcome(bench: Bench) -> 
     assert outcome.state_json == '{"kept": {"deep": [1, null, true, 1.5, "é"]}}'
     ended = outcome.to_event()
     assert (dict(ended.result), ended.text_bytes) == ({"n": 2}, outcome.text_bytes)
-    assert bench.kinds == ["text_delta", "state_changed"]  # the end is told by whoever stores it
+    assert bench.kinds == ["text_delta", "state_changed"]  # the end is published by the caller, which stores it
     assert bench.text == outcome.text
     assert list(bench.events()[-1].state_changed.keys) == ["kept"]
 

@@ -9,16 +9,16 @@ from harness.bench import EPOCH, Bench, completed
 
 
 async def test_the_context_tells_what_the_turn_is_about(bench: Bench) -> None:
-    told: list[Any] = []
+    seen: list[Any] = []
 
     async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
-        told.append((ctx.input_text, ctx.input_data, ctx.history, ctx.turn_number, ctx.attempt))
-        told.append((ctx.node_id, ctx.fencing_token, ctx.state))
+        seen.append((ctx.input_text, ctx.input_data, ctx.history, ctx.turn_number, ctx.attempt))
+        seen.append((ctx.node_id, ctx.fencing_token, ctx.state))
         yield ""
 
     history = (PastTurn("a", "b"),)
     await bench.run(agent, text="words", data={"x": 1}, history=history, state_json='{"k": 1}')
-    assert told == [("words", {"x": 1}, history, 2, 1), ("n1", EPOCH, {"k": 1})]
+    assert seen == [("words", {"x": 1}, history, 2, 1), ("n1", EPOCH, {"k": 1})]
 
 
 async def test_an_idempotency_key_is_of_one_turn_or_task_alone(bench: Bench) -> None:
@@ -44,10 +44,10 @@ async def test_the_state_is_the_turns_own_copy(bench: Bench) -> None:
         ctx.state["list"].append(2)
         yield ""
 
-    given = '{"list": [1]}'
+    state_json = '{"list": [1]}'
     for _ in range(2):
-        assert completed(await bench.run(agent, state_json=given)).state_json == '{"list": [1, 2]}'
-    assert given == '{"list": [1]}'
+        assert completed(await bench.run(agent, state_json=state_json)).state_json == '{"list": [1, 2]}'
+    assert state_json == '{"list": [1]}'
 
 
 async def test_only_keys_that_read_back_differently_have_changed(bench: Bench) -> None:
@@ -55,12 +55,12 @@ async def test_only_keys_that_read_back_differently_have_changed(bench: Bench) -
         ctx.state["same"] = (1, 2)
         ctx.state["new"] = 1
         ctx.state["changed"]["x"] = 1
-        del ctx.state["gone"]
+        del ctx.state["deleted"]
         yield ""
 
-    await bench.run(agent, state_json='{"same": [1, 2], "changed": {}, "gone": 0}')
+    await bench.run(agent, state_json='{"same": [1, 2], "changed": {}, "deleted": 0}')
     (event,) = bench.events()
-    assert list(event.state_changed.keys) == ["changed", "gone", "new"]
+    assert list(event.state_changed.keys) == ["changed", "deleted", "new"]
 
 
 async def test_a_tasks_state_is_nobodys(bench: Bench) -> None:

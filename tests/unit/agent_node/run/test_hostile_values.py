@@ -77,7 +77,7 @@ async def test_a_turn_of_such_objects_fails_once_and_the_session_goes_on(what: s
 
 
 @pytest.mark.parametrize(
-    ("way", "told"),
+    ("way", "detail"),
     [
         ("a state's value", "state $.cart[1].price: set"),
         ("a result's value", "result $.cart[1].price: set"),
@@ -87,10 +87,10 @@ async def test_a_turn_of_such_objects_fails_once_and_the_session_goes_on(what: s
         ("state", "state $: set"),
     ],
 )
-async def test_the_failure_says_what_was_wrong_and_where(way: str, told: str) -> None:
+async def test_the_failure_says_what_was_wrong_and_where(way: str, detail: str) -> None:
     _, outcome = await outcome_of({1}, way)
     assert failed(outcome) == "STATE_INVALID"
-    assert outcome.to_event().detail == told  # type: ignore[union-attr]
+    assert outcome.to_event().detail == detail  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("way", ["a result's value", "tool's arguments", "tool's result", "schema"])
@@ -103,22 +103,22 @@ async def test_an_integer_that_would_not_arrive_is_refused(way: str, number: int
 
 @pytest.mark.parametrize("number", [2**53 + 1, 1234567890123456789, -(2**100), 1e308, 5e-324, -0.0])
 async def test_in_the_state_every_number_stays_as_it_is(number: float) -> None:
-    told: list[Any] = []
+    seen: list[Any] = []
 
     async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
-        told.append(ctx.state.get("n"))
+        seen.append(ctx.state.get("n"))
         ctx.state["n"] = number
         yield ""
 
     first = completed(await Bench().run(agent))
     completed(await Bench().run(agent, state_json=first.state_json))
-    assert [type(told[1]), str(told[1])] == [type(number), str(number)]
+    assert [type(seen[1]), str(seen[1])] == [type(number), str(number)]
 
 
-@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), (0.0, -0.0), (None, "gone")])
+@pytest.mark.parametrize(("before", "after"), [(1, True), (0, False), (1, 1.0), (0.0, -0.0), (None, "deleted")])
 async def test_a_key_that_is_another_value_of_json_has_changed(before: Any, after: Any) -> None:
     async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
-        if after == "gone":
+        if after == "deleted":
             del ctx.state["k"]
         else:
             ctx.state["k"] = after
@@ -153,7 +153,7 @@ UNTELLABLE: dict[str, Exception] = {
 
 @pytest.mark.parametrize("error", UNTELLABLE.values(), ids=UNTELLABLE)
 @pytest.mark.parametrize("where", ["the agent", "a tool"])
-async def test_an_error_that_cannot_be_told_is_an_error_all_the_same(error: Exception, where: str) -> None:
+async def test_an_error_without_a_text_is_an_error_all_the_same(error: Exception, where: str) -> None:
     async def tool() -> None:
         raise error
 
@@ -170,7 +170,7 @@ async def test_an_error_that_cannot_be_told_is_an_error_all_the_same(error: Exce
     assert bench.kinds.count("tool_call") == bench.kinds.count("tool_result") == (where == "a tool")
 
 
-async def test_such_an_error_is_told_in_the_real_log_too(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_such_an_error_is_in_the_real_log_too(capsys: pytest.CaptureFixture[str]) -> None:
     structlog.reset_defaults()
     structlog.configure(
         processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
@@ -209,7 +209,7 @@ async def test_a_step_whose_result_cannot_be_read_has_failed_for_everybody(what:
 
 
 @pytest.mark.parametrize("error", [Unspeakable(), Odd(SECRET)], ids=["text", "odd"])
-async def test_a_step_whose_error_cannot_be_told_has_failed_for_everybody(error: Exception) -> None:
+async def test_a_step_whose_error_has_no_text_has_failed_for_everybody(error: Exception) -> None:
     calls = 0
 
     async def step(**_: Any) -> Any:

@@ -53,8 +53,8 @@ def begin(ref: SessionRef | TaskRef) -> tuple[RunEnvironment, TurnInput, EventLo
     limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=0.02)
     env = RunEnvironment(NodeId("n1"), lease_on(FakeClock()), ListedAudit(), limits, Incarnation(1))
     turn_id = "t" if isinstance(ref, SessionRef) else ""
-    given = TurnInput(ref, turn_id, 1, "hi", {}, "{}", (), 1, agent="odd")
-    return env, given, EventLog(EPOCH, 1 << 20)
+    turn = TurnInput(ref, turn_id, 1, "hi", {}, "{}", (), 1, agent="odd")
+    return env, turn, EventLog(EPOCH, 1 << 20)
 
 
 @pytest.mark.parametrize("ref", REFS, ids=["turn", "task"])
@@ -75,13 +75,13 @@ def test_the_run_fails_and_others_go_on(way: Way, error: BaseException, ref: Ses
 
     async def main() -> None:
         async def run_other() -> None:
-            env, given, log = begin(parse_session("", "other"))
-            outcomes.append(await run_agent(env, waiting, given, log, EPOCH))
+            env, turn, log = begin(parse_session("", "other"))
+            outcomes.append(await run_agent(env, waiting, turn, log, EPOCH))
 
         async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as group:
             group.create_task(run_other())
-            env, given, log = begin(ref)
-            outcomes.append(await run_agent(env, exiting, given, log, EPOCH))
+            env, turn, log = begin(ref)
+            outcomes.append(await run_agent(env, exiting, turn, log, EPOCH))
             exited.set()
         KEPT.clear()
 
@@ -111,8 +111,8 @@ def test_what_a_run_left_behind_ends_nothing_any_more() -> None:
     outcomes: list[Completed | Failed] = []
 
     async def main() -> None:
-        env, given, log = begin(REFS[0])
-        outcomes.append(await run_agent(env, leaving, given, log, EPOCH))
+        env, turn, log = begin(REFS[0])
+        outcomes.append(await run_agent(env, leaving, turn, log, EPOCH))
         over.set()
         await asyncio.sleep(0.01)
         KEPT.clear()

@@ -160,9 +160,9 @@ async def test_a_run_whose_task_is_cancelled_from_outside_is_begun_again_by_the_
         await run.ended.wait()
         assert isinstance(run.log.end_error, SessionMoving)
         await settled()
-        again, _ = await node.run(agent="odd")
-        await again.ended.wait()
-        assert (again.state, again.attempt) == (TASK_STATE_COMPLETED, 2)
+        later, _ = await node.run(agent="odd")
+        await later.ended.wait()
+        assert (later.state, later.attempt) == (TASK_STATE_COMPLETED, 2)
 
     await task_of(agent, check)
 
@@ -181,7 +181,7 @@ async def test_a_run_that_a_drain_cannot_end_is_dropped(monkeypatch: pytest.Monk
         await node.runs.drain(0.01)
         assert (run.has_ended, run.ended.is_set()) == (False, True)
         assert isinstance(run.log.end_error, NodeDraining)
-        node.points.let_go()
+        node.points.free_all()
 
     await task_of(making(by_itself, "returns"), check)
 

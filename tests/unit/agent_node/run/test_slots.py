@@ -83,7 +83,7 @@ async def test_nobody_is_refused_because_of_what_others_wait_for() -> None:
 
 
 @pytest.mark.parametrize("released_first", [True, False])
-async def test_a_slot_that_is_given_to_one_who_is_cancelled_goes_to_the_next(released_first: bool) -> None:
+async def test_a_slot_granted_to_one_that_is_cancelled_goes_to_the_next(released_first: bool) -> None:
     slots = RunSlots(1, 10)
     await slots.acquire(ONE)
     leaving, staying = (asyncio.create_task(slots.acquire(tenant)) for tenant in (ONE, OTHER))

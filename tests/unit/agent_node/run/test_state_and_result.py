@@ -38,8 +38,8 @@ async def test_a_state_that_was_kept_can_be_read_again(bench: Bench) -> None:
         if isinstance(outcome, Failed):
             assert outcome.reason == "STATE_INVALID"
             break
-        again = await bench.run(yielding("again"), state_json=outcome.state_json)
-        assert completed(again).state_json == outcome.state_json
+        later = await bench.run(yielding("again"), state_json=outcome.state_json)
+        assert completed(later).state_json == outcome.state_json
     else:
         raise AssertionError("no depth was refused")
 

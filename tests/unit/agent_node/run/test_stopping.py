@@ -28,7 +28,7 @@ def answering(cancellation: Callable[[], AgentEvent | None]) -> Agent:
             if (event := cancellation()) is None:
                 return
             yield event
-        yield "never told"
+        yield "never published"
 
     return agent
 
@@ -38,7 +38,7 @@ def _raise() -> AgentEvent:
 
 
 CANCELLATIONS: dict[str, Callable[[], AgentEvent | None]] = {
-    "goes on": lambda: "never told",
+    "goes on": lambda: "never published",
     "returns": lambda: None,
     "returns a result": lambda: Result({}),
     "raises": _raise,
@@ -57,24 +57,24 @@ async def test_a_run_over_its_deadline_has_met_it_whatever_the_agent_makes_of_it
 async def test_a_cancelled_run_is_cancelled_whatever_the_agent_makes_of_it(answer: str) -> None:
     bench = Bench(grace_s=PATIENCE_S)
     running = asyncio.ensure_future(bench.run(answering(CANCELLATIONS[answer])))
-    await until_told(bench, running)
+    await until_published(bench, running)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
     assert bench.text == "begun "
 
 
-async def until_told(bench: Bench, running: "asyncio.Future[Completed | Failed]") -> None:
+async def until_published(bench: Bench, running: "asyncio.Future[Completed | Failed]") -> None:
     """Returns once the agent has said something and waits."""
-    told = asyncio.Event()
-    bench.log.subscribe(told)
-    await told.wait()
-    bench.log.unsubscribe(told)
+    published = asyncio.Event()
+    bench.log.subscribe(published)
+    await published.wait()
+    bench.log.unsubscribe(published)
     assert not running.done()
 
 
 @pytest.mark.parametrize("ending", ["deadline", "cancel"])
-async def test_an_agent_that_does_not_end_is_let_go_and_says_nothing_more(ending: str) -> None:
+async def test_an_agent_that_does_not_end_is_abandoned_and_says_nothing_more(ending: str) -> None:
     bench = Bench(timeout_s=SHORT_S if ending == "deadline" else PATIENCE_S)
     stubborn = Stubborn()
     running = asyncio.ensure_future(bench.run(stubborn.agent))
@@ -125,7 +125,7 @@ async def test_an_agent_may_tidy_up_before_it_ends(ending: str) -> None:
 
     running = asyncio.ensure_future(bench.run(agent))
     if ending == "cancel":
-        await until_told(bench, running)
+        await until_published(bench, running)
         running.cancel()
     await asyncio.wait([running], timeout=PATIENCE_S)
     assert tidied.is_set()

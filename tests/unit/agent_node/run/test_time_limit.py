@@ -80,7 +80,7 @@ async def test_code_that_answers_its_deadline_with_another_end_has_met_it_all_th
     )
 
 
-async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
+async def test_code_that_does_not_end_is_abandoned_at_its_deadline() -> None:
     code = Stubborn()
     with structlog.testing.capture_logs() as logged:
         assert isinstance(
@@ -91,7 +91,7 @@ async def test_code_that_does_not_end_is_let_go_at_its_deadline() -> None:
     code.let_end.set()
 
 
-async def test_code_that_does_not_end_is_let_go_when_its_caller_is_cancelled() -> None:
+async def test_code_that_does_not_end_is_abandoned_when_its_caller_is_cancelled() -> None:
     code = Stubborn()
     caller = asyncio.ensure_future(
         run_bounded(code.run, time=PausableDeadline(PATIENCE_S), grace_s=TINY_S, agent=AGENT)
@@ -130,12 +130,12 @@ async def test_a_caller_that_is_cancelled_before_the_code_began_leaves_nothing(
     assert caller.cancelled()
 
 
-async def test_what_was_let_go_is_counted_until_it_ends_and_bounded_by_agent() -> None:
+async def test_what_was_abandoned_is_counted_until_it_ends_and_bounded_by_agent() -> None:
     codes = [_Stubborn() for _ in range(MOST_ABANDONED)]
     total, running = ABANDONED.total, ABANDONED.running
     for code in codes:
-        given = await run_bounded(code.run, time=PausableDeadline(0.0), grace_s=0.0, agent="stuck")
-        assert isinstance(given, DeadlineExceeded)
+        outcome = await run_bounded(code.run, time=PausableDeadline(0.0), grace_s=0.0, agent="stuck")
+        assert isinstance(outcome, DeadlineExceeded)
     assert (ABANDONED.total - total, ABANDONED.running - running) == (MOST_ABANDONED, MOST_ABANDONED)
     refused = await run_bounded(_returning, time=PausableDeadline(PATIENCE_S), grace_s=0.0, agent="stuck")
     assert isinstance(refused, TooManyAbandoned)

@@ -12,7 +12,7 @@ from harness.premises import TTL_S
 from harness.run_agents import NOT_JSON
 
 
-async def test_a_tool_is_called_and_told(bench: Bench) -> None:
+async def test_a_tool_is_called_and_published(bench: Bench) -> None:
     async def add(a: int, b: int) -> dict[str, int]:
         return {"sum": a + b}
 
@@ -31,7 +31,7 @@ async def test_a_tool_is_called_and_told(bench: Bench) -> None:
     assert bench.audit.lines == [("tool_started", "t")] * 2
 
 
-async def test_a_tool_that_raises_is_told_with_an_opaque_id_and_raises_in_the_agent(bench: Bench) -> None:
+async def test_a_tool_that_raises_is_published_with_an_opaque_id_and_raises_in_the_agent(bench: Bench) -> None:
     async def broken(**_: Any) -> None:
         raise LookupError("not for clients")
 
@@ -47,9 +47,9 @@ async def test_a_tool_that_raises_is_told_with_an_opaque_id_and_raises_in_the_ag
     assert "not for clients" not in str(bench.events())
 
 
-@pytest.mark.parametrize("side", ["given", "answer"])
+@pytest.mark.parametrize("side", ["arguments", "answer"])
 @pytest.mark.parametrize("what", ["NaN", "an object", "a set"])
-async def test_what_a_tool_is_given_and_answers_must_be_json(bench: Bench, side: str, what: str) -> None:
+async def test_a_tools_arguments_and_result_must_be_json(bench: Bench, side: str, what: str) -> None:
     called = False
 
     async def tool(**arguments: Any) -> Any:
@@ -59,17 +59,17 @@ async def test_what_a_tool_is_given_and_answers_must_be_json(bench: Bench, side:
 
     async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ""
-        await ctx.tool("tool", tool, **({"given": NOT_JSON[what]} if side == "given" else {}))
+        await ctx.tool("tool", tool, **({"arguments": NOT_JSON[what]} if side == "arguments" else {}))
 
     assert failed(await bench.run(agent)) == "STATE_INVALID"
     assert called == (side == "answer")
-    assert bench.kinds == ([] if side == "given" else ["tool_call", "tool_result"])
+    assert bench.kinds == ([] if side == "arguments" else ["tool_call", "tool_result"])
     if side == "answer":
         assert bench.events()[-1].tool_result.reason == "RESULT_INVALID"
 
 
 @pytest.mark.parametrize("swallows", [True, False])
-async def test_past_the_fence_nothing_is_told_and_no_tool_is_called(bench: Bench, swallows: bool) -> None:
+async def test_past_the_fence_nothing_is_published_and_no_tool_is_called(bench: Bench, swallows: bool) -> None:
     called = False
 
     async def tool() -> None:
@@ -92,7 +92,7 @@ async def test_past_the_fence_nothing_is_told_and_no_tool_is_called(bench: Bench
     assert (called, bench.kinds, bench.text) == (False, ["text_delta"], "before")
 
 
-async def test_a_fence_while_a_tool_runs_leaves_its_answer_untold(bench: Bench) -> None:
+async def test_a_fence_while_a_tool_runs_leaves_its_result_unpublished(bench: Bench) -> None:
     async def slow() -> None:
         bench.clock.advance(TTL_S)
 

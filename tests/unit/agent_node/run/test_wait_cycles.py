@@ -55,7 +55,7 @@ def test_it_waits_for_nothing_of_what_it_holds() -> None:
             assert not refused(circles, C, held())
 
 
-def test_who_waits_for_a_turn_that_has_ended_is_held_up_no_longer() -> None:
+def test_a_waiter_for_a_turn_that_has_ended_is_held_up_no_longer() -> None:
     circles, over = WaitCycles(), [False]
     with circles.running(B) as holder, holding(holder), circles.waiting(B, {A}, lambda: over[0]):
         assert held() == {A, B}

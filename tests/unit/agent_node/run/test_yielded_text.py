@@ -8,7 +8,7 @@ from harness.run_agents import yielding
 
 
 @pytest.mark.parametrize(("over", "character"), [(0, "x"), (1, "x"), (0, "é"), (2, "é")])
-async def test_words_are_bounded_in_bytes_and_a_piece_that_goes_beyond_is_not_told(
+async def test_text_is_bounded_in_bytes_and_a_piece_that_goes_beyond_is_not_published(
     bench: Bench, over: int, character: str
 ) -> None:
     fits = character * ((MAX_TEXT_BYTES - 10) // len(character.encode()))
@@ -21,7 +21,7 @@ async def test_words_are_bounded_in_bytes_and_a_piece_that_goes_beyond_is_not_to
         assert bench.text == completed(outcome).text
 
 
-async def test_many_words_at_once_are_told_in_pieces(bench: Bench) -> None:
+async def test_much_text_at_once_is_published_in_pieces(bench: Bench) -> None:
     text = "日" * (MAX_TEXT_BYTES // 3)
     assert completed(await bench.run(yielding(text))).text == text
     events = bench.events()

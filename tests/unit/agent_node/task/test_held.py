@@ -24,7 +24,7 @@ from agentring.v1.task_pb2 import (
 from harness.task_runs import INPUT, KEY, running
 
 
-async def test_a_key_is_given_up_when_its_retention_is_over_and_not_before(tmp_path: Path) -> None:
+async def test_a_key_is_released_when_its_retention_is_over_and_not_before(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         node.stage.go.set()
         run, _ = await node.run()

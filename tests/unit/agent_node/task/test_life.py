@@ -23,17 +23,17 @@ from agentring.v1.task_pb2 import (
 from harness.two_task_nodes import KEY, events_of, two_nodes
 
 
-async def test_the_claim_is_given_up_with_the_end_and_any_node_replays_the_story() -> None:
+async def test_the_claim_is_released_with_the_end_and_any_node_replays_the_events() -> None:
     async with two_nodes() as nodes:
         nodes.one.stage.go.set()
         first, _ = await nodes.one.run()
         await nodes.one.points.reached["after release"].wait()
         assert (nodes.claims.held, len(nodes.one.runs)) == ({}, 0)
         for node in (nodes.one, nodes.two):
-            again, disposition = await node.run(on_duplicate=ON_DUPLICATE_REJECT)
+            replayed, disposition = await node.run(on_duplicate=ON_DUPLICATE_REJECT)
             assert disposition == DISPOSITION_REPLAYED
-            assert events_of(again) == events_of(first)
-            assert (again.to_task().text, dict(again.to_task().result)) == ("begun done", {"turns": 1})
+            assert events_of(replayed) == events_of(first)
+            assert (replayed.to_task().text, dict(replayed.to_task().result)) == ("begun done", {"turns": 1})
             with pytest.raises(TaskInputMismatch):
                 await node.run(task_input=session_pb2.Input(text="another"))
             with pytest.raises(AgentMismatch):
@@ -41,13 +41,13 @@ async def test_the_claim_is_given_up_with_the_end_and_any_node_replays_the_story
         assert nodes.two.stage.runs == 0
 
 
-async def test_a_failed_task_is_told_again_with_its_reason() -> None:
+async def test_a_failed_task_is_replayed_with_its_reason() -> None:
     async with two_nodes() as nodes:
         first, _ = await nodes.one.run(agent="failing")
         await first.ended.wait()
-        again, _ = await nodes.two.run(agent="failing")
-        assert (again.state, events_of(again)) == (TASK_STATE_FAILED, events_of(first))
-        assert again.to_task().failure == first.to_task().failure
+        replayed, _ = await nodes.two.run(agent="failing")
+        assert (replayed.state, events_of(replayed)) == (TASK_STATE_FAILED, events_of(first))
+        assert replayed.to_task().failure == first.to_task().failure
 
 
 async def test_another_nodes_run_is_found_there() -> None:
@@ -89,7 +89,7 @@ async def test_a_cancel_that_comes_while_the_end_is_stored_changes_nothing() -> 
 
 
 @pytest.mark.parametrize("point", ["before end", "after end"])
-async def test_an_end_whose_answer_is_lost_is_stored_again_and_told_once(point: str) -> None:
+async def test_an_end_whose_answer_is_lost_is_stored_again_and_published_once(point: str) -> None:
     async with two_nodes() as nodes:
         nodes.one.points.errors[point] = StoreUnavailable()
         nodes.one.stage.go.set()

@@ -38,7 +38,7 @@ async def test_a_tenant_with_too_many_tasks_under_way_is_refused_another_and_kee
         assert (await one.run("b"))[1] == DISPOSITION_JOINED
         assert (await one.run("c", tenant="other"))[1] == DISPOSITION_STARTED
         await one.runs.cancel(first)
-        await until(lambda: len(one.runs) == 2, "the cancelled run is given up")
+        await until(lambda: len(one.runs) == 2, "the cancelled run is released")
         assert (await one.run("c"))[1] == DISPOSITION_STARTED
         with pytest.raises(TooManyTasks):
             await one.run("d")

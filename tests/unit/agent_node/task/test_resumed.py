@@ -26,7 +26,7 @@ from harness.two_task_nodes import BOUNDARIES, KEY, dead_at, events_of, kinds_of
 
 
 @pytest.mark.parametrize("boundary", BOUNDARIES)
-async def test_wherever_a_node_dies_the_next_caller_is_told_the_one_end(boundary: str) -> None:
+async def test_wherever_a_node_dies_the_next_caller_gets_the_one_end(boundary: str) -> None:
     async with two_nodes() as nodes:
         held = await dead_at(nodes, boundary)
         nodes.two.stage.go.set()

@@ -1,4 +1,4 @@
-"""One run of a task key: its state, its story, its result."""
+"""One run of a task key: its state, its events, its result."""
 
 import asyncio
 

@@ -28,12 +28,12 @@ from agentring.v1.task_pb2 import (
 from harness.task_runs import INPUT, KEY, kinds_of, running
 
 
-async def test_concurrent_calls_are_one_run_and_later_ones_are_given_its_result(tmp_path: Path) -> None:
+async def test_concurrent_calls_are_one_run_and_later_ones_get_its_result(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
-        told = await asyncio.gather(*(node.run() for _ in range(10)))
-        assert sorted(disposition for _, disposition in told) == [DISPOSITION_STARTED] + [DISPOSITION_JOINED] * 9
-        run = told[0][0]
-        assert all(each is run for each, _ in told)
+        answers = await asyncio.gather(*(node.run() for _ in range(10)))
+        assert sorted(disposition for _, disposition in answers) == [DISPOSITION_STARTED] + [DISPOSITION_JOINED] * 9
+        run = answers[0][0]
+        assert all(each is run for each, _ in answers)
         node.stage.go.set()
         await run.ended.wait()
         assert await node.run() == (run, DISPOSITION_REPLAYED)
@@ -74,7 +74,7 @@ async def test_a_refusal_never_hides_another_nodes_run(tmp_path: Path, agent: st
             await node.runs.find(KEY)
 
 
-async def test_a_run_is_told_from_its_start_to_its_end(tmp_path: Path) -> None:
+async def test_a_runs_events_are_published_from_its_start_to_its_end(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         node.stage.go.set()
         run, _ = await node.run()
@@ -107,7 +107,7 @@ async def test_another_input_is_a_mismatch_at_any_time(tmp_path: Path, when: str
         assert (await starting)[1] == DISPOSITION_STARTED
 
 
-async def test_a_reject_joins_nothing_but_is_given_the_result(tmp_path: Path) -> None:
+async def test_a_reject_joins_nothing_but_gets_the_result(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         node.claims.go.clear()
         starting = asyncio.ensure_future(node.run())
@@ -132,7 +132,7 @@ async def test_what_is_no_json_is_refused_before_a_claim(tmp_path: Path) -> None
         assert node.claims.claimed == []
 
 
-async def test_whoever_starts_a_run_can_go_away(tmp_path: Path) -> None:
+async def test_a_caller_that_starts_a_run_can_go_away(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         node.claims.go.clear()
         starting = asyncio.ensure_future(node.run())
@@ -145,7 +145,7 @@ async def test_whoever_starts_a_run_can_go_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wrong", ["", "nobodys"])
-async def test_what_is_wrong_with_one_caller_is_not_told_to_another(tmp_path: Path, wrong: str) -> None:
+async def test_what_is_wrong_with_one_caller_is_no_error_of_another(tmp_path: Path, wrong: str) -> None:
     async with running(tmp_path) as node:
         node.claims.go.clear()
         calls = [asyncio.ensure_future(node.run(agent=agent)) for agent in (wrong, "held")]

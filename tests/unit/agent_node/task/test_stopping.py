@@ -96,7 +96,7 @@ async def test_an_agent_that_swallows_its_cancellation_holds_nobody_up(tmp_path:
         node.stubborn.let_end.set()
 
 
-async def test_a_client_that_cancels_during_a_drain_is_told_that_it_was_the_client(tmp_path: Path) -> None:
+async def test_a_client_cancel_during_a_drain_has_the_clients_reason(tmp_path: Path) -> None:
     async with running(tmp_path) as node:
         run, _ = await node.run()
         await node.stage.begun.wait()
@@ -151,7 +151,7 @@ async def test_a_start_under_way_at_the_fence_starts_nothing(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("act", ["ends", "is cancelled"])
-async def test_past_the_fence_no_end_is_told(tmp_path: Path, act: str) -> None:
+async def test_past_the_fence_no_end_is_published(tmp_path: Path, act: str) -> None:
     async with running(tmp_path) as node:
         run, _ = await node.run()
         await node.stage.begun.wait()

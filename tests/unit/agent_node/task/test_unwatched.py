@@ -30,17 +30,17 @@ async def test_what_nobody_watches_is_cancelled_and_begins_anew() -> None:
         held = one.points.hold("before end")
         one.runs.unwatched.cancel_due()
         await one.points.reached["before end"].wait()
-        again = asyncio.ensure_future(one.run())  # comes while the cancel is being stored
+        starting = asyncio.ensure_future(one.run())  # comes while the cancel is being stored
         await asyncio.sleep(0)
         held.set()
-        anew, disposition = await again
+        anew, disposition = await starting
         assert (run.state, disposition) == (TASK_STATE_CANCELLED, DISPOSITION_STARTED)
         assert anew is not run
         assert (anew.attempt, anew.epoch > run.epoch, other.has_ended) == (1, True, False)
 
 
 @pytest.mark.parametrize("how", ["joins", "watches"])
-async def test_who_comes_just_before_the_look_that_would_cancel_is_not_told_that_nobody_watched(how: str) -> None:
+async def test_a_caller_just_before_the_look_that_would_cancel_keeps_the_run(how: str) -> None:
     async with two_nodes(unwatched_timeout_s=0.5) as nodes:
         one = nodes.one
         run, _ = await one.run(cancel_when_unwatched=True)
