@@ -64,6 +64,12 @@ def test_every_file_that_is_named_exists(name: str) -> None:
     assert not missing
 
 
+def test_every_script_is_explained_somewhere_and_every_one_that_is_named_exists() -> None:
+    scripts = {path.name for path in files() if path.parent == ROOT / "scripts"}
+    named = {found for name in _PAGES for found in re.findall(r"\bscripts/(\w+)", (ROOT / name).read_text())}
+    assert scripts == named
+
+
 @pytest.mark.parametrize("name", [name for name in _PAGES if name != "CHANGELOG.md"])
 def test_no_page_uses_a_former_name(name: str) -> None:
     text = (ROOT / name).read_text(encoding="utf-8")
@@ -85,3 +91,12 @@ def test_a_heading_is_anchored_as_github_does_it(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text("# The `x_y` of it, and …\n## Again\n## Again\n```\n# not this\n```\n")
     assert headings(page) == {"the-x_y-of-it-and-", "again", "again-1"}
+
+
+def test_every_guarantee_says_when_it_holds_what_enforces_it_and_how_it_is_tried() -> None:
+    page = (ROOT / "docs" / "guarantees.md").read_text()
+    found = re.split(r"^\*\*", page[: page.index("\n## What is not guaranteed")], flags=re.MULTILINE)[1:]
+    assert len(found) > 20
+    for guarantee in found:
+        for part in ("- Condition: ", "- Enforced by: ", "- Tried by: "):
+            assert guarantee.count(f"\n{part}") == 1, guarantee
