@@ -54,6 +54,6 @@ async def test_the_same_seed_breaks_in_the_same_way_and_whole_recordings_stay_as
         )
         assert any((b":method", b"POST") in (frame.fields or ()) for frame in again)
     frames = [parse(recording.sent) for recording in made]
-    told = [pieces_of(frames, SEED, number)[0] for number in range(50)]
-    assert told == [pieces_of(frames, SEED, number)[0] for number in range(50)]
-    assert len({b"".join(pieces) for pieces in told}) > 45
+    received = [pieces_of(frames, SEED, number)[0] for number in range(50)]
+    assert received == [pieces_of(frames, SEED, number)[0] for number in range(50)]
+    assert len({b"".join(pieces) for pieces in received}) > 45

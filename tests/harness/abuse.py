@@ -54,12 +54,12 @@ class Outcome:
         return {one.name: getattr(self, one.name) for one in fields(self)}
 
     @classmethod
-    def from_json(cls, told: dict[str, Any]) -> "Outcome":
+    def from_json(cls, received: dict[str, Any]) -> "Outcome":
         """What `as_json` gave."""
-        given: dict[str, Any] = {
-            name: Counter(value) if isinstance(value, dict) else value for name, value in told.items()
+        sent: dict[str, Any] = {
+            name: Counter(value) if isinstance(value, dict) else value for name, value in received.items()
         }
-        return cls(**given)
+        return cls(**sent)
 
 
 @dataclass

@@ -49,7 +49,7 @@ async def _call(router: str) -> None:
     async with connect(router) as channel:
         while True:
             begun_s = time.monotonic()
-            told = await run_turn(channel, own, turn("hello"))
-            assert told.text == "hello"
+            received = await run_turn(channel, own, turn("hello"))
+            assert received.text == "hello"
             assert time.monotonic() - begun_s < MAX_S
             await asyncio.sleep(_PAUSE_S)

@@ -74,7 +74,7 @@ async def faulty(ctx: Context) -> AsyncIterator[AgentEvent]:
         case "tool arguments":
             await ctx.tool("breaking", _breaking, broken=object())
         case "deep tool arguments":
-            await ctx.tool("nesting", _nesting, given=nested(int(ctx.input_data["depth"])))
+            await ctx.tool("nesting", _nesting, value=nested(int(ctx.input_data["depth"])))
         case "deep tool result":
             await ctx.tool("nesting", _nesting, depth=int(ctx.input_data["depth"]))
         case "words":

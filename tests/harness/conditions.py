@@ -42,10 +42,10 @@ def metrics(address: str) -> dict[str, float]:
 
 async def state(address: str, process: str) -> str:
     """The state that the metrics of a `node` or `router` say it is in."""
-    told = await asyncio.to_thread(metrics, address)
+    received = await asyncio.to_thread(metrics, address)
     (word,) = (
         name.partition("{")[2].rstrip("}")
-        for name, value in told.items()
+        for name, value in received.items()
         if name.startswith(f"agentring_{process}_state{{") and value
     )
     return word

@@ -46,8 +46,8 @@ class ForeignClient:
 
     def run(self, case: str) -> None:
         """Runs a case; its failure is the test's."""
-        told = self._ask(case)
-        assert told["ok"], told["detail"]
+        received = self._ask(case)
+        assert received["ok"], received["detail"]
 
     def stop(self) -> None:
         """Ends it, by its pid."""
@@ -73,9 +73,9 @@ class ForeignClient:
             self.stop()
             self._process = self._start()
             raise AssertionError(f"no answer to {name!r} within {CASE_S} s:\n{self._log.read_text()[-4000:]}")
-        told: dict[str, Any] = json.loads(line)
-        assert told["case"] == name, told
-        return told
+        fields: dict[str, Any] = json.loads(line)
+        assert fields["case"] == name, fields
+        return fields
 
     def _line(self) -> bytes:
         """The next line; empty: none came in time, or the client has ended."""

@@ -105,8 +105,8 @@ class Wire:
 
     def add_node(self, name: str, settings: dict[int, int] | None = None) -> NodePeer:
         """One more connection to a node, ready."""
-        given = self.node_settings if settings is None else settings
-        peer = NodePeer(name, self.limits, self.budget, self.clock, given, self._ping_policies[name])
+        sent = self.node_settings if settings is None else settings
+        peer = NodePeer(name, self.limits, self.budget, self.clock, sent, self._ping_policies[name])
         self.nodes.setdefault(name, []).append(peer)
         while peer.exchange():
             pass

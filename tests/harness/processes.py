@@ -47,8 +47,8 @@ class Process:
         if not line:
             self.stop(signal.SIGKILL)
             raise AssertionError(f"not ready, status {self.returncode}:\n{self.log.read_text()[-4000:]}")
-        told: dict[str, Any] = json.loads(line)
-        return told
+        fields: dict[str, Any] = json.loads(line)
+        return fields
 
     def send(self, number: signal.Signals) -> None:
         self._popen.send_signal(number)

@@ -115,8 +115,8 @@ async def assert_refused(call: Any, expected: AgentringError) -> None:
 def assert_is(error: aio.AioRpcError, expected: AgentringError) -> None:
     """As `assert_refused`, for a call that has ended."""
     info, retry_after_s = read_details(error)
-    told = (error.code(), info.reason, error.details(), dict(info.metadata), retry_after_s)
-    assert told == (expected.code, expected.reason, expected.sentence, expected.variables, expected.retry_after_s)
+    fields = (error.code(), info.reason, error.details(), dict(info.metadata), retry_after_s)
+    assert fields == (expected.code, expected.reason, expected.sentence, expected.variables, expected.retry_after_s)
 
 
 def read_details(error: aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, float | None]:
@@ -138,8 +138,8 @@ def read_details(error: aio.AioRpcError) -> tuple[error_details_pb2.ErrorInfo, f
     assert len(infos) == 1, status
     assert len(retries) <= 1, status
     assert infos[0].domain == DOMAIN
-    told = f"{status} {trailing}"
-    assert [word for word in INTERNAL_WORDS if word in told] == []
+    printed = f"{status} {trailing}"
+    assert [word for word in INTERNAL_WORDS if word in printed] == []
     return infos[0], retries[0].retry_delay.ToTimedelta().total_seconds() if retries else None
 
 

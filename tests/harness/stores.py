@@ -56,10 +56,10 @@ class RecordingStore:
         return await self._call("activate", lambda: self.memory.activate(ownership, agent))
 
     async def accept_turn(
-        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, told: Sequence[EventRow] = ()
+        self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, events: Sequence[EventRow] = ()
     ) -> Acceptance:
         self.turns.append(turn)
-        return await self._call("accept_turn", lambda: self.memory.accept_turn(ownership, turn, head_seq, told))
+        return await self._call("accept_turn", lambda: self.memory.accept_turn(ownership, turn, head_seq, events))
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
         self.turns.append(turn)
@@ -76,21 +76,21 @@ class RecordingStore:
         ownership: Ownership,
         turn: StoredTurn,
         head_seq: int | None,
-        moved: Sequence[StoredTurn] = (),
-        told: Sequence[EventRow] = (),
+        renumbered: Sequence[StoredTurn] = (),
+        events: Sequence[EventRow] = (),
     ) -> int:
-        self.turns += [*moved, turn]
-        return await self._call("end_turn", lambda: self.memory.end_turn(ownership, turn, head_seq, moved, told))
+        self.turns += [*renumbered, turn]
+        return await self._call("end_turn", lambda: self.memory.end_turn(ownership, turn, head_seq, renumbered, events))
 
     async def commit_turn(
         self,
         ownership: Ownership,
         commit: TurnCommit,
-        moved: Sequence[StoredTurn] = (),
-        told: Sequence[EventRow] = (),
+        renumbered: Sequence[StoredTurn] = (),
+        events: Sequence[EventRow] = (),
     ) -> int:
-        self.turns += [*moved, commit.turn]
-        return await self._call("commit_turn", lambda: self.memory.commit_turn(ownership, commit, moved, told))
+        self.turns += [*renumbered, commit.turn]
+        return await self._call("commit_turn", lambda: self.memory.commit_turn(ownership, commit, renumbered, events))
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         return await self._call("extend_range", lambda: self.memory.extend_range(ownership, reserved_seq))
@@ -98,13 +98,13 @@ class RecordingStore:
     async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
         return await self._call("trim_events", lambda: self.memory.trim_events(ownership, before_bytes))
 
-    async def close_session(self, ownership: Ownership, head_seq: int, told: Sequence[EventRow] = ()) -> int:
-        return await self._call("close_session", lambda: self.memory.close_session(ownership, head_seq, told))
+    async def close_session(self, ownership: Ownership, head_seq: int, events: Sequence[EventRow] = ()) -> int:
+        return await self._call("close_session", lambda: self.memory.close_session(ownership, head_seq, events))
 
     async def release(
-        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, told: Sequence[EventRow] = ()
+        self, ownership: Ownership, head_seq: int | None, reserved_seq: int, events: Sequence[EventRow] = ()
     ) -> int:
-        return await self._call("release", lambda: self.memory.release(ownership, head_seq, reserved_seq, told))
+        return await self._call("release", lambda: self.memory.release(ownership, head_seq, reserved_seq, events))
 
     async def read(self, ref: SessionRef) -> StoredSession | None:
         return self.memory._sessions.get(ref) if self.durable else await self.memory.read(ref)

@@ -46,9 +46,9 @@ async def test_what_has_ended_is_not_run_again_by_a_node_whose_clock_is_off(
 
     first = await asked(cluster.nodes["n1"], "one")
     env = skewed(by, boot_clock=boot_clock)
-    told = await asyncio.to_thread(refusal, cluster.spawn_node("n2", *FLAGS, env=env))
-    assert told.startswith("agent_node: this node's wall clock is 36")
-    assert ("ahead of" if by == "+61m" else "behind") in told
+    printed = await asyncio.to_thread(refusal, cluster.spawn_node("n2", *FLAGS, env=env))
+    assert printed.startswith("agent_node: this node's wall clock is 36")
+    assert ("ahead of" if by == "+61m" else "behind") in printed
 
     port = free_port()
     flags = (*FLAGS, "--max-clock-skew-s=100000", f"--metrics-listen=127.0.0.1:{port}")

@@ -49,8 +49,8 @@ async def test_only_the_damaged_session_says_so_until_it_is_restored(make_cluste
         await moved(cluster, store, SET_STATE, state.replace("1", "9"))
         whole = await run_turn_until_answered(channel, "whole", turn("count"), agent="faulty", within_s=20)
         assert whole.result == {"turns": 2}
-        given = session_pb2.RunTurnRequest(session_id="damaged", agent="faulty", turn=turn("count"))
-        await assert_refused(stub.RunTurn(given, timeout=10), SessionCorrupt())
+        request = session_pb2.RunTurnRequest(session_id="damaged", agent="faulty", turn=turn("count"))
+        await assert_refused(stub.RunTurn(request, timeout=10), SessionCorrupt())
         watched = session_pb2.WatchSessionRequest(session_id="damaged")
         await assert_refused(stub.WatchSession(watched, timeout=10), SessionCorrupt())
         assert (await run_turn(channel, "whole", turn("count"), agent="faulty")).result == {"turns": 3}
@@ -72,8 +72,8 @@ async def test_a_damaged_session_can_be_closed(make_cluster: Callable[..., Clust
         for _ in range(2):
             await stub.CloseSession(session_pb2.CloseSessionRequest(session_id="damaged"), timeout=10)
             assert (await stub.GetSession(described, timeout=10)).session.closed
-        given = session_pb2.RunTurnRequest(session_id="damaged", agent="faulty", turn=turn("count"))
-        await assert_refused(stub.RunTurn(given, timeout=10), SessionClosed())
+        request = session_pb2.RunTurnRequest(session_id="damaged", agent="faulty", turn=turn("count"))
+        await assert_refused(stub.RunTurn(request, timeout=10), SessionClosed())
 
 
 @pytest.mark.parametrize(

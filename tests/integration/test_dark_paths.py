@@ -40,12 +40,12 @@ async def test_turns_go_on_with_the_same_node_on_another_connection(make_cluster
             ]
             await asyncio.sleep(1)  # so that they are in the middle
             dark.darken(new=False)
-        for told in [run.result() for run in runs]:
-            seqs = [event.seq for event in told.events]
+        for received in [run.result() for run in runs]:
+            seqs = [event.seq for event in received.events]
             assert seqs == sorted(set(seqs))
-            assert told.events[-1].HasField("turn_completed"), told.kinds
-            assert told.text == "again " * 80
-            assert {event.attempt for event in told.events if event.turn_id} == {1}
+            assert received.events[-1].HasField("turn_completed"), received.kinds
+            assert received.text == "again " * 80
+            assert {event.attempt for event in received.events if event.turn_id} == {1}
         assert {run.result().node for run in runs} == {"n1", "n2"}
         assert dark.connections >= 2
 

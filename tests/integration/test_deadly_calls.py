@@ -51,5 +51,5 @@ async def test_calls_that_end_nodes_take_two_at_most_and_the_others_are_served(
     outcome = "given_up" if times == 2 else "not_repeatable"
     assert f'agentring_router_lost_calls_total{{outcome="{outcome}"}} {float(deadly)}' in page
     logged = [json.loads(line) for line in (tmp_path / "router.log").read_text().splitlines() if line.startswith("{")]
-    told = [each["method"] for each in logged if each["event"] in ("call_given_up", "call_lost")]
-    assert told == [method] * deadly
+    printed = [each["method"] for each in logged if each["event"] in ("call_given_up", "call_lost")]
+    assert printed == [method] * deadly

@@ -30,22 +30,22 @@ async def test_idle_sessions_move_at_once_and_the_busy_one_when_its_turn_has_end
     async with connect(cluster.router) as channel:
         before = {name: await run_turn(channel, name, turn("x"), agent="faulty") for name in names()}
         victim = before["s0"].node
-        moving = [name for name, told in before.items() if told.node == victim and name != "s0"]
+        moving = [name for name, received in before.items() if received.node == victim and name != "s0"]
         assert moving
         running = asyncio.create_task(run_turn(channel, "busy", turn(tokens=80, rate=20)))
         await cluster.until_audited("turn_started", SESSIONS + 1)
         (line,) = [line for line in cluster.audit("turn_started") if line["session"] == "busy"]
         victim = line["node"]
-        moving = [name for name, told in before.items() if told.node == victim]
+        moving = [name for name, received in before.items() if received.node == victim]
         draining = asyncio.create_task(drained(channel, victim))
         await cluster.until_audited("drain_started", 1)
         for name in moving:
             began_s = time.monotonic()
-            told = await run_turn_until_answered(channel, name, turn("x"), 5, agent="faulty")
+            received = await run_turn_until_answered(channel, name, turn("x"), 5, agent="faulty")
             assert time.monotonic() - began_s < MAX_HAND_OFF_S
-            assert told.node != victim
-            assert told.epoch > before[name].epoch
-            assert told.result == {"turns": 2}
+            assert received.node != victim
+            assert received.epoch > before[name].epoch
+            assert received.result == {"turns": 2}
         assert not running.done()  # all others were given up before its end
         status, out, _ = await agentring("status", "--router", cluster.router)
         assert status == 0
@@ -215,7 +215,7 @@ class Seen:
     hand_offs_s: list[float] = field(default_factory=list)
     """From a session's last answer, or the next question where that came later, to its first word from a new owner."""
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """For the test's output."""
         waits = sorted(self.hand_offs_s)
         p50, p99 = (waits[int(part * (len(waits) - 1))] for part in (0.5, 0.99))
@@ -229,10 +229,10 @@ async def use(channel: aio.Channel, name: str, seen: Seen, over: asyncio.Event) 
     """Runs turns one after the other, each until it is answered; the session must have kept its state."""
     turns, owner = 0, ("", 0)
     while not over.is_set():
-        given, asked_s = turn("x"), time.monotonic()
+        sent, asked_s = turn("x"), time.monotonic()
         while True:
             try:
-                told = await run_turn(channel, name, given, agent="faulty")
+                received = await run_turn(channel, name, sent, agent="faulty")
                 break
             except grpc.RpcError as error:
                 report = read_error(error)
@@ -241,12 +241,12 @@ async def use(channel: aio.Channel, name: str, seen: Seen, over: asyncio.Event) 
                 seen.errors[report.reason] += 1
                 await asyncio.sleep(0.02)
         turns += 1
-        assert told.result == {"turns": turns}, name
-        if turns > 1 and (told.node, told.epoch) != owner:
-            assert told.node != owner[0], name
-            assert told.epoch > owner[1], name
-            seen.hand_offs_s.append(told.first_s - asked_s)
-        owner = told.node, told.epoch
+        assert received.result == {"turns": turns}, name
+        if turns > 1 and (received.node, received.epoch) != owner:
+            assert received.node != owner[0], name
+            assert received.epoch > owner[1], name
+            seen.hand_offs_s.append(received.first_s - asked_s)
+        owner = received.node, received.epoch
         await asyncio.sleep(0.05)
     seen.turns += turns
 
@@ -264,10 +264,10 @@ async def test_a_rolling_restart_of_every_node_loses_no_turn(make_cluster: Calla
             await asyncio.to_thread(until_sees, cluster.router, 3)
         over.set()
         await asyncio.gather(*users)
-    print(seen.told())
+    print(seen.summary())
     assert seen.errors.keys() <= {"NODE_DRAINING", "SESSION_MOVING", "NODE_UNREACHABLE", "NODE_FENCED"}
     assert len(seen.hand_offs_s) >= SESSIONS  # each has been on some node
-    assert max(seen.hand_offs_s) < MAX_HAND_OFF_S, seen.told()
+    assert max(seen.hand_offs_s) < MAX_HAND_OFF_S, seen.summary()
     committed = [(line["session"], line["turn"]) for line in cluster.audit("turn_committed")]
     assert len(committed) == len(set(committed)) == seen.turns
     assert len(cluster.audit("claimed")) == SESSIONS + len(seen.hand_offs_s)

@@ -28,12 +28,12 @@ def durable(request: pytest.FixtureRequest, make_cluster: Callable[..., Cluster]
     return make_cluster(nodes=2, flags=flags)
 
 
-async def retried(channel: grpc.aio.Channel, given: session_pb2.Turn, agent: str) -> Received:
+async def retried(channel: grpc.aio.Channel, sent: session_pb2.Turn, agent: str) -> Received:
     """Tries the turn until the session has moved."""
     async with asyncio.timeout(20):
         while True:
             try:
-                return await run_turn(channel, "s", given, agent=agent)
+                return await run_turn(channel, "s", sent, agent=agent)
             except grpc.RpcError as error:
                 assert error.code() is grpc.StatusCode.UNAVAILABLE  # noqa: PT017  any other fails at once
                 await asyncio.sleep(0.05)
@@ -53,7 +53,7 @@ async def until_cut(call: Any, node: Member) -> list[session_pb2.Event]:
 async def test_a_killed_nodes_session_goes_on_with_its_state_and_its_outcomes(durable: Cluster) -> None:
     async with connect(durable.router) as channel:
         turns = [turn("count") for _ in range(3)]
-        before = [await run_turn(channel, "s", given, agent="faulty") for given in turns[:2]]
+        before = [await run_turn(channel, "s", sent, agent="faulty") for sent in turns[:2]]
         durable.nodes[before[0].node].process.stop(signal.SIGKILL)
         after = await retried(channel, turns[2], "faulty")
         assert after.result == {"turns": 3}
@@ -71,30 +71,30 @@ async def test_a_killed_nodes_session_goes_on_with_its_state_and_its_outcomes(du
 
 
 async def test_a_turn_that_was_cut_off_runs_again_as_another_attempt(durable: Cluster) -> None:
-    given, waiting = turn(tokens=30, rate=30), turn("waits")
+    sent, waiting = turn(tokens=30, rate=30), turn("waits")
     async with connect(durable.router) as channel:
         stub = session_pb2_grpc.SessionServiceStub(channel)
-        cut = stub.RunTurn(session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=given), timeout=20)
+        cut = stub.RunTurn(session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=sent), timeout=20)
         node = str(dict(await cut.initial_metadata())["x-agentring-node"])
         queued = session_pb2.SubmitTurnRequest(session_id="s", agent="echo", turn=waiting)
         assert (await stub.SubmitTurn(queued, timeout=10)).state == session_pb2.TURN_STATE_ACCEPTED
         seen = await until_cut(cut, durable.nodes[node])
 
-        told = await retried(channel, given, "echo")
-        (restarted,) = (event for event in told.events if event.HasField("attempt_restarted"))
-        assert (restarted.turn_id, restarted.attempt) == (given.turn_id, 2)
+        received = await retried(channel, sent, "echo")
+        (restarted,) = (event for event in received.events if event.HasField("attempt_restarted"))
+        assert (restarted.turn_id, restarted.attempt) == (sent.turn_id, 2)
         assert restarted.attempt_restarted.reason == "NODE_LOST"
         assert restarted.first_seq <= seen[0].seq
         assert restarted.seq > seen[-1].seq
-        assert {event.attempt for event in told.events} == {2}
-        assert told.result == {"tokens": 30}
-        assert len(told.text.split()) == 30
+        assert {event.attempt for event in received.events} == {2}
+        assert received.result == {"tokens": 30}
+        assert len(received.text.split()) == 30
         last = await run_turn(channel, "s", waiting)
         assert last.kinds[-1] == "turn_completed"
         assert last.text == "waits"
         assert {event.attempt for event in last.events if event.turn_id == waiting.turn_id} == {1}
     committed = [(line["turn"], line["commit"]) for line in durable.audit("turn_committed")]
-    assert [turn_id for turn_id, _ in committed] == [given.turn_id, waiting.turn_id]
+    assert [turn_id for turn_id, _ in committed] == [sent.turn_id, waiting.turn_id]
     assert committed[0][1] < committed[1][1]
 
 
@@ -107,13 +107,13 @@ async def test_a_drained_nodes_session_is_told_no_gap_and_its_cut_turn_runs_agai
         running = asyncio.create_task(run_turn(channel, "s", turn(tokens=20, rate=20)))
         await cluster.until_audited("turn_started", 2)
         cluster.nodes[first.node].process.send(signal.SIGTERM)
-        told = await running
-    (restarted,) = (event for event in told.events if event.HasField("attempt_restarted"))
+        received = await running
+    (restarted,) = (event for event in received.events if event.HasField("attempt_restarted"))
     assert restarted.attempt_restarted.reason == "NODE_DRAINED"
-    before = told.events[told.events.index(restarted) - 1]
+    before = received.events[received.events.index(restarted) - 1]
     assert before.seq > first.events[-1].seq
     assert (restarted.first_seq or restarted.seq) == before.seq + 1  # each number once
-    assert told.result == {"tokens": 20}
+    assert received.result == {"tokens": 20}
 
 
 async def test_an_idle_session_is_passivated_and_activated_by_the_next_call(
@@ -140,10 +140,10 @@ async def test_an_idle_session_is_passivated_and_activated_by_the_next_call(
 
 async def test_a_closed_session_stays_closed_though_its_node_dies(durable: Cluster) -> None:
     async with connect(durable.router) as channel:
-        told = await run_turn(channel, "s", turn("hi"))
+        received = await run_turn(channel, "s", turn("hi"))
         stub = session_pb2_grpc.SessionServiceStub(channel)
         await stub.CloseSession(session_pb2.CloseSessionRequest(session_id="s"), timeout=10)
-        durable.nodes[told.node].process.stop(signal.SIGKILL)
+        durable.nodes[received.node].process.stop(signal.SIGKILL)
         request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=turn("hi"))
         async with asyncio.timeout(20):
             while (report := await error_of(stub.RunTurn(request, timeout=10))).reason != "SESSION_CLOSED":
@@ -173,8 +173,8 @@ async def test_a_full_node_passivates_the_session_that_was_idle_longest_to_make_
         watched = watch(channel, "watched")  # is in use for as long as a stream is attached
         await watched.until_seq(1)
         for number, session_id in enumerate(("idle", "new", "idle")):
-            told = await once_there_is_room(channel, session_id)
-            assert told.result == {"turns": 1 + number // 2}
+            received = await once_there_is_room(channel, session_id)
+            assert received.result == {"turns": 1 + number // 2}
         watched.call.cancel()
     assert [line["session"] for line in cluster.audit("passivated")] == ["idle", "new"]
 

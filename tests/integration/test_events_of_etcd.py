@@ -183,9 +183,9 @@ async def test_etcd_wiped_or_restored__everything_fails_closed_until_a_new_gener
                 assert refused.returncode == 1
                 assert "--above" in refused.stderr
             await until(lambda: bool(logged(node.process.log, "etcd_history_broken")), "nothing is logged")
-            (told,) = logged(node.process.log, "etcd_history_broken")
+            (printed,) = logged(node.process.log, "etcd_history_broken")
             # What was restored has leases, which have to run out first: until then nodes are registered.
-            flags = (f"--above={told['generation']}", f"--cluster-uuid={told['cluster_uuid']}")
+            flags = (f"--above={printed['generation']}", f"--cluster-uuid={printed['cluster_uuid']}")
             deadline_s = time.monotonic() + 20
             while (done := await asyncio.to_thread(new_generation, own_etcd, cluster, *flags)).returncode:
                 assert time.monotonic() < deadline_s, done.stderr

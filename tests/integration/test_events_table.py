@@ -38,8 +38,8 @@ async def test_a_node_that_is_drained_while_it_is_fenced_joins_no_more_and_says_
         await until_state(node_metrics, "node", "fenced")
         async with connect(cluster.nodes["n1"].address) as direct:
             stub = node_pb2_grpc.NodeServiceStub(direct)
-            told = [progress.done async for progress in stub.Drain(node_pb2.DrainRequest(), timeout=10)]
-        assert told[-1]
+            received = [progress.done async for progress in stub.Drain(node_pb2.DrainRequest(), timeout=10)]
+        assert received[-1]
         await until_state(node_metrics, "node", "draining")
         assert len(cluster.audit("drain_done")) == 1
         assert await refused_by(cluster.nodes["n1"].address) == "NODE_DRAINING"
@@ -102,9 +102,9 @@ async def test_cut_off_from_etcd_but_not_from_the_router__it_stops_by_f_and_the_
                 patience_s = TTL_S + 5
                 after = [await run_turn_until_answered(channel, name, turn("hi"), patience_s) for name in theirs]
                 took_s = time.monotonic() - cut_at_s
-                for name, told in zip(theirs, after, strict=True):
-                    assert told.node == "n1"
-                    assert told.epoch > before[name].epoch
+                for name, received in zip(theirs, after, strict=True):
+                    assert received.node == "n1"
+                    assert received.epoch > before[name].epoch
                 assert took_s < TTL_S + 1, took_s
                 (fenced,) = cluster.audit("fenced")
                 assert (fenced["node"], fenced["reason"]) == ("cut", "NOT_RENEWED")
@@ -164,8 +164,8 @@ async def test_an_agent_that_holds_the_loop_up_for_less_than_the_lease_lasts_cos
 ) -> None:
     cluster = make_cluster(nodes=1, flags=FLAGS, lease_ttl_s=10)
     async with connect(cluster.router) as channel:
-        told = await run_turn(channel, "s", turn(seconds=2), agent="blocking")
-        assert told.text == "begundone"
+        received = await run_turn(channel, "s", turn(seconds=2), agent="blocking")
+        assert received.text == "begundone"
     assert cluster.audit("fenced") == []
 
 

@@ -26,7 +26,7 @@ async def test_a_killed_nodes_sessions_answer_on_another_node_within_ttl_and_a_s
     async with connect(cluster.router) as channel:
         before = {name: await run_turn(channel, name, turn("hi")) for name in (f"s{i}" for i in range(SESSIONS))}
         victim = before["s0"].node
-        orphans = [name for name, told in before.items() if told.node == victim]
+        orphans = [name for name, received in before.items() if received.node == victim]
         assert orphans
 
         killed_at_s = time.monotonic()
@@ -35,19 +35,19 @@ async def test_a_killed_nodes_sessions_answer_on_another_node_within_ttl_and_a_s
         assert new.node != victim
 
         async def answered(name: str) -> tuple[Received, float]:
-            told = await run_turn_until_answered(channel, name, turn("hi again"), cluster.lease_ttl_s + 5)
-            return told, time.monotonic() - killed_at_s
+            received = await run_turn_until_answered(channel, name, turn("hi again"), cluster.lease_ttl_s + 5)
+            return received, time.monotonic() - killed_at_s
 
         after = dict(zip(orphans, await asyncio.gather(*(answered(name) for name in orphans)), strict=True))
         others = {name: await run_turn(channel, name, turn("hi")) for name in before.keys() - set(orphans)}
 
-    for name, (told, took_s) in after.items():
-        assert told.node != victim, name
-        assert told.epoch > before[name].epoch, name
-        assert told.text == "hi again"
+    for name, (received, took_s) in after.items():
+        assert received.node != victim, name
+        assert received.epoch > before[name].epoch, name
+        assert received.text == "hi again"
         assert took_s < cluster.lease_ttl_s + 1, (name, took_s)
-    for name, told in others.items():
-        assert (told.node, told.epoch) == (before[name].node, before[name].epoch), name
+    for name, received in others.items():
+        assert (received.node, received.epoch) == (before[name].node, before[name].epoch), name
 
 
 async def test_a_stopping_node_ends_its_turns_and_hands_over(make_cluster: Callable[..., Cluster]) -> None:
@@ -58,8 +58,8 @@ async def test_a_stopping_node_ends_its_turns_and_hands_over(make_cluster: Calla
         await cluster.until_audited("turn_started", 2)
         process = cluster.nodes[first.node].process
         process.send(signal.SIGTERM)
-        told = await running
-        assert told.result == {"tokens": 20}
+        received = await running
+        assert received.result == {"tokens": 20}
         ended_at_s = time.monotonic()
         second = await run_turn_until_answered(channel, "s", turn("hi"), 5)
         took_s = time.monotonic() - ended_at_s
@@ -137,9 +137,9 @@ async def test_a_node_frozen_beyond_its_lease_drops_everything_and_joins_again(
         assert after.node != before.node
         assert after.epoch > before.epoch
         async with connect(frozen.address) as direct:
-            told = await run_turn_redirected(direct)
+            received = await run_turn_redirected(direct)
         again = await run_turn(channel, "s", turn("hi"))
-    assert told == after.node
+    assert received == after.node
     assert (again.node, again.epoch) == (after.node, after.epoch)
     assert [line["node"] for line in cluster.audit("fenced")] == [before.node]
     assert len([line for line in cluster.audit("joined") if line["node"] == before.node]) == 2

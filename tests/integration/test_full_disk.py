@@ -18,18 +18,18 @@ from harness.raw import read_details
 TAKES_BYTES = 8_192
 
 
-async def refused(channel: aio.Channel, given: session_pb2.Turn) -> str:
+async def refused(channel: aio.Channel, sent: session_pb2.Turn) -> str:
     """Asks for a turn, which is not acknowledged; why not."""
-    request = session_pb2.RunTurnRequest(session_id="s", agent="faulty", turn=given)
-    told: list[session_pb2.Event] = []
+    request = session_pb2.RunTurnRequest(session_id="s", agent="faulty", turn=sent)
+    received: list[session_pb2.Event] = []
     try:
         async for response in session_pb2_grpc.SessionServiceStub(channel).RunTurn(request, timeout=10):
-            told.extend(response.events)
+            received.extend(response.events)
     except aio.AioRpcError as error:
         info, retry_after_s = read_details(error)
         assert error.code() is StatusCode.UNAVAILABLE  # noqa: PT017  any other fails at once
         assert retry_after_s is not None
-        assert not [event for event in told if event.HasField("turn_accepted")]
+        assert not [event for event in received if event.HasField("turn_accepted")]
         return str(info.reason)
     raise AssertionError("it was acknowledged")
 
@@ -40,13 +40,13 @@ async def test_a_full_disk_acknowledges_nothing_and_loses_nothing(make_cluster: 
     async with connect(node.address) as channel:
         assert (await run_turn(channel, "s", turn("count"), agent="faulty")).result == {"turns": 1}
         resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (TAKES_BYTES, resource.RLIM_INFINITY))
-        given = [turn("count") for _ in range(3)]
-        reasons = [await refused(channel, each) for each in given]
+        sent = [turn("count") for _ in range(3)]
+        reasons = [await refused(channel, each) for each in sent]
         assert {StoreFull.reason, StoreUnavailable.reason} & set(reasons)
         assert {StoreFull.reason, StoreUnavailable.reason, SessionMoving.reason} >= set(reasons)
         resource.prlimit(node.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         results = [
-            (await run_turn_until_answered(channel, "s", each, agent="faulty", within_s=20)).result for each in given
+            (await run_turn_until_answered(channel, "s", each, agent="faulty", within_s=20)).result for each in sent
         ]
         assert results == [{"turns": 2}, {"turns": 3}, {"turns": 4}]
         assert node.process.returncode is None

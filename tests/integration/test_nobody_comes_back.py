@@ -15,8 +15,8 @@ async def test_the_turn_completes_once_on_a_node_that_lives_though_nobody_asks(
     cut, waiting = turn(tokens=60, rate=40), turn("waits")
     async with connect(cluster.router) as channel:
         stub = session_pb2_grpc.SessionServiceStub(channel)
-        for given in (cut, waiting):
-            request = session_pb2.SubmitTurnRequest(session_id="s", agent="echo", turn=given)
+        for sent in (cut, waiting):
+            request = session_pb2.SubmitTurnRequest(session_id="s", agent="echo", turn=sent)
             await stub.SubmitTurn(request, timeout=10)
     await cluster.until_audited("turn_started", 1)
     (claimed,) = cluster.audit("claimed")
@@ -30,7 +30,7 @@ async def test_the_turn_completes_once_on_a_node_that_lives_though_nobody_asks(
     assert first["node"] != second["node"]
     assert second["epoch"] > first["epoch"]
     async with connect(cluster.router) as channel:  # it is as if a client had been there all the time
-        told = await run_turn(channel, "s", cut)
-    assert told.result == {"tokens": 60}
-    assert {event.attempt for event in told.events} == {2}
+        received = await run_turn(channel, "s", cut)
+    assert received.result == {"tokens": 60}
+    assert {event.attempt for event in received.events} == {2}
     assert len(cluster.audit("turn_started")) == 3

@@ -85,9 +85,9 @@ def test_a_router_whose_event_loop_stands_still_ends_and_says_where(
     process = make_cluster(nodes=0, router_flags=(*QUICK, "--stop-grace-s=0")).routers["r1"].process
     breakable(process.pid, "block")
     assert process.wait(END_S) == EXIT_NOT_SERVING
-    told = log_line(process, "ended_not_serving")
-    assert "gave no answer within" in str(told["why"])
-    assert told["stands_in"]
+    printed = log_line(process, "ended_not_serving")
+    assert "gave no answer within" in str(printed["why"])
+    assert printed["stands_in"]
 
 
 def test_a_worker_whose_port_is_closed_is_replaced(

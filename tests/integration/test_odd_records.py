@@ -62,8 +62,8 @@ async def test_locate_tells_of_a_record_that_cannot_be_read(make_cluster: Callab
         found = await stub.LocateSession(locate, timeout=5)
         assert (found.node_id, found.epoch) == ("", 0)
         assert f"of {len(value)} bytes, cannot be read; it has no lease, and whoever is asked next" in found.why
-        told = await run_turn_until_answered(channel, "s", turn("hi"), WITHIN_S)
-        assert told.node == "n1"
+        received = await run_turn_until_answered(channel, "s", turn("hi"), WITHIN_S)
+        assert received.node == "n1"
         assert (await stub.LocateSession(locate, timeout=5)).why == "n1 holds the claim"
 
 

@@ -39,15 +39,15 @@ class Payments:
         (self.cluster.directory / f"go-{key}").touch()
 
     def begin(self, channel: aio.Channel, session: str, key: str, **data: Any) -> "asyncio.Task[Received]":
-        given = turn(key=key, directory=str(self.cluster.directory), **data)
-        return asyncio.create_task(run_turn(channel, session, given, agent="paying"))
+        sent = turn(key=key, directory=str(self.cluster.directory), **data)
+        return asyncio.create_task(run_turn(channel, session, sent, agent="paying"))
 
     async def on_node(self, channel: aio.Channel, node: str, sessions: int) -> list[str]:
         """So many sessions of this node."""
         self.go("where")
         names = [f"s{number}" for number in range(30)]
-        told = await asyncio.gather(*(self.begin(channel, name, "where") for name in names))
-        found = [name for name, each in zip(names, told, strict=True) if each.node == node]
+        received = await asyncio.gather(*(self.begin(channel, name, "where") for name in names))
+        found = [name for name, each in zip(names, received, strict=True) if each.node == node]
         assert len(found) >= sessions
         return found[:sessions]
 
@@ -70,7 +70,7 @@ async def test_a_hundred_turns_on_two_nodes_are_one_run(make_cluster: Callable[.
         await pay.until_run("order")
         await cluster.until_audited("turn_started", TURNS)
         pay.go("order")
-        told = await asyncio.gather(*turns, task)
+        received = await asyncio.gather(*turns, task)
         late = await pay.begin(two, "late", "order")
         failing = [pay.begin(one, f"s{i}", "bad", raises="no such account") for i in range(10)]
         pay.go("bad")
@@ -79,9 +79,9 @@ async def test_a_hundred_turns_on_two_nodes_are_one_run(make_cluster: Callable[.
         again = once_pb2.ListRunsRequest(page_size=1, page_token=pages[0].next_page_token)
         pages.append(await once_pb2_grpc.OnceServiceStub(two).ListRuns(again, timeout=5))
 
-    assert {each.node for each in told} == {"n1", "n2"}
+    assert {each.node for each in received} == {"n1", "n2"}
     (run,) = pay.runs("order")
-    assert [each.result for each in (*told, late)] == [{"value": {"paid_by": run["node"]}}] * (TURNS + 2)
+    assert [each.result for each in (*received, late)] == [{"value": {"paid_by": run["node"]}}] * (TURNS + 2)
     assert len(pay.runs("bad")) == 1
     text = "the step bad failed: LookupError: no such account"
     assert [each.result for each in errors] == [{"error": "OnceFailed", "text": text}] * 10
@@ -145,9 +145,9 @@ async def test_of_two_steps_on_two_nodes_that_wait_for_each_other_one_is_refused
         await pay.until_run("b")
         pay.go("a")
         pay.go("b")
-        told = await asyncio.gather(one, other)
-    assert all(each.result["error"] == "OnceFailed" for each in told)
-    assert all("TaskCycle" in each.result["text"] for each in told)
+        received = await asyncio.gather(one, other)
+    assert all(each.result["error"] == "OnceFailed" for each in received)
+    assert all("TaskCycle" in each.result["text"] for each in received)
 
 
 async def test_a_step_whose_turn_does_not_run_again_is_ended(make_cluster: Callable[..., Cluster]) -> None:

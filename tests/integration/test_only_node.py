@@ -59,8 +59,8 @@ async def test_a_restart_of_the_only_node_of_an_agent_is_waited_for(
             await asyncio.sleep(0.3)
             assert not any(task.done() for task in waiting)
             await asyncio.to_thread(cluster.start_node, "rare", RARE)
-            told = await asyncio.gather(*waiting)
-            assert [each.node for each in told] == ["rare"] * 3
+            received = await asyncio.gather(*waiting)
+            assert [each.node for each in received] == ["rare"] * 3
         else:
             await asyncio.to_thread(cluster.start_node, "rare", RARE)
         after = await run_turn_until_answered(channel, "s", turn("hi"), 10, agent="rare")

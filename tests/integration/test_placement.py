@@ -14,30 +14,30 @@ TURNS = 3
 
 async def _converse(cluster: Cluster, names: list[str], turns: int) -> dict[str, list[Received]]:
     limit = asyncio.Semaphore(32)
-    told: dict[str, list[Received]] = {}
+    received: dict[str, list[Received]] = {}
 
     async def one(name: str) -> None:
         async with limit:
-            told[name] = [await run_turn(channel, name, turn("hello there")) for _ in range(turns)]
+            received[name] = [await run_turn(channel, name, turn("hello there")) for _ in range(turns)]
 
     async with connect(cluster.router) as channel, asyncio.TaskGroup() as group:
         for name in names:
             group.create_task(one(name))
-    return told
+    return received
 
 
 async def test_every_turn_of_a_session_is_served_by_one_node_and_one_epoch(
     make_cluster: Callable[..., Cluster],
 ) -> None:
     cluster = make_cluster(nodes=3)
-    told = await _converse(cluster, [f"s{i}" for i in range(SESSIONS)], TURNS)
+    received = await _converse(cluster, [f"s{i}" for i in range(SESSIONS)], TURNS)
 
-    assert len(told) == SESSIONS
-    for name, turns in told.items():
+    assert len(received) == SESSIONS
+    for name, turns in received.items():
         assert len({(each.node, each.epoch) for each in turns}) == 1, name
         assert {event.epoch for each in turns for event in each.events} == {turns[0].epoch}, name
         assert all(each.text == "hello there" for each in turns), name
-    per_node = Counter(turns[0].node for turns in told.values())
+    per_node = Counter(turns[0].node for turns in received.values())
     assert set(per_node) == {"n1", "n2", "n3"}
     assert max(per_node.values()) <= 1.5 * SESSIONS / 3, per_node
     claims = Counter(line["session"] for line in cluster.audit("claimed"))
@@ -72,14 +72,14 @@ async def test_with_a_load_factor_no_node_has_more_than_its_part_and_a_newcomer_
     factor, old, new = 1.25, 200, 60
     flags = (f"--load-factor={factor}",)
     cluster = make_cluster(nodes=2, flags=flags)
-    told = await _converse(cluster, [f"old{i}" for i in range(old)], 1)  # nobody is refused, however fast they come
-    before = Counter(turns[0].node for turns in told.values())
+    received = await _converse(cluster, [f"old{i}" for i in range(old)], 1)  # nobody is refused, however fast they come
+    before = Counter(turns[0].node for turns in received.values())
     assert max(before.values()) <= factor * old / 2 + 1, before
 
     cluster.start_node("n3", *flags)
     until_sees(cluster.router, 3)
-    told = await _converse(cluster, [f"new{i}" for i in range(new)], 1)
-    added = Counter(turns[0].node for turns in told.values())
+    received = await _converse(cluster, [f"new{i}" for i in range(new)], 1)
+    added = Counter(turns[0].node for turns in received.values())
     # The others have room again once there are so many that their sessions are no more than their part.
     fills_first = 3 * min(before.values()) / factor - old
     assert added["n3"] >= 0.8 * fills_first, (before, added)
@@ -96,8 +96,8 @@ async def test_an_agent_that_requires_a_label_is_hosted_where_it_is_and_locate_s
     cluster.start_node("n3", *flags, "--label=zone=eu")
     until_sees(cluster.router, 3)
     names = [f"s{i}" for i in range(20)]
-    told = await _converse(cluster, names, 1)
-    assert {turns[0].node for turns in told.values()} == {"n3"}
+    received = await _converse(cluster, names, 1)
+    assert {turns[0].node for turns in received.values()} == {"n3"}
     status, out, _ = await agentring("locate", "somebody", "--agent", "echo", "--router", cluster.router)
     assert status == 0
     assert "the ring proposes n3" in out

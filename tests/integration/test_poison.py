@@ -24,15 +24,15 @@ def cluster(make_cluster: Callable[..., Cluster]) -> Cluster:
 
 async def run(channel: aio.Channel, as_task: bool, name: str, **data: Any) -> list[Event]:
     """All that a turn, or a task, told."""
-    given = session_pb2.Input()
-    given.data.update(data)
+    turn_input = session_pb2.Input()
+    turn_input.data.update(data)
     events: list[Event] = []
     if as_task:
-        request = task_pb2.RunTaskRequest(task_key=name, agent="ending", input=given)
+        request = task_pb2.RunTaskRequest(task_key=name, agent="ending", input=turn_input)
         async for response in task_pb2_grpc.TaskServiceStub(channel).RunTask(request, timeout=PATIENCE_S):
             events += response.events
     else:
-        asked = session_pb2.RunTurnRequest(session_id=name, agent="ending", turn=session_pb2.Turn(input=given))
+        asked = session_pb2.RunTurnRequest(session_id=name, agent="ending", turn=session_pb2.Turn(input=turn_input))
         async for turned in session_pb2_grpc.SessionServiceStub(channel).RunTurn(asked, timeout=PATIENCE_S):
             events += turned.events
     return events
@@ -78,9 +78,9 @@ async def test_one_that_was_cut_off_by_chance_completes(cluster: Cluster, tmp_pa
 
 async def test_a_step_that_others_wait_for_does_not_end_theirs(cluster: Cluster) -> None:
     async with connect(cluster.router) as channel:
-        told = await asyncio.gather(*(run(channel, False, f"s{i}", end="exits", step="once") for i in range(6)))
+        received = await asyncio.gather(*(run(channel, False, f"s{i}", end="exits", step="once") for i in range(6)))
     assert len(ended(cluster)) <= 2
-    reasons = {events[-1].turn_failed.reason for events in told}
+    reasons = {events[-1].turn_failed.reason for events in received}
     assert reasons <= {"AGENT_ENDED_NODE", "AGENT_ERROR"}
 
 

@@ -28,33 +28,33 @@ def _outcome(process: Process) -> tuple[int, str]:
 
 def test_wrong_settings_are_one_line_and_status_2(tmp_path: Path) -> None:
     command = python("agent_node", "--node-id=n1", f"--data-dir={tmp_path}", "--lease-ttl-s=1")
-    status, told = _outcome(Process(command, tmp_path / "log"))
+    status, printed = _outcome(Process(command, tmp_path / "log"))
     assert status == 2
-    assert told.startswith("agent_node: --lease-ttl-s: ")
-    assert len(told.splitlines()) == 1
+    assert printed.startswith("agent_node: --lease-ttl-s: ")
+    assert len(printed.splitlines()) == 1
 
 
 def test_a_node_without_etcd_says_so_and_ends(tmp_path: Path) -> None:
     flags = ("--node-id=n1", f"--data-dir={tmp_path / 'n1'}", f"--etcd=http://127.0.0.1:{free_port()}")
-    status, told = _outcome(Process(python("agent_node", *flags, "--etcd-timeout-s=0.5"), tmp_path / "log"))
+    status, printed = _outcome(Process(python("agent_node", *flags, "--etcd-timeout-s=0.5"), tmp_path / "log"))
     assert status == 1
-    assert told.splitlines()[-1].startswith("agent_node: etcd: ")
-    assert "Traceback" not in told
+    assert printed.splitlines()[-1].startswith("agent_node: etcd: ")
+    assert "Traceback" not in printed
 
 
 def test_a_router_without_etcd_says_so_and_ends(tmp_path: Path) -> None:
     flags = ("--listen=127.0.0.1:0", f"--etcd=http://127.0.0.1:{free_port()}", "--etcd-timeout-s=0.5")
-    status, told = _outcome(Process(python("router", *flags), tmp_path / "log"))
+    status, printed = _outcome(Process(python("router", *flags), tmp_path / "log"))
     assert status == 1
-    assert told.splitlines()[-1].startswith("router: etcd: ")
-    assert "Traceback" not in told
+    assert printed.splitlines()[-1].startswith("router: etcd: ")
+    assert "Traceback" not in printed
 
 
 def test_an_agent_that_cannot_be_loaded_is_named(tmp_path: Path, etcd_url: str) -> None:
     flags = ("--node-id=n1", f"--data-dir={tmp_path / 'n1'}", f"--etcd={etcd_url}", "--agent=mine=no_such_module:agent")
-    status, told = _outcome(Process(python("agent_node", *flags), tmp_path / "log"))
+    status, printed = _outcome(Process(python("agent_node", *flags), tmp_path / "log"))
     assert status == 1
-    assert told == (
+    assert printed == (
         "agent_node: agent 'mine' cannot be loaded from 'no_such_module:agent': "
         "ModuleNotFoundError: No module named 'no_such_module'"
     )
@@ -65,18 +65,18 @@ def test_a_node_with_another_store_than_the_others_says_so_and_ends(
 ) -> None:
     cluster = make_cluster(nodes=1)
     flags = (f"--store=sqlite:///{tmp_path}/another.db", "--join-timeout-s=0.1")
-    status, told = _outcome(cluster.spawn_node("n2", *flags))
+    status, printed = _outcome(cluster.spawn_node("n2", *flags))
     assert status == 1
-    assert told.splitlines()[-1].startswith("agent_node: the cluster's nodes keep sessions in the store ")
-    assert "Traceback" not in told
+    assert printed.splitlines()[-1].startswith("agent_node: the cluster's nodes keep sessions in the store ")
+    assert "Traceback" not in printed
 
 
 def test_a_taken_port_is_named(tmp_path: Path, make_cluster: Callable[..., Cluster]) -> None:
     cluster = make_cluster(nodes=1)
     flags = (f"--listen={cluster.router}", f"--etcd={cluster.etcd_url}", f"--cluster={cluster.name}")
-    status, told = _outcome(Process(python("router", *flags), tmp_path / "log"))
+    status, printed = _outcome(Process(python("router", *flags), tmp_path / "log"))
     assert status == 1
-    assert told.splitlines()[-1] == f"router: cannot listen on {cluster.router}"
+    assert printed.splitlines()[-1] == f"router: cannot listen on {cluster.router}"
 
 
 async def test_a_stopping_router_lets_calls_end_and_exits_cleanly(make_cluster: Callable[..., Cluster]) -> None:
@@ -86,8 +86,8 @@ async def test_a_stopping_router_lets_calls_end_and_exits_cleanly(make_cluster: 
         await cluster.until_audited("turn_started", 1)
         process = cluster.routers["r1"].process
         process.send(signal.SIGTERM)
-        told = await running
-    assert told.result == {"tokens": 20}
+        received = await running
+    assert received.result == {"tokens": 20}
     assert process.wait() == 0
 
 
@@ -182,9 +182,9 @@ def test_too_few_descriptors_are_told_at_the_start(tmp_path: Path, etcd_url: str
     if program == "agent_node":
         flags += ["--node-id=n1", f"--data-dir={tmp_path / 'n1'}"]
     command = ["sh", "-c", 'ulimit -n 64; exec "$@"', "sh", *python(program, *flags)]
-    status, told = _outcome(Process(command, tmp_path / "log"))
+    status, printed = _outcome(Process(command, tmp_path / "log"))
     assert status == 1
-    assert told == f"{program}: too few file descriptors: ulimit -n is 64, and 128 are needed at least"
+    assert printed == f"{program}: too few file descriptors: ulimit -n is 64, and 128 are needed at least"
 
 
 def test_a_router_with_few_descriptors_takes_fewer_connections_and_says_so(tmp_path: Path, etcd_url: str) -> None:

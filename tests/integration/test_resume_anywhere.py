@@ -46,8 +46,8 @@ async def test_every_seq_during_a_turn_after_it_and_after_its_node_was_lost(
     async with connect(cluster.router) as channel, connect(cluster.routers["r2"].address) as other:
         conversation = Conversation(channel)
         opened = await conversation.open("s")
-        given = turn("".join(PIECES), tokens=TOKENS, rate=400)
-        await conversation.turn(given)
+        sent = turn("".join(PIECES), tokens=TOKENS, rate=400)
+        await conversation.turn(sent)
         await conversation.until_seq(TOKENS // 2)
         end_seq = FIRST_WORDS_SEQ + TOKENS
         during = asyncio.create_task(assert_resumes(other, range(0, TOKENS // 2, 2), end_seq))
@@ -59,7 +59,7 @@ async def test_every_seq_during_a_turn_after_it_and_after_its_node_was_lost(
         cluster.nodes[opened.node_id].process.stop(signal.SIGKILL)
         await assert_resumes(other, range(0, end_seq + 1, 2), end_seq)
         await assert_resumes(channel, range(1, end_seq + 1, 2), end_seq)
-        told = await run_turn(other, "s", given)
-    assert merged(told.events) == merged(conversation.events)
-    assert told.node != opened.node_id
-    assert [line["turn"] for line in cluster.audit("turn_started")] == [given.turn_id]
+        received = await run_turn(other, "s", sent)
+    assert merged(received.events) == merged(conversation.events)
+    assert received.node != opened.node_id
+    assert [line["turn"] for line in cluster.audit("turn_started")] == [sent.turn_id]

@@ -70,9 +70,9 @@ def refusal(node: Process) -> str:
     status = node.wait()
     node.stop()
     assert status == 1
-    told = node.log.read_text()
-    assert "Traceback" not in told
-    return told.splitlines()[-1]
+    printed = node.log.read_text()
+    assert "Traceback" not in printed
+    return printed.splitlines()[-1]
 
 
 async def test_a_copy_put_in_its_place_under_load_acknowledges_nothing_and_is_refused_until_accepted(
@@ -124,8 +124,8 @@ async def test_a_node_restarted_on_the_copy_does_not_join_beside_those_that_have
     cluster.nodes["n2"].process.stop(signal.SIGKILL)
     there = await asyncio.to_thread(copied, store_of(cluster))
     there.replace(store_of(cluster))
-    told = await asyncio.to_thread(refusal, cluster.spawn_node("n2"))
-    assert "store" in told
+    printed = await asyncio.to_thread(refusal, cluster.spawn_node("n2"))
+    assert "store" in printed
     await cluster.until_audited("fenced", 1)
     assert cluster.audit("fenced")[0]["reason"] == "STORE_REPLACED"
 

@@ -38,9 +38,9 @@ def behind(link: Link) -> tuple[str, ...]:
     return (f"--listen={link.to}", f"--advertise={link.address}")
 
 
-def running(channel: aio.Channel, given: session_pb2.Turn) -> Stream:
+def running(channel: aio.Channel, sent: session_pb2.Turn) -> Stream:
     """A RunTurn stream."""
-    request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=given)
+    request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=sent)
     return Stream(session_pb2_grpc.SessionServiceStub(channel).RunTurn(request, timeout=40))
 
 
@@ -66,8 +66,8 @@ def final_text(events: Iterable[Event], turn_id: str) -> str:
 
 def assert_covers(events: Iterable[Event], after_seq: int = 0) -> None:
     """Nothing lacks, and nothing but a gap or a restart speaks of what was told before."""
-    told = [event for event in events if event.seq]
-    for before, event in pairwise([Event(seq=after_seq), *told]):
+    received = [event for event in events if event.seq]
+    for before, event in pairwise([Event(seq=after_seq), *received]):
         anew = event.HasField("attempt_restarted") or event.HasField("gap")
         assert first_seq(event) <= before.seq + 1 <= event.seq, event
         assert anew or first_seq(event) == before.seq + 1, event
@@ -90,10 +90,10 @@ async def test_broken_connections_to_a_node_that_lives_are_not_noticed(
     async with connect(cluster.router) as channel:
         conversation = Conversation(channel)
         await conversation.open("s")
-        given = turn(tokens=60, rate=40)
-        await conversation.turn(given)
+        sent = turn(tokens=60, rate=40)
+        await conversation.turn(sent)
         await conversation.until("turn_started")
-        joined, watching = running(channel, given), watch(channel, "s")
+        joined, watching = running(channel, sent), watch(channel, "s")
         task_run = task(channel, 40)
         await task_run.until("turn_started")
         task_watch = watched_task(channel)
@@ -126,15 +126,15 @@ async def test_a_cancel_that_is_sent_while_the_node_cannot_be_reached_is_not_los
     async with connect(cluster.router) as channel:
         conversation = Conversation(channel)
         await conversation.open("s")
-        given = turn(tokens=10_000, rate=20)
-        await conversation.turn(given)
+        sent = turn(tokens=10_000, rate=20)
+        await conversation.turn(sent)
         await conversation.until("text_delta")
         link.cut()
         link.break_connections()
-        await conversation.cancel(given.turn_id)
+        await conversation.cancel(sent.turn_id)
         await conversation.turn(turn("after", turn_id="after"))
         link.mend()
-        await conversation.until("turn_cancelled", given.turn_id)
+        await conversation.until("turn_cancelled", sent.turn_id)
         await conversation.close()
     assert conversation.kinds[-1] == "turn_completed"
     assert final_text(conversation.events, "after") == "after"
@@ -150,11 +150,11 @@ async def test_every_kind_of_stream_outlives_its_node(
     async with connect(cluster.router) as channel, connect(cluster.routers["r2"].address) as other:
         conversation = Conversation(channel)
         opened = await conversation.open("s")
-        given = turn(turn_id="t", tokens=60, rate=40)
-        await conversation.turn(given)
+        sent = turn(turn_id="t", tokens=60, rate=40)
+        await conversation.turn(sent)
         await conversation.call.done_writing()
         await conversation.until("turn_started")
-        joined, watching = running(other, given), watch(other, "s")
+        joined, watching = running(other, sent), watch(other, "s")
         streams = [conversation, joined, watching]
         for stream in streams:
             await stream.until_true(lambda s=stream: len(s.text.split()) >= 5, "5 tokens")  # type: ignore[misc]

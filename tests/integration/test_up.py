@@ -19,12 +19,12 @@ async def membership_revision(up: UpProcess) -> int:
     """The revision of the membership, through the first router."""
     status, out, err = await agentring("status", "--json", "--data-dir", str(up.data_dir))
     assert (status, err) == (0, "")
-    told = json.loads(out)
-    assert [one["health"] for one in told["routers"]] == ["SERVING"] * len(up.cluster["router"])
-    assert [(node["node_id"], node["address"]) for node in told["nodes"]] == [
+    fields = json.loads(out)
+    assert [one["health"] for one in fields["routers"]] == ["SERVING"] * len(up.cluster["router"])
+    assert [(node["node_id"], node["address"]) for node in fields["nodes"]] == [
         (node["id"], node["address"]) for node in up.cluster["nodes"]
     ]
-    return int(told["revision"])
+    return int(fields["revision"])
 
 
 async def test_it_comes_is_described_and_goes_and_comes_again(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ async def test_a_node_that_dies_is_told_and_the_rest_goes_on(tmp_path: Path) -> 
         await up.until_line("ready")
         pid = up.cluster["nodes"][1]["pid"]
         os.kill(pid, signal.SIGKILL)
-        told = await up.until_line("n2")
-        assert told == f"n2 (pid {pid}) was killed by SIGKILL; log: {tmp_path / 'logs' / 'n2.log'}"
+        printed = await up.until_line("n2")
+        assert printed == f"n2 (pid {pid}) was killed by SIGKILL; log: {tmp_path / 'logs' / 'n2.log'}"
         status, _, err = await agentring("status", "--data-dir", str(tmp_path))
         assert (status, err) == (0, "")
         up.send(signal.SIGINT)
@@ -123,8 +123,8 @@ async def test_a_node_that_cannot_start_is_told_with_its_log_and_everything_stop
     (tmp_path / "nodes").mkdir()
     (tmp_path / "nodes" / "n2").write_text("where a directory should be")
     async with running_up(tmp_path, "--nodes", "2") as up:
-        told = await up.until_line("agentring: n2 (pid ")
-        assert told.endswith(f"log: {tmp_path / 'logs' / 'n2.log'}")
+        printed = await up.until_line("agentring: n2 (pid ")
+        assert printed.endswith(f"log: {tmp_path / 'logs' / 'n2.log'}")
         assert await up.ended() == 1
     assert up.children() == {}
     assert not (tmp_path / "cluster.json").exists()

@@ -107,17 +107,17 @@ class Echo(grpc.GenericRpcHandler):
 
         return grpc.stream_stream_rpc_method_handler(handle)
 
-    async def _outcome(self, requests: Requests, _context: Context, _given: object) -> AsyncGenerator[bytes]:
+    async def _outcome(self, requests: Requests, _context: Context, _sent: object) -> AsyncGenerator[bytes]:
         async for call_id in requests:
             yield (await self._outcomes.of(call_id.decode())).encode()
 
 
-async def _echo(requests: Requests, _context: Context, _given: object) -> AsyncGenerator[bytes]:
+async def _echo(requests: Requests, _context: Context, _sent: object) -> AsyncGenerator[bytes]:
     async for message in requests:
         yield message
 
 
-async def _concatenate(requests: Requests, _context: Context, _given: object) -> AsyncGenerator[bytes]:
+async def _concatenate(requests: Requests, _context: Context, _sent: object) -> AsyncGenerator[bytes]:
     yield b"".join([message async for message in requests])
 
 
@@ -127,7 +127,7 @@ async def _repeat(requests: Requests, _context: Context, metadata: Metadata) -> 
             yield message
 
 
-async def _hold(requests: Requests, _context: Context, _given: object) -> AsyncGenerator[bytes]:
+async def _hold(requests: Requests, _context: Context, _sent: object) -> AsyncGenerator[bytes]:
     """Echoes, tells of the half-close, and then goes on until it is cancelled."""
     async for message in requests:
         yield message
@@ -135,7 +135,7 @@ async def _hold(requests: Requests, _context: Context, _given: object) -> AsyncG
     await asyncio.Event().wait()
 
 
-async def _ignore(_requests: Requests, _context: Context, _given: object) -> AsyncGenerator[bytes]:
+async def _ignore(_requests: Requests, _context: Context, _sent: object) -> AsyncGenerator[bytes]:
     """Never reads a message, until it is cancelled."""
     await asyncio.Event().wait()
     yield b""

@@ -25,9 +25,9 @@ async def recorded(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
 
 async def test_it_is_one_higher_and_the_cluster_keeps_its_name(etcd: EtcdClient, keys: Keys) -> None:
     before = await ensure_meta(etcd, keys)
-    told = await begin_new_generation(etcd, keys)
-    assert (told.generation, told.cluster_uuid) == (before.generation + 1, before.cluster_uuid)
-    assert await recorded(etcd, keys) == told
+    received = await begin_new_generation(etcd, keys)
+    assert (received.generation, received.cluster_uuid) == (before.generation + 1, before.cluster_uuid)
+    assert await recorded(etcd, keys) == received
     assert (await begin_new_generation(etcd, keys)).generation == before.generation + 2
 
 
@@ -41,8 +41,8 @@ async def test_without_a_record_the_operator_must_know(etcd: EtcdClient, keys: K
     with pytest.raises(GenerationUnknown):
         await begin_new_generation(etcd, keys)
     assert await etcd.get(keys.meta) is None
-    told = await begin_new_generation(etcd, keys, above=1, cluster_uuid="as-it-was")
-    assert (told.generation, told.cluster_uuid) == (2, "as-it-was")
+    received = await begin_new_generation(etcd, keys, above=1, cluster_uuid="as-it-was")
+    assert (received.generation, received.cluster_uuid) == (2, "as-it-was")
 
 
 async def test_it_is_refused_while_a_node_is_registered(etcd: EtcdClient, keys: Keys) -> None:
@@ -64,9 +64,9 @@ async def test_another_clusters_nodes_are_in_nobodys_way(etcd: EtcdClient, keys:
 
 async def test_of_two_at_the_same_moment_one_is_told_that_it_was_late(etcd: EtcdClient, keys: Keys) -> None:
     await ensure_meta(etcd, keys)
-    told = await asyncio.gather(*(begin_new_generation(etcd, keys) for _ in range(2)), return_exceptions=True)
-    raised = [each.generation for each in told if isinstance(each, cluster_pb2.ClusterMeta)]
-    late = [each for each in told if isinstance(each, RecordChanged)]
+    received = await asyncio.gather(*(begin_new_generation(etcd, keys) for _ in range(2)), return_exceptions=True)
+    raised = [each.generation for each in received if isinstance(each, cluster_pb2.ClusterMeta)]
+    late = [each for each in received if isinstance(each, RecordChanged)]
     assert len(raised) + len(late) == 2
     assert sorted(raised) == [2, 3][: len(raised)]
     assert (await recorded(etcd, keys)).generation == 1 + len(raised)

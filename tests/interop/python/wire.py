@@ -61,10 +61,10 @@ def failing(code: int) -> Pairs:
     return (("fail-code", str(code)), ("fail-message-bin", STATUS_MESSAGE.encode()), *ECHOED)
 
 
-def check(holds: bool, *told: object) -> None:
+def check(holds: bool, *found: object) -> None:
     """Fails the case, saying why."""
     if not holds:
-        raise AssertionError(" ".join(repr(each)[:300] for each in told))
+        raise AssertionError(" ".join(repr(each)[:300] for each in found))
 
 
 def check_echoed(metadata: Iterable[tuple[str, str | bytes]] | None) -> None:
@@ -80,11 +80,13 @@ def lead(cases: dict[str, Callable[[str, str], None]]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--target", required=True)
     parser.add_argument("--session", required=True)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     for line in sys.stdin:
         name = line.strip()
-        told: dict[str, Any] = {"cases": list(cases)} if name == "?" else _run(cases[name], given.target, given.session)
-        print(json.dumps({"case": name, **told}), flush=True)
+        found: dict[str, Any] = (
+            {"cases": list(cases)} if name == "?" else _run(cases[name], arguments.target, arguments.session)
+        )
+        print(json.dumps({"case": name, **found}), flush=True)
 
 
 def _run(case: Callable[[str, str], None], target: str, session: str) -> dict[str, Any]:

@@ -54,13 +54,13 @@ def test_a_free_port_may_be_listened_on_alone() -> None:
 
 @given(st.text() | st.from_regex(r"[a-z\[\]:.0-9/]*"))
 def test_whatever_is_written_it_is_taken_or_refused_in_one_line(word: str) -> None:
-    told = ""
+    received = ""
     try:
         check_address(word)
     except ValueError as refused:
-        told = str(refused)
-    if told:
-        assert len(told.splitlines()) == 1
+        received = str(refused)
+    if received:
+        assert len(received.splitlines()) == 1
     else:
         host, _, port = word.rpartition(":")
         assert host

@@ -75,8 +75,8 @@ class Failed(grpc.RpcError):
 def leaves(of: type[AgentringError] = AgentringError) -> list[type[AgentringError]]:
     """Those that are told: what others only derive from has no sentence of its own."""
     below = of.__subclasses__()
-    told = not below or ("sentence" in vars(of) and of is not AgentringError)
-    return [*([of] if told else []), *(leaf for each in below for leaf in leaves(each))]
+    is_reason = not below or ("sentence" in vars(of) and of is not AgentringError)
+    return [*([of] if is_reason else []), *(leaf for each in below for leaf in leaves(each))]
 
 
 LEAVES = sorted(leaves(), key=lambda leaf: leaf.__name__)
@@ -176,20 +176,20 @@ def test_a_fraction_of_a_second_is_told() -> None:
 
 
 def test_what_a_router_decides_by() -> None:
-    def told(error: AgentringError) -> list[tuple[str, str | bytes]]:
+    def fields_of(error: AgentringError) -> list[tuple[str, str | bytes]]:
         (details, _), says, *routed = trailers(error)
         assert (details, says) == (STATUS_DETAILS, (metadata.NODE_SAYS, "1"))
         return routed
 
-    assert told(NotOwner("n2", "10.0.0.2:7000", 5)) == [(metadata.REDIRECT, "n2 10.0.0.2:7000")]
-    assert told(NodeDraining()) == [(metadata.REFUSED, "draining"), (metadata.MOVED, "1")]
-    assert told(NodeFenced()) == told(SessionMoving()) == told(StaleEpoch()) == [(metadata.MOVED, "1")]
-    assert told(NodeOverloaded()) == [(metadata.REFUSED, "overloaded")]
-    assert told(AgentNotFound("echo")) == [(metadata.REFUSED, "agent=echo")]
-    assert told(NotOwner("n2", "no\nheader", 5)) == []
-    assert told(AgentNotFound("no\nheader")) == []
-    assert told(AgentNotFound("köln")) == []
-    assert told(SessionNotFound()) == []
+    assert fields_of(NotOwner("n2", "10.0.0.2:7000", 5)) == [(metadata.REDIRECT, "n2 10.0.0.2:7000")]
+    assert fields_of(NodeDraining()) == [(metadata.REFUSED, "draining"), (metadata.MOVED, "1")]
+    assert fields_of(NodeFenced()) == fields_of(SessionMoving()) == fields_of(StaleEpoch()) == [(metadata.MOVED, "1")]
+    assert fields_of(NodeOverloaded()) == [(metadata.REFUSED, "overloaded")]
+    assert fields_of(AgentNotFound("echo")) == [(metadata.REFUSED, "agent=echo")]
+    assert fields_of(NotOwner("n2", "no\nheader", 5)) == []
+    assert fields_of(AgentNotFound("no\nheader")) == []
+    assert fields_of(AgentNotFound("köln")) == []
+    assert fields_of(SessionNotFound()) == []
 
 
 def test_errors_tell_their_fields_to_people() -> None:

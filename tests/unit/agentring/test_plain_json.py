@@ -148,7 +148,7 @@ def test_subclasses_are_what_they_are_based_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "received"),
     [
         ({"cart": [0, 0, 0, {"price": {1}}]}, "$.cart[3].price: set"),
         ({"a b": {"\n": object()}}, '$["a b"]["\\n"]: object'),
@@ -163,10 +163,10 @@ def test_subclasses_are_what_they_are_based_on() -> None:
     ],
     ids=lambda each: each[:20] if isinstance(each, str) else "",
 )
-def test_it_says_what_is_wrong_and_where(value: Any, told: str) -> None:
+def test_it_says_what_is_wrong_and_where(value: Any, received: str) -> None:
     with pytest.raises(NotJson) as refused:
         to_value(value)
-    assert str(refused.value).startswith(told)
+    assert str(refused.value).startswith(received)
 
 
 def test_a_place_that_is_far_down_is_cut() -> None:

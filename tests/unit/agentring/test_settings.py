@@ -119,7 +119,7 @@ def test_settings_do_not_change() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "told"),
+    ("flag", "received"),
     [
         ("--depth=0", "--depth: Input should be greater than or equal to 1"),
         ("--depth=x", "--depth: Input should be a valid integer, unable to parse string as an integer"),
@@ -145,9 +145,9 @@ def test_settings_do_not_change() -> None:
     ],
 )
 def test_a_wrong_flag_ends_the_process_with_one_line_that_names_it(
-    capsys: pytest.CaptureFixture[str], flag: str, told: str
+    capsys: pytest.CaptureFixture[str], flag: str, received: str
 ) -> None:
-    assert refused(capsys, Settings, flag) == [f"{PROGRAM}: {told}"]
+    assert refused(capsys, Settings, flag) == [f"{PROGRAM}: {received}"]
 
 
 @pytest.mark.parametrize(("flag", "name"), [("--cluster=a/b", "--cluster"), ("--log-level=loud", "--log-level")])
@@ -164,8 +164,8 @@ def test_a_certificate_without_an_authority_is_refused(capsys: pytest.CaptureFix
 
 
 def test_each_wrong_setting_has_its_line(capsys: pytest.CaptureFixture[str]) -> None:
-    told = refused(capsys, Settings, "--depth=0", "--etcd-timeout-s=0")
-    assert [line.split()[1] for line in told] == ["--etcd-timeout-s:", "--depth:"]
+    received = refused(capsys, Settings, "--depth=0", "--etcd-timeout-s=0")
+    assert [line.split()[1] for line in received] == ["--etcd-timeout-s:", "--depth:"]
 
 
 def test_a_wrong_variable_is_named_as_the_flag_is(
@@ -176,7 +176,7 @@ def test_a_wrong_variable_is_named_as_the_flag_is(
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "received"),
     [
         (b"depth = 0", "--depth: Input should be greater than or equal to 1"),
         (b"depht = 1", "--depht: Extra inputs are not permitted"),
@@ -185,10 +185,10 @@ def test_a_wrong_variable_is_named_as_the_flag_is(
     ],
 )
 def test_a_wrong_line_in_the_file_is_named_as_the_flag_is(
-    capsys: pytest.CaptureFixture[str], toml: Path, content: bytes, told: str
+    capsys: pytest.CaptureFixture[str], toml: Path, content: bytes, received: str
 ) -> None:
     toml.write_bytes(content)
-    assert refused(capsys, Settings, f"--config={toml}") == [f"{PROGRAM}: {told}"]
+    assert refused(capsys, Settings, f"--config={toml}") == [f"{PROGRAM}: {received}"]
 
 
 @pytest.mark.parametrize("content", [b"depth = ", b"\xff\xfe", b"depth = 1\ndepth = 2"])
@@ -212,7 +212,7 @@ def test_a_setting_that_is_needed_is_asked_for(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    ("flag", "told"),
+    ("flag", "received"),
     [
         ("--label=zone", "--label 'zone' is not key=value"),
         ("--agent=echo", "--agent 'echo' is not key=value"),
@@ -222,8 +222,8 @@ def test_a_setting_that_is_needed_is_asked_for(capsys: pytest.CaptureFixture[str
         ("--weight=0", "--weight: Input should be greater than or equal to 1"),
     ],
 )
-def test_a_wrong_flag_of_a_nodes_is_named(capsys: pytest.CaptureFixture[str], flag: str, told: str) -> None:
-    assert refused(capsys, NodeSettings, *NODE_FLAGS, flag) == [f"{PROGRAM}: {told}"]
+def test_a_wrong_flag_of_a_nodes_is_named(capsys: pytest.CaptureFixture[str], flag: str, received: str) -> None:
+    assert refused(capsys, NodeSettings, *NODE_FLAGS, flag) == [f"{PROGRAM}: {received}"]
 
 
 @pytest.mark.parametrize("name", ["a/b", "", "ü", "x" * 65, "a\n"])

@@ -24,7 +24,7 @@ def test_a_neighbours_variable_is_known_to_everybody(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "right"),
+    ("sent", "right"),
     [
         ("AGENTRING_LEASE_TTL", "AGENTRING_LEASE_TTL_S"),
         ("AGENTRING_LSITEN", "AGENTRING_LISTEN"),
@@ -34,8 +34,8 @@ def test_a_neighbours_variable_is_known_to_everybody(name: str) -> None:
         ("agentring_stores", "AGENTRING_STORE"),
     ],
 )
-def test_a_mistyped_one_is_named_with_the_right_one(given: str, right: str) -> None:
-    assert variables.unknown({given: "x", "PATH": "/"}, OWN) == ({given: right}, [])
+def test_a_mistyped_one_is_named_with_the_right_one(sent: str, right: str) -> None:
+    assert variables.unknown({sent: "x", "PATH": "/"}, OWN) == ({sent: right}, [])
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,10 @@ def test_a_router_that_is_not_there(monkeypatch: pytest.MonkeyPatch, capsys: pyt
         address = f"127.0.0.1:{free.getsockname()[1]}"
     for command in (("status",), ("ring",), ("locate", "ada"), ("sessions",)):
         assert run(monkeypatch, *command, "--router", address) == 1
-        told = capsys.readouterr().err
-        assert told.startswith("agentring: UNAVAILABLE: ")
-        assert told.endswith(f"(router {address})\n")
-        assert told.count("\n") == 1
+        printed = capsys.readouterr().err
+        assert printed.startswith("agentring: UNAVAILABLE: ")
+        assert printed.endswith(f"(router {address})\n")
+        assert printed.count("\n") == 1
 
 
 def test_the_lock_is_free_again_after_use(tmp_path: Path) -> None:
@@ -127,9 +127,9 @@ def test_a_router_that_is_no_address_is_refused_at_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: tuple[str, ...], address: str
 ) -> None:
     assert run(monkeypatch, *command, "--router", address) == 2
-    told = capsys.readouterr().err
-    assert told.startswith(f"agentring: --router: {address!r} is not host:port")
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"agentring: --router: {address!r} is not host:port")
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1", "http://127.0.0.1", "ftp://127.0.0.1:1", "http://127.0.0.1:99999"])

@@ -53,14 +53,14 @@ def test_trouble_degrades_who_serves_and_nobody_else(phase: Condition, trouble: 
 
 def test_listeners_are_told_of_each_change_and_of_no_other() -> None:
     board = ConditionBoard()
-    told: list[tuple[Condition, Trouble | None]] = []
-    board.on_change(lambda: told.append(reading(board)))
+    received: list[tuple[Condition, Trouble | None]] = []
+    board.on_change(lambda: received.append(reading(board)))
     board.enter(Condition.SERVING)
     board.enter(Condition.SERVING)
     board.report(Trouble.NO_SPACE)
     board.report(Trouble.NO_SPACE)
     board.report(None)
-    assert told == [
+    assert received == [
         (Condition.SERVING, None),
         (Condition.DEGRADED, Trouble.NO_SPACE),
         (Condition.SERVING, None),

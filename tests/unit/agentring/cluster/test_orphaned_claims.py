@@ -170,21 +170,21 @@ async def test_a_record_that_cannot_be_read_is_taken(world: World, value: bytes)
 
 
 @pytest.mark.parametrize(
-    ("write", "told"), [(lambda gone: b"?", ClaimUnreadable), (lambda gone: gone.record(), SessionMoving)]
+    ("write", "received"), [(lambda gone: b"?", ClaimUnreadable), (lambda gone: gone.record(), SessionMoving)]
 )
 async def test_one_on_a_lease_is_taken_after_it_has_stood_for_a_ttl(
-    world: World, write: Callable[[Node], bytes], told: type[AgentringError]
+    world: World, write: Callable[[Node], bytes], received: type[AgentringError]
 ) -> None:
     gone, node = world.node("gone"), world.node("n1")
     operators = world.etcd.grant(LONG_S)
     gone.ends()
     world.put(S, write(gone), operators)
-    assert isinstance(await node.refused(S), told)
+    assert isinstance(await node.refused(S), received)
     world.clock.advance(TTL_S - 1)
-    assert isinstance(await node.refused(S), told)
+    assert isinstance(await node.refused(S), received)
     world.put(S, write(gone), operators)  # it is written again, so somebody may still be there
     world.clock.advance(2)
-    assert isinstance(await node.refused(S), told)
+    assert isinstance(await node.refused(S), received)
     world.clock.advance(TTL_S)
     assert await node.refused(S) is None
 
@@ -196,11 +196,11 @@ async def test_without_a_store_that_fences_only_what_is_surely_nobodys_is_taken(
     refs = [parse_session("", name) for name in ("unreadable", "unreadable-leased", "gone", "gone-leased")]
     for ref, value, lease_id in zip(refs, (b"?", b"?", gone.record(), gone.record()), (0, operators) * 2, strict=True):
         world.put(ref, value, lease_id)
-    told = [await node.refused(ref) for ref in refs]
-    assert [type(each) for each in told] == [ClaimUnreadable, ClaimUnreadable, SessionMoving, SessionMoving]
+    received = [await node.refused(ref) for ref in refs]
+    assert [type(each) for each in received] == [ClaimUnreadable, ClaimUnreadable, SessionMoving, SessionMoving]
     world.clock.advance(TTL_S)
-    told = [await node.refused(ref) for ref in refs]
-    assert [type(each) for each in told] == [ClaimUnreadable, ClaimUnreadable, type(None), SessionMoving]
+    received = [await node.refused(ref) for ref in refs]
+    assert [type(each) for each in received] == [ClaimUnreadable, ClaimUnreadable, type(None), SessionMoving]
 
 
 async def test_a_node_that_registers_between_look_and_taking_is_not_robbed(world: World) -> None:
@@ -274,18 +274,18 @@ def test_whatever_is_written_the_key_is_had_again_or_its_caller_is_told_why_not(
                 value,
                 {"none": 0, "own": one.lease_id, "other's": two.lease_id}.get(lease, world.etcd.grant(LONG_S)),
             )
-            told: list[AgentringError | None] = []
+            received: list[AgentringError | None] = []
             for node in (two, one, two):  # two sweeps, each node asked as it is led
-                told.append(await node.refused(ref))
+                received.append(await node.refused(ref))
                 await node.claims.sweep(lambda _: False)
                 world.clock.advance(TTL_S)
-            for each in told:
+            for each in received:
                 assert each is None or isinstance(each, NotOwner | SessionMoving | ClaimUnreadable)
             if fences or lease == "none":
-                assert None in told or isinstance(told[-1], ClaimUnreadable)
+                assert None in received or isinstance(received[-1], ClaimUnreadable)
             (kv,) = (await world.etcd.client().txn([], [Get(KEYS.claim(ref))])).gets
             assert kv is not None
-            if None in told:
+            if None in received:
                 assert kv.mod_revision > epoch & ((1 << 40) - 1)
 
     asyncio.run(play())

@@ -53,10 +53,10 @@ def test_records_are_read_back_as_written() -> None:
 def test_they_are_json_on_one_line_with_the_fields_named_as_in_the_proto() -> None:
     value = encode(NODE)
     assert b"\n" not in value
-    told = json.loads(value)
-    assert told["node_id"] == "n1"
-    assert told["state"] == "NODE_STATE_DRAINING"
-    assert told["v"] == 1
+    fields = json.loads(value)
+    assert fields["node_id"] == "n1"
+    assert fields["state"] == "NODE_STATE_DRAINING"
+    assert fields["v"] == 1
 
 
 @given(

@@ -36,11 +36,11 @@ process.run(main, program="program", log_level="info", cannot_start=(LookupError
 
 @pytest.mark.parametrize("left", ["endless()", "stubborn()"])
 @pytest.mark.parametrize(
-    ("end", "status", "told"),
+    ("end", "status", "received"),
     [("pass", 0, ""), ("raise ValueError('of ours')", 1, "ValueError: of ours")],
     ids=["well", "with a fault"],
 )
-def test_a_process_ends_whatever_its_tasks_do(left: str, end: str, status: int, told: str) -> None:
+def test_a_process_ends_whatever_its_tasks_do(left: str, end: str, status: int, received: str) -> None:
     program = PROGRAM.format(left=left, end=end)
     with subprocess.Popen(
         [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -53,7 +53,7 @@ def test_a_process_ends_whatever_its_tasks_do(left: str, end: str, status: int, 
             _, stderr = process.communicate(timeout=PATIENCE_S)
         finally:
             process.kill()
-    assert (process.returncode, told in stderr, "tasks_left" in stderr) == (status, True, left == "stubborn()")
+    assert (process.returncode, received in stderr, "tasks_left" in stderr) == (status, True, left == "stubborn()")
 
 
 def test_what_makes_a_start_impossible_is_one_line() -> None:

@@ -89,11 +89,11 @@ def started(tmp_path: Path, make: str) -> Iterator[tuple[subprocess.Popen[bytes]
 def test_a_child_that_outlives_it_keeps_neither_lock_nor_port_nor_connection_nor_stdout(
     tmp_path: Path, how: str
 ) -> None:
-    with started(tmp_path, HOW[how]) as (process, told):
+    with started(tmp_path, HOW[how]) as (process, received):
         process.kill()
         process.wait(PATIENCE_S)
-        wait_until(lambda: is_free(tmp_path / "data", told["port"]), "the child keeps the lock or the port")
-        assert Path(f"/proc/{told['child']}").exists()
+        wait_until(lambda: is_free(tmp_path / "data", received["port"]), "the child keeps the lock or the port")
+        assert Path(f"/proc/{received['child']}").exists()
         assert process.stdout is not None
         assert process.stdout.read() == b""  # its end has come: nobody has it any more
 
@@ -111,19 +111,19 @@ def is_free(data: Path, port: int) -> bool:
 
 
 def test_a_signal_for_a_forked_child_is_none_for_its_parent(tmp_path: Path) -> None:
-    with started(tmp_path, HOW["multiprocessing, fork"]) as (process, told):
-        os.kill(told["child"], signal.SIGTERM)
+    with started(tmp_path, HOW["multiprocessing, fork"]) as (process, received):
+        os.kill(received["child"], signal.SIGTERM)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.5)
-        stat = Path(f"/proc/{told['child']}/stat")
+        stat = Path(f"/proc/{received['child']}/stat")
         assert stat.read_text().rpartition(")")[2].split()[0] == "Z"
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_forked_child_that_comes_back_into_the_event_loop_ends(tmp_path: Path) -> None:
-    with started(tmp_path, "os.fork() or (await asyncio.sleep(3600))") as (process, told):
-        ended = os.pidfd_open(told["child"])
+    with started(tmp_path, "os.fork() or (await asyncio.sleep(3600))") as (process, received):
+        ended = os.pidfd_open(received["child"])
         assert select.select([ended], [], [], PATIENCE_S)[0]
         os.close(ended)
         process.terminate()
@@ -134,9 +134,9 @@ def test_a_forked_child_that_comes_back_into_the_event_loop_ends(tmp_path: Path)
 
 def test_what_is_printed_goes_to_the_log_in_its_order_and_in_any_language(tmp_path: Path) -> None:
     with started(tmp_path, "print('h\\N{LATIN SMALL LETTER E WITH ACUTE}llo', flush=False) or fork(long)"):
-        told = (tmp_path / "log").read_text()
-    assert told.splitlines()[0] in ("héllo", r"h\xe9llo")
-    assert told.splitlines()[1] == "told to the log"
+        printed = (tmp_path / "log").read_text()
+    assert printed.splitlines()[0] in ("héllo", r"h\xe9llo")
+    assert printed.splitlines()[1] == "told to the log"
 
 
 def test_a_port_is_the_one_that_was_taken() -> None:

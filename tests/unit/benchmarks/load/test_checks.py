@@ -112,9 +112,9 @@ def test_a_restarted_attempt_begins_anew() -> None:
     assert read(delta(0, "one "), restarted, delta(0, "uno "), delta(4, "due "), completed(8)) == set()
 
 
-@pytest.mark.parametrize(("told", "words"), [(2, "a b "), (3, "a b "), (2, "a b c "), (None, "a b c ")])
-def test_a_wrong_number_of_tokens_is_found(told: int | None, words: str) -> None:
-    assert read(delta(0, words), completed(len(words), tokens=told), tokens=3) == {"TOKENS_WRONG"}
+@pytest.mark.parametrize(("received", "words"), [(2, "a b "), (3, "a b "), (2, "a b c "), (None, "a b c ")])
+def test_a_wrong_number_of_tokens_is_found(received: int | None, words: str) -> None:
+    assert read(delta(0, words), completed(len(words), tokens=received), tokens=3) == {"TOKENS_WRONG"}
 
 
 def test_events_lost_in_a_turn_are_found() -> None:

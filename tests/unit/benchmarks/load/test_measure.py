@@ -26,25 +26,25 @@ def test_percentiles_are_exact_to_a_thousandth() -> None:
     latency = Latency()
     for milliseconds in range(1, 1001):
         latency.record(milliseconds / 1000)
-    told = latency.percentiles()
-    assert told.count == 1000
-    assert [told.p50, told.p90, told.p99, told.max] == pytest.approx([500, 900, 990, 1000], rel=0.001)
+    found = latency.percentiles()
+    assert found.count == 1000
+    assert [found.p50, found.p90, found.p99, found.max] == pytest.approx([500, 900, 990, 1000], rel=0.001)
 
 
 def test_a_percentile_never_exceeds_the_longest() -> None:
     latency = Latency(digits=2)
     latency.record(0.123457)
-    told = latency.percentiles()
-    assert told.p50 == told.p99 == told.max
+    found = latency.percentiles()
+    assert found.p50 == found.p99 == found.max
 
 
 def test_a_latency_beyond_the_range_counts_as_its_end() -> None:
     latency = Latency()
     latency.record(0.0)
     latency.record(1e9)
-    told = latency.percentiles()
-    assert told.count == 2
-    assert told.max == pytest.approx(3_600_000, rel=0.001)
+    found = latency.percentiles()
+    assert found.count == 2
+    assert found.max == pytest.approx(3_600_000, rel=0.001)
 
 
 def test_the_series_has_every_second() -> None:

@@ -18,12 +18,12 @@ def failed(code: grpc.StatusCode, details_bin: bytes | None, details: str = "") 
 
 
 def status(*details: Message) -> bytes:
-    told = status_pb2.Status(code=14)
+    received = status_pb2.Status(code=14)
     for detail in details:
         packed = Any()
         packed.Pack(detail)
-        told.details.append(packed)
-    return bytes(told.SerializeToString())
+        received.details.append(packed)
+    return bytes(received.SerializeToString())
 
 
 def test_the_error_info_speaks() -> None:

@@ -23,32 +23,32 @@ def report(plan: Plan = PLAN, turns: int = 4, problem: Problem | None = None) ->
         tally.turn_started()
         started_s = 10.0 + number / 2
         problems = frozenset([problem] if problem and number == turns - 1 else [])
-        told = TurnOutcome(started_s, started_s + 0.1, started_s + 0.2, started_s + 0.5, 6, 35, problems)
-        tally.turn_ended(told, started_s if plan.open_loop else None)
+        received = TurnOutcome(started_s, started_s + 0.1, started_s + 0.2, started_s + 0.5, 6, 35, problems)
+        tally.turn_ended(received, started_s if plan.open_loop else None)
     tally.session_ended("n2", 0)
     tally.session_ended("n1", 3)
     return make_report(plan, ["127.0.0.1:7700"], tally, cpu_s=0.4)
 
 
-def table(told: Report) -> str:
+def table(received: Report) -> str:
     console = Console(file=io.StringIO(), width=100)
-    print_report(told, console)
+    print_report(received, console)
     assert isinstance(console.file, io.StringIO)
     return " ".join(console.file.getvalue().split())
 
 
 def test_the_shape_of_the_json() -> None:
-    told = json.loads(json.dumps(report().as_json()))
+    received = json.loads(json.dumps(report().as_json()))
     latencies = {"count": 4, "p50": 500.0, "p90": 500.0, "p99": 500.0, "max": 500.0}
-    assert told.pop("plan")["tokens"] == 5
-    assert [told["turn_ms"].pop(name) for name in latencies] == pytest.approx(list(latencies.values()), rel=0.001)
-    assert told.pop("turn_ms") == {}
+    assert received.pop("plan")["tokens"] == 5
+    assert [received["turn_ms"].pop(name) for name in latencies] == pytest.approx(list(latencies.values()), rel=0.001)
+    assert received.pop("turn_ms") == {}
     for name in ("first_event_ms", "first_text_ms", "start_delay_ms"):
-        assert told.pop(name).keys() == latencies.keys()
-    series = told.pop("series")
+        assert received.pop(name).keys() == latencies.keys()
+    series = received.pop("series")
     assert [second.pop("turn_ms")["count"] for second in series] == [2, 2]
     assert series[0] == {"second": 0, "length_s": 1.0, "completed": 2, "failed": 0, "events": 12}
-    assert told == {
+    assert received == {
         "ok": True,
         "loop": "closed",
         "corrected_for_coordinated_omission": False,
@@ -72,22 +72,22 @@ def test_the_shape_of_the_json() -> None:
 
 
 def test_a_problem_is_an_error() -> None:
-    told = report(problem=Problem("rpc", "NODE_DRAINING"))
-    assert not told.ok
-    assert told.as_json()["errors"] == [{"kind": "rpc", "reason": "NODE_DRAINING", "count": 1}]
-    assert "rpc │ NODE_DRAINING │ 1" in table(told)
+    received = report(problem=Problem("rpc", "NODE_DRAINING"))
+    assert not received.ok
+    assert received.as_json()["errors"] == [{"kind": "rpc", "reason": "NODE_DRAINING", "count": 1}]
+    assert "rpc │ NODE_DRAINING │ 1" in table(received)
 
 
 def test_turns_not_started_are_errors() -> None:
-    told = report(turns=3)
-    assert not told.ok
-    assert told.as_json()["errors"] == [{"kind": "client", "reason": "TURN_NOT_STARTED", "count": 1}]
+    received = report(turns=3)
+    assert not received.ok
+    assert received.as_json()["errors"] == [{"kind": "client", "reason": "TURN_NOT_STARTED", "count": 1}]
 
 
 def test_a_run_without_a_turn_is_not_ok() -> None:
-    told = report(Plan(turns=0), turns=0)
-    assert not told.ok
-    assert "failed" in table(told)
+    received = report(Plan(turns=0), turns=0)
+    assert not received.ok
+    assert "failed" in table(received)
 
 
 def test_the_table_says_which_loop_it_was() -> None:

@@ -57,7 +57,7 @@ def test_every_token_is_late_by_its_own_time(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"),
+    ("spoil", "received"),
     [
         (lambda events: events.pop(1), "number 3 came after 1"),
         (lambda events: events.insert(3, events[2]), "number 3 came after 4"),
@@ -70,8 +70,8 @@ def test_every_token_is_late_by_its_own_time(monkeypatch: pytest.MonkeyPatch) ->
         (lambda events: events[3].gap.SetInParent(), "a turn was told gap"),
     ],
 )
-def test_a_story_that_is_not_whole_is_refused(spoil: Callable[[list[Event]], object], told: str) -> None:
+def test_a_story_that_is_not_whole_is_refused(spoil: Callable[[list[Event]], object], received: str) -> None:
     events = story()
     spoil(events)
-    with pytest.raises(BenchError, match=told):
+    with pytest.raises(BenchError, match=received):
         read(events, Counts())

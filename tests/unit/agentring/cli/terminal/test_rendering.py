@@ -107,10 +107,10 @@ def test_locate_says_since_when_a_session_is_there() -> None:
 
 
 @pytest.mark.parametrize(
-    ("age_s", "told"), [(-5, "0 s"), (0, "0 s"), (59, "59 s"), (90, "2 min"), (7_200, "2 h"), (200_000, "2 d")]
+    ("age_s", "received"), [(-5, "0 s"), (0, "0 s"), (59, "59 s"), (90, "2 min"), (7_200, "2 h"), (200_000, "2 d")]
 )
-def test_an_age_is_told_in_one_unit(age_s: int, told: str) -> None:
-    assert locate.to_age(timedelta(seconds=age_s)) == told
+def test_an_age_is_told_in_one_unit(age_s: int, received: str) -> None:
+    assert locate.to_age(timedelta(seconds=age_s)) == received
 
 
 def test_locate_a_session_without_an_owner() -> None:
@@ -217,11 +217,11 @@ def failed_call(code: grpc.StatusCode, details: str, *trailers: tuple[str, str |
 
 def test_an_error_of_agentrings_is_one_line_with_its_reason_and_variables() -> None:
     error = AgentNotFound("nope")
-    told = explain("r:1", failed_call(error.code, "no node hosts\nthis agent", *trailers(error)))
-    assert str(told) == "NOT_FOUND AGENT_NOT_FOUND agent=nope: no node hosts this agent (router r:1)"
+    received = explain("r:1", failed_call(error.code, "no node hosts\nthis agent", *trailers(error)))
+    assert str(received) == "NOT_FOUND AGENT_NOT_FOUND agent=nope: no node hosts this agent (router r:1)"
 
 
 @pytest.mark.parametrize("details", [(), (("grpc-status-details-bin", b"\xff"),)])
 def test_another_error_is_told_by_its_status(details: tuple[tuple[str, str | bytes], ...]) -> None:
-    told = explain("r:1", failed_call(grpc.StatusCode.UNAVAILABLE, "connection refused", *details))
-    assert str(told) == "UNAVAILABLE: connection refused (router r:1)"
+    received = explain("r:1", failed_call(grpc.StatusCode.UNAVAILABLE, "connection refused", *details))
+    assert str(received) == "UNAVAILABLE: connection refused (router r:1)"

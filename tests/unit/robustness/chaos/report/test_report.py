@@ -45,16 +45,16 @@ def test_the_picture_is_xml_and_has_a_bar_for_each_owner() -> None:
 
 
 def test_a_run_without_violations_passes() -> None:
-    told = line(outcome())
-    assert "kill" in told
-    assert " 0 violations" in told
-    assert told.endswith("pass")
+    shown = line(outcome())
+    assert "kill" in shown
+    assert " 0 violations" in shown
+    assert shown.endswith("pass")
 
 
 def test_a_violation_fails_the_run_and_is_told() -> None:
-    told = line(outcome(Violation("I1", S, "worked on")))
-    assert " 1 violations" in told
-    assert f"FAIL: I1: {S}: worked on" in told
+    shown = line(outcome(Violation("I1", S, "worked on")))
+    assert " 1 violations" in shown
+    assert f"FAIL: I1: {S}: worked on" in shown
 
 
 def test_the_report_has_the_table_the_pictures_and_the_histories(tmp_path: Path) -> None:
@@ -65,6 +65,6 @@ def test_the_report_has_the_table_the_pictures_and_the_histories(tmp_path: Path)
 
 
 def test_json_has_every_failover() -> None:
-    told = as_json(outcome())
-    assert told["passed"] is True
-    assert told["turns"] == 2
+    shown = as_json(outcome())
+    assert shown["passed"] is True
+    assert shown["turns"] == 2

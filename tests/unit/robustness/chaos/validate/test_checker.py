@@ -49,9 +49,9 @@ def test_an_answer_may_cross_with_one_of_a_later_epoch() -> None:
 
 
 def test_a_stream_that_goes_back_to_an_earlier_epoch_breaks_i1() -> None:
-    told = call(0, 1, 10)
-    told.event_epochs = (10, 20, 10)
-    assert rules(calls=(told,)) == [ANSWERS]
+    answer = call(0, 1, 10)
+    answer.event_epochs = (10, 20, 10)
+    assert rules(calls=(answer,)) == [ANSWERS]
 
 
 def test_an_epoch_that_is_claimed_twice_breaks_i2() -> None:
@@ -143,9 +143,9 @@ def test_what_happens_to_a_node_later_is_no_reason() -> None:
 
 
 def test_lines_are_read_as_the_node_writes_them(tmp_path: Path) -> None:
-    told = {"t_ns": 5, "node": "n1", "incarnation": 7, "event": "turn_committed", "tenant": "default", "session": "s"}
+    fields = {"t_ns": 5, "node": "n1", "incarnation": 7, "event": "turn_committed", "tenant": "default", "session": "s"}
     path = tmp_path / "audit.jsonl"
-    path.write_text(json.dumps(told | {"epoch": 9, "turn": "a", "commit": 3, "later": "field"}) + "\n")
+    path.write_text(json.dumps(fields | {"epoch": 9, "turn": "a", "commit": 3, "later": "field"}) + "\n")
     assert read_lines([path]) == [Line(5, "n1", 7, "turn_committed", S, 9, "a", 3)]
 
 

@@ -63,17 +63,25 @@ def test_a_run_that_never_ends_is_found() -> None:
 
 
 def test_audit_lines_of_steps_are_read(tmp_path: Path) -> None:
-    told = {"t_ns": 7, "node": "n1", "incarnation": 1, "event": "once_started", "tenant": "a", "once": "k", "epoch": 3}
+    fields = {
+        "t_ns": 7,
+        "node": "n1",
+        "incarnation": 1,
+        "event": "once_started",
+        "tenant": "a",
+        "once": "k",
+        "epoch": 3,
+    }
     file = tmp_path / "audit"
-    file.write_text(json.dumps(told) + "\n")
+    file.write_text(json.dumps(fields) + "\n")
     assert read_lines([file]) == [Line(7, "n1", 1, "once_started", "once/a/k", 3)]
 
 
-@pytest.mark.parametrize(("told", "found"), [(("a", "a"), []), (("a", "b"), ["I4"]), (("a", "unknown"), ["I4"])])
-def test_all_who_asked_for_a_step_are_told_the_same(told: tuple[str, ...], found: list[str]) -> None:
+@pytest.mark.parametrize(("results", "found"), [(("a", "a"), []), (("a", "b"), ["I4"]), (("a", "unknown"), ["I4"])])
+def test_all_who_asked_for_a_step_are_told_the_same(results: tuple[str, ...], found: list[str]) -> None:
     calls = [
         Call("c", f"task/default/{number}", "", "r1", number, ok=True, once="k", once_result=result)
-        for number, result in enumerate(told)
+        for number, result in enumerate(results)
     ]
     assert [each.rule for each in check(Evidence([], calls, durable_tasks=True))] == found
     assert check(Evidence([], calls)) == []

@@ -51,11 +51,11 @@ def test_a_tasks_runs_and_its_end_are_those_that_the_store_has() -> None:
 
 
 def test_an_end_that_clients_were_told_must_be_in_the_store() -> None:
-    told = call(1, 2, 5, result="x", subject=T)
+    received = call(1, 2, 5, result="x", subject=T)
     other = StoredEnd("task/default/other", 1, 5, 5)
-    assert task_rules(row=StoredEnd(T, 1, 5, 5, "x"), calls=(told,)) == []
-    assert task_rules(row=other, calls=(told,)) == ["I5"]
-    assert task_rules(row=StoredEnd(T, 1, 5, 5, "y"), calls=(told,)) == ["I4"]
+    assert task_rules(row=StoredEnd(T, 1, 5, 5, "x"), calls=(received,)) == []
+    assert task_rules(row=other, calls=(received,)) == ["I5"]
+    assert task_rules(row=StoredEnd(T, 1, 5, 5, "y"), calls=(received,)) == ["I4"]
 
 
 def test_an_end_must_be_of_the_run_that_had_the_task_last() -> None:
