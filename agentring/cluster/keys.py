@@ -1,4 +1,7 @@
-"""Where things stand in etcd (DESIGN section 5). Components are percent-encoded, so no name can leave its place."""
+"""Where things stand in etcd (docs/architecture.md, "Keys in etcd").
+
+Components of a key are percent-encoded, so no name can leave its place.
+"""
 
 import re
 from dataclasses import dataclass

@@ -82,7 +82,7 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One of the list in QUALITY."""
+    """One of the list in docs/architecture.md, Faults."""
 
     number: int
     """In that list."""
