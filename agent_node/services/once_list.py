@@ -6,7 +6,7 @@ not.
 from collections.abc import Callable
 
 from agent_node.once.keys import OnceKeys
-from agent_node.services.paging import begins_after, page_size, page_token
+from agent_node.services.paging import page_size, read_page
 from agent_node.store.once_records import StoredRun
 from agentring.ids import DEFAULT_TENANT, TaskKey, TenantId, parse_once
 from agentring.v1 import once_pb2
@@ -22,11 +22,15 @@ async def list_page(
     prefix, size = request.once_key_prefix, page_size(request.page_size)
     if prefix:
         _parse_key(prefix)
-    asked = (prefix, int(request.state))
-    after = begins_after(asked, request.page_token, _parse_key)
-    listed = await keys.list_runs(tenant, prefix, after or "", request.state, size + 1)
-    token = page_token(asked, listed[size - 1].ref.task_key) if len(listed) > size else ""
-    return once_pb2.ListRunsResponse(runs=map(described, listed[:size]), next_page_token=token)
+    listed, token = await read_page(
+        (prefix, int(request.state)),
+        request.page_token,
+        size,
+        _parse_key,
+        lambda after, at_most: keys.list_runs(tenant, prefix, after or "", request.state, at_most),
+        lambda run: run.ref.task_key,
+    )
+    return once_pb2.ListRunsResponse(runs=map(described, listed), next_page_token=token)
 
 
 def _parse_key(key: str) -> TaskKey:

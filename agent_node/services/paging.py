@@ -7,7 +7,7 @@ it is, the call says, not the token. One that was made for another question is r
 import base64
 import binascii
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from agentring.errors import InvalidArgument, InvalidPageToken, MalformedRequest
@@ -17,6 +17,7 @@ DEFAULT_SIZE, LARGEST_SIZE = 100, 1_000
 Asked = Sequence[str | int]
 """What a list was asked for, the tenant left out."""
 K = TypeVar("K", bound=str)
+R = TypeVar("R")
 
 
 def page_size(asked: int) -> int:
@@ -26,14 +27,30 @@ def page_size(asked: int) -> int:
     return min(asked or DEFAULT_SIZE, LARGEST_SIZE)
 
 
+async def read_page(
+    asked: Asked,
+    token: str,
+    size: int,
+    parse: Callable[[str], K],
+    read: Callable[[K | None, int], Awaitable[Sequence[R]]],
+    id_of: Callable[[R], str],
+) -> tuple[Sequence[R], str]:
+    """The page that the token names, and the token of the next one, empty if there is none.
+
+    parse: reads an id, and raises InvalidArgument; read: so many after an id, from the first where it is None. Raises
+    InvalidPageToken, and what `read` raises.
+    """
+    listed = await read(begins_after(asked, token, parse), size + 1)
+    return listed[:size], page_token(asked, id_of(listed[size - 1])) if len(listed) > size else ""
+
+
 def page_token(asked: Asked, last: str) -> str:
     """Says where the next page begins."""
     return base64.urlsafe_b64encode(json.dumps([*asked, last]).encode()).decode()
 
 
 def begins_after(asked: Asked, token: str, parse: Callable[[str], K]) -> K | None:
-    """What a page begins after; None: it is the first. parse: reads an id, and raises InvalidArgument. Raises
-    InvalidPageToken."""
+    """What a page begins after; None: it is the first. parse: as read_page's. Raises InvalidPageToken."""
     if not token:
         return None
     try:

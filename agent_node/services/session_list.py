@@ -5,7 +5,7 @@ a session has done since its last write to the store is not in it, and its node 
 With a volatile store a node knows its own sessions alone.
 """
 
-from agent_node.services.paging import begins_after, page_size, page_token
+from agent_node.services.paging import page_size, read_page
 from agent_node.store import ListedSession, SessionFilter, Store
 from agentring.errors import MalformedRequest
 from agentring.ids import DEFAULT_TENANT, SessionId, TenantId, parse_session, parse_session_prefix
@@ -17,11 +17,15 @@ async def list_page(
 ) -> session_pb2.ListSessionsResponse:
     """The page that is asked for. Raises MalformedRequest, InvalidSessionId, InvalidPageToken, StoreUnavailable."""
     which, size = _filter(request), page_size(request.page_size)
-    asked = (which.prefix, which.agent)
-    after = begins_after(asked, request.page_token, _parse_id)
-    listed = await store.list_sessions(tenant, which, after or "", size + 1)
-    token = page_token(asked, listed[size - 1].session_id) if len(listed) > size else ""
-    return session_pb2.ListSessionsResponse(sessions=map(_described, listed[:size]), next_page_token=token)
+    listed, token = await read_page(
+        (which.prefix, which.agent),
+        request.page_token,
+        size,
+        _parse_id,
+        lambda after, at_most: store.list_sessions(tenant, which, after or "", at_most),
+        lambda session: session.session_id,
+    )
+    return session_pb2.ListSessionsResponse(sessions=map(_described, listed), next_page_token=token)
 
 
 def _filter(request: session_pb2.ListSessionsRequest) -> SessionFilter:

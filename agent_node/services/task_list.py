@@ -4,7 +4,7 @@ As with ListSessions (session_list.py) no node is looked up, and what comes and 
 not; everything else is listed once.
 """
 
-from agent_node.services.paging import begins_after, page_size, page_token
+from agent_node.services.paging import page_size, read_page
 from agent_node.store import ListedTask, TaskFilter, TaskStore
 from agentring.errors import MalformedRequest
 from agentring.ids import DEFAULT_TENANT, TaskKey, TenantId, parse_task
@@ -16,11 +16,15 @@ async def list_page(
 ) -> task_pb2.ListTasksResponse:
     """The page that is asked for. Raises MalformedRequest, InvalidTaskKey, InvalidPageToken, StoreUnavailable."""
     which, size = _filter(request), page_size(request.page_size)
-    asked = (which.prefix, which.agent, int(which.state))
-    after = begins_after(asked, request.page_token, _parse_key)
-    listed = await store.list_tasks(tenant, which, after or TaskKey(""), size + 1)
-    token = page_token(asked, listed[size - 1].key) if len(listed) > size else ""
-    return task_pb2.ListTasksResponse(tasks=map(_described, listed[:size]), next_page_token=token)
+    listed, token = await read_page(
+        (which.prefix, which.agent, int(which.state)),
+        request.page_token,
+        size,
+        _parse_key,
+        lambda after, at_most: store.list_tasks(tenant, which, after or TaskKey(""), at_most),
+        lambda task: task.key,
+    )
+    return task_pb2.ListTasksResponse(tasks=map(_described, listed), next_page_token=token)
 
 
 def _filter(request: task_pb2.ListTasksRequest) -> TaskFilter:

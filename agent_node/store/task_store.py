@@ -63,5 +63,5 @@ class TaskStore(Protocol):
         """This node gives the task's key up. A volatile store forgets the task: what another node may run from now on
         must not be found here. A durable one keeps it."""
 
-    async def delete_expired(self) -> int:
+    async def expire_ended(self) -> int:
         """Removes tasks whose retention is over, some at a time; how many."""

@@ -16,7 +16,7 @@ async def expire_tasks(store: TaskStore, clock: Clock) -> None:
     while True:
         await clock.sleep(_EVERY_S)
         try:
-            while await store.delete_expired():
+            while await store.expire_ended():
                 pass
         except StoreUnavailable as error:
             _log.info("tasks_not_deleted", reason=error.reason)

@@ -106,8 +106,8 @@ class SharedStore:
     async def forget_volatile(self, ref: TaskRef) -> None:
         """It keeps everything."""
 
-    async def delete_expired(self) -> int:
-        return await self.tasks.delete_expired()
+    async def expire_ended(self) -> int:
+        return await self.tasks.expire_ended()
 
 
 class SharedClaims:

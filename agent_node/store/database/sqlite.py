@@ -15,8 +15,9 @@ import ctypes
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -76,13 +77,10 @@ class SqliteDriver:
         reading = asyncio.get_running_loop().run_in_executor(self._reads, self._read, work)
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await reading
+                with _translated():
+                    return await reading
         except TimeoutError:
             raise StoreUnavailable from None
-        except (DatabaseError, sqlite3.Error) as error:
-            if (unavailable := _unavailable(error)) is None:
-                raise
-            raise unavailable from None
 
     async def close(self) -> None:
         """As Driver."""
@@ -99,7 +97,7 @@ class SqliteDriver:
         self._engine.dispose()
 
     def _commit(self, works: Sequence[Work[Connection]]) -> list[Outcome]:
-        try:
+        with _translated():
             if self._writer is None:
                 self._file.check()
                 self._writer = self._engine.connect().execution_options(**{_WRITES: True})
@@ -109,10 +107,6 @@ class SqliteDriver:
                 self._file.learn()
             self._file.check()
             return outcomes
-        except (DatabaseError, sqlite3.Error) as error:
-            if (unavailable := _unavailable(error)) is None:
-                raise
-            raise unavailable from None
 
     def _read(self, work: Callable[[Connection], T]) -> T:
         self._file.check()
@@ -123,6 +117,17 @@ class SqliteDriver:
             self._file.learn()
         self._file.check()
         return found
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Errors about the file, its disk or its lock leave as StoreUnavailable, those about a statement as they are."""
+    try:
+        yield
+    except (DatabaseError, sqlite3.Error) as error:
+        if (unavailable := _unavailable(error)) is None:
+            raise
+        raise unavailable from None
 
 
 def _unavailable(error: DatabaseError | sqlite3.Error) -> StoreUnavailable | None:

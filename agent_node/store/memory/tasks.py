@@ -121,7 +121,7 @@ class MemoryTaskStore:
         """As TaskStore."""
         self._tasks.pop(ref, None)
 
-    async def delete_expired(self) -> int:
+    async def expire_ended(self) -> int:
         """As TaskStore."""
         now = self.clock.now()
         due = [ref for ref, task in self._tasks.items() if task.has_expired(now)]

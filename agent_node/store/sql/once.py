@@ -15,8 +15,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from agent_node.store.clock import Moment, StoreClock
 from agent_node.store.database.driver import Driver
 from agent_node.store.once_records import OPEN, Change, Ending, OnceCaller, OnceOwnership, StoredRun
+from agent_node.store.sql.generation import check_generation
 from agent_node.store.sql.once_schema import once
-from agent_node.store.sql.session_statements import CLUSTER
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, OnceRef, SessionId, SessionRef, TaskKey, TaskRef, TenantId
 from agentring.v1 import task_pb2
@@ -85,8 +85,7 @@ class SqlOnceStore:
 def _change(
     connection: Connection, ownership: OnceOwnership, change: Change, generation: int, now: Moment
 ) -> StoredRun:
-    if connection.execute(CLUSTER).scalar_one() != generation:
-        raise StaleEpoch
+    check_generation(connection, generation)
     while True:
         row = _read(connection, ownership.ref, lock=True)
         if row is not None and row.epoch >= ownership.epoch:

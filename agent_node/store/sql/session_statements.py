@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from agent_node.store.sql.session_schema import cluster, of_session, sessions, states, tool_starts, turns
+from agent_node.store.sql.session_schema import of_session, sessions, states, tool_starts, turns
 from agentring.v1 import session_pb2
 
 OWNER_LIVES = 2
@@ -35,7 +35,6 @@ LANDED = select(sessions.c.commit_number).where(
     sessions.c.epoch == bindparam("k_epoch"),
     sessions.c.commit_id == bindparam("new_commit_id"),
 )
-CLUSTER = select(cluster.c.generation)
 READ = (
     select(
         sessions,

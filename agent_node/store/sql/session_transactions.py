@@ -27,6 +27,7 @@ from agent_node.store.session_records import (
 )
 from agent_node.store.sql import session_events, session_inputs
 from agent_node.store.sql import session_statements as statements
+from agent_node.store.sql.generation import check_generation
 from agent_node.store.sql.session_reads import read_session, read_turn, with_turns
 from agent_node.store.sql.session_schema import session_columns, session_keys
 from agentring.errors import StaleEpoch
@@ -41,8 +42,7 @@ def raise_and_read(
 
     Raises StaleEpoch: the stored epoch is no lower, or the database has gone on to another generation of the cluster.
     """
-    if connection.execute(statements.CLUSTER).scalar_one() != generation:
-        raise StaleEpoch
+    check_generation(connection, generation)
     now_ns = time.time_ns()
     raised = connection.execute(
         statements.RAISE[connection.dialect.name],

@@ -14,14 +14,14 @@ from sqlalchemy import BigInteger, Connection, RowMapping, Select, and_, bindpar
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.clock import Moment, in_ns
-from agent_node.store.sql import session_statements as statements
+from agent_node.store.sql.generation import check_generation
 from agent_node.store.sql.task_schema import tasks
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 from agentring.v1.task_pb2 import TASK_STATE_PENDING, TASK_STATE_RUNNING, TASK_STATE_UNSPECIFIED
 
-_DELETE_AT_ONCE = 500
+_EXPIRE_AT_ONCE = 500
 _AFTER_ALL = "\x7f"
 """Greater than every character of a key."""
 
@@ -43,8 +43,8 @@ _START = (
         **_COUNTED,
     )
 )
-_HOLD = update(tasks).where(_OWNED).values(**_COUNTED).returning(tasks.c.commit_number)
-_PUT_BACK = update(tasks).where(_OWNED).values(state=TASK_STATE_PENDING, **_COUNTED)
+_ASSERT_OWNED = update(tasks).where(_OWNED).values(**_COUNTED).returning(tasks.c.commit_number)
+_REQUEUE = update(tasks).where(_OWNED).values(state=TASK_STATE_PENDING, **_COUNTED)
 _END = (
     update(tasks)
     .where(_OWNED)
@@ -109,7 +109,7 @@ _LISTED = (
 
 def accept(connection: Connection, request: TaskRequest, generation: int, now: Moment) -> StoredTask:
     """As TaskStore."""
-    _check_generation(connection, generation)
+    check_generation(connection, generation)
     wanted = {
         "agent": request.agent,
         "fingerprint": request.fingerprint,
@@ -143,14 +143,14 @@ def accept(connection: Connection, request: TaskRequest, generation: int, now: M
 
 def start(connection: Connection, ref: TaskRef, epoch: Epoch, owner: str, generation: int) -> StoredTask | None:
     """As TaskStore."""
-    _check_generation(connection, generation)
+    check_generation(connection, generation)
     raised = connection.execute(_START, _keys(ref) | {"new_epoch": epoch, "new_owner": owner})
     return _find(connection, ref) if raised.rowcount == 1 else None
 
 
 def assert_owned(connection: Connection, ref: TaskRef, epoch: Epoch) -> int:
     """As TaskStore."""
-    commit = connection.execute(_HOLD, _keys(ref) | {"k_epoch": epoch}).scalar()
+    commit = connection.execute(_ASSERT_OWNED, _keys(ref) | {"k_epoch": epoch}).scalar()
     if commit is None:
         raise StaleEpoch
     return int(commit)
@@ -179,7 +179,7 @@ def end(connection: Connection, ref: TaskRef, epoch: Epoch, ended: TaskEnd, now:
 
 def requeue(connection: Connection, ref: TaskRef, epoch: Epoch) -> None:
     """As TaskStore."""
-    if connection.execute(_PUT_BACK, _keys(ref) | {"k_epoch": epoch}).rowcount == 1:
+    if connection.execute(_REQUEUE, _keys(ref) | {"k_epoch": epoch}).rowcount == 1:
         return
     stored = _find(connection, ref)
     if stored is None or stored.epoch != epoch or stored.state != TASK_STATE_PENDING:
@@ -222,19 +222,14 @@ def list_open(connection: Connection, after: TaskRef | None, at_most: int) -> Se
     return [OpenTask(TaskRef(TenantId(row[0]), TaskKey(row[1])), row[2], row[3]) for row in rows]
 
 
-def delete_expired(connection: Connection, now: Moment) -> int:
+def expire_ended(connection: Connection, now: Moment) -> int:
     """As TaskStore. What has begun anew meanwhile stays."""
     expired = tasks.c.expires_ns <= now.at_least_ns
-    due = connection.execute(select(tasks.c.tenant, tasks.c.task_key).where(expired).limit(_DELETE_AT_ONCE)).all()
+    due = connection.execute(select(tasks.c.tenant, tasks.c.task_key).where(expired).limit(_EXPIRE_AT_ONCE)).all()
     keys = [{"k_tenant": tenant, "k_task_key": key} for tenant, key in due]
     if keys:
         connection.execute(delete(tasks).where(_OF_TASK, expired), keys)
     return len(keys)
-
-
-def _check_generation(connection: Connection, generation: int) -> None:
-    if connection.execute(statements.CLUSTER).scalar_one() != generation:
-        raise StaleEpoch
 
 
 def _find(connection: Connection, ref: TaskRef) -> StoredTask | None:

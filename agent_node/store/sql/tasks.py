@@ -67,6 +67,6 @@ class SqlTaskStore:
     async def forget_volatile(self, ref: TaskRef) -> None:
         """As TaskStore: the task stays until its retention is over."""
 
-    async def delete_expired(self) -> int:
+    async def expire_ended(self) -> int:
         """As TaskStore."""
-        return await self._driver.transact(partial(task_transactions.delete_expired, now=self.clock.now()), retry=True)
+        return await self._driver.transact(partial(task_transactions.expire_ended, now=self.clock.now()), retry=True)

@@ -78,13 +78,13 @@ async def test_an_ended_task_and_a_closed_sessions_id_rest_for_any_jump(
     other = await open_sql(url)  # by a node whose clock is off from its start
     await pass_time(RETENTION_S - 1)
     for each in (store, other):
-        assert await each.tasks.delete_expired() == 0
+        assert await each.tasks.expire_ended() == 0
         assert await each.tasks.read(TASK) is not None
         assert (await each.tasks.accept(TaskRequest(TASK, "agent", b"f" * 32, b"", 60.0, False, "r2"))).has_ended
         assert await each.expire_closed(RETENTION_S) == 0
     await pass_time(30.0)
     assert await other.tasks.read(TASK) is None
-    assert await other.tasks.delete_expired() == 1
+    assert await other.tasks.expire_ended() == 1
     assert await store.expire_closed(RETENTION_S) == 1
 
 

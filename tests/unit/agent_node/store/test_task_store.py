@@ -185,7 +185,7 @@ async def test_only_what_has_expired_is_removed(tasks: TaskStore, pass_time: Pas
         if name != "open":
             await tasks.end(ref, epoch(3), ending())
     await pass_time(30.0)
-    assert (await tasks.delete_expired(), await tasks.delete_expired()) == (1, 0)
+    assert (await tasks.expire_ended(), await tasks.expire_ended()) == (1, 0)
     assert [each.key for each in await tasks.list_tasks(TENANT, TaskFilter(), TaskKey(""), 10)] == ["kept", "open"]
 
 

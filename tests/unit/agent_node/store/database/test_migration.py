@@ -240,7 +240,7 @@ async def test_what_has_ended_by_a_wall_clock_begins_its_retention_again(
     await change(url, leave)
     store = await open_sql(url)
     await pass_time(59.0)
-    assert await store.tasks.delete_expired() == await store.once.expire_ended() == 0
+    assert await store.tasks.expire_ended() == await store.once.expire_ended() == 0
     assert await store.tasks.read(parse_task("", "k")) is not None
     await pass_time(30.0)
-    assert await store.tasks.delete_expired() == await store.once.expire_ended() == 1
+    assert await store.tasks.expire_ended() == await store.once.expire_ended() == 1
