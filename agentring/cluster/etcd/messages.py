@@ -1,4 +1,4 @@
-"""What is sent to etcd and what it answers, from and into the types of etcd_types. Used by the client alone.
+"""What is sent to etcd and what it answers, from and into those of types.py. Used by the client alone.
 
 Messages are filled in where they belong: one that is handed to another's constructor is copied."""
 

@@ -54,12 +54,12 @@ class Stand:
         self.metrics = NodeMetrics(self.board, self.audit, cast(IncarnationSupervisor, self.node))
 
     def collected(self) -> dict[str, float]:
-        told = {}
+        samples = {}
         for family in self.metrics.collect():
             for sample in family.samples:
                 label = "".join(f"{{{value}}}" for value in sample.labels.values())
-                told[sample.name.removeprefix("agentring_node_") + label] = sample.value
-        return told
+                samples[sample.name.removeprefix("agentring_node_") + label] = sample.value
+        return samples
 
 
 def test_the_audit_log_makes_the_condition() -> None:
@@ -77,34 +77,35 @@ def test_transitions_and_fences_are_counted() -> None:
     for _ in range(3):
         stand.audit.write("claimed")
     stand.audit.write("fenced", reason="KEY_GONE")
-    told = stand.collected()
-    assert told["transitions_total{claimed}"] == 3
-    assert told["fences_total{KEY_GONE}"] == 1
-    assert told["claims_left_behind_total{unreadable}"] == 4
-    assert told["claims_taken_over_total{owner_gone}"] == 1
+    samples = stand.collected()
+    assert samples["transitions_total{claimed}"] == 3
+    assert samples["fences_total{KEY_GONE}"] == 1
+    assert samples["claims_left_behind_total{unreadable}"] == 4
+    assert samples["claims_taken_over_total{owner_gone}"] == 1
 
 
 def test_one_state_is_1_and_the_others_0() -> None:
     stand = Stand()
     stand.audit.write("joined")
     stand.board.report(Trouble.NO_SPACE)
-    told = stand.collected()
-    assert {word: told[f"state{{{word}}}"] for word in Condition} == {
+    samples = stand.collected()
+    assert {word: samples[f"state{{{word}}}"] for word in Condition} == {
         word: float(word is Condition.DEGRADED) for word in Condition
     }
-    assert told["coordinator_trouble{no_space}"] == 1
-    assert told["coordinator_trouble{unavailable}"] == 0
+    assert samples["coordinator_trouble{no_space}"] == 1
+    assert samples["coordinator_trouble{unavailable}"] == 0
 
 
 def test_what_the_incarnation_holds_is_told_while_there_is_one() -> None:
     stand = Stand()
-    told = stand.collected()
-    assert (told["sessions"], told["turns_running"], told["tasks_held"], told["tasks_running"]) == (7, 2, 5, 1)
-    assert (told["incarnation"], told["lease_left_seconds"], told["renewals_failed_total"]) == (42, 8, 3)
+    samples = stand.collected()
+    counts = [samples[name] for name in ("sessions", "turns_running", "tasks_held", "tasks_running")]
+    assert counts == [7, 2, 5, 1]
+    assert (samples["incarnation"], samples["lease_left_seconds"], samples["renewals_failed_total"]) == (42, 8, 3)
     stand.node.fenced = True
-    told = stand.collected()
-    assert "sessions" not in told
-    assert told["renewals_failed_total"] == 3
+    samples = stand.collected()
+    assert "sessions" not in samples
+    assert samples["renewals_failed_total"] == 3
 
 
 def test_the_incarnation_of_later_lines_is_the_audit_logs() -> None:

@@ -79,9 +79,9 @@ async def test_an_outcome_is_told_again_where_its_events_are_gone(actor: Actor) 
     again.turn("b", "x" * (1 << 17))
     again.close()
     await again.served
-    told = [(kind, event.turn_id) for kind, event in zip(again.kinds, again.events, strict=True)]
-    assert told[:3] == [("opened", ""), ("gap", ""), ("turn_completed", "a")]
-    assert (told[3], told[-1]) == (("gap", ""), ("turn_completed", "b"))
+    sent = [(kind, event.turn_id) for kind, event in zip(again.kinds, again.events, strict=True)]
+    assert sent[:3] == [("opened", ""), ("gap", ""), ("turn_completed", "a")]
+    assert (sent[3], sent[-1]) == (("gap", ""), ("turn_completed", "b"))
 
 
 async def test_a_node_that_must_not_merge_sends_every_event_alone_live_and_again(actor: Actor) -> None:

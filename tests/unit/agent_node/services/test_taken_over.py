@@ -39,11 +39,11 @@ RANGE = 100
 class FakeCall:
     """One call: what the router said, and what is sent."""
 
-    def __init__(self, **told: str) -> None:
-        self.metadata = {name.replace("_", "-"): value for name, value in told.items()}
+    def __init__(self, **metadata: str) -> None:
+        self.metadata = {name.replace("_", "-"): value for name, value in metadata.items()}
         self.headers: dict[str, str] = {}
         self.responses: list[Any] = []
-        self.told = asyncio.Event()
+        self.sent = asyncio.Event()
 
     async def accept(self, *pairs: tuple[str, str]) -> None:
         self.headers = dict(pairs)
@@ -52,7 +52,7 @@ class FakeCall:
         kept = type(response)()
         kept.CopyFrom(response)
         self.responses.append(kept)
-        self.told.set()
+        self.sent.set()
         await asyncio.sleep(0)
 
     @property
@@ -68,12 +68,12 @@ class FakeCall:
         return cast(Call, self)
 
 
-def taken_over(after_seq: int | None, epoch: int = EPOCH, **told: str) -> FakeCall:
+def taken_over(after_seq: int | None, epoch: int = EPOCH, **more: str) -> FakeCall:
     """A call with one message that the router brings here."""
-    place = {metadata.FRAMES: "1 1", metadata.EPOCH: str(epoch)}
+    resumed = {metadata.FRAMES: "1 1", metadata.EPOCH: str(epoch)}
     if after_seq is not None:
-        place[metadata.AFTER_SEQ] = str(after_seq)
-    return FakeCall(**place, **told)
+        resumed[metadata.AFTER_SEQ] = str(after_seq)
+    return FakeCall(**resumed, **more)
 
 
 def sessions(actor: Actor) -> SessionService:
@@ -90,8 +90,8 @@ def sessions(actor: Actor) -> SessionService:
 
 
 def turn_request(turn_id: str = "a", text: str = "abc") -> session_pb2.RunTurnRequest:
-    given = session_pb2.Turn(turn_id=turn_id, input=session_pb2.Input(text=text))
-    return session_pb2.RunTurnRequest(session_id="s", agent="agent", turn=given)
+    turn = session_pb2.Turn(turn_id=turn_id, input=session_pb2.Input(text=text))
+    return session_pb2.RunTurnRequest(session_id="s", agent="agent", turn=turn)
 
 
 def assert_goes_on(events: list[Event], after_seq: int) -> None:
@@ -160,7 +160,7 @@ async def test_a_watch_that_was_told_nothing_goes_on_where_it_began() -> None:
         request = session_pb2.WatchSessionRequest(session_id="s")
         first = FakeCall()
         watching = asyncio.ensure_future(sessions(actor).WatchSession(request, first.as_call))
-        await first.told.wait()  # alone the acknowledgement
+        await first.sent.wait()  # alone the acknowledgement
         watching.cancel()
         begins_after = int(first.headers[metadata.BEGINS_AFTER])
         assert begins_after == actor.session.log.head_seq
@@ -169,7 +169,7 @@ async def test_a_watch_that_was_told_nothing_goes_on_where_it_began() -> None:
         again = taken_over(None)
         again.metadata[metadata.BEGINS_AFTER] = str(begins_after)
         watching = asyncio.ensure_future(sessions(actor).WatchSession(request, again.as_call))
-        await again.told.wait()
+        await again.sent.wait()
         watching.cancel()
         await asyncio.wait([watching])
         assert again.kinds[-1] == "turn_completed"
@@ -213,8 +213,8 @@ async def task_node(revision: int = EPOCH - 1) -> AsyncIterator[Tasks]:
 
 async def until(call: FakeCall, found: Callable[[], object]) -> None:
     while not found():
-        call.told.clear()
-        await call.told.wait()
+        call.sent.clear()
+        await call.sent.wait()
 
 
 @pytest.mark.parametrize("on_duplicate", [task_pb2.ON_DUPLICATE_JOIN, task_pb2.ON_DUPLICATE_REJECT])

@@ -105,16 +105,16 @@ async def test_a_write_whose_answer_was_lost_is_not_carried_out_twice(store: Sql
     if kind == "memory":
         pytest.skip("nothing is lost on the way to a volatile store")
     await store.activate(OLD, "agent")
-    told = EventRow(1, 5, 0, b"told")
+    row = EventRow(1, 5, 0, b"events")
     driver = store.driver  # what the store does after a lost answer, done by hand
     first = await driver.transact(
-        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), retry=True
+        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [row]), retry=True
     )
     again = await driver.transact(
-        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [told]), retry=True
+        lambda connection: transactions.accept_turn(connection, OLD, "c1", accepted(1), 5, [row]), retry=True
     )
     assert (first, again.known) == (again, None)
-    assert await store.read_events(REF, 0, 99) == [told]
+    assert await store.read_events(REF, 0, 99) == [row]
     released = [
         await driver.transact(
             lambda connection: transactions.assert_owned(connection, OLD, "c2", 5, {"owner": "", "reserved_seq": 5}),

@@ -108,12 +108,12 @@ async def test_an_ending_that_is_stored_again_changes_nothing_and_another_does_n
 
 async def test_of_many_owners_at_once_the_highest_epoch_wins(store: Store) -> None:
     revisions = [9, 3, 12, 7, 5, 11]
-    told = await asyncio.gather(*(begun(store, each, f"r{each}") for each in revisions), return_exceptions=True)
+    outcomes = await asyncio.gather(*(begun(store, each, f"r{each}") for each in revisions), return_exceptions=True)
     assert (await read(store)).epoch == epoch(12)
-    assert all(isinstance(each, StoredRun | StaleEpoch) for each in told)
-    run_ids = {each.run_id for each in told if isinstance(each, StoredRun)}
+    assert all(isinstance(each, StoredRun | StaleEpoch) for each in outcomes)
+    run_ids = {each.run_id for each in outcomes if isinstance(each, StoredRun)}
     assert run_ids == {(await read(store)).run_id}  # whoever was first has named the run
-    attempts = [each.attempt for each in told if isinstance(each, StoredRun)]
+    attempts = [each.attempt for each in outcomes if isinstance(each, StoredRun)]
     # Each takes the one before for a node that has ended, so the third is no attempt any more.
     assert sorted(attempts) == [min(each, MOST_DEATHS) for each in range(1, len(attempts) + 1)]
 

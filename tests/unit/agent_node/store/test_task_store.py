@@ -36,8 +36,8 @@ async def tasks(url: str, open_sql: Callable[..., Awaitable[SqlStore]], clock: F
 
 
 def request(ref: TaskRef = REF, name: str = "r1", **changes: Any) -> TaskRequest:
-    given = session_pb2.Input(text="in").SerializeToString()
-    return replace(TaskRequest(ref, "agent", b"f" * 32, given, 60.0, False, name), **changes)
+    serialized = session_pb2.Input(text="in").SerializeToString()
+    return replace(TaskRequest(ref, "agent", b"f" * 32, serialized, 60.0, False, name), **changes)
 
 
 def ending(state: Any = TASK_STATE_COMPLETED, **changes: Any) -> TaskEnd:

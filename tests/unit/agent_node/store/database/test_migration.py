@@ -231,8 +231,8 @@ async def test_what_has_ended_by_a_wall_clock_begins_its_retention_again(
         known.reflect(connection)
         task = {"tenant": "default", "task_key": "k", "agent": "agent", "fingerprint": b"f" * 32, "input": b""}
         more = {"retention_ns": keep_ns, "cancel_when_unwatched": 0, "request_id": "r", "commit_number": 3}
-        told = {"may_begin_anew": 0, "outcome": b"", "story": b""}
-        connection.execute(known.tables["tasks"].insert(), task | more | told | run)
+        outcome = {"may_begin_anew": 0, "outcome": b"", "story": b""}
+        connection.execute(known.tables["tasks"].insert(), task | more | outcome | run)
         step = {"tenant": "default", "once_key": "k", "run_id": "r", "idempotent": 0, "session_id": "s"}
         result = {"turn_id": "t", "task_key": "", "result_json": "7", "error_type": "", "error_text": ""}
         connection.execute(known.tables["once"].insert(), step | result | run)
