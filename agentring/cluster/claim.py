@@ -115,6 +115,8 @@ class Claims:
                 raise NodeFenced
             if held is None:
                 break  # deleted between our two transactions
+            # Invariant: every claim has an epoch of its own; a record of ours is put again, never adopted
+            # (tests/integration/cluster/test_claim.py).
             unclaimed = (Compare(key, "mod", held.mod_revision), *await self._clear(held))
         raise SessionMoving
 

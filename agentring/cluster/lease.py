@@ -109,8 +109,8 @@ class Lease:
         return self._reason
 
     def check(self) -> None:
-        """Raises NodeFenced from F on. Invariant: called before every turn, store write, tool start and event write
-        (tests/unit/agentring/cluster/test_lease.py)."""
+        """Raises NodeFenced from F on. Called before every turn, store write, tool start and event write."""
+        # Invariant: nothing passes from F on, whatever etcd answers (tests/unit/agentring/cluster/test_lease.py).
         if self._reason is None and self._clock.now_s() >= self._fence_at_s:
             self.fence(FenceReason.NOT_RENEWED)
         if self._reason is not None:

@@ -108,6 +108,7 @@ class Membership:
     def _apply(self, batch: WatchBatch) -> None:
         assert self._current is not None
         assert self._applied is not None
+        # Invariant: snapshots' revisions only grow (tests/unit/agentring/cluster/test_membership_rules.py).
         if batch.revision <= self._applied:
             return
         # A record that has become unreadable is gone too, as it is for the Range.

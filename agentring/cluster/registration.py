@@ -182,6 +182,8 @@ async def join(
             # (Earlier releases, which know of no drained nodes, take it for one that drains.)
             state = cluster_pb2.NODE_STATE_DRAINING if drained else cluster_pb2.NODE_STATE_ACTIVE
             record = encode(_record(identity, lease, state, drained=drained))
+            # Invariant: no two processes are registered under one node id
+            # (tests/integration/cluster/test_registration.py).
             result = await etcd.txn(
                 # Of the generation that the epochs will carry: an operator may be raising it at this moment.
                 [Compare(key, "create", 0), history.unchanged, *compares],

@@ -105,6 +105,8 @@ class SqliteDriver:
                 self._file.check()
                 outcomes = work_off(self._writer, works)
                 self._file.learn()
+            # Invariant: nothing is acknowledged once the file at the path is another one
+            # (tests/unit/agent_node/store/database/test_store_file.py).
             self._file.check()
             return outcomes
 

@@ -44,6 +44,8 @@ def raise_and_read(
     """
     check_generation(connection, generation)
     now_ns = time.time_ns()
+    # Invariant: the epoch is raised before anything is read, so a read misses no write of an earlier owner
+    # (tests/unit/agent_node/store/test_race.py).
     raised = connection.execute(
         statements.RAISE[connection.dialect.name],
         {
@@ -90,6 +92,7 @@ def assert_owned(
         "new_changed_ns": time.time_ns(),
         "completed": completed,
     }
+    # Invariant: no write of an epoch lands after one of a later epoch (tests/unit/agent_node/store/test_fencing.py).
     statement = statements.ASSERT_OWNED.values(**changes) if changes else statements.ASSERT_OWNED
     number = connection.execute(statement, keys).scalar()
     if number is not None:

@@ -144,6 +144,8 @@ def accept(connection: Connection, request: TaskRequest, generation: int, now: M
 def start(connection: Connection, ref: TaskRef, epoch: Epoch, owner: str, generation: int) -> StoredTask | None:
     """As TaskStore."""
     check_generation(connection, generation)
+    # Invariant: at most one run of a task is taken on at a time, each under a higher epoch
+    # (tests/unit/agent_node/store/test_task_store.py).
     raised = connection.execute(_START, _keys(ref) | {"new_epoch": epoch, "new_owner": owner})
     return _find(connection, ref) if raised.rowcount == 1 else None
 

@@ -127,7 +127,7 @@ async def test_what_was_cut_off_is_begun_again_only_where_both_may(store: Store)
     assert (await begun(store, 8)).state == TASK_STATE_UNKNOWN
 
 
-async def test_what_was_put_back_or_never_begun_is_not_cut_off(store: Store) -> None:
+async def test_what_was_requeued_or_never_begun_is_not_cut_off(store: Store) -> None:
     await begun(store, 5, idempotent=False)
     row = await begun(store, 6, idempotent=False, not_begun=frozenset({epoch(5)}))
     assert (row.state, row.attempt) == (TASK_STATE_RUNNING, 1)
