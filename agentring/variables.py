@@ -55,13 +55,13 @@ def unknown(environ: Mapping[str, str], own: Iterable[str]) -> tuple[dict[str, s
     names = {f"{PREFIX}{name}".upper() for name in (*own, *OTHERS, *SHARED, *NODES, *ROUTERS)}
     near: dict[str, str] = {}
     strange: list[str] = []
-    for given in sorted(environ):
-        if given.upper().startswith(PREFIX) and given.upper() not in names:
-            word = given.upper().removeprefix(PREFIX)
+    for name in sorted(environ):
+        if name.upper().startswith(PREFIX) and name.upper() not in names:
+            word = name.upper().removeprefix(PREFIX)
             words = [name.removeprefix(PREFIX) for name in sorted(names)]
             found = difflib.get_close_matches(word, words, 1, _NEAR)
             if found:
-                near[given] = PREFIX + found[0]
+                near[name] = PREFIX + found[0]
             else:
-                strange.append(given)
+                strange.append(name)
     return near, strange

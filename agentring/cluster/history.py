@@ -37,7 +37,7 @@ class ClusterHistory:
         self._keys = keys
         self._meta: cluster_pb2.ClusterMeta | None = None
         self._meta_revision = Revision(0)
-        self._told = False
+        self._trouble_logged = False
         """Whether it was logged that the history is broken."""
 
     @property
@@ -81,19 +81,19 @@ class ClusterHistory:
             if known is not None:
                 _log.warning("cluster_generation_changed", generation=meta.generation, before=known.generation)
                 self._etcd.begin_anew(found.revision)
-                self._told = False
+                self._trouble_logged = False
                 return
             known = meta
         if self.broken or found.revision < known_revision or (known is not None and meta != known):
             self._etcd.distrust()
-            self._tell(known_revision, found.revision, meta)
+            self._log_once(known_revision, found.revision, meta)
             raise EtcdHistoryBroken
 
-    def _tell(self, known: Revision, found: Revision, meta: cluster_pb2.ClusterMeta | None) -> None:
+    def _log_once(self, known: Revision, found: Revision, meta: cluster_pb2.ClusterMeta | None) -> None:
         """Logs once what an operator needs for a new generation, whoever noticed first."""
-        if self._told:
+        if self._trouble_logged:
             return
-        self._told = True
+        self._trouble_logged = True
         _log.error(
             "etcd_history_broken",
             generation=self.generation,

@@ -33,6 +33,7 @@ from agentring.errors.base import (
     AgentringError,
     InternalError,
 )
+from agentring.errors.relay import CallCancelled, CallReset, CallShed, ConnectionsLost, MalformedAnswer
 from agentring.errors.request import (
     AgentRequired,
     AnswerMetadataTooLarge,
@@ -81,7 +82,6 @@ from agentring.errors.state import (
     TurnInProgress,
     TurnNotFound,
 )
-from agentring.errors.way import CallCancelled, CallReset, CallShed, ConnectionsLost, MalformedAnswer
 
 __all__ = [
     "AgentMismatch",

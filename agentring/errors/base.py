@@ -28,8 +28,8 @@ class AgentringError(Exception):
 
     def __str__(self) -> str:
         """One sentence, then the fields."""
-        told = ", ".join(f"{name}={value}" for name, value in self.variables.items())
-        return f"{self.sentence} ({told})" if told else self.sentence
+        values = ", ".join(f"{name}={value}" for name, value in self.variables.items())
+        return f"{self.sentence} ({values})" if values else self.sentence
 
 
 @dataclass(eq=False)

@@ -16,7 +16,7 @@ async def _cancel(channel: aio.Channel, name: str, turn_id: str) -> session_pb2.
     return response.state
 
 
-def _story(conversation: Conversation, turn_id: str) -> list[str]:
+def _kinds(conversation: Conversation, turn_id: str) -> list[str]:
     """What became of a turn; adjacent words count once."""
     kinds = [str(event.WhichOneof("body")) for event in conversation.events if event.turn_id == turn_id]
     return [kind for place, kind in enumerate(kinds) if kinds[place - 1 : place] != [kind]]
@@ -32,7 +32,7 @@ async def test_closing_the_sending_side_ends_the_stream_after_its_last_turn(chan
     await conversation.open(name)
     ids = [await conversation.turn(turn(tokens=5, rate=100)) for _ in range(3)]
     await conversation.close()
-    assert [_story(conversation, each) for each in ids] == [COMPLETED] * 3
+    assert [_kinds(conversation, each) for each in ids] == [COMPLETED] * 3
     assert conversation.events[-1].turn_id == ids[-1]
     assert_gapless(conversation.events, 0)
 
@@ -102,8 +102,8 @@ async def test_an_interrupting_turn_cancels_whatever_runs_or_waits(
     assert await _cancel(channel, name, urgent.turn_id) == session_pb2.TURN_STATE_CANCELLED
     await conversation.until("turn_cancelled", urgent.turn_id)
     await conversation.close()
-    assert _story(conversation, running) == CANCELLED
-    assert [_story(conversation, each) for each in waiting] == [NEVER_STARTED] * 2
+    assert _kinds(conversation, running) == CANCELLED
+    assert [_kinds(conversation, each) for each in waiting] == [NEVER_STARTED] * 2
     reasons = {event.turn_id: event.turn_cancelled.reason for event in conversation.events}
     assert [reasons[each] for each in (running, *waiting)] == ["INTERRUPTED"] * 3
     assert reasons[urgent.turn_id] == "CLIENT"
@@ -134,8 +134,8 @@ async def test_running_and_waiting_turns_can_be_cancelled(channel: aio.Channel, 
         cancelled = await conversation.until("turn_cancelled", turn_id)
         assert cancelled.turn_cancelled.reason == "CLIENT"
     await conversation.close()
-    stories = [_story(conversation, each) for each in (running, waiting, last)]
-    assert stories == [CANCELLED, NEVER_STARTED, CANCELLED]
+    kinds = [_kinds(conversation, each) for each in (running, waiting, last)]
+    assert kinds == [CANCELLED, NEVER_STARTED, CANCELLED]
 
 
 async def test_cancelling_what_has_ended_says_how_it_ended(channel: aio.Channel, name: str) -> None:

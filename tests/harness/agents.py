@@ -16,7 +16,7 @@ SECRET = "the-agents-own-words-0451"
 """Stands in every exception that an agent here raises; nobody but the node's log may ever see it."""
 
 FLAGS = (
-    "--agent=asking=harness.asking:asking",
+    "--agent=asking=harness.questions:asking",
     "--agent=faulty=harness.agents:faulty",
     "--agent=holding=harness.agents:holding",
     "--agent=blocking=harness.agents:blocking",

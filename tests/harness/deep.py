@@ -40,6 +40,6 @@ def stored_events(events: list[bytes]) -> bytes:
     return b"".join(_field(1, _field(1, event)) for event in events)
 
 
-def story(events: list[bytes]) -> bytes:
+def event_log(events: list[bytes]) -> bytes:
     """A RunTaskResponse of them."""
     return b"".join(_field(3, event) for event in events)

@@ -110,54 +110,54 @@ def parse(sent: bytes) -> list[Frame]:
 
 def mangle(recordings: Sequence[list[Frame]], random: Random) -> list[bytes]:
     """The pieces of one broken connection."""
-    story = list(random.choice(recordings))
+    recorded = list(random.choice(recordings))
     for _ in range(random.choice((1, 1, 1, 2, 3, 5))):
-        story = random.choice(_STORIES)(story, recordings, random)
-    sent = b"".join(frame.sent for frame in story)
+        recorded = random.choice(_CHANGES)(recorded, recordings, random)
+    sent = b"".join(frame.sent for frame in recorded)
     for _ in range(random.choice((0, 0, 1, 1, 2, 8))):
         sent = random.choice(_BYTES)(sent, random)
     preface = frames.PREFACE if random.random() < 0.97 else random.choice(_BYTES)(frames.PREFACE, random)
     return list(_pieces(preface + sent, random))
 
 
-def _drop(story: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
-    place = random.randrange(len(story) + 1)
-    return story[:place] + story[place + 1 :]
+def _drop(recorded: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
+    place = random.randrange(len(recorded) + 1)
+    return recorded[:place] + recorded[place + 1 :]
 
 
-def _repeat(story: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
-    place = random.randrange(len(story) + 1)
-    return story[:place] + story[place : place + 1] * random.choice((2, 2, 3, 50)) + story[place + 1 :]
+def _repeat(recorded: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
+    place = random.randrange(len(recorded) + 1)
+    return recorded[:place] + recorded[place : place + 1] * random.choice((2, 2, 3, 50)) + recorded[place + 1 :]
 
 
-def _swap(story: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
-    moved = list(story)
+def _swap(recorded: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
+    moved = list(recorded)
     if moved:
         moved.insert(random.randrange(len(moved)), moved.pop(random.randrange(len(moved))))
     return moved
 
 
-def _cut(story: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
-    return story[: random.randrange(len(story) + 1)]
+def _cut(recorded: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
+    return recorded[: random.randrange(len(recorded) + 1)]
 
 
-def _splice(story: list[Frame], recordings: Sequence[list[Frame]], random: Random) -> list[Frame]:
+def _splice(recorded: list[Frame], recordings: Sequence[list[Frame]], random: Random) -> list[Frame]:
     other = random.choice(recordings)
-    return story[: random.randrange(len(story) + 1)] + list(other[random.randrange(len(other) + 1) :])
+    return recorded[: random.randrange(len(recorded) + 1)] + list(other[random.randrange(len(other) + 1) :])
 
 
-def _insert(story: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
-    place = random.randrange(len(story) + 1)
+def _insert(recorded: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
+    place = random.randrange(len(recorded) + 1)
     payload = random.randbytes(random.choice((0, 1, 4, 5, 6, 8, 8, 17, 300)))
     frame = Frame(random.choice(_KINDS), random.getrandbits(8), random.choice((0, 1, 2, 3, 5, 99)), payload)
-    return [*story[:place], frame, *story[place:]]
+    return [*recorded[:place], frame, *recorded[place:]]
 
 
-def _reframe(story: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
-    if not story:
-        return story
-    place = random.randrange(len(story))
-    frame = story[place]
+def _reframe(recorded: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
+    if not recorded:
+        return recorded
+    place = random.randrange(len(recorded))
+    frame = recorded[place]
     match random.randrange(4):
         case 0:
             frame = replace(frame, flags=frame.flags ^ (1 << random.randrange(8)))
@@ -167,16 +167,16 @@ def _reframe(story: list[Frame], _all: Sequence[list[Frame]], random: Random) ->
             frame = replace(frame, kind=random.choice(_KINDS))
         case _:
             frame = replace(frame, payload=frame.payload[: random.randrange(len(frame.payload) + 1)])
-    return [*story[:place], frame, *story[place + 1 :]]
+    return [*recorded[:place], frame, *recorded[place + 1 :]]
 
 
-def _refield(story: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
+def _refield(recorded: list[Frame], _all: Sequence[list[Frame]], random: Random) -> list[Frame]:
     """Another header block: a name or a value changed, a field more, less, twice, or in another place."""
-    places = [place for place, frame in enumerate(story) if frame.fields]
+    places = [place for place, frame in enumerate(recorded) if frame.fields]
     if not places:
-        return story
+        return recorded
     place = random.choice(places)
-    fields = list(story[place].fields or ())
+    fields = list(recorded[place].fields or ())
     chosen = random.randrange(len(fields))
     name, value = fields[chosen]
     match random.randrange(7):
@@ -195,7 +195,7 @@ def _refield(story: list[Frame], _all: Sequence[list[Frame]], random: Random) ->
         case _:
             field = (random.choice((*_NAMES, *_MORE_NAMES, *_ODD_NAMES)), random.choice(_TEXTS))
             fields.insert(random.randrange(len(fields) + 1), field)
-    return [*story[:place], replace(story[place], fields=tuple(fields)), *story[place + 1 :]]
+    return [*recorded[:place], replace(recorded[place], fields=tuple(fields)), *recorded[place + 1 :]]
 
 
 def _flip(sent: bytes, random: Random) -> bytes:
@@ -225,7 +225,7 @@ def _truncate(sent: bytes, random: Random) -> bytes:
     return sent[: random.randrange(len(sent) + 1)]
 
 
-_STORIES: tuple[Callable[[list[Frame], Sequence[list[Frame]], Random], list[Frame]], ...] = (
+_CHANGES: tuple[Callable[[list[Frame], Sequence[list[Frame]], Random], list[Frame]], ...] = (
     *(_drop, _repeat, _swap, _cut, _splice, _insert, _reframe),
     *(_refield, _refield, _refield, _refield),
 )

@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from agentring.client import Event, InputRequired, TurnAccepted, TurnCompleted, connect
-from harness.asking import FLAGS
 from harness.cluster import Cluster
 from harness.postgres import PostgresProcess
+from harness.questions import FLAGS
 
 PATIENCE_S = 30
 

@@ -149,8 +149,8 @@ async def test_a_decorator_may_add_arguments() -> None:
         return [bank, amount, run]
 
     @wraps(charge)
-    async def at_the_bank(**given: Any) -> Any:
-        return await charge("bank", **given)
+    async def at_the_bank(**sent: Any) -> Any:
+        return await charge("bank", **sent)
 
     assert await call(at_the_bank, {"amount": 7}) == ["bank", 7, RUN]
 

@@ -84,7 +84,7 @@ async def test_a_turn_that_is_accepted_behind_a_drains_deadline_does_not_begin(s
     accept, released, go = store.hold("accept_turn"), asyncio.Event(), asyncio.Event()
     last_seq = 0
 
-    async def release(_owned: Ownership, _head_seq: int | None, reserved_seq: int, _told: object) -> int:
+    async def release(_owned: Ownership, _head_seq: int | None, reserved_seq: int, _received: object) -> int:
         nonlocal last_seq
         last_seq = reserved_seq
         released.set()

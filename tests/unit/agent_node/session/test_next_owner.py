@@ -98,7 +98,7 @@ async def test_a_checkpoint_gives_the_unused_numbers_back_and_no_event_says_so()
         head_seq = actor.session.log.head_seq
         given_back: list[tuple[int | None, int]] = []
 
-        async def release(_owned: object, head_seq: int | None, reserved_seq: int, _told: object) -> int:
+        async def release(_owned: object, head_seq: int | None, reserved_seq: int, _received: object) -> int:
             given_back.append((head_seq, reserved_seq))
             return 0
 

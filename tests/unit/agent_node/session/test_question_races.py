@@ -11,7 +11,7 @@ from agentring.agent import AgentEvent, Context
 from agentring.errors import InputAnswered, NodeDraining
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
-from harness.asking import asking
+from harness.questions import asking
 from harness.sessions import EPOCH, REF, Actor, acting, kind_of
 from harness.stores import RecordingStore
 

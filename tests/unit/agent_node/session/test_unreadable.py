@@ -119,7 +119,7 @@ def stored(events: list[Any], outcome: bytes) -> StoredTask:
         created_ns=1,
         ended_ns=2,
         outcome=outcome,
-        events=deep.story(events),
+        events=deep.event_log(events),
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator
 
 from agentring.agent import AgentEvent, Context, Result
 
-FLAGS = ("--agent=asking=harness.asking:asking",)
+FLAGS = ("--agent=asking=harness.questions:asking",)
 """What a node is started with to host it."""
 
 
