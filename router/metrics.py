@@ -71,7 +71,7 @@ class RouterMetrics(Collector):
             "lost_calls",
             "Calls whose node's connection broke before they were taken (or again, at once after), by the outcome.",
             ("outcome",),
-            stats.lost_untaken,
+            stats.lost_unaccepted,
         )
         yield _counter("stale_epochs", "Answers under an epoch that is over, refused.", stats.stale_epochs)
         yield _histogram(

@@ -23,10 +23,10 @@ class Stats(Traffic):
         """Calls that the router itself ended, by reason."""
         self.reattachments: Counter[tuple[str, str]] = Counter()
         """Losses of a call's node, and first opens that met a moving session, by cause and how that ended."""
-        self.lost_untaken: Counter[str] = Counter()
-        """Calls that were on a connection which broke before the node had taken them, by what became of them."""
+        self.lost_unaccepted: Counter[str] = Counter()
+        """Calls that were on a connection which broke before the node had accepted them, by the outcome."""
         self.stale_epochs = 0
-        """Nodes' answers that were refused, because another owner was seen before."""
+        """Nodes' responses that were refused, because a newer owner was seen before."""
         self.resumed_within = [0] * len(RESUMED_WITHIN_S)
         """How many of those that found another node had it within each time, and not within the one before."""
         self.reattaching_s = 0.0

@@ -131,7 +131,7 @@ class CallFailover(CallEnd):
         return self._losses
 
     def _count_loss(self, outcome: str) -> None:
-        self._context.stats.lost_untaken[outcome] += 1
+        self._context.stats.lost_unaccepted[outcome] += 1
 
     # Which node.
 

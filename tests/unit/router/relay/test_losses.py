@@ -30,7 +30,7 @@ def test_a_call_under_which_connections_break_is_tried_on_one_more(wire: Wire, p
             node = wire.node(wire.pool.asked[-1])
     assert (lost, asked_for(wire, path)) == (2, 2)
     assert (heard.status, reason(heard)) == ("13", "CONNECTIONS_LOST")
-    assert wire.context.stats.lost_untaken == {"tried_again": 1, "given_up": 1}
+    assert wire.context.stats.lost_unaccepted == {"tried_again": 1, "given_up": 1}
     given_up = [each for each in logs if each["event"] == "call_given_up"]
     assert [(each["method"], len(each["nodes"])) for each in given_up] == [(path, 2)]
 
@@ -42,7 +42,7 @@ def test_a_service_that_may_have_begun_is_not_asked_again(wire: Wire) -> None:
         wire.settle()
     assert (heard.status, reason(heard), asked_for(wire, FOREIGN)) == ("14", "NODE_UNREACHABLE", 1)
     assert [(each["event"], each["method"]) for each in logs] == [("call_lost", FOREIGN)]
-    assert wire.context.stats.lost_untaken == {"not_repeatable": 1}
+    assert wire.context.stats.lost_unaccepted == {"not_repeatable": 1}
 
 
 def test_a_service_of_a_node_that_has_left_ends_its_calls_itself(wire: Wire) -> None:
@@ -124,7 +124,7 @@ def test_a_call_that_comes_to_something_on_each_node_may_lose_any_number(wire: W
         wire.settle()
         node = wire.node(wire.pool.asked[-1])
     assert not heard.ended
-    assert wire.context.stats.lost_untaken == {}
+    assert wire.context.stats.lost_unaccepted == {}
 
 
 @pytest.mark.parametrize("path", [CONVERSE, RUN_TASK])
@@ -182,7 +182,7 @@ def test_what_was_not_looked_at_is_no_loss(wire: Wire, how: str) -> None:
     node.finish(node.latest)
     wire.settle()
     assert (heard.status, asked_for(wire, FOREIGN)) == ("0", 3)
-    assert wire.context.stats.lost_untaken == {}
+    assert wire.context.stats.lost_unaccepted == {}
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from([CONVERSE, GET_SESSION, RUN_TASK])), min_size=1, max_size=8))
