@@ -6,7 +6,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from agent_node.store.opening import check_url
-from agentring.settings import HostPort, PeerAddress, ProcessSettings, Words
+from agentring.settings import CommaSeparated, HostPort, PeerAddress, ProcessSettings
 
 MiB = 1 << 20
 
@@ -23,7 +23,9 @@ class NodeSettings(ProcessSettings):
         None, description="host:port that others reach it at; default: where it listens"
     )
     data_dir: Path = Field(description="the node's own directory; locked while it runs")
-    agent: Words = Field((), description="name=package.module:attribute of an agent to host beside the installed ones")
+    agent: CommaSeparated = Field(
+        (), description="name=package.module:attribute of an agent to host beside the installed ones"
+    )
     store: Annotated[str | None, AfterValidator(_store)] = Field(
         None,
         description="where sessions are kept: memory:, sqlite:///PATH (nodes of one machine share it) or "
@@ -34,8 +36,8 @@ class NodeSettings(ProcessSettings):
         300.0, ge=0, description="how long a node that starts waits for a store that does not answer; then it ends"
     )
     weight: int = Field(1, ge=1, le=100, description="the node's share of the ring, relative to the others'")
-    label: Words = Field((), description="key=value; calls can ask for nodes that have them")
-    require: Words = Field((), description="agent:key=value, a label that a node must have to host the agent")
+    label: CommaSeparated = Field((), description="key=value; calls can ask for nodes that have them")
+    require: CommaSeparated = Field((), description="agent:key=value, a label that a node must have to host the agent")
     metrics_listen: HostPort | None = Field(None, description="host:port for Prometheus")
     audit_log: Path | None = Field(None, description="file that every state transition is appended to")
 

@@ -48,7 +48,7 @@ def _endpoints(words: tuple[str, ...]) -> tuple[str, ...]:
     return words
 
 
-Words = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 """A list: comma separated, or the flag repeated."""
 HostPort = Annotated[str, AfterValidator(partial(check_address, to_listen=True))]
 """Where to listen."""
@@ -62,7 +62,7 @@ class ProcessSettings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="AGENTRING_", frozen=True, extra="forbid", validate_default=True)
 
     listen: HostPort = Field("127.0.0.1:0", description="host:port to serve on; port 0: a free one")
-    etcd: Annotated[Words, AfterValidator(_endpoints)] = Field(
+    etcd: Annotated[CommaSeparated, AfterValidator(_endpoints)] = Field(
         ("http://127.0.0.1:2379",), min_length=1, description="etcd's endpoints"
     )
     etcd_timeout_s: float = Field(2.0, gt=0, le=60, description="deadline of one call to etcd")

@@ -8,14 +8,15 @@ How to run it (Linux, two cores, taskset):
 
 What it does: starts an etcd, then in turn a node as it is (`merging`) and one with --merge-bytes 0 (`without`), alone
 on one core and fresh in each run. A client on the other core streams turns of the agent `echo` from it, without a
-router between. Every text is checked to the last byte and every number of its story; one that is wrong ends the bench.
+router between. Every text is checked to the last byte and every number of its event log; one that is wrong ends
+the bench.
 
 The loads: `fast` has turns of many tokens, one after the other, as fast as they go; `paced` has sessions whose tokens
 come at a steady rate, as a language model's do; `crowded` has several times as many of those, up to what one node can
 carry and beyond.
 
 What the numbers mean:
-  * an event is a number of the story: ten tokens that come in one merged event are ten events;
+  * an event is a number of the event log: ten tokens that come in one merged event are ten events;
   * node CPU µs/event: user and system time of the node's process in the measured interval, divided by the events that
     came in it, the agent's own work included;
   * p50 and p99: how late an event came, counted from when the agent should have made it; where the node or the client

@@ -1,9 +1,9 @@
 """The client of the bench, a process of its own: streams turns of `echo` from a node and checks every text.
 
 Guarantees that it tells numbers only if every turn ended as completed, with a text that is whole to the last byte, and
-every number of its story came once; the first turn that did not ends the client with one line that says why and exit
-status 1. What it counts, and the node's CPU time beside it, is of the same interval. Started by `run`, told its Order
-by its one argument, it prints Figures.
+every number of its event log came once; the first turn that did not ends the client with one line that says why and
+exit status 1. What it counts, and the node's CPU time beside it, is of the same interval. Started by `run`, with its
+Order as the one argument, it prints Figures.
 
 Latency is counted from when a token was due, which is its place in the turn divided by the rate after the turn's start
 by the node's wall clock: it includes what the agent's own wake-up was late. Tokens that came together count each.
@@ -49,7 +49,7 @@ class Counts:
 
 
 class Reading:
-    """One turn's story as it comes. Every method raises BenchError where it is not as it must be."""
+    """One turn's events as they come. Every method raises BenchError where it is not as it must be."""
 
     def __init__(self, order: Order, counts: Counts) -> None:
         """The order says what the text must be."""

@@ -8,7 +8,7 @@ from grpc import aio
 from agentring.v1 import session_pb2, session_pb2_grpc, task_pb2, task_pb2_grpc
 from harness.client import TIMEOUT_S, connect, run_task, run_turn, turn
 from harness.cluster import Cluster
-from harness.streams import PIECES, TEXT, Conversation, Stream, Words, assert_gapless, first_seq, merged, watch
+from harness.streams import PIECES, TEXT, Conversation, MergedText, Stream, assert_gapless, first_seq, merged, watch
 
 Sessions, Tasks = session_pb2_grpc.SessionServiceStub, task_pb2_grpc.TaskServiceStub
 
@@ -40,8 +40,8 @@ async def test_a_resume_gets_exactly_what_comes_after_its_seq(channel: aio.Chann
         deltas = [event for event in stream.events if event.HasField("text_delta")]
         if deltas:
             assert deltas[0].text_delta.offset == len(TEXT.encode()) - len(_text_after(after_seq).encode())
-        others = [event for event in merged(stream.events) if not isinstance(event, Words)]
-        assert others == [event for event in whole if not isinstance(event, Words) and event.seq > after_seq]
+        others = [event for event in merged(stream.events) if not isinstance(event, MergedText)]
+        assert others == [event for event in whole if not isinstance(event, MergedText) and event.seq > after_seq]
 
     await asyncio.gather(*(resume(after_seq) for after_seq in range(head_seq + 1)))
 
@@ -86,7 +86,7 @@ async def test_a_stream_cut_off_anywhere_goes_on_without_loss_or_repetition(chan
     stream.call.cancel()
     assert assert_gapless(received, 0) == seq
     whole = merged(received)
-    assert isinstance(whole[2], Words)
+    assert isinstance(whole[2], MergedText)
     assert whole[2].text == "".join(f"token{n} " for n in range(60))
     assert whole[2].turn_id == turn_id
 

@@ -11,7 +11,7 @@ from agentring.v1.session_pb2 import ConverseRequest, Open
 from harness.client import TIMEOUT_S, run_task, run_turn, turn
 from harness.cluster import Cluster
 from harness.raw import SESSIONS, TASKS, converse, exchange, open_stream
-from harness.streams import PIECES, TEXT, Conversation, Words, assert_gapless, merged, watch
+from harness.streams import PIECES, TEXT, Conversation, MergedText, assert_gapless, merged, watch
 
 HEAD = struct.Struct("<BQBQ")
 
@@ -150,8 +150,8 @@ async def test_a_turns_events_are_numbered_without_a_gap_and_offsets_count_bytes
             assert event.text_delta.offset == offset
             offset += len(event.text_delta.text.encode())
     received = merged(conversation.events)
-    assert [type(each) for each in received] == [session_pb2.Event, session_pb2.Event, Words, session_pb2.Event]
-    assert received[2] == Words(turn_id, 3, 2 + len(PIECES), 0, TEXT)
+    assert [type(each) for each in received] == [session_pb2.Event, session_pb2.Event, MergedText, session_pb2.Event]
+    assert received[2] == MergedText(turn_id, 3, 2 + len(PIECES), 0, TEXT)
     completed = conversation.events[-1].turn_completed
     assert completed.text_bytes == len(TEXT.encode()) == offset
     assert dict(completed.result) == {"tokens": len(PIECES)}

@@ -99,7 +99,7 @@ class Breaking(SessionServiceServicer):
         self.turn_ids.append(turn_id)
         self.open_calls += 1
         try:
-            async for event in self._told(turn_events(turn_id, self._pieces), len(self.turn_ids), context):
+            async for event in self._received(turn_events(turn_id, self._pieces), len(self.turn_ids), context):
                 yield RunTurnResponse(through_seq=event.seq, acked_frame=1, events=[event])
             if self._lingers_s:
                 await asyncio.sleep(self._lingers_s)
@@ -119,14 +119,14 @@ class Breaking(SessionServiceServicer):
             await context.abort(expired.code, expired.sentence)
         events = [event for event in turn_events("t", self._pieces) if event.seq > (after_seq or 0)]
         try:
-            async for event in self._told(events, len(self.after_seqs), context):
+            async for event in self._received(events, len(self.after_seqs), context):
                 yield WatchSessionResponse(through_seq=event.seq, acked_frame=1, events=[event])
             await asyncio.Event().wait()
         except asyncio.CancelledError:
             self.left.set()
             raise
 
-    async def _told(self, events: list[Event], number: int, context: Context) -> AsyncIterator[Event]:
+    async def _received(self, events: list[Event], number: int, context: Context) -> AsyncIterator[Event]:
         cut = self._cuts[number - 1] if number <= len(self._cuts) else None
         for place, event in enumerate(merged(events, self._chance)):
             if place == cut:

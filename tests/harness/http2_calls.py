@@ -54,7 +54,7 @@ class Sent:
         return bytes(self.said[self.starts[frame - 1] :]) if frame <= len(self.starts) else b""
 
     def heard_through(self) -> int:
-        """The last number that the client was told whole: it must have been told each once, as the story goes."""
+        """The last number that the client was told whole: it must have been sent each once, in order."""
         data, seq = self.heard.data, 0
         while data:
             body = self.event_log[seq] if seq < len(self.event_log) else None

@@ -110,7 +110,7 @@ class Losing:
         """No connection to any node is made from now on."""
         self.wire.pool.held.update("abc")
 
-    def let_go(self) -> NodePeer:
+    def let_accept(self) -> NodePeer:
         """The connections are there; the node that was asked."""
         self.wire.clock.advance(0.0)
         self.wire.settle()

@@ -1,6 +1,6 @@
 """Honest clients and nodes that do whatever is allowed, in any order, and a model of what each must have been told.
 
-Nodes and their connections are lost at any time. A call that can be re-attached has one story, which each node that
+Nodes and their connections are lost at any time. A call that can be re-attached has one event log, which each node that
 takes it goes on with after what it is told that the client has: the client must be told every number once and in order.
 
 A step is an operation and three numbers, which choose among what there is. At the end everybody reads, acknowledges and

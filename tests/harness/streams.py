@@ -111,7 +111,7 @@ def watch(channel: aio.Channel, session_id: str, after_seq: int | None = 0) -> S
 
 
 @dataclass
-class Words:
+class MergedText:
     """Adjacent text deltas of one turn, as one."""
 
     turn_id: str
@@ -121,9 +121,9 @@ class Words:
     text: str
 
 
-def merged(events: Iterable[Event]) -> list[Event | Words]:
+def merged(events: Iterable[Event]) -> list[Event | MergedText]:
     """The numbered events, with adjacent text as one: how a stream merges them depends on when it was read."""
-    merged_events: list[Event | Words] = []
+    merged_events: list[Event | MergedText] = []
     for event in events:
         if event.WhichOneof("body") in ASIDE:
             continue
@@ -131,11 +131,11 @@ def merged(events: Iterable[Event]) -> list[Event | Words]:
             merged_events.append(event)
             continue
         delta, last = event.text_delta, merged_events[-1] if merged_events else None
-        if isinstance(last, Words) and last.turn_id == event.turn_id:
+        if isinstance(last, MergedText) and last.turn_id == event.turn_id:
             assert delta.offset == last.offset + len(last.text.encode()), (last, event)
             last.seq, last.text = event.seq, last.text + delta.text
         else:
-            merged_events.append(Words(event.turn_id, first_seq(event), event.seq, delta.offset, delta.text))
+            merged_events.append(MergedText(event.turn_id, first_seq(event), event.seq, delta.offset, delta.text))
     return merged_events
 
 

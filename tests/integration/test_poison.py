@@ -85,7 +85,7 @@ async def test_a_step_that_others_wait_for_does_not_end_theirs(cluster: Cluster)
 
 
 async def test_a_volatile_store_forgets_the_turn_and_runs_the_task_apart(make_cluster: Callable[..., Cluster]) -> None:
-    """There the router's calling again is all that the next node knows; a turn's story cannot be gone on with."""
+    """There the router's calling again is all that the next node knows; a turn's event log cannot be continued."""
     cluster = make_cluster(nodes=3, lease_ttl_s=2, flags=(FLAG, "--store=memory:"))
     async with connect(cluster.router) as channel:
         with pytest.raises(aio.AioRpcError) as error:

@@ -11,7 +11,7 @@ from agent_node.events.log import EventLog
 from agent_node.run import agent_run as turn
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.run_input import TurnInput
-from agent_node.session import turn_loop as turn_runner
+from agent_node.session import turn_loop
 from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun
 from agent_node.store.sql import task_transactions
@@ -83,7 +83,7 @@ def nothing_runs_in_a_child(_: Path) -> None:
     async def run(env: RunEnvironment, agent: Agent, turn_input: TurnInput, log: EventLog, epoch: Epoch) -> Any:
         return await turn.run_agent(env, agent, dataclasses.replace(turn_input, deaths=0), log, epoch)
 
-    for module in (turn_runner, task_runner):
+    for module in (turn_loop, task_runner):
         replace(module, "run_agent", run)
 
 

@@ -7,7 +7,7 @@ import pytest
 from pydantic import Field, ValidationError
 
 from agent_node.settings import NodeSettings
-from agentring.settings import EXIT_BAD_SETTINGS, ProcessSettings, Words, load
+from agentring.settings import EXIT_BAD_SETTINGS, CommaSeparated, ProcessSettings, load
 from router.settings import RouterSettings
 
 PROGRAM = "prog"
@@ -19,7 +19,7 @@ class Settings(ProcessSettings):
     """What a process may have."""
 
     depth: int = Field(1, ge=1, description="how deep")
-    tag: Words = Field((), description="words")
+    tag: CommaSeparated = Field((), description="words")
 
 
 @pytest.fixture(autouse=True)

@@ -16,7 +16,7 @@ async def test_several_streams_see_the_same_and_a_resume_exactly_the_rest(actor:
     whole.turn("a", "Grüße 🎉")
     whole.close()
     await whole.served
-    story = merged(whole.events)
+    whole_events = merged(whole.events)
     for after_seq in range(actor.session.log.head_seq + 1):
         resumed = FakeConversation(actor.session)
         resumed.open(after_seq)
@@ -24,7 +24,7 @@ async def test_several_streams_see_the_same_and_a_resume_exactly_the_rest(actor:
         await resumed.served
         assert assert_gapless(resumed.events, after_seq) == actor.session.log.head_seq
         if after_seq == 0:
-            assert merged(resumed.events) == story
+            assert merged(resumed.events) == whole_events
     live = FakeConversation(actor.session)
     live.open()
     live.close()

@@ -122,7 +122,7 @@ async def test_the_latest_completed_turns_are_the_history(store: Store) -> None:
 
 
 async def test_an_end_that_an_earlier_owner_may_not_have_told_is_found_by_the_next_activation(store: Store) -> None:
-    """Of a turn that was cancelled while another ran: it is no history, and the story that told of it may be lost."""
+    """Of a turn that was cancelled while another ran: it is no history, and the events of it may be lost."""
     await store.activate(owned(1), "agent")
     await store.accept_turn(owned(1), accepted(1), None)
     await store.accept_turn(owned(1), accepted(2), None)

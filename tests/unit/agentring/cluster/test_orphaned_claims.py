@@ -123,11 +123,11 @@ async def world() -> AsyncIterator[World]:
 
 @pytest.mark.parametrize("ref", REFS)
 async def test_a_claim_without_a_lease_whose_node_is_gone_is_taken(world: World, ref: SessionRef | TaskRef) -> None:
-    gone, alive = world.node("gone"), world.node("alive")
-    before = await gone.claims.claim(ref)
+    dead, alive = world.node("gone"), world.node("alive")
+    before = await dead.claims.claim(ref)
     value, _ = world.held(ref) or (b"", 0)
     world.put(ref, value)  # `etcdctl put` without --lease: the key leaves its lease
-    gone.ends()
+    dead.ends()
     await alive.claims.raise_if_held_elsewhere(ref)
     after = await alive.claims.claim(ref)
     assert after.epoch > before.epoch
@@ -170,19 +170,19 @@ async def test_a_record_that_cannot_be_read_is_taken(world: World, value: bytes)
 
 
 @pytest.mark.parametrize(
-    ("write", "received"), [(lambda gone: b"?", ClaimUnreadable), (lambda gone: gone.record(), SessionMoving)]
+    ("write", "received"), [(lambda dead: b"?", ClaimUnreadable), (lambda dead: dead.record(), SessionMoving)]
 )
 async def test_one_on_a_lease_is_taken_after_it_has_stood_for_a_ttl(
     world: World, write: Callable[[Node], bytes], received: type[AgentringError]
 ) -> None:
-    gone, node = world.node("gone"), world.node("n1")
+    dead, node = world.node("gone"), world.node("n1")
     operators = world.etcd.grant(LONG_S)
-    gone.ends()
-    world.put(S, write(gone), operators)
+    dead.ends()
+    world.put(S, write(dead), operators)
     assert isinstance(await node.refused(S), received)
     world.clock.advance(TTL_S - 1)
     assert isinstance(await node.refused(S), received)
-    world.put(S, write(gone), operators)  # it is written again, so somebody may still be there
+    world.put(S, write(dead), operators)  # it is written again, so somebody may still be there
     world.clock.advance(2)
     assert isinstance(await node.refused(S), received)
     world.clock.advance(TTL_S)
@@ -190,11 +190,11 @@ async def test_one_on_a_lease_is_taken_after_it_has_stood_for_a_ttl(
 
 
 async def test_without_a_store_that_fences_only_what_is_surely_nobodys_is_taken(world: World) -> None:
-    gone, node = world.node("gone"), world.node("n1", fences=False)
+    dead, node = world.node("gone"), world.node("n1", fences=False)
     operators = world.etcd.grant(LONG_S)
-    gone.ends()
+    dead.ends()
     refs = [parse_session("", name) for name in ("unreadable", "unreadable-leased", "gone", "gone-leased")]
-    for ref, value, lease_id in zip(refs, (b"?", b"?", gone.record(), gone.record()), (0, operators) * 2, strict=True):
+    for ref, value, lease_id in zip(refs, (b"?", b"?", dead.record(), dead.record()), (0, operators) * 2, strict=True):
         world.put(ref, value, lease_id)
     received = [await node.refused(ref) for ref in refs]
     assert [type(each) for each in received] == [ClaimUnreadable, ClaimUnreadable, SessionMoving, SessionMoving]
@@ -266,9 +266,9 @@ def test_whatever_is_written_the_key_is_had_again_or_its_caller_is_told_why_not(
     async def play() -> None:
         async with own_tasks() as tasks:
             world = World(tasks)
-            gone, one, two = (world.node(name, fences=fences) for name in ("gone", "n1", "n2"))
+            dead, one, two = (world.node(name, fences=fences) for name in ("gone", "n1", "n2"))
             epoch = (await one.claims.claim(ref)).epoch if owned else 0
-            gone.ends()
+            dead.ends()
             world.put(
                 ref,
                 value,

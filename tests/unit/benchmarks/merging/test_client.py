@@ -1,4 +1,4 @@
-"""The client of the bench of merging: a story that is not whole gives no numbers."""
+"""The client of the bench of merging: an event log that is not whole gives no numbers."""
 
 from array import array
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def words(first_seq: int, seq: int, offset: int, text: str) -> Event:
     return Event(first_seq=first_seq, seq=seq, text_delta=session_pb2.TextDelta(offset=offset, text=text))
 
 
-def story() -> list[Event]:
+def turn_events() -> list[Event]:
     return [
         Event(seq=1, turn_accepted=session_pb2.TurnAccepted()),
         Event(seq=2, turn_started=session_pb2.TurnStarted()),
@@ -42,13 +42,13 @@ def read(events: list[Event], counts: Counts, rate: float | None = None) -> None
 
 def test_a_whole_story_is_counted_by_its_numbers() -> None:
     counts = Counts()
-    read(story(), counts)
+    read(turn_events(), counts)
     assert (counts.events, counts.responses, counts.turns) == (6, 5, 1)
 
 
 def test_every_token_is_late_by_its_own_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmarks.merging.client.time.time_ns", lambda: 1_500 * MS)
-    events = story()
+    events = turn_events()
     events[1].time.FromMilliseconds(1_000)
     counts = Counts()
     counts.late_ns = array("q")
@@ -71,7 +71,7 @@ def test_every_token_is_late_by_its_own_time(monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_a_story_that_is_not_whole_is_refused(spoil: Callable[[list[Event]], object], received: str) -> None:
-    events = story()
+    events = turn_events()
     spoil(events)
     with pytest.raises(BenchError, match=received):
         read(events, Counts())

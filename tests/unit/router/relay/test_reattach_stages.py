@@ -86,7 +86,7 @@ def test_in_the_middle_of_a_message_larger_than_the_nodes_window(losing: Losing,
     losing.wire.settle()
     assert losing.client.unsent_bytes(stream_id) == 0
     node.reads = True
-    next_node = losing.let_go()
+    next_node = losing.let_accept()
     assert next_node.streams[next_node.latest].data == EMPTY + TURN + LARGE + CANCEL
     assert next_node.streams[next_node.latest].fields["x-agentring-frames"] == "2 2"
     losing.close()
@@ -103,7 +103,7 @@ def test_a_message_that_becomes_whole_while_there_is_no_node(losing: Losing, los
     losing.client.send(stream_id, LARGE[100_000:] + CANCEL)
     losing.wire.settle()
     assert losing.client.unsent_bytes(stream_id) == 0
-    next_node = losing.let_go()
+    next_node = losing.let_accept()
     assert next_node.streams[next_node.latest].data == EMPTY + TURN + LARGE + CANCEL
     assert (
         next_node.streams[next_node.latest].fields["x-agentring-frames"] == "2 2"
@@ -122,7 +122,7 @@ def test_after_the_clients_end(losing: Losing, loss: Loss, while_waiting: bool) 
     losing.client.send(stream_id, CANCEL, end=True)
     losing.wire.settle()
     if while_waiting:
-        next_node = losing.let_go()
+        next_node = losing.let_accept()
     else:
         loss(losing.wire, node)
         next_node = losing.next_node()
