@@ -48,6 +48,7 @@ def waiting(held: Sequence[OnceRun], ref: OnceRef) -> Iterator[None]:
     """In the body the runs wait for a key. Raises TaskCycle where one of them is that key's."""
     if any(run.ref == ref for run in held):
         raise TaskCycle
+    # Invariant: of two waits for each other the later finds the earlier (tests/unit/agent_node/once/test_cycles.py).
     for run in held:
         run.waits[ref] += 1
     try:

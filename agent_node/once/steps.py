@@ -8,9 +8,9 @@ that wait runs the step, or finds it UNKNOWN where it must not run twice. A wait
 guarantee that the function's effect happens once: it gets an idempotency_key, the same for all attempts, and a
 fencing_token that grows with each.
 
-The first caller on this node looks for the others too, and they wait for what it finds; where it goes away, another of
-them continues; what refuses one refuses all, so that thousands that wait are not refused one after the other. Callers
-that hold keys look for themselves: the keys travel along, and what one may wait for another may not.
+The first caller on this node looks a key up for the others too, and they wait for what it finds; where it goes away,
+another of them continues; what refuses one refuses all, so that thousands that wait are not refused one after the
+other. Callers that hold keys look for themselves: the keys travel along, and what one may wait for another may not.
 
 Called by the turns and runs of this incarnation of the node; owned by it.
 """
@@ -89,8 +89,8 @@ class Once:
         self.keys = keys
         self._lease = lease
         self._remote = remote
-        self._looks: dict[tuple[OnceRef, frozenset[OnceRef]], asyncio.Future[Ending | None]] = {}
-        """Of the callers that look for others too: by key, and by the keys that they hold."""
+        self._lookups: dict[tuple[OnceRef, frozenset[OnceRef]], asyncio.Future[Ending | None]] = {}
+        """Those under way, which one caller makes for all: by key, and by the keys that the callers hold."""
 
     async def call(
         self,
@@ -126,41 +126,41 @@ class Once:
         raise OnceUnknown(key)
 
     async def _find(self, call: _Call, deadline_s: float, timeout_s: float) -> Ending:
-        name = (call.ref, call.held_refs)
+        key = (call.ref, call.held_refs)
         while True:
-            if (looking := self._looks.get(name)) is None:
-                return await self._look_for_all(name, call, deadline_s, timeout_s)
+            if (lookup := self._lookups.get(key)) is None:
+                return await self._lead_lookup(key, call, deadline_s, timeout_s)
             try:
                 async with asyncio.timeout_at(deadline_s):
-                    ending = await asyncio.shield(looking)
+                    ending = await asyncio.shield(lookup)
             except TimeoutError:
                 raise OnceTimeout(call.ref.task_key, timeout_s) from None
             if ending is not None:
                 return ending
 
-    async def _look_for_all(
-        self, name: tuple[OnceRef, frozenset[OnceRef]], call: _Call, deadline_s: float, timeout_s: float
+    async def _lead_lookup(
+        self, key: tuple[OnceRef, frozenset[OnceRef]], call: _Call, deadline_s: float, timeout_s: float
     ) -> Ending:
-        looking = self._looks[name] = asyncio.get_running_loop().create_future()
+        lookup = self._lookups[key] = asyncio.get_running_loop().create_future()
         ending = None
         try:
-            ending = await self._look(call, deadline_s, timeout_s)
+            ending = await self._look_up(call, deadline_s, timeout_s)
         except (NodeFenced, NodeOverloaded, TaskCycle) as error:
-            looking.set_exception(error)
-            looking.exception()  # nobody may be waiting
+            lookup.set_exception(error)
+            lookup.exception()  # nobody may be waiting
             raise
         finally:
-            del self._looks[name]
-            if not looking.done():
-                looking.set_result(ending)
+            del self._lookups[key]
+            if not lookup.done():
+                lookup.set_result(ending)
         return ending
 
-    async def _look(self, call: _Call, deadline_s: float, timeout_s: float) -> Ending:
+    async def _look_up(self, call: _Call, deadline_s: float, timeout_s: float) -> Ending:
         pause_s, trouble = _FIRST_PAUSE_S, None
         while True:
             try:
                 async with asyncio.timeout_at(deadline_s):
-                    found = await self._look_once(call)
+                    found = await self._look_up_once(call)
                     trouble = None
                     if found is None:
                         await asyncio.sleep(pause_s)
@@ -175,8 +175,8 @@ class Once:
                 return found
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
 
-    async def _look_once(self, call: _Call) -> OnceRun | Ending | None:
-        """OnceRun: it is this call's to carry out; None: to be looked for again."""
+    async def _look_up_once(self, call: _Call) -> OnceRun | Ending | None:
+        """OnceRun: it is this call's to carry out; None: to be looked up again."""
         ref = call.ref
         if ref not in self.keys and (ending := await self.keys.ending(ref, idempotent=call.idempotent)) is not None:
             return ending

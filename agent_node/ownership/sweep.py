@@ -110,6 +110,7 @@ class Sweep(ABC, Generic[R]):
             left = [each for each in page if not self._is_here(each.ref)]
             mine = await self._mine(left) if left else []
             self._seen |= {each.ref: each.commit for each in mine}
+            # Invariant: what changed since the last sweep is left alone (tests/unit/agent_node/task/test_sweep.py).
             due = [each.ref for each in mine if before.get(each.ref) == each.commit]
             for start in range(0, len(due), AT_ONCE):
                 await asyncio.gather(*(self._try_to_resume(ref) for ref in due[start : start + AT_ONCE]))

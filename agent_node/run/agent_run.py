@@ -59,7 +59,9 @@ async def run_agent(env: RunEnvironment, agent: Agent, turn: TurnInput, log: Eve
         cause = error
     finally:
         run.end()
-    env.lease.check()  # before anything is made of the agent's NodeFenced, which may also be its own
+    # Invariant: past the fence a run has no outcome (tests/unit/agent_node/run/test_agent_run.py). An error of the
+    # agent's says nothing of it: a NodeFenced may be its own.
+    env.lease.check()
     # By identity: the class of an agent's error may have a hash of its own.
     reason = next((reason for kind, reason in _REASONS if type(cause) is kind), "AGENT_ERROR")
     detail = cause.detail if isinstance(cause, NotJson) else ""

@@ -62,6 +62,7 @@ class RunSlots:
             tenant, line = next(iter(self._lines.items()))
             granted = next(iter(line))
             self._leave(tenant, granted)
+            # Invariant: slots go to the tenants in turn (tests/unit/agent_node/run/test_slots.py).
             if tenant in self._lines:
                 self._lines.move_to_end(tenant)
             if not granted.done():  # else the one that waited was cancelled, and has not noticed yet

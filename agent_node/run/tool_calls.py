@@ -44,6 +44,7 @@ class ToolCalls:
         call = session_pb2.ToolCall(
             call_id=call_id, name=name, arguments=to_struct(arguments, f"arguments of the tool {name}")
         )
+        # Invariant: a start is stored before the tool is called (tests/unit/agent_node/run/test_tool_calls.py).
         await self._store_start(call_id, name)
         self._log.append(session_pb2.Event(tool_call=call))
         answer = self._open[call_id] = session_pb2.ToolResult(call_id=call_id, name=name)

@@ -42,6 +42,7 @@ class HeldRuns:
 
     def end(self, run: TaskRun, *, is_result: bool) -> bool:
         """A run has ended or was dropped; is_result: later callers get it. Whether its key stays held."""
+        # Invariant: a run removes no entry but its own (tests/unit/agent_node/task/test_held.py).
         if self._runs.get(run.ref) is not run:
             return False
         del self._runs[run.ref]

@@ -107,8 +107,8 @@ class TaskRunner:
             run.log.append(Event(attempt=attempt, attempt_restarted=restarted))
         return run
 
-    async def carry_out(self, run: TaskRun, over: Callable[[TaskRun], Awaitable[None]]) -> None:
-        """Runs the agent, unless the run was cancelled before; `over` is called once it has ended or was dropped."""
+    async def carry_out(self, run: TaskRun, on_end: Callable[[TaskRun], Awaitable[None]]) -> None:
+        """Runs the agent, unless the run was cancelled before; `on_end` is called once it has ended or was dropped."""
         structlog.contextvars.bind_contextvars(**named(run.ref, run.agent))
         try:
             await self._to_the_end(run)
@@ -119,7 +119,7 @@ class TaskRunner:
             raise
         except Exception as error:
             run.drop(self._error_for_streams(run, error))
-        await over(run)
+        await on_end(run)
 
     async def requeue(self, run: TaskRun) -> None:
         """The run stops half-way because the node does. Where that cannot be stored, the sweep finds the task."""
@@ -146,6 +146,7 @@ class TaskRunner:
         self._env.lease.check()
         run.ending = True
         event, end = run.ending_of(outcome)
+        # Invariant: an end is stored before it is published (tests/unit/agent_node/task/test_resumed.py).
         commit = await self._stored(lambda: self._store.end(run.ref, run.epoch, end))
         self._env.lease.check()
         run.end(end.state, event, outcome)

@@ -139,7 +139,7 @@ class TaskStarter:
         self.held.add(run)
         self._unwatched.add(run)
         self._quota.begin(run)
-        run.task = self._tasks.create_task(self._runner.carry_out(run, self._over))
+        run.task = self._tasks.create_task(self._runner.carry_out(run, self._on_end))
         run.task.add_done_callback(partial(self._cut_short, run))
         return run
 
@@ -149,13 +149,13 @@ class TaskStarter:
         if run.ended.is_set():
             return
         run.drop(SessionMoving())
-        cleanup = self._over(run)
+        cleanup = self._on_end(run)
         try:
             self._tasks.create_task(cleanup)
         except RuntimeError:
             cleanup.close()  # the incarnation ends, and the claim with its lease
 
-    async def _over(self, run: TaskRun) -> None:
+    async def _on_end(self, run: TaskRun) -> None:
         """The run has ended or was dropped."""
         self._unwatched.discard(run)
         self._quota.end(run)

@@ -1,5 +1,6 @@
 """One run of an agent without a session: a lease on a clock of the test's, a log in memory."""
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from agent_node.events.log import EventLog
@@ -7,6 +8,7 @@ from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.outcome import Completed, Failed
 from agent_node.run.run_input import Questions, TurnInput
+from agent_node.store import ToolStart
 from agentring.agent import Agent, PastTurn
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session
 from agentring.v1.session_pb2 import Event
@@ -49,6 +51,7 @@ class Bench:
         data: dict[str, Any] | None = None,
         history: tuple[PastTurn, ...] = (),
         questions: Questions | None = None,
+        tool_starts: Callable[[ToolStart], Awaitable[None]] | None = None,
     ) -> Completed | Failed:
         turn = TurnInput(
             ref=ref or parse_session("", "s"),
@@ -60,6 +63,7 @@ class Bench:
             history=history,
             turn_number=len(history) + 1,
             questions=questions,
+            tool_starts=tool_starts,
         )
         return await run_agent(self.env, agent, turn, self.log, EPOCH)
 

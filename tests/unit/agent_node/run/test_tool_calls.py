@@ -1,10 +1,12 @@
 """Tools: called after their start is stored, and each call has a result."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
+from agent_node.store import ToolStart
 from agentring.agent import AgentEvent, Context
 from agentring.errors import NodeFenced
 from harness.bench import EPOCH, Bench, completed, failed
@@ -29,6 +31,24 @@ async def test_a_tool_is_called_and_published(bench: Bench) -> None:
     assert dict(answer.tool_result.result.struct_value) == {"sum": 4}
     assert answer2.tool_result.call_id == call2.tool_call.call_id != call.tool_call.call_id
     assert bench.audit.lines == [("tool_started", "t")] * 2
+
+
+async def test_a_tools_start_is_stored_before_the_tool_is_called(bench: Bench) -> None:
+    done: list[str] = []
+
+    async def store(start: ToolStart) -> None:
+        await asyncio.sleep(0)
+        done.append(f"stored {start.name} {start.call_id}")
+
+    async def tool() -> None:
+        done.append("called")
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        await ctx.tool("pay", tool)
+        yield ""
+
+    completed(await bench.run(agent, tool_starts=store))
+    assert done == ["stored pay t.1.1", "called"]
 
 
 async def test_a_tool_that_raises_is_published_with_an_opaque_id_and_raises_in_the_agent(bench: Bench) -> None:
