@@ -43,11 +43,11 @@ async def run_workers(settings: RouterSettings, stop: asyncio.Event, ready: Call
         workers = await asyncio.gather(*(_start(command) for command in commands))
         try:
             async with asyncio.TaskGroup() as group:
-                keepers = [group.create_task(_keep(command, workers, i)) for i, command in enumerate(commands)]
+                supervisors = [group.create_task(_supervise(command, workers, i)) for i, command in enumerate(commands)]
                 ready(address)
                 await stop.wait()
-                for keeper in keepers:
-                    keeper.cancel()
+                for supervisor in supervisors:
+                    supervisor.cancel()
         finally:
             await asyncio.gather(*(_stop(worker, settings.stop_grace_s + _EXTRA_S) for worker in workers))
 
@@ -74,14 +74,14 @@ async def _start(command: list[str]) -> Process:
         pipe.close()
 
 
-async def _keep(command: list[str], workers: list[Process], place: int) -> None:
-    """Starts the worker of this place again whenever it has ended."""
+async def _supervise(command: list[str], workers: list[Process], index: int) -> None:
+    """Starts the worker of this index again whenever it has ended."""
     while True:
-        status = await workers[place].wait()
-        _log.error("worker_ended", pid=workers[place].pid, status=status)
+        status = await workers[index].wait()
+        _log.error("worker_ended", pid=workers[index].pid, status=status)
         await asyncio.sleep(RESTART_S)
         try:
-            workers[place] = await _start(command)
+            workers[index] = await _start(command)
         except WorkerFailed:
             _log.exception("worker_not_restarted")
 

@@ -150,7 +150,7 @@ def bind(address: str, *, shared: bool) -> tuple[socket.socket, str]:
         return _bind_unix(address), address
     host, _, port = address.rpartition(":")
     try:
-        family, kind, proto, _, place = socket.getaddrinfo(
+        family, kind, proto, _, socket_address = socket.getaddrinfo(
             host.strip("[]"), int(port), type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError:
@@ -160,7 +160,7 @@ def bind(address: str, *, shared: bool) -> tuple[socket.socket, str]:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind(place)
+        bound.bind(socket_address)
     except OSError:
         bound.close()
         raise CannotListen(address) from None

@@ -86,7 +86,7 @@ class Stream(StreamEvents):
         "cut",
         "frame_bytes",
         "frame_head",
-        "frame_place",
+        "frame_index",
         "frame_tail",
         "granted",
         "id",
@@ -115,7 +115,7 @@ class Stream(StreamEvents):
         self.queued_bytes = 0
         self.cut = False
         """The first piece of the queue is what is left of one."""
-        self.frame_place = self.frame_tail = self.frame_bytes = 0
+        self.frame_index = self.frame_tail = self.frame_bytes = 0
         self.frame_head = b""
         """The last DATA frame: where in `out` its head and its last piece are, how long it is, and what stands at its
         head's place until it is written."""
@@ -176,9 +176,9 @@ class Stream(StreamEvents):
         connection = self.connection
         self.window -= length
         connection.send_window -= length
-        out, place, tail = connection.out, self.frame_place, self.frame_tail
+        out, index, tail = connection.out, self.frame_index, self.frame_tail
         together = self.frame_bytes + length
-        if together <= _TOGETHER_BYTES and tail < len(out) and out[place] is self.frame_head:
+        if together <= _TOGETHER_BYTES and tail < len(out) and out[index] is self.frame_head:
             is_last = tail + 1 == len(out)
             if is_last or together <= _COPIED_BYTES:
                 if is_last:
@@ -188,12 +188,12 @@ class Stream(StreamEvents):
                     out[tail] += payload
                 self.frame_bytes = together
                 self.frame_head = head = _HEADS[together] + self.id_bytes
-                out[place] = head
+                out[index] = head
                 return
         if not out:
             connection.wake()
-        self.frame_place = place = len(out)
-        self.frame_tail = place + 1
+        self.frame_index = index = len(out)
+        self.frame_tail = index + 1
         self.frame_bytes = length
         self.frame_head = head = _HEADS[length] + self.id_bytes
         out.append(head)

@@ -123,11 +123,11 @@ class Wire:
 
     def settle(self) -> None:
         """Carries bytes until nobody has any."""
-        moved = True
-        while moved:
-            moved = False
+        progressed = True
+        while progressed:
+            progressed = False
             for peer in self.peers:
-                moved = peer.exchange() or moved
+                progressed = peer.exchange() or progressed
 
     def close(self) -> None:
         """Every socket is lost."""

@@ -214,8 +214,8 @@ class Actors:
     def end_call(self, found: Answered, status: str) -> None:
         found.finished = True
         found.status = status
-        moved = (("x-agentring-moved", "1"),) if status == "11" else ()
-        found.node.finish(found.stream_id, status, *moved)
+        moved_fields = (("x-agentring-moved", "1"),) if status == "11" else ()
+        found.node.finish(found.stream_id, status, *moved_fields)
 
     # What either side does.
 

@@ -106,11 +106,11 @@ class Losing:
         self.wire.settle()
         return self._asked()
 
-    def hold(self) -> None:
+    def hold_connections(self) -> None:
         """No connection to any node is made from now on."""
         self.wire.pool.held.update("abc")
 
-    def let_accept(self) -> NodePeer:
+    def release_connections(self) -> NodePeer:
         """The connections are there; the node that was asked."""
         self.wire.clock.advance(0.0)
         self.wire.settle()

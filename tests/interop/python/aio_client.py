@@ -79,8 +79,8 @@ async def client_stream(client: Client) -> None:
 
 
 async def server_stream(client: Client) -> None:
-    answers = [answer async for answer in client.repeat(b"again", client.call(("count", "100")))]
-    check(answers == [b"again"] * 100, len(answers))
+    responses = [answer async for answer in client.repeat(b"again", client.call(("count", "100")))]
+    check(responses == [b"again"] * 100, len(responses))
 
 
 async def bidi(client: Client) -> None:

@@ -92,8 +92,8 @@ def client_stream(client: Client) -> None:
 
 
 def server_stream(client: Client) -> None:
-    answers = list(client.repeat(b"again", client.call(("count", "100"))))
-    check(answers == [b"again"] * 100, len(answers))
+    responses = list(client.repeat(b"again", client.call(("count", "100"))))
+    check(responses == [b"again"] * 100, len(responses))
 
 
 def bidi(client: Client) -> None:
@@ -122,8 +122,8 @@ def bidi_10000(client: Client) -> None:
     messages = [f"message {n}".encode() for n in range(wire.MESSAGES)]
     send: Any = client.channel.stream_stream(wire.SERVICE + "BidiStream")
     # grpcio writes from a thread of its own while this one reads.
-    answers = list(send(iter(messages), metadata=client.call().metadata, timeout=wire.LONG_TIMEOUT_S))
-    check(answers == messages, len(answers))
+    responses = list(send(iter(messages), metadata=client.call().metadata, timeout=wire.LONG_TIMEOUT_S))
+    check(responses == messages, len(responses))
 
 
 def compression(client: Client) -> None:

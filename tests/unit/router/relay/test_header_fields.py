@@ -223,15 +223,15 @@ def test_what_may_be_said_once_is_not_said_twice(probe: HeaderProbe, fields: Fie
     assert probe.ask(request_fields(CONVERSE, *fields)) == f"3 MALFORMED_HEADER {header}"
 
 
-def upstream(*changes: tuple[str, str | None], extra: Fields = ()) -> list[tuple[str, str]]:
+def node_fields(*changes: tuple[str, str | None], extra: Fields = ()) -> list[tuple[str, str]]:
     """What the node is sent of a request with these fields instead; None: without the field."""
     changed = dict(changes)
     wire = Wire()
     client = wire.raw_client()
-    kept = [(n, v) for n, v in request_fields() if n not in changed]
+    unchanged = [(n, v) for n, v in request_fields() if n not in changed]
     said = [(n, v) for n, v in changes if v is not None]
-    pseudo = [pair for pair in (*said, *kept) if pair[0].startswith(":")]
-    others = [pair for pair in (*kept, *said) if not pair[0].startswith(":")]
+    pseudo = [pair for pair in (*said, *unchanged) if pair[0].startswith(":")]
+    others = [pair for pair in (*unchanged, *said) if not pair[0].startswith(":")]
     client.send(frames.headers(1, block((*pseudo, *others, *extra)), end_stream=False))
     wire.settle()
     found = wire.node().streams[1].headers
@@ -242,8 +242,8 @@ def upstream(*changes: tuple[str, str | None], extra: Fields = ()) -> list[tuple
 
 @pytest.mark.parametrize("said", [None, "trailers"])
 def test_nodes_are_always_told_that_trailers_are_understood(said: str | None) -> None:
-    assert [pair for pair in upstream(("te", said)) if pair[0] == "te"] == [("te", "trailers")]
-    assert [pair for pair in upstream(extra=(("te", "trailers"),)) if pair[0] == "te"] == [("te", "trailers")]
+    assert [pair for pair in node_fields(("te", said)) if pair[0] == "te"] == [("te", "trailers")]
+    assert [pair for pair in node_fields(extra=(("te", "trailers"),)) if pair[0] == "te"] == [("te", "trailers")]
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_nodes_are_always_told_that_trailers_are_understood(said: str | None) ->
     ],
 )
 def test_host_stands_in_for_the_authority(authority: str | None, host: str | None, wanted: str) -> None:
-    fields = upstream((":authority", authority), ("host", host))
+    fields = node_fields((":authority", authority), ("host", host))
     assert [value for name, value in fields if name == ":authority"] == [wanted]
     assert "host" not in dict(fields)
     assert [name for name, _ in fields[:4]] == [":method", ":scheme", ":path", ":authority"]

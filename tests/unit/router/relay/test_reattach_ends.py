@@ -17,7 +17,7 @@ from harness.memberships import node as member
 def test_the_call_ends_while_there_is_no_node(loss: Loss, fate: str, waits_for: str) -> None:
     losing = Losing(Wire("a", "b", "c", limits=Limits(), max_buffered_bytes=100_000))
     stream_id, node = losing.attached(OPEN + TURN, fields=(("grpc-timeout", "5S"),))
-    losing.hold()
+    losing.hold_connections()
     loss(losing.wire, node)
     losing.wire.settle()
     if waits_for == "connection":

@@ -81,12 +81,12 @@ def test_in_the_middle_of_a_message_larger_than_the_nodes_window(losing: Losing,
     losing.wire.settle()
     assert losing.client.unsent_bytes(stream_id) > 0
     assert len(node.streams[node.latest].data) < 30_000
-    losing.hold()
+    losing.hold_connections()
     loss(losing.wire, node)
     losing.wire.settle()
     assert losing.client.unsent_bytes(stream_id) == 0
     node.reads = True
-    next_node = losing.let_accept()
+    next_node = losing.release_connections()
     assert next_node.streams[next_node.latest].data == EMPTY + TURN + LARGE + CANCEL
     assert next_node.streams[next_node.latest].fields["x-agentring-frames"] == "2 2"
     losing.close()
@@ -97,13 +97,13 @@ def test_a_message_that_becomes_whole_while_there_is_no_node(losing: Losing, los
     stream_id, node = losing.attached(OPEN + TURN)
     losing.client.send(stream_id, LARGE[:100_000])
     losing.wire.settle()
-    losing.hold()
+    losing.hold_connections()
     loss(losing.wire, node)
     losing.wire.settle()
     losing.client.send(stream_id, LARGE[100_000:] + CANCEL)
     losing.wire.settle()
     assert losing.client.unsent_bytes(stream_id) == 0
-    next_node = losing.let_accept()
+    next_node = losing.release_connections()
     assert next_node.streams[next_node.latest].data == EMPTY + TURN + LARGE + CANCEL
     assert (
         next_node.streams[next_node.latest].fields["x-agentring-frames"] == "2 2"
@@ -116,13 +116,13 @@ def test_a_message_that_becomes_whole_while_there_is_no_node(losing: Losing, los
 def test_after_the_clients_end(losing: Losing, loss: Loss, while_waiting: bool) -> None:
     stream_id, node = losing.attached(OPEN + TURN)
     if while_waiting:
-        losing.hold()
+        losing.hold_connections()
         loss(losing.wire, node)
         losing.wire.settle()
     losing.client.send(stream_id, CANCEL, end=True)
     losing.wire.settle()
     if while_waiting:
-        next_node = losing.let_accept()
+        next_node = losing.release_connections()
     else:
         loss(losing.wire, node)
         next_node = losing.next_node()
