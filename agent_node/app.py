@@ -74,10 +74,7 @@ async def run_node(
     child_runs = ChildRuns(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
     with ExitStack() as stack:
         data_dir = stack.enter_context(DataDir(settings.data_dir))
-        audit: AuditLog = NoAuditLog()
-        if settings.audit_log is not None:
-            audit = file_audit = FileAuditLog(settings.audit_log, NodeId(settings.node_id))
-            stack.callback(file_audit.close)
+        audit = _open_audit_log(settings, stack)
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
             await membership.history.begin()
@@ -117,16 +114,7 @@ async def run_node(
                 tls=settings.server_tls(),
             )
             forks.close_port_in_children(int(server.address.rpartition(":")[2]))
-            identity = NodeIdentity(
-                node_id=NodeId(settings.node_id),
-                address=settings.advertise or server.address,
-                agents=frozenset(agents),
-                weight=settings.weight,
-                labels=settings.labels,
-                boot_id=boot_id(),
-                data_uuid=data_dir.uuid,
-                store=guard.store,
-            )
+            identity = _node_identity(settings, frozenset(agents), server.address, data_dir, guard)
             board.on_change(
                 lambda: server.set_condition(
                     board.condition.serves, board.trouble is None, sessions=board.serves_sessions
@@ -156,10 +144,13 @@ async def run_node(
             )
             try:
                 async with asyncio.TaskGroup() as group:
-                    serving = group.create_task(_report_end(server, fault))
-                    watching = group.create_task(membership.run())
-                    probing = group.create_task(CoordinatorProbe(etcd, keys, clock, board).run())
-                    guarding = group.create_task(guard.run())
+                    works = (
+                        _report_end(server, fault),
+                        membership.run(),
+                        CoordinatorProbe(etcd, keys, clock, board).run(),
+                        guard.run(),
+                    )
+                    background = [group.create_task(work) for work in works]
                     joined = asyncio.Event()
                     living = group.create_task(incarnations.run(identity, joined))
                     await _first_of(group, joined, stop, fault.found)
@@ -172,19 +163,9 @@ async def run_node(
                             ready(server.address)
                             await _first_of(group, stop, fault.found, forker_ended)
                             board.enter(Condition.DRAINING)
-                            if not fault.found.is_set():
-                                incarnations.stop()
-                            waiting = group.create_task(fault.found.wait())
-                            await asyncio.wait([living, waiting], return_when=asyncio.FIRST_COMPLETED)
-                            waiting.cancel()
-                            if fault.found.is_set():
-                                incarnations.give_up()
-                                await asyncio.wait([living])
-                    serving.cancel()
-                    living.cancel()
-                    watching.cancel()
-                    probing.cancel()
-                    guarding.cancel()
+                            await _leave(incarnations, living, fault)
+                    for task in (*background, living):
+                        task.cancel()
                 await guard.leave()
             finally:
                 await server.stop(_STOP_GRACE_S)
@@ -193,6 +174,41 @@ async def run_node(
             fault.check()
             if forker_ended.is_set() and not stop.is_set():
                 raise CannotServe("the process that forks those of the runs apart has ended")
+
+
+def _open_audit_log(settings: NodeSettings, stack: ExitStack) -> AuditLog:
+    if settings.audit_log is None:
+        return NoAuditLog()
+    audit = FileAuditLog(settings.audit_log, NodeId(settings.node_id))
+    stack.callback(audit.close)
+    return audit
+
+
+def _node_identity(
+    settings: NodeSettings, agents: frozenset[str], address: str, data_dir: DataDir, guard: StoreGuard
+) -> NodeIdentity:
+    return NodeIdentity(
+        node_id=NodeId(settings.node_id),
+        address=settings.advertise or address,
+        agents=agents,
+        weight=settings.weight,
+        labels=settings.labels,
+        boot_id=boot_id(),
+        data_uuid=data_dir.uuid,
+        store=guard.store,
+    )
+
+
+async def _leave(incarnations: IncarnationSupervisor, living: "asyncio.Task[None]", fault: Fault) -> None:
+    """Drains the node; one that does not serve any more, before or meanwhile, gives its lease up at once."""
+    if not fault.found.is_set():
+        incarnations.stop()
+    waiting = asyncio.ensure_future(fault.found.wait())
+    await asyncio.wait([living, waiting], return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    if fault.found.is_set():
+        incarnations.give_up()
+        await asyncio.wait([living])
 
 
 async def _report_end(server: Server, fault: Fault) -> None:
