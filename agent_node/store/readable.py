@@ -1,7 +1,7 @@
-"""Events as they were kept, in a form that every client can read.
+"""Stored events, in a form that every client can read.
 
-Guarantees: one event that is nested too deeply to be read, which earlier releases took, keeps no other from being
-told, nor a turn's end: in its place stands a gap with a reason, and a turn that completed with such a result has
+Guarantees: one event that is nested too deeply to be read, which earlier releases took, keeps neither other events nor
+a turn's end from being sent: in its place stands a gap with a reason, and a turn that completed with such a result has
 completed without it, and says so. Used by the records of turns and tasks, and by session/stored_events.py.
 """
 

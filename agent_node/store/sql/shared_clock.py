@@ -9,11 +9,6 @@ How: one node moves the mark on, each tick by what its boot clock has counted si
 the others look, and one of them takes over where the mark has stood still for a few ticks. The write compares the mark
 with the one that was counted from, so no two nodes' counts add up, and one that was held up for long moves nothing.
 
-The races it prevents. (1) A node counts from a mark that it read an hour ago, while others, who had found the mark
-where it was after a pause, have stamped outcomes with it: they would expire an hour early. (2) Two ticks of one node,
-the usual one and one before it joins again, at once: the same time would be counted twice, and the answer that comes
-last may be the older one, which looks as if the store had gone back.
-
 A mark that is lower than before is another store's, or an older copy's (StoreReplaced). Run by the node's app.
 """
 
@@ -99,6 +94,8 @@ class SharedClock:
     async def tick(self, *, last: bool = False) -> int:
         """Looks at the mark, moves it on where that is this process's turn, and returns it. last: this process ends,
         and leaves the mark as far on as it can. Raises StoreReplaced, StoreUnavailable."""
+        # Two ticks at once, the usual one and one before a rejoin, would count the same time twice; and the answer that
+        # comes last may be the older one, which looks as if the store had gone back.
         async with self._ticking:
             return await self._tick(last=last)
 
@@ -106,6 +103,9 @@ class SharedClock:
         asked_s = self._clock.now_s()
         stood_s = asked_s - self._found_s
         if self._mark_ns >= 0 and (self._is_mine or last or stood_s >= _TAKEN_OVER_AFTER_TICKS * self._tick_s):
+            # Invariant: a node that was held up does not add that time
+            # (tests/unit/agent_node/store/sql/test_shared_clock.py): others have stamped outcomes with the mark
+            # meanwhile, which would expire early.
             step_s = min(max(0.0, asked_s - self._seen_s), self._max_step_s)
             found_ns, moved_by = await self._driver.transact(
                 lambda connection: _moved(connection, self._mark_ns, self._mark_ns + in_ns(step_s), self._name),
