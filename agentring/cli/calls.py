@@ -1,4 +1,4 @@
-"""Calls to a router: the channel, the deadline, and how an error is told.
+"""Calls to a router: the channel, the deadline, and how an error is printed.
 
 Guarantees that an error of a call becomes one CallFailed, with the reason and its variables where agentring answered,
 and the status alone where somebody else did (nothing listens there, a proxy). Called by every command that speaks to a

@@ -197,7 +197,7 @@ class NoQuestion(CommandError):
 
 @dataclass(eq=False)
 class NothingToAnswerWith(CommandError):
-    """`questions answer` was given neither words nor data, or data that are no JSON object."""
+    """`questions answer` got neither text nor data, or data that are no JSON object."""
 
     exit_status: ClassVar[int] = 2
     problem: str = ""
@@ -211,7 +211,7 @@ class NothingToAnswerWith(CommandError):
 
 @dataclass(eq=False)
 class NothingToResolveWith(CommandError):
-    """`once resolve` was told neither a result nor to run again, or both, or a result that is no JSON."""
+    """`once resolve` got neither a result nor --run-again, or both, or a result that is no JSON."""
 
     exit_status: ClassVar[int] = 2
     problem: str = ""

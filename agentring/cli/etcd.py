@@ -22,5 +22,5 @@ async def forget_store(endpoints: tuple[str, ...], tls: EtcdTls | None, keys: Ke
 
 
 def still_registered(error: NodesRegistered) -> str:
-    """What a person is told of nodes that stand in the way."""
+    """The message about nodes that stand in the way."""
     return f"nodes are registered: {', '.join(error.node_ids)}; stop them, or wait until their leases have run out"

@@ -7,7 +7,7 @@ for it is not taken for one to its parent (the interpreter hands signals on thro
 one that comes back into the parent's event loop ends, instead of serving as a second one of its parent.
 
 Our descriptors are all closed at exec; Python, gRPC, libuv and SQLite open them so. Does not guarantee anything for a
-child that is forked past the interpreter, by C code that does not call its hooks. Used by whoever opens such a
+child that is forked past the interpreter, by C code that does not call its hooks. Used by those who open such a
 descriptor, and by entry.py.
 """
 

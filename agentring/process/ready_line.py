@@ -1,4 +1,4 @@
-"""The ready line: how a process tells whoever started it that it serves, and where.
+"""The ready line: how a process says that it serves, and where, to the one that started it.
 
 It is one JSON line, `{"ready": true, "address": "host:port", "pid": 1, ...}`, on the stdout that the process was
 started with. Guarantees: nothing else goes there. The process takes its stdout for itself when it starts; what an

@@ -77,7 +77,7 @@ def show(
 def resolve(
     key: KeyArgument,
     result: Annotated[
-        str | None, typer.Option(help="It took effect: the result, as JSON, that every call is told.")
+        str | None, typer.Option(help="It took effect: the result, as JSON, that every call gets.")
     ] = None,
     run_again: Annotated[bool, typer.Option("--run-again", help="The next call runs it again.")] = False,
     router: RouterOption = None,

@@ -63,7 +63,7 @@ def show(
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a task, with its words and its result."""
+    """Show a task, with its text and its result."""
     with open_channel(find_router(router, data_dir)) as channel:
         task = (
             TaskServiceStub(channel)

@@ -51,7 +51,7 @@ class ChildSpec:
 
 
 class Child:
-    """A started process. Made by `start`; whoever starts it stops it."""
+    """A started process. Made by `start`; the one who starts it stops it."""
 
     def __init__(self, spec: ChildSpec, process: Process, ready: ReadyPipe) -> None:
         """For `start` alone."""
@@ -119,7 +119,7 @@ class Child:
         return ChildFailed(self.spec.name, why or self.describe_end(), self.spec.log_path, self._log_tail())
 
     def describe_end(self) -> str:
-        """How the process ended, in words that follow its name."""
+        """How the process ended, as what follows its name in a sentence."""
         status = self._process.returncode
         if status is None:
             return f"(pid {self.pid}) runs"
@@ -130,7 +130,7 @@ class Child:
     async def stop(self, hasten: asyncio.Event) -> None:
         """Ends the process: SIGTERM; SIGKILL when its patience is over or `hasten` is set.
 
-        Raises ChildFailed where the kernel does not let go of it. Cancellation: it may live on; the kernel ends it
+        Raises ChildFailed where the kernel does not end it. Cancellation: it may live on; the kernel ends it
         together with this process.
         """
         self._ready.close()

@@ -43,7 +43,7 @@ class DataDir:
 
     @property
     def store(self) -> Path:
-        """What the nodes keep of sessions: where a node that is told nothing else looks for it, beside its directory,
+        """What the nodes keep of sessions: where a node without --store looks for it, beside its directory,
         so that one started by hand shares it."""
         return self.path / "nodes" / "store.db"
 

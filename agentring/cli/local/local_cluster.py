@@ -195,7 +195,7 @@ async def _fail_at_end(child: Child) -> None:
 
 
 def _raise_first(group: BaseExceptionGroup[BaseException]) -> NoReturn:
-    # The first child that fails is told; the others were stopped because of it, or failed for the same reason.
+    # The first child that fails is reported; the others were stopped because of it, or failed for the same reason.
     failures, others = group.split(ChildFailed)
     if failures is None or others is not None:
         raise group

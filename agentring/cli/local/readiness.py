@@ -1,4 +1,4 @@
-"""What a router sees of the nodes: waits until it sees those that it should route to, and tells when it sees none.
+"""What a router sees of the nodes: waits until it sees those that it should route to, and reports when it sees none.
 
 A router is ready once it knows the membership as it was; nodes that start beside it join a moment later, and a call in
 between would meet NO_NODES. Called by `local_cluster`.

@@ -2,8 +2,8 @@
 
 Guarantees what agentring.client does; adds that what happens is shown, that an address where nobody has ever answered
 is printed at once, and that no line waits in silence behind a question: what is open when the conversation begins, and
-what a turn ahead of ours asks, is shown and asked here too, whoever was asked first. A question that gets no answer
-stays open. Called by `chat` and `questions`.
+what a turn ahead of ours asks, is shown and asked here too, even if somebody else was asked first. A question that gets
+no answer stays open. Called by `chat` and `questions`.
 """
 
 from collections.abc import Awaitable, Callable

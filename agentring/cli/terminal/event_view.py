@@ -1,7 +1,7 @@
-"""What a person sees of a conversation: words as they come, tool calls dimly, where the session is when that changes.
+"""What a person sees of a conversation: text as it comes, tool calls dimly, where the session is when that changes.
 
-Guarantees that words are printed once, however often they are sent: a turn that is resent after a lost connection
-repeats its words, and its offsets say which are known already. A turn that runs again elsewhere starts on a new line.
+Guarantees that text is printed once, however often it is sent: a turn that is resent after a lost connection
+repeats its text, and its offsets say which are known already. A turn that runs again elsewhere starts on a new line.
 Called by `chat`.
 """
 
@@ -16,7 +16,7 @@ from rich.text import Text
 from agentring.client import Question
 from agentring.v1.session_pb2 import Event, TextDelta
 
-# A terminal's own commands have no place in an agent's words.
+# A terminal's own commands have no place in what an agent says.
 _CONTROL = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
 
 
