@@ -1,4 +1,4 @@
-// Speaks with a cluster as a user's program would: `node client.js host:port name`. Prints what it was told as one line
+// Speaks with a cluster as a user's program would: `node client.js host:port name`. Prints what it received as one line
 // of JSON, for test_grpc_js.py to judge. `name` keeps its session and its task apart from others'.
 
 import { credentials, type ServiceError } from "@grpc/grpc-js";
@@ -96,14 +96,14 @@ async function main(address: string, name: string) {
   const sessions = new SessionServiceClient(address, credentials.createInsecure());
   const tasks = new TaskServiceClient(address, credentials.createInsecure());
   try {
-    const told = {
+    const received = {
       converse: await converse(sessions, name),
       runTurn: await runTurn(sessions, name),
       tasks: await Promise.all(Array.from({ length: 5 }, () => runTask(tasks, name))),
       mismatch: await refusal(sessions, name, "echo"),
       unknown: await refusal(sessions, `${name}-new`, "nobody"),
     };
-    console.log(JSON.stringify(told));
+    console.log(JSON.stringify(received));
   } finally {
     sessions.close();
     tasks.close();
