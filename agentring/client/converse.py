@@ -38,7 +38,7 @@ class Attached:
 async def attach(connection: Connection, opening: Open) -> Attached:
     """Opens the session, which is made if it does not exist. Raises AgentringError, ClientError."""
 
-    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> Attached | None:
+    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> Attached | None:
         stream = SessionServiceStub(channel).Converse(_frames(opening), metadata=metadata, timeout=timeout)
         try:
             async for response in stream:
@@ -49,7 +49,7 @@ async def attach(connection: Connection, opening: Open) -> Attached:
         finally:
             stream.cancel()
 
-    if (attached := await call(connection.routers, connection.policy, once)) is None:
+    if (attached := await call(connection.routers, connection.policy, try_once)) is None:
         raise UnknownFailure("OK", "", "the stream ended before it was opened", {})
     return attached
 
@@ -57,7 +57,7 @@ async def attach(connection: Connection, opening: Open) -> Attached:
 async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
     """Sends the answer. Raises AgentringError, ClientError."""
 
-    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> str:
+    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> str:
         stream = SessionServiceStub(channel).Converse(
             _frames(opening, ConverseRequest(reply=answer)), metadata=metadata, timeout=timeout
         )
@@ -72,7 +72,7 @@ async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
         finally:
             stream.cancel()
 
-    reason = await call(connection.routers, connection.policy, once)
+    reason = await call(connection.routers, connection.policy, try_once)
     if reason:
         raise to_error(reason, {}, "FAILED_PRECONDITION", "the answer was not taken")
 

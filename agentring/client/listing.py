@@ -21,11 +21,11 @@ async def list_sessions(connection: Connection, prefix: str, agent: str, page_si
     """In the order of their ids. Raises AgentringError, ClientError."""
     request = session_pb2.ListSessionsRequest(session_id_prefix=prefix, agent=agent, page_size=page_size)
 
-    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.ListSessionsResponse:
+    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.ListSessionsResponse:
         return await SessionServiceStub(channel).ListSessions(request, metadata=metadata, timeout=timeout)
 
     while True:
-        page = await call(connection.routers, connection.policy, once)
+        page = await call(connection.routers, connection.policy, try_once)
         for found in page.sessions:
             yield to_session_info(found)
         if not page.next_page_token:
@@ -39,11 +39,11 @@ async def list_tasks(
     """In the order of their keys. Raises AgentringError, ClientError."""
     request = task_pb2.ListTasksRequest(task_key_prefix=prefix, agent=agent, state=state.value, page_size=page_size)
 
-    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> task_pb2.ListTasksResponse:
+    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> task_pb2.ListTasksResponse:
         return await TaskServiceStub(channel).ListTasks(request, metadata=metadata, timeout=timeout)
 
     while True:
-        page = await call(connection.routers, connection.policy, once)
+        page = await call(connection.routers, connection.policy, try_once)
         for found in page.tasks:
             yield to_task_info(found)
         if not page.next_page_token:

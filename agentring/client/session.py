@@ -141,10 +141,10 @@ class Session:
         TurnNotFound."""
         request = session_pb2.CancelTurnRequest(session_id=self.session_id, agent=self.agent, turn_id=turn_id)
 
-        async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.CancelTurnResponse:
+        async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.CancelTurnResponse:
             return await SessionServiceStub(channel).CancelTurn(request, metadata=metadata, timeout=timeout)
 
-        return TurnState((await call(self.connection.routers, self.connection.policy, once)).state)
+        return TurnState((await call(self.connection.routers, self.connection.policy, try_once)).state)
 
     async def reply(self, input_id: str, text: str = "", *, data: dict[str, Json] | None = None) -> None:
         """Answers a question (InputRequired); returns once the answer is safe. Raises InputNotFound where nobody waits
@@ -170,20 +170,22 @@ class Session:
         """What is known of it. Raises SessionNotFound."""
         request = session_pb2.GetSessionRequest(session_id=self.session_id, agent=self.agent)
 
-        async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.GetSessionResponse:
+        async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.GetSessionResponse:
             return await SessionServiceStub(channel).GetSession(request, metadata=metadata, timeout=timeout)
 
-        return to_session_info((await call(self.connection.routers, self.connection.policy, once)).session)
+        return to_session_info((await call(self.connection.routers, self.connection.policy, try_once)).session)
 
     async def close(self) -> None:
         """Closes it for good: its turns are cancelled, its streams end with SessionClosed. Closing it again changes
         nothing. Raises SessionNotFound."""
         request = session_pb2.CloseSessionRequest(session_id=self.session_id, agent=self.agent)
 
-        async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.CloseSessionResponse:
+        async def try_once(
+            channel: aio.Channel, metadata: Metadata, timeout: float
+        ) -> session_pb2.CloseSessionResponse:
             return await SessionServiceStub(channel).CloseSession(request, metadata=metadata, timeout=timeout)
 
-        await call(self.connection.routers, self.connection.policy, once)
+        await call(self.connection.routers, self.connection.policy, try_once)
 
 
 def to_session_info(found: session_pb2.Session) -> SessionInfo:

@@ -142,10 +142,10 @@ async def get_task(connection: Connection, key: str) -> TaskInfo:
     """What is known of a task. Raises TaskNotFound."""
     request = task_pb2.GetTaskRequest(task_key=key)
 
-    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> task_pb2.GetTaskResponse:
+    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> task_pb2.GetTaskResponse:
         return await TaskServiceStub(channel).GetTask(request, metadata=metadata, timeout=timeout)
 
-    found = (await call(connection.routers, connection.policy, once)).task
+    found = (await call(connection.routers, connection.policy, try_once)).task
     return to_task_info(found)
 
 
@@ -153,10 +153,10 @@ async def cancel_task(connection: Connection, key: str) -> TaskState:
     """Cancels a task's run; CANCELLED, or how it had ended before. Raises TaskNotFound."""
     request = task_pb2.CancelTaskRequest(task_key=key)
 
-    async def once(channel: aio.Channel, metadata: Metadata, timeout: float) -> task_pb2.CancelTaskResponse:
+    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> task_pb2.CancelTaskResponse:
         return await TaskServiceStub(channel).CancelTask(request, metadata=metadata, timeout=timeout)
 
-    return TaskState((await call(connection.routers, connection.policy, once)).state)
+    return TaskState((await call(connection.routers, connection.policy, try_once)).state)
 
 
 def to_task_info(found: task_pb2.Task) -> TaskInfo:

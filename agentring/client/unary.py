@@ -19,9 +19,9 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 async def call(
-    routers: Routers, policy: RetryPolicy, once: Callable[[aio.Channel, Metadata, float], Awaitable[T]]
+    routers: Routers, policy: RetryPolicy, try_once: Callable[[aio.Channel, Metadata, float], Awaitable[T]]
 ) -> T:
-    """The answer. once: makes the call on a channel, with metadata and a time-out in seconds.
+    """The answer. try_once: makes the call on a channel, with metadata and a time-out in seconds.
 
     Raises AgentringError, ClientError. Cancellation: what the call asked for may happen all the same.
     """
@@ -29,7 +29,7 @@ async def call(
     while True:
         channel = routers.current()
         try:
-            return await once(channel, routers.metadata, schedule.bound(policy.call_timeout_s))
+            return await try_once(channel, routers.metadata, schedule.bound(policy.call_timeout_s))
         except aio.AioRpcError as error:
             failure = routers.move_on(channel, read_failure(error))
         except asyncio.CancelledError:
