@@ -11,6 +11,7 @@ from collections.abc import Iterable
 
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
+from agentring.ids import parse_session
 from harness.fired_clock import FiredClock
 from harness.http2_peers import ClientPeer, NodePeer
 from harness.http2_raw import RawClient, RawNode
@@ -141,8 +142,6 @@ class Wire:
 
     def order(self, session: str = "s") -> list[str]:
         """The nodes in the order in which a new session's call tries them."""
-        from agentring.ids import parse_session
-
         key = parse_session("", session).ring_key
         return [each.node_id for each in self.view.ring.candidates(key)]
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from agentring.http2 import frames
 from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, FOREIGN, message
 
@@ -124,8 +125,6 @@ def test_metadata_beyond_64_kib_are_refused_once_the_client_has_given_its_table_
 )
 def test_what_is_no_answer_of_http_does_not_reach_the_client(block: bytes) -> None:
     """The h2 client would raise."""
-    from agentring.http2 import frames
-
     wire = Wire()
     client = wire.client()
     client.open()
