@@ -87,7 +87,7 @@ class Incarnation:
             tasks,
         )
         self.once = Once(once_keys, registration.lease, RemoteRuns(settings.node_credentials()))
-        self.circles = WaitCycles()
+        self.wait_cycles = WaitCycles()
         env = RunEnvironment(
             node_id,
             registration.lease,
@@ -97,7 +97,7 @@ class Incarnation:
             self.once,
             resources.child_runs,
             duties.known_agents.missing,
-            self.circles,
+            self.wait_cycles,
         )
         self._load = BoundedLoad(
             resources.etcd,

@@ -50,7 +50,7 @@ async def run_agent(env: RunEnvironment, agent: Agent, turn: TurnInput, log: Eve
     stop = Stop()
     driving = partial(_drive, agent, run, stop)
     try:
-        with owned(owner), env.circles.running(turn.ref) as holder, holding(holder):
+        with owned(owner), env.wait_cycles.running(turn.ref) as holder, holding(holder):
             cause = await run_bounded(driving, time=run.time, grace_s=limits.cancel_grace_s, agent=agent, stop=stop)
             cause = owner.error or cause
             if cause is None:

@@ -55,7 +55,7 @@ class RunEnvironment:
     """None: every run is in the node's own process."""
     missing_agent: Callable[[str], AgentringError] = AgentNotFound
     """The answer to a call for an agent that is not hosted here."""
-    circles: WaitCycles = field(default_factory=WaitCycles)
+    wait_cycles: WaitCycles = field(default_factory=WaitCycles)
     """Who waits for whom."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:

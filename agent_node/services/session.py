@@ -47,7 +47,9 @@ class SessionService:
         await accept(call, self._incarnations.current, session.claim.epoch)
         after_seq = point.after_seq if point.after_seq is not None else turn.accepted_seq - 1
         missed = session.missing.after(after_seq, turn)
-        waiting = self._incarnations.current.circles.waiting(session.ref, held_by(call), lambda: end.seq is not None)
+        waiting = self._incarnations.current.wait_cycles.waiting(
+            session.ref, held_by(call), lambda: end.seq is not None
+        )
         with waiting, session_attachment(self._settings, session, after_seq, missed, turn.turn_id) as attachment:
             attachment.ack(1)
             attachment.end_after(lambda: end.seq)
@@ -136,7 +138,7 @@ class SessionService:
         if not request.HasField("turn"):
             raise MalformedRequest
         if isinstance(request, session_pb2.RunTurnRequest) and request.turn.on_busy in _WAITS:
-            self._incarnations.current.circles.check(ref, held_by(call))
+            self._incarnations.current.wait_cycles.check(ref, held_by(call))
         # The stream's name is the same when the router sends the request again.
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
         turn_id = parse_turn_id(request.turn.turn_id or f"{stream_id}.1")

@@ -39,7 +39,7 @@ class TaskService:
         sent_seq = point.after_seq or 0
         held = held_by(call)
         if on_duplicate != task_pb2.ON_DUPLICATE_REJECT:
-            incarnation.circles.check(ref, held)
+            incarnation.wait_cycles.check(ref, held)
         run, disposition = await incarnation.task_runs.run(
             ref,
             agent,
@@ -51,7 +51,7 @@ class TaskService:
         )
         after_seq = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, sent_seq)) or 0
         await accept(call, incarnation, run.epoch)
-        waiting = incarnation.circles.waiting(ref, held, run.ended.is_set)
+        waiting = incarnation.wait_cycles.waiting(ref, held, run.ended.is_set)
         with waiting, self._attach(run, after_seq, incarnation) as attachment:
             first = {"disposition": disposition} if point.after_seq is None else {}
             await stream(call, attachment, task_pb2.RunTaskResponse, **first)
@@ -60,11 +60,11 @@ class TaskService:
         """Streams the run's events from after_seq to its end."""
         point = resume_point_of(call)
         held = held_by(call)
-        self._incarnations.current.circles.check(task_of(call, request.task_key, request.agent)[0], held)
+        self._incarnations.current.wait_cycles.check(task_of(call, request.task_key, request.agent)[0], held)
         run, incarnation = await self._found(request, call)
         resumed_after = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, point.after_seq or 0))
         after_seq = await accept_stream(call, incarnation, run.epoch, run.log, point, resumed_after, request)
-        waiting = incarnation.circles.waiting(run.ref, held, run.ended.is_set)
+        waiting = incarnation.wait_cycles.waiting(run.ref, held, run.ended.is_set)
         with waiting, self._attach(run, after_seq, incarnation) as attachment:
             await stream(call, attachment, task_pb2.WatchTaskResponse)
 

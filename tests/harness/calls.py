@@ -36,7 +36,9 @@ class FakeConversation:
         self._session = session
         node_settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": Path("unused"), **settings})
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"))
-        current = SimpleNamespace(host=SimpleNamespace(open=self._open), registration=identity, circles=WaitCycles())
+        current = SimpleNamespace(
+            host=SimpleNamespace(open=self._open), registration=identity, wait_cycles=WaitCycles()
+        )
         incarnations = cast(IncarnationSupervisor, SimpleNamespace(current=current))
         self.served = asyncio.ensure_future(converse(incarnations, node_settings, self._requests(), cast(Call, self)))
 

@@ -122,7 +122,7 @@ def first_child_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
-async def test_a_node_that_can_run_nothing_apart_any_more_hands_on_what_it_has_and_ends(
+async def test_a_node_that_can_fork_no_child_process_any_more_hands_on_what_it_has_and_ends(
     make_cluster: Callable[..., Cluster],
 ) -> None:
     """As where the machine has run out of memory, and the process was ended for it that forks the others: a turn that

@@ -84,7 +84,9 @@ async def test_a_step_that_others_wait_for_does_not_end_theirs(cluster: Cluster)
     assert reasons <= {"AGENT_ENDED_NODE", "AGENT_ERROR"}
 
 
-async def test_a_volatile_store_forgets_the_turn_and_runs_the_task_apart(make_cluster: Callable[..., Cluster]) -> None:
+async def test_a_volatile_store_forgets_the_turn_and_runs_the_task_in_a_child_process(
+    make_cluster: Callable[..., Cluster],
+) -> None:
     """There the router's calling again is all that the next node knows; a turn's event log cannot be continued."""
     cluster = make_cluster(nodes=3, lease_ttl_s=2, flags=(FLAG, "--store=memory:"))
     async with connect(cluster.router) as channel:

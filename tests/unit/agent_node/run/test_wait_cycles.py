@@ -24,40 +24,40 @@ def never() -> bool:
     return False
 
 
-def refused(circles: WaitCycles, ref: Ref, by: frozenset[Ref] | set[Ref]) -> bool:
+def refused(cycles: WaitCycles, ref: Ref, by: frozenset[Ref] | set[Ref]) -> bool:
     try:
-        circles.check(ref, by)
+        cycles.check(ref, by)
     except TaskCycle:
         return True
     return False
 
 
 def test_what_a_turn_holds_is_its_session_and_what_its_callers_hold() -> None:
-    circles = WaitCycles()
+    cycles = WaitCycles()
     assert held() == set()
-    with circles.running(B) as holder, holding(holder):
+    with cycles.running(B) as holder, holding(holder):
         assert held() == {B}
-        with circles.waiting(B, {A, KEY}, never):
+        with cycles.waiting(B, {A, KEY}, never):
             assert held() == {A, B, KEY}
         assert held() == {B}
     assert held() == set()
 
 
 def test_it_waits_for_nothing_of_what_it_holds() -> None:
-    circles = WaitCycles()
-    with circles.running(A) as of_a, holding(of_a):
+    cycles = WaitCycles()
+    with cycles.running(A) as of_a, holding(of_a):
         by_a = frozenset(held())
-        assert refused(circles, A, by_a)
-        assert not refused(circles, B, by_a)
-        with circles.waiting(B, by_a, never), circles.running(B) as of_b, holding(of_b):
-            assert refused(circles, A, held())  # through B
-            assert refused(circles, B, held())
-            assert not refused(circles, C, held())
+        assert refused(cycles, A, by_a)
+        assert not refused(cycles, B, by_a)
+        with cycles.waiting(B, by_a, never), cycles.running(B) as of_b, holding(of_b):
+            assert refused(cycles, A, held())  # through B
+            assert refused(cycles, B, held())
+            assert not refused(cycles, C, held())
 
 
 def test_a_waiter_for_a_turn_that_has_ended_is_held_up_no_longer() -> None:
-    circles, over = WaitCycles(), [False]
-    with circles.running(B) as holder, holding(holder), circles.waiting(B, {A}, lambda: over[0]):
+    cycles, over = WaitCycles(), [False]
+    with cycles.running(B) as holder, holding(holder), cycles.waiting(B, {A}, lambda: over[0]):
         assert held() == {A, B}
         over[0] = True
         assert held() == {B}
@@ -66,16 +66,16 @@ def test_a_waiter_for_a_turn_that_has_ended_is_held_up_no_longer() -> None:
 
 def test_of_two_that_wait_for_each_other_at_one_moment_neither_waits_unseen() -> None:
     """Both have said what they wait for before either call arrives."""
-    circles = WaitCycles()
+    cycles = WaitCycles()
     with ExitStack() as stack:
         for own, other in ((A, B), (B, A)):
-            holder = stack.enter_context(circles.running(own))
+            holder = stack.enter_context(cycles.running(own))
             with holding(holder):
                 stack.enter_context(waiting(other))
             holder.is_over = False
-        assert refused(circles, A, {B})
-        assert refused(circles, B, {A})
-        assert not refused(circles, A, {C})
+        assert refused(cycles, A, {B})
+        assert refused(cycles, B, {A})
+        assert not refused(cycles, A, {C})
 
 
 REFS = st.one_of(
@@ -134,9 +134,9 @@ async def test_a_turn_does_not_wait_for_a_step_that_waits_for_the_turn() -> None
     async def step(**_: object) -> str:
         return "done"
 
-    circles = WaitCycles()
+    cycles = WaitCycles()
     async with once_cluster() as cluster:
-        with circles.running(B) as holder, holding(holder), circles.waiting(B, {parse_once("", "key")}, never):
+        with cycles.running(B) as holder, holding(holder), cycles.waiting(B, {parse_once("", "key")}, never):
             with pytest.raises(TaskCycle):
                 await cluster.n1.call("key", step)
             assert await cluster.n1.call("other", step) == "done"

@@ -82,7 +82,7 @@ def sessions(actor: Actor) -> SessionService:
 
     current = SimpleNamespace(
         host=SimpleNamespace(open=opened, find=opened),
-        circles=WaitCycles(),
+        wait_cycles=WaitCycles(),
         registration=SimpleNamespace(identity=SimpleNamespace(node_id="n1")),
     )
     incarnations = cast(IncarnationSupervisor, SimpleNamespace(current=current))
@@ -191,7 +191,7 @@ class Tasks:
             env, claims.as_claims, MemoryTaskStore(), agents, self.clock, settings, RunSlots(10, 100), tasks
         )
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"), lease=env.lease)
-        current = SimpleNamespace(task_runs=self.runs, registration=identity, circles=env.circles)
+        current = SimpleNamespace(task_runs=self.runs, registration=identity, wait_cycles=env.wait_cycles)
         self.service = TaskService(cast(IncarnationSupervisor, SimpleNamespace(current=current)), settings)
 
     async def run(self, call: FakeCall, on_duplicate: int = 0) -> None:
