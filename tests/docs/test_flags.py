@@ -12,8 +12,8 @@ from router.settings import RouterSettings
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]+)(?![\w-])")
 _PARAMETER = re.compile(r"^    (\w+): (?:Annotated\[|\w+Option\b)", re.MULTILINE)
 _PROGRAMS = ("agentring/cli", "benchmarks", "examples", "robustness", "scripts", "docs/settings_page.py")
-_OTHERS = frozenset({"check", "no-deps", "editable", "cflags", "libs", "plugin"})
-"""Of programs that are not ours: ruff, pip, pkg-config, protoc. (One with an underscore is never ours.)."""
+_OTHERS = frozenset({"check", "no-deps", "editable", "cflags", "libs", "plugin", "exclude-source-info"})
+"""Of programs that are not ours: ruff, pip, pkg-config, protoc, buf. (One with an underscore is never ours.)."""
 _PAGES = [path.relative_to(ROOT).as_posix() for path in pages()]
 
 
