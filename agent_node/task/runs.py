@@ -133,7 +133,7 @@ class TaskRuns:
             return run, task_pb2.DISPOSITION_REPLAYED
         if on_duplicate == task_pb2.ON_DUPLICATE_REJECT:
             raise TaskKeyActive
-        return self.unwatched.restart(run), task_pb2.DISPOSITION_JOINED
+        return self.unwatched.reset_time(run), task_pb2.DISPOSITION_JOINED
 
     async def find(self, ref: TaskRef, agent: str = "", *, to_cancel: bool = False) -> TaskRun:
         """The task's run. One that was accepted, has not ended and has no owner is resumed here, or, to_cancel, ended.
@@ -144,7 +144,7 @@ class TaskRuns:
         """
         stored = await self._here_or_stored(ref, agent)
         if isinstance(stored, TaskRun):
-            return self.unwatched.restart(stored)
+            return self.unwatched.reset_time(stored)
         if stored.has_ended:
             return self._ended.restore(stored)
         if not (to_cancel or self._starter.takes_more or self._starter.is_starting(ref)):

@@ -24,7 +24,7 @@ class Unwatched:
         if run.cancel_when_unwatched:
             self._since_s[run] = None
 
-    def restart(self, run: TaskRun) -> TaskRun:
+    def reset_time(self, run: TaskRun) -> TaskRun:
         """A caller is about to watch the run, which has the whole time again. One that comes just before the look that
         would cancel it is no reader of its log yet, and would be answered that nobody watched. Returns the run."""
         if run in self._since_s:
