@@ -26,6 +26,13 @@ def test_an_old_name_is_the_new_one_and_warns(module: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("module", OLD)
+def test_a_star_imports_them_all(module: str) -> None:
+    program = f"from {module} import *\nprint(*sorted(name for name in dir() if name[0] != '_'))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == OLD[module]
+
+
+@pytest.mark.parametrize("module", OLD)
 def test_other_names_are_not_there(module: str) -> None:
     with pytest.raises(AttributeError, match=f"module '{module}' has no attribute 'Attachment'"):
         _ = importlib.import_module(module).Attachment
