@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -19,7 +20,9 @@ from harness.pages import ROOT
 
 PAGE = (ROOT / "docs" / "operations.md").read_text()
 METRICS = (ROOT / "docs" / "metrics.md").read_text()
-_EVENTS = re.compile(r"_log\.error\(\s*\"([a-z_]+)\"")
+_EVENTS = re.compile(r"_log\.(?:error|exception)\(\s*f?\"([a-z_]+|\{self\._kind\}[a-z_]+)\"")
+_SWEPT = ("session", "task")
+"""What ownership/sweep.py takes up; its events begin with it."""
 _METRICS = re.compile(r"(?:_gauge|_by|_one_of|_counter|_histogram)\(\s*\"(\w+)\"|\"agentring_(?:node|router)_(\w+)\"")
 
 
@@ -66,9 +69,10 @@ def test_every_transition_is_named() -> None:
 
 
 def test_every_event_that_somebody_should_look_at_is_explained() -> None:
-    events = {event for path in sources() for event in _EVENTS.findall(path.read_text())}
+    found = {event for path in sources() for event in _EVENTS.findall(path.read_text())}
+    events = {event.format(self=SimpleNamespace(_kind=kind)) for event in found for kind in _SWEPT}
     named = part("Messages, and what to do")
-    assert len(events) > 20
+    assert len(events) > 30
     assert [event for event in sorted(events) if f"`{event}`" not in named] == []
 
 
