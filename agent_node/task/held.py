@@ -33,8 +33,8 @@ class HeldRuns:
         return self._runs.get(ref)
 
     def under_way(self) -> list[TaskRun]:
-        """Those that have not ended."""
-        return [run for run in self._runs.values() if not run.has_ended]
+        """Those that have not ended. Also counted from the thread that serves the metrics, hence the copy."""
+        return [run for run in tuple(self._runs.values()) if not run.has_ended]
 
     def add(self, run: TaskRun) -> None:
         """A run is about to begin; its key has none."""

@@ -127,3 +127,17 @@ def test_what_expires_is_evicted_once() -> None:
     assert list(held.evict_expired(5.0)) == [runs[0]]
     assert list(held.evict_expired(5.0)) == []
     assert len(held) == 2
+
+
+def test_runs_can_begin_while_those_under_way_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that serves the metrics counts them while the node's own goes on."""
+    held, run, other = HeldRuns(durable=True), run_of("a"), run_of("b")
+
+    def has_ended(_: TaskRun) -> bool:
+        held.add(other)  # by the node's thread, in the midst of the count
+        return False
+
+    held.add(run)
+    monkeypatch.setattr(TaskRun, "has_ended", property(has_ended))
+    assert held.under_way() == [run]
+    assert len(held) == 2
