@@ -163,7 +163,7 @@ async def run_node(
                             ready(server.address)
                             await _first_of(group, stop, fault.found, forker_ended)
                             board.enter(Condition.DRAINING)
-                            await _leave(incarnations, living, fault)
+                            await _leave(group, incarnations, living, fault)
                     for task in (*background, living):
                         task.cancel()
                 await guard.leave()
@@ -199,11 +199,13 @@ def _node_identity(
     )
 
 
-async def _leave(incarnations: IncarnationSupervisor, living: "asyncio.Task[None]", fault: Fault) -> None:
+async def _leave(
+    group: asyncio.TaskGroup, incarnations: IncarnationSupervisor, living: "asyncio.Task[None]", fault: Fault
+) -> None:
     """Drains the node; one that does not serve any more, before or meanwhile, gives its lease up at once."""
     if not fault.found.is_set():
         incarnations.stop()
-    waiting = asyncio.ensure_future(fault.found.wait())
+    waiting = group.create_task(fault.found.wait())
     await asyncio.wait([living, waiting], return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
     if fault.found.is_set():
