@@ -105,7 +105,8 @@ def _command(settings: RouterSettings, address: str, number: int) -> list[str]:
     if settings.metrics_listen is not None:
         host, _, port = settings.metrics_listen.rpartition(":")
         values["metrics_listen"] = f"{host}:{int(port) + number if int(port) else 0}"
-    command = [sys.executable, "-m", "router"]
+    # As ours does, or does not, a worker looks in the working directory for its own code.
+    command = [sys.executable, *(("-P",) if sys.flags.safe_path else ()), "-m", "router"]
     for name, value in values.items():
         if value is not None:
             text = ",".join(value) if isinstance(value, list) else str(value)
