@@ -104,6 +104,11 @@ class Checkout:
             assert time.monotonic() < ends
             time.sleep(0.05)
 
+    def forbid(self, program: str) -> None:
+        """The program says that it may not write, as on a file system that is mounted read-only."""
+        (self.path / "bin" / program).unlink()
+        self._put(f"bin/{program}", f"#!/bin/sh\necho '{program}: Read-only file system' >&2\nexit 1\n")
+
     def _put(self, name: str, text: str) -> None:
         path = self.path / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -210,6 +215,34 @@ def test_a_build_that_fails_is_not_tried_at_every_start(checkout: Checkout) -> N
     assert checkout.run("compile", PIP_FAILS="1").returncode == 1, "who asks for it gets it tried"
     assert checkout.run("compile").returncode == 0
     assert checkout.run("up").stdout == f"up: {checkout.found()}\n"
+
+
+def test_a_checkout_that_cannot_be_written_to_starts_all_the_same(checkout: Checkout) -> None:
+    checkout.forbid("mkdir")
+
+    started = checkout.run("up")
+
+    assert (started.returncode, started.stdout, started.stderr) == (0, "up: \n", "")
+    assert checkout.builds() == 0
+
+
+def test_a_build_in_a_checkout_that_cannot_be_written_to_is_used(checkout: Checkout) -> None:
+    assert checkout.run("compile").returncode == 0
+    checkout.forbid("touch")
+
+    started = checkout.run("up")
+
+    assert (started.stdout, started.stderr) == (f"up: {checkout.found()}\n", "")
+    assert checkout.found()
+
+
+def test_a_lock_that_is_somebody_elses_is_no_reason_to_complain(checkout: Checkout) -> None:
+    (checkout.path / ".tools" / "compiling.lock").mkdir(parents=True)
+
+    started = checkout.run("up")
+
+    assert (started.returncode, started.stdout, started.stderr) == (0, "up: \n", "")
+    assert checkout.builds() == 0
 
 
 def test_the_oldest_builds_are_removed(checkout: Checkout) -> None:
