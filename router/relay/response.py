@@ -63,7 +63,7 @@ class ResponseHead:
 
 
 def reset_error(code: int) -> AgentringError:
-    """What a client is values of a node that has ended the call by RST_STREAM."""
+    """What a client gets for a node that has ended the call by RST_STREAM."""
     name = Code(code).name if code in _CODES else str(code)
     if code == Code.CANCEL:
         return CallCancelled(name)
