@@ -50,7 +50,7 @@ async def accept(
             rows = session.events.rows(session.log, head_seq)
             acceptance = await session.store.accept_turn(session.ownership, turn, head_seq, rows)
             session.events.written(rows)
-        session.events.trim_soon()
+        session.events.trim_soon(rows)
         if acceptance.known is not None:
             session.turns.put(acceptance.known)
             return _same(acceptance.known, fingerprint), False

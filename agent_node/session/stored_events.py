@@ -88,8 +88,11 @@ class StoredEvents:
         self._extent = replace(self._extent, end_bytes=rows[-1].end_bytes)
         self.through_seq = rows[-1].seq
 
-    def trim_soon(self) -> None:
-        """Begins to drop the oldest events, if the bound is exceeded by enough."""
+    def trim_soon(self, rows: Sequence[EventRow]) -> None:
+        """Begins to drop the oldest events, if the bound is exceeded by enough. rows: those of the last write; a write
+        without any comes before or within a turn, whose own writes would wait for that."""
+        if not rows:
+            return
         stored_bytes = self._extent.end_bytes - self._extent.begin_bytes
         if stored_bytes > self._max_bytes + self._max_bytes // _SLACK:
             self._flights.begin(StoredEvents._trim, self._trim)

@@ -83,7 +83,7 @@ async def _end(
             commit = await session.store.end_turn(ownership, turn, head_seq, renumbered, rows)
         session.renumbered.clear()
         session.events.written(rows)
-    session.events.trim_soon()
+    session.events.trim_soon(rows)
     seq = log.append(event)
     log.shrink(READ_BYTES, session.events.through_seq if session.store.durable else 0)
     if seq != turn.end_seq:

@@ -189,6 +189,24 @@ async def test_beyond_the_bound_the_oldest_turns_go_first_and_what_is_left_is_wh
         assert actor.session.log.oldest_seq == kept[0].first_seq
 
 
+async def test_the_oldest_events_are_dropped_behind_a_turn_and_not_in_the_midst_of_one(stage: Stage) -> None:
+    """Its tools and its end would wait for that."""
+    store = RecordingStore(durable=True, seq_range=RANGE)
+    async with acting(Talker().talk, store=store) as actor:
+        await actor.submit("a", "x" * 10_000)
+        await actor.until_ended("a")
+    store.calls.clear()
+    async with acting(stage.held, store=store, epoch=NEXT) as actor:
+        actor.session.events._max_bytes = 1_000
+        await actor.submit("b")
+        await stage.begun.wait()
+        assert store.calls == ["accept_turn"]
+        stage.go.set()
+        await actor.until_ended("b")
+        await store.reached["trim_events"].wait()
+        assert store.calls == ["accept_turn", "commit_turn", "trim_events"]
+
+
 async def test_what_the_store_cannot_be_asked_for_ends_the_stream_and_not_the_session() -> None:
     async def echoing(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield ctx.input_text
