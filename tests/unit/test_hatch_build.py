@@ -1,0 +1,37 @@
+"""hatch_build.py compiles the data plane: a new module of its folders must be placed, on either side."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+_INTERPRETED = {
+    "agentring/http2": {"listener", "tls_acceptor", "transport"},
+    "agentring/rpc": {
+        *("call_tasks", "channel", "clock", "enum_check", "health", "limits", "metrics", "probe", "reflection"),
+        *("server", "service", "status"),
+    },
+    "router/relay": {"node_pool", "relay"},
+}
+"""What has sockets, tasks of asyncio's, or no work to do for a message."""
+
+
+@pytest.fixture(scope="module")
+def hatch_build() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("folder", _INTERPRETED)
+def test_every_module_of_the_data_plane_is_compiled_or_known_not_to_be(folder: str, hatch_build: ModuleType) -> None:
+    modules = {path.stem for path in (ROOT / folder).glob("*.py")} - {"__init__"}
+
+    assert modules - _INTERPRETED[folder] == set(hatch_build._MODULES[folder])
+    assert _INTERPRETED[folder] < modules
