@@ -18,7 +18,8 @@ async def approval(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield Result({"approved": False, "action": action})
         return
     # Up to here the agent does the same in every run: after a crash it is run again, with the answer that was given.
-    approved = bool(answer.data.get("approved", answer.text.strip().lower() in ("y", "yes")))
+    # Nobody has checked the data against the schema, so what is not `true` is no.
+    approved = answer.data.get("approved", answer.text.strip().lower() in ("y", "yes")) is True
     if approved:
         ctx.state["approved"] = [*ctx.state.get("approved", []), action]
     yield f"{'done' if approved else 'left'}: {action}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agentring.client import RunFailed, connect
+from agentring.client import InputRequired, RunFailed, connect
 from harness.pages import ROOT, blocks
 from harness.printed import as_printed
 from harness.up_process import running_up
@@ -57,6 +57,7 @@ async def test_every_example_does_what_its_readme_says(tmp_path: Path) -> None:
             assert as_printed(done.stdout) == as_printed(expected.text), (example.name, done.stderr)
         await races_for_one_receipt(router, tmp_path / "bank.db")
         await counts_from_data_and_keeps_the_state_where_a_turn_fails(router)
+        await takes_only_true_for_approval(router)
         await has_nobody_to_ask_in_a_task(router)
 
 
@@ -82,6 +83,18 @@ async def counts_from_data_and_keeps_the_state_where_a_turn_fails(router: str) -
         assert (await session.run("2")).result == {"count": 42}
         assert (await session.run("reset")).result == {"count": 0}
         assert (await session.run()).text == "turn 4: 0 + 1 = 1"
+
+
+async def takes_only_true_for_approval(router: str) -> None:
+    async with connect(router) as ring:
+        for approved, expected in ((True, True), ("no", False), (1, False)):
+            turn = ring.session(f"form-{approved}", agent="approval").send("order a car")
+            async for event in turn:
+                if isinstance(event, InputRequired):
+                    await turn.reply(event.input_id, data={"approved": approved})
+            result = (await turn.outcome()).result
+            assert result is not None
+            assert result["approved"] is expected
 
 
 async def has_nobody_to_ask_in_a_task(router: str) -> None:
