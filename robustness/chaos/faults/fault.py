@@ -82,10 +82,10 @@ class Scene:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One of the list in docs/architecture.md, Faults."""
+    """One fault of `scripts/chaos`."""
 
     number: int
-    """In that list."""
+    """Its own; `--fault all` goes by it."""
     name: str
     must: str
     """What must hold, in few words."""
