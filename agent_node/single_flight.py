@@ -2,7 +2,8 @@
 
 Guarantees: while a call of a name is under way no second one starts; all its callers get its outcome; a caller can go
 away (a client that hangs up cancels what serves it) without ending it, for the others or half-way. Used by the
-host for activations, by tasks for the starts of their runs, by steps for the changes of their keys.
+host for activations, by sessions for cancels and their end, by tasks for the starts of their runs, by steps for the
+changes of their keys.
 """
 
 import asyncio

@@ -45,7 +45,7 @@ async def attach_to_session(
     point: ResumePoint,
     request: AfterSeqRequest,
 ) -> Attachment:
-    """Accepts a stream of all that a session has to tell. Raises ResumeOffsetExpired."""
+    """Accepts a stream of all events of a session. Raises ResumeOffsetExpired."""
     resumed_after = point.resumed_after(session.log, same_log=session.continues_log_of(point.epoch))
     missed = session.missing.after(resumed_after) if resumed_after is not None else ()
     epoch = session.claim.epoch

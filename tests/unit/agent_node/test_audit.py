@@ -84,7 +84,12 @@ def test_a_path_that_cannot_be_opened_is_told(tmp_path: Path) -> None:
         FileAuditLog(tmp_path / "missing" / "audit.jsonl", NODE)
 
 
-def test_none_is_kept_where_none_is_wanted() -> None:
+def test_none_is_kept_where_none_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
     audit = NoAuditLog()
     audit.incarnation = Incarnation(1)
     audit.write("joined", parse_session("", "s"), epoch=1)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
