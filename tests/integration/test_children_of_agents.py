@@ -67,7 +67,7 @@ async def test_up_notices_the_end_of_a_node_whose_children_live_and_stops_at_onc
             )
             watched = Watched(*up.children())
             up.send(signal.SIGINT)
-            async with asyncio.timeout(15):
+            async with asyncio.timeout(30):  # a node that joins its agent's child has 10 s of it
                 assert await up.ended() == 0
             assert watched.living() == []
             await watched.all_gone()
