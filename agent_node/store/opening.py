@@ -138,9 +138,9 @@ async def _driver(url: str, timeout_s: float) -> Driver:
         path = Path(url.removeprefix(_SQLITE))
         try:
             await asyncio.to_thread(_make_file, path)
+            return SqliteDriver(path, timeout_s)
         except OSError as error:
             raise StoreRefused(f"the store {url} cannot be made: {error.strerror}") from error
-        return SqliteDriver(path, timeout_s)
     try:
         from agent_node.store.database.postgres import PostgresDriver
 

@@ -3,8 +3,9 @@
 Guarantees: works are carried out one at a time, in the order of their coming; each gets its own outcome, and only after
 the commit; one that is refused (an AgentringError, raised before it has written anything) fails alone; where one breaks
 the group in any other way, the group is undone and each is tried by itself. A caller that is cancelled before its work
-began does not delay the others. Waits are bounded, in number and in time. Does not wait for a group to fill: an idle
-store commits at once.
+began does not delay the others. Waits are bounded, in number and in time. A group is closed once its transaction has
+begun, so that what comes while others hold the lock is in it. Does not wait for a group to fill: an idle store commits
+at once.
 
 One thread carries out the groups, so the event loop never waits for the disk, and a group costs two changes of thread,
 however many statements it has. Used by sqlite.py, where one transaction writes at a time in any case.
@@ -25,6 +26,8 @@ C = TypeVar("C")
 T = TypeVar("T")
 
 Work = Callable[[C], Any]
+Take = Callable[[], Sequence[Work[C]]]
+"""Those whose turn it is: what came while somebody waited for the lock is among them."""
 Outcome = tuple[Any, BaseException | None]
 """What a work returned, or what it raised."""
 
@@ -43,9 +46,10 @@ def work_off(connection: C, works: Sequence[Work[C]]) -> list[Outcome]:
 class GroupCommit(Generic[C]):
     """The one writer. Resource handling: `close()`."""
 
-    def __init__(self, commit: Callable[[Sequence[Work[C]]], list[Outcome]], timeout_s: float) -> None:
-        """commit: runs in the writer's thread; a transaction of these works, committed when it returns; raises what
-        broke it, and StoreUnavailable where trying each work by itself would not help."""
+    def __init__(self, commit: Callable[[Take[C]], list[Outcome]], timeout_s: float) -> None:
+        """commit: runs in the writer's thread; a transaction of the works that it takes once it has what it must wait
+        for, committed when it returns; raises what broke it, and StoreUnavailable where trying each work by itself
+        would not help."""
         self._commit = commit
         self._timeout_s = timeout_s
         self._thread = ThreadPoolExecutor(1, "store-writer")
@@ -80,13 +84,7 @@ class GroupCommit(Generic[C]):
         loop = asyncio.get_running_loop()
         try:
             while self._waiting:
-                group: list[tuple[Work[C], asyncio.Future[Any]]] = []
-                while self._waiting and len(group) < _MOST_IN_GROUP:
-                    work, done = self._waiting.popleft()
-                    if not done.done():
-                        group.append((work, done))
-                outcomes = await loop.run_in_executor(self._thread, self._commit_all, [work for work, _ in group])
-                for (_, done), (value, error) in zip(group, outcomes, strict=True):
+                for done, (value, error) in await loop.run_in_executor(self._thread, self._commit_next):
                     if done.done():
                         continue
                     if error is None:
@@ -96,12 +94,32 @@ class GroupCommit(Generic[C]):
         finally:
             self._writer = None
 
-    def _commit_all(self, works: Sequence[Work[C]]) -> list[Outcome]:
+    def _commit_next(self) -> list[tuple[asyncio.Future[Any], Outcome]]:
+        """In the writer's thread."""
+        group: list[tuple[Work[C], asyncio.Future[Any]]] = []
+        awaited = len(self._waiting)
+
+        def take(at_most: int = _MOST_IN_GROUP) -> list[Work[C]]:
+            while self._waiting and len(group) < at_most:
+                work, done = self._waiting.popleft()
+                if not done.done():
+                    group.append((work, done))
+            return [work for work, _ in group]
+
         try:
-            return self._commit(works)
-        except StoreUnavailable as error:
-            return [(None, error)] * len(works)
+            outcomes = self._commit(take)
         except Exception as error:
-            if len(works) == 1:
-                return [(None, error)]
-            return [outcome for work in works for outcome in self._commit_all([work])]
+            if not group:
+                take(min(awaited, _MOST_IN_GROUP))  # those that it was begun for; who came later has not waited yet
+            if isinstance(error, StoreUnavailable) or len(group) == 1:
+                outcomes = [(None, error)] * len(group)
+            else:
+                outcomes = [self._alone(work) for work, _ in group]
+        return [(done, outcome) for (_, done), outcome in zip(group, outcomes, strict=True)]
+
+    def _alone(self, work: Work[C]) -> Outcome:
+        try:
+            (outcome,) = self._commit(lambda: [work])
+        except Exception as error:
+            return None, error
+        return outcome

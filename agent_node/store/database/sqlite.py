@@ -6,8 +6,9 @@ another node's lock ends; nothing is acknowledged once the file at the path is n
 it goes on or is killed; its transaction is then older than theirs, so it harms nothing else. The file must not be on a
 network's file system: locks do not work there, and the cluster's row (store/opening.py) refuses a second machine.
 
-The write lock is asked for at intervals of our own: SQLite's grow to 100 ms, an age beside transactions of 1 ms. The
-standard library's driver, on a thread: an asyncio driver would change threads for every statement.
+Nodes take turns by a lock of the system's (write_lock.py). Where somebody else writes all the same, SQLite's write lock
+is asked for at intervals of our own: SQLite's grow to 100 ms, an age beside transactions of 1 ms. The standard
+library's driver, on a thread: an asyncio driver would change threads for every statement.
 """
 
 import asyncio
@@ -15,7 +16,7 @@ import ctypes
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,8 +26,9 @@ import structlog
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
-from agent_node.store.database.group_commit import GroupCommit, Outcome, Work, work_off
+from agent_node.store.database.group_commit import GroupCommit, Outcome, Take, work_off
 from agent_node.store.database.store_file import StoreFile
+from agent_node.store.database.write_lock import NotInTime, WriteLock
 from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 
 _LOCK_POLL_S = 0.0005
@@ -57,6 +59,7 @@ class SqliteDriver:
         sys.setswitchinterval(min(_SWITCH_S, sys.getswitchinterval()))
         self._timeout_s = timeout_s
         self._file = StoreFile(path.absolute())
+        self._lock = WriteLock(path.resolve())
         self._engine = _open(path, _LOCK_SHARE * timeout_s)
         self._writes: GroupCommit[Connection] = GroupCommit(self._commit, timeout_s)
         self._writer: Connection | None = None
@@ -85,6 +88,7 @@ class SqliteDriver:
     async def close(self) -> None:
         """As Driver."""
         await self._writes.close()
+        self._lock.close()
         await asyncio.to_thread(self._reads.shutdown)
         connections, self._writer, self._reader = (self._writer, self._reader), None, None
         for connection in connections:
@@ -96,14 +100,14 @@ class SqliteDriver:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(connection.connection.driver_connection))
         self._engine.dispose()
 
-    def _commit(self, works: Sequence[Work[Connection]]) -> list[Outcome]:
-        with _translated():
+    def _commit(self, take: Take[Connection]) -> list[Outcome]:
+        with _translated(), self._lock.held(_LOCK_SHARE * self._timeout_s):
             if self._writer is None:
                 self._file.check()
                 self._writer = self._engine.connect().execution_options(**{_WRITES: True})
             with self._writer.begin():
                 self._file.check()
-                outcomes = work_off(self._writer, works)
+                outcomes = work_off(self._writer, take())
                 self._file.learn()
             # Invariant: nothing is acknowledged once the file at the path is another one
             # (tests/unit/agent_node/store/database/test_store_file.py).
@@ -126,6 +130,9 @@ def _translated() -> Iterator[None]:
     """Errors about the file, its disk or its lock leave as StoreUnavailable, those about a statement as they are."""
     try:
         yield
+    except NotInTime:
+        _log.warning("store_failed", sqlite="SQLITE_BUSY")
+        raise StoreUnavailable from None
     except (DatabaseError, sqlite3.Error) as error:
         if (unavailable := _unavailable(error)) is None:
             raise

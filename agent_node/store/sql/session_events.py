@@ -24,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy import delete as delete_from
 
 from agent_node.store.session_records import EventExtent, EventRow
+from agent_node.store.sql.hot_statement import HotStatement
 from agent_node.store.sql.session_schema import metadata, of_session, session_columns, session_keys
 from agentring.ids import SessionRef
 
@@ -43,7 +44,7 @@ table = Table(
 )
 
 _OF_SESSION = of_session(table)
-_KEEP = insert(table)
+_KEEP = HotStatement(insert(table), [column.name for column in table.columns])
 _OLDEST = select(table).where(_OF_SESSION).order_by(table.c.seq).limit(1)
 _NEWEST = select(table).where(_OF_SESSION).order_by(table.c.seq.desc()).limit(1)
 EXTENT = (
@@ -72,8 +73,8 @@ def keep(connection: Connection, ref: SessionRef, rows: Sequence[EventRow]) -> N
     """Adds events. The transaction has locked the session's row."""
     if rows:
         columns = session_columns(ref)
-        connection.execute(
-            _KEEP,
+        _KEEP.change_each(
+            connection,
             [
                 {
                     **columns,

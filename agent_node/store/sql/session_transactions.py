@@ -28,11 +28,19 @@ from agent_node.store.session_records import (
 from agent_node.store.sql import session_events, session_inputs
 from agent_node.store.sql import session_statements as statements
 from agent_node.store.sql.generation import check_generation
+from agent_node.store.sql.hot_statement import HotStatement
 from agent_node.store.sql.session_reads import read_session, read_turn, with_turns
-from agent_node.store.sql.session_schema import session_columns, session_keys
+from agent_node.store.sql.session_schema import session_columns, session_keys, states, turns
 from agentring.errors import StaleEpoch
 
 Values = Mapping[str, Any]
+
+_ASSERT_OWNED = HotStatement(statements.ASSERT_OWNED)
+_ADD_TURN = HotStatement(
+    statements.ADD_TURN, [column.name for column in turns.columns if column.name not in ("end_seq", "output_text")]
+)
+_UPDATE_TURN = HotStatement(statements.UPDATE_TURN)
+_KEEP_STATE = HotStatement(statements.KEEP_STATE, [column.name for column in states.columns])
 
 
 def raise_and_read(
@@ -93,8 +101,10 @@ def assert_owned(
         "completed": completed,
     }
     # Invariant: no write of an epoch lands after one of a later epoch (tests/unit/agent_node/store/test_fencing.py).
-    statement = statements.ASSERT_OWNED.values(**changes) if changes else statements.ASSERT_OWNED
-    number = connection.execute(statement, keys).scalar()
+    if changes:
+        number = connection.execute(statements.ASSERT_OWNED.values(**changes), keys).scalar()
+    else:
+        number = _ASSERT_OWNED.scalar(connection, keys)
     if number is not None:
         return int(number), True
     landed = connection.execute(statements.LANDED, keys).scalar()
@@ -116,8 +126,8 @@ def accept_turn(
     if not fresh:
         return Acceptance(commit, None)
     session_events.keep(connection, ownership.ref, events)
-    added = connection.execute(
-        statements.ADD_TURN[connection.dialect.name],
+    added = _ADD_TURN.change(
+        connection,
         {
             **session_columns(ownership.ref),
             "turn_id": turn.turn_id,
@@ -132,7 +142,7 @@ def accept_turn(
             "deaths": turn.deaths,
         },
     )
-    return Acceptance(commit, None if added.rowcount == 1 else read_turn(connection, ownership.ref, turn.turn_id))
+    return Acceptance(commit, None if added == 1 else read_turn(connection, ownership.ref, turn.turn_id))
 
 
 def update_turns(
@@ -165,10 +175,10 @@ def update_turns(
             "new_deaths": turn.deaths,
             "new_output_text": output_text if turn is completed else None,
         }
-        connection.execute(statements.UPDATE_TURN, values)
+        _UPDATE_TURN.change(connection, values)
     if state_json is not None:
-        connection.execute(
-            statements.KEEP_STATE[connection.dialect.name],
+        _KEEP_STATE.change(
+            connection,
             {
                 **session_columns(ownership.ref),
                 "state_json": state_json,

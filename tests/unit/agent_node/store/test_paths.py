@@ -27,7 +27,7 @@ def made(directory: Path) -> list[str]:
 @pytest.mark.parametrize("name", NAMES)
 async def test_the_file_is_where_the_url_says(tmp_path: Path, open_sql: OpenSql, name: str) -> None:
     await open_sql(check_url(f"sqlite:///{tmp_path}/{name}/store.db"))
-    assert made(tmp_path) == [f"{name}/store.db{end}" for end in ("", "-shm", "-wal")]
+    assert made(tmp_path) == [f"{name}/store.db{end}" for end in ("", "-lock", "-shm", "-turn", "-wal")]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -36,7 +36,7 @@ async def test_a_relative_one_too(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     await open_sql(check_url(f"sqlite:///{name}"))
-    assert made(tmp_path) == [name, f"{name}-shm", f"{name}-wal"]
+    assert made(tmp_path) == [name, *(f"{name}-{end}" for end in ("lock", "shm", "turn", "wal"))]
 
 
 async def test_directories_that_differ_after_a_question_mark_do_not_meet(tmp_path: Path, open_sql: OpenSql) -> None:
@@ -63,5 +63,6 @@ async def test_any_name(tmp_path: Path, name: str) -> None:
     finally:
         await store.close()
         left = made(tmp_path)
-        (tmp_path / name).unlink()
-    assert left == [name]
+        for each in left:
+            (tmp_path / each).unlink()
+    assert left == [name, f"{name}-lock", f"{name}-turn"]

@@ -2,11 +2,11 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_node.store.database.group_commit import GroupCommit, Outcome, Work, work_off
+from agent_node.store.database.group_commit import GroupCommit, Outcome, Take, Work, work_off
 from agentring.errors import StaleEpoch, StoreUnavailable
 
 TIMEOUT_S = 5.0
@@ -22,8 +22,13 @@ class Database:
         self.failure: Exception | None = None
         self.begun, self.go = threading.Event(), threading.Event()
         self.go.set()
+        self.locked = threading.Event()
+        """Whoever else had the lock has given it up."""
+        self.locked.set()
 
-    def commit(self, works: Sequence[Work[list[int]]]) -> list[Outcome]:
+    def commit(self, take: Take[list[int]]) -> list[Outcome]:
+        self.locked.wait()
+        works = take()
         self.groups.append(len(works))
         self.begun.set()
         self.go.wait()
@@ -134,4 +139,38 @@ async def test_a_wait_has_a_deadline(database: Database) -> None:
     with pytest.raises(StoreUnavailable):
         await writer.transact(add(0))
     database.go.set()
+    await writer.close()
+
+
+async def test_what_comes_while_others_have_the_lock_shares_the_transaction(
+    writer: GroupCommit[list[int]], database: Database
+) -> None:
+    database.locked.clear()
+    works = [asyncio.create_task(writer.transact(add(number))) for number in range(10)]
+    await asyncio.sleep(0)
+    assert database.groups == []
+    database.locked.set()
+    assert await asyncio.gather(*works) == list(range(10))
+    assert database.groups == [10]
+
+
+async def test_only_who_has_waited_for_a_lock_in_vain_is_told_so(database: Database) -> None:
+    begun, over = threading.Event(), threading.Event()
+
+    def commit(take: Take[list[int]]) -> list[Outcome]:
+        if not over.is_set():
+            begun.set()
+            over.wait()
+            raise StoreUnavailable
+        return database.commit(take)
+
+    writer: GroupCommit[list[int]] = GroupCommit(commit, TIMEOUT_S)
+    first = asyncio.create_task(writer.transact(add(0)))
+    await asyncio.to_thread(begun.wait)
+    second = asyncio.create_task(writer.transact(add(1)))
+    await asyncio.sleep(0)
+    over.set()
+    with pytest.raises(StoreUnavailable):
+        await first
+    assert await second == 1
     await writer.close()
