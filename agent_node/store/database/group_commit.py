@@ -63,16 +63,17 @@ class GroupCommit(Generic[C]):
         """
         if len(self._waiting) >= _MOST_WAITING:
             raise StoreUnavailable
-        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
         self._waiting.append((work, done))
         if self._writer is None:
             # It ends when nothing waits, and never raises; whoever waits for `done` has a deadline of their own.
-            self._writer = asyncio.create_task(self._write())
+            self._writer = loop.create_task(self._write())
+        deadline = loop.call_later(self._timeout_s, _give_up, done)
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await done
-        except TimeoutError:
-            raise StoreUnavailable from None
+            return await done
+        finally:
+            deadline.cancel()
 
     async def close(self) -> None:
         """Returns once nothing is under way."""
@@ -97,20 +98,22 @@ class GroupCommit(Generic[C]):
     def _commit_next(self) -> list[tuple[asyncio.Future[Any], Outcome]]:
         """In the writer's thread."""
         group: list[tuple[Work[C], asyncio.Future[Any]]] = []
-        awaited = len(self._waiting)
+        begun_for = len(self._waiting)
 
-        def take(at_most: int = _MOST_IN_GROUP) -> list[Work[C]]:
-            while self._waiting and len(group) < at_most:
+        def take(at_most: int = _MOST_WAITING) -> list[Work[C]]:
+            for _ in range(min(at_most, len(self._waiting))):
                 work, done = self._waiting.popleft()
                 if not done.done():
                     group.append((work, done))
+                    if len(group) == _MOST_IN_GROUP:
+                        break
             return [work for work, _ in group]
 
         try:
             outcomes = self._commit(take)
         except Exception as error:
             if not group:
-                take(min(awaited, _MOST_IN_GROUP))  # those that it was begun for; who came later has not waited yet
+                take(begun_for)  # who came later has not waited yet
             if isinstance(error, StoreUnavailable) or len(group) == 1:
                 outcomes = [(None, error)] * len(group)
             else:
@@ -123,3 +126,8 @@ class GroupCommit(Generic[C]):
         except Exception as error:
             return None, error
         return outcome
+
+
+def _give_up(done: asyncio.Future[Any]) -> None:
+    if not done.done():
+        done.set_exception(StoreUnavailable())

@@ -6,9 +6,9 @@ another node's lock ends; nothing is acknowledged once the file at the path is n
 it goes on or is killed; its transaction is then older than theirs, so it harms nothing else. The file must not be on a
 network's file system: locks do not work there, and the cluster's row (store/opening.py) refuses a second machine.
 
-Nodes take turns by a lock of the system's (write_lock.py). Where somebody else writes all the same, SQLite's write lock
-is asked for at intervals of our own: SQLite's grow to 100 ms, an age beside transactions of 1 ms. The standard
-library's driver, on a thread: an asyncio driver would change threads for every statement.
+Nodes take turns by a lock of the system's (write_lock.py). Where somebody else writes all the same, or stands still in
+turn, SQLite's write lock is asked for at intervals of our own: SQLite's grow to 100 ms, an age beside transactions of
+1 ms. The standard library's driver, on a thread: an asyncio driver would change threads for every statement.
 """
 
 import asyncio
@@ -28,12 +28,15 @@ from sqlalchemy.exc import DatabaseError
 
 from agent_node.store.database.group_commit import GroupCommit, Outcome, Take, work_off
 from agent_node.store.database.store_file import StoreFile
-from agent_node.store.database.write_lock import NotInTime, WriteLock
+from agent_node.store.database.write_lock import WriteLock
 from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 
 _LOCK_POLL_S = 0.0005
 _LOCK_SHARE = 0.8
 """Of the deadline: how long others may hold the lock, so that the error names the cause, not only the time-out."""
+_PATIENCE_S, _PATIENCE_SHARE = 0.5, 0.2
+"""How long the system's lock is waited for, before SQLite's is asked for all the same; at most that share of the
+deadline."""
 _SWITCH_S = 0.0005
 _WRITES = "agentring_writes"
 
@@ -101,11 +104,15 @@ class SqliteDriver:
         self._engine.dispose()
 
     def _commit(self, take: Take[Connection]) -> list[Outcome]:
-        with _translated(), self._lock.held(_LOCK_SHARE * self._timeout_s):
+        until_s = time.monotonic() + _LOCK_SHARE * self._timeout_s
+        patience_s = min(_PATIENCE_S, _PATIENCE_SHARE * self._timeout_s)
+        with _translated(), self._lock.held(patience_s):
             if self._writer is None:
                 self._file.check()
                 self._writer = self._engine.connect().execution_options(**{_WRITES: True})
+                _driver(self._writer).execute("PRAGMA busy_timeout = 0")
             with self._writer.begin():
+                _patiently(_driver(self._writer), "BEGIN IMMEDIATE", until_s)
                 self._file.check()
                 outcomes = work_off(self._writer, take())
                 self._file.learn()
@@ -130,9 +137,6 @@ def _translated() -> Iterator[None]:
     """Errors about the file, its disk or its lock leave as StoreUnavailable, those about a statement as they are."""
     try:
         yield
-    except NotInTime:
-        _log.warning("store_failed", sqlite="SQLITE_BUSY")
-        raise StoreUnavailable from None
     except (DatabaseError, sqlite3.Error) as error:
         if (unavailable := _unavailable(error)) is None:
             raise
@@ -163,33 +167,36 @@ def _open(path: Path, timeout_s: float) -> Engine:
     @event.listens_for(engine, "connect")
     def _set_up(driver: sqlite3.Connection, _record: object) -> None:
         # Two that make a file's first connections at once: SQLite does not let one wait for the other.
-        _patiently(driver, "PRAGMA journal_mode = WAL", timeout_s)
+        driver.execute("PRAGMA busy_timeout = 0")
+        _patiently(driver, "PRAGMA journal_mode = WAL", time.monotonic() + timeout_s)
         driver.execute(f"PRAGMA busy_timeout = {int(timeout_s * 1000)}")  # for reads
         driver.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        driver = connection.connection.driver_connection
-        assert isinstance(driver, sqlite3.Connection)
+        driver = _driver(connection)
         if driver.in_transaction:  # the one before could not even be undone, and would be in everybody's way for ever
             driver.execute("ROLLBACK")
-        if connection.get_execution_options().get(_WRITES):
-            _patiently(driver, "BEGIN IMMEDIATE", timeout_s)
-        else:
+        if not connection.get_execution_options().get(_WRITES):  # else it begins when the writer has the lock
             driver.execute("BEGIN")
 
     return engine
 
 
-def _patiently(driver: sqlite3.Connection, statement: str, timeout_s: float) -> None:
-    """Carries out what needs a lock of the file. Raises sqlite3.OperationalError if others hold it for so long."""
-    driver.execute("PRAGMA busy_timeout = 0")
-    deadline_s = time.monotonic() + timeout_s
+def _driver(connection: Connection) -> sqlite3.Connection:
+    driver = connection.connection.driver_connection
+    assert isinstance(driver, sqlite3.Connection)
+    return driver
+
+
+def _patiently(driver: sqlite3.Connection, statement: str, until_s: float) -> None:
+    """Carries out what needs a lock of the file, by a connection that itself does not wait for any. until_s: of the
+    monotonic clock. Raises sqlite3.OperationalError if others hold it for so long."""
     while True:
         try:
             driver.execute(statement)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= deadline_s:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until_s:
                 raise
             time.sleep(_LOCK_POLL_S)
         else:

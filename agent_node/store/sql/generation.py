@@ -2,13 +2,14 @@
 
 from sqlalchemy import Connection, select
 
+from agent_node.store.sql.hot_statement import HotStatement
 from agent_node.store.sql.session_schema import cluster
 from agentring.errors import StaleEpoch
 
-_READ = select(cluster.c.generation)
+_READ = HotStatement(select(cluster.c.generation))
 
 
 def check_generation(connection: Connection, generation: int) -> None:
     """Raises StaleEpoch where the database has gone on to another generation of the cluster."""
-    if connection.execute(_READ).scalar_one() != generation:
+    if _READ.scalar(connection, {}) != generation:
         raise StaleEpoch

@@ -1,16 +1,17 @@
-"""Statements that every turn needs, compiled once and carried out by the database's driver.
+"""Statements that every turn, activation or task needs, compiled once and carried out by the database's driver.
 
 SQLAlchemy looks each execution of a statement up, checks its parameters and wraps its result, which takes three times
 as long as SQLite takes for the statement itself, in the one thread that writes. So on SQLite the text and the order of
 its parameters are made at the first use, and from then on the driver is given both. On PostgreSQL, whose driver is an
-asyncio one, SQLAlchemy carries the statement out as any other. Used by session_transactions.py and session_events.py.
+asyncio one, SQLAlchemy carries the statement out as any other.
 """
 
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Connection, Executable
+from sqlalchemy import Connection, Executable, RowMapping
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
@@ -18,64 +19,87 @@ from sqlalchemy.sql.elements import ClauseElement
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 Values = Mapping[str, Any]
+Row = Mapping[str, Any] | RowMapping
 
 
 class HotStatement:
-    """One statement."""
+    """One statement. May be used by several threads."""
 
     def __init__(self, statement: Executable | Mapping[str, Executable], columns: Sequence[str] = ()) -> None:
         """statement: by the dialect's name where the two say it differently. columns: those that an INSERT is given,
-        all of them. None of the values may be of a type that SQLAlchemy changes for SQLite."""
-        self._statement = statement
+        all of them. No value or column of a result may be of a type that SQLAlchemy changes for SQLite."""
+        self.statement: Any = statement
+        """For what is made of it."""
         self._columns = columns
         self._text = ""
-        self._names: list[str] = []
         self._constants: dict[str, Any] = {}
+        self._in_order: Callable[[Values], Sequence[Any]] = _nothing
 
     def change(self, connection: Connection, values: Values) -> int:
         """Carries it out; how many rows it has changed."""
         if (driver := _sqlite(connection)) is not None:
-            return driver.execute(*self._compiled(values)).rowcount
+            return self._execute(driver, values).rowcount
         return connection.execute(self._of(connection), values).rowcount
 
     def change_each(self, connection: Connection, rows: Sequence[Values]) -> None:
         """Carries it out with each of these."""
         if (driver := _sqlite(connection)) is not None:
-            text, _ = self._compiled(rows[0])
-            driver.executemany(text, [self._compiled(values)[1] for values in rows])
+            text = self._text or self._compile()
+            constants, in_order = self._constants, self._in_order
+            driver.executemany(text, [in_order({**constants, **values} if constants else values) for values in rows])
         else:
             connection.execute(self._of(connection), rows)
 
     def scalar(self, connection: Connection, values: Values) -> Any:
         """Carries it out; the first column of its first row, None: there is none. It has one row at most."""
         if (driver := _sqlite(connection)) is not None:
-            row = driver.execute(*self._compiled(values)).fetchone()
+            row = self._execute(driver, values).fetchone()
             return row[0] if row is not None else None
         return connection.execute(self._of(connection), values).scalar()
 
+    def all(self, connection: Connection, values: Values) -> Sequence[Row]:
+        """Carries it out; its rows, by the names of the columns."""
+        if (driver := _sqlite(connection)) is not None:
+            cursor = self._execute(driver, values)
+            names = [column[0] for column in cursor.description]
+            return [dict(zip(names, row, strict=True)) for row in cursor]
+        return connection.execute(self._of(connection), values).mappings().all()
+
+    def first(self, connection: Connection, values: Values) -> Row | None:
+        """As `all`, where there is one row at most; None: there is none."""
+        rows = self.all(connection, values)
+        return rows[0] if rows else None
+
     def _of(self, connection: Connection) -> Executable:
-        return self._statement if isinstance(self._statement, Executable) else self._statement[connection.dialect.name]
+        statement: Executable = self._said_by(connection.dialect.name)
+        return statement
 
-    def _compiled(self, values: Values) -> tuple[str, list[Any]]:
-        if not self._text:
-            self._compile()
-        constants = self._constants
-        return self._text, [constants[name] if name in constants else values[name] for name in self._names]
+    def _said_by(self, dialect: str) -> Any:
+        return self.statement[dialect] if isinstance(self.statement, Mapping) else self.statement
 
-    def _compile(self) -> None:
-        statement = self._statement if isinstance(self._statement, Executable) else self._statement["sqlite"]
+    def _execute(self, driver: sqlite3.Connection, values: Values) -> sqlite3.Cursor:
+        text = self._text or self._compile()
+        return driver.execute(text, self._in_order({**self._constants, **values} if self._constants else values))
+
+    def _compile(self) -> str:
+        statement = self._said_by("sqlite")
         assert isinstance(statement, ClauseElement)
         compiled = statement.compile(dialect=_DIALECT, column_keys=list(self._columns) or None)
         assert isinstance(compiled, SQLCompiler)
-        given = set(self._columns) | set(_parameters_without_value(compiled.params))
-        self._constants = {name: value for name, value in compiled.params.items() if name not in given}
-        self._names = list(compiled.positiontup or ())
-        self._text = str(compiled)
+        names = compiled.positiontup or []
+        self._constants = {
+            name: parameter.value for name, parameter in compiled.binds.items() if not parameter.required
+        }
+        if len(names) > 1:
+            self._in_order = itemgetter(*names)
+        elif names:
+            self._in_order = lambda values: [values[names[0]]]
+        self._text = str(compiled)  # last: another thread that sees it uses the rest
+        return self._text
 
 
-def _parameters_without_value(params: Mapping[str, Any]) -> list[str]:
-    """Those that a statement is given; the others are constants that stand in it."""
-    return [name for name, value in params.items() if value is None]
+def _nothing(_: Values) -> Sequence[Any]:
+    return ()
 
 
 def _sqlite(connection: Connection) -> sqlite3.Connection | None:

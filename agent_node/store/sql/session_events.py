@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     Integer,
     LargeBinary,
-    RowMapping,
     String,
     Table,
     bindparam,
@@ -24,7 +23,7 @@ from sqlalchemy import (
 from sqlalchemy import delete as delete_from
 
 from agent_node.store.session_records import EventExtent, EventRow
-from agent_node.store.sql.hot_statement import HotStatement
+from agent_node.store.sql.hot_statement import HotStatement, Row
 from agent_node.store.sql.session_schema import metadata, of_session, session_columns, session_keys
 from agentring.ids import SessionRef
 
@@ -54,7 +53,7 @@ EXTENT = (
     _NEWEST.with_only_columns(table.c.begin_bytes + table.c.size_bytes).scalar_subquery().label("end_bytes"),
 )
 """Columns of any select that has the parameters of the session."""
-_READ_EXTENT = select(*EXTENT)
+_READ_EXTENT = HotStatement(select(*EXTENT))
 _SIZES = (
     select(table.c.seq, table.c.size_bytes)
     .where(_OF_SESSION, table.c.seq > bindparam("k_after_seq"))
@@ -91,10 +90,10 @@ def keep(connection: Connection, ref: SessionRef, rows: Sequence[EventRow]) -> N
 
 def extent(connection: Connection, ref: SessionRef) -> EventExtent:
     """Which events are kept."""
-    return extent_of(connection.execute(_READ_EXTENT, session_keys(ref)).mappings().one())
+    return extent_of(_READ_EXTENT.all(connection, session_keys(ref))[0])
 
 
-def extent_of(row: RowMapping) -> EventExtent:
+def extent_of(row: Row) -> EventExtent:
     """As `extent`, of a row that has the columns EXTENT."""
     if row["oldest_seq"] is None:
         return EventExtent()

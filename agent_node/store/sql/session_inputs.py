@@ -8,10 +8,11 @@ the session's row. Used by session_transactions.py and sessions.py.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Connection, LargeBinary, RowMapping, String, Table, bindparam, select
+from sqlalchemy import BigInteger, Column, Connection, LargeBinary, String, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.session_records import StoredInput
+from agent_node.store.sql.hot_statement import HotStatement, Row
 from agent_node.store.sql.session_schema import metadata, of_session, session_columns, session_keys, turns
 from agentring.ids import SessionId, SessionRef, TenantId
 
@@ -29,14 +30,11 @@ table = Table(
 
 _OF_SESSION = of_session(table)
 _READ = select(table).where(_OF_SESSION, table.c.input_id == bindparam("k_input_id"))
-_READ_OPEN = select(table).where(
-    _OF_SESSION,
-    table.c.turn_id.in_(
-        select(turns.c.turn_id).where(
-            of_session(turns),
-            turns.c.end_seq.is_(None),
-        )
-    ),
+_READ_OPEN = HotStatement(
+    select(table).where(
+        _OF_SESSION,
+        table.c.turn_id.in_(select(turns.c.turn_id).where(of_session(turns), turns.c.end_seq.is_(None))),
+    )
 )
 _UNANSWERED = (
     select(table)
@@ -88,7 +86,7 @@ def read(connection: Connection, ref: SessionRef, input_id: str) -> StoredInput 
 
 def read_open(connection: Connection, ref: SessionRef) -> dict[str, StoredInput]:
     """The questions of turns that have not ended, by input_id."""
-    rows = connection.execute(_READ_OPEN, session_keys(ref)).mappings()
+    rows = _READ_OPEN.all(connection, session_keys(ref))
     return {row["input_id"]: _input(row) for row in rows}
 
 
@@ -103,5 +101,5 @@ def read_unanswered(
     return found
 
 
-def _input(row: RowMapping) -> StoredInput:
+def _input(row: Row) -> StoredInput:
     return StoredInput(row["input_id"], row["turn_id"], row["waits"], row["answer"], row["question"] or b"")

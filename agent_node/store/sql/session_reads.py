@@ -7,25 +7,26 @@ sessions.py.
 from dataclasses import replace
 
 from google.protobuf.message import DecodeError
-from sqlalchemy import Connection, RowMapping
+from sqlalchemy import Connection
 from xxhash import xxh3_64_hexdigest
 
 from agent_node.store.session_records import StoredSession, StoredTurn
 from agent_node.store.sql import session_events, session_inputs
 from agent_node.store.sql import session_statements as statements
+from agent_node.store.sql.hot_statement import HotStatement, Row
 from agent_node.store.sql.session_schema import session_keys
 from agentring.agent import PastTurn
 from agentring.errors import SessionCorrupt
 from agentring.ids import Epoch, SessionRef
 
-_READ = statements.READ.add_columns(*session_events.EXTENT)
+_READ = HotStatement(statements.READ.add_columns(*session_events.EXTENT))
 _MAY_HAVE_WAITED = 256
 """How many of the latest turns an activation looks at for ends that its predecessor may not have sent."""
 
 
 def read_session(connection: Connection, ref: SessionRef) -> StoredSession | None:
     """The session without its turns; None: there is none."""
-    row = connection.execute(_READ, session_keys(ref)).mappings().first()
+    row = _READ.first(connection, session_keys(ref))
     if row is None:
         return None
     return StoredSession(
@@ -49,23 +50,21 @@ def read_session(connection: Connection, ref: SessionRef) -> StoredSession | Non
 
 def read_turn(connection: Connection, ref: SessionRef, turn_id: str) -> StoredTurn | None:
     """One turn; None: there is none."""
-    row = connection.execute(statements.READ_TURN, session_keys(ref) | {"k_turn_id": turn_id}).mappings().first()
+    row = statements.READ_TURN.first(connection, session_keys(ref) | {"k_turn_id": turn_id})
     return _turn(row) if row is not None else None
 
 
 def with_turns(connection: Connection, session: StoredSession, seq_range: int, max_history_turns: int) -> StoredSession:
     """The session with the turns and questions that an activation needs. Raises SessionCorrupt."""
     keys = session_keys(session.ref)
-    unfinished = [_turn(row) for row in connection.execute(statements.READ_OPEN, keys).mappings()]
-    completed = (
-        connection.execute(statements.READ_COMPLETED, keys | {"at_most": max_history_turns}).mappings().all()[::-1]
-    )
+    unfinished = [_turn(row) for row in statements.READ_OPEN.all(connection, keys)]
+    completed = statements.READ_COMPLETED.all(connection, keys | {"at_most": max_history_turns})[::-1]
     log_seq = session.reserved_seq - seq_range
     known = [_turn(row) for row in completed]
     if log_seq > session.head_seq:
         # Ends whose events are lost: of turns that were cancelled while another ran, say.
         since = keys | {"after_number": session.turns_accepted - _MAY_HAVE_WAITED, "after_seq": session.head_seq}
-        known += [_turn(row) for row in connection.execute(statements.READ_ENDED, since).mappings()]
+        known += [_turn(row) for row in statements.READ_ENDED.all(connection, since)]
     asked = session_inputs.read_open(connection, session.ref) if unfinished else {}
     try:
         for read in (*known, *unfinished):
@@ -83,7 +82,7 @@ def with_turns(connection: Connection, session: StoredSession, seq_range: int, m
     )
 
 
-def _state_json(row: RowMapping) -> str:
+def _state_json(row: Row) -> str:
     if row["state_json"] is None or row["closed_ns"] is not None:
         return "{}"
     state_json = str(row["state_json"])
@@ -92,7 +91,7 @@ def _state_json(row: RowMapping) -> str:
     return state_json
 
 
-def _turn(row: RowMapping) -> StoredTurn:
+def _turn(row: Row) -> StoredTurn:
     return StoredTurn(
         turn_id=row["turn_id"],
         fingerprint=row["fingerprint"],

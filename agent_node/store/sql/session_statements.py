@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from agent_node.store.sql.hot_statement import HotStatement
 from agent_node.store.sql.session_schema import of_session, sessions, states, tool_starts, turns
 from agentring.v1 import session_pb2
 
@@ -17,7 +18,7 @@ OWNER_LIVES = 2
 """In `was_released`: 0, the last owner was lost; 1, it gave the session up; 2, it activates it anew."""
 
 OWNED = of_session(sessions) & (sessions.c.epoch == bindparam("k_epoch")) & (sessions.c.owner == bindparam("k_owner"))
-ASSERT_OWNED = (
+ASSERT_OWNED = HotStatement(
     update(sessions)
     .where(OWNED, sessions.c.commit_id != bindparam("new_commit_id"))
     .values(
@@ -29,11 +30,13 @@ ASSERT_OWNED = (
     )
     .returning(sessions.c.commit_number)
 )
-LANDED = select(sessions.c.commit_number).where(
-    # Without the owner: the write that gave the ownership up has landed, too.
-    of_session(sessions),
-    sessions.c.epoch == bindparam("k_epoch"),
-    sessions.c.commit_id == bindparam("new_commit_id"),
+LANDED = HotStatement(
+    select(sessions.c.commit_number).where(
+        # Without the owner: the write that gave the ownership up has landed, too.
+        of_session(sessions),
+        sessions.c.epoch == bindparam("k_epoch"),
+        sessions.c.commit_id == bindparam("new_commit_id"),
+    )
 )
 READ = (
     select(
@@ -46,20 +49,20 @@ READ = (
     .where(of_session(sessions))
 )
 """All of a session that is one row: an activation waits for each statement's answer."""
-READ_TURN = select(turns).where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id"))
-READ_OPEN = select(turns).where(of_session(turns), turns.c.end_seq.is_(None)).order_by(turns.c.number)
-READ_ENDED = (
+READ_TURN = HotStatement(select(turns).where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id")))
+READ_OPEN = HotStatement(select(turns).where(of_session(turns), turns.c.end_seq.is_(None)).order_by(turns.c.number))
+READ_ENDED = HotStatement(
     select(turns)
     .where(of_session(turns), turns.c.number > bindparam("after_number"), turns.c.end_seq > bindparam("after_seq"))
     .order_by(turns.c.number)
 )
-READ_COMPLETED = (
+READ_COMPLETED = HotStatement(
     select(turns)
     .where(of_session(turns), turns.c.state == session_pb2.TURN_STATE_COMPLETED)
     .order_by(turns.c.number.desc())
     .limit(bindparam("at_most"))
 )
-UPDATE_TURN = (
+UPDATE_TURN = HotStatement(
     update(turns)
     .where(of_session(turns), turns.c.turn_id == bindparam("k_turn_id"))
     .values(
@@ -108,7 +111,16 @@ def _adding_turn(insert: Callable[..., Any]) -> Any:
 
 # What the two say in words of their own.
 _INSERTS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-RAISE = {dialect: _raising(insert) for dialect, insert in _INSERTS.items()}
-KEEP_STATE = {dialect: _keeping_state(insert) for dialect, insert in _INSERTS.items()}
-ADD_TURN = {dialect: _adding_turn(insert) for dialect, insert in _INSERTS.items()}
+RAISE = HotStatement(
+    {dialect: _raising(insert) for dialect, insert in _INSERTS.items()},
+    [column.name for column in sessions.columns if column.name != "closed_ns"],
+)
+KEEP_STATE = HotStatement(
+    {dialect: _keeping_state(insert) for dialect, insert in _INSERTS.items()},
+    [column.name for column in states.columns],
+)
+ADD_TURN = HotStatement(
+    {dialect: _adding_turn(insert) for dialect, insert in _INSERTS.items()},
+    [column.name for column in turns.columns if column.name not in ("end_seq", "output_text")],
+)
 ADD_TOOL_START = insert(tool_starts)

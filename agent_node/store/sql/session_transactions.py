@@ -28,19 +28,11 @@ from agent_node.store.session_records import (
 from agent_node.store.sql import session_events, session_inputs
 from agent_node.store.sql import session_statements as statements
 from agent_node.store.sql.generation import check_generation
-from agent_node.store.sql.hot_statement import HotStatement
 from agent_node.store.sql.session_reads import read_session, read_turn, with_turns
-from agent_node.store.sql.session_schema import session_columns, session_keys, states, turns
+from agent_node.store.sql.session_schema import session_columns, session_keys
 from agentring.errors import StaleEpoch
 
 Values = Mapping[str, Any]
-
-_ASSERT_OWNED = HotStatement(statements.ASSERT_OWNED)
-_ADD_TURN = HotStatement(
-    statements.ADD_TURN, [column.name for column in turns.columns if column.name not in ("end_seq", "output_text")]
-)
-_UPDATE_TURN = HotStatement(statements.UPDATE_TURN)
-_KEEP_STATE = HotStatement(statements.KEEP_STATE, [column.name for column in states.columns])
 
 
 def raise_and_read(
@@ -54,8 +46,8 @@ def raise_and_read(
     now_ns = time.time_ns()
     # Invariant: the epoch is raised before anything is read, so a read misses no write of an earlier owner
     # (tests/unit/agent_node/store/test_race.py).
-    raised = connection.execute(
-        statements.RAISE[connection.dialect.name],
+    raised = statements.RAISE.change(
+        connection,
         {
             **session_columns(ownership.ref),
             "agent": agent,
@@ -71,7 +63,7 @@ def raise_and_read(
             "changed_ns": now_ns,
         },
     )
-    if raised.rowcount != 1:
+    if raised != 1:
         raise StaleEpoch
     session = read_session(connection, ownership.ref)
     assert session is not None  # this transaction holds its row
@@ -102,12 +94,12 @@ def assert_owned(
     }
     # Invariant: no write of an epoch lands after one of a later epoch (tests/unit/agent_node/store/test_fencing.py).
     if changes:
-        number = connection.execute(statements.ASSERT_OWNED.values(**changes), keys).scalar()
+        number = connection.execute(statements.ASSERT_OWNED.statement.values(**changes), keys).scalar()
     else:
-        number = _ASSERT_OWNED.scalar(connection, keys)
+        number = statements.ASSERT_OWNED.scalar(connection, keys)
     if number is not None:
         return int(number), True
-    landed = connection.execute(statements.LANDED, keys).scalar()
+    landed = statements.LANDED.scalar(connection, keys)
     if landed is None:
         raise StaleEpoch
     return int(landed), False
@@ -126,7 +118,7 @@ def accept_turn(
     if not fresh:
         return Acceptance(commit, None)
     session_events.keep(connection, ownership.ref, events)
-    added = _ADD_TURN.change(
+    added = statements.ADD_TURN.change(
         connection,
         {
             **session_columns(ownership.ref),
@@ -175,9 +167,9 @@ def update_turns(
             "new_deaths": turn.deaths,
             "new_output_text": output_text if turn is completed else None,
         }
-        _UPDATE_TURN.change(connection, values)
+        statements.UPDATE_TURN.change(connection, values)
     if state_json is not None:
-        _KEEP_STATE.change(
+        statements.KEEP_STATE.change(
             connection,
             {
                 **session_columns(ownership.ref),

@@ -10,11 +10,12 @@ nobody else writes under that epoch. Where the statements stand is said at store
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import BigInteger, Connection, RowMapping, Select, and_, bindparam, case, delete, or_, select, update
+from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, case, delete, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.clock import Moment, in_ns
 from agent_node.store.sql.generation import check_generation
+from agent_node.store.sql.hot_statement import HotStatement, Row
 from agent_node.store.sql.task_schema import tasks
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.errors import StaleEpoch
@@ -27,10 +28,10 @@ _AFTER_ALL = "\x7f"
 
 _NOW_NS = bindparam("now_ns", type_=BigInteger)
 _OF_TASK = (tasks.c.tenant == bindparam("k_tenant")) & (tasks.c.task_key == bindparam("k_task_key"))
-_READ = select(tasks).where(_OF_TASK)
+_READ = HotStatement(select(tasks).where(_OF_TASK))
 _OWNED = _OF_TASK & (tasks.c.epoch == bindparam("k_epoch")) & (tasks.c.state == TASK_STATE_RUNNING)
 _COUNTED = {"commit_number": tasks.c.commit_number + 1}
-_START = (
+_START = HotStatement(
     update(tasks)
     .where(_OF_TASK, tasks.c.ended_ns.is_(None), tasks.c.epoch < bindparam("new_epoch"))
     .values(
@@ -43,9 +44,9 @@ _START = (
         **_COUNTED,
     )
 )
-_ASSERT_OWNED = update(tasks).where(_OWNED).values(**_COUNTED).returning(tasks.c.commit_number)
-_REQUEUE = update(tasks).where(_OWNED).values(state=TASK_STATE_PENDING, **_COUNTED)
-_END = (
+_ASSERT_OWNED = HotStatement(update(tasks).where(_OWNED).values(**_COUNTED).returning(tasks.c.commit_number))
+_REQUEUE = HotStatement(update(tasks).where(_OWNED).values(state=TASK_STATE_PENDING, **_COUNTED))
+_END = HotStatement(
     update(tasks)
     .where(_OWNED)
     .values(
@@ -61,7 +62,7 @@ _END = (
     )
     .returning(tasks.c.commit_number)
 )
-_BEGIN_ANEW = (
+_BEGIN_ANEW = HotStatement(
     update(tasks)
     .where(
         _OF_TASK,
@@ -91,10 +92,15 @@ _BEGIN_ANEW = (
     )
 )
 _INSERTS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-_ACCEPT = {
-    dialect: make(tasks).on_conflict_do_nothing(index_elements=[tasks.c.tenant, tasks.c.task_key])
-    for dialect, make in _INSERTS.items()
-}
+_LATER = ("ended_ns", "expires_ns", "text", "deaths")
+"""Columns that a new task does not have yet."""
+_ACCEPT = HotStatement(
+    {
+        dialect: make(tasks).on_conflict_do_nothing(index_elements=[tasks.c.tenant, tasks.c.task_key])
+        for dialect, make in _INSERTS.items()
+    },
+    [column.name for column in tasks.columns if column.name not in _LATER],
+)
 _LISTED = (
     tasks.c.task_key,
     tasks.c.agent,
@@ -131,10 +137,9 @@ def accept(connection: Connection, request: TaskRequest, generation: int, now: M
         "outcome": b"",
         "story": b"",
     }
-    made = connection.execute(_ACCEPT[connection.dialect.name], wanted | fresh)
-    if made.rowcount != 1:
+    if _ACCEPT.change(connection, wanted | fresh) != 1:
         anew = {f"new_{name}": value for name, value in wanted.items()}
-        connection.execute(_BEGIN_ANEW, _keys(request.ref) | anew | {"now_ns": now.at_least_ns, "wall_ns": now.wall_ns})
+        _BEGIN_ANEW.change(connection, _keys(request.ref) | anew | {"now_ns": now.at_least_ns, "wall_ns": now.wall_ns})
     stored = _find(connection, request.ref)
     if stored is None:  # it expired between the two statements, and another node has removed it
         return accept(connection, request, generation, now)
@@ -146,13 +151,13 @@ def start(connection: Connection, ref: TaskRef, epoch: Epoch, owner: str, genera
     check_generation(connection, generation)
     # Invariant: at most one run of a task is taken on at a time, each under a higher epoch
     # (tests/unit/agent_node/store/test_task_store.py).
-    raised = connection.execute(_START, _keys(ref) | {"new_epoch": epoch, "new_owner": owner})
-    return _find(connection, ref) if raised.rowcount == 1 else None
+    raised = _START.change(connection, _keys(ref) | {"new_epoch": epoch, "new_owner": owner})
+    return _find(connection, ref) if raised == 1 else None
 
 
 def assert_owned(connection: Connection, ref: TaskRef, epoch: Epoch) -> int:
     """As TaskStore."""
-    commit = connection.execute(_ASSERT_OWNED, _keys(ref) | {"k_epoch": epoch}).scalar()
+    commit = _ASSERT_OWNED.scalar(connection, _keys(ref) | {"k_epoch": epoch})
     if commit is None:
         raise StaleEpoch
     return int(commit)
@@ -170,7 +175,7 @@ def end(connection: Connection, ref: TaskRef, epoch: Epoch, ended: TaskEnd, now:
         "new_story": ended.events,
         "new_text": ended.text,
     }
-    commit = connection.execute(_END, _keys(ref) | values).scalar()
+    commit = _END.scalar(connection, _keys(ref) | values)
     if commit is not None:
         return int(commit)
     stored = _find(connection, ref)
@@ -181,7 +186,7 @@ def end(connection: Connection, ref: TaskRef, epoch: Epoch, ended: TaskEnd, now:
 
 def requeue(connection: Connection, ref: TaskRef, epoch: Epoch) -> None:
     """As TaskStore."""
-    if connection.execute(_REQUEUE, _keys(ref) | {"k_epoch": epoch}).rowcount == 1:
+    if _REQUEUE.change(connection, _keys(ref) | {"k_epoch": epoch}) == 1:
         return
     stored = _find(connection, ref)
     if stored is None or stored.epoch != epoch or stored.state != TASK_STATE_PENDING:
@@ -235,11 +240,11 @@ def expire_ended(connection: Connection, now: Moment) -> int:
 
 
 def _find(connection: Connection, ref: TaskRef) -> StoredTask | None:
-    row = connection.execute(_READ, _keys(ref)).mappings().first()
+    row = _READ.first(connection, _keys(ref))
     return _stored(ref, row) if row is not None else None
 
 
-def _stored(ref: TaskRef, row: RowMapping) -> StoredTask:
+def _stored(ref: TaskRef, row: Row) -> StoredTask:
     return StoredTask(
         ref=ref,
         agent=row["agent"],

@@ -8,12 +8,15 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from sqlalchemy import Connection
+
 from agent_node.session.fenced_writer import FencedWriter
+from agent_node.store.database.group_commit import Take
 from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.session_records import Ownership, StoredSession
 from agent_node.store.sql import session_transactions as transactions
@@ -106,10 +109,11 @@ def _before_commit(trigger: Path) -> None:
     the node. Point: TASK_END_SENT."""
     commit = SqliteDriver._commit
 
-    def stopping(self: SqliteDriver, works: Sequence[Any]) -> Any:
-        if any(getattr(work, "func", None) is task_transactions.end for work in works):
+    def stopping(self: SqliteDriver, take: Take[Connection]) -> Any:
+        waiting = list(self._writes._waiting)  # taken when the lock is had
+        if any(getattr(work, "func", None) is task_transactions.end for work, _ in waiting):
             stop_if_armed(trigger, TASK_END_SENT)
-        return commit(self, works)
+        return commit(self, take)
 
     replace(SqliteDriver, "_commit", stopping)
 

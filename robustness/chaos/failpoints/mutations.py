@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam
 from agent_node.store.session_records import Ownership, StoredSession
 from agent_node.store.sql import session_reads
 from agent_node.store.sql import session_statements as statements
+from agent_node.store.sql.hot_statement import HotStatement
 from agent_node.store.sql.session_schema import of_session, sessions
 from agent_node.store.sql.sessions import SqlStore
 from agentring.cluster.etcd.errors import EtcdError
@@ -72,11 +73,11 @@ def no_compare(trigger: Path) -> None:
         (column == bindparam(name)) | (column != bindparam(name))
         for column, name in ((sessions.c.epoch, "k_epoch"), (sessions.c.owner, "k_owner"))
     )
-    blind = statements.ASSERT_OWNED.where()
+    blind = statements.ASSERT_OWNED.statement.where()
     blind._where_criteria = (
         of_session(sessions) & epoch & owner & (sessions.c.commit_id != bindparam("new_commit_id")),
     )
-    replace(statements, "ASSERT_OWNED", blind)
+    replace(statements, "ASSERT_OWNED", HotStatement(blind))
 
 
 def read_before_raise(trigger: Path) -> None:

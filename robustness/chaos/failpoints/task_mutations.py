@@ -15,6 +15,7 @@ from agent_node.session import turn_loop
 from agent_node.store.clock import Moment
 from agent_node.store.once_records import StoredRun
 from agent_node.store.sql import task_transactions
+from agent_node.store.sql.hot_statement import HotStatement
 from agent_node.store.sql.task_schema import tasks
 from agent_node.task import runner as task_runner
 from agent_node.task.sweep import TaskSweep
@@ -29,9 +30,9 @@ def no_task_compare(trigger: Path) -> None:
     """The store takes a task's end whatever epoch the task has by now, and though it has ended."""
     in_task(trigger)
     any_epoch = (tasks.c.epoch == bindparam("k_epoch")) | (tasks.c.epoch != bindparam("k_epoch"))
-    blind = task_transactions._END.where()
+    blind = task_transactions._END.statement.where()
     blind._where_criteria = (task_transactions._OF_TASK & any_epoch,)
-    replace(task_transactions, "_END", blind)
+    replace(task_transactions, "_END", HotStatement(blind))
 
 
 def no_task_claims(_: Path) -> None:
@@ -53,9 +54,9 @@ def no_task_claims(_: Path) -> None:
 
 def no_memory_of_ends(_: Path) -> None:
     """A task that has ended begins anew for whoever asks, however fresh its result is."""
-    anew = task_transactions._BEGIN_ANEW.where()
+    anew = task_transactions._BEGIN_ANEW.statement.where()
     anew._where_criteria = (task_transactions._OF_TASK, tasks.c.ended_ns.is_not(None))
-    replace(task_transactions, "_BEGIN_ANEW", anew)
+    replace(task_transactions, "_BEGIN_ANEW", HotStatement(anew))
 
 
 def no_task_sweep(_: Path) -> None:

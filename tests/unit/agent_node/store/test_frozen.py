@@ -1,6 +1,8 @@
 """A node frozen inside a transaction: what it holds up, for how long, and what becomes of its transaction."""
 
 import asyncio
+import fcntl
+import os
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -86,6 +88,24 @@ async def test_on_sqlite_others_wait_until_their_deadline_and_it_counts_as_earli
     with pytest.raises(StaleEpoch):
         await store.extend_range(OLD, 99)
     await driver.close()
+
+
+@pytest.mark.parametrize("end", ["turn", "lock"])
+async def test_on_sqlite_one_frozen_while_it_waits_to_write_holds_nobody_up(
+    tmp_path: Path, open_sql: OpenSql, end: str
+) -> None:
+    store = await open_sql(f"sqlite:///{tmp_path / 'store.db'}", timeout_s=5.0)
+    frozen = os.open(tmp_path / f"store.db-{end}", os.O_RDWR)
+    fcntl.flock(frozen, fcntl.LOCK_EX)
+    try:
+        await store.activate(OLD, "agent")
+        begun_s = time.monotonic()
+        for number in range(1, 4):
+            await store.accept_turn(OLD, accepted(number), 0)
+        assert time.monotonic() - begun_s < 2.0  # only the first one waited for it
+    finally:
+        os.close(frozen)
+    assert (await store.accept_turn(OLD, accepted(4), 0)).known is None
 
 
 async def test_a_stopped_server_is_unavailable_and_its_return_is_noticed(
