@@ -70,15 +70,21 @@ class Connection(ControlFrames):
                 if after > end:
                     break
                 pos = after
-                if not head & 0xFF:
+                is_data = not head & 0xFF
+                if is_data:
                     received_bytes += length
-                    if not flags and length and plain and stream_id in streams:
-                        streams[stream_id].receive_data(data, start, length)
+                if is_data and flags <= frames.END_STREAM and length and plain and stream_id in streams:
+                    stream = streams[stream_id]
+                    stream.receive_data(data, start, length)
+                    if not flags:
                         continue
-                self._frame(head & 0xFF, flags, stream_id & frames.MAX_STREAM_ID, data[start:after])
+                    if streams.get(stream_id) is stream:
+                        stream.receive_end()
+                else:
+                    self._frame(head & 0xFF, flags, stream_id & frames.MAX_STREAM_ID, data[start:after])
+                    plain = self._block is None
                 if self.ended is not None:
                     return
-                plain = self._block is None
                 work += _HEADERS_WORK if head & 0xFF == frames.HEADERS else 1
                 if work >= _MAX_WORK:
                     self.behind = pos < end

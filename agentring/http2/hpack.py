@@ -6,7 +6,8 @@ full decoder (`hpack`) reads. Guarantees: a field is well formed by RFC 9113 8.2
 that cannot be read is ConnectionBroken, because the peers' compression states have parted.
 
 Blocks of one peer mostly differ in a value or two, so a reader keeps the fields of the last block and compares their
-bytes first; a field's encoding is self-delimiting, so equal bytes at a field's start are the same field.
+bytes first; a field's encoding is self-delimiting, so equal bytes at a field's start are the same field, and equal
+bytes up to its value are the same name.
 """
 
 import re
@@ -31,6 +32,9 @@ _FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfe
 _NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
 _VALUE = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])", re.DOTALL)
 
+_ENDS_WITHIN = "the header block ends within a field"
+_NOT_WELL_FORMED = "a header field is not well formed"
+
 _INDEXED, _INCREMENTAL, _SIZE_UPDATE = 0x80, 0x40, 0x20
 _MAX_INTEGER = 1 << 28
 _HUFFMAN = 0x80
@@ -48,6 +52,8 @@ class Field(NamedTuple):
     literal: bytes
     """To be sent on: needs no table and changes none."""
     kind: Kind
+    start: bytes = b""
+    """What `raw` begins with before the value, in a literal that changes no table; else empty."""
 
 
 class FieldReader:
@@ -81,14 +87,17 @@ class FieldReader:
             if block.startswith(expected.raw, pos):
                 fields.append(expected)
                 pos += len(expected.raw)
-            elif pos < len(block):
-                field, pos = _read_field(block, pos)
-                if field is not None:
-                    fields.append(field)
-        while pos < len(block):
-            field, pos = _read_field(block, pos)
-            if field is not None:
+            elif expected.start and block.startswith(expected.start, pos):
+                field, pos = _read_value(block, pos, expected)
                 fields.append(field)
+            elif pos < len(block):
+                other, pos = _read_field(block, pos)
+                if other is not None:
+                    fields.append(other)
+        while pos < len(block):
+            other, pos = _read_field(block, pos)
+            if other is not None:
+                fields.append(other)
         self._last, self._last_block = fields, block
         return fields
 
@@ -153,19 +162,32 @@ def _read_field(block: bytes, pos: int) -> tuple[Field | None, int]:
             name = _static(index)[0]
         else:
             name, pos = _read_string(block, pos)
+        value_at = pos
         value, pos = _read_string(block, pos)
     except IndexError:
-        raise ConnectionBroken(Code.COMPRESSION_ERROR, "the header block ends within a field") from None
-    return _field(block[start:pos], name, value), pos
+        raise ConnectionBroken(Code.COMPRESSION_ERROR, _ENDS_WITHIN) from None
+    return _field(block[start:pos], name, value, block[start:value_at]), pos
 
 
-def _field(raw: bytes, name: bytes, value: bytes) -> Field:
+def _read_value(block: bytes, pos: int, expected: Field) -> tuple[Field, int]:
+    """The field at pos, which has the name of the expected one and another value; and where the next one begins."""
+    try:
+        value, end = _read_string(block, pos + len(expected.start))
+    except IndexError:
+        raise ConnectionBroken(Code.COMPRESSION_ERROR, _ENDS_WITHIN) from None
+    if not _VALUE.fullmatch(value):
+        raise StreamBroken(Code.PROTOCOL_ERROR, _NOT_WELL_FORMED)
+    raw, text = block[pos:end], value.decode("latin-1")
+    return Field(raw, expected.name, text, raw, _kind(expected.name, text), expected.start), end
+
+
+def _field(raw: bytes, name: bytes, value: bytes, start: bytes = b"") -> Field:
     if not _NAME.fullmatch(name) or not _VALUE.fullmatch(value):
-        raise StreamBroken(Code.PROTOCOL_ERROR, "a header field is not well formed")
+        raise StreamBroken(Code.PROTOCOL_ERROR, _NOT_WELL_FORMED)
     name_text, value_text = name.decode("latin-1"), value.decode("latin-1")
     plain = raw and raw[0] & (_INDEXED | _INCREMENTAL) != _INCREMENTAL
     encoded = raw if plain else literal(name_text, value_text)
-    return Field(raw, name_text, value_text, encoded, _kind(name_text, value_text))
+    return Field(raw, name_text, value_text, encoded, _kind(name_text, value_text), start if plain else b"")
 
 
 def _kind(name: str, value: str) -> Kind:

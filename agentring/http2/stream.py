@@ -287,6 +287,10 @@ class Stream(StreamEvents):
         assert self.trailers is not None
         if self.trailers:
             self.connection.write_headers(self.id, self.trailers, end_stream=True)
+        elif (index := self.frame_index) < len(out := self.connection.out) and out[index] is self.frame_head:
+            # Nothing of the stream comes after it, so the last DATA frame, which is not written yet, ends it.
+            out[index] = frames.HEAD.pack(self.frame_bytes << 8 | frames.DATA, frames.END_STREAM, self.id)
+            self.frame_head = b""
         else:
             self.connection.write(frames.data(self.id, b"", end_stream=True))
         self.send_ended = True

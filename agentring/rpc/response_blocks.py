@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+from functools import lru_cache
 
 from agentring.errors import AgentringError
 from agentring.http2.hpack import block
@@ -14,8 +14,9 @@ HEAD = block(((":status", "200"), ("content-type", "application/grpc"), ("grpc-a
 OK = block((("grpc-status", "0"),))
 
 
-def headers(pairs: Iterable[tuple[str, str]]) -> bytes:
-    """The headers of a response; pairs: its initial metadata."""
+@lru_cache(1024)
+def headers(pairs: tuple[tuple[str, str], ...]) -> bytes:
+    """The headers of a response; pairs: its initial metadata, which is the same for a session's next call."""
     return HEAD + block(pairs)
 
 

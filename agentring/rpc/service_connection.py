@@ -49,6 +49,7 @@ class ServiceConnection(ServerConnection):
         )
         self._context = context
         self._pacing = Pacing()
+        self._last_head: RequestHead | None = None
 
     def sent(self) -> None:
         """As SendSide."""
@@ -66,7 +67,7 @@ class ServiceConnection(ServerConnection):
             super()._reset_received(stream)
 
     def _open_stream(self, stream_id: int, fields: list[Field]) -> None:
-        head = RequestHead(fields)
+        head = self._last_head = RequestHead(fields, self._last_head)
         if head.is_grpc:
             self.shrink_table()
             self._open_call(stream_id, head)

@@ -116,3 +116,47 @@ async def test_what_is_not_grpc_is_told_so_in_http(
 ) -> None:
     answer = await asked(address, *more, line=line)
     assert (answer.headers[":status"], answer.status) == ("415", "")
+
+
+OWN = (("x-session-id", "s0"), ("x-agentring-stream-id", "1"), ("grpc-timeout", "5S"))
+"""What differs from call to call of a router."""
+
+
+@pytest.mark.parametrize(
+    ("more", "expected"),
+    [
+        ((), ("0", "")),
+        (OWN, ("0", "")),
+        ((("x-session-id", "s\xff"), *OWN[1:]), ("3", "MALFORMED_HEADER")),
+        ((*OWN[:2], ("grpc-timeout", "soon")), ("3", "MALFORMED_HEADER")),
+        ((*OWN, ("grpc-timeout", "5S")), ("3", "MALFORMED_HEADER")),
+        ((*OWN, ("x-agentring-more", "a" * 9_000)), ("8", "METADATA_TOO_LARGE")),
+        ((*OWN, ("x-agentring-bin", "!")), ("3", "MALFORMED_HEADER")),
+        ((*OWN, ("x-v", "\xff")), ("3", "MALFORMED_HEADER")),
+    ],
+)
+async def test_a_call_is_looked_at_whatever_the_call_before_said(
+    address: str, more: tuple[tuple[str, str], ...], expected: tuple[str, str]
+) -> None:
+    async with byte_client(address) as peer:
+        for stream_id, fields, end in (
+            (1, OWN, ("0", "")),
+            (3, OWN, ("0", "")),
+            (5, more, expected),
+            (7, OWN, ("0", "")),
+        ):
+            peer.request(stream_id, GET, *fields)
+            peer.message(stream_id, REQUEST)
+            answer = await peer.answer(stream_id)
+            assert (answer.status, answer.reason) == end
+
+
+async def test_a_field_before_the_request_line_ends_the_stream_of_a_later_call_too(address: str) -> None:
+    usual = request_fields(GET)
+    async with byte_client(address) as peer:
+        peer.request(1, GET, *OWN)
+        peer.message(1, REQUEST)
+        assert (await peer.answer(1)).status == "0"
+        peer.send(frames.headers(3, block((*OWN, *usual)), end_stream=False))
+        peer.message(3, REQUEST)
+        assert (await peer.answer(3)).reset is Code.PROTOCOL_ERROR

@@ -14,7 +14,7 @@ from agentring.http2.hpack import block
 from harness.http2 import Wire
 from harness.http2_frames import ACCEPTED, CONVERSE, FOREIGN, Frame, data_of, marked, message, opening, parse
 from harness.http2_peers import NodePeer
-from harness.http2_raw import RawClient
+from harness.http2_raw import RawClient, drain
 
 WIDE = 1 << 20
 
@@ -224,5 +224,18 @@ def test_the_end_of_a_call_waits_behind_what_is_held() -> None:
 def test_other_clients_are_not_asked(agent: tuple[tuple[str, str], ...]) -> None:
     wire, client, node = crowding(*agent)
     assert kinds(tell(wire, client, node, 200)) == {frames.DATA: 200}
+    client.connection.socket_lost()
+    wire.close()
+
+
+@pytest.mark.parametrize(("has_left", "expected"), [(False, [(6, 1)]), (True, [(6, 0), (0, 1)])])
+def test_the_last_frame_ends_the_stream_where_it_has_not_left(has_left: bool, expected: list[tuple[int, int]]) -> None:
+    wire, client, node = crowding()
+    drain(node.connection)
+    client.send(frames.data(1, message(b"z")))
+    sent = drain(node.connection) if has_left else b""
+    client.send(frames.data(1, b"", end_stream=True))
+    sent += drain(node.connection)
+    assert [(len(each.payload), each.flags) for each in parse(sent)] == expected
     client.connection.socket_lost()
     wire.close()
