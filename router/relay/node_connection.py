@@ -31,6 +31,9 @@ _RESETS = Rate(5_000, 500)
 _OLD_S = 3.0
 """A reset of a stream that was there for so long does not count with the node, however far apart our clocks tick."""
 _DELAY_TICKS = 3
+_KEPT_HEADS = 512
+_SHORT_HEAD_BYTES = 512
+"""Longer ones are no session's, and not kept."""
 
 
 class NodeConnection(NodeStreamConnection):
@@ -200,16 +203,19 @@ class NodeConnection(NodeStreamConnection):
 
 
 class _HeadReader:
-    """Headers and trailers of calls are mostly those of the call before: looked at once."""
+    """Headers of a session's calls are mostly the same, and trailers of all calls: looked at once."""
 
     def __init__(self, max_list_bytes: int) -> None:
         self._reader = FieldReader(max_list_bytes=max_list_bytes, dynamic=False)
-        self._last_block = b""
-        self._last = ResponseHead(())
+        self._heads: dict[bytes, ResponseHead] = {}
 
     def read(self, block: bytes) -> ResponseHead:
         """The head. Raises as FieldReader.read."""
-        if block != self._last_block:
-            self._last = ResponseHead(self._reader.read(block))
-            self._last_block = block
-        return self._last
+        head = self._heads.get(block)
+        if head is None:
+            head = ResponseHead(self._reader.read(block))
+            if len(block) <= _SHORT_HEAD_BYTES:
+                if len(self._heads) >= _KEPT_HEADS:
+                    del self._heads[next(iter(self._heads))]
+                self._heads[block] = head
+        return head

@@ -91,15 +91,18 @@ class Request:
 
     def __init__(self, fields: Sequence[Field], last: "Request | None") -> None:
         """last: of the same client. Raises StreamBroken where RFC 9113 8.3 forbids the fields."""
-        others = [field for field in fields if field.kind != "routing"]
+        others: list[Field] = []
+        routing: list[Field] = []
+        for field in fields:
+            (routing if field.kind == "routing" else others).append(field)
         shared: SharedFields = (
             last.shared if last is not None and others == last.shared.fields else SharedFields(others)
         )
         if fields[shared.last_pseudo] is not others[shared.last_pseudo]:
             raise StreamBroken(Code.PROTOCOL_ERROR, "the request line is not well formed")
         self.shared: SharedFields = shared
-        self._routing_fields = [field for field in fields if field.kind == "routing"]
-        self.routing = {field.name: field.value for field in self._routing_fields}
+        self._routing_fields = routing
+        self.routing = {field.name: field.value for field in routing}
         """What of the metadata routes."""
 
     @classmethod

@@ -19,7 +19,8 @@ class Epochs:
     def __init__(self, size: int) -> None:
         """size: how many are remembered."""
         self._size = size
-        self._highest: OrderedDict[Ref, int] = OrderedDict()
+        self._highest: OrderedDict[str, int] = OrderedDict()
+        """By ring keys, no two of which are the same."""
 
     def __len__(self) -> int:
         """How many are remembered."""
@@ -27,14 +28,14 @@ class Epochs:
 
     def admits(self, ref: Ref, epoch: int) -> bool:
         """Whether the epoch is as high as any seen before; it is then remembered."""
-        highest = self._highest
-        known = highest.get(ref)
+        highest, key = self._highest, ref.ring_key
+        known = highest.get(key)
         if known is None:
-            highest[ref] = epoch
+            highest[key] = epoch
             if len(highest) > self._size:
                 highest.popitem(last=False)
             return True
-        highest.move_to_end(ref)
+        highest.move_to_end(key)
         if epoch > known:
-            highest[ref] = epoch
+            highest[key] = epoch
         return epoch >= known

@@ -30,6 +30,8 @@ from agentring.ids import NodeId, SessionRef, TaskRef
 
 MAX_REDIRECTS = 2
 RECENT_S = 10.0
+_MAX_AGENTS = 1_000
+"""Names that clients say are remembered up to so many."""
 
 Ref = SessionRef | TaskRef
 Labels = tuple[tuple[str, str], ...]
@@ -73,7 +75,11 @@ class OwnerLookup:
         self._overloaded_at_s: dict[NodeId, float] = {}
         self._view = view
         self._cache_size = cache_size
-        self._learnt: OrderedDict[Ref, Target] = OrderedDict()
+        self._learnt: OrderedDict[str, Target] = OrderedDict()
+        """By ring keys, no two of which are the same."""
+        self._hosted: dict[str, bool] = {}
+        self._hosted_in: MembershipSnapshot | None = None
+        """The snapshot in which agents were looked for."""
         self._lists = 0
         """Calls that belonged to no session: each begins at the next node."""
 
@@ -91,14 +97,15 @@ class OwnerLookup:
 
     def learn(self, ref: Ref, target: Target) -> None:
         """The target said that it owns it, or another node said so."""
-        self._learnt[ref] = target
-        self._learnt.move_to_end(ref)
+        key = ref.ring_key
+        self._learnt[key] = target
+        self._learnt.move_to_end(key)
         if len(self._learnt) > self._cache_size:
             self._learnt.popitem(last=False)
 
     def forget(self, ref: Ref) -> None:
         """What was learnt does not hold any more."""
-        self._learnt.pop(ref, None)
+        self._learnt.pop(ref.ring_key, None)
 
     def overloaded(self, node_id: NodeId) -> None:
         """The node has refused a new session for its load."""
@@ -112,16 +119,21 @@ class OwnerLookup:
         self._overloaded_at_s = {each: at_s for each, at_s in recent.items() if each in nodes}
         return {each: now_s - at_s for each, at_s in self._overloaded_at_s.items()}
 
+    def learnt(self, ref: Ref) -> Target | None:
+        """The node that owned it when one was asked last, if that is still there. Raises CoordinatorUnavailable."""
+        learnt = self._learnt.get(ref.ring_key)
+        if learnt is not None:
+            node = self._view.snapshot.nodes.get(learnt.node_id)
+            if node is not None and node.address == learnt.address:
+                return learnt
+            self.forget(ref)
+        return None
+
     def candidates(self, ref: Ref, agent: str, labels: Labels) -> Iterator[Target]:
         """Where it may be, in the order in which to ask. Raises CoordinatorUnavailable."""
-        ring, snapshot = self._view.ring, self._view.snapshot
-        learnt = self._learnt.get(ref)
-        if learnt is not None:
-            node = snapshot.nodes.get(learnt.node_id)
-            if node is not None and node.address == learnt.address:
-                yield learnt
-            else:
-                self.forget(ref)
+        ring = self._view.ring
+        if (learnt := self.learnt(ref)) is not None:
+            yield learnt
         for node in ring.candidates(ref.ring_key):
             fits = all(node.labels.get(name) == value for name, value in labels)
             if fits and (not agent or agent in node.agents):
@@ -129,11 +141,32 @@ class OwnerLookup:
 
     def _agent_hosted(self, agent: str) -> bool:
         snapshot = self._view.snapshot
-        return not agent or snapshot.hosting(agent) or not any(node.active for node in snapshot.nodes.values())
+        if snapshot is not self._hosted_in:
+            self._hosted, self._hosted_in = {}, snapshot
+        if (hosted := self._hosted.get(agent)) is None:
+            hosted = not agent or snapshot.hosting(agent) or not any(node.active for node in snapshot.nodes.values())
+            if len(self._hosted) < _MAX_AGENTS:
+                self._hosted[agent] = hosted
+        return hosted
 
 
 class Walk:
     """One call's search over the nodes. `first`, then one of the others for each answer that was not the end."""
+
+    __slots__ = (
+        "_agent",
+        "_agent_hosted",
+        "_asked",
+        "_candidates",
+        "_draining",
+        "_labels",
+        "_lookup",
+        "_redirects",
+        "_ref",
+        "_refusal",
+        "_unreachable",
+        "_visited",
+    )
 
     def __init__(self, lookup: OwnerLookup, ref: Ref, agent: str, labels: Labels, agent_hosted: bool) -> None:
         """Made by OwnerLookup.walk."""
@@ -142,7 +175,8 @@ class Walk:
         self._agent = agent
         self._labels = labels
         self._agent_hosted = agent_hosted
-        self._candidates = lookup.candidates(ref, agent, labels)
+        self._candidates: Iterator[Target] | None = None
+        """None: only the one that was learnt was asked, if any."""
         self._redirects = 0
         self._visited: set[NodeId] = set()
         self._unreachable: set[NodeId] = set()
@@ -154,7 +188,11 @@ class Walk:
         """Where to begin. Raises NoNodes, AgentNotFound, AgentUnavailable."""
         if not self._agent_hosted:
             raise self._lookup.missing(self._agent)
-        return self._next()
+        if (learnt := self._lookup.learnt(self._ref)) is None:
+            return self._next()
+        self._visited.add(learnt.node_id)
+        self._asked = learnt.node_id
+        return learnt
 
     def redirected(self, to: Target) -> Target:
         """A node answered that another one owns it. Raises SessionMoving after MAX_REDIRECTS, or if that one is known
@@ -214,6 +252,8 @@ class Walk:
         return target
 
     def _unvisited(self) -> Target | None:
+        if self._candidates is None:
+            self._candidates = self._lookup.candidates(self._ref, self._agent, self._labels)
         for target in self._candidates:
             if target.node_id not in self._visited:
                 self._visited.add(target.node_id)
