@@ -83,17 +83,7 @@ class Requests(AsyncIterator[Any]):
         self._taken += 1
         if not self._taken % _TURN_MESSAGES:
             await asyncio.sleep(0)
-        return self.decode(raw)
-
-    def decode(self, raw: bytes) -> Message:
-        """One request. Raises MalformedRequest, UnknownEnumValue."""
-        try:
-            request = self._class.FromString(raw)
-        except (DecodeError, ValueError):
-            raise MalformedRequest from None
-        if self._check is not None:
-            self._check(request)
-        return request
+        return _decoded(raw, self._class, self._check)
 
 
 def methods(service: ServiceDescriptor, servicer: object) -> dict[str, Serve]:
@@ -151,12 +141,23 @@ def _method(method: MethodDescriptor, servicer: object) -> Serve:
             raise MalformedRequest
         if not stream.is_complete:
             await _end_of_requests(stream, first_frame_timeout_s)
-        request = Requests(request_class, stream, check).decode(raw)
+        request = _decoded(raw, request_class, check)
         response = await implementation(request, Call(stream))
         if not method.server_streaming:
             stream.write(response.SerializeToString())
 
     return stream_of_requests if method.client_streaming else one_request
+
+
+def _decoded(raw: bytes, request_class: type[Message], check: EnumCheck | None) -> Message:
+    """One request. Raises MalformedRequest, UnknownEnumValue."""
+    try:
+        request = request_class.FromString(raw)
+    except (DecodeError, ValueError):
+        raise MalformedRequest from None
+    if check is not None:
+        check(request)
+    return request
 
 
 async def _arrived(stream: ServiceStream, timeout_s: float) -> None:

@@ -6,6 +6,7 @@ Called by the relay. Only the fields that route are looked at; whether the rest 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import lru_cache
 
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
@@ -30,6 +31,7 @@ _LISTS = frozenset(
 )
 _KEYED: dict[str, Callable[[str, str], TaskRef]] = {_TASKS.full_name: parse_task, _ONCE.full_name: parse_once}
 """Services whose calls are about a key, and how it is read."""
+_KEPT_ROUTES = 4_096
 CONVERSE = f"/{_SESSIONS.full_name}/Converse"
 REATTACHABLE = frozenset(
     {f"/{_SESSIONS.full_name}/{method}" for method in ("Converse", "RunTurn", "WatchSession")}
@@ -86,11 +88,12 @@ def is_ours(method: str) -> bool:
 def from_headers(method: str, headers: Mapping[str, str]) -> Route | None:
     """The route if the metadata name it. Raises InvalidSessionId, InvalidTaskKey, InvalidTenantId, MalformedRequest."""
     tenant, agent = headers.get(metadata.TENANT_ID, ""), headers.get(metadata.AGENT, "")
+    said_labels = headers.get(metadata.NODE_LABELS, "")
     if (parse_key := _KEYED.get(_service(method))) is not None:
         key = headers.get(metadata.TASK_KEY)
-        return Route(parse_key(tenant, key), agent, _labels(headers)) if key is not None else None
+        return Route(parse_key(tenant, key), agent, _labels(said_labels)) if key is not None else None
     session_id = headers.get(metadata.SESSION_ID)
-    return Route(parse_session(tenant, session_id), agent, _labels(headers)) if session_id is not None else None
+    return _session_route(tenant, session_id, agent, said_labels) if session_id is not None else None
 
 
 def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
@@ -114,12 +117,17 @@ def from_message(method: str, headers: Mapping[str, str], raw: bytes) -> Route:
     if not (name := _text(message, 1)):
         raise RouteMissing
     ref = parse_key(tenant, name) if parse_key is not None else parse_session(tenant, name)
-    return Route(ref, agent, _labels(headers))
+    return Route(ref, agent, _labels(headers.get(metadata.NODE_LABELS, "")))
 
 
-def _labels(headers: Mapping[str, str]) -> Labels:
+@lru_cache(_KEPT_ROUTES)
+def _session_route(tenant: str, session_id: str, agent: str, labels: str) -> Route:
+    """A session has many calls. Raises InvalidSessionId, InvalidTenantId, MalformedRequest."""
+    return Route(parse_session(tenant, session_id), agent, _labels(labels))
+
+
+def _labels(said: str) -> Labels:
     """Raises MalformedRequest."""
-    said = headers.get(metadata.NODE_LABELS)
     if not said:
         return ()
     pairs = [pair.strip().partition("=") for pair in said.split(",")]

@@ -7,7 +7,7 @@ from agentring.http2.frames import ACK, END_HEADERS, HEADERS, SETTINGS, SETTINGS
 from agentring.http2.hpack import block
 from agentring.http2.limits import Limits
 from harness.http2 import Wire
-from harness.http2_frames import ACCEPTED, data_of, frame, goaways, marked, message, parse
+from harness.http2_frames import ACCEPTED, FOREIGN, data_of, frame, goaways, marked, message, parse
 
 
 def test_it_begins_with_the_preface_and_asks_for_no_table_and_no_push() -> None:
@@ -236,4 +236,21 @@ def test_two_calls_of_two_clients_share_a_connection_and_do_not_mix() -> None:
     assert data_of(two.read(), 1) == marked(1, 0, b"y")
     one.lose()
     two.connection.socket_lost()
+    wire.close()
+
+
+def test_each_call_has_the_head_that_its_node_has_sent_for_it_however_many_others_there_were() -> None:
+    wire = Wire()
+    client = wire.client()
+    heads = [*range(3), *range(600), *range(3)]
+    for number in heads:
+        stream_id = client.open(FOREIGN, end=True)
+        wire.settle()
+        node = wire.node()
+        node.accept(node.latest, ("x-number", str(number)))
+        node.finish(node.latest, "0", ("x-last", str(number % 2)))
+        wire.settle()
+        heard = client.streams[stream_id]
+        assert (heard.fields["x-number"], heard.fields["x-last"]) == (str(number), str(number % 2))
+    client.lose()
     wire.close()

@@ -167,6 +167,28 @@ def test_an_agent_that_nobody_hosts_is_not_found_and_an_empty_ring_says_so() -> 
             OwnerLookup(view, 10).walk(REF, "echo").first()
 
 
+def test_an_agent_is_found_as_soon_as_a_node_hosts_it_and_no_longer() -> None:
+    view = FixedView(node("a"))
+    lookup = OwnerLookup(view, 10)
+    for agents in (("echo",), ("echo", "late"), ("echo",)):
+        view.set(node("a", agents=agents))
+        for _ in range(2):
+            if "late" in agents:
+                assert lookup.walk(REF, "late").first() == target("a")
+            else:
+                with pytest.raises(AgentNotFound):
+                    lookup.walk(REF, "late").first()
+
+
+def test_a_learnt_owner_that_is_slow_is_not_asked_twice() -> None:
+    view = FixedView(node("a"), node("b"))
+    lookup = OwnerLookup(view, 10)
+    first, second = ring_order(view)
+    lookup.learn(REF, second)
+    walk = lookup.walk(REF, "")
+    assert [walk.first(), walk.skip_slow(), walk.skip_slow()] == [second, first, None]
+
+
 def test_a_learnt_owner_that_has_left_is_forgotten() -> None:
     view = FixedView(node("a"), node("b"))
     lookup = OwnerLookup(view, 10)
