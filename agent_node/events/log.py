@@ -141,27 +141,39 @@ class EventLog:
         self.quiet_since_s = time.monotonic()
         return self.head_seq
 
-    def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
-        """Stores text that begins `offset` bytes into the turn's text; returns how many bytes it has. Raises as
-        `append`."""
-        piece = text.encode()
+    def append_text(self, turn_id: str, attempt: int, offset: int, *texts: str) -> int:
+        """Stores pieces of text, of which the first begins `offset` bytes into the turn's text, each under a number of
+        its own; returns how many bytes they have together. Raises as `append`."""
+        pieces = [text.encode() for text in texts]
+        size_bytes = sum(map(len, pieces))
+        if len(pieces) > 1 and (size_bytes > RUN_BYTES or self.used_seq + len(pieces) > self._numbers.low_seq):
+            for piece in pieces:
+                self._append_pieces(turn_id, attempt, offset, [piece], len(piece))
+                offset += len(piece)
+        else:
+            self._append_pieces(turn_id, attempt, offset, pieces, size_bytes)
+        return size_bytes
+
+    def _append_pieces(self, turn_id: str, attempt: int, offset: int, pieces: list[bytes], size_bytes: int) -> None:
         self._count()
         last = self._entries[-1] if self._entries else None
         if (
             not isinstance(last, TextRun)
             or last.turn_id != turn_id
             or last.attempt != attempt
-            or len(last.text) + len(piece) > RUN_BYTES
+            or len(last.text) + size_bytes > RUN_BYTES
         ):
             last = TextRun(self.head_seq, self._epoch, turn_id, attempt, time.time_ns(), offset)
             self._add(last)
-        last.text += piece
-        last.ends.append(len(last.text))
-        last.size_bytes += len(piece) + last.ends.itemsize
-        self._bytes += len(piece) + last.ends.itemsize
+        self.head_seq += len(pieces) - 1
+        for piece in pieces:
+            last.text += piece
+            last.ends.append(len(last.text))
+        more_bytes = size_bytes + len(pieces) * last.ends.itemsize
+        last.size_bytes += more_bytes
+        self._bytes += more_bytes
         self._shrink()
         self._readers.wake()
-        return len(piece)
 
     def end(self, error: AgentringError) -> None:
         """Ends every attached stream with an error, after what is stored; the first one stays."""

@@ -21,6 +21,7 @@ from agent_node.json_values import NotJson
 from agent_node.log_fields import named
 from agent_node.run.context import RunContext
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.next_event import END, next_event
 from agent_node.run.outcome import Failed, Outcome, new_error_id
 from agent_node.run.owner import RunOwner, owned
 from agent_node.run.run_input import TurnInput
@@ -93,7 +94,7 @@ async def _drive(agent: Agent, run: RunContext, stop: Stop) -> None:
     count = cancels = 0
     step: Awaitable[str | Result] = anext(events)
     try:
-        while (event := await _next(step)) is not _END:
+        while (event := await next_event(step, run.publish_text)) is not END:
             if stop.asked:  # it has swallowed its cancellation, or its deadline's: this event is its last
                 raise asyncio.CancelledError
             run.take(event)
@@ -104,19 +105,10 @@ async def _drive(agent: Agent, run: RunContext, stop: Stop) -> None:
             cancels = task.cancelling()
             step = anext(events) if cancelled is None else _thrown(events, cancelled)
     finally:
+        run.publish_text()
         # Any async iterator will do; what has nothing to close need not be closed.
         if (close := getattr(events, "aclose", None)) is not None:
             await close()
-
-
-_END: Any = object()
-
-
-async def _next(step: Awaitable[str | Result]) -> str | Result:
-    try:
-        return await step
-    except StopAsyncIteration:
-        return cast(str, _END)
 
 
 async def _breathe(stop: Stop) -> asyncio.CancelledError | None:

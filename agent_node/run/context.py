@@ -19,9 +19,9 @@ from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.run.tool_calls import ToolCalls
-from agent_node.run.yielded_text import YieldedText
 from agent_node.store.once_records import OnceCaller
 from agentring.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result
+from agentring.errors import AgentringError
 from agentring.ids import Epoch, NodeId, SessionRef
 from agentring.v1 import session_pb2
 
@@ -45,8 +45,10 @@ class RunContext:
         self._steps_open = 0
         """Calls of `once` under way."""
         self.time = PausableDeadline(env.limits.timeout_s)
-        self._log = RunLog(env.lease, log, turn.turn_id, turn.attempt)
-        self._text = YieldedText(log, turn.turn_id, turn.attempt, env.limits.max_text_bytes)
+        self._log = RunLog(env.lease, log, turn.turn_id, turn.attempt, env.limits.max_text_bytes)
+        self._text = self._log.text
+        self._unpublished: AgentringError | None = None
+        """Why text could not be published."""
         self._tools = ToolCalls(env, turn, self._log, epoch)
         self.result: struct_pb2.Struct | None = None
         self.state: JsonObject = json.loads(turn.state_json)
@@ -156,17 +158,29 @@ class RunContext:
         return Answer(answer.text, from_struct(answer.data))
 
     def take(self, event: str | Result) -> None:
-        """Deals with what the agent yielded. Raises NodeFenced, OutputLimit, NotJson."""
+        """Deals with what the agent yielded; text is published by `publish_text`. Raises NodeFenced, OutputLimit,
+        NotJson, and what text could not be published with."""
+        if self._unpublished is not None:
+            raise self._unpublished
         if isinstance(event, str):
-            self._log.check()
             self._text.take(event)
         elif isinstance(event, Result):
             self.result = to_struct(event.data)
         else:
             raise TypeError(f"an agent yields str or Result, not {type(event).__name__}")
 
+    def publish_text(self) -> None:
+        """Publishes the text that was taken; called before anybody else's code runs. What prevents it is raised at the
+        agent's next event, or its end."""
+        try:
+            self._text.publish()
+        except AgentringError as error:
+            self._unpublished = error
+
     def completed(self) -> Completed:
         """The outcome, the agent having come to its end. Raises NotJson, OutputLimit, NodeFenced."""
+        if self._unpublished is not None:
+            raise self._unpublished
         self._log.check()
         self._text.finish()
         state_json, state = to_state(self.state, self._env.limits.max_state_bytes)

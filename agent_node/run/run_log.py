@@ -5,6 +5,7 @@ Guarantees: nothing is written once the node may have lost its lease, nor after 
 """
 
 from agent_node.events.log import EventLog
+from agent_node.run.yielded_text import YieldedText
 from agentring.cluster.lease import Lease
 from agentring.v1 import session_pb2
 
@@ -12,8 +13,9 @@ from agentring.v1 import session_pb2
 class RunLog:
     """Appends the events of one run."""
 
-    def __init__(self, lease: Lease, log: EventLog, turn_id: str, attempt: int) -> None:
-        """turn_id, attempt: of the run, added to each event."""
+    def __init__(self, lease: Lease, log: EventLog, turn_id: str, attempt: int, max_text_bytes: int) -> None:
+        """turn_id, attempt: of the run, added to each event; max_text_bytes: the most that its text may be."""
+        self.text = YieldedText(self._append_text, max_text_bytes)
         self._lease = lease
         self._log = log
         self._turn_id = turn_id
@@ -29,8 +31,13 @@ class RunLog:
     def append(self, event: session_pb2.Event) -> None:
         """Appends an event of the run. Raises as `check`, and what the log raises."""
         self.check()
+        self.text.publish()  # what was yielded before
         event.turn_id, event.attempt = self._turn_id, self._attempt
         self._log.append(event)
+
+    def _append_text(self, offset: int, *texts: str) -> int:
+        self.check()
+        return self._log.append_text(self._turn_id, self._attempt, offset, *texts)
 
     def close(self) -> None:
         """The run is over: what its agent left behind, a task of its own say, writes nothing any more."""

@@ -2,11 +2,13 @@
 
 Guarantees: no event is larger than what the log merges; beyond the bound nothing is published; what is published is
 whole characters: an emoji that was cut in two between two yields (a model's stream, cut by UTF-16 units) is joined, and
-a half that stays alone is published as U+FFFD, since no client could read it. Used by context.py.
+a half that stays alone is published as U+FFFD, since no client could read it. What is yielded without an await in
+between is published together, by `publish`, each piece under a number of its own. Owned by the run's log (run_log.py).
 """
 
+from collections.abc import Callable
+
 from agent_node.events.entries import READ_BYTES
-from agent_node.events.log import EventLog
 
 _PIECE = READ_BYTES // 4
 """Characters: each takes at most 4 bytes."""
@@ -19,15 +21,16 @@ class OutputLimit(Exception):
 class YieldedText:
     """The text so far."""
 
-    __slots__ = ("_attempt", "_half", "_log", "_max_bytes", "_texts", "_turn_id", "size_bytes")
+    __slots__ = ("_append", "_half", "_max_bytes", "_texts", "_waiting", "_waiting_chars", "size_bytes")
 
-    def __init__(self, log: EventLog, turn_id: str, attempt: int, max_bytes: int) -> None:
-        """max_bytes: the most that it may be, in UTF-8."""
-        self._log = log
-        self._turn_id = turn_id
-        self._attempt = attempt
+    def __init__(self, append: Callable[..., int], max_bytes: int) -> None:
+        """append: as RunLog.append_text; max_bytes: the most that it may be, in UTF-8."""
+        self._append = append
         self._max_bytes = max_bytes
         self._texts: list[str] = []
+        self._waiting: list[str] = []
+        """What `publish` has yet to publish."""
+        self._waiting_chars = 0
         self._half = ""
         """The first half of a character, whose second may come."""
         self.size_bytes = 0
@@ -38,16 +41,42 @@ class YieldedText:
         return "".join(self._texts)
 
     def take(self, text: str) -> None:
-        """Publishes more of it. Raises OutputLimit, and what the log raises."""
-        self._publish(self._whole(text))
+        """More of it, which the caller has published before anybody can look. Raises OutputLimit, and what `append`
+        raises: what may be beyond the bound is published now."""
+        text = str.__str__(text)  # not what a subclass says of itself
+        self._waiting.append(text)
+        self._waiting_chars += len(text)
+        if self._waiting_chars > _PIECE or self.size_bytes + 4 * self._waiting_chars > self._max_bytes:
+            self.publish()
+
+    def publish(self) -> None:
+        """Publishes what was taken. Raises as `take`."""
+        if not self._waiting:
+            return
+        texts = list(filter(None, self._waiting))
+        self._waiting.clear()
+        self._waiting_chars = 0
+        together = "".join(texts)
+        if together and together.isascii() and not self._half and len(together) <= self._left_chars:
+            self.size_bytes += self._append(self.size_bytes, *texts)
+            self._texts.append(together)
+            return
+        for text in texts:
+            self._publish(self._whole(text))
 
     def finish(self) -> None:
-        """No more will come."""
+        """No more will come. Raises as `take`."""
+        self.publish()
         half, self._half = self._half, ""
         self._publish("\N{REPLACEMENT CHARACTER}" if half else "")
 
+    @property
+    def _left_chars(self) -> int:
+        """Of ASCII, so many may be published together."""
+        return min(_PIECE, self._max_bytes - self.size_bytes)
+
     def _whole(self, text: str) -> str:
-        text, self._half = self._half + str.__str__(text), ""  # not what a subclass says of itself
+        text, self._half = self._half + text, ""
         if text.isascii():
             return text
         if "\ud800" <= text[-1] <= "\udbff":
@@ -65,5 +94,5 @@ class YieldedText:
             raise OutputLimit
         for start in range(0, len(text), _PIECE):
             piece = text[start : start + _PIECE]
-            self.size_bytes += self._log.append_text(self._turn_id, self._attempt, self.size_bytes, piece)
+            self.size_bytes += self._append(self.size_bytes, piece)
         self._texts.append(text)

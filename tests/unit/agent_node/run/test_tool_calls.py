@@ -98,6 +98,7 @@ async def test_past_the_fence_nothing_is_published_and_no_tool_is_called(bench: 
 
     async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield "before"
+        await asyncio.sleep(0)
         bench.clock.advance(TTL_S)
         ctx.state["x"] = 1
         try:

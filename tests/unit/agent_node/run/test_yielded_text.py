@@ -1,10 +1,16 @@
 """The text that an agent yields: bounded, and in pieces."""
 
+import asyncio
+from collections.abc import AsyncIterator, Generator
+from typing import Any, cast
+
 import pytest
 
 from agent_node.events.entries import READ_BYTES
+from agentring.agent import Agent, AgentEvent, Context
 from harness.bench import MAX_TEXT_BYTES, Bench, completed, failed
-from harness.run_agents import yielding
+from harness.clock import PATIENCE_S
+from harness.run_agents import raising, yielding
 
 
 @pytest.mark.parametrize(("over", "character"), [(0, "x"), (1, "x"), (0, "é"), (2, "é")])
@@ -29,3 +35,64 @@ async def test_much_text_at_once_is_published_in_pieces(bench: Bench) -> None:
     assert all(len(event.text_delta.text.encode()) <= READ_BYTES for event in events)
     offsets = [event.text_delta.offset for event in events]
     assert offsets == [sum(len(before.text_delta.text.encode()) for before in events[:i]) for i in range(len(events))]
+
+
+async def test_what_is_yielded_before_an_event_comes_before_it_and_each_piece_has_its_number(bench: Bench) -> None:
+    async def tool() -> None: ...
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield "a"
+        yield "bc"
+        await ctx.tool("tool", tool)
+        yield "d"
+
+    await bench.run(agent)
+    first, *_, last = bench.events()
+    assert bench.kinds == ["text_delta", "tool_call", "tool_result", "text_delta"]
+    assert (first.first_seq, first.seq, last.seq, last.text_delta.offset) == (1, 2, 5, 3)
+
+
+async def test_text_can_be_read_before_anybody_elses_code_runs(bench: Bench) -> None:
+    seen: list[str] = []
+
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
+        asyncio.get_running_loop().call_soon(lambda: seen.append(bench.text))
+        yield "a"
+        yield "b"
+        await asyncio.sleep(0)
+        yield "c"
+
+    await bench.run(agent)
+    assert seen == ["ab"]
+
+
+async def test_what_an_agent_says_before_it_fails_is_published(bench: Bench) -> None:
+    await bench.run(raising(RuntimeError()))
+    assert bench.text == "some words"
+
+
+async def test_an_agent_whose_steps_are_awaitables_of_its_own_is_cancelled_like_any_other(bench: Bench) -> None:
+    ends: list[str] = []
+
+    class Step:
+        def __await__(self) -> Generator[Any, None, str]:
+            try:
+                yield from asyncio.sleep(PATIENCE_S).__await__()
+            except asyncio.CancelledError:
+                ends.append("cancelled")
+                raise
+            return "never"
+
+    class Steps:
+        def __aiter__(self) -> "Steps":
+            return self
+
+        def __anext__(self) -> Step:
+            return Step()
+
+    running = asyncio.ensure_future(bench.run(cast(Agent, lambda _ctx: Steps())))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    assert (running.cancelled(), ends) == (True, ["cancelled"])
