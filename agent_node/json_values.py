@@ -31,9 +31,10 @@ class NotJson(Exception):
 def to_struct(data: Mapping[str, Any], what: str = "result") -> struct_pb2.Struct:
     """A JSON object as the wire has it. Raises NotJson."""
     struct = _checked(what, lambda: plain_json.to_struct(data, max_bytes=MAX_MESSAGE_BYTES))
-    # Where it will stand: an event that is more than one message holds would end every stream.
-    ended = session_pb2.Event(turn_completed=session_pb2.TurnCompleted(result=struct))
-    _check_size(what, session_pb2.ConverseResponse(events=[ended]).ByteSize())
+    if struct.ByteSize() > MAX_MESSAGE_BYTES // 2:
+        # Where it will stand: an event that is more than one message holds would end every stream.
+        ended = session_pb2.Event(turn_completed=session_pb2.TurnCompleted(result=struct))
+        _check_size(what, session_pb2.ConverseResponse(events=[ended]).ByteSize())
     return struct
 
 
@@ -68,6 +69,8 @@ def to_state(data: Any, max_bytes: int) -> tuple[str, JsonObject]:
 
 def from_struct(struct: struct_pb2.Struct) -> JsonObject:
     """A JSON object as an agent has it; whole numbers come as int. Raises MalformedRequest where it is none (NaN)."""
+    if not struct.fields:
+        return {}
     found = plain_json.from_struct(struct)
     try:
         json.dumps(found, allow_nan=False)

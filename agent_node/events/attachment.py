@@ -1,12 +1,13 @@
 """One stream as a reader of an event log: what it has been sent, what it is owed, and when it ends.
 
 Guarantees: `next` returns events in the order of seq, each once, and beside them those of this stream alone (`opened`,
-`turn_rejected`, replays of an ended turn). An event goes at once where no write is pending: `next` does not wait for a
-second one. While a response is being written, nothing piles up here but a position in the log: what came meanwhile goes
-together in the next response, up to `merge_bytes` and adjacent text as one event, a larger event alone; and `push`
-waits until what was pushed before was taken. However busy the log is, an acknowledgement, a heartbeat and the stream's
-end come when they are due; and a frame counts as safe only once the client was sent all that was pushed for it, since
-nothing else would send it again. Owned by the service's method that serves the stream.
+`turn_rejected`, replays of an ended turn). An event goes at once where no write is pending: `next` waits for no second
+one, but for two rounds of the event loop, in which a turn's next steps may publish what then travels along. While a
+response is being written, nothing piles up here but a position in the log: what came meanwhile goes together in the
+next response, up to `merge_bytes` and adjacent text as one event, a larger event alone; and `push` waits until what was
+pushed before was taken. However busy the log is, an acknowledgement, a heartbeat and the stream's end come when they
+are due; and a frame counts as safe only once the client was sent all that was pushed for it, since nothing else would
+send it again. Owned by the service's method that serves the stream.
 """
 
 import asyncio
@@ -52,6 +53,7 @@ class Attachment:
         self._error: AgentringError | None = None
         self._fails_after: int | None = None
         self._ends_after: Callable[[], int | None] = lambda: None
+        self._has_begun = False
         self._acked = 0
         self._ack_due_s = 0.0
         """When the acknowledgement goes alone, on the event loop's clock."""
@@ -101,6 +103,9 @@ class Attachment:
         """
         loop = asyncio.get_running_loop()
         heartbeat_due_s = loop.time() + self._heartbeat_s
+        if not self._has_begun:
+            self._has_begun = True
+            await _two_rounds()
         while True:
             self._wake.clear()
             end_seq = self._ends_after() if self._error is None else self._fails_after
@@ -122,6 +127,7 @@ class Attachment:
             try:
                 async with asyncio.timeout_at(heartbeat_due_s if acked else self._ack_due_s):
                     await self._wake.wait()
+                await _two_rounds()
             except TimeoutError:
                 if acked:
                     return [session_pb2.Event(heartbeat=session_pb2.Heartbeat())]
@@ -160,6 +166,11 @@ class Attachment:
                 events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn
             if events or self.through_seq == before:
                 return events
+
+
+async def _two_rounds() -> None:
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
 
 
 def _first_seq(event: session_pb2.Event) -> int:

@@ -13,7 +13,6 @@ then): beyond it nothing of that agent is begun. Called by `run_agent`.
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
-from typing import Any
 
 import structlog
 
@@ -89,7 +88,8 @@ class PausableDeadline:
     def __init__(self, timeout_s: float) -> None:
         """Runs from now on."""
         self._loop = asyncio.get_running_loop()
-        self.expired: asyncio.Future[None] = self._loop.create_future()
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        """Resolved once the time is over, or the code has ended."""
         self._left_s = timeout_s
         self._timer: asyncio.TimerHandle | None = None
         self.resume()
@@ -103,13 +103,13 @@ class PausableDeadline:
 
     def resume(self) -> None:
         """It runs again."""
-        if self._timer is None and not self.expired.done():
+        if self._timer is None and not self.over.done():
             self._timer = self._loop.call_later(self._left_s, self.expire)
 
     def expire(self) -> None:
         """The time is over, now."""
-        if not self.expired.done():
-            self.expired.set_result(None)
+        if not self.over.done():
+            self.over.set_result(None)
 
 
 async def run_bounded(
@@ -132,12 +132,16 @@ async def run_bounded(
     if not ABANDONED.has_room(agent):
         return TooManyAbandoned()
     stop = stop or Stop()
-    task = asyncio.get_running_loop().create_task(_caught(code, stop))
+    task = asyncio.get_running_loop().create_task(_caught(code, stop, time))
     _tasks.add(task)
-    task.add_done_callback(_tasks.discard)
+
+    def ended(_: object) -> None:
+        _tasks.discard(task)
+        time.expire()  # it was cancelled before its first step, perhaps
+
+    task.add_done_callback(ended)
     try:
-        waited: tuple[asyncio.Future[Any], ...] = (task, time.expired)
-        await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        await time.over
     except asyncio.CancelledError:
         await _stop(task, stop, grace_s, agent)
         raise
@@ -149,11 +153,12 @@ async def run_bounded(
     return DeadlineExceeded()
 
 
-async def _caught(code: Callable[[], Awaitable[None]], stop: Stop) -> None:
+async def _caught(code: Callable[[], Awaitable[None]], stop: Stop, time: PausableDeadline) -> None:
     try:
         await code()
     except BaseException as error:
         stop.raised = error
+    time.expire()  # the task is done when its caller goes on
 
 
 def _ending(task: "asyncio.Task[None]", stop: Stop) -> BaseException | None:

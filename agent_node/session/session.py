@@ -56,7 +56,9 @@ class Session(SessionState):
         from_struct(input.data)  # what is no JSON is refused now, not when the turn runs
         self.log.check()
         try:
-            return await run_to_end(self.tasks, partial(intake.accept, self, turn_id, input, on_busy, retry))
+            accept = partial(intake.accept, self, turn_id, input, on_busy, retry)
+            # Where the store does not wait, an acceptance that has begun to change something is not cut off.
+            return await (run_to_end(self.tasks, accept) if self.store.waits else accept())
         except NodeDraining:
             await self._has_left()
             raise

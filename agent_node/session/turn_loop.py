@@ -78,10 +78,12 @@ async def _stop(session: SessionState, running: RunningTurn, reason: str | None)
 
 async def _run_to_end(session: SessionState, waiting: WaitingTurn, group: asyncio.TaskGroup) -> None:
     # Nothing is awaited before it is in `running`: a turn is always either in the mailbox or cancellable.
-    running = RunningTurn(waiting.turn_id, group.create_task(_run(session, waiting)))
-    session.running = running
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    task = group.create_task(_run(session, waiting, ended))
+    task.add_done_callback(lambda _: _resolve(ended))  # it was cancelled before its first step, perhaps
+    session.running = running = RunningTurn(waiting.turn_id, task)
     try:
-        await asyncio.wait([running.task])
+        await ended
         await _finish(session, waiting, running)
     finally:
         session.running = None
@@ -89,13 +91,20 @@ async def _run_to_end(session: SessionState, waiting: WaitingTurn, group: asynci
     session.questions.forget(waiting.turn_id)
 
 
-async def _run(session: SessionState, waiting: WaitingTurn) -> Outcome | None:
-    """None: the lease may have expired."""
-    async with RunSlot(session.slots, session.ref.tenant) as slot:
-        try:
+async def _run(session: SessionState, waiting: WaitingTurn, ended: "asyncio.Future[None]") -> Outcome | None:
+    """None: the lease may have expired. ended: resolved with the last step."""
+    try:
+        async with RunSlot(session.slots, session.ref.tenant) as slot:
             return await _run_agent(session, waiting, slot)
-        except NodeFenced:
-            return None
+    except NodeFenced:
+        return None
+    finally:
+        _resolve(ended)
+
+
+def _resolve(ended: "asyncio.Future[None]") -> None:
+    if not ended.done():
+        ended.set_result(None)
 
 
 async def _run_agent(session: SessionState, waiting: WaitingTurn, slot: RunSlot) -> Outcome:

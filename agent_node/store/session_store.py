@@ -42,6 +42,10 @@ class Store(Protocol):
         """Whether a session outlives its owner."""
 
     @property
+    def waits(self) -> bool:
+        """Whether a method may wait; False: each returns in the step in which it was called, so nothing cuts it off."""
+
+    @property
     def once(self) -> OnceStore:
         """The runs of `ctx.once`, kept beside the sessions."""
 

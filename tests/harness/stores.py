@@ -29,6 +29,8 @@ T = TypeVar("T")
 class RecordingStore:
     """The volatile store, which keeps what it was asked in `calls`, and tells `watch` of it once it is done."""
 
+    waits = True
+
     def __init__(self, *, durable: bool = False, seq_range: int = SEQ_RANGE) -> None:
         """durable: what it says of itself; it forgets nothing that is not released."""
         self.durable = durable

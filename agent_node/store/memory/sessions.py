@@ -4,6 +4,7 @@ agents whose state may be lost."""
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
+from typing import Any
 
 from agent_node.store.clock import StoreClock, VolatileClock
 from agent_node.store.memory.once import MemoryOnceStore
@@ -32,6 +33,7 @@ class MemoryStore:
     """A Store of one node alone."""
 
     durable = False
+    waits = False
 
     def __init__(self, *, max_history_turns: int, seq_range: int = SEQ_RANGE, clock: StoreClock | None = None) -> None:
         """max_history_turns: completed turns that an activation reads. clock: None: the machine's own."""
@@ -76,7 +78,7 @@ class MemoryStore:
         session = self._fenced(ownership)
         if (known := session.turns.get(turn.turn_id)) is not None:
             return Acceptance(self._keep(session, head_seq, events=events), known)
-        return Acceptance(self._keep(replace(session, turns_accepted=turn.number), head_seq, turn, events=events), None)
+        return Acceptance(self._keep(session, head_seq, turn, events=events, turns_accepted=turn.number), None)
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
         """As Store."""
@@ -113,13 +115,16 @@ class MemoryStore:
         """As Store."""
         session = self._fenced(ownership)
         history = (*session.history, commit.past)
-        session = replace(
+        return self._keep(
             session,
+            commit.turn.end_seq,
+            commit.turn,
+            *renumbered,
+            events=events,
             state_json=session.state_json if commit.state_json is None else commit.state_json,
             turns_completed=session.turns_completed + 1,
             history=history[max(0, len(history) - self._max_history_turns) :],
         )
-        return self._keep(session, commit.turn.end_seq, commit.turn, *renumbered, events=events)
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         """As Store."""
@@ -130,7 +135,7 @@ class MemoryStore:
         session = self._fenced(ownership)
         kept = [row for row in self._events.get(session.ref, []) if row.begin_bytes >= before_bytes]
         self._events[session.ref] = kept
-        return Trim(self._keep(session, None), _extent(kept))
+        return Trim(self._keep(session, None, kept=_extent(kept)), _extent(kept))
 
     async def close_session(self, ownership: Ownership, head_seq: int, events: Sequence[EventRow] = ()) -> int:
         """As Store."""
@@ -227,17 +232,25 @@ class MemoryStore:
         return session
 
     def _keep(
-        self, session: StoredSession, head_seq: int | None, *turns: StoredTurn, events: Sequence[EventRow] = ()
+        self,
+        session: StoredSession,
+        head_seq: int | None,
+        *turns: StoredTurn,
+        events: Sequence[EventRow] = (),
+        **changed: Any,
     ) -> int:
+        """changed: fields of the session."""
         # The mapping is shared by the session's successive versions: only the owner of the epoch sees it.
         assert isinstance(session.turns, dict)
         for turn in turns:
             session.turns[turn.turn_id] = turn
         commit = session.commit + 1
         head_seq = session.head_seq if head_seq is None else head_seq
-        kept = self._events.setdefault(session.ref, []) if events else self._events.get(session.ref, [])
-        kept += events
-        self._sessions[session.ref] = replace(session, head_seq=head_seq, commit=commit, kept=_extent(kept))
+        if events:
+            kept = self._events.setdefault(session.ref, [])
+            kept += events
+            changed["kept"] = _extent(kept)
+        self._sessions[session.ref] = replace(session, head_seq=head_seq, commit=commit, **changed)
         return commit
 
 

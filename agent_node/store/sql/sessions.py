@@ -45,6 +45,7 @@ class SqlStore:
     """A Store in an SQL database. Resource handling: `close()`."""
 
     durable = True
+    waits = True
 
     def __init__(
         self,
