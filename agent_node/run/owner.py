@@ -42,8 +42,14 @@ def owned(owner: RunOwner) -> Iterator[None]:
     """What is started in the body is the run's."""
     token = OWNER.set(owner)
     try:
-        with structlog.contextvars.bound_contextvars(**owner.log_fields):
+        # Most of them are bound by the session's own task; to look costs less than to bind them again.
+        bound = structlog.contextvars.get_contextvars()
+        fields = {name: value for name, value in owner.log_fields.items() if bound.get(name) != value}
+        tokens = structlog.contextvars.bind_contextvars(**fields)
+        try:
             yield
+        finally:
+            structlog.contextvars.reset_contextvars(**tokens)
     finally:
         owner.is_over = True
         OWNER.reset(token)

@@ -43,9 +43,10 @@ async def accept(
         state = TURN_STATE_ACCEPTED if session.turns_ahead else TURN_STATE_RUNNING
         deaths = int(retry and not session.store.durable)
         number = session.turns_accepted + 1
-        turn = StoredTurn(turn_id, fingerprint, number, input.SerializeToString(), state, 1, 0, deaths=deaths)
+        raw = input.SerializeToString()
         async with session.writer:
-            turn = replace(turn, accepted_seq=session.log.used_seq + 1)
+            accepted_seq = session.log.used_seq + 1
+            turn = StoredTurn(turn_id, fingerprint, number, raw, state, 1, accepted_seq, deaths=deaths)
             head_seq = session.checkpoint_seq
             rows = session.events.rows(session.log, head_seq)
             acceptance = await session.store.accept_turn(session.ownership, turn, head_seq, rows)
@@ -58,7 +59,8 @@ async def accept(
         if state == TURN_STATE_RUNNING:
             session.begun_commit = acceptance.commit
         seq = session.log.append(Event(turn_id=turn_id, attempt=1, turn_accepted=_accepted(session)))
-        turn = replace(turn, accepted_seq=seq)
+        if seq != accepted_seq:  # a running turn has published meanwhile
+            turn = replace(turn, accepted_seq=seq)
         session.turns.put(turn)
         session.audit("turn_accepted", turn, acceptance.commit)
         session.mailbox.put(WaitingTurn(turn_id, input))

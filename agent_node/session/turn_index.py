@@ -68,7 +68,9 @@ class TurnIndex:
         self._open.pop(turn.turn_id, None)
         if (before := self._ended.pop(turn.turn_id, None)) is not None:
             self._ended_bytes -= _size(before)
-        self._ended[turn.turn_id] = turn = replace(turn, input=b"")  # nobody runs it any more
+        if turn.input:
+            turn = replace(turn, input=b"")  # nobody runs it any more
+        self._ended[turn.turn_id] = turn
         self._ended_bytes += _size(turn)
         while self._ended_bytes > self._max_bytes and len(self._ended) > 1:
             self._ended_bytes -= _size(self._ended.pop(next(iter(self._ended))))

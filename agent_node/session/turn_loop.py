@@ -152,7 +152,8 @@ async def _store_start(session: SessionState, turn: StoredTurn) -> None:
 
 async def _before_tool(session: SessionState, start: ToolStart) -> None:
     """Stores that a tool is about to be called. Cancellation: it is stored, and audited, all the same."""
-    await run_to_end(session.tasks, partial(_start_tool, session, start))
+    storing = partial(_start_tool, session, start)
+    await (run_to_end(session.tasks, storing) if session.store.waits else storing())
 
 
 async def _start_tool(session: SessionState, start: ToolStart) -> None:

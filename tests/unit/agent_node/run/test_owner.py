@@ -10,7 +10,9 @@ from agent_node.events.log import EventLog
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.outcome import Completed, Failed
+from agent_node.run.owner import RunOwner, owned
 from agent_node.run.run_input import TurnInput
+from agent_node.run.time_limit import PausableDeadline
 from agentring.agent import AgentEvent, Context
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
 from agentring.process.entry import drive
@@ -123,3 +125,14 @@ def test_what_a_run_left_behind_ends_nothing_any_more() -> None:
     loop.close()
     assert [type(outcome) for outcome in outcomes] == [Completed]
     assert [(line["event"], line["session"]) for line in logged] == [("agent_would_end_its_node", "s")]
+
+
+async def test_a_runs_log_lines_have_its_names_also_where_others_are_bound() -> None:
+    structlog.contextvars.bind_contextvars(session="s", agent="other")
+    try:
+        before = structlog.contextvars.get_contextvars()
+        with owned(RunOwner({"session": "s", "agent": "a", "turn": "t"}, PausableDeadline(PATIENCE_S))):
+            assert structlog.contextvars.get_contextvars() == {"session": "s", "agent": "a", "turn": "t"}
+        assert structlog.contextvars.get_contextvars() == before
+    finally:
+        structlog.contextvars.clear_contextvars()
