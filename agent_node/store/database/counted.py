@@ -37,9 +37,15 @@ class CountedDriver:
         """The database is not the one that was opened."""
         self.replaced.set()
 
-    async def transact(self, work: Callable[[Connection], T], *, retry: bool) -> T:
+    async def transact(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        retry: bool,
+        at_once: Callable[[Connection], T | None] | None = None,
+    ) -> T:
         """As Driver."""
-        done = await self._counted(self._driver.transact(work, retry=retry))
+        done = await self._counted(self._driver.transact(work, retry=retry, at_once=at_once))
         self.replaced.clear()
         if self.trouble is not None:
             self.trouble = None

@@ -15,9 +15,16 @@ class Driver(Protocol):
     def file(self) -> str:
         """Names the file among the machine's, once something was read; empty: there is none."""
 
-    async def transact(self, work: Callable[[Connection], T], *, retry: bool) -> T:
+    async def transact(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        retry: bool,
+        at_once: Callable[[Connection], T | None] | None = None,
+    ) -> T:
         """Carries out a transaction, durably. Raises what the work raises, and StoreUnavailable within a deadline:
-        whether it landed is then unknown. retry: it may be tried again by itself."""
+        whether it landed is then unknown. retry: it may be tried again by itself. at_once: what writes the same as one
+        statement, where that is better; None: it has written nothing, and the work is carried out."""
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Carries out what only reads. Raises StoreUnavailable."""

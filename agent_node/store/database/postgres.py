@@ -70,17 +70,32 @@ class PostgresDriver:
             connect_args={"timeout": timeout_s, "command_timeout": timeout_s, "server_settings": _SERVER_SETTINGS},
         )
 
+        self._statements = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+        """The same connections, on which each statement is a transaction: one way to the server, not one more for its
+        beginning and its end."""
+
     @property
     def file(self) -> str:
         """As Driver."""
         return ""
 
-    async def transact(self, work: Callable[[Connection], T], *, retry: bool) -> T:
+    async def transact(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        retry: bool,
+        at_once: Callable[[Connection], T | None] | None = None,
+    ) -> T:
         """As Driver."""
         try:
             async with asyncio.timeout(self._timeout_s):
                 while True:
                     try:
+                        if at_once is not None:
+                            async with self._statements.connect() as connection:
+                                done = await connection.run_sync(at_once)
+                            if done is not None:
+                                return done
                         async with self._engine.begin() as connection:
                             return await connection.run_sync(work)
                     except _ERRORS as error:

@@ -74,7 +74,13 @@ class SqliteDriver:
         """As Driver."""
         return self._file.name
 
-    async def transact(self, work: Callable[[Connection], T], *, retry: bool) -> T:
+    async def transact(
+        self,
+        work: Callable[[Connection], T],
+        *,
+        retry: bool,
+        at_once: Callable[[Connection], T | None] | None = None,
+    ) -> T:
         """As Driver. There is nothing to try again: a commit that fails is undone."""
         return await self._writes.transact(work)
 

@@ -7,6 +7,7 @@ the session's row; reading needs no lock, since a row never changes. Used by ses
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
@@ -71,21 +72,19 @@ _TRIM = delete_from(table).where(_OF_SESSION, table.c.begin_bytes < bindparam("k
 def keep(connection: Connection, ref: SessionRef, rows: Sequence[EventRow]) -> None:
     """Adds events. The transaction has locked the session's row."""
     if rows:
-        columns = session_columns(ref)
-        _KEEP.change_each(
-            connection,
-            [
-                {
-                    **columns,
-                    "seq": row.seq,
-                    "first_seq": row.first_seq,
-                    "begin_bytes": row.begin_bytes,
-                    "size_bytes": len(row.events),
-                    "events": row.events,
-                }
-                for row in rows
-            ],
-        )
+        _KEEP.change_each(connection, [columns(ref, row) for row in rows])
+
+
+def columns(ref: SessionRef, row: EventRow) -> dict[str, Any]:
+    """The table's columns."""
+    return {
+        **session_columns(ref),
+        "seq": row.seq,
+        "first_seq": row.first_seq,
+        "begin_bytes": row.begin_bytes,
+        "size_bytes": len(row.events),
+        "events": row.events,
+    }
 
 
 def extent(connection: Connection, ref: SessionRef) -> EventExtent:

@@ -84,14 +84,7 @@ def assert_owned(
 
     changes: columns of the session's row beside those that every write changes.
     """
-    keys = session_keys(ownership.ref) | {
-        "k_epoch": ownership.epoch,
-        "k_owner": ownership.owner,
-        "new_commit_id": commit_id,
-        "new_head_seq": head_seq,
-        "new_changed_ns": time.time_ns(),
-        "completed": completed,
-    }
+    keys = owned_values(ownership, commit_id, head_seq, completed=completed)
     # Invariant: no write of an epoch lands after one of a later epoch (tests/unit/agent_node/store/test_fencing.py).
     if changes:
         number = connection.execute(statements.ASSERT_OWNED.statement.values(**changes), keys).scalar()
@@ -118,22 +111,7 @@ def accept_turn(
     if not fresh:
         return Acceptance(commit, None)
     session_events.keep(connection, ownership.ref, events)
-    added = statements.ADD_TURN.change(
-        connection,
-        {
-            **session_columns(ownership.ref),
-            "turn_id": turn.turn_id,
-            "number": turn.number,
-            "fingerprint": turn.fingerprint,
-            "input": turn.input,
-            "state": turn.state,
-            "attempt": turn.attempt,
-            "epoch": ownership.epoch,
-            "accepted_seq": turn.accepted_seq,
-            "outcome": b"",
-            "deaths": turn.deaths,
-        },
-    )
+    added = statements.ADD_TURN.change(connection, turn_columns(ownership, turn))
     return Acceptance(commit, None if added == 1 else read_turn(connection, ownership.ref, turn.turn_id))
 
 
@@ -156,27 +134,10 @@ def update_turns(
         return commit
     session_events.keep(connection, ownership.ref, events)
     for turn in turns:
-        values = session_keys(ownership.ref) | {
-            "k_turn_id": turn.turn_id,
-            "k_epoch": ownership.epoch,
-            "new_state": turn.state,
-            "new_attempt": turn.attempt,
-            "new_accepted_seq": turn.accepted_seq,
-            "new_end_seq": turn.end_seq,
-            "new_outcome": turn.outcome,
-            "new_deaths": turn.deaths,
-            "new_output_text": output_text if turn is completed else None,
-        }
-        statements.UPDATE_TURN.change(connection, values)
+        words = output_text if turn is completed else None
+        statements.UPDATE_TURN.change(connection, turn_changes(ownership, turn, words))
     if state_json is not None:
-        statements.KEEP_STATE.change(
-            connection,
-            {
-                **session_columns(ownership.ref),
-                "state_json": state_json,
-                "checksum": xxh3_64_hexdigest(state_json.encode()),
-            },
-        )
+        statements.KEEP_STATE.change(connection, state_columns(ownership, state_json))
     return commit
 
 
@@ -226,3 +187,58 @@ def change_session(
     if fresh:
         session_events.keep(connection, ownership.ref, events)
     return commit
+
+
+def owned_values(ownership: Ownership, commit_id: str, head_seq: int | None, *, completed: int = 0) -> dict[str, Any]:
+    """The parameters of ASSERT_OWNED."""
+    return {
+        **session_keys(ownership.ref),
+        "k_epoch": ownership.epoch,
+        "k_owner": ownership.owner,
+        "new_commit_id": commit_id,
+        "new_head_seq": head_seq,
+        "new_changed_ns": time.time_ns(),
+        "completed": completed,
+    }
+
+
+def turn_columns(ownership: Ownership, turn: StoredTurn) -> dict[str, Any]:
+    """A new turn's row."""
+    return {
+        **session_columns(ownership.ref),
+        "turn_id": turn.turn_id,
+        "number": turn.number,
+        "fingerprint": turn.fingerprint,
+        "input": turn.input,
+        "state": turn.state,
+        "attempt": turn.attempt,
+        "epoch": ownership.epoch,
+        "accepted_seq": turn.accepted_seq,
+        "outcome": b"",
+        "deaths": turn.deaths,
+    }
+
+
+def turn_changes(ownership: Ownership, turn: StoredTurn, output_text: str | None) -> dict[str, Any]:
+    """The parameters of UPDATE_TURN."""
+    return {
+        **session_keys(ownership.ref),
+        "k_turn_id": turn.turn_id,
+        "k_epoch": ownership.epoch,
+        "new_state": turn.state,
+        "new_attempt": turn.attempt,
+        "new_accepted_seq": turn.accepted_seq,
+        "new_end_seq": turn.end_seq,
+        "new_outcome": turn.outcome,
+        "new_deaths": turn.deaths,
+        "new_output_text": output_text,
+    }
+
+
+def state_columns(ownership: Ownership, state_json: str) -> dict[str, Any]:
+    """The state's row."""
+    return {
+        **session_columns(ownership.ref),
+        "state_json": state_json,
+        "checksum": xxh3_64_hexdigest(state_json.encode()),
+    }

@@ -8,7 +8,7 @@ its own, the same when its driver tries it again.
 import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sqlalchemy import Connection
 
@@ -30,6 +30,7 @@ from agent_node.store.session_records import (
     TurnCommit,
 )
 from agent_node.store.sql import closed_sessions as closed
+from agent_node.store.sql import session_at_once as at_once
 from agent_node.store.sql import session_events, session_inputs, session_reads
 from agent_node.store.sql import session_lists as lists
 from agent_node.store.sql import session_transactions as transactions
@@ -108,15 +109,15 @@ class SqlStore:
         self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, events: Sequence[EventRow] = ()
     ) -> Acceptance:
         """As Store."""
-        return await self._write(
-            partial(
-                transactions.accept_turn,
-                ownership=ownership,
-                commit_id=_commit_id(),
-                turn=turn,
-                head_seq=head_seq,
-                events=events,
-            )
+        values: dict[str, Any] = {
+            "ownership": ownership,
+            "commit_id": _commit_id(),
+            "turn": turn,
+            "head_seq": head_seq,
+            "events": events,
+        }
+        return await self.driver.transact(
+            partial(transactions.accept_turn, **values), retry=True, at_once=partial(at_once.accept_turn, **values)
         )
 
     async def start_turn(self, ownership: Ownership, turn: StoredTurn) -> int:
@@ -154,18 +155,14 @@ class SqlStore:
         events: Sequence[EventRow] = (),
     ) -> int:
         """As Store."""
-        return await self._write(
-            partial(
-                transactions.update_turns,
-                ownership=ownership,
-                commit_id=_commit_id(),
-                head_seq=commit.turn.end_seq,
-                turns=[*renumbered, commit.turn],
-                events=events,
-                completed=commit.turn,
-                output_text=commit.past.output_text,
-                state_json=commit.state_json,
-            )
+        return await self._update(
+            ownership,
+            commit.turn.end_seq,
+            [*renumbered, commit.turn],
+            events,
+            completed=commit.turn,
+            output_text=commit.past.output_text,
+            state_json=commit.state_json,
         )
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
@@ -227,16 +224,18 @@ class SqlStore:
         head_seq: int | None,
         turns: Sequence[StoredTurn],
         events: Sequence[EventRow] = (),
+        **completed: Any,
     ) -> int:
-        return await self._write(
-            partial(
-                transactions.update_turns,
-                ownership=ownership,
-                commit_id=_commit_id(),
-                head_seq=head_seq,
-                turns=turns,
-                events=events,
-            )
+        values: dict[str, Any] = {
+            "ownership": ownership,
+            "commit_id": _commit_id(),
+            "head_seq": head_seq,
+            "turns": turns,
+            "events": events,
+            **completed,
+        }
+        return await self.driver.transact(
+            partial(transactions.update_turns, **values), retry=True, at_once=partial(at_once.update_turns, **values)
         )
 
     async def _change(

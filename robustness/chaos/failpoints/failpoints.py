@@ -19,6 +19,7 @@ from agent_node.session.fenced_writer import FencedWriter
 from agent_node.store.database.group_commit import Take
 from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.session_records import Ownership, StoredSession
+from agent_node.store.sql import session_at_once as at_once
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql import task_transactions
 from agent_node.store.sql.sessions import SqlStore
@@ -82,6 +83,8 @@ def in_transaction(trigger: Path) -> None:
         return owned
 
     replace(transactions, "assert_owned", stopping)
+    for name in ("accept_turn", "update_turns"):  # one statement has no middle
+        replace(at_once, name, lambda *_args, **_kwargs: None)
 
 
 def before_activate(trigger: Path) -> None:

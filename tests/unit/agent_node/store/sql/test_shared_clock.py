@@ -45,7 +45,13 @@ class Database:
     def file(self) -> str:
         return ""
 
-    async def transact(self, work: Callable[[sa.Connection], T], *, retry: bool) -> T:
+    async def transact(
+        self,
+        work: Callable[[sa.Connection], T],
+        *,
+        retry: bool,
+        at_once: Callable[[sa.Connection], T | None] | None = None,
+    ) -> T:
         self.clock.advance(self.before_s)
         done = work(self.connection)
         self.clock.advance(self.after_s)
@@ -209,7 +215,13 @@ class Held(Database):
         super().__init__(clock)
         self.waiting: list[asyncio.Event] = []
 
-    async def transact(self, work: Callable[[sa.Connection], T], *, retry: bool) -> T:
+    async def transact(
+        self,
+        work: Callable[[sa.Connection], T],
+        *,
+        retry: bool,
+        at_once: Callable[[sa.Connection], T | None] | None = None,
+    ) -> T:
         await self._until_let_go()
         done = await super().transact(work, retry=retry)
         await self._until_let_go()

@@ -1,0 +1,98 @@
+"""What a turn writes is one statement on PostgreSQL, and does what the usual transaction does."""
+
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from agent_node.store import EventRow, Ownership
+from agent_node.store.database.postgres import PostgresDriver
+from agent_node.store.sql import session_at_once as at_once
+from agent_node.store.sql import session_transactions as transactions
+from agent_node.store.sql.sessions import SqlStore
+from agentring.errors import StaleEpoch
+from agentring.ids import parse_session
+from harness.postgres import PostgresProcess
+from harness.stored_turns import accepted, completed, epoch
+
+REF = parse_session("", "s")
+OLD, NEW = Ownership(REF, epoch(1), "n1/1"), Ownership(REF, epoch(2), "n2/1")
+ROW = EventRow(1, 5, 0, b"events")
+
+
+@pytest.fixture
+async def store(postgres: PostgresProcess, open_sql: Callable[..., Awaitable[SqlStore]]) -> SqlStore:
+    store = await open_sql(postgres.database())
+    await store.activate(OLD, "agent")
+    return store
+
+
+@contextmanager
+def statements(store: SqlStore) -> Iterator[list[str]]:
+    """Those that go to the server meanwhile, but for beginnings and ends."""
+    driver = store.driver._driver
+    assert isinstance(driver, PostgresDriver)
+    sent: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        sent.append(statement)
+
+    event.listen(driver._engine.sync_engine, "before_cursor_execute", note)
+    yield sent
+    event.remove(driver._engine.sync_engine, "before_cursor_execute", note)
+
+
+async def test_an_acceptance_and_a_commit_are_one_statement_each(store: SqlStore) -> None:
+    with statements(store) as sent:
+        first = await store.accept_turn(OLD, accepted(1), 5, [ROW])
+        second = await store.commit_turn(OLD, completed(accepted(1), '{"n": 1}'), (), [EventRow(6, 9, 6, b"more")])
+    assert len(sent) == 2
+    assert (first.known, second) == (None, first.commit + 1)
+    assert await store.read_events(REF, 0, 99) == [ROW, EventRow(6, 9, 6, b"more")]
+    found = await store.activate(NEW, "agent")
+    assert found.state_json == '{"n": 1}'
+    assert (found.turns_completed, [past.output_text for past in found.history]) == (1, ["out 1"])
+
+
+async def test_a_stale_write_leaves_nothing(store: SqlStore) -> None:
+    await store.accept_turn(OLD, accepted(1), 0)
+    await store.activate(NEW, "agent")
+    with pytest.raises(StaleEpoch):
+        await store.accept_turn(OLD, accepted(2), 5, [ROW])
+    with pytest.raises(StaleEpoch):
+        await store.commit_turn(OLD, completed(accepted(1), '{"n": 1}'), (), [ROW])
+    assert await store.read_events(REF, 0, 99) == []
+    assert await store.read_turn(REF, "t2") is None
+    found = await store.activate(Ownership(REF, epoch(3), "n2/1"), "agent")
+    assert (found.state_json, found.turns["t1"].end_seq) == ("{}", None)
+
+
+async def test_a_turn_that_is_there_is_told(store: SqlStore) -> None:
+    await store.accept_turn(OLD, accepted(1), 0)
+    again = await store.accept_turn(OLD, accepted(2, "t1"), 0)
+    assert again.known is not None
+    assert again.known.number == 1
+
+
+async def test_a_write_whose_answer_was_lost_is_recognised(store: SqlStore) -> None:
+    values: dict[str, Any] = {"ownership": OLD, "commit_id": "c1", "turn": accepted(1), "head_seq": 5, "events": [ROW]}
+    found = [
+        await store.driver.transact(
+            partial(transactions.accept_turn, **values), retry=True, at_once=partial(at_once.accept_turn, **values)
+        )
+        for _ in range(2)
+    ]
+    assert found[0] == found[1]
+    assert await store.read_events(REF, 0, 99) == [ROW]
+
+
+async def test_a_write_of_several_turns_is_the_usual_transaction(store: SqlStore) -> None:
+    for number in (1, 2):
+        await store.accept_turn(OLD, accepted(number), 0)
+    with statements(store) as sent:
+        await store.commit_turn(OLD, completed(accepted(1), None), [accepted(2)], [ROW, EventRow(6, 9, 6, b"more")])
+    assert len(sent) > 2
+    assert len(await store.read_events(REF, 0, 99)) == 2
