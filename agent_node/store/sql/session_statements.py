@@ -94,7 +94,7 @@ def _raising(insert: Callable[..., Any]) -> Any:
             "changed_ns": upsert.excluded.changed_ns,
         },
         where=sessions.c.epoch < upsert.excluded.epoch,
-    )
+    ).returning(sessions.c.commit_number, sessions.c.created_ns)
 
 
 def _keeping_state(insert: Callable[..., Any]) -> Any:

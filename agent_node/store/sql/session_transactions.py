@@ -46,7 +46,7 @@ def raise_and_read(
     now_ns = time.time_ns()
     # Invariant: the epoch is raised before anything is read, so a read misses no write of an earlier owner
     # (tests/unit/agent_node/store/test_race.py).
-    raised = statements.RAISE.change(
+    raised = statements.RAISE.first(
         connection,
         {
             **session_columns(ownership.ref),
@@ -63,8 +63,10 @@ def raise_and_read(
             "changed_ns": now_ns,
         },
     )
-    if raised != 1:
+    if raised is None:
         raise StaleEpoch
+    if raised["commit_number"] == 1 and raised["created_ns"] == now_ns:  # made by this statement: there is no more
+        return StoredSession(ownership.ref, agent, ownership.epoch, now_ns, reserved_seq=seq_range, commit=1)
     session = read_session(connection, ownership.ref)
     assert session is not None  # this transaction holds its row
     return session if session.closed else with_turns(connection, session, seq_range, max_history_turns)

@@ -5,7 +5,7 @@ Guarantees what Store promises (store/session_store.py); how is said in session_
 its own, the same when its driver tries it again.
 """
 
-import uuid
+import os
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, TypeVar
@@ -257,4 +257,4 @@ class SqlStore:
 
 
 def _commit_id() -> str:
-    return uuid.uuid4().hex
+    return os.urandom(16).hex()
