@@ -97,11 +97,11 @@ class OwnerLookup:
 
     def learn(self, ref: Ref, target: Target) -> None:
         """The target said that it owns it, or another node said so."""
-        key = ref.ring_key
-        self._learnt[key] = target
-        self._learnt.move_to_end(key)
-        if len(self._learnt) > self._cache_size:
-            self._learnt.popitem(last=False)
+        learnt, key = self._learnt, ref.ring_key
+        learnt[key] = target
+        learnt.move_to_end(key)
+        if len(learnt) > self._cache_size:
+            learnt.popitem(last=False)
 
     def forget(self, ref: Ref) -> None:
         """What was learnt does not hold any more."""

@@ -136,6 +136,7 @@ def _labels(said: str) -> Labels:
     return tuple((name, value) for name, _, value in pairs)
 
 
+@lru_cache(256)
 def _service(method: str) -> str:
     return method[1:].partition("/")[0]
 
