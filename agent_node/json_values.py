@@ -17,6 +17,9 @@ from agentring.v1 import session_pb2
 
 T = TypeVar("T")
 
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+"""As json.dumps, which would make one for each call."""
+
 
 class NotJson(Exception):
     """State, result or arguments are not JSON, or too large, or too deep."""
@@ -49,7 +52,7 @@ def to_json(data: Any, what: str = "result") -> str:
     """A JSON value as text, which is carried as `to_value` has it, too. Raises NotJson."""
     plain = _checked(what, lambda: plain_json.to_plain(data, max_bytes=MAX_MESSAGE_BYTES))
     to_value(plain, what)
-    return json.dumps(plain, ensure_ascii=False)
+    return _encode(plain)
 
 
 def to_state(data: Any, max_bytes: int) -> tuple[str, JsonObject]:
@@ -59,7 +62,7 @@ def to_state(data: Any, max_bytes: int) -> tuple[str, JsonObject]:
         plain = plain_json.to_plain(data, max_bytes=max_bytes)
         if not isinstance(plain, dict):
             raise plain_json.NotJson("$", "the state must be an object")
-        text = json.dumps(plain, ensure_ascii=False)
+        text = _encode(plain)
         if (size_bytes := len(text.encode())) > max_bytes:
             raise plain_json.NotJson("$", f"{size_bytes} bytes, more than the {max_bytes} that are allowed")
         return text, plain
@@ -87,8 +90,11 @@ def changed_keys(before_json: str, after_json: str, after: JsonObject) -> list[s
     return sorted(
         key
         for key in before.keys() | after.keys()
+        if key not in before
+        or key not in after
+        or before[key] != after[key]
         # 1, 1.0 and true are equal here, and three things in JSON.
-        if key not in before or key not in after or json.dumps(before[key]) != json.dumps(after[key])
+        or json.dumps(before[key]) != json.dumps(after[key])
     )
 
 

@@ -15,15 +15,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from agent_node.events.entries import (
-    READ_BYTES,
-    RUN_BYTES,
-    Entry,
-    Single,
-    TextRun,
-    gap,
-    read_entries,
-)
+from agent_node.events.entries import READ_BYTES, RUN_BYTES, Entry, Single, TextRun, gap, read_entries
 from agent_node.events.readers import LogReaders
 from agentring.errors import AgentringError, ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
@@ -123,17 +115,15 @@ class EventLog:
 
     def number(self, event: session_pb2.Event) -> int:
         """Gives an event the number that `append` would give it now; returns it."""
-        event.seq = self.used_seq + 1
-        event.ClearField("first_seq")  # it may have been numbered before
-        if event.seq > self.head_seq + 1:
-            event.first_seq = self.head_seq + 1
+        _number(event, self.used_seq + 1, self.head_seq)
         return event.seq
 
     def append(self, event: session_pb2.Event) -> int:
         """Numbers an event (of which the caller sets turn_id, attempt and body, and time if it is an earlier one) and
         stores it; returns its seq. Raises StoreUnavailable: the reserved numbers have run out."""
-        self.number(event)
+        known_seq = self.head_seq
         self._count()
+        _number(event, self.head_seq, known_seq)
         event.epoch = self._epoch
         if not event.HasField("time"):
             event.time.FromNanoseconds(time.time_ns())
@@ -266,11 +256,12 @@ class EventLog:
         return gap(self._epoch, first_seq, seq)
 
     def _count(self) -> None:
-        if self.used_seq >= self._numbers.low_seq:
-            self._numbers.runs_low()
-            if self.used_seq >= self._numbers.reserved_seq:
+        used_seq, numbers = self.used_seq, self._numbers
+        if used_seq >= numbers.low_seq:
+            numbers.runs_low()
+            if used_seq >= numbers.reserved_seq:
                 raise StoreUnavailable
-        self.head_seq = self.used_seq + 1
+        self.head_seq = used_seq + 1
 
     def _add(self, entry: Entry) -> None:
         self._entries.append(entry)
@@ -294,3 +285,10 @@ class EventLog:
             drop += 1
         if drop:
             del self._entries[:drop]
+
+
+def _number(event: session_pb2.Event, seq: int, known_seq: int) -> None:
+    event.seq = seq
+    event.ClearField("first_seq")  # it may have been numbered before
+    if seq > known_seq + 1:
+        event.first_seq = known_seq + 1

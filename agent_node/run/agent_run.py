@@ -99,11 +99,13 @@ async def _drive(agent: Agent, run: RunContext, stop: Stop) -> None:
                 raise asyncio.CancelledError
             run.take(event)
             count += 1
-            cancelled = None
             if count % _BREATHE_EVERY == 0 or task.cancelling() > cancels:
+                run.publish_text()
                 cancelled = await _breathe(stop)
-            cancels = task.cancelling()
-            step = anext(events) if cancelled is None else _thrown(events, cancelled)
+                cancels = task.cancelling()
+                step = anext(events) if cancelled is None else _thrown(events, cancelled)
+            else:
+                step = anext(events)
     finally:
         run.publish_text()
         # Any async iterator will do; what has nothing to close need not be closed.

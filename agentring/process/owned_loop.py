@@ -54,7 +54,10 @@ class OwnedLoop(uvloop.Loop):
 
     def call_soon(self, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         """As the base class."""
-        return _call_soon(self, self._owned(callback, context), *args, context=context)
+        owner = OWNER.get() if context is None else context.get(OWNER)
+        if owner is not None:  # as `_owned`, for what is called most
+            callback = _Owned(self, owner, callback)
+        return _call_soon(self, callback, *args, context=context)
 
     def call_later(self, delay: float, callback: Callable[..., Any], *args: Any, context: Context | None = None) -> Any:  # type: ignore[override]
         """As the base class, which has `call_at` come here too."""

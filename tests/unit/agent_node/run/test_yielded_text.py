@@ -96,3 +96,16 @@ async def test_an_agent_whose_steps_are_awaitables_of_its_own_is_cancelled_like_
     running.cancel()
     await asyncio.wait([running])
     assert (running.cancelled(), ends) == (True, ["cancelled"])
+
+
+async def test_the_text_of_an_agent_that_never_awaits_can_be_read_while_it_runs(bench: Bench) -> None:
+    read: list[int] = []
+
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
+        for _ in range(100):
+            asyncio.get_running_loop().call_soon(lambda: read.append(len(bench.text)))
+            yield "x"
+
+    await bench.run(agent)
+    await asyncio.sleep(0)
+    assert read == [*[32] * 32, *[64] * 32, *[96] * 32, *[100] * 4]
