@@ -237,6 +237,8 @@ class _NodesLease:
 class _NodesLog:
     """The run's EventLog is on the node."""
 
+    collects_text = False
+
     def __init__(self, channel: Channel) -> None:
         self._channel = channel
 
@@ -244,7 +246,7 @@ class _NodesLog:
         """As EventLog."""
         self._channel.send("event", event.SerializeToString())
 
-    def append_text(self, turn_id: str, attempt: int, offset: int, text: str) -> int:
+    def append_text(self, turn_id: str, attempt: int, offset: int, *texts: str) -> int:
         """As EventLog."""
-        self._channel.send("text", turn_id, attempt, offset, text)
-        return len(text.encode())
+        self._channel.send("text", turn_id, attempt, offset, *texts)
+        return sum(len(text.encode()) for text in texts)

@@ -54,6 +54,9 @@ class Earlier(Protocol):
 class EventLog:
     """The events of one activation, and the way to those of earlier ones."""
 
+    collects_text = True
+    """Nobody can read it before the event loop goes on, so until then text may wait for more."""
+
     def __init__(
         self,
         epoch: Epoch,

@@ -15,7 +15,7 @@ class RunLog:
 
     def __init__(self, lease: Lease, log: EventLog, turn_id: str, attempt: int, max_text_bytes: int) -> None:
         """turn_id, attempt: of the run, added to each event; max_text_bytes: the most that its text may be."""
-        self.text = YieldedText(self._append_text, max_text_bytes)
+        self.text = YieldedText(self._append_text, max_text_bytes, together=log.collects_text)
         self._lease = lease
         self._log = log
         self._turn_id = turn_id

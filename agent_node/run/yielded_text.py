@@ -21,10 +21,21 @@ class OutputLimit(Exception):
 class YieldedText:
     """The text so far."""
 
-    __slots__ = ("_append", "_half", "_max_bytes", "_texts", "_waiting", "_waiting_chars", "size_bytes")
+    __slots__ = (
+        "_append",
+        "_half",
+        "_max_bytes",
+        "_most_waiting",
+        "_texts",
+        "_waiting",
+        "_waiting_chars",
+        "size_bytes",
+    )
 
-    def __init__(self, append: Callable[..., int], max_bytes: int) -> None:
-        """append: as RunLog.append_text; max_bytes: the most that it may be, in UTF-8."""
+    def __init__(self, append: Callable[..., int], max_bytes: int, *, together: bool = True) -> None:
+        """append: as EventLog.append_text, from the offset on; max_bytes: the most that it may be, in UTF-8; together:
+        pieces may wait for `publish`."""
+        self._most_waiting = _PIECE if together else -1
         self._append = append
         self._max_bytes = max_bytes
         self._texts: list[str] = []
@@ -46,7 +57,7 @@ class YieldedText:
         text = str.__str__(text)  # not what a subclass says of itself
         self._waiting.append(text)
         self._waiting_chars += len(text)
-        if self._waiting_chars > _PIECE or self.size_bytes + 4 * self._waiting_chars > self._max_bytes:
+        if self._waiting_chars > self._most_waiting or self.size_bytes + 4 * self._waiting_chars > self._max_bytes:
             self.publish()
 
     def publish(self) -> None:

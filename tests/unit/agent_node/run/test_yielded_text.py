@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 
 from agent_node.events.entries import READ_BYTES
+from agent_node.run.yielded_text import YieldedText
 from agentring.agent import Agent, AgentEvent, Context
 from harness.bench import MAX_TEXT_BYTES, Bench, completed, failed
 from harness.clock import PATIENCE_S
@@ -109,3 +110,16 @@ async def test_the_text_of_an_agent_that_never_awaits_can_be_read_while_it_runs(
     await bench.run(agent)
     await asyncio.sleep(0)
     assert read == [*[32] * 32, *[64] * 32, *[96] * 32, *[100] * 4]
+
+
+def test_where_the_log_is_elsewhere_each_piece_is_published_at_once() -> None:
+    appended: list[tuple[int, str]] = []
+
+    def append(offset: int, *texts: str) -> int:
+        appended.extend((offset, text) for text in texts)
+        return sum(map(len, texts))
+
+    text = YieldedText(append, 100, together=False)
+    for piece in ("a", "", "bc"):
+        text.take(piece)
+    assert appended == [(0, "a"), (1, "bc")]
