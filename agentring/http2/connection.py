@@ -215,7 +215,7 @@ class Connection(ControlFrames):
         """A stream that has not ended was reset by the peer."""
 
 
-_HANDLERS = (
+_HANDLERS: Final = (
     Connection._on_data,
     Connection._on_headers,
     Connection._on_priority,

@@ -7,19 +7,20 @@ always topped up; it is the streams' windows that hold a sender back.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from agentring.http2 import frames
 from agentring.http2.frames import Code, ConnectionBroken, Setting, StreamBroken
 from agentring.http2.limits import Bucket, Limits, TooMany
 from agentring.http2.send_side import CROWDED_PING, SendSide
 
-_RECEIVE_WINDOW = 1 << 24
-_MAX_UNSENT_REPLIES = 1_000
+_RECEIVE_WINDOW: Final = 1 << 24
+_MAX_UNSENT_REPLIES: Final = 1_000
 """Answers to PING and SETTINGS that a peer which does not read may make us hold."""
 
 
-_DEFAULT_TABLE_BYTES = 4096
-FREE_UPDATES = 100
+_DEFAULT_TABLE_BYTES: Final = 4096
+FREE_UPDATES: Final = 100
 """Most peers open the connection's window at once, and some a stream's when they open it."""
 
 

@@ -3,40 +3,41 @@
 from collections.abc import Iterator, Mapping
 from enum import IntEnum
 from struct import Struct
+from typing import Final
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+PREFACE: Final = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
-DATA = 0x0
-HEADERS = 0x1
-PRIORITY = 0x2
-RST_STREAM = 0x3
-SETTINGS = 0x4
-PUSH_PROMISE = 0x5
-PING = 0x6
-GOAWAY = 0x7
-WINDOW_UPDATE = 0x8
-CONTINUATION = 0x9
+DATA: Final = 0x0
+HEADERS: Final = 0x1
+PRIORITY: Final = 0x2
+RST_STREAM: Final = 0x3
+SETTINGS: Final = 0x4
+PUSH_PROMISE: Final = 0x5
+PING: Final = 0x6
+GOAWAY: Final = 0x7
+WINDOW_UPDATE: Final = 0x8
+CONTINUATION: Final = 0x9
 
-END_STREAM = 0x1
-ACK = 0x1
-END_HEADERS = 0x4
-PADDED = 0x8
-WITH_PRIORITY = 0x20
+END_STREAM: Final = 0x1
+ACK: Final = 0x1
+END_HEADERS: Final = 0x4
+PADDED: Final = 0x8
+WITH_PRIORITY: Final = 0x20
 
-HEADER_BYTES = 9
-MAX_FRAME_BYTES = 16_384
+HEADER_BYTES: Final = 9
+MAX_FRAME_BYTES: Final = 16_384
 """The least that a peer must take, and all that we take."""
-LARGEST_MAX_FRAME_BYTES = (1 << 24) - 1
-DEFAULT_WINDOW = 65_535
-MAX_WINDOW = (1 << 31) - 1
-MAX_STREAM_ID = (1 << 31) - 1
+LARGEST_MAX_FRAME_BYTES: Final = (1 << 24) - 1
+DEFAULT_WINDOW: Final = 65_535
+MAX_WINDOW: Final = (1 << 31) - 1
+MAX_STREAM_ID: Final = (1 << 31) - 1
 
-HEAD = Struct(">IBI")
+HEAD: Final = Struct(">IBI")
 """A frame's first 9 bytes: length * 256 + type, flags, stream id with a reserved bit."""
-HEAD_AND_WORD = Struct(">IBII")
-WORD = Struct(">I")
-TWO_WORDS = Struct(">II")
-SETTING = Struct(">HI")
+HEAD_AND_WORD: Final = Struct(">IBII")
+WORD: Final = Struct(">I")
+TWO_WORDS: Final = Struct(">II")
+SETTING: Final = Struct(">HI")
 
 
 class Code(IntEnum):
@@ -90,10 +91,10 @@ class StreamBroken(Exception):
         self.code = code
 
 
-DATA_HEADS = tuple(HEAD.pack(length << 8 | DATA, 0, 0)[:5] for length in range(MAX_FRAME_BYTES + 1))
+DATA_HEADS: Final = tuple(HEAD.pack(length << 8 | DATA, 0, 0)[:5] for length in range(MAX_FRAME_BYTES + 1))
 """By a payload's length: what a DATA frame without flags begins with, up to the stream id."""
 
-SETTINGS_ACK = HEAD.pack(SETTINGS, ACK, 0)
+SETTINGS_ACK: Final = HEAD.pack(SETTINGS, ACK, 0)
 
 
 def settings(values: Mapping[Setting, int]) -> bytes:

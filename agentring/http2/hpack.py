@@ -12,7 +12,7 @@ bytes up to its value are the same name.
 
 import re
 from collections.abc import Iterable
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from hpack import Decoder, HPACKError
 from hpack.huffman_table import decode_huffman
@@ -25,20 +25,22 @@ Kind = Literal["plain", "pseudo", "routing", "dropped", "forbidden"]
 """What a relay does with a field: sends it on; reads it as part of the request or status line; reads it and writes it
 anew; leaves it out; must not meet it in HTTP/2."""
 
-_ROUTING = frozenset({metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.NODE_LABELS})
-_DROPPED = frozenset({"grpc-timeout", "content-length", "host"})
-_FORBIDDEN = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
+_ROUTING: Final = frozenset(
+    {metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.NODE_LABELS}
+)
+_DROPPED: Final = frozenset({"grpc-timeout", "content-length", "host"})
+_FORBIDDEN: Final = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 
-_NAME = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
-_VALUE = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])", re.DOTALL)
+_NAME: Final = re.compile(rb":?[!#$%&'*+\-.^_`|~0-9a-z]+")
+_VALUE: Final = re.compile(rb"(?![ \t])[^\0\r\n]*(?<![ \t])", re.DOTALL)
 
-_ENDS_WITHIN = "the header block ends within a field"
-_NOT_WELL_FORMED = "a header field is not well formed"
+_ENDS_WITHIN: Final = "the header block ends within a field"
+_NOT_WELL_FORMED: Final = "a header field is not well formed"
 
 _INDEXED, _INCREMENTAL, _SIZE_UPDATE = 0x80, 0x40, 0x20
-_MAX_INTEGER = 1 << 28
-_HUFFMAN = 0x80
-_SHORT = tuple(bytes((length,)) for length in range(0x7F))
+_MAX_INTEGER: Final = 1 << 28
+_HUFFMAN: Final = 0x80
+_SHORT: Final = tuple(bytes((length,)) for length in range(0x7F))
 """Lengths that fit their prefix of 7 bits."""
 
 

@@ -26,8 +26,8 @@ yet: half its window, so a hundred frames where the window is the protocol's own
 _MOST_SMALL_FRAMES: Final = 16
 """A PING is answered before the program has read what came before it: some such groups may be unread at a time."""
 CROWDED_PING: Final = b"crowded?"
-_CROWDED_S = 1.0
-_EMPTY_TABLE = b"\x20"
+_CROWDED_S: Final = 1.0
+_EMPTY_TABLE: Final = b"\x20"
 """A header table of 0 bytes, RFC 7541 6.3: a peer that wants a smaller one is to be told, once, how small it is."""
 
 

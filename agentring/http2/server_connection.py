@@ -10,7 +10,7 @@ class to say (`_open_stream`): the router's ClientConnection, and a process's ow
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from agentring.http2 import frames
 from agentring.http2.connection import Connection
@@ -20,11 +20,11 @@ from agentring.http2.limits import Limits, TooMany
 from agentring.http2.stream import Stream
 from agentring.http2.traffic import Traffic
 
-_CLOSED_REMEMBERED = 256
-_COUNTS_FRAMES = "tonic/"
+_CLOSED_REMEMBERED: Final = 256
+_COUNTS_FRAMES: Final = "tonic/"
 """In the user-agent of clients on the Rust library h2, which is the one that does (send_side.py)."""
-_DRAIN_PING = b"draining"
-_HEADERS_KIND = bytes([frames.HEADERS])
+_DRAIN_PING: Final = b"draining"
+_HEADERS_KIND: Final = bytes([frames.HEADERS])
 
 
 class ServerConnection(Connection):

@@ -17,7 +17,7 @@ from agentring.http2.budget import Budget
 from agentring.http2.frames import DATA_HEADS, WORD, Code, StreamBroken
 from agentring.http2.stream_events import StreamEvents
 
-_MAX_UNQUEUED_BYTES = 256 << 10
+_MAX_UNQUEUED_BYTES: Final = 256 << 10
 _HEADS: Final = DATA_HEADS
 _TOGETHER_BYTES: Final = 4 << 10
 """So long may a frame become that several pieces are put into."""

@@ -10,15 +10,16 @@ to a client on grpc.aio. Owned by ServiceStream.
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 from agentring.errors import AgentringError, MalformedRequest, MessageTooLarge
 from agentring.http2.budget import Budget, Holder
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.rpc.messages import PREFIX_BYTES, PREFIXES, Assembler
 
-WINDOW = 64 << 10
-_MAX_SKIPPED_BYTES = 8 << 20
-_COUNTED_FROM_BYTES = 4 << 10
+WINDOW: Final = 64 << 10
+_MAX_SKIPPED_BYTES: Final = 8 << 20
+_COUNTED_FROM_BYTES: Final = 4 << 10
 """Less than this is not worth counting in the budget."""
 
 

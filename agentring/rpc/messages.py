@@ -6,17 +6,18 @@ prefix too.
 
 import zlib
 from struct import Struct
+from typing import Final
 
 from agentring.errors import MalformedRequest, MessageTooLarge
 from agentring.http2.budget import Budget, Holder
 from agentring.http2.frames import MAX_FRAME_BYTES
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 
-PREFIX_BYTES = 5
-PREFIX = Struct(">BI")
+PREFIX_BYTES: Final = 5
+PREFIX: Final = Struct(">BI")
 
-NEVER = b"longer than any frame it is looked up for"
-PREFIXES = tuple(
+NEVER: Final = b"longer than any frame it is looked up for"
+PREFIXES: Final = tuple(
     PREFIX.pack(0, length - PREFIX_BYTES) if length >= PREFIX_BYTES else NEVER for length in range(MAX_FRAME_BYTES + 1)
 )
 """By a payload's length: what it begins with if it is one whole message, and not compressed."""

@@ -8,6 +8,7 @@ holds is raised. Called by ServiceConnection.
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from agentring.errors import AgentringError, EncodingNotSupported, MalformedHeader, MetadataTooLarge
 from agentring.http2.frames import Code, StreamBroken
@@ -15,16 +16,16 @@ from agentring.http2.hpack import Field
 from agentring.rpc.limits import MAX_METADATA_BYTES, ROUTING
 from agentring.rpc.wellformed import is_allowed, is_grpc, malformed
 
-ENCODINGS = ("identity", "deflate", "gzip")
+ENCODINGS: Final = ("identity", "deflate", "gzip")
 
-_PSEUDO = frozenset({":method", ":scheme", ":path", ":authority"})
-_OWN_KINDS = ("routing", "dropped")
+_PSEUDO: Final = frozenset({":method", ":scheme", ":path", ":authority"})
+_OWN_KINDS: Final = ("routing", "dropped")
 """Of the fields that differ from call to call of one peer; a router's calls have few others that do."""
-_GRPC = "application/grpc"
-_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
-_UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_MAX_TIMEOUT_S = 1e8
-_MAX_LENGTH_DIGITS = 18
+_GRPC: Final = "application/grpc"
+_TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
+_UNIT_S: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_MAX_TIMEOUT_S: Final = 1e8
+_MAX_LENGTH_DIGITS: Final = 18
 
 
 class _SharedFields:

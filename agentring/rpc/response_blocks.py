@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 from functools import lru_cache
+from typing import Final
 
 from agentring.errors import AgentringError
 from agentring.http2.hpack import block
 from agentring.rpc.request_head import ENCODINGS
 from agentring.rpc.status import trailers
 
-HEAD = block(((":status", "200"), ("content-type", "application/grpc"), ("grpc-accept-encoding", ", ".join(ENCODINGS))))
-OK = block((("grpc-status", "0"),))
+HEAD: Final = block(
+    ((":status", "200"), ("content-type", "application/grpc"), ("grpc-accept-encoding", ", ".join(ENCODINGS)))
+)
+OK: Final = block((("grpc-status", "0"),))
 
 
 @lru_cache(1024)

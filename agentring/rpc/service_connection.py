@@ -4,6 +4,7 @@ is not gRPC is answered with HTTP status 415."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from agentring.http2.budget import Budget
 from agentring.http2.hpack import Field
@@ -18,9 +19,9 @@ from agentring.rpc.pacing import Pacing
 from agentring.rpc.request_head import RequestHead
 from agentring.rpc.service_stream import ServiceStream
 
-_YOUNG_S = 1.0
+_YOUNG_S: Final = 1.0
 
-PING_INTERVAL_MS = 500
+PING_INTERVAL_MS: Final = 500
 """What we say of it; Limits.pings permits many more."""
 
 

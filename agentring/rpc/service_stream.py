@@ -10,6 +10,7 @@ go on, and the client is granted no more than the inbox has room for.
 from __future__ import annotations
 
 import asyncio
+from typing import Final
 
 from agentring.errors import AgentringError, DeadlineExceeded, NodeOverloaded
 from agentring.http2.budget import Budget
@@ -22,7 +23,7 @@ from agentring.rpc.messages import PREFIX, PREFIX_BYTES, body
 from agentring.rpc.pacing import Pacing
 from agentring.rpc.request_head import RequestHead
 
-_LOW = WINDOW * 3 // 4
+_LOW: Final = WINDOW * 3 // 4
 
 
 class ServiceStream(Stream):

@@ -8,20 +8,21 @@ So what is not allowed is answered where it comes in. Called by everything that 
 import binascii
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from agentring.http2.hpack import Field
 
-MAX_LINE_CHARS = 1024
+MAX_LINE_CHARS: Final = 1024
 """Of :path and of :authority."""
 
-_PATH = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*")
-_AUTHORITY = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:%\[\]]*")
-_NAME = re.compile(r"[0-9a-z_.\-]+")
-_VALUE = re.compile(r"[\x20-\x7e]*")
-_NUMBER = re.compile(r"[0-9]{1,9}")
-_NUMBERS = frozenset({"grpc-previous-rpc-attempts", "grpc-retry-pushback-ms"})
-_GRPC = "application/grpc"
-_ONCE = frozenset({"content-type", "content-length", "grpc-timeout", "grpc-encoding", "host"})
+_PATH: Final = re.compile(r"/[A-Za-z0-9\-._~!$&'()*+,;=:@%/?]*")
+_AUTHORITY: Final = re.compile(r"[A-Za-z0-9\-._~!$&'()*+,;=:%\[\]]*")
+_NAME: Final = re.compile(r"[0-9a-z_.\-]+")
+_VALUE: Final = re.compile(r"[\x20-\x7e]*")
+_NUMBER: Final = re.compile(r"[0-9]{1,9}")
+_NUMBERS: Final = frozenset({"grpc-previous-rpc-attempts", "grpc-retry-pushback-ms"})
+_GRPC: Final = "application/grpc"
+_ONCE: Final = frozenset({"content-type", "content-length", "grpc-timeout", "grpc-encoding", "host"})
 
 
 def malformed(fields: Sequence[Field]) -> str:

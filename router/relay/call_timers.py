@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from agentring.errors import AgentringError, DeadlineExceeded, FirstFrameTimeout
 from agentring.rpc.clock import Clock, Timer
 
-_SLACK_S = 0.05
+_SLACK_S: Final = 0.05
 """A node whose clock runs this much ahead of ours ends a call for the same reason as we would."""
 
 

@@ -9,6 +9,8 @@ status that overtakes a message is lost to a client on grpc.aio.
 
 from __future__ import annotations
 
+from typing import Final
+
 from agentring.errors import MessageTooLarge
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
@@ -18,9 +20,9 @@ from router.relay.call_events import CallEvents
 from router.relay.grpc_framing import NO_MARKS
 from router.relay.replay_buffer import MAX_REPLAY_BYTES, ReplayBuffer
 
-WINDOW = 64 << 10
-_LOW = WINDOW * 3 // 4
-_MAX_SKIPPED_BYTES = 8 << 20
+WINDOW: Final = 64 << 10
+_LOW: Final = WINDOW * 3 // 4
+_MAX_SKIPPED_BYTES: Final = 8 << 20
 
 
 class ClientStream(Stream):

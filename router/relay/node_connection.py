@@ -11,7 +11,7 @@ takes no more.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar
+from typing import ClassVar, Final
 
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
@@ -25,14 +25,14 @@ from router.relay.node_stream import NodeStream, NodeStreamConnection
 from router.relay.pings import PingPolicy, Pings
 from router.relay.response import ResponseHead
 
-_LAST_STREAM_ID = frames.MAX_STREAM_ID - 1_000
-_RESETS = Rate(5_000, 500)
+_LAST_STREAM_ID: Final = frames.MAX_STREAM_ID - 1_000
+_RESETS: Final = Rate(5_000, 500)
 """Of streams that may count: half of what a node allows a connection (LIMITS in agentring/rpc/server.py)."""
-_OLD_S = 3.0
+_OLD_S: Final = 3.0
 """A reset of a stream that was there for so long does not count with the node, however far apart our clocks tick."""
-_DELAY_TICKS = 3
-_KEPT_HEADS = 512
-_SHORT_HEAD_BYTES = 512
+_DELAY_TICKS: Final = 3
+_KEPT_HEADS: Final = 512
+_SHORT_HEAD_BYTES: Final = 512
 """Longer ones are no session's, and not kept."""
 
 

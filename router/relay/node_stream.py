@@ -20,8 +20,8 @@ from router.relay.client_stream import ClientStream
 from router.relay.grpc_framing import MARKED_PREFIXES, MARKS
 from router.relay.response import ResponseHead, reset_error
 
-MAX_BUFFERED_BYTES = 256 << 10
-MAX_RESPONSE_BYTES = 8 << 20
+MAX_BUFFERED_BYTES: Final = 256 << 10
+MAX_RESPONSE_BYTES: Final = 8 << 20
 _WORTH_BYTES: Final = 16 << 10
 """Less is not granted while the node has anything left."""
 _LAST_RESPONSE_BYTES: Final = 256

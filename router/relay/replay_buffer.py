@@ -6,11 +6,13 @@ granted nothing more (ClientStream), but for a message that has begun; or, where
 once it is accepted, nothing is kept any more.
 """
 
+from typing import Final
+
 from agentring.http2.budget import Budget, Holder
 
-MAX_REPLAY_BYTES = 1 << 20
-EMPTY_MESSAGE = bytes(5)
-_COUNTED_FROM_BYTES = 4 << 10
+MAX_REPLAY_BYTES: Final = 1 << 20
+EMPTY_MESSAGE: Final = bytes(5)
+_COUNTED_FROM_BYTES: Final = 4 << 10
 """Less than this is not worth counting in the budget."""
 
 

@@ -6,6 +6,7 @@ at once and used again as long as the same fields come.
 
 import re
 from collections.abc import Sequence
+from typing import Final
 
 from agentring import metadata
 from agentring.errors import EncodingNotSupported, MalformedHeader, MalformedRequest, MetadataTooLarge
@@ -17,17 +18,17 @@ from agentring.rpc.request_head import ENCODINGS
 from router.routing import route
 from router.routing.route import Route
 
-_LINE = (":method", ":scheme", ":path")
-_PSEUDO = frozenset({*_LINE, ":authority"})
-_NO_AUTHORITY = "localhost"
+_LINE: Final = (":method", ":scheme", ":path")
+_PSEUDO: Final = frozenset({*_LINE, ":authority"})
+_NO_AUTHORITY: Final = "localhost"
 """What a node is sent where the client says nothing, as gRPC's clients do on a unix socket."""
-_TE = literal("te", "trailers")
-_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
-_UNIT_S = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-_MAX_TIMEOUT_MS = 99_999_999
+_TE: Final = literal("te", "trailers")
+_TIMEOUT: Final = re.compile(r"([0-9]{1,8})([HMSmun])", re.ASCII)
+_UNIT_S: Final = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+_MAX_TIMEOUT_MS: Final = 99_999_999
 
-_TIMEOUT_NAME = name_literal("grpc-timeout")
-_DEFAULT_TENANT = literal(metadata.TENANT_ID, DEFAULT_TENANT)
+_TIMEOUT_NAME: Final = name_literal("grpc-timeout")
+_DEFAULT_TENANT: Final = literal(metadata.TENANT_ID, DEFAULT_TENANT)
 
 
 class SharedFields:

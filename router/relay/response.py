@@ -2,6 +2,7 @@
 
 import base64
 from collections.abc import Sequence
+from typing import Final
 
 from agentring import metadata
 from agentring.errors import AgentringError, CallCancelled, CallReset, CallShed
@@ -13,15 +14,15 @@ from agentring.rpc.status import STATUS_DETAILS, to_status
 from agentring.v1 import session_pb2
 from router.relay.grpc_framing import MARKS
 
-_INTERNAL = frozenset(
+_INTERNAL: Final = frozenset(
     {
         *(metadata.BEGINS_AFTER, metadata.MOVED, metadata.NODE_SAYS, metadata.REDIRECT, metadata.REFUSED),
         metadata.STREAM_ID,
     }
 )
-_CODES = frozenset(Code)
+_CODES: Final = frozenset(Code)
 
-STATUS = "grpc-status"
+STATUS: Final = "grpc-status"
 
 
 class ResponseHead:

@@ -11,8 +11,7 @@ Pure: no sockets and no waiting here. Called by the relay.
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from agentring.cluster.ring import Ring
 from agentring.cluster.snapshot import MembershipSnapshot
@@ -50,8 +49,7 @@ class View(Protocol):
         """What it was built from."""
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """A node to send a call to."""
 
     node_id: NodeId
