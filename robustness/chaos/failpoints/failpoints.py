@@ -113,10 +113,10 @@ def _before_commit(trigger: Path) -> None:
     commit = SqliteDriver._commit
 
     def stopping(self: SqliteDriver, take: Take[Connection]) -> Any:
-        waiting = list(self._writes._waiting)  # taken when the lock is had
-        if any(getattr(work, "func", None) is task_transactions.end for work, _ in waiting):
+        works = take()  # before the lock is had, or the fence would take back what waits for it
+        if any(getattr(work, "func", None) is task_transactions.end for work in works):
             stop_if_armed(trigger, TASK_END_SENT)
-        return commit(self, take)
+        return commit(self, lambda: works)
 
     replace(SqliteDriver, "_commit", stopping)
 
