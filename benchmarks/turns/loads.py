@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass
 
+from benchmarks.turns.systems import NODES
+
 SESSIONS = 200
+IDLE_STREAMS = 1000
+"""A node, where a load has any: half of them conversations, half watchers."""
+_CONNECTIONS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,17 +17,31 @@ class Load:
     name: str
     about: str
     flags: dict[str, str]
-    needs_converse: bool = False
 
 
-def _load(kind: str, name: str, about: str, callers: int, sessions: int = SESSIONS) -> Load:
-    flags = {"load": kind, "streams": str(callers), "sessions": str(max(sessions, callers)), "connections": "4"}
-    return Load(name, about, flags, needs_converse=kind == "conversations")
+def _load(kind: str, name: str, about: str, callers: int, idle_streams: int = 0) -> Load:
+    flags = {
+        "load": kind,
+        "streams": str(callers),
+        "sessions": str(max(SESSIONS, callers)),
+        "idle": str(idle_streams * NODES),
+        "connections": str(_CONNECTIONS),
+    }
+    return Load(name, about, flags)
 
 
 ALL = (
     *(_load("turns", f"run-turn-{n}", f"RunTurn, {n} callers", n) for n in (1, 64, 512)),
     *(_load("conversations", f"converse-{n}", f"Converse, {n} callers", n) for n in (1, 64, 512)),
-    _load("first-turns", "new-sessions-64", "RunTurn, each of a new session, 64 callers", 64),
+    *(
+        _load("first-turns", f"new-sessions-{n}", f"RunTurn, each of a new session, {n} callers", n)
+        for n in (1, 64, 512)
+    ),
+    *(
+        _load(
+            "turns", f"beside-idle-{n}", f"RunTurn, {n} callers, {IDLE_STREAMS:,} idle streams a node", n, IDLE_STREAMS
+        )
+        for n in (64, 512)
+    ),
 )
 LOADS = {load.name: load for load in ALL}

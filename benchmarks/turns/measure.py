@@ -13,14 +13,16 @@ import tempfile
 from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
 from agentring.cli.local.child import tie_to_parent
 from benchmarks.router.build import Tools
+from benchmarks.turns.disk import fsync_ms
 from benchmarks.turns.loads import Load
+from benchmarks.turns.quiet import until_quiet
 from benchmarks.turns.systems import Running, System
 
 _GRACE_S = 90.0
@@ -37,11 +39,15 @@ class Sample:
     cpu_ms: float = 0.0
     """Of all the system's processes, for one turn."""
     cpu_ms_by_kind: dict[str, float] | None = None
-    """The same by what the processes are: node, router, etcd, handler, envoy."""
+    """The same by what the processes are: node, router, etcd, postgres, handler, envoy."""
     p50_ms: float = 0.0
     p99_ms: float = 0.0
     client_busy: float = 0.0
     """Of one core: where it is near 1 the client is the limit."""
+    client_ms: float = 0.0
+    """Its own CPU time, for one turn."""
+    fsync_ms: float = 0.0
+    """What the disk took to keep a page just before."""
     failure: str | None = None
 
 
@@ -65,9 +71,10 @@ async def run(plan: Plan, tools: Tools, progress: Callable[[Sample, int], None])
             with tempfile.TemporaryDirectory(prefix="turnbench-") as name:
                 async with system.running(Path(name), plan.profile) as running:
                     for load in plan.loads:
-                        if load.needs_converse and not running.serves_converse:
-                            continue
-                        samples.append(await _measured(plan, tools.client, system, running, load))
+                        await until_quiet(running.processes.values())
+                        disk_ms = await asyncio.to_thread(fsync_ms, Path(name))
+                        sample = await _measured(plan, tools.client, system, running, load)
+                        samples.append(replace(sample, fsync_ms=disk_ms))
                         progress(samples[-1], number)
     return samples
 
@@ -114,6 +121,7 @@ def _sample(system: System, running: Running, load: Load, measured: dict[str, An
         p50_ms=measured["p50_us"] / 1000,
         p99_ms=measured["p99_us"] / 1000,
         client_busy=measured["client_cpu_s"] / measured["seconds"],
+        client_ms=measured["client_cpu_s"] * 1000 / turns,
     )
 
 
@@ -133,6 +141,6 @@ def median_of(samples: Sequence[Sample], system: str, load: str) -> Sample | Non
     }
     middle = {
         name: statistics.median(getattr(each, name) for each in own)
-        for name in ("turns_per_s", "cpu_ms", "p50_ms", "p99_ms", "client_busy")
+        for name in ("turns_per_s", "cpu_ms", "p50_ms", "p99_ms", "client_busy", "client_ms", "fsync_ms")
     }
     return Sample(system, load, cpu_ms_by_kind=kinds, **middle)

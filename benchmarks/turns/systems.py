@@ -38,8 +38,7 @@ class Running:
 
     port: int
     processes: dict[str, int]
-    """Pids, by what each process is."""
-    serves_converse: bool
+    """Pids, by what each process is; a negative one stands for that process and its children."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,8 +69,8 @@ class System:
             return etcd_children[-1]
 
         url = (await start_etcd(DataDir(directory), spawn_etcd)).url
-        processes = {"etcd": etcd_children[-1].pid}
-        store = await self._open_store(stack, directory)
+        store, processes_of_store = await self._open_store(stack, directory)
+        processes = {"etcd": etcd_children[-1].pid} | processes_of_store
         env = {"PYTHONPATH": f"{self.source / '.tools' / 'compiled'}:{self.source}:{ROOT}"}
         if not self.compiled:
             env = {"PYTHONPATH": f"{self.source}:{ROOT}"}
@@ -97,21 +96,21 @@ class System:
         router = await _spawn(stack, ChildSpec("router", command, directory / "router.log", _PATIENCE_S, env=env))
         address = str((await router.ready_line(_READY_S))["address"])
         await until_seen(address, entries, _READY_S)
-        return Running(int(address.rpartition(":")[2]), processes | {"router": router.pid}, serves_converse=True)
+        return Running(int(address.rpartition(":")[2]), processes | {"router": router.pid})
 
-    async def _open_store(self, stack: AsyncExitStack, directory: Path) -> str:
+    async def _open_store(self, stack: AsyncExitStack, directory: Path) -> tuple[str, dict[str, int]]:
         match self.store:
             case "memory":
-                return "memory:"
+                return "memory:", {}
             case "sqlite":
-                return f"sqlite:///{directory / 'store.db'}"
+                return f"sqlite:///{directory / 'store.db'}", {}
             case "postgres":
                 # Not in the directory, which is ours alone: its server is another user's.
                 postgres_dir = stack.enter_context(tempfile.TemporaryDirectory(prefix="turnbench-postgres-"))
                 os.chmod(postgres_dir, 0o755)  # noqa: S103
                 server = await asyncio.to_thread(PostgresProcess, Path(postgres_dir) / "server", fsync=True)
                 stack.push_async_callback(asyncio.to_thread, server.stop)
-                return await asyncio.to_thread(server.database)
+                return await asyncio.to_thread(server.database), {"postgres": -server.process.pid}
         raise AssertionError(self.store)
 
 
@@ -154,7 +153,7 @@ async def _start_yardstick(stack: AsyncExitStack, directory: Path) -> Running:
             if envoy.has_ended:
                 raise envoy.failure()
             await asyncio.sleep(0.02)
-    return Running(front, processes | {"envoy": envoy.pid}, serves_converse=False)
+    return Running(front, processes | {"envoy": envoy.pid})
 
 
 def _endpoint(port: int) -> str:

@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
+#include <fstream>
 #include <numeric>
 #include <sstream>
 
@@ -76,15 +77,23 @@ int dial(int port) {
   return fd;
 }
 
-// User and system time of all threads of each of these processes: what /proc/<pid>/stat tells in ticks, to the
-// nanosecond.
+// User and system time of all threads of this process: what /proc/<pid>/stat tells in ticks, to the nanosecond.
+double cpu_s(int pid) {
+  clockid_t clock;
+  timespec used{};
+  if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used)) used = {};
+  return static_cast<double>(used.tv_sec) + used.tv_nsec / 1e9;
+}
+
+// Of each of these processes; of a negative one with its children, as a server has that forks for each connection.
 std::vector<double> cpus_s(const std::vector<int>& pids) {
   std::vector<double> all;
   for (const int pid : pids) {
-    clockid_t clock;
-    timespec used{};
-    if (clock_getcpuclockid(pid, &clock) || clock_gettime(clock, &used)) used = {};
-    all.push_back(static_cast<double>(used.tv_sec) + used.tv_nsec / 1e9);
+    const std::string name = std::to_string(abs(pid));
+    double used_s = cpu_s(abs(pid));
+    std::ifstream children("/proc/" + name + "/task/" + name + "/children");
+    for (int child; pid < 0 && children >> child;) used_s += cpu_s(child);
+    all.push_back(used_s);
   }
   return all;
 }
@@ -133,6 +142,7 @@ int main(int count, char** arguments) {
     else if (name == "--connections") plan.connections = atoi(value.c_str());
     else if (name == "--streams") plan.streams = atoi(value.c_str());
     else if (name == "--sessions") plan.sessions = atoi(value.c_str());
+    else if (name == "--idle") plan.idle = atoi(value.c_str());
     else if (name == "--seconds") plan.seconds = atof(value.c_str());
     else if (name == "--warm-s") plan.warm_s = atof(value.c_str());
     else if (name == "--rate") plan.rate = atof(value.c_str());
@@ -165,7 +175,7 @@ int main(int count, char** arguments) {
     if (now_ns() > dialled_ns + kSettleDeadline) tally.fail("no SETTINGS in time");
     loop.turn(20);
   }
-  const long streams_each = (plan.streams + plan.connections - 1) / plan.connections;
+  const long streams_each = (plan.streams + plan.idle + plan.connections - 1) / plan.connections;
   for (Connection* connection : connections)
     if (connection->max_streams() < streams_each)
       tally.fail("the peer allows " + std::to_string(connection->max_streams()) + " streams on a connection");
@@ -191,7 +201,11 @@ int main(int count, char** arguments) {
     const auto run_until = [&](int64_t until_ns) {
       while (!tally.failed && now_ns() < until_ns) loop.turn(20);
     };
-    run_until(started_ns + static_cast<int64_t>(plan.warm_s * kSecond));
+    while (!tally.failed && !load->begun()) {
+      if (now_ns() > started_ns + kOpenDeadline) tally.fail("not every idle stream was answered in time");
+      loop.turn(20);
+    }
+    run_until(now_ns() + static_cast<int64_t>(plan.warm_s * kSecond));
     tally.measures = true;
     began_ns = now_ns();
     cpus = cpus_s(pids);

@@ -15,6 +15,7 @@ struct Plan {
   std::string load;
   int port = 0, connections = 1, streams = 1;
   int sessions = 1;  // of the loads of turns, whose streams are callers
+  int idle = 0;      // streams beside them, of these loads alone
   double seconds = 3, warm_s = 1;
   double rate = 0;  // of all streams together, a second
   long tokens = 200;
@@ -48,6 +49,8 @@ class Load : public Handler {
   Load(const Plan& plan, Tally& tally, Loop& loop) : plan_(plan), tally_(tally), loop_(loop) {}
   // Opens the calls; every connection is ready.
   virtual void start(const std::vector<Connection*>& connections);
+  // Whether what must be there before anything is measured is there.
+  virtual bool begun() const { return true; }
 
   Stream* on_accept() override { return nullptr; }
   void on_headers(Stream& stream, const std::vector<hpack::Field>& fields, bool end) override;

@@ -56,6 +56,11 @@ inline std::string run_turn(const std::string& session_id, const std::string& ag
   return with_prefix(field(1, session_id) + field(2, agent) + field(3, field(2, field(1, text))));
 }
 
+// WatchSessionRequest{session_id, agent, after_seq 0}: from the session's first event on
+inline std::string watch(const std::string& session_id, const std::string& agent) {
+  return with_prefix(field(1, session_id) + field(2, agent) + "\x19" + std::string(8, 0));
+}
+
 // ConverseRequest{turn{input{text}}}
 inline std::string turn_of(const std::string& text) { return with_prefix(field(2, field(2, field(1, text)))); }
 

@@ -1,7 +1,8 @@
 // Turns of sessions that real nodes have: callers take them in turn, each one turn after the other.
 //
 // A turn counts when its call, or in a conversation its last event, has said that it was completed; any other end is a
-// failure. Latency is from the request to that.
+// failure. Latency is from the request to that. Before the first of them, `--idle` streams are opened and left alone:
+// conversations that have taken one turn, and watchers of the same sessions, as many of each.
 #include <deque>
 
 #include "clock.h"
@@ -12,11 +13,13 @@ namespace {
 
 constexpr const char* kAgent = "counter";
 constexpr int kEvents = 3, kFirstEnd = 19, kLastEnd = 21;  // of a response; of an event's body: completed ... cancelled
+constexpr int kIdleAtOnce = 50;
 const std::string kInput(50, 'x');
 
 struct Turn : Call {
   int session = 0;
   bool completed = false, failed = false;
+  bool idles = false, watches = false, settled = false;
 };
 
 std::string request_headers(const char* method, const std::string& session_id) {
@@ -36,9 +39,11 @@ class Turns : public Load {
 
   void start(const std::vector<Connection*>& connections) override {
     connections_ = connections;
-    for (int i = 0; i < plan_.sessions; i++) idle_.push_back(i);
-    for (int i = 0; i < plan_.streams; i++) next();
+    if (begun()) return begin();
+    for (int i = 0; i < kIdleAtOnce && idle_opened_ < plan_.idle; i++) converse_idly();
   }
+
+  bool begun() const override { return idle_settled_ >= plan_.idle; }
 
   void on_message(Stream& stream, const uint8_t* body, size_t size) override {
     auto& turn = static_cast<Turn&>(stream);
@@ -51,11 +56,51 @@ class Turns : public Load {
       });
     });
     if (!whole) tally_.fail("a response is no message");
-    on_event(turn);
+    turn.idles ? on_idle(turn) : on_event(turn);
   }
 
  protected:
   void on_event(Call&) override {}
+
+  // The idle streams are there.
+  virtual void begin() {
+    for (int i = 0; i < plan_.sessions; i++) idle_.push_back(i);
+    for (int i = 0; i < plan_.streams; i++) next();
+  }
+
+  void converse_idly() {
+    Turn& turn = open_idly("Converse", idle_opened_++);
+    const std::string id = idle_id(turn.session);
+    turn.connection->send(turn, messages::open(id, kAgent) + messages::turn_of(kInput), false);
+    turn.connection->flush();
+  }
+
+  void watch_idly(int session) {
+    Turn& turn = open_idly("WatchSession", session);
+    turn.watches = true;
+    idle_opened_++;
+    turn.connection->send(turn, messages::watch(idle_id(session), kAgent), true);
+    turn.connection->flush();
+  }
+
+  Turn& open_idly(const char* method, int session) {
+    auto* turn = new Turn;
+    turn->session = session;
+    turn->idles = true;
+    connections_[session % connections_.size()]->open(*turn, request_headers(method, idle_id(session)));
+    return *turn;
+  }
+
+  void on_idle(Turn& turn) {
+    if (turn.failed) return tally_.fail("a turn before the idling has not completed");
+    if (!turn.completed || turn.settled) return;
+    turn.settled = true;
+    if (++idle_settled_ == plan_.idle) return begin();
+    if (idle_opened_ == plan_.idle) return;
+    turn.watches ? converse_idly() : watch_idly(turn.session);
+  }
+
+  std::string idle_id(int session) const { return "idle." + plan_.run + "." + std::to_string(session); }
 
   // Every turn is a call.
   virtual void next() {
@@ -73,6 +118,7 @@ class Turns : public Load {
 
   bool on_ok(Call& call) override {
     auto& turn = static_cast<Turn&>(call);
+    if (turn.idles) return false;
     if (!turn.completed || turn.failed) return false;
     tally_.took(now_ns() - turn.since_ns);
     after(turn.session);
@@ -85,17 +131,17 @@ class Turns : public Load {
   std::string session_id(int number) const { return "turns." + plan_.run + "." + std::to_string(number); }
 
   std::vector<Connection*> connections_;
-  std::deque<int> idle_;
+  std::deque<int> idle_;  // sessions of which no turn is under way
+  int idle_opened_ = 0, idle_settled_ = 0;  // streams
 };
 
 // Every turn is a new session's.
 class FirstTurns : public Turns {
   using Turns::Turns;
 
-  void start(const std::vector<Connection*>& connections) override {
+  void begin() override {
     sessions_ = plan_.streams;
     for (int i = 0; i < plan_.streams; i++) idle_.push_back(i);
-    connections_ = connections;
     for (int i = 0; i < plan_.streams; i++) next();
   }
 
@@ -108,12 +154,13 @@ class FirstTurns : public Turns {
 class Conversations : public Turns {
   using Turns::Turns;
 
-  void start(const std::vector<Connection*>& connections) override {
+  void begin() override {
     for (int i = 0; i < plan_.sessions; i++) {
       auto* turn = new Turn;
       const std::string id = session_id(i);
-      connections[i % connections.size()]->open(*turn, request_headers("Converse", id));
-      connections[i % connections.size()]->send(*turn, messages::open(id, kAgent), false);
+      Connection& connection = *connections_[i % connections_.size()];
+      connection.open(*turn, request_headers("Converse", id));
+      connection.send(*turn, messages::open(id, kAgent), false);
       streams_.push_back(turn);
     }
     for (int i = plan_.streams; i < plan_.sessions; i++) waiting_.push_back(streams_[i]);
