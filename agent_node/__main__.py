@@ -3,7 +3,7 @@
 import sys
 from functools import partial
 
-from agent_node.agents.registry import AgentNotLoadable, load_agents
+from agent_node.agents.registry import load_agents
 from agent_node.app import run_node
 from agent_node.child_process import child
 from agent_node.child_process import fork_server as forking
@@ -29,7 +29,6 @@ def main() -> None:
         program="agent_node",
         log_level=node.log_level,
         cannot_start=(
-            AgentNotLoadable,
             CannotListen,
             ClockTooFarOff,
             DataDirInUse,
@@ -44,7 +43,7 @@ def main() -> None:
 
 
 def _children(node: NodeSettings) -> forking.Child:
-    agents = load_agents(node.agent)
+    agents = load_agents(node.agent).by_name
     return lambda connection: child.serve(connection, agents, node.log_level)
 
 

@@ -8,7 +8,6 @@ its lease up at once, and ends.
 
 import asyncio
 import gc
-from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 
@@ -42,6 +41,7 @@ from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
 from agentring.process import forks
 from agentring.process.descriptors import raise_limit
+from agentring.process.entry import Ready
 from agentring.process.self_check import CannotServe, Fault, SelfCheck
 from agentring.rpc import metrics
 from agentring.rpc.probe import probe
@@ -57,18 +57,18 @@ _DESCRIPTORS = 16_384
 """What a node asks for, its agents' among them."""
 
 
-async def run_node(
-    settings: NodeSettings, stop: asyncio.Event, ready: Callable[[str], None], forker: ForkServer | None = None
-) -> None:
-    """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined. forker:
+async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Ready, forker: ForkServer | None = None) -> None:
+    """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined, and with
+    the names of its agents and a line for each one that could not be loaded. forker:
     forks the processes of runs that may have ended a node; None: they are run as all others.
 
     Raises CannotServe where it found that it does not serve any more, or can fork no child processes any more;
-    AgentNotLoadable, DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted,
+    DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted,
     StoreRefused, EtcdError, OSError.
     """
     raise_limit(_DESCRIPTORS)
-    agents = hosted(load_agents(settings.agent), settings.require, settings.labels)
+    loaded = load_agents(settings.agent)
+    agents = hosted(loaded.by_name, settings.require, settings.labels)
     clock = BootClock()
     keys = Keys(settings.cluster)
     child_runs = ChildRuns(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
@@ -160,7 +160,7 @@ async def run_node(
                         gc.freeze()
                         with self_check:
                             await self_check.first()
-                            ready(server.address)
+                            ready(server.address, agents=sorted(agents), agents_left_out=loaded.left_out)
                             await _first_of(group, stop, fault.found, forker_ended)
                             board.enter(Condition.DRAINING)
                             await _leave(group, incarnations, living, fault)

@@ -17,6 +17,9 @@ from agentring.v1 import session_pb2
 
 T = TypeVar("T")
 
+_REASONS = {"state": "STATE_INVALID", "result": "RESULT_INVALID"}
+"""By what is invalid; all else is what a tool or a question is called with."""
+
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 """As json.dumps, which would make one for each call."""
 
@@ -27,6 +30,8 @@ class NotJson(Exception):
     def __init__(self, what: str, path: str, problem: str) -> None:
         """what: as `state`; path: in it, as `$.cart[3].price`."""
         super().__init__(f"{what} {path}: {problem}")
+        self.reason = _REASONS.get(what.partition(" ")[0], "TOOL_ARGUMENT_INVALID")
+        """Of a turn that fails with it."""
         self.detail = str(self)
         """For people: what, where and why."""
 

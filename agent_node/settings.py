@@ -24,7 +24,9 @@ class NodeSettings(ProcessSettings):
     )
     data_dir: Path = Field(description="the node's own directory; locked while it runs")
     agent: CommaSeparated = Field(
-        (), description="name=package.module:attribute of an agent to host beside the installed ones"
+        (),
+        description="name=package.module:attribute of an agent to host beside the installed ones, or package.module: "
+        "all that it defines",
     )
     store: Annotated[str | None, AfterValidator(_store)] = Field(
         None,
@@ -117,10 +119,12 @@ class NodeSettings(ProcessSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        for flag, pairs in (("--label", self.label), ("--agent", self.agent)):
-            for pair in pairs:
-                if "=" not in pair:
-                    raise ValueError(f"{flag} {pair!r} is not key=value")
+        for pair in self.label:
+            if "=" not in pair:
+                raise ValueError(f"--label {pair!r} is not key=value")
+        for word in self.agent:
+            if "=" not in word and not all(part.isidentifier() for part in word.split(".")):
+                raise ValueError(f"--agent {word!r} is neither name=package.module:attribute nor package.module")
         for word in self.require:
             agent, _, label = word.partition(":")
             if not agent or "=" not in label:

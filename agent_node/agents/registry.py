@@ -1,51 +1,61 @@
 """The agents that a node hosts: the installed ones (entry point group `agentring.agents`) and those of --agent, without
 those that require a label which the node does not have.
 
+Guarantees: one that cannot be loaded is left out, in one line of the log, and stops none of the others.
+
 A node announces the agents it hosts, and only nodes that host a session's agent are candidates for it. So with the same
 `--require` on all nodes an agent's sessions go to the nodes with its labels, and only the nodes need to know of it.
 """
 
-import inspect
-import os
-import traceback
 from collections.abc import Mapping, Sequence
-from importlib.metadata import EntryPoint, entry_points
+from dataclasses import dataclass
+from importlib.metadata import entry_points
 
 import structlog
 
+from agent_node.agents.loading import AgentNotLoadable, load_agent, load_module
 from agentring.agent import Agent
 
-_HERE = __file__
 _log = structlog.get_logger()
 
 GROUP = "agentring.agents"
 
 
-class AgentNotLoadable(Exception):
-    """An agent's module or attribute is not there or fails, or is not callable."""
+@dataclass(frozen=True, slots=True)
+class LoadedAgents:
+    """What was found."""
 
-    def __init__(self, name: str, where: str, why: str) -> None:
-        """where: package.module:attribute."""
-        super().__init__(f"agent {name!r} cannot be loaded from {where!r}: {why}")
+    by_name: Mapping[str, Agent]
+    left_out: tuple[str, ...]
+    """A line for each one that cannot be loaded."""
 
 
-def load_agents(flags: Sequence[str]) -> Mapping[str, Agent]:
-    """Agents by name; those of `flags` (name=package.module:attribute) replace installed ones of the same name.
-
-    An installed one that cannot be loaded is logged and left out: one package must not stop the others. Raises
-    AgentNotLoadable for one of `flags`.
-    """
+def load_agents(flags: Sequence[str]) -> LoadedAgents:
+    """flags: name=package.module:attribute, or package.module for all agents that it defines. They replace installed
+    ones of the same name, also where they cannot be loaded: another one must not stand in for them."""
     agents: dict[str, Agent] = {}
-    named = dict(pair.split("=", 1) for pair in flags)
-    for point in entry_points(group=GROUP):
-        if point.name not in named:
-            try:
-                agents[point.name] = _load(point)
-            except AgentNotLoadable as error:
-                _log.error("agent_left_out", agent=point.name, why=str(error))
-    for name, where in named.items():
-        agents[name] = _load(EntryPoint(name, where, GROUP))
-    return agents
+    left_out: list[str] = []
+    named = dict(pair.split("=", 1) for pair in flags if "=" in pair)
+
+    def leave_out(name: str, error: AgentNotLoadable) -> None:
+        left_out.append(str(error))
+        _log.error("agent_left_out", agent=name, why=str(error))
+
+    modules: dict[str, Agent] = {}
+    for where in (flag for flag in flags if "=" not in flag):
+        try:
+            modules.update(load_module(where))
+        except AgentNotLoadable as error:
+            leave_out(where, error)
+    installed = {point.name: point.value for point in entry_points(group=GROUP)}
+    for name, where in {**installed, **named}.items():
+        if name in modules and name not in named:
+            continue
+        try:
+            agents[name] = load_agent(name, where)
+        except AgentNotLoadable as error:
+            leave_out(name, error)
+    return LoadedAgents({**modules, **agents}, tuple(left_out))
 
 
 def hosted(agents: Mapping[str, Agent], required: Sequence[str], labels: Mapping[str, str]) -> Mapping[str, Agent]:
@@ -58,29 +68,3 @@ def hosted(agents: Mapping[str, Agent], required: Sequence[str], labels: Mapping
         if labels.get(key) != value:
             unmet.add(name)
     return {name: agent for name, agent in agents.items() if name not in unmet}
-
-
-def _load(point: EntryPoint) -> Agent:
-    try:
-        agent = point.load()
-    except BaseException as error:  # code of others, at its import: it may parse arguments and exit, or whatever else
-        raise AgentNotLoadable(point.name, point.value, _what_failed(error)) from error
-    if not callable(agent):
-        raise AgentNotLoadable(point.name, point.value, "not callable")
-    if inspect.iscoroutinefunction(agent):
-        raise AgentNotLoadable(point.name, point.value, "a coroutine function, which never yields")
-    loaded: Agent = agent
-    return loaded
-
-
-def _what_failed(error: BaseException) -> str:
-    """The cause, and the file and line that it comes from, in one line."""
-    text = " ".join(str(error).split())
-    cause = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    if isinstance(error, SyntaxError):
-        return cause  # it names its place itself
-    for frame, line in reversed(list(traceback.walk_tb(error.__traceback__))):
-        file = frame.f_code.co_filename
-        if not file.startswith(("<frozen", _HERE)) and f"{os.sep}importlib{os.sep}" not in file:
-            return f"{cause} ({file}, line {line})"
-    return cause

@@ -65,7 +65,9 @@ async def run_agent(env: RunEnvironment, agent: Agent, turn: TurnInput, log: Eve
     env.lease.check()
     # By identity: the class of an agent's error may have a hash of its own.
     reason = next((reason for kind, reason in _REASONS if type(cause) is kind), "AGENT_ERROR")
-    detail = cause.detail if isinstance(cause, NotJson) else ""
+    detail = ""
+    if isinstance(cause, NotJson):
+        reason, detail = cause.reason, cause.detail
     error_id = new_error_id()
     # Where a bound was met the traceback would show only our own frames.
     logged = cause if reason in ("AGENT_ERROR", "AGENT_CANCELLED_ITSELF") else None
@@ -79,7 +81,6 @@ _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (DeadlineExceeded, "TURN_DEADLINE"),
     (TooManyAbandoned, "AGENT_STUCK"),
     (OutputLimit, "OUTPUT_LIMIT"),
-    (NotJson, "STATE_INVALID"),
 )
 
 

@@ -59,7 +59,7 @@ class RunFailed(ClientError):
     """As TurnFailed.reason of the wire, as in "AGENT_ERROR"."""
     error_id: str
     detail: str = ""
-    """Of STATE_INVALID: what was wrong and where."""
+    """Of STATE_INVALID, RESULT_INVALID and TOOL_ARGUMENT_INVALID: what was wrong and where."""
 
     def __str__(self) -> str:
         """One sentence."""

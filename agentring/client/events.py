@@ -135,7 +135,7 @@ class TurnFailed(Event):
     reason: str
     error_id: str
     detail: str
-    """Of STATE_INVALID: what was wrong and where."""
+    """Of STATE_INVALID, RESULT_INVALID and TOOL_ARGUMENT_INVALID: what was wrong and where."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

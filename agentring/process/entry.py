@@ -35,7 +35,8 @@ _LAST_TASKS_S = 1.0
 
 _log = structlog.get_logger()
 
-Ready = Callable[[str], None]
+Ready = Callable[..., None]
+"""Called with the address, and with further fields of the ready line by name."""
 Main = Callable[[asyncio.Event, Ready], Awaitable[None]]
 
 
@@ -92,9 +93,9 @@ async def _main(main: Main, ready_line: ReadyLine, ready_fields: dict[str, str])
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    def ready(address: str) -> None:
+    def ready(address: str, **more: object) -> None:
         _log.info("ready", address=address, data_plane=data_plane())
-        ready_line.write(**ready_fields, data_plane=data_plane(), address=address, pid=os.getpid())
+        ready_line.write(**ready_fields, **more, data_plane=data_plane(), address=address, pid=os.getpid())
 
     status = 1
     try:

@@ -118,8 +118,8 @@ class Input(_message.Message):
     """What a user gives an agent.
 
     Numbers, here and wherever else a Struct or Value stands, are doubles: whole numbers beyond 2^53 go as strings. What an
-    agent hands over that would not arrive as it is fails its turn (STATE_INVALID) instead of being changed; agentring's
-    Python client refuses to send it.
+    agent hands over that would not arrive as it is fails its turn (STATE_INVALID, RESULT_INVALID, TOOL_ARGUMENT_INVALID)
+    instead of being changed; agentring's Python client refuses to send it.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1372,16 +1372,17 @@ class TurnFailed(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """AGENT_ERROR, AGENT_CANCELLED_ITSELF (the agent cancelled its own task, and nobody else had), AGENT_NOT_FOUND,
-    TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID, AGENT_STUCK (it was not run: too many earlier runs of the agent cannot be
-    stopped), AGENT_ENDED_NODE (its node ended while it ran, and so did the process of its own that it was then run in),
-    AGENT_BLOCKED (likewise, but it held that process's event loop up) or ATTEMPTS_EXHAUSTED (every run that it was
-    allowed was cut off).
+    TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID (of the state), RESULT_INVALID (of the turn's or a tool's result),
+    TOOL_ARGUMENT_INVALID (of what a tool or a question was called with), AGENT_STUCK (it was not run: too many earlier
+    runs of the agent cannot be stopped), AGENT_ENDED_NODE (its node ended while it ran, and so did the process of its own
+    that it was then run in), AGENT_BLOCKED (likewise, but it held that process's event loop up) or ATTEMPTS_EXHAUSTED
+    (every run that it was allowed was cut off).
     """
     error_id: _builtins.str
     """An opaque id to look for in the node's log."""
     detail: _builtins.str
-    """Of STATE_INVALID: what was wrong and where, for people, as in "state $.cart[3].price: set". Keys of the state or the
-    result stand in it, never values, nor the agent's own words.
+    """Of STATE_INVALID, RESULT_INVALID and TOOL_ARGUMENT_INVALID: what was wrong and where, for people, as in
+    "state $.cart[3].price: set". Keys of what was handed over stand in it, never values, nor the agent's own words.
     """
     def __init__(
         self,

@@ -23,12 +23,12 @@ FAULTS = {
     "time out": "AGENT_ERROR",
     "no event": "AGENT_ERROR",
     "tool": "AGENT_ERROR",
-    "tool arguments": "STATE_INVALID",
+    "tool arguments": "TOOL_ARGUMENT_INVALID",
     "state": "STATE_INVALID",
     "deep state": "STATE_INVALID",
     "lazy state": "STATE_INVALID",
-    "big integer": "STATE_INVALID",
-    "result": "STATE_INVALID",
+    "big integer": "RESULT_INVALID",
+    "result": "RESULT_INVALID",
 }
 
 
@@ -89,7 +89,8 @@ async def test_what_is_nested_too_deeply_to_be_read_fails_its_turn_alone(
     if depth == 30:
         assert received.kinds[-1] == "turn_completed"
     else:
-        assert _failure(cluster, received).reason == "STATE_INVALID"
+        reason = "TOOL_ARGUMENT_INVALID" if what == "deep tool arguments" else "RESULT_INVALID"
+        assert _failure(cluster, received).reason == reason
     assert (await run_turn(channel, name, turn("count"), agent="faulty")).result["turns"] == 1
 
 

@@ -50,14 +50,19 @@ def test_a_router_without_etcd_says_so_and_ends(tmp_path: Path) -> None:
     assert "Traceback" not in printed
 
 
-def test_an_agent_that_cannot_be_loaded_is_named(tmp_path: Path, etcd_url: str) -> None:
-    flags = ("--node-id=n1", f"--data-dir={tmp_path / 'n1'}", f"--etcd={etcd_url}", "--agent=mine=no_such_module:agent")
-    status, printed = _outcome(Process(python("agent_node", *flags), tmp_path / "log"))
-    assert status == 1
-    assert printed == (
-        "agent_node: agent 'mine' cannot be loaded from 'no_such_module:agent': "
-        "ModuleNotFoundError: No module named 'no_such_module'"
+async def test_an_agent_that_cannot_be_loaded_is_named_and_stops_no_other(
+    make_cluster: Callable[..., Cluster],
+) -> None:
+    cluster = make_cluster(nodes=1)
+    node = cluster.start_node("n2", "--agent=mine=no_such_module:agent")
+    (line,) = [line for line in node.process.log.read_text().splitlines() if "agent_left_out" in line]
+    why = json.loads(line)["why"]
+    assert why.startswith(
+        "agent 'mine' cannot be loaded from 'no_such_module:agent': "
+        "ModuleNotFoundError: No module named 'no_such_module', looked for in /"
     )
+    async with connect(cluster.router) as channel:
+        assert (await run_turn(channel, "s", turn("hi"), agent="echo")).text == "hi"
 
 
 def test_a_node_with_another_store_than_the_others_says_so_and_ends(

@@ -215,7 +215,7 @@ def test_a_setting_that_is_needed_is_asked_for(capsys: pytest.CaptureFixture[str
     ("flag", "received"),
     [
         ("--label=zone", "--label 'zone' is not key=value"),
-        ("--agent=echo", "--agent 'echo' is not key=value"),
+        ("--agent=./echo", "--agent './echo' is neither name=package.module:attribute nor package.module"),
         ("--require=echo:zone", "--require 'echo:zone' is not agent:key=value"),
         ("--require=zone=eu", "--require 'zone=eu' is not agent:key=value"),
         ("--lease-ttl-s=1", "--lease-ttl-s: Input should be greater than or equal to 2"),

@@ -15,7 +15,11 @@ from harness.hostile import HOSTILE, SECRET, Lying, Odd, Unspeakable
 from harness.once import once_cluster
 from harness.sessions import acting
 
-WAYS = ("state", "a state's value", "result", "a result's value", "tool's arguments", "tool's result", "schema")
+WAYS = {
+    **dict.fromkeys(("state", "a state's value"), "STATE_INVALID"),
+    **dict.fromkeys(("result", "a result's value", "tool's result"), "RESULT_INVALID"),
+    **dict.fromkeys(("tool's arguments", "schema"), "TOOL_ARGUMENT_INVALID"),
+}
 
 
 def handing_over(value: Any, way: str) -> Agent:
@@ -60,7 +64,7 @@ async def outcome_of(value: Any, way: str) -> tuple[Bench, Completed | Failed]:
 @pytest.mark.parametrize("what", HOSTILE)
 async def test_what_its_objects_do_is_the_agents_error(what: str, way: str) -> None:
     _, outcome = await outcome_of(HOSTILE[what], way)
-    assert failed(outcome) == "STATE_INVALID"
+    assert failed(outcome) == WAYS[way]
     assert isinstance(outcome, Failed)
     assert SECRET not in outcome.detail
 
@@ -89,7 +93,7 @@ async def test_a_turn_of_such_objects_fails_once_and_the_session_goes_on(what: s
 )
 async def test_the_failure_says_what_was_wrong_and_where(way: str, detail: str) -> None:
     _, outcome = await outcome_of({1}, way)
-    assert failed(outcome) == "STATE_INVALID"
+    assert failed(outcome) == WAYS[way]
     assert outcome.to_event().detail == detail  # type: ignore[union-attr]
 
 
@@ -97,7 +101,7 @@ async def test_the_failure_says_what_was_wrong_and_where(way: str, detail: str) 
 @pytest.mark.parametrize("number", [2**53 + 1, -(2**53) - 1, 10**30])
 async def test_an_integer_that_would_not_arrive_is_refused(way: str, number: int) -> None:
     _, outcome = await outcome_of(number, way)
-    assert failed(outcome) == "STATE_INVALID"
+    assert failed(outcome) == WAYS[way]
     assert "2**53" in outcome.to_event().detail  # type: ignore[union-attr]
 
 

@@ -57,4 +57,4 @@ NO_RESULT: dict[str, Any] = {
 
 @pytest.mark.parametrize("what", NO_RESULT)
 async def test_a_result_that_is_not_a_json_object_or_too_large_fails_the_run(bench: Bench, what: str) -> None:
-    assert failed(await bench.run(yielding("words", Result(NO_RESULT[what])))) == "STATE_INVALID"
+    assert failed(await bench.run(yielding("words", Result(NO_RESULT[what])))) == "RESULT_INVALID"

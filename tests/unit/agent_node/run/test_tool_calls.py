@@ -81,7 +81,8 @@ async def test_a_tools_arguments_and_result_must_be_json(bench: Bench, side: str
         yield ""
         await ctx.tool("tool", tool, **({"arguments": NOT_JSON[what]} if side == "arguments" else {}))
 
-    assert failed(await bench.run(agent)) == "STATE_INVALID"
+    reason = "TOOL_ARGUMENT_INVALID" if side == "arguments" else "RESULT_INVALID"
+    assert failed(await bench.run(agent)) == reason
     assert called == (side == "answer")
     assert bench.kinds == ([] if side == "arguments" else ["tool_call", "tool_result"])
     if side == "answer":
