@@ -5,6 +5,7 @@ looked at before a turn is accepted still holds when the store has it; nothing i
 on its way out. Each change is carried out to its end by the caller (session.py).
 """
 
+import os
 from dataclasses import replace
 
 from agent_node.run.input_fingerprint import input_fingerprint
@@ -46,7 +47,8 @@ async def accept(
         raw = input.SerializeToString()
         async with session.writer:
             accepted_seq = session.log.used_seq + 1
-            turn = StoredTurn(turn_id, fingerprint, number, raw, state, 1, accepted_seq, deaths=deaths)
+            life_id = os.urandom(16).hex()
+            turn = StoredTurn(turn_id, fingerprint, number, raw, state, 1, accepted_seq, deaths=deaths, life_id=life_id)
             head_seq = session.checkpoint_seq
             rows = session.events.rows(session.log, head_seq)
             acceptance = await session.store.accept_turn(session.ownership, turn, head_seq, rows)

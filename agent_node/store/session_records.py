@@ -44,6 +44,11 @@ class StoredTurn:
     """The last event, a session_pb2.Event; empty: it has not ended."""
     deaths: int = 0
     """How many of its runs ended with their node."""
+    life_id: str = ""
+    """Random, made with its acceptance: its name may have been another turn's before. Empty: an earlier release
+    accepted it."""
+    may_have_steps: bool = field(default=False, compare=False)
+    """Whether rows of its steps may be stored, which then go with its end. Is not stored itself."""
 
     def input_message(self) -> session_pb2.Input:
         """What the agent gets."""

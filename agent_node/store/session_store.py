@@ -31,6 +31,7 @@ from agent_node.store.session_records import (
     Trim,
     TurnCommit,
 )
+from agent_node.store.step_store import StepStore
 from agentring.ids import SessionRef, TenantId
 
 
@@ -48,6 +49,10 @@ class Store(Protocol):
     @property
     def once(self) -> OnceStore:
         """The runs of `ctx.once`, kept beside the sessions."""
+
+    @property
+    def steps(self) -> StepStore:
+        """The steps of turns."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """Raises the session's epoch, reserves event numbers, and reads; makes the session, bound to `agent`, if it

@@ -40,6 +40,8 @@ class TaskEnd:
     """The whole text, where the events have lost some of it; None: they have not."""
     may_begin_anew: bool = False
     """It ended because nobody watched it: the next request for the task starts it anew."""
+    life_id: str = ""
+    """As StoredTask.life_id, where the run's steps may be stored, which then go with its end. Empty: there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class StoredTask:
     """How many of its runs ended with their node."""
     commit: int = 1
     """The number of the row's last transaction; it grows with each."""
+
+    @property
+    def life_id(self) -> str:
+        """Names the task from its acceptance to its end, as RunOwnership.life_id: a request makes one life."""
+        return self.request_id
 
     @property
     def has_ended(self) -> bool:

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agent_node.store.clock import StoreClock
+from agent_node.store.step_store import StepStore
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 
@@ -30,6 +31,10 @@ class TaskStore(Protocol):
     @property
     def clock(self) -> StoreClock:
         """By which its tasks expire."""
+
+    @property
+    def steps(self) -> StepStore:
+        """The steps of tasks' runs."""
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """Keeps the task as PENDING, unless there is one under its key that has not ended, or whose outcome still

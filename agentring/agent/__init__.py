@@ -14,7 +14,7 @@ from agentring.agent.context import (
     Result,
     TurnContext,
 )
-from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown
+from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown, StepFailed, StepUnknown
 from agentring.errors import AgentringError, NodeFenced, TaskCycle
 from agentring.ids import Epoch, NodeId
 
@@ -34,6 +34,8 @@ __all__ = [
     "OnceUnknown",
     "PastTurn",
     "Result",
+    "StepFailed",
+    "StepUnknown",
     "TaskCycle",
     "TurnContext",
 ]

@@ -1,5 +1,5 @@
-"""What `ctx.once` raises in an agent. Clients never see them: an agent that does not catch one has failed, as with any
-error of its own."""
+"""What `ctx.once` and `ctx.step` raise in an agent. Clients never see them: an agent that does not catch one has
+failed, as with any error of its own."""
 
 from dataclasses import dataclass
 
@@ -45,3 +45,33 @@ class OnceTimeout(TimeoutError):
     def __reduce__(self) -> tuple[type["OnceTimeout"], tuple[str, float]]:
         """It crosses processes; what OSError keeps of its arguments is not enough."""
         return OnceTimeout, (self.key, self.timeout_s)
+
+
+@dataclass(eq=False)
+class StepFailed(Exception):
+    """The function of `ctx.step` raised, in this attempt or an earlier one; both get this."""
+
+    name: str
+    """The step's."""
+    type_name: str
+    """The class name of what the function raised; `TimeoutError` where its time was over; `ResultNotKept` where the
+    result is no JSON, or too large."""
+    text: str
+    """The exception's text, at most 1,000 characters of it."""
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"the step {self.name} failed: {self.type_name}: {self.text}"
+
+
+@dataclass(eq=False)
+class StepUnknown(Exception):
+    """The step must not run twice (`idempotent=False`) and was cut off: nobody knows whether it took effect. Later
+    attempts get this, too: look outside whether it did, with the step's idempotency key."""
+
+    name: str
+    """The step's."""
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"the step {self.name} was cut off and must not run twice"

@@ -21,7 +21,9 @@ def epoch(revision: int) -> Epoch:
 def accepted(number: int, turn_id: str = "") -> StoredTurn:
     """The session's turn of this number."""
     turn_input = session_pb2.Input(text=f"in {number}").SerializeToString()
-    return StoredTurn(turn_id or f"t{number}", b"f" * 32, number, turn_input, TURN_STATE_ACCEPTED, 1, 10 * number)
+    name = turn_id or f"t{number}"
+    state, seq, life_id = TURN_STATE_ACCEPTED, 10 * number, f"life-{number}"
+    return StoredTurn(name, b"f" * 32, number, turn_input, state, 1, seq, life_id=life_id)
 
 
 def cancelled(turn: StoredTurn) -> StoredTurn:

@@ -3,7 +3,7 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from agent_node.store import (
     SEQ_RANGE,
@@ -21,6 +21,8 @@ from agent_node.store import (
     Trim,
     TurnCommit,
 )
+from agent_node.store.memory.steps import MemoryStepStore
+from agent_node.store.step_records import BlobChunk, Life, RunOwnership, StoredStep
 from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")
@@ -36,6 +38,7 @@ class RecordingStore:
         self.durable = durable
         self.memory = MemoryStore(max_history_turns=10, seq_range=seq_range)
         self.once = self.memory.once
+        self.steps = RecordingStepStore(self.memory.steps, self._call)
         self.calls: list[str] = []
         self.turns: list[StoredTurn] = []
         """Every turn that was handed in, in order."""
@@ -150,3 +153,31 @@ class RecordingStore:
             self.under_way -= 1
         self.watch(method)
         return written
+
+
+class RecordingStepStore:
+    """The steps of a RecordingStore: its `calls`, `held` and `errors` have them as `keep_steps` and `keep_chunk`."""
+
+    def __init__(self, memory: MemoryStepStore, call: Callable[[str, Callable[[], Awaitable[Any]]], Awaitable[Any]]):
+        self.memory = memory
+        self._call = call
+        self.kept: list[StoredStep] = []
+        """Every row that was handed in, in order."""
+
+    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep]) -> int:
+        self.kept += steps
+        commit: int = await self._call("keep_steps", lambda: self.memory.keep(run, steps))
+        return commit
+
+    async def keep_chunk(self, run: RunOwnership, chunk: BlobChunk) -> int:
+        commit: int = await self._call("keep_chunk", lambda: self.memory.keep_chunk(run, chunk))
+        return commit
+
+    async def read(self, life: Life, after_ordinal: int) -> Sequence[StoredStep]:
+        return await self.memory.read(life, after_ordinal)
+
+    async def read_chunk(self, life: Life, digest: bytes, number: int) -> bytes | None:
+        return await self.memory.read_chunk(life, digest, number)
+
+    async def last_gain(self, life: Life) -> int:
+        return await self.memory.last_gain(life)

@@ -77,6 +77,7 @@ class SharedStore:
     def __init__(self, tasks: MemoryTaskStore, points: Points) -> None:
         self.tasks = tasks
         self.clock = tasks.clock
+        self.steps = tasks.steps
         self._points = points
 
     async def accept(self, request: TaskRequest) -> StoredTask:

@@ -8,6 +8,7 @@ from typing import Any
 
 from agent_node.store.clock import StoreClock, VolatileClock
 from agent_node.store.memory.once import MemoryOnceStore
+from agent_node.store.memory.steps import MemoryStepStore
 from agent_node.store.session_records import (
     SEQ_RANGE,
     Acceptance,
@@ -24,6 +25,7 @@ from agent_node.store.session_records import (
     Trim,
     TurnCommit,
 )
+from agent_node.store.step_records import Life, RunOwnership
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, SessionRef, TenantId
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING
@@ -46,6 +48,8 @@ class MemoryStore:
         self._seq_range = seq_range
         self.once = MemoryOnceStore(self._clock)
         """The runs of `ctx.once`."""
+        self.steps = MemoryStepStore(self._count_step)
+        """The steps of turns."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """As Store."""
@@ -146,6 +150,8 @@ class MemoryStore:
     ) -> int:
         """As Store: what another node may own from now on must not be found here again."""
         session = self._fenced(ownership)
+        for turn in _open(session):
+            self.steps.forget(Life(ownership.ref.tenant, turn.life_id))
         del self._sessions[ownership.ref], self._owners[ownership.ref]
         self._events.pop(ownership.ref, None)
         self._inputs.pop(ownership.ref, None)
@@ -225,6 +231,14 @@ class MemoryStore:
             questions=self._unanswered(ref, session),
         )
 
+    def _count_step(self, run: RunOwnership) -> int:
+        assert isinstance(run.ref, SessionRef)
+        session = self._fenced(Ownership(run.ref, run.epoch, run.owner))
+        turn = session.turns.get(run.turn_id)
+        if turn is None or turn.end_seq is not None:
+            raise StaleEpoch
+        return self._keep(session, None)
+
     def _fenced(self, ownership: Ownership) -> StoredSession:
         session = self._sessions.get(ownership.ref)
         if session is None or (session.epoch, self._owners[ownership.ref]) != (ownership.epoch, ownership.owner):
@@ -244,6 +258,8 @@ class MemoryStore:
         assert isinstance(session.turns, dict)
         for turn in turns:
             session.turns[turn.turn_id] = turn
+            if turn.may_have_steps and turn.end_seq is not None:
+                self.steps.forget(Life(session.ref.tenant, turn.life_id))
         commit = session.commit + 1
         head_seq = session.head_seq if head_seq is None else head_seq
         if events:

@@ -5,6 +5,8 @@ from dataclasses import replace
 from itertools import islice
 
 from agent_node.store.clock import Moment, StoreClock, VolatileClock
+from agent_node.store.memory.steps import MemoryStepStore
+from agent_node.store.step_records import Life, RunOwnership
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
@@ -20,6 +22,8 @@ class MemoryTaskStore:
         """Empty. clock: None: the machine's own."""
         self.clock = clock or VolatileClock()
         self._tasks: dict[TaskRef, StoredTask] = {}
+        self.steps = MemoryStepStore(self._count_step)
+        """The steps of tasks' runs."""
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """As TaskStore."""
@@ -75,6 +79,8 @@ class MemoryTaskStore:
             events=end.events,
             text=end.text,
         )
+        if end.life_id:
+            self.steps.forget(Life(ref.tenant, end.life_id))
         return self._keep(ended).commit
 
     async def requeue(self, ref: TaskRef, epoch: Epoch) -> None:
@@ -119,7 +125,8 @@ class MemoryTaskStore:
 
     async def forget_volatile(self, ref: TaskRef) -> None:
         """As TaskStore."""
-        self._tasks.pop(ref, None)
+        if (task := self._tasks.pop(ref, None)) is not None:
+            self.steps.forget(Life(ref.tenant, task.life_id))
 
     async def expire_ended(self) -> int:
         """As TaskStore."""
@@ -128,6 +135,10 @@ class MemoryTaskStore:
         for ref in due:
             del self._tasks[ref]
         return len(due)
+
+    def _count_step(self, run: RunOwnership) -> int:
+        assert isinstance(run.ref, TaskRef)
+        return self._keep(self._owned(run.ref, run.epoch)).commit
 
     def _owned(self, ref: TaskRef, epoch: Epoch) -> StoredTask:
         task = self._tasks.get(ref)

@@ -1,15 +1,22 @@
 """The SQL store's transactions about sessions that are closed, or are closed unread, over a connection on which one has
 begun."""
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, select, update
 
 from agent_node.store.clock import Moment
 from agent_node.store.session_records import Ownership
 from agent_node.store.sql import session_events, session_inputs
 from agent_node.store.sql.session_schema import of_session, sessions, states, tool_starts, turns
+from agent_node.store.sql.step_schema import blobs, steps
 from agentring.errors import StaleEpoch
 
 _EXPIRE_AT_ONCE = 500
+
+
+def _of_open_turns(table: Table) -> ColumnElement[bool]:
+    """Of a session that was closed unread, whose turns did not end."""
+    lives = select(turns.c.life_id).where(of_session(turns), turns.c.end_seq.is_(None))
+    return (table.c.tenant == bindparam("k_tenant")) & table.c.life_id.in_(lives)
 
 
 def close_unread(connection: Connection, ownership: Ownership, now: Moment) -> None:
@@ -39,6 +46,8 @@ def expire(connection: Connection, closed_before_ns: int) -> int:
     ).all()
     keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id in due]
     if keys:
+        for table in (steps, blobs):
+            connection.execute(delete(table).where(_of_open_turns(table)), keys)
         for table in (session_events.table, session_inputs.table, tool_starts, turns, states, sessions):
             connection.execute(delete(table).where(of_session(table)), keys)
     return len(keys)

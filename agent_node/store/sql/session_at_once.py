@@ -62,6 +62,8 @@ def update_turns(
     if len(turns) != 1 or len(events) > 1:
         return None
     (turn,) = turns
+    if turn.may_have_steps:
+        return None
     values = {
         **transactions.owned_values(ownership, commit_id, head_seq, completed=int(completed is not None)),
         **transactions.turn_changes(ownership, turn, output_text if turn is completed else None),

@@ -92,6 +92,7 @@ turns = Table(
     Column("outcome", LargeBinary, nullable=False),
     Column("output_text", NulSafeText),
     Column("deaths", SmallInteger, nullable=False, server_default="0"),
+    Column("life_id", String(32), nullable=False, server_default=""),
     UniqueConstraint("tenant", "session_id", "number"),
 )
 Index(

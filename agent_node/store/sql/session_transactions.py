@@ -25,11 +25,12 @@ from agent_node.store.session_records import (
     ToolStart,
     Trim,
 )
-from agent_node.store.sql import session_events, session_inputs
+from agent_node.store.sql import session_events, session_inputs, step_schema
 from agent_node.store.sql import session_statements as statements
 from agent_node.store.sql.generation import check_generation
 from agent_node.store.sql.session_reads import read_session, read_turn, with_turns
 from agent_node.store.sql.session_schema import session_columns, session_keys
+from agent_node.store.step_records import Life
 from agentring.errors import StaleEpoch
 
 Values = Mapping[str, Any]
@@ -138,6 +139,8 @@ def update_turns(
     for turn in turns:
         words = output_text if turn is completed else None
         statements.UPDATE_TURN.change(connection, turn_changes(ownership, turn, words))
+        if turn.may_have_steps and turn.end_seq is not None:
+            step_schema.forget(connection, Life(ownership.ref.tenant, turn.life_id))
     if state_json is not None:
         statements.KEEP_STATE.change(connection, state_columns(ownership, state_json))
     return commit
@@ -218,6 +221,7 @@ def turn_columns(ownership: Ownership, turn: StoredTurn) -> dict[str, Any]:
         "accepted_seq": turn.accepted_seq,
         "outcome": b"",
         "deaths": turn.deaths,
+        "life_id": turn.life_id,
     }
 
 

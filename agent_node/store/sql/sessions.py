@@ -36,6 +36,7 @@ from agent_node.store.sql import session_lists as lists
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql.once import SqlOnceStore
 from agent_node.store.sql.shared_clock import SharedClock
+from agent_node.store.sql.steps import SqlStepStore
 from agent_node.store.sql.tasks import SqlTaskStore
 from agentring.ids import SessionRef, TenantId
 
@@ -72,6 +73,8 @@ class SqlStore:
         """The store of tasks in the same database."""
         self.once = SqlOnceStore(driver, lambda: self._generation, clock)
         """The runs of `ctx.once`."""
+        self.steps = SqlStepStore(driver)
+        """The steps of turns."""
 
     async def close(self) -> None:
         """Lets go of the database."""

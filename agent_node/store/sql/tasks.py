@@ -10,6 +10,7 @@ from functools import partial
 from agent_node.store.clock import StoreClock
 from agent_node.store.database.driver import Driver
 from agent_node.store.sql import task_transactions
+from agent_node.store.sql.steps import SqlStepStore
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 
@@ -24,6 +25,8 @@ class SqlTaskStore:
         self._driver = driver
         self.clock = clock
         self._generation = generation
+        self.steps = SqlStepStore(driver)
+        """The steps of tasks' runs."""
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """As TaskStore."""

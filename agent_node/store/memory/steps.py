@@ -1,0 +1,47 @@
+"""The volatile store of steps: in the process, so it helps only an attempt on the node that holds the claim."""
+
+from collections.abc import Callable, Sequence
+
+from agent_node.store.step_records import PAGE_ROWS, BlobChunk, Life, RunOwnership, StepState, StoredStep
+
+
+class MemoryStepStore:
+    """A StepStore of one node alone."""
+
+    def __init__(self, count: Callable[[RunOwnership], int]) -> None:
+        """count: counts a write of the session or task, and returns its number; raises StaleEpoch where the caller does
+        not own the run, or that has ended."""
+        self._count = count
+        self._rows: dict[Life, list[StoredStep]] = {}
+        self._chunks: dict[Life, dict[tuple[bytes, int], bytes]] = {}
+
+    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep]) -> int:
+        """As StepStore."""
+        commit = self._count(run)
+        rows = self._rows.setdefault(run.life, [])
+        rows += [step for step in steps if step.ordinal > len(rows)]
+        return commit
+
+    async def keep_chunk(self, run: RunOwnership, chunk: BlobChunk) -> int:
+        """As StepStore."""
+        commit = self._count(run)
+        self._chunks.setdefault(run.life, {})[chunk.digest, chunk.number] = chunk.data
+        return commit
+
+    async def read(self, life: Life, after_ordinal: int) -> Sequence[StoredStep]:
+        """As StepStore."""
+        return self._rows.get(life, [])[after_ordinal : after_ordinal + PAGE_ROWS]
+
+    async def read_chunk(self, life: Life, digest: bytes, number: int) -> bytes | None:
+        """As StepStore."""
+        return self._chunks.get(life, {}).get((digest, number))
+
+    async def last_gain(self, life: Life) -> int:
+        """As StepStore."""
+        ended = [row.attempt for row in self._rows.get(life, []) if row.state != StepState.STARTED]
+        return ended[-1] if ended else 0
+
+    def forget(self, life: Life) -> None:
+        """The run has ended."""
+        self._rows.pop(life, None)
+        self._chunks.pop(life, None)
