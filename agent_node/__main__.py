@@ -1,12 +1,15 @@
 """`python -m agent_node`: one agent node. See agent_node/settings.py for its flags."""
 
+import asyncio
 import sys
 from functools import partial
 
+from agent_node import agent_output
 from agent_node.agents.registry import load_agents
 from agent_node.app import run_node
 from agent_node.child_process import child
 from agent_node.child_process import fork_server as forking
+from agent_node.child_process.fork_server import ForkServer
 from agent_node.lifecycle.clock_skew import ClockTooFarOff
 from agent_node.lifecycle.data_dir import DataDirInUse
 from agent_node.settings import NodeSettings
@@ -25,7 +28,7 @@ def main() -> None:
     forker = forking.start(partial(_children, node))  # before there is anything that a child must not have
     log_errors_without_text()
     process.run(
-        lambda stop, ready: run_node(node, stop, ready, forker),
+        partial(_run, node, forker),
         program="agent_node",
         log_level=node.log_level,
         cannot_start=(
@@ -40,6 +43,11 @@ def main() -> None:
         new_loop=OwnedLoop,
         node_id=node.node_id,
     )
+
+
+async def _run(node: NodeSettings, forker: ForkServer | None, stop: asyncio.Event, ready: process.Ready) -> None:
+    agent_output.install(node.log_level)
+    await run_node(node, stop, ready, forker)
 
 
 def _children(node: NodeSettings) -> forking.Child:

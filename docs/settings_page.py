@@ -16,7 +16,14 @@ from agentring.cli.commands.up import up
 from agentring.settings import HostPort, PeerAddress, ProcessSettings
 from router.settings import RouterSettings
 
-_NAMES = {bool: "true or false", int: "integer", float: "number", str: "text", Path: "path"}
+_NAMES = {
+    bool: "true or false",
+    int: "integer",
+    float: "number",
+    str: "text",
+    Path: "path",
+    list[str]: "text, repeated",
+}
 PAGE = Path(__file__).parent / "settings.md"
 _HEAD = """# Settings
 

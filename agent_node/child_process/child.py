@@ -19,6 +19,7 @@ from functools import partial
 from itertools import count
 from typing import Any, cast
 
+from agent_node import agent_output
 from agent_node.agent_errors import text_of
 from agent_node.audit import NoAuditLog
 from agent_node.child_process.messages import BEAT_S, Begin, Channel
@@ -45,6 +46,7 @@ _step: ContextVar[int | None] = ContextVar("agentring_step", default=None)
 def serve(connection: socket.socket, agents: Mapping[str, Agent], log_level: str) -> None:
     """Runs what the node sends, and returns once that has ended. connection: to the node."""
     log.configure(log_level)
+    agent_output.install(log_level)
     log_errors_without_text()
     faulthandler.register(signal.SIGUSR1, file=sys.stderr, all_threads=False)
     connection.setblocking(False)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 import structlog
 
+from agent_node.agent_output import end_line
 from agent_node.run.time_limit import PausableDeadline
 from agentring.process.owned_loop import OWNER, code_locations
 
@@ -49,6 +50,7 @@ def owned(owner: RunOwner) -> Iterator[None]:
         try:
             yield
         finally:
+            end_line(owner)
             structlog.contextvars.reset_contextvars(**tokens)
     finally:
         owner.is_over = True

@@ -32,6 +32,55 @@ class StoreUnknown(CommandError):
 
 
 @dataclass(eq=False)
+class AgentMalformed(CommandError):
+    """--agent names no agent."""
+
+    exit_status: ClassVar[int] = 2
+    word: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"--agent {self.word}: it is neither name=package.module:attribute nor package.module"
+
+
+@dataclass(eq=False)
+class EnvFileUnusable(CommandError):
+    """--env-file cannot be read."""
+
+    exit_status: ClassVar[int] = 2
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"--env-file {self.path}: {self.why}"
+
+
+@dataclass(eq=False)
+class StillStopping(CommandError):
+    """A local cluster has not ended in time."""
+
+    pid: int
+    path: Path
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"the cluster of {self.path} (pid {self.pid}) is still stopping; another `agentring down` hastens it"
+
+
+@dataclass(eq=False)
+class NothingLogged(CommandError):
+    """There is no such log, or no such line."""
+
+    what: str
+    path: Path
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"no {self.what} in {self.path}"
+
+
+@dataclass(eq=False)
 class AddressUnusable(CommandError):
     """An option is no address."""
 

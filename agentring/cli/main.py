@@ -10,8 +10,10 @@ import typer
 from agentring import variables
 from agentring.cli.commands import admin, once, questions, tasks
 from agentring.cli.commands.chat import chat
+from agentring.cli.commands.down import down
 from agentring.cli.commands.drain import drain, undrain
 from agentring.cli.commands.locate import locate
+from agentring.cli.commands.logs import logs
 from agentring.cli.commands.ring import ring
 from agentring.cli.commands.sessions import sessions
 from agentring.cli.commands.status import status
@@ -28,7 +30,7 @@ app = typer.Typer(
 )
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
-for command in (up, chat, status, sessions, locate, ring, drain, undrain):
+for command in (up, down, logs, chat, status, sessions, locate, ring, drain, undrain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(once.app, name="once")

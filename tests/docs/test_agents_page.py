@@ -1,7 +1,6 @@
 """docs/agents.md: its agents say on a real cluster what it says they say, and its limits are the code's."""
 
 import asyncio
-import os
 import re
 import subprocess
 import sys
@@ -20,7 +19,7 @@ from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
 from harness.pages import ROOT, blocks
 from harness.printed import as_printed
-from harness.up_process import running_up
+from harness.up_process import OURS, running_up
 
 PAGE = ROOT / "docs" / "agents.md"
 LIMIT = re.compile(r"\| ([^|]+) \| ([\d,]+)(?: (\w+))? \|(?: `--([a-z-]+)`)? \|")
@@ -47,16 +46,16 @@ async def test_every_agent_says_what_the_page_says(tmp_path: Path) -> None:
     for name, (source, _) in agents().items():
         (code / f"{name}.py").write_text(source)
     env = {"AGENTRING_AGENT": ",".join(f"{name}={name}:{name}" for name in agents())}
-    async with running_up(tmp_path / "data", "--nodes", "2", env=env, within=code) as up:
+    async with running_up(tmp_path / ".agentring", "--nodes", "2", env=env, within=code) as up:
         await up.until_line("ready")
         for name, (_, conversation) in agents().items():
             lines = conversation.splitlines()
             typed = "\n".join(line.removeprefix("> ") for line in lines if line.startswith("> "))
             chat = partial(
                 subprocess.run,
-                [sys.executable, "-m", "agentring.cli", "chat", f"on-{name}", "--agent", name],
+                [*OURS, "chat", f"on-{name}", "--agent", name, "--data-dir", str(tmp_path / ".agentring")],
                 input=typed,
-                env={**os.environ, "AGENTRING_ROUTER": up.cluster["router"][0]},
+                cwd=tmp_path,
                 capture_output=True,
                 text=True,
                 timeout=60,

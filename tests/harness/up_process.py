@@ -137,10 +137,10 @@ class Watched:
         return [pid for pid in self._fds if _parent_of(pid) is not None]
 
 
-async def agentring(*arguments: str, stdin: str = "") -> tuple[int, str, str]:
-    """Runs another command; its exit status, stdout and stderr."""
+async def agentring(*arguments: str, stdin: str = "", within: Path | None = None) -> tuple[int, str, str]:
+    """Runs another command; its exit status, stdout and stderr. within: the directory of who runs it."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "agentring.cli", *arguments), stdin=PIPE, stdout=PIPE, stderr=PIPE
+        *(*OURS, *arguments), stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=within
     )
     try:
         async with asyncio.timeout(DEADLINE_S):

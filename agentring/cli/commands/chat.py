@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from agentring.cli.errors import NothingToRead
-from agentring.cli.local.cluster_file import find_routers
-from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, RouterOption, TenantOption
+from agentring.cli.local.cluster_file import find_cluster, find_routers
+from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, RouterOption, TenantOption, for_data_dir
 from agentring.cli.terminal.conversation import Conversation
 from agentring.cli.terminal.event_view import EventView
 from agentring.cli.terminal.interrupts import run_interruptible
@@ -26,16 +26,18 @@ def chat(
 
     A question that is open in the session is asked first: the next line answers it.
     """
-    routers = ",".join(find_routers(router, data_dir))
+    found = find_routers(router, data_dir)
+    routers, local = ",".join(found), find_cluster(data_dir)
+    logs = f"agentring logs{for_data_dir(data_dir)}" if local is not None and found[0] in local.router else ""
     if sys.stdin is None:
         raise NothingToRead
-    if not run_interruptible(_chat(routers, session, agent, tenant)):
+    if not run_interruptible(_chat(routers, session, agent, tenant, logs)):
         raise typer.Exit(1)
 
 
-async def _chat(routers: str, session: str, agent: str, tenant: str) -> bool:
+async def _chat(routers: str, session: str, agent: str, tenant: str, logs: str) -> bool:
     """Runs a turn for each line of the input; whether all of them completed. Raises CallFailed."""
-    view = EventView(console(), session)
+    view = EventView(console(), session, logs)
     lines = StdinLines(sys.stdin.fileno())
 
     async def ask() -> str | None:

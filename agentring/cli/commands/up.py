@@ -1,4 +1,4 @@
-"""`agentring up`: a whole cluster on this machine, in the foreground.
+"""`agentring up`: a whole cluster on this machine, in the foreground or, once it is ready, in the background.
 
 Guarantees that when it ends, by Ctrl-C, SIGTERM, an error or kill -9, no process of the cluster is left
 (cli/local/child.py), and that two never run on one data directory (cli/local/data_dir.py). cluster.json is there
@@ -6,6 +6,7 @@ exactly while the cluster is ready, except after a kill -9, whose leftover the n
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +19,12 @@ from agentring.address import check_etcd_endpoint
 from agentring.cli.errors import StoreUnknown, check_option
 from agentring.cli.local.cluster_file import ClusterFile
 from agentring.cli.local.data_dir import DataDir
+from agentring.cli.local.detached import detach as in_background
+from agentring.cli.local.env_file import read_env_file
 from agentring.cli.local.local_cluster import ClusterPlan, LocalCluster
+from agentring.cli.local.node_command import Hosting, check_agents
 from agentring.cli.local.ports import LOOPBACK, check_listenable
-from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption
+from agentring.cli.options import DEFAULT_DATA_DIR, AgentsOption, DataDirOption, EnvFileOption, for_data_dir
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _UNDER_NOHUP = (signal.SIGHUP, signal.SIG_IGN)
@@ -55,6 +59,11 @@ def up(
             "--forget-store", help="Take the store that is there, though the cluster knows another, or a later one."
         ),
     ] = False,
+    agent: AgentsOption = None,
+    env_file: EnvFileOption = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Go on in the background once it is ready; `agentring down` ends it.")
+    ] = False,
 ) -> None:
     """Run a cluster on this machine: etcd, nodes and routers, until Ctrl-C."""
     if store is not None and not store.startswith(_STORES):
@@ -69,15 +78,19 @@ def up(
         store=store or f"sqlite:///{DataDir(data_dir).store.absolute()}",
         lease_ttl_s=lease_ttl_s,
         forget_store=forget_store,
+        hosting=Hosting(check_agents(tuple(agent or ())), read_env_file(env_file, os.environ)),
     )
+    on_ready = in_background(plan.data_dir.log("up")) if detach else None
     with plan.data_dir.locked():
         if port:
             for index in range(routers):
                 check_listenable(host, plan.router_port(index))
-        asyncio.run(run_cluster(plan, _print_line))
+        asyncio.run(run_cluster(plan, _print_line, on_ready))
 
 
-async def run_cluster(plan: ClusterPlan, report: Callable[[str], None]) -> None:
+async def run_cluster(
+    plan: ClusterPlan, report: Callable[[str], None], on_ready: Callable[[], None] | None = None
+) -> None:
     """Runs the cluster until a stop signal comes. Raises EtcdUnusable, ChildFailed."""
     cluster_file = plan.data_dir.cluster_file
     cluster_file.unlink(missing_ok=True)
@@ -86,7 +99,7 @@ async def run_cluster(plan: ClusterPlan, report: Callable[[str], None]) -> None:
     with _signals_set(stop, hasten):
         try:
             async with asyncio.TaskGroup() as tasks:
-                work = tasks.create_task(_start_and_watch(plan, cluster, report))
+                work = tasks.create_task(_start_and_watch(plan, cluster, report, on_ready))
                 await stop.wait()
                 work.cancel()
         except BaseExceptionGroup as group:
@@ -99,23 +112,28 @@ async def run_cluster(plan: ClusterPlan, report: Callable[[str], None]) -> None:
     report("stopped")
 
 
-async def _start_and_watch(plan: ClusterPlan, cluster: LocalCluster, report: Callable[[str], None]) -> None:
+async def _start_and_watch(
+    plan: ClusterPlan, cluster: LocalCluster, report: Callable[[str], None], on_ready: Callable[[], None] | None
+) -> None:
     started = await cluster.start()
     started.write(plan.data_dir.cluster_file)
-    for line in cluster.notes + summary(started, plan.data_dir.path):
+    for line in cluster.notes + summary(started, plan.data_dir.path, detached=on_ready is not None):
         report(line)
     report("ready")
+    if on_ready is not None:
+        on_ready()
     await cluster.watch(report)
 
 
-def summary(cluster: ClusterFile, data_dir: Path) -> list[str]:
+def summary(cluster: ClusterFile, data_dir: Path, *, detached: bool = False) -> list[str]:
     """What runs where, for people."""
-    there = "" if data_dir == DEFAULT_DATA_DIR else f" --data-dir {data_dir}"
+    there = for_data_dir(data_dir)
+    ending = f"agentring down{there}" if detached else "Ctrl-C"
     return [
         *(f"etcd    {url}" for url in cluster.etcd),
         *(f"node    {node.address}  {node.id}, pid {node.pid}" for node in cluster.nodes),
         *(f"router  {router.address}  pid {router.pid}" for router in cluster.routers),
-        f"logs in {data_dir / 'logs'}; Ctrl-C stops everything; speak with an agent: agentring chat ada{there}",
+        f"logs in {data_dir / 'logs'}; {ending} stops everything; speak with an agent: agentring chat ada{there}",
     ]
 
 

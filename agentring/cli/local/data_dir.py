@@ -49,13 +49,33 @@ class DataDir:
 
     def log(self, name: str) -> Path:
         """The log of one process."""
-        return self.path / "logs" / f"{name}.log"
+        return self.logs / f"{name}.log"
+
+    @property
+    def logs(self) -> Path:
+        """Where the logs are."""
+        return self.path / "logs"
+
+    def holder(self) -> int | None:
+        """The pid of the `agentring up` or `dev` that uses it; None: nobody does. 0: it has just begun."""
+        try:
+            fd = os.open(self.path / "lock", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pid = os.pread(fd, 32, 0).strip()
+            return int(pid) if pid.isdigit() else 0
+        finally:
+            os.close(fd)
+        return None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Makes the directory and holds its lock. Raises DataDirInUse, DataDirUnusable."""
         try:
-            for directory in (self.path, self.log("any").parent, self.store.parent):
+            for directory in (self.path, self.logs, self.store.parent):
                 private_files.make_directory(directory)
             fd = private_files.open_file(self.path / "lock", os.O_RDWR | os.O_CREAT)
         except OSError as error:

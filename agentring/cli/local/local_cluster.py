@@ -8,7 +8,7 @@ node or router that ends by itself is reported and not restarted; without its et
 import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NoReturn
 
 from agentring.cli.errors import ChildFailed
@@ -18,7 +18,8 @@ from agentring.cli.local.child import Child, ChildSpec
 from agentring.cli.local.cluster_file import ClusterFile, NodeEntry, RouterEntry
 from agentring.cli.local.data_dir import DataDir
 from agentring.cli.local.embedded_etcd import start_etcd
-from agentring.cli.local.ports import LOOPBACK, join_address
+from agentring.cli.local.node_command import Hosting, node_command
+from agentring.cli.local.ports import join_address
 from agentring.cli.local.readiness import report_no_nodes, until_seen
 from agentring.cluster.keys import Keys
 from agentring.ids import NodeId
@@ -45,6 +46,7 @@ class ClusterPlan:
     lease_ttl_s: int
     forget_store: bool = False
     """The nodes' store is taken, though the cluster knows another one."""
+    hosting: Hosting = field(default_factory=Hosting)
 
     def router_port(self, index: int) -> int:
         """The port of the router with this index, from 0."""
@@ -130,17 +132,10 @@ class LocalCluster:
 
     async def _start_node(self, node_id: NodeId, etcd_urls: tuple[str, ...]) -> NodeEntry:
         plan = self._plan
-        python_flags, python_variables = import_path.for_node()
-        command = (
-            *(sys.executable, *python_flags, "-m", "agent_node"),
-            *("--node-id", node_id),
-            *("--listen", f"{LOOPBACK}:0"),
-            *("--etcd", ",".join(etcd_urls)),
-            *("--cluster", "default"),
-            f"--data-dir={plan.data_dir.node(node_id)}",  # one word: its name may begin with a dash
-            *("--lease-ttl-s", str(plan.lease_ttl_s)),
+        command, variables = node_command(
+            node_id, plan.hosting, plan.data_dir.node(node_id), etcd_urls, plan.lease_ttl_s, module="agent_node"
         )
-        variables = {"AGENTRING_STORE": plan.store, **python_variables}
+        variables["AGENTRING_STORE"] = plan.store
         spec = ChildSpec(node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S, env=variables)
         child = await _start_into(self._nodes, spec)
         return NodeEntry(node_id, await self._address_when_ready(child), child.pid)
@@ -166,6 +161,10 @@ class LocalCluster:
             raise child.failure(f"(pid {child.pid}) named no address")
         if isinstance(data_plane, str):
             self._data_planes.add(data_plane)
+        left_out = ready_line.get("agents_left_out")
+        for line in left_out if isinstance(left_out, list) else ():
+            if line not in self.notes:  # each node has the same
+                self.notes.append(str(line))
         return address
 
 

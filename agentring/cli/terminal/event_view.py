@@ -13,18 +13,17 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.text import Text
 
+from agentring.cli.terminal.printing import without_control
 from agentring.client import Question
 from agentring.v1.session_pb2 import Event, TextDelta
-
-# A terminal's own commands have no place in what an agent says.
-_CONTROL = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
 
 
 class EventView:
     """Prints one session's events."""
 
-    def __init__(self, console: Console, session: str) -> None:
-        """Nothing is printed yet."""
+    def __init__(self, console: Console, session: str, logs: str = "") -> None:
+        """logs: the command that shows what the session's nodes log; empty: there is none. Nothing is printed yet."""
+        self._logs = logs
         self._console = console
         self._session = session
         self._owner: tuple[str, int] | None = None
@@ -67,6 +66,8 @@ class EventView:
                 failed = event.turn_failed
                 why = f"{failed.reason}, {failed.detail}" if failed.detail else failed.reason
                 self.warn(f"the turn failed: {why}, error_id {failed.error_id}")
+                if self._logs and failed.error_id:
+                    self.warn(f"its traceback: {self._logs} --error {failed.error_id}")
             case "turn_cancelled":
                 self.warn(f"the turn was cancelled: {event.turn_cancelled.reason}")
             case "turn_rejected":
@@ -101,14 +102,14 @@ class EventView:
         text = delta.text.encode()
         fresh = text[max(0, self._shown_bytes - delta.offset) :].decode("utf-8", "replace")
         self._shown_bytes = max(self._shown_bytes, delta.offset + len(text))
-        shown = fresh.translate(_CONTROL)
+        shown = without_control(fresh)
         if shown:
             self._print(Text(shown))
             self._mid_line = not shown.endswith("\n")
 
     def _line(self, line: str, style: str) -> None:
         self._end_line()
-        self._print(Text(line.translate(_CONTROL) + "\n", style=style))
+        self._print(Text(without_control(line) + "\n", style=style))
 
     def _end_line(self) -> None:
         if self._mid_line:

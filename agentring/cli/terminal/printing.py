@@ -8,6 +8,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from rich.console import Console
 
+# A terminal's own commands have no place in what an agent says.
+_CONTROL = {code: None for code in (*range(0x20), 0x7F, *range(0x80, 0xA0)) if chr(code) not in "\n\t"}
+
+
+def without_control(text: str) -> str:
+    """The text without a terminal's commands."""
+    return text.translate(_CONTROL)
+
 
 def to_fields(message: Message) -> dict[str, Any]:
     """The message in protobuf's JSON, with the proto's field names and with every field that has a default."""
