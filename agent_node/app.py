@@ -53,6 +53,10 @@ _STARVED_S = 3.0
 """A run's own process may stand still for so much longer than the lease: it is one of many on the machine."""
 _GIVE_UP_S = 10.0
 """How long a node that does not serve may take to give up what it holds."""
+_NEW_OBJECTS = 10_000
+"""More than there were is when the garbage collector looks. 700, the default, is what half a dozen new sessions have:
+it then took a third of the time of a new session and its turn. A turn leaves it nothing to find
+(tests/unit/agent_node/session/test_garbage.py)."""
 _DESCRIPTORS = 16_384
 """What a node asks for, its agents' among them."""
 
@@ -158,6 +162,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Ready, fo
                         # Else each full collection goes through all that was imported: a stop of 0.1 s, and it comes
                         # when much is made at once, as where a failed node's sessions are taken over.
                         gc.freeze()
+                        gc.set_threshold(_NEW_OBJECTS)
                         with self_check:
                             await self_check.first()
                             ready(server.address, agents=sorted(agents), agents_left_out=loaded.left_out)

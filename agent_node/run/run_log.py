@@ -42,3 +42,4 @@ class RunLog:
     def close(self) -> None:
         """The run is over: what its agent left behind, a task of its own say, writes nothing any more."""
         self.is_closed = True
+        self.text.close()

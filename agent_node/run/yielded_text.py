@@ -81,6 +81,11 @@ class YieldedText:
         half, self._half = self._half, ""
         self._publish("\N{REPLACEMENT CHARACTER}" if half else "")
 
+    def close(self) -> None:
+        """Lets go of the log, which owns this: a cycle would keep the text until the garbage collector looks. What is
+        published after that raises RuntimeError."""
+        self._append = _over
+
     @property
     def _left_chars(self) -> int:
         """Of ASCII, so many may be published together."""
@@ -107,3 +112,7 @@ class YieldedText:
             piece = text[start : start + _PIECE]
             self.size_bytes += self._append(self.size_bytes, piece)
         self._texts.append(text)
+
+
+def _over(_offset: int, *_texts: str) -> int:
+    raise RuntimeError("the turn is over")
