@@ -47,6 +47,11 @@ class Holder:
 _holders: ContextVar[tuple[Holder, ...]] = ContextVar("agentring_holders", default=())
 
 
+def hold(holder: Holder) -> None:
+    """What is started in this context, from here on, is a part of it."""
+    _holders.set((*_holders.get(), holder))
+
+
 @contextmanager
 def holding(holder: Holder) -> Iterator[None]:
     """The body is a part of it."""

@@ -2,12 +2,12 @@
 
 Guarantees: `next` returns events in the order of seq, each once, and beside them those of this stream alone (`opened`,
 `turn_rejected`, replays of an ended turn). An event goes at once where no write is pending: `next` waits for no second
-one, but for two rounds of the event loop, in which a turn's next steps may publish what then travels along. While a
-response is being written, nothing piles up here but a position in the log: what came meanwhile goes together in the
-next response, up to `merge_bytes` and adjacent text as one event, a larger event alone; and `push` waits until what was
-pushed before was taken. However busy the log is, an acknowledgement, a heartbeat and the stream's end come when they
-are due; and a frame counts as safe only once the client was sent all that was pushed for it, since nothing else would
-send it again. Owned by the service's method that serves the stream.
+one, but for two rounds of the event loop, or until the turn's end is there: its next steps may publish what then
+travels along. While a response is being written, nothing piles up here but a position in the log: what came meanwhile
+goes together in the next response, up to `merge_bytes` and adjacent text as one event, a larger event alone; and `push`
+waits until what was pushed before was taken. However busy the log is, an acknowledgement, a heartbeat and the stream's
+end come when they are due; and a frame counts as safe only once the client was sent all that was pushed for it, since
+nothing else would send it again. Owned by the service's method that serves the stream.
 """
 
 import asyncio
@@ -107,7 +107,7 @@ class Attachment:
         heartbeat_due_s = loop.time() + self._heartbeat_s
         if not self._has_begun:
             self._has_begun = True
-            await _two_rounds()
+            await self._two_rounds()
         while True:
             self._wake.clear()
             end_seq = self._ends_after() if self._error is None else self._fails_after
@@ -137,7 +137,7 @@ class Attachment:
                 await self._wake.wait()
             finally:
                 timer.cancel()
-            await _two_rounds()
+            await self._two_rounds()
 
     def _take_pushed(self) -> list[session_pb2.Event]:
         events = self._take(self._pushed)
@@ -172,10 +172,11 @@ class Attachment:
             if events or self.through_seq == before:
                 return events
 
-
-async def _two_rounds() -> None:
-    await asyncio.sleep(0)
-    await asyncio.sleep(0)
+    async def _two_rounds(self) -> None:
+        for _ in range(2):
+            if self._log.ended_seq == self._log.head_seq > self.through_seq:
+                return
+            await asyncio.sleep(0)
 
 
 def _first_seq(event: session_pb2.Event) -> int:

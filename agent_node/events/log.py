@@ -78,6 +78,8 @@ class EventLog:
         self._readers = LogReaders()
         self._end: AgentringError | None = None
         self.head_seq = self._numbers.log_seq if head_seq is None else head_seq
+        self.ended_seq = 0
+        """Of the last turn's end: where it is head_seq, nothing is about to follow."""
         self.quiet_since_s = time.monotonic()
         """When an event other than text was appended last, or a reader left."""
 
@@ -121,15 +123,16 @@ class EventLog:
         _number(event, self.used_seq + 1, self.head_seq)
         return event.seq
 
-    def append(self, event: session_pb2.Event) -> int:
+    def append(self, event: session_pb2.Event, *, is_end: bool = False) -> int:
         """Numbers an event (of which the caller sets turn_id, attempt and body, and time if it is an earlier one) and
-        stores it; returns its seq. Raises StoreUnavailable: the reserved numbers have run out."""
+        stores it; returns its seq. is_end: of a turn. Raises StoreUnavailable: the reserved numbers have run out."""
         known_seq = self.head_seq
         self._count()
         _number(event, self.head_seq, known_seq)
         event.epoch = self._epoch
         if not event.HasField("time"):
             event.time.FromNanoseconds(time.time_ns())
+        self.ended_seq = self.head_seq if is_end else self.ended_seq
         self._add(Single.of(event))
         self.quiet_since_s = time.monotonic()
         return self.head_seq

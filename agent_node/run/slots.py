@@ -37,10 +37,16 @@ class RunSlots:
         if not self.has_room(tenant):
             raise TooManyTurns
 
-    async def acquire(self, tenant: TenantId) -> None:
-        """Takes a slot, once one is free. Cancellation: none is taken."""
+    def acquire_free(self) -> bool:
+        """Takes a slot if one is free."""
         if self._free:
             self._free -= 1
+            return True
+        return False
+
+    async def acquire(self, tenant: TenantId) -> None:
+        """Takes a slot, once one is free. Cancellation: none is taken."""
+        if self.acquire_free():
             return
         granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._lines.setdefault(tenant, OrderedDict())[granted] = None
@@ -94,6 +100,11 @@ class RunSlot:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+    def acquire_free(self) -> bool:
+        """Takes a slot if one is free; whether it is held now."""
+        self._is_held = self._slots.acquire_free()
+        return self._is_held
 
     async def acquire(self) -> None:
         """Waits for a slot. Cancellation: none is held."""

@@ -7,14 +7,18 @@ and what comes of that is returned as CancelledItself. Does not guarantee that t
 its cancellation cannot be stopped. It is abandoned: it stays in its task, which is the one kind of task here that no
 group owns, because a group would wait for it for ever, and with it the fence, the drain and the node's stop. Abandoned
 runs that have not ended are counted, and of one agent there are at most MOST_ABANDONED (and those that were under way
-then): beyond it nothing of that agent is begun. Called by `run_agent`.
+then): beyond it nothing of that agent is begun. Code that never waits has ended when `begin` returns, which saves its
+caller a wait and the event loop a timer. Used by AgentRun (agent_run.py).
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Hashable
+from contextvars import Context, copy_context
 
 import structlog
+
+from agent_node.run.first_steps import FirstSteps
 
 _log = structlog.get_logger()
 
@@ -88,28 +92,139 @@ class PausableDeadline:
     def __init__(self, timeout_s: float) -> None:
         """Runs from now on."""
         self._loop = asyncio.get_running_loop()
-        self.over: asyncio.Future[None] = self._loop.create_future()
-        """Resolved once the time is over, or the code has ended."""
         self._left_s = timeout_s
+        self._since_s: float | None = self._loop.time()
+        """When `_left_s` began to run; None: it is paused."""
         self._timer: asyncio.TimerHandle | None = None
-        self.resume()
+        self._over: asyncio.Future[None] | None = None
+        self._is_over = False
+
+    def until_over(self) -> "asyncio.Future[None]":
+        """Resolved once the time is over, or the code has ended. Until somebody waits for it there is no timer: code
+        that never waits leaves the event loop no moment to call one."""
+        if self._over is None:
+            self._over = self._loop.create_future()
+            if self._is_over:
+                self._over.set_result(None)
+            elif self._since_s is not None:
+                self._start_timer(self._since_s)
+        return self._over
 
     def pause(self) -> None:
         """The time stops."""
-        if self._timer is not None:
-            self._left_s = max(0.0, self._timer.when() - self._loop.time())
-            self._timer.cancel()
-            self._timer = None
+        if self._since_s is not None:
+            self._left_s = max(0.0, self._left_s - (self._loop.time() - self._since_s))
+            self._since_s = None
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
 
     def resume(self) -> None:
         """It runs again."""
-        if self._timer is None and not self.over.done():
-            self._timer = self._loop.call_later(self._left_s, self.expire)
+        if self._since_s is None and not self._is_over:
+            self._since_s = self._loop.time()
+            if self._over is not None:
+                self._start_timer(self._since_s)
 
     def expire(self) -> None:
         """The time is over, now."""
-        if not self.over.done():
-            self.over.set_result(None)
+        self._is_over = True
+        if self._over is not None and not self._over.done():
+            self._over.set_result(None)
+
+    def _start_timer(self, since_s: float) -> None:
+        left_s = self._left_s - (self._loop.time() - since_s)
+        self._timer = self._loop.call_later(max(0.0, left_s), self.expire)
+
+
+class BoundedRun:
+    """One run of the code: `begin`, and `wait` unless that was all."""
+
+    def __init__(
+        self,
+        code: Callable[[], Awaitable[None]],
+        *,
+        time: PausableDeadline,
+        grace_s: float,
+        agent: Hashable,
+        stop: Stop | None = None,
+        suspends: Callable[[], None] = lambda: None,
+    ) -> None:
+        """agent: whose code it is; stop: says to the code whether it was asked to end; suspends: called whenever the
+        code waits for something, before anybody else's code runs; must not raise."""
+        self._code = code
+        self._time = time
+        self._grace_s = grace_s
+        self._agent = agent
+        self._stop = stop or Stop()
+        self._suspends = suspends
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, context: Context | None = None) -> bool:
+        """Takes the code as far as it goes without waiting. Whether it has ended: then `ending` says how.
+
+        context: the code's; None: a copy of the caller's. Called in a task.
+        """
+        if not ABANDONED.has_room(self._agent):
+            return True
+        context = copy_context() if context is None else context
+        steps = FirstSteps(_caught(self._code, self._stop, self._time), self._suspends)
+        self._task = asyncio.get_running_loop().create_task(steps, context=context)
+        steps.take(self._task, context)
+        return steps.is_over
+
+    @property
+    def ending(self) -> BaseException | None:
+        """What the code raised by itself, CancelledItself, TooManyAbandoned (of earlier runs of the agent: it was not
+        begun), or None: it came to its end."""
+        if (task := self._task) is None:
+            return TooManyAbandoned()
+        error = self._stop.raised
+        # Not isinstance, which asks the error's own __class__.
+        was_cancelled = issubclass(type(error), asyncio.CancelledError) and task.cancelling()
+        # It returned with a cancellation pending: its task is about to end so, if it has not.
+        is_pending = error is None and (task.cancelled() if task.done() else task.cancelling())
+        if was_cancelled or is_pending:
+            own = CancelledItself()
+            own.__cause__ = error
+            return own
+        return error
+
+    async def wait(self) -> BaseException | None:
+        """Returns `ending` once the code has ended, or DeadlineExceeded.
+
+        Cancellation: the code is cancelled too, and abandoned if it has not ended grace_s later, or at a second
+        cancellation.
+        """
+        task = self._task
+        assert task is not None
+        _tasks.add(task)
+        task.add_done_callback(self._ended)
+        try:
+            await self._time.until_over()
+        except asyncio.CancelledError:
+            await self._end(task)
+            raise
+        finally:
+            self._time.pause()
+        if task.done():
+            return self.ending
+        await self._end(task)
+        return DeadlineExceeded()
+
+    def _ended(self, task: "asyncio.Task[None]") -> None:
+        _tasks.discard(task)
+        self._time.expire()
+
+    async def _end(self, task: "asyncio.Task[None]") -> None:
+        self._stop.asked = True
+        task.cancel()
+        try:
+            await asyncio.wait([task], timeout=self._grace_s)
+        finally:
+            if not task.done():
+                ABANDONED.add(task, self._agent)
+                _log.error("agent_let_go", grace_s=self._grace_s)
 
 
 async def run_bounded(
@@ -120,37 +235,9 @@ async def run_bounded(
     agent: Hashable,
     stop: Stop | None = None,
 ) -> BaseException | None:
-    """Runs `code` until its deadline; returns what it raised, DeadlineExceeded, CancelledItself, or None: it came to
-    its end.
-
-    agent: whose code it is; where too many of its runs were abandoned: TooManyAbandoned, and the code was not begun.
-    stop: says to the code whether it was asked to end.
-
-    Cancellation: the code is cancelled too, and abandoned if it has not ended grace_s later, or at a second
-    cancellation.
-    """
-    if not ABANDONED.has_room(agent):
-        return TooManyAbandoned()
-    stop = stop or Stop()
-    task = asyncio.get_running_loop().create_task(_caught(code, stop, time))
-    _tasks.add(task)
-
-    def ended(_: object) -> None:
-        _tasks.discard(task)
-        time.expire()  # it was cancelled before its first step, perhaps
-
-    task.add_done_callback(ended)
-    try:
-        await time.over
-    except asyncio.CancelledError:
-        await _stop(task, stop, grace_s, agent)
-        raise
-    finally:
-        time.pause()
-    if task.done():
-        return _ending(task, stop)
-    await _stop(task, stop, grace_s, agent)
-    return DeadlineExceeded()
+    """As BoundedRun, from its beginning to its end."""
+    run = BoundedRun(code, time=time, grace_s=grace_s, agent=agent, stop=stop)
+    return run.ending if run.begin() else await run.wait()
 
 
 async def _caught(code: Callable[[], Awaitable[None]], stop: Stop, time: PausableDeadline) -> None:
@@ -159,26 +246,3 @@ async def _caught(code: Callable[[], Awaitable[None]], stop: Stop, time: Pausabl
     except BaseException as error:
         stop.raised = error
     time.expire()  # the task is done when its caller goes on
-
-
-def _ending(task: "asyncio.Task[None]", stop: Stop) -> BaseException | None:
-    """Of code that ended without being asked to."""
-    error = stop.raised
-    # Not isinstance, which asks the error's own __class__.
-    was_cancelled = issubclass(type(error), asyncio.CancelledError) and task.cancelling()
-    if was_cancelled or (error is None and task.cancelled()):  # cancelled means here: it returned with one pending
-        own = CancelledItself()
-        own.__cause__ = error
-        return own
-    return error
-
-
-async def _stop(task: asyncio.Task[None], stop: Stop, grace_s: float, agent: Hashable) -> None:
-    stop.asked = True
-    task.cancel()
-    try:
-        await asyncio.wait([task], timeout=grace_s)
-    finally:
-        if not task.done():
-            ABANDONED.add(task, agent)
-            _log.error("agent_let_go", grace_s=grace_s)

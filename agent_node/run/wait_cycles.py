@@ -9,6 +9,7 @@ are those of once/cycles.py, which says why the two are apart. One for a node's 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from agentring.errors import TaskCycle
@@ -49,15 +50,24 @@ class WaitCycles:
         finally:
             _remove(self._callers, ref, caller)
 
+    def begin(self, ref: Ref) -> Holder:
+        """A turn of the session, or the task's run, is under way from now on, until `end`."""
+        holder = Holder(ref, partial(self._held_by_callers, ref))
+        self._holders.setdefault(ref, set()).add(holder)
+        return holder
+
+    def end(self, holder: Holder) -> None:
+        """It is over."""
+        _remove(self._holders, holder.ref, holder)
+
     @contextmanager
     def running(self, ref: Ref) -> Iterator[Holder]:
-        """In the body a turn of the session, or the task's run, is under way."""
-        holder = Holder(ref, lambda: self._held_by_callers(ref))
-        self._holders.setdefault(ref, set()).add(holder)
+        """As `begin`, for the body."""
+        holder = self.begin(ref)
         try:
             yield holder
         finally:
-            _remove(self._holders, ref, holder)
+            self.end(holder)
 
     def _held_by_callers(self, ref: Ref) -> set[Ref]:
         return {each for caller in self._callers.get(ref, ()) if not caller.is_over() for each in caller.held}

@@ -65,7 +65,8 @@ async def accept(
             turn = replace(turn, accepted_seq=seq)
         session.turns.put(turn)
         session.audit("turn_accepted", turn, acceptance.commit)
-        session.mailbox.put(WaitingTurn(turn_id, input))
+        if not session.begins_nothing:
+            session.mailbox.put(WaitingTurn(turn_id, input))
         return turn, True
 
 

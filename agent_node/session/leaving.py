@@ -39,6 +39,7 @@ async def settle(session: SessionState, timeout_s: float) -> None:
                 return
     except TimeoutError:
         pass
+    session.begins_nothing = durable
     async with session.lock:  # what is let in only now must not begin behind the last checkpoint
         await (cut_off(session) if durable else cancel_all(session, "NODE_DRAINING"))
 

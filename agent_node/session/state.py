@@ -16,9 +16,10 @@ from typing import Any
 
 from agent_node.audit import Transition
 from agent_node.events.log import EventLog
+from agent_node.run.agent_run import AgentRun
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Outcome
-from agent_node.run.slots import RunSlots
+from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.session.change_signal import ChangeSignal
 from agent_node.session.fenced_writer import FencedWriter
 from agent_node.session.interrupted_turns import next_attempt
@@ -39,12 +40,18 @@ from agentring.v1.session_pb2 import TURN_STATE_RUNNING
 ENDED = (session_pb2.TURN_STATE_COMPLETED, session_pb2.TURN_STATE_FAILED, session_pb2.TURN_STATE_CANCELLED)
 
 
-@dataclass(slots=True)
+@dataclass
 class RunningTurn:
     """The turn that has left the mailbox and has not ended."""
 
     turn_id: str
-    task: asyncio.Task[Outcome | None]
+    slot: RunSlot
+    run: AgentRun | None = None
+    """Its agent, which has begun and waits; None: it is yet to begin, or has ended."""
+    task: asyncio.Task[None] | None = None
+    """What runs it; None: it has not waited for anything yet, or has ended."""
+    outcome: Outcome | None = None
+    """None: it has none yet, was cancelled, or the lease may have expired."""
     cancel_reason: str | None = ""
     """Why it is being cancelled; empty: it is not; None: it is cut off, and left to the session's next owner."""
 
@@ -54,6 +61,7 @@ class SessionState:
 
     __slots__ = (
         "agent",
+        "begins_nothing",
         "begun_commit",
         "changed",
         "claim",
@@ -115,6 +123,8 @@ class SessionState:
         self.closed_at_s: float | None = None
         self.draining = False
         """It lets nothing in any more."""
+        self.begins_nothing = False
+        """What is accepted all the same is left to the next owner."""
         self.running: RunningTurn | None = None
         self.lock = asyncio.Lock()
         self.changed = ChangeSignal()
@@ -185,7 +195,7 @@ class SessionState:
     def fail(self, error: Exception) -> None:
         """A write has failed: the turn loop raises."""
         self.mailbox.fail(error)
-        if self.running is not None:
+        if self.running is not None and self.running.task is not None:
             self.running.task.cancel()
 
     def audit(self, transition: Transition, turn: StoredTurn, commit: int, **fields: str | int) -> None:

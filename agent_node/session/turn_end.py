@@ -84,7 +84,7 @@ async def _end(
         session.renumbered.clear()
         session.events.written(rows)
     session.events.trim_soon(rows)
-    seq = log.append(event)
+    seq = log.append(event, is_end=True)
     log.shrink(READ_BYTES, session.events.through_seq if session.store.durable else 0)
     if seq != turn.end_seq:
         turn = session.renumbered[turn_id] = replace(turn, end_seq=seq, outcome=event.SerializeToString())

@@ -2,15 +2,18 @@
 
 Guarantees: every turn that it takes ends, and ends once, unless it is cut off or the session fails: then its next owner
 runs it again. What ends a turn is decided at one place (`_finish`), so a cancel that comes while the agent returns is
-either before or after, never both. A run and the start of a tool are stored before they are published or called.
+either before or after, never both. A run and the start of a tool are stored before they are published or called. A turn
+whose agent never waits runs in the round of the event loop in which it begins, and one of a session in each round.
 """
 
 import asyncio
+from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 
 from agent_node.json_values import from_struct
-from agent_node.run.agent_run import run_agent
+from agent_node.run.agent_run import AgentRun, run_agent
+from agent_node.run.first_steps import FirstSteps
 from agent_node.run.outcome import Completed, Failed, Outcome, attempts_exhausted, cancelled_by_nobody
 from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot
@@ -32,6 +35,8 @@ async def run_turns(session: SessionState) -> None:
             while True:
                 # In a frame of its own, which an idle session does not keep: a turn's input and outcome may be large.
                 await _run_to_end(session, await session.mailbox.get(), group)
+                if len(session.mailbox):
+                    await asyncio.sleep(0)  # turns that wait for nothing would leave the event loop no moment
     except ExceptionGroup as failed:
         raise failed.exceptions[0] from None  # the turn's failure, or ours because of it
 
@@ -72,18 +77,17 @@ async def cut_off(session: SessionState) -> None:
 
 async def _stop(session: SessionState, running: RunningTurn, reason: str | None) -> None:
     running.cancel_reason = reason
-    running.task.cancel()
+    if running.task is not None:
+        running.task.cancel()
     await session.changed.until(lambda: session.running is not running or session.log.end_error is not None)
 
 
 async def _run_to_end(session: SessionState, waiting: WaitingTurn, group: asyncio.TaskGroup) -> None:
     # Nothing is awaited before it is in `running`: a turn is always either in the mailbox or cancellable.
-    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-    task = group.create_task(_run(session, waiting, ended))
-    task.add_done_callback(lambda _: _resolve(ended))  # it was cancelled before its first step, perhaps
-    session.running = running = RunningTurn(waiting.turn_id, task)
+    session.running = running = RunningTurn(waiting.turn_id, RunSlot(session.slots, session.ref.tenant))
     try:
-        await ended
+        if not _run_at_once(session, waiting, running):
+            await _run_in_task(session, waiting, running, group)
         await _finish(session, waiting, running)
     finally:
         session.running = None
@@ -91,14 +95,67 @@ async def _run_to_end(session: SessionState, waiting: WaitingTurn, group: asynci
     session.questions.forget(waiting.turn_id)
 
 
-async def _run(session: SessionState, waiting: WaitingTurn, ended: "asyncio.Future[None]") -> Outcome | None:
-    """None: the lease may have expired. ended: resolved with the last step."""
+def _run_at_once(session: SessionState, waiting: WaitingTurn, running: RunningTurn) -> bool:
+    """Runs a turn that waits for nothing, and that nothing can cut off therefore; whether that was all of it. Raises
+    what prevents that it is written to the log."""
+    turn, slot = session.turn(waiting.turn_id), running.slot
+    if turn.state != TURN_STATE_RUNNING or turn.attempt > 1 or turn.deaths or not slot.acquire_free():
+        return False
     try:
-        async with RunSlot(session.slots, session.ref.tenant) as slot:
-            return await _run_agent(session, waiting, slot)
+        session.writer.check()
+        _publish_start(session, turn)
+        run_input = _run_input(session, waiting, turn, slot)
+        run = AgentRun(session.env, session.agent, run_input, session.log, session.claim.epoch)
+        running.outcome = run.begin()
+        if running.outcome is None:
+            running.run = run
+            return False
     except NodeFenced:
-        return None
+        pass
+    except BaseException:
+        slot.release()
+        raise
+    slot.release()
+    return True
+
+
+async def _run_in_task(
+    session: SessionState, waiting: WaitingTurn, running: RunningTurn, group: asyncio.TaskGroup
+) -> None:
+    """Runs a turn, or the rest of one that has begun, in a task of its own, which can be cancelled."""
+    ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    context = copy_context()
+    steps = FirstSteps(_run(session, waiting, running, ended))
+    task = group.create_task(steps, context=context)
+    task.add_done_callback(lambda _: _resolve(ended))
+    # A cancellation must reach the agent, which may have begun: so the task has, before anybody can cancel it.
+    steps.take(task, context)
+    if steps.is_over:
+        return
+    running.task = task
+    try:
+        session.writer.check()
+    except Exception:
+        task.cancel()  # a write has failed in what the agent did first
+    await ended
+    if not task.cancelled():
+        task.result()
+
+
+async def _run(
+    session: SessionState, waiting: WaitingTurn, running: RunningTurn, ended: "asyncio.Future[None]"
+) -> None:
+    """ended: resolved with the last step."""
+    try:
+        if running.run is not None:
+            running.outcome = await running.run.wait()
+        else:
+            await running.slot.acquire()
+            running.outcome = await _run_agent(session, waiting, running.slot)
+    except NodeFenced:
+        pass
     finally:
+        running.slot.release()
         _resolve(ended)
 
 
@@ -111,8 +168,13 @@ async def _run_agent(session: SessionState, waiting: WaitingTurn, slot: RunSlot)
     turn = await _start(session, waiting.turn_id)
     if turn.attempt - session.questions.runs_cut_off(turn.turn_id) > session.env.limits.max_attempts:
         return attempts_exhausted(turn.attempt)
+    run_input = _run_input(session, waiting, turn, slot)
+    return await run_agent(session.env, session.agent, run_input, session.log, session.claim.epoch)
+
+
+def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, slot: RunSlot) -> TurnInput:
     stored = session.stored
-    run_input = TurnInput(
+    return TurnInput(
         ref=stored.ref,
         turn_id=waiting.turn_id,
         attempt=turn.attempt,
@@ -126,22 +188,31 @@ async def _run_agent(session: SessionState, waiting: WaitingTurn, slot: RunSlot)
         agent=stored.agent,
         deaths=turn.deaths,
     )
-    return await run_agent(session.env, session.agent, run_input, session.log, session.claim.epoch)
 
 
 async def _start(session: SessionState, turn_id: str) -> StoredTurn:
     """Stores that a turn runs, then publishes it."""
     session.writer.check()
     turn = session.turn(turn_id)
-    if turn.state == TURN_STATE_RUNNING:  # it was accepted so, which saved a write
-        session.audit("turn_started", turn, session.begun_commit, attempt=turn.attempt)
-    else:
+    if turn.state != TURN_STATE_RUNNING:
         turn = replace(turn, state=TURN_STATE_RUNNING)
         session.turns.put(turn)
         await run_to_end(session.tasks, partial(_store_start, session, turn))
-    started = session_pb2.TurnStarted(node_id=session.env.node_id)
-    session.log.append(Event(turn_id=turn_id, attempt=turn.attempt, turn_started=started))
+        _append_start(session, turn)
+    else:
+        _publish_start(session, turn)
     return turn
+
+
+def _publish_start(session: SessionState, turn: StoredTurn) -> None:
+    """Of a turn that was accepted as running, which saved a write."""
+    session.audit("turn_started", turn, session.begun_commit, attempt=turn.attempt)
+    _append_start(session, turn)
+
+
+def _append_start(session: SessionState, turn: StoredTurn) -> None:
+    started = session_pb2.TurnStarted(node_id=session.env.node_id)
+    session.log.append(Event(turn_id=turn.turn_id, attempt=turn.attempt, turn_started=started))
 
 
 async def _store_start(session: SessionState, turn: StoredTurn) -> None:
@@ -164,7 +235,7 @@ async def _start_tool(session: SessionState, start: ToolStart) -> None:
 
 async def _finish(session: SessionState, waiting: WaitingTurn, running: RunningTurn) -> None:
     session.writer.check()
-    if running.task.cancelled():
+    if running.task is not None and running.task.cancelled():
         if running.cancel_reason is None:
             return
         if running.cancel_reason:
@@ -172,7 +243,7 @@ async def _finish(session: SessionState, waiting: WaitingTurn, running: RunningT
         else:
             await turn_end.fail(session, waiting.turn_id, cancelled_by_nobody())
         return
-    match running.task.result():
+    match running.outcome:
         case Completed() as outcome:
             await turn_end.complete(session, waiting.turn_id, waiting.input.text, outcome)
         case Failed() as outcome:

@@ -7,7 +7,10 @@ import sys
 PROGRAM = """
 import asyncio, logging, sys, threading, warnings
 from agent_node import agent_output
-from agent_node.run.owner import RunOwner, owned
+from contextlib import contextmanager
+from agent_node.run.owner import RunOwner
+from agent_node.run.run_input import TurnInput
+from agentring.ids import parse_session
 from agentring import log
 from agentring.process.owned_loop import OwnedLoop
 
@@ -21,8 +24,16 @@ class Odd:
         raise ValueError
 
 
+@contextmanager
+def owned(name):
+    owner = RunOwner(TurnInput(parse_session("", name), "", 0, "", {}, "{}", (), 1), None)
+    owner.own()
+    yield
+    owner.end()
+
+
 async def run(name):
-    with owned(RunOwner({"session": name}, None)):
+    with owned(name):
         for piece in ("a", "b"):
             print(piece, end="")
             await asyncio.sleep(0)
@@ -33,7 +44,7 @@ async def run(name):
 
 async def main():
     await asyncio.gather(run("one"), run("two"))
-    with owned(RunOwner({"session": "three"}, None)):
+    with owned("three"):
         logging.getLogger("x").debug("never")
         logging.getLogger("x").warning("%s and %s", "one")
         logging.getLogger("alembic.runtime").info("never")

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextvars import copy_context
 
 import pytest
 import structlog
@@ -10,7 +11,7 @@ from agent_node.events.log import EventLog
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.outcome import Completed, Failed
-from agent_node.run.owner import RunOwner, owned
+from agent_node.run.owner import RunOwner
 from agent_node.run.run_input import TurnInput
 from agent_node.run.time_limit import PausableDeadline
 from agentring.agent import AgentEvent, Context
@@ -128,11 +129,14 @@ def test_what_a_run_left_behind_ends_nothing_any_more() -> None:
 
 
 async def test_a_runs_log_lines_have_its_names_also_where_others_are_bound() -> None:
-    structlog.contextvars.bind_contextvars(session="s", agent="other")
+    structlog.contextvars.bind_contextvars(session="other", agent="other")
     try:
         before = structlog.contextvars.get_contextvars()
-        with owned(RunOwner({"session": "s", "agent": "a", "turn": "t"}, PausableDeadline(PATIENCE_S))):
-            assert structlog.contextvars.get_contextvars() == {"session": "s", "agent": "a", "turn": "t"}
+        _, turn, _ = begin(REFS[0])
+        context = copy_context()
+        context.run(RunOwner(turn, PausableDeadline(PATIENCE_S)).own)
+        expected = {"tenant": turn.ref.tenant, "session": "s", "agent": "odd", "turn": "t", "attempt": 1}
+        assert context.run(structlog.contextvars.get_contextvars) == expected
         assert structlog.contextvars.get_contextvars() == before
     finally:
         structlog.contextvars.clear_contextvars()

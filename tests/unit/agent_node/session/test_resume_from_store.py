@@ -170,7 +170,7 @@ async def test_beyond_the_bound_the_oldest_turns_go_first_and_what_is_left_is_wh
         for number in range(20):
             await actor.submit(str(number))
             await actor.until_ended(str(number))
-        await asyncio.sleep(0)
+        await actor.session.flights.all_ended()
         log = actor.session.log
         turn = actor.session.turn("19")
         kept = await store.memory.read_events(actor.owner.ref, 0, 1 << 30)
