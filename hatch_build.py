@@ -19,11 +19,11 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 _MODULES = {
     "agentring/http2": (
         *("budget", "connection", "control_frames", "frames", "header_block", "hpack", "limits", "send_side"),
-        *("server_connection", "stream", "stream_events", "traffic"),
+        *("server_connection", "stream", "stream_events", "traffic", "transport"),
     ),
     "agentring/rpc": (
-        *("response_blocks", "inbox", "messages", "non_grpc_stream", "pacing", "request_head", "service_connection"),
-        *("service_stream", "wellformed"),
+        *("call_tasks", "enum_check", "inbox", "late_heads", "messages", "non_grpc_stream", "pacing", "request_head"),
+        *("response_blocks", "service", "service_connection", "service_stream", "wellformed"),
     ),
     "router/relay": (
         *("abandoned_stream", "attempts", "call", "call_end", "call_events", "call_failover", "call_registry"),
@@ -31,6 +31,7 @@ _MODULES = {
         *("grpc_framing", "loss_log", "losses", "node_connection", "node_stream", "pings", "reattachment"),
         *("replay_buffer", "request", "response"),
     ),
+    "router/routing": ("epochs", "owner", "route"),
     "router": ("stats",),
 }
 _SETUP = """

@@ -12,7 +12,7 @@ bytes up to its value are the same name.
 
 import re
 from collections.abc import Iterable
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 from hpack import Decoder, HPACKError
 from hpack.huffman_table import decode_huffman
@@ -44,18 +44,28 @@ _SHORT: Final = tuple(bytes((length,)) for length in range(0x7F))
 """Lengths that fit their prefix of 7 bits."""
 
 
-class Field(NamedTuple):
+class Field:
     """A header field."""
 
-    raw: bytes
-    """As it came."""
-    name: str
-    value: str
-    literal: bytes
-    """To be sent on: needs no table and changes none."""
-    kind: Kind
-    start: bytes = b""
-    """What `raw` begins with before the value, in a literal that changes no table; else empty."""
+    __slots__ = ("kind", "literal", "name", "raw", "start", "value")
+
+    def __init__(self, raw: bytes, name: str, value: str, literal: bytes, kind: Kind, start: bytes = b"") -> None:
+        """raw: as it came; literal: to be sent on, needs no table and changes none; start: what `raw` begins with
+        before the value, in a literal that changes no table, else empty."""
+        self.raw = raw
+        self.name = name
+        self.value = value
+        self.literal = literal
+        self.kind: Kind = kind
+        self.start = start
+
+    def __eq__(self, other: object) -> bool:
+        """Mostly asked of one and the same, which a list does not ask."""
+        return isinstance(other, Field) and (self.raw, self.literal) == (other.raw, other.literal)
+
+    def __hash__(self) -> int:
+        """As `__eq__`."""
+        return hash(self.literal)
 
 
 class FieldReader:

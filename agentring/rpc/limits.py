@@ -1,11 +1,13 @@
 """What one call may carry, and the settings of channels that follow."""
 
+from typing import Final
+
 from agentring import metadata
 
-MAX_MESSAGE_BYTES = 1 << 20
-MAX_HOSTED_MESSAGE_BYTES = 4 << 20
+MAX_MESSAGE_BYTES: Final = 1 << 20
+MAX_HOSTED_MESSAGE_BYTES: Final = 4 << 20
 """Of a request to a method that is not ours: gRPC's own default, which a service may set lower or not."""
-MAX_METADATA_BYTES = 8 << 10
+MAX_METADATA_BYTES: Final = 8 << 10
 """As HTTP/2 counts them, 32 bytes beside each name and value."""
 
 # A channel's own refusals carry no ErrorInfo, so its limits lie above ours: what we refuse, we can explain.
@@ -28,5 +30,7 @@ CHANNEL_OPTIONS = (
 )
 
 
-ROUTING = frozenset({metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.STREAM_ID})
+ROUTING: Final = frozenset(
+    {metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.STREAM_ID}
+)
 """Not counted: a router adds it, and what it let through must not be too large for the node."""

@@ -3,6 +3,7 @@ is not gRPC is answered with HTTP status 415."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -12,8 +13,8 @@ from agentring.http2.limits import Limits
 from agentring.http2.server_connection import ServerConnection
 from agentring.http2.stream import Stream
 from agentring.http2.traffic import Traffic
-from agentring.rpc.clock import Clock
 from agentring.rpc.inbox import WINDOW
+from agentring.rpc.late_heads import LateHeads
 from agentring.rpc.non_grpc_stream import NonGrpcStream
 from agentring.rpc.pacing import Pacing
 from agentring.rpc.request_head import RequestHead
@@ -29,14 +30,20 @@ class ServerContext:
     """What all connections of a server share."""
 
     def __init__(
-        self, name: str, limits: Limits, budget: Budget, clock: Clock, serve: Callable[[ServiceStream], None]
+        self,
+        name: str,
+        limits: Limits,
+        budget: Budget,
+        loop: asyncio.AbstractEventLoop,
+        serve: Callable[[ServiceStream], None],
     ) -> None:
-        """name: what we are, for clients; clock: the event loop; serve: starts the task of a call."""
+        """name: what we are, for clients; serve: starts the task of a call."""
         self.name = name
         self.limits = limits
         self.budget = budget
-        self.clock = clock
+        self.loop = loop
         self.serve = serve
+        self.late_heads = LateHeads(loop)
         self.traffic = Traffic()
 
 
@@ -76,7 +83,7 @@ class ServiceConnection(ServerConnection):
             is_head = head.http_method == "HEAD"
             context = self._context
             other = NonGrpcStream(self, stream_id, context.budget, head.content_length, is_head=is_head)
-            other.set_limit(context.clock.call_later(context.limits.first_frame_timeout_s, other.time_is_up))
+            other.set_limit(context.loop.call_later(context.limits.first_frame_timeout_s, other.time_is_up))
             self.streams[stream_id] = other
 
     def _open_unread(self, stream_id: int, *, is_last: bool) -> None:
@@ -87,10 +94,10 @@ class ServiceConnection(ServerConnection):
 
     def _open_call(self, stream_id: int, head: RequestHead) -> ServiceStream:
         context = self._context
-        stream = ServiceStream(self, stream_id, context.budget, head, self._pacing)
+        stream = ServiceStream(self, stream_id, context.budget, head, self._pacing, context.late_heads)
         self.streams[stream_id] = stream
         if head.timeout_s:
-            stream.set_deadline(context.clock.call_later(head.timeout_s, stream.deadline_met))
+            stream.set_deadline(context.loop.call_later(head.timeout_s, stream.deadline_met))
         context.serve(stream)
         if head.timeout_s == 0:
             stream.deadline_met()

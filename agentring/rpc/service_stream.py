@@ -19,6 +19,7 @@ from agentring.http2.stream import Stream, StreamConnection
 from agentring.rpc import response_blocks
 from agentring.rpc.clock import Timer
 from agentring.rpc.inbox import WINDOW, Inbox
+from agentring.rpc.late_heads import LateHeads
 from agentring.rpc.messages import PREFIX, PREFIX_BYTES, body
 from agentring.rpc.pacing import Pacing
 from agentring.rpc.request_head import RequestHead
@@ -35,6 +36,8 @@ class ServiceStream(Stream):
         "_deadline",
         "_headers_sent",
         "_last_write",
+        "_late_head",
+        "_late_heads",
         "_pacing",
         "_written",
         "ended",
@@ -45,9 +48,15 @@ class ServiceStream(Stream):
     )
 
     def __init__(
-        self, connection: StreamConnection, stream_id: int, budget: Budget, head: RequestHead, pacing: Pacing
+        self,
+        connection: StreamConnection,
+        stream_id: int,
+        budget: Budget,
+        head: RequestHead,
+        pacing: Pacing,
+        late_heads: LateHeads,
     ) -> None:
-        """head: its headers; pacing: of the connection."""
+        """head: its headers; pacing: of the connection; late_heads: of the server."""
         super().__init__(connection, stream_id, WINDOW, budget)
         self.low = _LOW
         self.head = head
@@ -62,6 +71,9 @@ class ServiceStream(Stream):
         """Of the connection, when this call has sent a message."""
         self._body_bytes = 0
         self._headers_sent = False
+        """Or they wait, as `_late_head`."""
+        self._late_head = b""
+        self._late_heads = late_heads
         self._deadline: Timer | None = None
         self._arrived: asyncio.Future[None] | None = None
         """Resolved once there is something for `next_message`."""
@@ -97,15 +109,25 @@ class ServiceStream(Stream):
         return self._arrived
 
     def accept(self, pairs: tuple[tuple[str, str], ...]) -> None:
-        """Sends the initial metadata, once."""
+        """Sends the initial metadata, once; a message that follows soon goes with it (late_heads.py)."""
         if not self._headers_sent and not self.ended:
             self._headers_sent = True
-            self.send_headers(response_blocks.headers(pairs))
+            self._late_head = response_blocks.headers(pairs)
+            self._late_heads.wait(self)
+
+    def send_head(self) -> None:
+        """As AcceptedCall."""
+        if block := self._late_head:
+            self._late_head = b""
+            self._late_heads.sent()
+            self.send_headers(block)
 
     def write(self, message: bytes) -> asyncio.Future[None] | None:
         """Sends a message; a future: before the next one, that is to be waited for. Cancelled: the call has ended."""
         if not self._headers_sent:
             self.accept(())
+        if self._late_head:
+            self.send_head()
         if not self.ended:
             self.send(PREFIX.pack(0, len(message)) + message)
         pacing = self._pacing
@@ -128,6 +150,8 @@ class ServiceStream(Stream):
         trailers = response_blocks.OK if error is None else response_blocks.error_trailers(error)
         if not self._headers_sent:
             trailers = response_blocks.HEAD + trailers
+        elif self._late_head:
+            self.send_head()
         self._release()
         self.send_end(trailers)
 
@@ -241,6 +265,9 @@ class ServiceStream(Stream):
     def _release(self) -> None:
         """The call is over: nothing is kept but what is still to be sent, and nobody waits for the client."""
         self.ended = True
+        if self._late_head:
+            self._late_head = b""
+            self._late_heads.sent()
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
