@@ -7,7 +7,6 @@ its lease up at once, and ends.
 """
 
 import asyncio
-import gc
 from contextlib import ExitStack
 from functools import partial
 
@@ -40,6 +39,7 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
 from agentring.process import forks
+from agentring.process.collector import settle_collector
 from agentring.process.descriptors import raise_limit
 from agentring.process.entry import Ready
 from agentring.process.self_check import CannotServe, Fault, SelfCheck
@@ -53,10 +53,6 @@ _STARVED_S = 3.0
 """A run's own process may stand still for so much longer than the lease: it is one of many on the machine."""
 _GIVE_UP_S = 10.0
 """How long a node that does not serve may take to give up what it holds."""
-_NEW_OBJECTS = 10_000
-"""More than there were is when the garbage collector looks. 700, the default, is what half a dozen new sessions have:
-it then took a third of the time of a new session and its turn. A turn leaves it nothing to find
-(tests/unit/agent_node/session/test_garbage.py)."""
 _DESCRIPTORS = 16_384
 """What a node asks for, its agents' among them."""
 
@@ -161,8 +157,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Ready, fo
                     if joined.is_set():
                         # Else each full collection goes through all that was imported: a stop of 0.1 s, and it comes
                         # when much is made at once, as where a failed node's sessions are taken over.
-                        gc.freeze()
-                        gc.set_threshold(_NEW_OBJECTS)
+                        settle_collector()
                         with self_check:
                             await self_check.first()
                             ready(server.address, agents=sorted(agents), agents_left_out=loaded.left_out)

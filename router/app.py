@@ -6,7 +6,6 @@ more stops likewise, and ends.
 """
 
 import asyncio
-import gc
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -24,6 +23,7 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import RouterStopping
 from agentring.ids import NodeId
+from agentring.process.collector import settle_collector
 from agentring.process.descriptors import RESERVE, connection_capacity, raise_limit
 from agentring.process.self_check import Fault, SelfCheck, all_of
 from agentring.rpc import metrics
@@ -41,8 +41,6 @@ from router.settings import RouterSettings
 
 _STOP_S = 10.0
 """How long a router that does not serve may take to stop, beyond its grace."""
-_NEW_OBJECTS = 10_000
-"""More than there were is when the garbage collector looks; 700 by default, which a few calls have."""
 
 _log = structlog.get_logger()
 
@@ -130,11 +128,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                     await _synced(view, settings.sync_timeout_s)
                     await relay.start()
                     board.enter(Condition.SERVING)
-                    # What is there by now stays: the collector need not look at it again and again, between calls.
-                    gc.collect()
-                    gc.freeze()
-                    # Calls hold no cycles (tests/unit/router/relay/test_garbage.py), so it has little to find.
-                    gc.set_threshold(_NEW_OBJECTS)
+                    settle_collector()
                     self_check = SelfCheck(
                         _probe(relay, own_address, settings),
                         fault,

@@ -32,6 +32,7 @@ from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agentring import log
 from agentring.agent import Agent
+from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.lease import Lease
 from agentring.plain_json import type_name
 from agentring.process import forks
@@ -39,6 +40,7 @@ from agentring.process.entry import drive
 from agentring.process.owned_loop import OwnedLoop, log_errors_without_text
 from agentring.v1 import session_pb2
 
+_ANY_TTL_S = 60
 _step: ContextVar[int | None] = ContextVar("agentring_step", default=None)
 """Of which step the current code is a part."""
 
@@ -97,7 +99,7 @@ class _Child:
         begin = self._begin
         env = RunEnvironment(
             begin.node_id,
-            cast(Lease, _NodesLease()),
+            Lease(cast(EtcdClient, None), _StandingClock(), lease_id=0, ttl_s=_ANY_TTL_S, granted_at_s=0.0),
             NoAuditLog(),
             begin.limits,
             begin.incarnation,
@@ -105,7 +107,7 @@ class _Child:
         )
         turn = replace(begin.turn, tool_starts=self._start_tool, questions=self if begin.asks else None)
         try:
-            outcome = await run_agent(env, agent, turn, cast(Any, _NodesLog(self._channel)), begin.epoch)
+            outcome = await run_agent(env, agent, turn, _NodesLog(self._channel), begin.epoch)
         except asyncio.CancelledError:
             self._channel.send("cancelled")
             return
@@ -229,11 +231,16 @@ class _Request:
             self.reply.exception()  # nobody may be waiting for it any more
 
 
-class _NodesLease:
-    """The node ends this process where its lease may be gone."""
+class _StandingClock:
+    """A clock on which no lease runs out: the node ends this process where its own may be gone."""
 
-    def check(self) -> None:
-        """As Lease."""
+    def now_s(self) -> float:
+        """As Clock."""
+        return 0.0
+
+    async def sleep(self, duration_s: float) -> None:
+        """As Clock."""
+        await asyncio.sleep(max(0.0, duration_s))
 
 
 class _NodesLog:

@@ -20,10 +20,9 @@ import structlog
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import BEAT_S, Begin, Channel, Message
 from agent_node.child_process.step import Step
-from agent_node.events.log import EventLog
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Failed, Outcome, new_error_id
-from agent_node.run.run_input import TurnInput
+from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.slots import RunSlot
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.store.once_records import OnceCaller
@@ -46,7 +45,7 @@ class ChildRun:
         self,
         env: RunEnvironment,
         turn: TurnInput,
-        log: EventLog,
+        log: RunEvents,
         epoch: Epoch,
         channel: Channel,
         slot: RunSlot,

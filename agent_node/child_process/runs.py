@@ -12,11 +12,10 @@ import structlog
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import Channel
 from agent_node.child_process.run import ChildRun, check, failed
-from agent_node.events.log import EventLog
 from agent_node.log_fields import named
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Outcome
-from agent_node.run.run_input import TurnInput
+from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
 from agentring.ids import Epoch
 
@@ -41,7 +40,7 @@ class ChildRuns:
         self.total = 0
         """How many there were."""
 
-    async def run(self, env: RunEnvironment, turn: TurnInput, log: EventLog, epoch: Epoch) -> Outcome:
+    async def run(self, env: RunEnvironment, turn: TurnInput, log: RunEvents, epoch: Epoch) -> Outcome:
         """As `run_agent`. Raises SessionMoving."""
         log_fields = named(turn.ref, turn.agent, turn.turn_id, turn.attempt)
         _log.info("agent_runs_apart", deaths=turn.deaths, **log_fields)

@@ -17,13 +17,12 @@ from typing import Any, cast
 import structlog
 
 from agent_node.agent_errors import log_failure
-from agent_node.events.log import EventLog
 from agent_node.json_values import NotJson
 from agent_node.run.context import RunContext
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed, Failed, Outcome, new_error_id
 from agent_node.run.owner import RunOwner
-from agent_node.run.run_input import TurnInput
+from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.time_limit import BoundedRun, CancelledItself, DeadlineExceeded, Stop, TooManyAbandoned
 from agent_node.run.yielded_text import OutputLimit
 from agentring.agent import Agent, Result
@@ -35,7 +34,7 @@ _BREATHE_EVERY = 32
 _log = structlog.get_logger()
 
 
-async def run_agent(env: RunEnvironment, agent: Agent, turn: TurnInput, log: EventLog, epoch: Epoch) -> Outcome:
+async def run_agent(env: RunEnvironment, agent: Agent, turn: TurnInput, log: RunEvents, epoch: Epoch) -> Outcome:
     """Runs the agent to its end, in a child process where an earlier run has ended its node.
 
     Raises NodeFenced if the lease may be gone. Cancellation: the agent is cancelled, what it wrote to the log stays.
@@ -52,7 +51,7 @@ async def run_agent(env: RunEnvironment, agent: Agent, turn: TurnInput, log: Eve
 class AgentRun:
     """One run in this process: `begin`, and `wait` unless that was all."""
 
-    def __init__(self, env: RunEnvironment, agent: Agent, turn: TurnInput, log: EventLog, epoch: Epoch) -> None:
+    def __init__(self, env: RunEnvironment, agent: Agent, turn: TurnInput, log: RunEvents, epoch: Epoch) -> None:
         """log: where its events go."""
         self._env = env
         self._agent = agent
@@ -64,7 +63,6 @@ class AgentRun:
         self._fault: Exception | None = None
         """What is not the agent's: its last events could not be written."""
         self._bounded = BoundedRun(
-            self._code,
             time=run.time,
             grace_s=env.limits.cancel_grace_s,
             agent=agent,
@@ -81,7 +79,7 @@ class AgentRun:
         """
         self._context.run(self._own)
         try:
-            has_ended = self._bounded.begin(self._context)
+            has_ended = self._bounded.begin(self._code, self._context)
         except BaseException:
             self._end()
             raise

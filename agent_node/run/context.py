@@ -10,12 +10,11 @@ from typing import Any
 
 from google.protobuf import struct_pb2
 
-from agent_node.events.log import EventLog
 from agent_node.json_values import changed_keys, from_struct, to_state, to_struct
 from agent_node.once.arguments import with_arguments
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed
-from agent_node.run.run_input import TurnInput
+from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.run.tool_calls import ToolCalls
@@ -35,7 +34,7 @@ _NOT_TOGETHER = "ask before or after a step of ctx.once, not meanwhile: waiting 
 class RunContext:
     """One run under way, as its agent sees it: its Context. Made and used by `run_agent` (agent_run.py)."""
 
-    def __init__(self, env: RunEnvironment, turn: TurnInput, log: EventLog, epoch: Epoch) -> None:
+    def __init__(self, env: RunEnvironment, turn: TurnInput, log: RunEvents, epoch: Epoch) -> None:
         """turn: what it is a run of; log: where its events go."""
         self._env = env
         self._turn = turn

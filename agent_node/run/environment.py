@@ -5,10 +5,9 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from agent_node.audit import AuditLog
-from agent_node.events.log import EventLog
 from agent_node.once.steps import Once
 from agent_node.run.outcome import Outcome
-from agent_node.run.run_input import TurnInput
+from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.wait_cycles import WaitCycles
 from agent_node.store import Ownership
 from agentring.cluster.lease import Lease
@@ -36,7 +35,7 @@ class TurnLimits:
 class ChildRunner(Protocol):
     """Runs agents in child processes: those that may end their process (agent_node/child_process)."""
 
-    async def run(self, env: "RunEnvironment", turn: TurnInput, log: EventLog, epoch: Epoch) -> Outcome:
+    async def run(self, env: "RunEnvironment", turn: TurnInput, log: RunEvents, epoch: Epoch) -> Outcome:
         """As run_agent (agent_run.py)."""
 
 

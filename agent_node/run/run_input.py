@@ -21,6 +21,20 @@ class Questions(Protocol):
         time: the run's, paused meanwhile."""
 
 
+class RunEvents(Protocol):
+    """Where one run's events go: an EventLog, or the way to it of a run in a process of its own."""
+
+    @property
+    def collects_text(self) -> bool:
+        """Whether text may wait for more until the event loop goes on."""
+
+    def append(self, event: session_pb2.Event) -> int | None:
+        """As EventLog."""
+
+    def append_text(self, turn_id: str, attempt: int, offset: int, *texts: str) -> int:
+        """As EventLog."""
+
+
 @dataclass(frozen=True, slots=True)
 class TurnInput:
     """A turn's input, or a task's."""

@@ -4,7 +4,7 @@ Guarantees: nothing is written once the node may have lost its lease, nor after 
 (context.py).
 """
 
-from agent_node.events.log import EventLog
+from agent_node.run.run_input import RunEvents
 from agent_node.run.yielded_text import YieldedText
 from agentring.cluster.lease import Lease
 from agentring.v1 import session_pb2
@@ -13,7 +13,7 @@ from agentring.v1 import session_pb2
 class RunLog:
     """Appends the events of one run."""
 
-    def __init__(self, lease: Lease, log: EventLog, turn_id: str, attempt: int, max_text_bytes: int) -> None:
+    def __init__(self, lease: Lease, log: RunEvents, turn_id: str, attempt: int, max_text_bytes: int) -> None:
         """turn_id, attempt: of the run, added to each event; max_text_bytes: the most that its text may be."""
         self.text = YieldedText(self._append_text, max_text_bytes, together=log.collects_text)
         self._lease = lease

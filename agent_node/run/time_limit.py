@@ -142,7 +142,6 @@ class BoundedRun:
 
     def __init__(
         self,
-        code: Callable[[], Awaitable[None]],
         *,
         time: PausableDeadline,
         grace_s: float,
@@ -152,7 +151,6 @@ class BoundedRun:
     ) -> None:
         """agent: whose code it is; stop: says to the code whether it was asked to end; suspends: called whenever the
         code waits for something, before anybody else's code runs; must not raise."""
-        self._code = code
         self._time = time
         self._grace_s = grace_s
         self._agent = agent
@@ -160,15 +158,16 @@ class BoundedRun:
         self._suspends = suspends
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, context: Context | None = None) -> bool:
-        """Takes the code as far as it goes without waiting. Whether it has ended: then `ending` says how.
+    def begin(self, code: Callable[[], Awaitable[None]], context: Context | None = None) -> bool:
+        """Takes the code as far as it goes without waiting. Whether it has ended: then `ending` says how. The code is
+        not kept: it may be its caller's, which keeps this.
 
         context: the code's; None: a copy of the caller's. Called in a task.
         """
         if not ABANDONED.has_room(self._agent):
             return True
         context = copy_context() if context is None else context
-        steps = FirstSteps(_caught(self._code, self._stop, self._time), self._suspends)
+        steps = FirstSteps(_caught(code, self._stop, self._time), self._suspends)
         self._task = asyncio.get_running_loop().create_task(steps, context=context)
         steps.take(self._task, context)
         return steps.is_over
@@ -236,8 +235,8 @@ async def run_bounded(
     stop: Stop | None = None,
 ) -> BaseException | None:
     """As BoundedRun, from its beginning to its end."""
-    run = BoundedRun(code, time=time, grace_s=grace_s, agent=agent, stop=stop)
-    return run.ending if run.begin() else await run.wait()
+    run = BoundedRun(time=time, grace_s=grace_s, agent=agent, stop=stop)
+    return run.ending if run.begin(code) else await run.wait()
 
 
 async def _caught(code: Callable[[], Awaitable[None]], stop: Stop, time: PausableDeadline) -> None:

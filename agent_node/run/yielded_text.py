@@ -95,7 +95,7 @@ class YieldedText:
         text, self._half = self._half + text, ""
         if text.isascii():
             return text
-        if "\ud800" <= text[-1] <= "\udbff":
+        if 0xD800 <= ord(text[-1]) <= 0xDBFF:
             text, self._half = text[:-1], text[-1]
         try:
             text.encode()

@@ -41,7 +41,8 @@ class Inbox:
     def __init__(self, budget: Budget, holder: Holder) -> None:
         """budget: where they are counted, as the holder's."""
         self._budget = budget
-        self._holder = holder
+        self._holder: Holder | None = holder
+        """None: nothing is taken in any more. The stream has its inbox, so the two would be left to the collector."""
         self._assembler: Assembler | None = None
         self._messages: deque[bytes] = deque()
         self._counted_bytes = 0
@@ -102,13 +103,16 @@ class Inbox:
         if self._counted_bytes:
             self._count()
         self._drop_part()
+        self._holder = None
 
     def shed(self) -> None:
         """As Holder."""
-        self._holder.shed()
+        if self._holder is not None:
+            self._holder.shed()
 
     def _put_part(self, data: bytes) -> bool:
         if self._assembler is None:
+            assert self._holder is not None  # else nothing would be taken in
             self._assembler = Assembler(self._budget, self._holder)
         assembler = self._assembler
         messages = assembler.feed(data)

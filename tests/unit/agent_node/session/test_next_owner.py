@@ -5,10 +5,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from agent_node.events.log import EventLog
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed
-from agent_node.run.run_input import TurnInput
+from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.store import Ownership
 from agentring.agent import AgentEvent, Context
 from agentring.errors import ResumeOffsetExpired, StoreUnavailable
@@ -226,7 +225,7 @@ class RecordingChildRuns:
     def __init__(self) -> None:
         self.turns: list[TurnInput] = []
 
-    async def run(self, env: RunEnvironment, turn: TurnInput, log: EventLog, epoch: Epoch) -> Completed:
+    async def run(self, env: RunEnvironment, turn: TurnInput, log: RunEvents, epoch: Epoch) -> Completed:
         self.turns.append(turn)
         return Completed("", 0, turn.state_json, None)
 
