@@ -68,7 +68,7 @@ def to_state(data: Any, max_bytes: int) -> tuple[str, JsonObject]:
         if not isinstance(plain, dict):
             raise plain_json.NotJson("$", "the state must be an object")
         text = _encode(plain)
-        if (size_bytes := len(text.encode())) > max_bytes:
+        if (size_bytes := len(text) if text.isascii() else len(text.encode())) > max_bytes:
             raise plain_json.NotJson("$", f"{size_bytes} bytes, more than the {max_bytes} that are allowed")
         return text, plain
 
@@ -95,12 +95,17 @@ def changed_keys(before_json: str, after_json: str, after: JsonObject) -> list[s
     return sorted(
         key
         for key in before.keys() | after.keys()
-        if key not in before
-        or key not in after
-        or before[key] != after[key]
-        # 1, 1.0 and true are equal here, and three things in JSON.
-        or json.dumps(before[key]) != json.dumps(after[key])
+        if key not in before or key not in after or _differ(before[key], after[key])
     )
+
+
+def _differ(before: Any, after: Any) -> bool:
+    """Of two values as they are read from JSON."""
+    # 1, 1.0 and true are equal here, and three things in JSON, as are 0.0 and -0.0.
+    kind = type(before)
+    if before != after or kind is not type(after):
+        return True
+    return kind is not str and kind is not int and _encode(before) != _encode(after)
 
 
 def _checked(what: str, read: Callable[[], T]) -> T:

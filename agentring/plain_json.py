@@ -18,15 +18,17 @@ from typing import Any, NoReturn
 
 from google.protobuf import struct_pb2
 
+from agentring.plain_copy import MOST_WHOLE, NotPlain, PlainCopy
+
 MOST_MESSAGES = 97
 """How deep messages nest in what goes out, at most. The runtimes' own limit is 100, where a store or another protocol
 may add a few; here a Struct lies 3 deep (response, event, its body), each object of JSON takes 3 and each list 2."""
 STRUCT_DEPTH = 3
 MOST_LEVELS = 200
 """How deep objects and lists nest in JSON that is kept as text, at most: Python's own reader has a limit, too."""
-MOST_WHOLE = 1 << 53
 _MOST_BYTES = 64 << 20
 _MOST_PATH = 160
+_UNUSUAL: Any = object()
 _WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}")
 
 
@@ -47,19 +49,25 @@ def to_text(data: Any, *, max_bytes: int = _MOST_BYTES) -> str:
 
 def to_plain(data: Any, *, max_bytes: int = _MOST_BYTES) -> Any:
     """The value that JSON text of it would be read as. Raises NotJson."""
-    return _Reading(max_bytes, 0, MOST_LEVELS, 1, 1, doubles=False).read(data)
+    plain = _plain(data, max_bytes)
+    return _Reading(max_bytes, 0, MOST_LEVELS, 1, 1, doubles=False).read(data) if plain is _UNUSUAL else plain
 
 
 def to_value(data: Any, *, max_bytes: int = _MOST_BYTES) -> struct_pb2.Value:
     """A value as the wire has it. Raises NotJson."""
+    plain = _plain(data, max_bytes)
+    if plain is _UNUSUAL:
+        plain = _Reading(max_bytes, STRUCT_DEPTH, MOST_MESSAGES, 3, 2, doubles=True).read(data)
     value = struct_pb2.Value()
-    _set(value, _Reading(max_bytes, STRUCT_DEPTH, MOST_MESSAGES, 3, 2, doubles=True).read(data))
+    _set(value, plain)
     return value
 
 
 def to_struct(data: Mapping[str, Any], *, max_bytes: int = _MOST_BYTES) -> struct_pb2.Struct:
     """An object as the wire has it. Raises NotJson."""
-    plain = _Reading(max_bytes, STRUCT_DEPTH - 1, MOST_MESSAGES, 3, 2, doubles=True).read_object(data)
+    plain = _plain(data, max_bytes) if type(data) is dict else _UNUSUAL
+    if plain is _UNUSUAL:
+        plain = _Reading(max_bytes, STRUCT_DEPTH - 1, MOST_MESSAGES, 3, 2, doubles=True).read_object(data)
     struct = struct_pb2.Struct()
     for key, item in plain.items():
         _set(struct.fields[key], item)
@@ -109,6 +117,14 @@ def type_name(kind: type) -> str:
     """The name of a class, whatever its own class says."""
     name = type.__dict__["__name__"].__get__(kind)
     return str.__str__(name)[:64]
+
+
+def _plain(data: Any, max_bytes: int) -> Any:
+    """A copy of what is plain JSON already, as nearly everything is; _UNUSUAL: it is to be read with care."""
+    try:
+        return PlainCopy(max_bytes).copy(data)
+    except (NotPlain, UnicodeEncodeError, RuntimeError):
+        return _UNUSUAL
 
 
 class _Reading:
@@ -237,23 +253,23 @@ def _step(step: str | int) -> str:
 
 
 def _set(value: struct_pb2.Value, plain: Any) -> None:
-    match plain:
-        case None:
-            value.null_value = struct_pb2.NULL_VALUE
-        case bool():
-            value.bool_value = plain
-        case int() | float():
-            value.number_value = plain
-        case str():
-            value.string_value = plain
-        case dict():
-            value.struct_value.SetInParent()
-            for key, item in plain.items():
-                _set(value.struct_value.fields[key], item)
-        case list():
-            value.list_value.SetInParent()
-            for item in plain:
-                _set(value.list_value.values.add(), item)
+    kind = type(plain)
+    if kind is str:
+        value.string_value = plain
+    elif kind is int or kind is float:
+        value.number_value = plain
+    elif kind is bool:
+        value.bool_value = plain
+    elif plain is None:
+        value.null_value = struct_pb2.NULL_VALUE
+    elif kind is dict:
+        value.struct_value.SetInParent()
+        for key, item in plain.items():
+            _set(value.struct_value.fields[key], item)
+    else:
+        value.list_value.SetInParent()
+        for item in plain:
+            _set(value.list_value.values.add(), item)
 
 
 def _number(number: float) -> int | float:

@@ -62,13 +62,7 @@ class AgentRun:
         self._completed: Completed | None = None
         self._fault: Exception | None = None
         """What is not the agent's: its last events could not be written."""
-        self._bounded = BoundedRun(
-            time=run.time,
-            grace_s=env.limits.cancel_grace_s,
-            agent=agent,
-            stop=self._stop,
-            suspends=run.publish_text,
-        )
+        self._bounded = BoundedRun(time=run.time, grace_s=env.limits.cancel_grace_s, agent=agent, stop=self._stop)
         self._holder = env.wait_cycles.begin(turn.ref)
         self._context = copy_context()
 
@@ -79,7 +73,7 @@ class AgentRun:
         """
         self._context.run(self._own)
         try:
-            has_ended = self._bounded.begin(self._code, self._context)
+            has_ended = self._bounded.begin(self._code, self._context, self._run.publish_text)
         except BaseException:
             self._end()
             raise
@@ -146,7 +140,7 @@ class AgentRun:
             raise
 
     async def _drive(self) -> None:
-        run, stop = self._run, self._stop
+        run, stop, text = self._run, self._stop, self._run.text
         made: AsyncIterator[str | Result] | Coroutine[Any, Any, Any] = self._agent(run)
         if isinstance(made, Coroutine):
             made.close()
@@ -165,7 +159,10 @@ class AgentRun:
                 if stop.asked:  # it has swallowed its cancellation, or its deadline's: this event is its last
                     raise asyncio.CancelledError
                 cancelled = None
-                run.take(event)
+                if type(event) is str and run.unpublished is None:
+                    text.take(event)
+                else:
+                    run.take(event)
                 count += 1
                 if count % _BREATHE_EVERY == 0 or task.cancelling() > cancels:
                     cancelled = await _breathe(stop)

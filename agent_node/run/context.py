@@ -45,8 +45,9 @@ class RunContext:
         """Calls of `once` under way."""
         self.time = PausableDeadline(env.limits.timeout_s)
         self._log = RunLog(env.lease, log, turn.turn_id, turn.attempt, env.limits.max_text_bytes)
-        self._text = self._log.text
-        self._unpublished: AgentringError | None = None
+        self.text = self._log.text
+        """Which takes what the agent yields as exactly a str, unless `unpublished`."""
+        self.unpublished: AgentringError | None = None
         """Why text could not be published."""
         self._tools = ToolCalls(env, turn, self._log, epoch)
         self.result: struct_pb2.Struct | None = None
@@ -159,10 +160,10 @@ class RunContext:
     def take(self, event: str | Result) -> None:
         """Deals with what the agent yielded; text is published by `publish_text`. Raises NodeFenced, OutputLimit,
         NotJson, and what text could not be published with."""
-        if self._unpublished is not None:
-            raise self._unpublished
+        if self.unpublished is not None:
+            raise self.unpublished
         if isinstance(event, str):
-            self._text.take(event)
+            self.text.take(str.__str__(event))  # not what a subclass says of itself
         elif isinstance(event, Result):
             self.result = to_struct(event.data)
         else:
@@ -172,21 +173,21 @@ class RunContext:
         """Publishes the text that was taken; called before anybody else's code runs. What prevents it is raised at the
         agent's next event, or its end."""
         try:
-            self._text.publish()
+            self.text.publish()
         except AgentringError as error:
-            self._unpublished = error
+            self.unpublished = error
 
     def completed(self) -> Completed:
         """The outcome, the agent having come to its end. Raises NotJson, OutputLimit, NodeFenced."""
-        if self._unpublished is not None:
-            raise self._unpublished
+        if self.unpublished is not None:
+            raise self.unpublished
         self._log.check()
-        self._text.finish()
+        self.text.finish()
         state_json, state = to_state(self.state, self._env.limits.max_state_bytes)
         changed = changed_keys(self._turn.state_json, state_json, state)
         if changed and self._turn.turn_id:
             self._log.append(session_pb2.Event(state_changed=_state_changed(changed)))
-        return Completed(self._text.text, self._text.size_bytes, state_json, self.result)
+        return Completed(self.text.text, self.text.size_bytes, state_json, self.result)
 
     def end(self) -> None:
         """The run is over: what an agent leaves behind, a task of its own say, writes nothing any more. Tools that it

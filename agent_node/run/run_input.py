@@ -35,7 +35,7 @@ class RunEvents(Protocol):
         """As EventLog."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class TurnInput:
     """A turn's input, or a task's."""
 

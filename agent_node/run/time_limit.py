@@ -140,34 +140,30 @@ class PausableDeadline:
 class BoundedRun:
     """One run of the code: `begin`, and `wait` unless that was all."""
 
-    def __init__(
-        self,
-        *,
-        time: PausableDeadline,
-        grace_s: float,
-        agent: Hashable,
-        stop: Stop | None = None,
-        suspends: Callable[[], None] = lambda: None,
-    ) -> None:
-        """agent: whose code it is; stop: says to the code whether it was asked to end; suspends: called whenever the
-        code waits for something, before anybody else's code runs; must not raise."""
+    def __init__(self, *, time: PausableDeadline, grace_s: float, agent: Hashable, stop: Stop | None = None) -> None:
+        """agent: whose code it is; stop: says to the code whether it was asked to end."""
         self._time = time
         self._grace_s = grace_s
         self._agent = agent
         self._stop = stop or Stop()
-        self._suspends = suspends
         self._task: asyncio.Task[None] | None = None
 
-    def begin(self, code: Callable[[], Awaitable[None]], context: Context | None = None) -> bool:
+    def begin(
+        self,
+        code: Callable[[], Awaitable[None]],
+        context: Context | None = None,
+        suspends: Callable[[], None] | None = None,
+    ) -> bool:
         """Takes the code as far as it goes without waiting. Whether it has ended: then `ending` says how. The code is
         not kept: it may be its caller's, which keeps this.
 
-        context: the code's; None: a copy of the caller's. Called in a task.
+        context: the code's; None: a copy of the caller's. suspends: called whenever the code waits for something,
+        before anybody else's code runs; must not raise. Called in a task.
         """
         if not ABANDONED.has_room(self._agent):
             return True
         context = copy_context() if context is None else context
-        steps = FirstSteps(_caught(code, self._stop, self._time), self._suspends)
+        steps = FirstSteps(_caught(code, self._stop, self._time), suspends)
         self._task = asyncio.get_running_loop().create_task(steps, context=context)
         steps.take(self._task, context)
         return steps.is_over

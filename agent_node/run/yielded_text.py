@@ -52,9 +52,8 @@ class YieldedText:
         return "".join(self._texts)
 
     def take(self, text: str) -> None:
-        """More of it, which the caller has published before anybody can look. Raises OutputLimit, and what `append`
-        raises: what may be beyond the bound is published now."""
-        text = str.__str__(text)  # not what a subclass says of itself
+        """More of it, exactly a str, which the caller has published before anybody can look. Raises OutputLimit, and
+        what `append` raises: what may be beyond the bound is published now."""
         self._waiting.append(text)
         self._waiting_chars += len(text)
         if self._waiting_chars > self._most_waiting or self.size_bytes + 4 * self._waiting_chars > self._max_bytes:

@@ -112,7 +112,7 @@ class SessionState:
         self.slots = slots
         self.tasks = tasks
         self.ownership = env.ownership(stored.ref, claim.epoch)
-        self.stored = replace(stored, turns={})  # those that are known are in `turns`
+        self.stored = replace(stored, turns={})  # those that are known are in `turns`; the state's own copy
         self.turns = TurnIndex(stored.turns.values())
         self.turns_accepted = stored.turns_accepted
         self.begun_commit = 0

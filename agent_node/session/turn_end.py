@@ -9,7 +9,6 @@ text may be published meanwhile. The end then gets a later number, which goes to
 """
 
 import time
-from dataclasses import replace
 
 from agent_node.events.entries import READ_BYTES
 from agent_node.run.outcome import Completed, Failed
@@ -33,13 +32,10 @@ async def complete(session: SessionState, turn_id: str, input_text: str, outcome
         session, turn_id, TURN_STATE_COMPLETED, Event(turn_completed=outcome.to_event()), (outcome.state_json, past)
     )
     stored = session.stored
+    stored.state_json = outcome.state_json
+    stored.turns_completed += 1
     history = (*stored.history, past)
-    session.stored = replace(
-        stored,
-        state_json=outcome.state_json,
-        turns_completed=stored.turns_completed + 1,
-        history=history[max(0, len(history) - session.env.limits.max_history_turns) :],
-    )
+    stored.history = history[max(0, len(history) - session.env.limits.max_history_turns) :]
     session.audit("turn_committed", ended, commit)
 
 
@@ -70,7 +66,7 @@ async def _end(
     event.time.FromNanoseconds(time.time_ns())
     async with session.writer:
         log.number(event)
-        turn = replace(turn, state=state, input=b"", end_seq=event.seq, outcome=event.SerializeToString())
+        turn = turn.ended(state, event.seq, event.SerializeToString())
         head_seq = event.seq if has_run else None
         rows = session.events.rows(log, head_seq, event)
         renumbered = list(session.renumbered.values())
@@ -87,6 +83,6 @@ async def _end(
     seq = log.append(event, is_end=True)
     log.shrink(READ_BYTES, session.events.through_seq if session.store.durable else 0)
     if seq != turn.end_seq:
-        turn = session.renumbered[turn_id] = replace(turn, end_seq=seq, outcome=event.SerializeToString())
+        turn = session.renumbered[turn_id] = turn.ended(state, seq, event.SerializeToString())
     session.turns.put(turn)
     return turn, commit

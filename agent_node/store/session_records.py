@@ -22,9 +22,9 @@ class Ownership:
     """Names the incarnation, as `node_id/incarnation`; never empty."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class StoredTurn:
-    """One turn of a session."""
+    """One turn of a session. Not changed once it was made: it is not frozen because that would cost a turn's time."""
 
     turn_id: str
     fingerprint: bytes
@@ -49,6 +49,23 @@ class StoredTurn:
     accepted it."""
     may_have_steps: bool = field(default=False, compare=False)
     """Whether rows of its steps may be stored, which then go with its end. Is not stored itself."""
+
+    def ended(self, state: session_pb2.TurnState.ValueType, end_seq: int, outcome: bytes) -> "StoredTurn":
+        """The turn once it has ended so. outcome: the last event."""
+        return StoredTurn(
+            self.turn_id,
+            self.fingerprint,
+            self.number,
+            b"",
+            state,
+            self.attempt,
+            self.accepted_seq,
+            end_seq,
+            outcome,
+            self.deaths,
+            self.life_id,
+            self.may_have_steps,
+        )
 
     def input_message(self) -> session_pb2.Input:
         """What the agent gets."""
@@ -119,9 +136,9 @@ class StoredInput:
         return session_pb2.Question(turn_id=self.turn_id, input_id=self.input_id, prompt=asked.prompt, schema=schema)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class StoredSession:
-    """One session, as it was read."""
+    """One session, as it was read. Who has a copy of his own may keep it up to date."""
 
     ref: SessionRef
     agent: str

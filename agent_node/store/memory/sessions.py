@@ -59,7 +59,7 @@ class MemoryStore:
         if session.epoch >= ownership.epoch:
             raise StaleEpoch
         self._owners[ref] = ownership.owner
-        # Each activation has a mapping of its own, which its writes then change in place.
+        # Each activation has a record and mappings of its own, which its writes then change in place.
         session = self._sessions[ref] = replace(
             session,
             epoch=ownership.epoch,
@@ -73,7 +73,7 @@ class MemoryStore:
             reserved_seq=session.reserved_seq + self._seq_range,
             commit=session.commit + 1,
         )
-        return session
+        return replace(session)
 
     async def accept_turn(
         self, ownership: Ownership, turn: StoredTurn, head_seq: int | None, events: Sequence[EventRow] = ()
@@ -132,7 +132,7 @@ class MemoryStore:
 
     async def extend_range(self, ownership: Ownership, reserved_seq: int) -> int:
         """As Store."""
-        return self._keep(replace(self._fenced(ownership), reserved_seq=reserved_seq), None)
+        return self._keep(self._fenced(ownership), None, reserved_seq=reserved_seq)
 
     async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
         """As Store."""
@@ -143,7 +143,7 @@ class MemoryStore:
 
     async def close_session(self, ownership: Ownership, head_seq: int, events: Sequence[EventRow] = ()) -> int:
         """As Store."""
-        return self._keep(replace(self._fenced(ownership), closed=True), head_seq, events=events)
+        return self._keep(self._fenced(ownership), head_seq, events=events, closed=True)
 
     async def release(
         self, ownership: Ownership, head_seq: int | None, reserved_seq: int, events: Sequence[EventRow] = ()
@@ -254,20 +254,21 @@ class MemoryStore:
         **changed: Any,
     ) -> int:
         """changed: fields of the session."""
-        # The mapping is shared by the session's successive versions: only the owner of the epoch sees it.
         assert isinstance(session.turns, dict)
         for turn in turns:
             session.turns[turn.turn_id] = turn
             if turn.may_have_steps and turn.end_seq is not None:
                 self.steps.forget(Life(session.ref.tenant, turn.life_id))
-        commit = session.commit + 1
-        head_seq = session.head_seq if head_seq is None else head_seq
+        session.commit += 1
+        if head_seq is not None:
+            session.head_seq = head_seq
         if events:
             kept = self._events.setdefault(session.ref, [])
             kept += events
-            changed["kept"] = _extent(kept)
-        self._sessions[session.ref] = replace(session, head_seq=head_seq, commit=commit, **changed)
-        return commit
+            session.kept = _extent(kept)
+        for name, value in changed.items():
+            setattr(session, name, value)
+        return session.commit
 
 
 def _extent(rows: Sequence[EventRow]) -> EventExtent:
