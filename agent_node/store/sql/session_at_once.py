@@ -1,4 +1,5 @@
-"""What a turn writes, as one statement: on PostgreSQL each statement costs a way to the server and back.
+"""A new session, and what a turn writes, as one statement each: on PostgreSQL every statement costs a way to the server
+and back.
 
 Guarantees what session_transactions.py does for the same writes, since a statement is a transaction: the session's row
 is compared, locked and changed first, and all else is taken from its result, so that without it nothing is written.
@@ -12,13 +13,24 @@ from typing import Any
 
 from sqlalchemy import CTE, Connection, Select, Table, bindparam, select
 from sqlalchemy.dialects.postgresql import Insert, insert
+from sqlalchemy.sql.dml import ReturningInsert
 
-from agent_node.store.session_records import Acceptance, EventRow, Ownership, StoredTurn
+from agent_node.store.session_records import Acceptance, EventRow, Ownership, StoredSession, StoredTurn
 from agent_node.store.sql import session_events
 from agent_node.store.sql import session_statements as statements
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql.session_reads import read_turn
-from agent_node.store.sql.session_schema import states, turns
+from agent_node.store.sql.session_schema import sessions, states, turns
+
+
+def activate(
+    connection: Connection, ownership: Ownership, agent: str, *, generation: int, seq_range: int
+) -> StoredSession | None:
+    """As session_transactions.raise_and_read, of a session that is not there yet. One that is must be read once its
+    epoch is raised: the statement that raises it misses what others were committing meanwhile."""
+    values = transactions.raised_values(ownership, agent, generation, seq_range)
+    added = connection.execute(_making(), values).first()
+    return transactions.new_session(ownership, values) if added is not None else None
 
 
 def accept_turn(
@@ -74,6 +86,14 @@ def update_turns(
     statement = _updating(with_events=bool(events), with_state=state_json is not None)
     commit: int | None = connection.execute(statement, values).scalar()
     return commit
+
+
+@cache
+def _making() -> ReturningInsert[Any]:
+    adding: Insert = statements.adding_session(insert)
+    return adding.on_conflict_do_nothing(index_elements=[sessions.c.tenant, sessions.c.session_id]).returning(
+        sessions.c.commit_number
+    )
 
 
 @cache

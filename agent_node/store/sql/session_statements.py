@@ -11,7 +11,7 @@ from sqlalchemy import bindparam, case, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.sql.hot_statement import HotStatement
-from agent_node.store.sql.session_schema import of_session, sessions, states, tool_starts, turns
+from agent_node.store.sql.session_schema import cluster, of_session, sessions, states, tool_starts, turns
 from agentring.v1 import session_pb2
 
 OWNER_LIVES = 2
@@ -78,8 +78,16 @@ UPDATE_TURN = HotStatement(
 )
 
 
+def adding_session(insert: Callable[..., Any]) -> Any:
+    """Adds a session's row, whose columns are parameters, to a database of the generation `k_generation`."""
+    names = [column.name for column in sessions.columns if column.name != "closed_ns"]
+    row = select(*(bindparam(name, type_=sessions.c[name].type) for name in names))
+    is_current = select(cluster.c.generation).scalar_subquery() == bindparam("k_generation")
+    return insert(sessions).from_select(names, row.where(is_current))
+
+
 def _raising(insert: Callable[..., Any]) -> Any:
-    upsert = insert(sessions)
+    upsert = adding_session(insert)
     return upsert.on_conflict_do_update(
         index_elements=[sessions.c.tenant, sessions.c.session_id],
         set_={
@@ -111,10 +119,7 @@ def _adding_turn(insert: Callable[..., Any]) -> Any:
 
 # What the two say in words of their own.
 _INSERTS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-RAISE = HotStatement(
-    {dialect: _raising(insert) for dialect, insert in _INSERTS.items()},
-    [column.name for column in sessions.columns if column.name != "closed_ns"],
-)
+RAISE = HotStatement({dialect: _raising(insert) for dialect, insert in _INSERTS.items()})
 KEEP_STATE = HotStatement(
     {dialect: _keeping_state(insert) for dialect, insert in _INSERTS.items()},
     [column.name for column in states.columns],

@@ -27,7 +27,6 @@ from agent_node.store.session_records import (
 )
 from agent_node.store.sql import session_events, session_inputs, step_schema
 from agent_node.store.sql import session_statements as statements
-from agent_node.store.sql.generation import check_generation
 from agent_node.store.sql.session_reads import read_session, read_turn, with_turns
 from agent_node.store.sql.session_schema import session_columns, session_keys
 from agent_node.store.step_records import Life
@@ -43,34 +42,49 @@ def raise_and_read(
 
     Raises StaleEpoch: the stored epoch is no lower, or the database has gone on to another generation of the cluster.
     """
-    check_generation(connection, generation)
-    now_ns = time.time_ns()
+    values = raised_values(ownership, agent, generation, seq_range)
     # Invariant: the epoch is raised before anything is read, so a read misses no write of an earlier owner
     # (tests/unit/agent_node/store/test_race.py).
-    raised = statements.RAISE.first(
-        connection,
-        {
-            **session_columns(ownership.ref),
-            "agent": agent,
-            "epoch": ownership.epoch,
-            "owner": ownership.owner,
-            "was_released": 1,
-            "commit_id": "",
-            "commit_number": 1,
-            "reserved_seq": seq_range,
-            "head_seq": 0,
-            "turns_completed": 0,
-            "created_ns": now_ns,
-            "changed_ns": now_ns,
-        },
-    )
+    raised = statements.RAISE.first(connection, values)
     if raised is None:
         raise StaleEpoch
-    if raised["commit_number"] == 1 and raised["created_ns"] == now_ns:  # made by this statement: there is no more
-        return StoredSession(ownership.ref, agent, ownership.epoch, now_ns, reserved_seq=seq_range, commit=1)
+    if raised["commit_number"] == 1 and raised["created_ns"] == values["created_ns"]:
+        return new_session(ownership, values)  # made by this statement: there is no more
     session = read_session(connection, ownership.ref)
     assert session is not None  # this transaction holds its row
     return session if session.closed else with_turns(connection, session, seq_range, max_history_turns)
+
+
+def raised_values(ownership: Ownership, agent: str, generation: int, seq_range: int) -> dict[str, Any]:
+    """The parameters of RAISE."""
+    now_ns = time.time_ns()
+    return {
+        **session_columns(ownership.ref),
+        "agent": agent,
+        "epoch": ownership.epoch,
+        "owner": ownership.owner,
+        "was_released": 1,
+        "commit_id": "",
+        "commit_number": 1,
+        "reserved_seq": seq_range,
+        "head_seq": 0,
+        "turns_completed": 0,
+        "created_ns": now_ns,
+        "changed_ns": now_ns,
+        "k_generation": generation,
+    }
+
+
+def new_session(ownership: Ownership, values: Values) -> StoredSession:
+    """The session that was made with these parameters of RAISE."""
+    return StoredSession(
+        ownership.ref,
+        values["agent"],
+        ownership.epoch,
+        values["created_ns"],
+        reserved_seq=values["reserved_seq"],
+        commit=values["commit_number"],
+    )
 
 
 def assert_owned(

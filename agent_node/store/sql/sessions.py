@@ -94,15 +94,14 @@ class SqlStore:
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """As Store. Never tried again by itself: an epoch that was raised cannot be raised again, so after an unknown
         outcome the claim must be put again first."""
-        raise_and_read = partial(
-            transactions.raise_and_read,
-            ownership=ownership,
-            agent=agent,
-            generation=self._generation,
-            seq_range=self._seq_range,
-            max_history_turns=self._max_history_turns,
-        )
-        return await self.driver.transact(raise_and_read, retry=False)
+        values: dict[str, Any] = {
+            "ownership": ownership,
+            "agent": agent,
+            "generation": self._generation,
+            "seq_range": self._seq_range,
+        }
+        raise_and_read = partial(transactions.raise_and_read, max_history_turns=self._max_history_turns, **values)
+        return await self.driver.transact(raise_and_read, retry=False, at_once=partial(at_once.activate, **values))
 
     async def close_unread(self, ownership: Ownership) -> None:
         """As Store. Never tried again by itself, as `activate`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,7 +19,7 @@ from agentring.ids import parse_session
 from harness.postgres import PostgresProcess
 from harness.stored_turns import accepted, completed, epoch
 
-REF = parse_session("", "s")
+REF, OTHER = parse_session("", "s"), parse_session("", "other")
 OLD, NEW = Ownership(REF, epoch(1), "n1/1"), Ownership(REF, epoch(2), "n2/1")
 ROW = EventRow(1, 5, 0, b"events")
 
@@ -55,6 +56,28 @@ async def test_an_acceptance_and_a_commit_are_one_statement_each(store: SqlStore
     found = await store.activate(NEW, "agent")
     assert found.state_json == '{"n": 1}'
     assert (found.turns_completed, [past.output_text for past in found.history]) == (1, ["out 1"])
+
+
+async def test_a_new_session_is_one_statement(store: SqlStore) -> None:
+    new, later = (Ownership(OTHER, epoch(number), "n1/1") for number in (1, 2))
+    with statements(store) as sent:
+        made = await store.activate(new, "agent")
+    assert len(sent) == 1
+    assert await store.read(OTHER) == replace(made, log_seq=made.reserved_seq)
+    with pytest.raises(StaleEpoch):
+        await store.activate(new, "agent")
+    await store.accept_turn(new, accepted(1), 5, [ROW])
+    found = await store.activate(later, "another")
+    assert (found.agent, found.epoch, list(found.turns), found.kept.end_bytes) == ("agent", epoch(2), ["t1"], 6)
+
+
+async def test_a_database_of_another_generation_gets_no_session(store: SqlStore) -> None:
+    store._generation += 1
+    for ref in (OTHER, REF):
+        with pytest.raises(StaleEpoch):
+            await store.activate(Ownership(ref, epoch(9), "n1/1"), "agent")
+    assert await store.read(OTHER) is None
+    assert (await store.accept_turn(OLD, accepted(1), 0)).known is None
 
 
 async def test_a_stale_write_leaves_nothing(store: SqlStore) -> None:
