@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
-from agent_node.events.entries import READ_BYTES
+from agent_node.events.entries import READ_BYTES, Single
 from agent_node.events.log import EventLog
 from agentring.errors import AgentringError
 from agentring.v1 import session_pb2
@@ -24,6 +24,7 @@ ACK_WITHIN_S = 0.1
 """How long an acknowledgement waits for an event to travel with."""
 _TIMER_S = 0.001
 """How exact the event loop's timers are."""
+_HEARTBEAT = Single.of(session_pb2.Event(heartbeat=session_pb2.Heartbeat()))
 
 
 class Attachment:
@@ -48,9 +49,9 @@ class Attachment:
         self._check = check
         self._turn_id = turn_id
         self._heartbeat_s = heartbeat_s
-        self._pushed: deque[session_pb2.Event] = deque()
+        self._pushed: deque[Single] = deque()
         self._pushed_taken = asyncio.Event()
-        self._missing = deque(missing)
+        self._missing = deque(Single.of(event) for event in missing)
         self._wake = asyncio.Event()
         self._error: AgentringError | None = None
         self._fails_after: int | None = None
@@ -94,10 +95,10 @@ class Attachment:
         while self._pushed:
             self._pushed_taken.clear()
             await self._pushed_taken.wait()
-        self._pushed.extend(events)
+        self._pushed.extend(map(Single.of, events))
         self._wake.set()
 
-    async def next(self) -> list[session_pb2.Event] | None:
+    async def next(self) -> list[Single] | None:
         """What to send next; an empty list: only the new through_seq and acked_frame; None: the stream has ended well.
 
         Raises what the log ended with, the error of `fail`, NodeFenced, or StoreUnavailable. Cancellation: nothing
@@ -129,7 +130,7 @@ class Attachment:
             due_s = heartbeat_due_s if acked else self._ack_due_s
             if loop.time() >= due_s - _TIMER_S:
                 if acked:
-                    return [session_pb2.Event(heartbeat=session_pb2.Heartbeat())]
+                    return [_HEARTBEAT]
                 self.acked_frame = self._acked
                 return []
             timer = loop.call_at(due_s, self._wake.set)
@@ -139,34 +140,37 @@ class Attachment:
                 timer.cancel()
             await self._two_rounds()
 
-    def _take_pushed(self) -> list[session_pb2.Event]:
+    def _take_pushed(self) -> list[Single]:
         events = self._take(self._pushed)
         if events and not self._pushed:
             self._pushed_taken.set()
         return events
 
-    def _take_missing(self) -> list[session_pb2.Event]:
-        if not self._missing or _first_seq(self._missing[0]) > self.through_seq + 1:
+    def _take_missing(self) -> list[Single]:
+        if not self._missing or self._missing[0].first_seq > self.through_seq + 1:
             return []  # what comes before them is in the store
         events = self._take(self._missing)
         self.through_seq = events[-1].seq
         return events
 
-    def _take(self, waiting: deque[session_pb2.Event]) -> list[session_pb2.Event]:
-        events: list[session_pb2.Event] = []
+    def _take(self, waiting: deque[Single]) -> list[Single]:
+        events: list[Single] = []
         left_bytes = self.merge_bytes
-        while waiting and ((size_bytes := waiting[0].ByteSize()) <= left_bytes or not events):
+        while waiting and ((size_bytes := len(waiting[0].raw)) <= left_bytes or not events):
             events.append(waiting.popleft())
             left_bytes -= size_bytes
         return events
 
-    async def _take_from_log(self, end_seq: int | None) -> list[session_pb2.Event]:
+    async def _take_from_log(self, end_seq: int | None) -> list[Single]:
         while True:
             before, limit = self.through_seq, end_seq
             if self._missing:
-                before_missing = _first_seq(self._missing[0]) - 1
+                before_missing = self._missing[0].first_seq - 1
                 limit = before_missing if end_seq is None else min(before_missing, end_seq)
-            self.through_seq, events = await self._log.recall(before, limit, merge_bytes=self.merge_bytes)
+            if self._log.is_in_memory(before):
+                self.through_seq, events = self._log.read(before, limit, merge_bytes=self.merge_bytes)
+            else:
+                self.through_seq, events = await self._log.recall(before, limit, merge_bytes=self.merge_bytes)
             if self._turn_id is not None:
                 events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn
             if events or self.through_seq == before:
@@ -177,7 +181,3 @@ class Attachment:
             if self._log.ended_seq == self._log.head_seq > self.through_seq:
                 return
             await asyncio.sleep(0)
-
-
-def _first_seq(event: session_pb2.Event) -> int:
-    return event.first_seq or event.seq

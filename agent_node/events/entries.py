@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from agent_node.events import encoding
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
@@ -23,32 +24,42 @@ RUN_BYTES = READ_BYTES - 256
 ENTRY_OVERHEAD_BYTES = 160
 
 
-@dataclass(slots=True)
+@dataclass
 class Single:
-    """One event, nearly always with one number."""
+    """One event, nearly always with one number, as it is sent and stored."""
 
     first_seq: int
     seq: int
-    event: session_pb2.Event
-    size_bytes: int
+    turn_id: str
+    raw: bytes
+    """A session_pb2.Event."""
 
     @classmethod
     def of(cls, event: session_pb2.Event) -> "Single":
         """An event that has its number."""
-        return cls(event.first_seq or event.seq, event.seq, event, event.ByteSize() + ENTRY_OVERHEAD_BYTES)
+        return cls(event.first_seq or event.seq, event.seq, event.turn_id, event.SerializeToString())
 
-    def after(self, after_seq: int) -> session_pb2.Event:
+    @property
+    def size_bytes(self) -> int:
+        """About how much memory it takes."""
+        return len(self.raw) + ENTRY_OVERHEAD_BYTES
+
+    @property
+    def event(self) -> session_pb2.Event:
+        """The event, decoded."""
+        return session_pb2.Event.FromString(self.raw)
+
+    def after(self, after_seq: int) -> "Single":
         """The event, for a reader who has everything up to a seq: it covers no number twice. (Text that came merged is
         whole all the same: its offset says what of it is known.)"""
         if after_seq < self.first_seq:
-            return self.event
-        event = session_pb2.Event()
-        event.CopyFrom(self.event)
+            return self
+        event = self.event
         if after_seq + 1 < self.seq:
             event.first_seq = after_seq + 1
         else:
             event.ClearField("first_seq")
-        return event
+        return Single.of(event)
 
 
 @dataclass(slots=True)
@@ -85,19 +96,22 @@ class TextRun:
             stop = max(start + 1, bisect_right(self.ends, begin + max_bytes - head_bytes, start, stop))
         return self.first_seq + stop - 1, size_bytes
 
-    def merged(self, after_seq: int, last_seq: int) -> session_pb2.Event:
+    def merged(self, after_seq: int, last_seq: int) -> Single:
         """The pieces after a seq through another as one event."""
         start, stop = self._pieces(after_seq, last_seq)
-        event = session_pb2.Event(
-            seq=self.first_seq + stop - 1, epoch=self.epoch, turn_id=self.turn_id, attempt=self.attempt
-        )
-        if stop - start > 1:
-            event.first_seq = self.first_seq + start
-        event.time.FromNanoseconds(self.time_ns)
+        first_seq, seq = self.first_seq + start, self.first_seq + stop - 1
         begin = self.ends[start - 1] if start else 0
-        event.text_delta.offset = self.offset + begin
-        event.text_delta.text = self.text[begin : self.ends[stop - 1]].decode()
-        return event
+        raw = encoding.text_event(
+            seq,
+            first_seq if first_seq < seq else 0,
+            self.epoch,
+            self.turn_id,
+            self.attempt,
+            self.time_ns,
+            self.offset + begin,
+            self.text[begin : self.ends[stop - 1]],
+        )
+        return Single(first_seq, seq, self.turn_id, raw)
 
     def _pieces(self, after_seq: int, last_seq: int) -> tuple[int, int]:
         """Where the pieces after a seq begin and those through another end."""
@@ -114,24 +128,24 @@ def gap(epoch: Epoch, first_seq: int, seq: int) -> session_pb2.Event:
 
 def read_entries(
     entries: Sequence[Entry], epoch: Epoch, after_seq: int, limit: int, merge_bytes: int
-) -> tuple[int, list[session_pb2.Event]]:
+) -> tuple[int, list[Single]]:
     """Events after a seq, at most merge_bytes of them, and the number they reach; stops at `limit`, up to which
     the entries go, if there are any. A larger event comes alone: with others it might be more than one message holds.
 
     epoch: of the gap that stands for what comes before the entries. merge_bytes 0: one event, unmerged.
     """
-    events: list[session_pb2.Event] = []
+    events: list[Single] = []
     oldest_seq = entries[0].first_seq if entries else limit + 1
     if after_seq + 1 < oldest_seq:
         gap_end = min(oldest_seq - 1, limit)
-        events.append(gap(epoch, after_seq + 1, gap_end))
+        events.append(Single.of(gap(epoch, after_seq + 1, gap_end)))
         after_seq = gap_end
-    left_bytes = merge_bytes - sum(event.ByteSize() for event in events)
+    left_bytes = merge_bytes - sum(len(event.raw) for event in events)
     index = bisect_right(entries, after_seq + 1, key=lambda entry: entry.first_seq) - 1
     while after_seq < limit and (left_bytes > 0 or not events):
         entry = entries[index]
         if isinstance(entry, Single):
-            last_seq, size_bytes = entry.seq, entry.size_bytes - ENTRY_OVERHEAD_BYTES
+            last_seq, size_bytes = entry.seq, len(entry.raw)
         else:
             last_seq, size_bytes = entry.fitting(after_seq, limit, left_bytes)
         if events and size_bytes > left_bytes:

@@ -12,31 +12,15 @@ piece, and takes little more memory than its letters. Written by the turn that r
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from agent_node.events.entries import READ_BYTES, RUN_BYTES, Entry, Single, TextRun, gap, read_entries
+from agent_node.events.numbers import NO_END, NumberRange, number
 from agent_node.events.readers import LogReaders
 from agentring.errors import AgentringError, ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
-
-NO_END = 1 << 63
-
-
-class NumberRange:
-    """The numbers that a log may use: those after log_seq up to reserved_seq."""
-
-    def __init__(self, log_seq: int, reserved_seq: int, runs_low: Callable[[], None]) -> None:
-        """runs_low: called with every event of the range's second half; it sees to it that `extend` is called."""
-        self.log_seq = log_seq
-        self.runs_low = runs_low
-        self.extend(reserved_seq)
-
-    def extend(self, reserved_seq: int) -> None:
-        """From now on numbers up to reserved_seq may be used."""
-        self.low_seq = reserved_seq - (reserved_seq - self.log_seq) // 2
-        self.reserved_seq = reserved_seq
 
 
 class Earlier(Protocol):
@@ -120,7 +104,7 @@ class EventLog:
 
     def number(self, event: session_pb2.Event) -> int:
         """Gives an event the number that `append` would give it now; returns it."""
-        _number(event, self.used_seq + 1, self.head_seq)
+        number(event, self.used_seq + 1, self.head_seq)
         return event.seq
 
     def append(self, event: session_pb2.Event, *, is_end: bool = False) -> int:
@@ -128,12 +112,23 @@ class EventLog:
         stores it; returns its seq. is_end: of a turn. Raises StoreUnavailable: the reserved numbers have run out."""
         known_seq = self.head_seq
         self._count()
-        _number(event, self.head_seq, known_seq)
+        number(event, self.head_seq, known_seq)
         event.epoch = self._epoch
         if not event.HasField("time"):
             event.time.FromNanoseconds(time.time_ns())
         self.ended_seq = self.head_seq if is_end else self.ended_seq
         self._add(Single.of(event))
+        self.quiet_since_s = time.monotonic()
+        return self.head_seq
+
+    def append_end(self, event: session_pb2.Event, encoded: Single) -> int:
+        """As `append`, of a turn's end that was numbered and encoded before: under a later number where others have
+        been used since."""
+        if encoded.seq != self.used_seq + 1 or encoded.first_seq != self.head_seq + 1:
+            return self.append(event, is_end=True)
+        self._count()
+        self.ended_seq = self.head_seq
+        self._add(encoded)
         self.quiet_since_s = time.monotonic()
         return self.head_seq
 
@@ -204,7 +199,7 @@ class EventLog:
 
     def read(
         self, after_seq: int, through_seq: int | None = None, *, merge_bytes: int = READ_BYTES
-    ) -> tuple[int, list[session_pb2.Event]]:
+    ) -> tuple[int, list[Single]]:
         """Events after a seq, at most merge_bytes of them, and the number they reach; stops at through_seq. A larger
         event comes alone: with others it might be more than one message holds. merge_bytes 0: one event, unmerged."""
         limit = self.head_seq if through_seq is None else min(through_seq, self.head_seq)
@@ -212,11 +207,15 @@ class EventLog:
             return after_seq, []
         return read_entries(self._entries, self._epoch, after_seq, limit, merge_bytes)
 
+    def is_in_memory(self, after_seq: int) -> bool:
+        """Whether `read` has all that comes after a seq, or nothing has."""
+        return self._earlier is None or after_seq + 1 >= self._memory_seq
+
     async def recall(
         self, after_seq: int, through_seq: int | None = None, *, merge_bytes: int = READ_BYTES
-    ) -> tuple[int, list[session_pb2.Event]]:
+    ) -> tuple[int, list[Single]]:
         """As `read`, also of what only the store has. Raises StoreUnavailable."""
-        if self._earlier is not None and after_seq + 1 < self._memory_seq:
+        if self._earlier is not None and not self.is_in_memory(after_seq):
             limit = self._memory_seq - 1 if through_seq is None else min(through_seq, self._memory_seq - 1)
             if after_seq < limit and (entries := await self._earlier.entries(after_seq)):
                 return read_entries(entries, self._epoch, after_seq, min(limit, entries[-1].seq), merge_bytes)
@@ -233,10 +232,10 @@ class EventLog:
 
     def all_events(self) -> list[session_pb2.Event]:
         """All that it holds; where the oldest were dropped, a gap comes first."""
-        seq, found = 0, []
+        seq, found = 0, list[session_pb2.Event]()
         while seq < self.head_seq:
             seq, events = self.read(seq)
-            found += events
+            found += [each.event for each in events]
         return found
 
     def text(self) -> str:
@@ -291,10 +290,3 @@ class EventLog:
             drop += 1
         if drop:
             del self._entries[:drop]
-
-
-def _number(event: session_pb2.Event, seq: int, known_seq: int) -> None:
-    event.seq = seq
-    event.ClearField("first_seq")  # it may have been numbered before
-    if seq > known_seq + 1:
-        event.first_seq = known_seq + 1

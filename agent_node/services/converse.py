@@ -72,7 +72,7 @@ async def converse(
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(frames.read(requests))
             try:
-                await stream(call, attachment, session_pb2.ConverseResponse)
+                await stream(call, attachment)
             except AgentringError as raised:
                 error = raised  # raised once the group is over, which would wrap it
             reader.cancel()
@@ -149,7 +149,7 @@ class _Frames:
             through_seq = min(through_seq, turn.end_seq)
         while seq < through_seq:
             seq, events = await self._session.log.recall(seq, through_seq, merge_bytes=self._attachment.merge_bytes)
-            await self._attachment.push([event for event in events if event.turn_id in ("", turn.turn_id)])
+            await self._attachment.push([each.event for each in events if each.turn_id in ("", turn.turn_id)])
 
     def _ends_after(self) -> int | None:
         """The last seq that this stream is owed; None: one of its turns has not ended."""

@@ -53,7 +53,7 @@ class SessionService:
         with waiting, session_attachment(self._settings, session, after_seq, missed, turn.turn_id) as attachment:
             attachment.ack(1)
             attachment.end_after(lambda: end.seq)
-            await stream(call, attachment, session_pb2.RunTurnResponse)
+            await stream(call, attachment)
 
     async def SubmitTurn(self, request: session_pb2.SubmitTurnRequest, call: Call) -> session_pb2.SubmitTurnResponse:
         """Accepts one turn."""
@@ -74,7 +74,7 @@ class SessionService:
         session, incarnation = await self._found(request, call)
         with await attach_to_session(call, incarnation, self._settings, session, point, request) as attachment:
             attachment.ack(1)
-            await stream(call, attachment, session_pb2.WatchSessionResponse)
+            await stream(call, attachment)
 
     async def GetSession(self, request: session_pb2.GetSessionRequest, call: Call) -> session_pb2.GetSessionResponse:
         """Describes the session, which need not have an owner."""

@@ -4,12 +4,11 @@ Guarantees: a stream is accepted only once it is known where it begins; every re
 let a router resume the stream elsewhere. Called by the services' methods and by converse.py.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
-from google.protobuf.message import Message
-
 from agent_node.events.attachment import Attachment
+from agent_node.events.encoding import response
 from agent_node.events.log import EventLog
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.services.resume_point import ResumePoint
@@ -33,8 +32,8 @@ class AfterSeqRequest(Protocol):
 class ResponseSink(Protocol):
     """A call, as far as it takes responses."""
 
-    async def send(self, response: Message) -> None:
-        """As Call.send."""
+    async def send_encoded(self, response: bytes) -> None:
+        """As Call.send_encoded."""
 
 
 async def attach_to_session(
@@ -91,10 +90,10 @@ async def accept_stream(
     return after_seq
 
 
-async def stream(call: ResponseSink, attachment: Attachment, response: Callable[..., Message], **first: int) -> None:
-    """Sends what the attachment has for its client until it ends. response: the type of the responses; first: fields
-    that the first one has beside those of all. Raises what the attachment ends with."""
+async def stream(call: ResponseSink, attachment: Attachment, first: bytes = b"") -> None:
+    """Sends what the attachment has for its client until it ends, in responses that begin with the fields of all
+    streams. first: the encoded fields that the first one has beside these. Raises what the attachment ends with."""
     while (events := await attachment.next()) is not None:
-        through_seq, acked_frame = attachment.through_seq, attachment.acked_frame
-        await call.send(response(through_seq=through_seq, acked_frame=acked_frame, events=events, **first))
-        first = {}
+        encoded = [each.raw for each in events]
+        await call.send_encoded(response(attachment.through_seq, attachment.acked_frame, encoded, first))
+        first = b""

@@ -53,8 +53,9 @@ class TaskService:
         await accept(call, incarnation, run.epoch)
         waiting = incarnation.wait_cycles.waiting(ref, held, run.ended.is_set)
         with waiting, self._attach(run, after_seq, incarnation) as attachment:
-            first = {"disposition": disposition} if point.after_seq is None else {}
-            await stream(call, attachment, task_pb2.RunTaskResponse, **first)
+            is_first = point.after_seq is None
+            first = task_pb2.RunTaskResponse(disposition=disposition).SerializeToString() if is_first else b""
+            await stream(call, attachment, first)
 
     async def WatchTask(self, request: task_pb2.WatchTaskRequest, call: Call) -> None:
         """Streams the run's events from after_seq to its end."""
@@ -66,7 +67,7 @@ class TaskService:
         after_seq = await accept_stream(call, incarnation, run.epoch, run.log, point, resumed_after, request)
         waiting = incarnation.wait_cycles.waiting(run.ref, held, run.ended.is_set)
         with waiting, self._attach(run, after_seq, incarnation) as attachment:
-            await stream(call, attachment, task_pb2.WatchTaskResponse)
+            await stream(call, attachment)
 
     async def GetTask(self, request: task_pb2.GetTaskRequest, call: Call) -> task_pb2.GetTaskResponse:
         """Describes the task, which need not run anywhere."""

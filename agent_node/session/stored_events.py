@@ -17,15 +17,17 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from agent_node.events.encoding import stored_event
 from agent_node.events.entries import READ_BYTES, Entry, Single, TextRun
-from agent_node.events.log import EventLog, NumberRange
+from agent_node.events.log import EventLog
+from agent_node.events.numbers import NumberRange
 from agent_node.session.fenced_writer import FencedWriter
 from agent_node.single_flight import SingleFlight
 from agent_node.store import SEQ_RANGE, EventExtent, EventRow, Ownership, Store, StoredSession
 from agent_node.store.readable import to_stored_events
 from agentring.errors import SessionCorrupt
 from agentring.ids import Epoch
-from agentring.v1 import session_pb2, store_pb2
+from agentring.v1 import store_pb2
 
 _ROW_BYTES = READ_BYTES
 """About the most that goes into one row."""
@@ -61,21 +63,19 @@ class StoredEvents:
         """The oldest number that is stored; through_seq + 1: none."""
         return self._extent.oldest_seq or self.through_seq + 1
 
-    def rows(self, log: EventLog, head_seq: int | None, last: session_pb2.Event | None = None) -> list[EventRow]:
+    def rows(self, log: EventLog, head_seq: int | None, last: Single | None = None) -> list[EventRow]:
         """What the write that gives the session this head_seq must store. last: what will be published once it is
         written."""
         if head_seq is None or not self._store.durable:
             return []
         entries = log.entries(self.through_seq)
         if last is not None:
-            entries.append(Single.of(last))
+            entries.append(last)
         rows: list[EventRow] = []
         begin_bytes = self._extent.end_bytes
         for part in _parts(entries):
-            events = store_pb2.StoredEvents()
-            for entry in part:
-                _add(events.events.add(), entry)
-            rows.append(EventRow(part[0].first_seq, part[-1].seq, begin_bytes, events.SerializeToString()))
+            events = b"".join(map(_stored, part))
+            rows.append(EventRow(part[0].first_seq, part[-1].seq, begin_bytes, events))
             begin_bytes = rows[-1].end_bytes
         return rows
 
@@ -138,12 +138,11 @@ def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield part
 
 
-def _add(stored: store_pb2.StoredEvent, entry: Entry) -> None:
+def _stored(entry: Entry) -> bytes:
     if isinstance(entry, Single):
-        stored.event.MergeFrom(entry.event)
-        return
-    stored.event.MergeFrom(entry.merged(entry.first_seq - 1, entry.seq))
-    stored.piece_bytes.extend(end - begin for begin, end in pairwise((0, *entry.ends)))
+        return stored_event(entry.raw, ())
+    pieces = [end - begin for begin, end in pairwise((0, *entry.ends))]
+    return stored_event(entry.merged(entry.first_seq - 1, entry.seq).raw, pieces)
 
 
 def _entry(stored: store_pb2.StoredEvent) -> Entry:

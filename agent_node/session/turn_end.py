@@ -10,7 +10,7 @@ text may be published meanwhile. The end then gets a later number, which goes to
 
 import time
 
-from agent_node.events.entries import READ_BYTES
+from agent_node.events.entries import READ_BYTES, Single
 from agent_node.run.outcome import Completed, Failed
 from agent_node.session.state import SessionState
 from agent_node.store import StoredTurn, TurnCommit
@@ -66,9 +66,10 @@ async def _end(
     event.time.FromNanoseconds(time.time_ns())
     async with session.writer:
         log.number(event)
-        turn = turn.ended(state, event.seq, event.SerializeToString())
+        encoded = Single.of(event)
+        turn = turn.ended(state, encoded.seq, encoded.raw)
         head_seq = event.seq if has_run else None
-        rows = session.events.rows(log, head_seq, event)
+        rows = session.events.rows(log, head_seq, encoded)
         renumbered = list(session.renumbered.values())
         if completed is not None:
             state_json, past = completed
@@ -80,7 +81,7 @@ async def _end(
         session.renumbered.clear()
         session.events.written(rows)
     session.events.trim_soon(rows)
-    seq = log.append(event, is_end=True)
+    seq = log.append_end(event, encoded)
     log.shrink(READ_BYTES, session.events.through_seq if session.store.durable else 0)
     if seq != turn.end_seq:
         turn = session.renumbered[turn_id] = turn.ended(state, seq, event.SerializeToString())

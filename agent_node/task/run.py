@@ -10,7 +10,8 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from agent_node.events.log import NO_END, EventLog, NumberRange
+from agent_node.events.log import EventLog
+from agent_node.events.numbers import NO_END, NumberRange
 from agent_node.run.outcome import Completed, Failed
 from agent_node.store import StoredTask, TaskEnd
 from agent_node.store.readable import to_task_events

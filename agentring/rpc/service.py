@@ -59,7 +59,11 @@ class Call:
 
     async def send(self, response: Message) -> None:
         """Sends one response of a stream; waits while the peer does not read (HTTP/2's flow control)."""
-        if (written := self._stream.write(response.SerializeToString())) is not None:
+        await self.send_encoded(response.SerializeToString())
+
+    async def send_encoded(self, response: bytes) -> None:
+        """As `send`, of a response's bytes."""
+        if (written := self._stream.write(response)) is not None:
             await written
 
 

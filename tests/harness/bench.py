@@ -14,6 +14,7 @@ from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse
 from agentring.v1.session_pb2 import Event
 from harness.clock import PATIENCE_S, FakeClock
 from harness.premises import lease_on
+from harness.read_events import read
 from harness.sessions import ListedAudit, kind_of
 from harness.streams import assert_gapless
 
@@ -70,7 +71,7 @@ class Bench:
     def events(self) -> list[Event]:
         seq, events = 0, []
         while seq < self.log.head_seq:
-            seq, more = self.log.read(seq)
+            seq, more = read(self.log, seq)
             events += more
         assert_gapless(events, 0)
         return events

@@ -57,13 +57,11 @@ class FakeConversation:
         """As Call."""
         self.headers = dict(metadata)
 
-    async def send(self, response: ConverseResponse) -> None:
+    async def send_encoded(self, response: bytes) -> None:
         """As Call."""
         self.sending.set()
         await self.reads.wait()
-        kept = ConverseResponse()
-        kept.CopyFrom(response)
-        self.responses.append(kept)
+        self.responses.append(ConverseResponse.FromString(response))
         self._sent.set()
 
     @property

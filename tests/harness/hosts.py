@@ -15,6 +15,7 @@ from agentring.ids import SessionRef, parse_session
 from agentring.v1 import session_pb2
 from harness.clock import FakeClock
 from harness.premises import FakeClaims, Stage, environment
+from harness.read_events import read
 from harness.stores import RecordingStore
 
 REF = parse_session("", "s")
@@ -90,5 +91,5 @@ async def until_ended(session: Session, turn_id: str) -> str:
         woken.clear()
         await woken.wait()
     session.log.unsubscribe(woken)
-    _, (event,) = session.log.read(end_seq - 1, end_seq)
+    _, (event,) = read(session.log, end_seq - 1, end_seq)
     return str(event.WhichOneof("body"))

@@ -18,6 +18,7 @@ from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ON_BUSY_ENQUEUE, Event
 from harness.clock import PATIENCE_S, FakeClock
 from harness.premises import lease_on
+from harness.read_events import read
 from harness.stores import RecordingStore
 
 REF = parse_session("", "s")
@@ -107,7 +108,7 @@ class Actor:
         """All that the log has."""
         seq, events = 0, []
         while seq < self.session.log.head_seq:
-            seq, more = self.session.log.read(seq)
+            seq, more = read(self.session.log, seq)
             events += more
         return events
 

@@ -23,6 +23,7 @@ from agentring.v1.task_pb2 import (
 )
 from harness.clock import PATIENCE_S, FakeClock
 from harness.premises import FakeClaims, Stage, environment
+from harness.read_events import read
 from harness.sessions import GRACE_S, kind_of
 from harness.stubborn import Stubborn
 
@@ -71,6 +72,6 @@ def kinds_of(run: TaskRun) -> list[str]:
     """The kinds of its events."""
     seq, kinds = 0, []
     while seq < run.log.head_seq:
-        seq, events = run.log.read(seq)
+        seq, events = read(run.log, seq)
         kinds += [kind_of(event) for event in events]
     return kinds

@@ -12,6 +12,7 @@ from agentring.errors import NodeDraining, SecondOpen
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
+from harness.read_events import next_of
 
 LONG_S = 60.0
 
@@ -48,14 +49,14 @@ async def test_an_acknowledgement_goes_alone_when_no_event_comes(log: EventLog) 
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.ack(3)
         async with asyncio.timeout(5):
-            assert await attachment.next() == []
+            assert await next_of(attachment) == []
         assert attachment.acked_frame == 3
 
 
 async def test_silence_is_broken_by_a_heartbeat(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=0.01) as attachment:
         async with asyncio.timeout(5):
-            events = await attachment.next()
+            events = await next_of(attachment)
     assert events is not None
     assert [event.WhichOneof("body") for event in events] == ["heartbeat"]
 
@@ -64,10 +65,10 @@ async def test_an_acknowledgement_travels_with_an_event(log: EventLog) -> None:
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.ack(3)
         write_text(log, "x")
-        assert [event.seq for event in await attachment.next() or []] == [1]
+        assert [event.seq for event in await next_of(attachment) or []] == [1]
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(2 * ACK_WITHIN_S):
-                await attachment.next()
+                await next_of(attachment)
 
 
 async def test_an_acknowledgement_is_not_put_off_by_more_of_them(log: EventLog, ticking: Ticking) -> None:
@@ -75,9 +76,9 @@ async def test_an_acknowledgement_is_not_put_off_by_more_of_them(log: EventLog, 
         numbers = count(1)
         ticking(lambda: attachment.ack(next(numbers)))
         began_s = asyncio.get_running_loop().time()
-        assert await attachment.next() == []
+        assert await next_of(attachment) == []
         assert attachment.acked_frame > 1
-        assert await attachment.next() == []
+        assert await next_of(attachment) == []
         assert ACK_WITHIN_S < asyncio.get_running_loop().time() - began_s < LONG_S / 2
 
 
@@ -88,8 +89,8 @@ async def test_another_turns_text_puts_off_neither_the_acknowledgement_nor_the_h
         attachment.ack(1)
         ticking(lambda: write_text(log, "x", "another's"))
         async with asyncio.timeout(5):
-            assert await attachment.next() == []
-            (heartbeat,) = await attachment.next() or []
+            assert await next_of(attachment) == []
+            (heartbeat,) = await next_of(attachment) or []
         assert heartbeat.HasField("heartbeat")
         assert attachment.through_seq > 0
 
@@ -100,7 +101,7 @@ async def test_its_end_waits_for_the_acknowledgement(log: EventLog) -> None:
         attachment.ack(2)
         log.end(NodeDraining())
         async with asyncio.timeout(5):
-            assert [await attachment.next(), await attachment.next()] == [[], None]
+            assert [await next_of(attachment), await next_of(attachment)] == [[], None]
 
 
 async def test_its_own_error_does_not_wait_for_an_acknowledgement(log: EventLog) -> None:
@@ -108,7 +109,7 @@ async def test_its_own_error_does_not_wait_for_an_acknowledgement(log: EventLog)
         attachment.ack(1)
         attachment.fail(SecondOpen())
         with pytest.raises(SecondOpen):
-            await attachment.next()
+            await next_of(attachment)
 
 
 async def test_a_frame_is_acknowledged_only_with_the_last_of_what_it_is_answered(log: EventLog) -> None:
@@ -121,7 +122,7 @@ async def test_a_frame_is_acknowledged_only_with_the_last_of_what_it_is_answered
         attachment.ack(2)
         acked = []
         for _ in answers:
-            assert len(await attachment.next() or ()) == 1
+            assert len(await next_of(attachment) or ()) == 1
             acked.append(attachment.acked_frame)
         assert acked == [0, 0, 2]
 
@@ -133,7 +134,7 @@ async def test_a_stream_that_is_owed_nothing_ends_without_waiting_for_an_event_t
         attachment.ack(1)
         attachment.end_after(lambda: 0)
         began_s = asyncio.get_running_loop().time()
-        assert await attachment.next() == []
+        assert await next_of(attachment) == []
         assert attachment.acked_frame == 1
-        assert await attachment.next() is None
+        assert await next_of(attachment) is None
         assert asyncio.get_running_loop().time() - began_s < ACK_WITHIN_S / 2

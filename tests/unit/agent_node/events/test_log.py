@@ -5,11 +5,13 @@ import traceback
 
 import pytest
 
-from agent_node.events.log import EventLog, NumberRange
+from agent_node.events.log import EventLog
+from agent_node.events.numbers import NumberRange
 from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionClosed
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
+from harness.read_events import read
 
 MAX_BYTES = 1 << 20
 
@@ -21,7 +23,7 @@ def first_seq(event: Event) -> int:
 def read_all(log: EventLog, after_seq: int = 0) -> list[Event]:
     events: list[Event] = []
     while after_seq < log.head_seq:
-        reached, more = log.read(after_seq)
+        reached, more = read(log, after_seq)
         assert reached > after_seq
         after_seq = reached
         events += more
@@ -66,7 +68,7 @@ def test_text_that_cannot_be_stored_uses_no_number() -> None:
 def test_an_empty_log() -> None:
     log = EventLog(Epoch(1), MAX_BYTES)
     assert (log.head_seq, log.oldest_seq, log.end_error) == (0, 1, None)
-    assert log.read(0) == (0, [])
+    assert read(log, 0) == (0, [])
     assert [log.start_after(None), log.start_after(0)] == [0, 0]
     with pytest.raises(ResumeOffsetExpired):
         log.start_after(1)
@@ -140,8 +142,8 @@ def test_a_reader_that_has_some_of_what_an_event_covers_gets_the_rest_alone(kept
     log.append(started("t"))
     assert seq == 41
     for read_seq in range(kept, seq):
-        reached, (first, then) = log.read(read_seq)
+        reached, (first, then) = read(log, read_seq)
         assert (first_seq(first), first.seq, then.seq, reached) == (read_seq + 1, seq, seq + 1, seq + 1)
         assert first.attempt_restarted == restarted
-    (whole, *_) = log.read(kept)[1]
+    (whole, *_) = read(log, kept)[1]
     assert first_seq(whole) == kept + 1  # what is kept is as it was

@@ -12,6 +12,7 @@ from agent_node.events.log import EventLog
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
+from harness.read_events import read
 
 MAX_BYTES = 1 << 20
 
@@ -23,7 +24,7 @@ def first_seq(event: Event) -> int:
 def read_all(log: EventLog, after_seq: int = 0) -> list[Event]:
     events: list[Event] = []
     while after_seq < log.head_seq:
-        reached, more = log.read(after_seq)
+        reached, more = read(log, after_seq)
         assert reached > after_seq
         after_seq = reached
         events += more
@@ -106,7 +107,7 @@ def test_reads_up_to_any_limits_say_each_number_once(given_writes: Writes, data:
     for limit in sorted(data.draw(st.lists(st.integers(0, len(written) + 2), max_size=8))):
         while True:
             before = reached
-            reached, more = log.read(before, limit)
+            reached, more = read(log, before, limit)
             events += more
             assert reached == (more[-1].seq if more else before) <= max(limit, before)
             if reached == before:
@@ -126,7 +127,7 @@ def test_a_reader_of_a_small_log_learns_what_it_missed_and_gets_the_rest_exactly
     events: list[Event] = []
     reached = after_seq
     while reached < limit:
-        reached, more = log.read(reached, limit)
+        reached, more = read(log, reached, limit)
         events += more
     missed = min(log.oldest_seq - 1, limit) - after_seq
     if missed > 0:
@@ -149,7 +150,7 @@ def test_a_read_can_stop_inside_of_merged_text() -> None:
     log = EventLog(Epoch(1), MAX_BYTES)
     for i in range(10):
         log.append_text("t", 1, i, str(i))
-    reached, (event,) = log.read(2, 6)
+    reached, (event,) = read(log, 2, 6)
     assert (reached, event.text_delta.text, event.text_delta.offset) == (6, "2345", 2)
 
 
@@ -158,7 +159,7 @@ def test_one_read_returns_at_most_so_many_bytes_and_a_larger_event_alone() -> No
     for i in range(100):
         log.append_text("t", 1, i * 1_000, "x" * 1_000)
         log.append(started("t"))
-    reached, events = log.read(0)
+    reached, events = read(log, 0)
     assert READ_BYTES / 2 < sum(event.ByteSize() for event in events) <= READ_BYTES
     large = session_pb2.TurnCompleted()
     large.result["large"] = "x" * 2 * READ_BYTES
@@ -167,7 +168,7 @@ def test_one_read_returns_at_most_so_many_bytes_and_a_larger_event_alone() -> No
     reads = []
     reached = log.head_seq - 10
     while reached < log.head_seq:
-        reached, events = log.read(reached)
+        reached, events = read(log, reached)
         reads.append([event.WhichOneof("body") for event in events])
     assert reads[-2:] == [["turn_completed"], ["turn_started"]]
 
@@ -181,7 +182,7 @@ def test_a_read_is_within_any_bound_or_one_event_that_was_made_larger(
     start = reached = data.draw(st.integers(0, len(written)))
     events: list[Event] = []
     while reached < log.head_seq:
-        reached, more = log.read(reached, merge_bytes=merge_bytes)
+        reached, more = read(log, reached, merge_bytes=merge_bytes)
         assert reached == more[-1].seq
         if sum(event.ByteSize() for event in more) > merge_bytes:
             (event,) = more
@@ -195,7 +196,7 @@ def test_without_merging_a_read_is_one_event_as_it_was_made() -> None:
     log.append(started("t"))
     for i in range(3):
         log.append_text("t", 1, i, str(i))
-    reads = [log.read(after_seq, merge_bytes=0) for after_seq in range(4)]
+    reads = [read(log, after_seq, merge_bytes=0) for after_seq in range(4)]
     assert [reached for reached, _ in reads] == [1, 2, 3, 4]
     assert [[event.text_delta.text for event in events] for _, events in reads] == [[""], ["0"], ["1"], ["2"]]
     assert not any(event.HasField("first_seq") for _, events in reads for event in events)
@@ -207,7 +208,7 @@ def test_a_backlog_of_text_fills_every_read_with_one_event() -> None:
         log.append_text("t" * 128, 1, i * 6, "token ")
     reads, reached = [], 0
     while reached < log.head_seq:
-        reached, events = log.read(reached)
+        reached, events = read(log, reached)
         reads.append([event.ByteSize() for event in events])
     assert [len(sizes) for sizes in reads] == [1] * 4
     assert all(0.98 * READ_BYTES < sizes[0] <= READ_BYTES for sizes in reads[:-1])

@@ -3,7 +3,6 @@
 import asyncio
 
 import pytest
-from google.protobuf.message import Message
 
 from agent_node.events.attachment import Attachment
 from agent_node.events.entries import READ_BYTES
@@ -12,6 +11,7 @@ from agent_node.services.streaming import stream
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import Event
+from harness.read_events import next_of
 
 LONG_S = 60.0
 
@@ -38,10 +38,9 @@ class Writes:
         """Set once a response is being written."""
         self._done = asyncio.Event()
 
-    async def send(self, response: Message) -> None:
+    async def send_encoded(self, response: bytes) -> None:
         """As Call: returns once the response is written."""
-        assert isinstance(response, session_pb2.WatchSessionResponse)
-        self.sent.append(list(response.events))
+        self.sent.append(list(session_pb2.WatchSessionResponse.FromString(response).events))
         self.pending.set()
         await self._done.wait()
         self._done.clear()
@@ -68,7 +67,7 @@ async def test_many_pushed_events_are_taken_in_parts_and_in_order(log: EventLog)
         await attachment.push([pushed(name) for name in names])
         taken: list[str] = []
         while len(taken) < len(names):
-            part = await attachment.next()
+            part = await next_of(attachment)
             assert part
             assert sum(event.ByteSize() for event in part) <= READ_BYTES
             taken += [event.turn_id for event in part]
@@ -79,7 +78,7 @@ async def test_a_large_pushed_event_travels_alone(log: EventLog) -> None:
     large = pushed("x" * 2 * READ_BYTES)
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         await attachment.push([pushed("a"), pushed("b"), large, pushed("c")])
-        parts = [await attachment.next() for _ in range(3)]
+        parts = [await next_of(attachment) for _ in range(3)]
     assert parts == [[pushed("a"), pushed("b")], [large], [pushed("c")]]
 
 
@@ -87,7 +86,7 @@ async def test_what_comes_while_a_write_is_pending_goes_together_in_the_next_one
     writes = Writes()
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.end_after(lambda: 104 if log.head_seq == 104 else None)
-        streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
+        streaming = asyncio.ensure_future(stream(writes, attachment))
         write_text(log, "first ")
         await writes.pending.wait()
         assert writes.texts == [["first "]]  # nothing was pending: at once, and alone
@@ -109,7 +108,7 @@ async def test_text_whose_writes_are_done_before_the_next_comes_goes_piece_by_pi
     writes = Writes()
     with Attachment(log, 0, heartbeat_s=LONG_S) as attachment:
         attachment.end_after(lambda: 3 if log.head_seq == 3 else None)
-        streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
+        streaming = asyncio.ensure_future(stream(writes, attachment))
         for word in "abc":
             writes.pending.clear()
             write_text(log, word)
@@ -126,7 +125,7 @@ async def test_a_stream_that_must_not_merge_sends_every_event_alone(log: EventLo
         for word in "xyz":
             write_text(log, word)
         attachment.end_after(lambda: 3)
-        streaming = asyncio.ensure_future(stream(writes, attachment, session_pb2.WatchSessionResponse))
+        streaming = asyncio.ensure_future(stream(writes, attachment))
         await writes.pending.wait()
         for _ in range(4):
             await writes.finish()
@@ -143,7 +142,7 @@ async def test_two_that_push_take_turns(log: EventLog) -> None:
         others = [asyncio.ensure_future(attachment.push([pushed(name)])) for name in "bc"]
         taken = []
         for _ in range(3):
-            taken += [event.turn_id for event in await attachment.next() or []]
+            taken += [event.turn_id for event in await next_of(attachment) or []]
             await asyncio.sleep(0)
         await asyncio.gather(*others)
     assert sorted(taken) == ["a", "b", "c"]

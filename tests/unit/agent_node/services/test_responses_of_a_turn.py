@@ -9,6 +9,7 @@ from agent_node.events.attachment import Attachment
 from agentring.agent import AgentEvent, Context
 from harness.calls import FakeConversation
 from harness.premises import Stage
+from harness.read_events import next_of
 from harness.sessions import acting, kind_of
 from harness.stores import RecordingStore
 
@@ -51,7 +52,7 @@ async def test_a_turn_that_awaits_nothing_is_answered_in_one_response() -> None:
 async def test_an_idle_stream_sends_an_event_within_three_rounds_of_the_loop(stage: Stage) -> None:
     async with acting(stage.held) as actor:
         with Attachment(actor.session.log, 0, heartbeat_s=60.0) as attachment:
-            waiting = asyncio.ensure_future(attachment.next())
+            waiting = asyncio.ensure_future(next_of(attachment))
             for _ in range(5):
                 await asyncio.sleep(0)
             actor.session.log.append_text("t", 1, 0, "a token")

@@ -9,7 +9,6 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from google.protobuf.message import Message
 
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.run.slots import RunSlots
@@ -48,10 +47,9 @@ class FakeCall:
     async def accept(self, *pairs: tuple[str, str]) -> None:
         self.headers = dict(pairs)
 
-    async def send(self, response: Message) -> None:
-        kept = type(response)()
-        kept.CopyFrom(response)
-        self.responses.append(kept)
+    async def send_encoded(self, response: bytes) -> None:
+        """As Call. The others' fields are some of these."""
+        self.responses.append(task_pb2.RunTaskResponse.FromString(response))
         self.sent.set()
         await asyncio.sleep(0)
 

@@ -8,6 +8,7 @@ from agentring.agent import AgentEvent, Context
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import ON_BUSY_INTERRUPT, ON_BUSY_REJECT, Event
 from harness.premises import Stage
+from harness.read_events import next_of
 from harness.sessions import EPOCH, Actor, acting, kind_of
 from harness.stores import RecordingStore
 from harness.streams import assert_gapless
@@ -23,7 +24,7 @@ async def read_from(actor: Actor, after_seq: int, through_seq: int, merge_bytes:
     events: list[Event] = []
     with Attachment(actor.session.log, after_seq, heartbeat_s=60, merge_bytes=merge_bytes) as attachment:
         attachment.end_after(lambda: through_seq)
-        while (more := await attachment.next()) is not None:
+        while (more := await next_of(attachment)) is not None:
             events += more
     return events
 
@@ -107,9 +108,9 @@ async def test_a_cancelled_turns_end_that_was_lost_with_its_node_is_sent_to_a_re
         missed = actor.session.missing.after(seen_seq)
         assert [(event.turn_id, kind_of(event)) for event in missed] == [("waits", "turn_cancelled")]
         with Attachment(actor.session.log, 0, heartbeat_s=60, missing=actor.session.missing.after(0)) as attachment:
-            events = await attachment.next()
+            events = await next_of(attachment)
             assert events is not None
             assert [kind_of(event) for event in events] == ["gap", "turn_cancelled"]
-            following = await attachment.next()
+            following = await next_of(attachment)
             assert following is not None
             assert kind_of(following[0]) == "attempt_restarted"

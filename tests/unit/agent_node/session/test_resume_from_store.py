@@ -16,6 +16,7 @@ from agentring.errors import NodeFenced, ResumeOffsetExpired, SessionCorrupt, St
 from agentring.ids import Epoch
 from agentring.v1.session_pb2 import Event
 from harness.premises import Stage
+from harness.read_events import next_of
 from harness.sessions import EPOCH, Actor, acting
 from harness.stores import RecordingStore
 from harness.streams import assert_gapless
@@ -59,7 +60,7 @@ async def read_from(actor: Actor, after_seq: int, through_seq: int, merge_bytes:
     events: list[Event] = []
     with Attachment(actor.session.log, after_seq, heartbeat_s=60, merge_bytes=merge_bytes) as attachment:
         attachment.end_after(lambda: through_seq)
-        while (more := await attachment.next()) is not None:
+        while (more := await next_of(attachment)) is not None:
             events += more
     return events
 
@@ -254,14 +255,14 @@ async def test_a_stream_that_reads_the_store_misses_neither_new_events_nor_a_fen
             Attachment(log, 0, heartbeat_s=60) as attachment,
             Attachment(log, 0, heartbeat_s=60, check=actor.session.check_delivery) as fenced,
         ):
-            reads = [asyncio.ensure_future(each.next()) for each in (cut_off, attachment, fenced)]
+            reads = [asyncio.ensure_future(next_of(each)) for each in (cut_off, attachment, fenced)]
             await store.reached["read_events"].wait()
             reads[0].cancel()
             await actor.submit("b", "2")
             await actor.until_ended("b")
             go.set()
             events = await reads[1] or []
-            events += await attachment.next() or []
+            events += await next_of(attachment) or []
             assert assert_gapless(events, 0) == log.head_seq
             assert text_of(events) == "12"
             await asyncio.wait(reads)
@@ -270,7 +271,7 @@ async def test_a_stream_that_reads_the_store_misses_neither_new_events_nor_a_fen
             fenced.through_seq = 0
             store.held["read_events"] = asyncio.Event()
             store.reached["read_events"].clear()
-            late = asyncio.ensure_future(fenced.next())
+            late = asyncio.ensure_future(next_of(fenced))
             await store.reached["read_events"].wait()
             actor.clock.advance(60)
             store.held["read_events"].set()

@@ -16,6 +16,7 @@ from agentring.ids import Epoch, parse_task
 from agentring.v1 import session_pb2, store_pb2, task_pb2
 from agentring.v1.session_pb2 import Event
 from harness import deep
+from harness.read_events import next_of
 from harness.sessions import Actor, acting, kind_of
 from harness.stores import RecordingStore
 from harness.streams import assert_gapless
@@ -36,7 +37,7 @@ async def sent(actor: Actor, through_seq: int) -> list[Event]:
     events: list[Event] = []
     with Attachment(actor.session.log, 0, heartbeat_s=60) as attachment:
         attachment.end_after(lambda: through_seq)
-        while (more := await attachment.next()) is not None:
+        while (more := await next_of(attachment)) is not None:
             # As it is sent, and as a client reads it.
             sent = session_pb2.ConverseResponse(events=more).SerializeToString()
             events += session_pb2.ConverseResponse.FromString(sent).events

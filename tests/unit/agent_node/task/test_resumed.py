@@ -21,6 +21,7 @@ from agentring.v1.task_pb2 import (
     TASK_STATE_PENDING,
     TASK_STATE_RUNNING,
 )
+from harness.read_events import read
 from harness.sessions import kind_of
 from harness.two_task_nodes import BOUNDARIES, KEY, dead_at, events_of, kinds_of, two_nodes
 
@@ -86,7 +87,7 @@ async def test_a_run_begun_again_numbers_beyond_the_lost_one_and_voids_it() -> N
         assert (kind_of(first), first.first_seq, first.seq) == ("attempt_restarted", 1, ATTEMPT_RANGE + 1)
         assert (first.attempt, first.attempt_restarted.reason) == (2, "NODE_LOST")
         told_seq = run.log.head_seq
-        (rest, *_) = later.log.read(told_seq)[1]
+        (rest, *_) = read(later.log, told_seq)[1]
         assert (kind_of(rest), rest.first_seq, rest.seq) == ("attempt_restarted", told_seq + 1, first.seq)
         assert later.continues_log_of(run.epoch, run.log.head_seq)
         assert not later.continues_log_of(run.epoch, later.log.head_seq)

@@ -22,6 +22,7 @@ from agentring.v1.task_pb2 import (
 )
 from harness.clock import PATIENCE_S
 from harness.premises import TTL_S
+from harness.read_events import read
 from harness.task_runs import KEY, kinds_of, running
 
 
@@ -104,7 +105,7 @@ async def test_a_client_cancel_during_a_drain_has_the_clients_reason(tmp_path: P
         await asyncio.sleep(0)
         await node.runs.cancel(run)
         await draining
-        _, events = run.log.read(run.log.head_seq - 1)
+        _, events = read(run.log, run.log.head_seq - 1)
         assert events[-1].turn_cancelled.reason == "CLIENT"
 
 
