@@ -2,10 +2,11 @@
 
 import asyncio
 import sys
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 from agent_node import agent_output
-from agent_node.agents.registry import load_agents
+from agent_node.agents.registry import LoadedAgents, load_agents
 from agent_node.app import run_node
 from agent_node.child_process import child
 from agent_node.child_process import fork_server as forking
@@ -21,14 +22,21 @@ from agentring.http2.listener import CannotListen
 from agentring.process import entry as process
 from agentring.process.owned_loop import OwnedLoop, log_errors_without_text
 
+Load = Callable[[NodeSettings], Awaitable[LoadedAgents | None]]
+"""Loads the agents. None: the node is not wanted any more."""
 
-def main() -> None:
+
+async def _load(node: NodeSettings) -> LoadedAgents:
+    return load_agents(node.agent)
+
+
+def main(load: Load = _load) -> None:
     """Runs the node until it is to stop."""
     node = settings.load(NodeSettings, sys.argv[1:], program="agent_node")
     forker = forking.start(partial(_children, node))  # before there is anything that a child must not have
     log_errors_without_text()
     process.run(
-        partial(_run, node, forker),
+        partial(_run, node, forker, load),
         program="agent_node",
         log_level=node.log_level,
         cannot_start=(
@@ -45,9 +53,12 @@ def main() -> None:
     )
 
 
-async def _run(node: NodeSettings, forker: ForkServer | None, stop: asyncio.Event, ready: process.Ready) -> None:
+async def _run(
+    node: NodeSettings, forker: ForkServer | None, load: Load, stop: asyncio.Event, ready: process.Ready
+) -> None:
     agent_output.install(node.log_level)
-    await run_node(node, stop, ready, forker)
+    if (agents := await load(node)) is not None:
+        await run_node(node, agents, stop, ready, forker)
 
 
 def _children(node: NodeSettings) -> forking.Child:

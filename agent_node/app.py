@@ -10,7 +10,7 @@ import asyncio
 from contextlib import ExitStack
 from functools import partial
 
-from agent_node.agents.registry import hosted, load_agents
+from agent_node.agents.registry import LoadedAgents, hosted
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog, ObservedAudit
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.runs import ChildRuns
@@ -57,17 +57,22 @@ _DESCRIPTORS = 16_384
 """What a node asks for, its agents' among them."""
 
 
-async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Ready, forker: ForkServer | None = None) -> None:
+async def run_node(
+    settings: NodeSettings,
+    loaded: LoadedAgents,
+    stop: asyncio.Event,
+    ready: Ready,
+    forker: ForkServer | None = None,
+) -> None:
     """Serves until `stop` is set, then drains. `ready` is called with the address once the node has joined, and with
-    the names of its agents and a line for each one that could not be loaded. forker:
-    forks the processes of runs that may have ended a node; None: they are run as all others.
+    the names of its agents and a line for each one that could not be loaded. forker: forks the processes of runs that
+    may have ended a node; None: they are run as all others.
 
     Raises CannotServe where it found that it does not serve any more, or can fork no child processes any more;
     DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted,
     StoreRefused, EtcdError, OSError.
     """
     raise_limit(_DESCRIPTORS)
-    loaded = load_agents(settings.agent)
     agents = hosted(loaded.by_name, settings.require, settings.labels)
     clock = BootClock()
     keys = Keys(settings.cluster)
@@ -160,7 +165,7 @@ async def run_node(settings: NodeSettings, stop: asyncio.Event, ready: Ready, fo
                         settle_collector()
                         with self_check:
                             await self_check.first()
-                            ready(server.address, agents=sorted(agents), agents_left_out=loaded.left_out)
+                            ready(server.address, agents=list(agents), agents_left_out=loaded.left_out)
                             await _first_of(group, stop, fault.found, forker_ended)
                             board.enter(Condition.DRAINING)
                             await _leave(group, incarnations, living, fault)

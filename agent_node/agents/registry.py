@@ -32,7 +32,7 @@ class LoadedAgents:
 
 def load_agents(flags: Sequence[str]) -> LoadedAgents:
     """flags: name=package.module:attribute, or package.module for all agents that it defines. They replace installed
-    ones of the same name, also where they cannot be loaded: another one must not stand in for them."""
+    ones of the same name, also where they cannot be loaded: another one must not stand in for them; and come first."""
     agents: dict[str, Agent] = {}
     left_out: list[str] = []
     named = dict(pair.split("=", 1) for pair in flags if "=" in pair)
@@ -48,9 +48,8 @@ def load_agents(flags: Sequence[str]) -> LoadedAgents:
         except AgentNotLoadable as error:
             leave_out(where, error)
     installed = {point.name: point.value for point in entry_points(group=GROUP)}
-    for name, where in {**installed, **named}.items():
-        if name in modules and name not in named:
-            continue
+    others = {name: where for name, where in installed.items() if name not in named and name not in modules}
+    for name, where in {**named, **others}.items():  # those of the flags first
         try:
             agents[name] = load_agent(name, where)
         except AgentNotLoadable as error:

@@ -3,13 +3,19 @@
 An installation without the extra `server` has the command too, and not what it needs.
 """
 
+import os
 import sys
 
+_FORKS = "GRPC_ENABLE_FORK_SUPPORT"
 _OURS = ("agentring", "router", "agent_node")
 
 
 def main() -> None:
     """Runs the command; says in one line what to install where a package that it needs is missing."""
+    # The command starts processes, but never goes on in a fork; gRPC would say at each that it is not ready for it. Its
+    # children have what was set before: agents fork.
+    before = os.environ.get(_FORKS)
+    os.environ[_FORKS] = "0"
     try:
         from agentring.cli.main import main as run  # here: it imports all that the server needs
     except ModuleNotFoundError as error:
@@ -21,6 +27,11 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(1)
+    finally:
+        if before is None:
+            del os.environ[_FORKS]
+        else:
+            os.environ[_FORKS] = before
     run()
 
 

@@ -10,6 +10,7 @@ import typer
 from agentring import variables
 from agentring.cli.commands import admin, once, questions, tasks
 from agentring.cli.commands.chat import chat
+from agentring.cli.commands.dev import dev
 from agentring.cli.commands.down import down
 from agentring.cli.commands.drain import drain, undrain
 from agentring.cli.commands.locate import locate
@@ -30,7 +31,7 @@ app = typer.Typer(
 )
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
-for command in (up, down, logs, chat, status, sessions, locate, ring, drain, undrain):
+for command in (dev, up, down, logs, chat, status, sessions, locate, ring, drain, undrain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(once.app, name="once")

@@ -8,6 +8,7 @@ import typer
 from agentring.cli.errors import NothingToRead
 from agentring.cli.local.cluster_file import find_cluster, find_routers
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, RouterOption, TenantOption, for_data_dir
+from agentring.cli.terminal.chat_loop import ChatLoop
 from agentring.cli.terminal.conversation import Conversation
 from agentring.cli.terminal.event_view import EventView
 from agentring.cli.terminal.interrupts import run_interruptible
@@ -38,21 +39,10 @@ def chat(
 async def _chat(routers: str, session: str, agent: str, tenant: str, logs: str) -> bool:
     """Runs a turn for each line of the input; whether all of them completed. Raises CallFailed."""
     view = EventView(console(), session, logs)
-    lines = StdinLines(sys.stdin.fileno())
-
-    async def ask() -> str | None:
-        view.prompt()
-        return await lines.next()
-
-    all_completed = True
     conversation = Conversation(routers, session, agent, tenant, view)
+    loop = ChatLoop(conversation, view, StdinLines(sys.stdin.fileno()))
     try:
-        attached = await conversation.attach()
-        for question in attached.questions:
-            all_completed &= await conversation.finish_turn(question, attached.head_seq, ask)
-        while (line := await ask()) is not None:
-            if line.strip():
-                all_completed &= await conversation.run_turn(line, ask)
+        await loop.run()
     finally:
         await conversation.close()
-    return all_completed
+    return loop.all_completed

@@ -7,9 +7,7 @@ exactly while the cluster is ready, except after a kill -9, whose leftover the n
 
 import asyncio
 import os
-import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,13 +19,12 @@ from agentring.cli.local.cluster_file import ClusterFile
 from agentring.cli.local.data_dir import DataDir
 from agentring.cli.local.detached import detach as in_background
 from agentring.cli.local.env_file import read_env_file
+from agentring.cli.local.foreground import run_cluster
 from agentring.cli.local.local_cluster import ClusterPlan, LocalCluster
 from agentring.cli.local.node_command import Hosting, check_agents
 from agentring.cli.local.ports import LOOPBACK, check_listenable
 from agentring.cli.options import DEFAULT_DATA_DIR, AgentsOption, DataDirOption, EnvFileOption, for_data_dir
 
-_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-_UNDER_NOHUP = (signal.SIGHUP, signal.SIG_IGN)
 _STORES = ("memory:", "sqlite:///", "postgresql://")
 
 
@@ -85,44 +82,22 @@ def up(
         if port:
             for index in range(routers):
                 check_listenable(host, plan.router_port(index))
-        asyncio.run(run_cluster(plan, _print_line, on_ready))
+        asyncio.run(_run(plan, on_ready))
 
 
-async def run_cluster(
-    plan: ClusterPlan, report: Callable[[str], None], on_ready: Callable[[], None] | None = None
-) -> None:
-    """Runs the cluster until a stop signal comes. Raises EtcdUnusable, ChildFailed."""
-    cluster_file = plan.data_dir.cluster_file
-    cluster_file.unlink(missing_ok=True)
+async def _run(plan: ClusterPlan, on_ready: Callable[[], None] | None) -> None:
     cluster = LocalCluster(plan)
-    stop, hasten = asyncio.Event(), asyncio.Event()
-    with _signals_set(stop, hasten):
-        try:
-            async with asyncio.TaskGroup() as tasks:
-                work = tasks.create_task(_start_and_watch(plan, cluster, report, on_ready))
-                await stop.wait()
-                work.cancel()
-        except BaseExceptionGroup as group:
-            # There is one task, so one error.
-            raise group.exceptions[0] from None
-        finally:
-            stop.set()
-            cluster_file.unlink(missing_ok=True)
-            await cluster.stop(hasten)
-    report("stopped")
 
+    async def watch(started: ClusterFile) -> None:
+        for line in cluster.notes + summary(started, plan.data_dir.path, detached=on_ready is not None):
+            _print_line(line)
+        _print_line("ready")
+        if on_ready is not None:
+            on_ready()
+        await cluster.watch(_print_line)
 
-async def _start_and_watch(
-    plan: ClusterPlan, cluster: LocalCluster, report: Callable[[str], None], on_ready: Callable[[], None] | None
-) -> None:
-    started = await cluster.start()
-    started.write(plan.data_dir.cluster_file)
-    for line in cluster.notes + summary(started, plan.data_dir.path, detached=on_ready is not None):
-        report(line)
-    report("ready")
-    if on_ready is not None:
-        on_ready()
-    await cluster.watch(report)
+    await run_cluster(plan, cluster, watch)
+    _print_line("stopped")
 
 
 def summary(cluster: ClusterFile, data_dir: Path, *, detached: bool = False) -> list[str]:
@@ -135,21 +110,6 @@ def summary(cluster: ClusterFile, data_dir: Path, *, detached: bool = False) -> 
         *(f"router  {router.address}  pid {router.pid}" for router in cluster.routers),
         f"logs in {data_dir / 'logs'}; {ending} stops everything; speak with an agent: agentring chat ada{there}",
     ]
-
-
-@contextmanager
-def _signals_set(stop: asyncio.Event, hasten: asyncio.Event) -> Iterator[None]:
-    """The first signal sets `stop`, every later one `hasten`."""
-    loop = asyncio.get_running_loop()
-    # Under nohup a terminal's end is not ours.
-    handled = [number for number in _STOP_SIGNALS if (number, signal.getsignal(number)) != _UNDER_NOHUP]
-    for number in handled:
-        loop.add_signal_handler(number, lambda: (hasten if stop.is_set() else stop).set())
-    try:
-        yield
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)
 
 
 def _print_line(line: str) -> None:

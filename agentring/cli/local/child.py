@@ -48,6 +48,10 @@ class ChildSpec:
     """What it is given beside our own variables: what a command line would show to everybody."""
     umask: int = -1
     """-1: ours."""
+    stdin: int = DEVNULL
+    """A descriptor, or none."""
+    continues_log: bool = False
+    """It writes on at the end of the log, as one that follows another process."""
 
 
 class Child:
@@ -61,18 +65,20 @@ class Child:
 
     @classmethod
     async def start(cls, spec: ChildSpec) -> Self:
-        """Starts the process, with a fresh log. Raises ChildFailed.
+        """Starts the process, with a fresh log unless it continues one. Raises ChildFailed.
 
         Cancellation: a process that was already made is killed.
         """
-        with suppress(FileNotFoundError):
-            os.replace(spec.log_path, spec.log_path.with_suffix(".log.1"))
+        if not spec.continues_log:
+            with suppress(FileNotFoundError):
+                os.replace(spec.log_path, spec.log_path.with_suffix(".log.1"))
         ready = ReadyPipe()
-        with os.fdopen(private_files.open_file(spec.log_path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as log:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (0 if spec.continues_log else os.O_TRUNC)
+        with os.fdopen(private_files.open_file(spec.log_path, flags), "wb") as log:
             try:
                 process = await asyncio.create_subprocess_exec(
                     *spec.command,
-                    stdin=DEVNULL,
+                    stdin=spec.stdin,
                     stdout=ready.write_end if spec.prints_ready_line else log,
                     stderr=log,
                     env={**os.environ, **spec.env},

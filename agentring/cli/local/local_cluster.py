@@ -8,7 +8,7 @@ node or router that ends by itself is reported and not restarted; without its et
 import asyncio
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from agentring.cli.errors import ChildFailed
@@ -64,18 +64,26 @@ class LocalCluster:
         self._etcd: list[Child] = []
         self._nodes: list[Child] = []
         self._routers: list[Child] = []
-        self._router_addresses: list[str] = []
+        self._started: ClusterFile | None = None
+        self._etcd_urls: tuple[str, ...] = ()
         self._data_planes: set[str] = set()
+        self._watch_node: Callable[[Child], None] = lambda _: None
+        """Has a node's end reported, while `watch` runs."""
+        self._leaving: set[int] = set()
+        """The pids of nodes that are asked to end."""
+        self.agents: tuple[str, ...] = ()
+        """What the nodes host, those that were named first."""
+        self.left_out: list[str] = []
+        """A line for each agent that the nodes could not load as they started."""
 
     async def start(self) -> ClusterFile:
         """Starts everything and waits until it serves. Raises EtcdUnusable, ChildFailed."""
-        urls = self._plan.etcd or (await self._start_etcd(),)
+        self._etcd_urls = urls = self._plan.etcd or (await self._start_etcd(),)
         if self._plan.forget_store:
             await forget_store(urls, None, Keys("default"))
-        numbers = range(1, self._plan.nodes + 1)
         try:
             async with asyncio.TaskGroup() as tasks:
-                starting_nodes = [tasks.create_task(self._start_node(NodeId(f"n{number}"), urls)) for number in numbers]
+                starting_nodes = [tasks.create_task(self._start_node(node_id)) for node_id in self.node_ids]
                 starting = [tasks.create_task(self._start_router(index, urls)) for index in range(self._plan.routers)]
             nodes = tuple(task.result() for task in starting_nodes)
             routers = tuple(task.result() for task in starting)
@@ -84,8 +92,8 @@ class LocalCluster:
                     tasks.create_task(_until_it_routes(child, routers, nodes))
         except BaseExceptionGroup as group:
             _raise_first(group)
-        self._router_addresses = [router.address for router in routers]
-        return ClusterFile(
+        self.notes += self.left_out
+        self._started = ClusterFile(
             router=tuple(router.address for router in routers),
             etcd=urls,
             store=without_password(self._plan.store),
@@ -93,16 +101,50 @@ class LocalCluster:
             routers=routers,
             data_plane=" and ".join(sorted(self._data_planes)),
         )
+        return self._started
+
+    @property
+    def node_ids(self) -> list[NodeId]:
+        """The nodes."""
+        return [NodeId(f"n{number}") for number in range(1, self._plan.nodes + 1)]
+
+    async def replace_node(self, node_id: NodeId, successor: Child, serve: Callable[[], None]) -> None:
+        """Has a node drain and end, and its successor serve in its place; returns once every router knows. successor:
+        belongs to the cluster from now on. Raises ChildFailed, which leaves the cluster without the node."""
+        assert self._started is not None
+        before = [child for child in self._nodes if child.spec.name == node_id]
+        self._nodes.append(successor)
+        for child in before:
+            self._leaving.add(child.pid)
+            await child.stop(asyncio.Event())
+            self._nodes.remove(child)
+        serve()
+        entry = NodeEntry(node_id, await self._address_when_ready(successor), successor.pid)
+        self._watch_node(successor)
+        nodes = tuple(entry if node.id == node_id else node for node in self._started.nodes)
+        self._started = replace(self._started, nodes=nodes)
+        self._started.write(self._plan.data_dir.cluster_file)
+        for router in self._routers:
+            await _until_it_routes(router, self._started.routers, (entry,))
+
+    def standby_spec(self, node_id: NodeId) -> ChildSpec:
+        """How a process is started that can follow the node."""
+        return replace(self._node_spec(node_id, "agent_node.standby"), continues_log=True)
 
     async def watch(self, report: Callable[[str], None]) -> NoReturn:
         """Reports each node or router that ends by itself, until cancelled. Raises ChildFailed when etcd ends."""
         try:
             async with asyncio.TaskGroup() as tasks:
+
+                def watch(child: Child) -> None:
+                    tasks.create_task(self._report_end(child, report))
+
+                self._watch_node = watch
                 for child in self._nodes + self._routers:
-                    tasks.create_task(_report_end(child, report))
+                    watch(child)
                 for child in self._etcd[-1:]:
                     tasks.create_task(_fail_at_end(child))
-                for router in self._router_addresses[:1]:
+                for router in self._started.router[:1] if self._started else ():
                     tasks.create_task(report_no_nodes(router, report))
                 await asyncio.Event().wait()
         except BaseExceptionGroup as group:
@@ -130,15 +172,17 @@ class LocalCluster:
             )
         return etcd.url
 
-    async def _start_node(self, node_id: NodeId, etcd_urls: tuple[str, ...]) -> NodeEntry:
+    async def _start_node(self, node_id: NodeId) -> NodeEntry:
+        child = await _start_into(self._nodes, self._node_spec(node_id, "agent_node"))
+        return NodeEntry(node_id, await self._address_when_ready(child), child.pid)
+
+    def _node_spec(self, node_id: NodeId, module: str) -> ChildSpec:
         plan = self._plan
         command, variables = node_command(
-            node_id, plan.hosting, plan.data_dir.node(node_id), etcd_urls, plan.lease_ttl_s, module="agent_node"
+            node_id, plan.hosting, plan.data_dir.node(node_id), self._etcd_urls, plan.lease_ttl_s, module=module
         )
         variables["AGENTRING_STORE"] = plan.store
-        spec = ChildSpec(node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S, env=variables)
-        child = await _start_into(self._nodes, spec)
-        return NodeEntry(node_id, await self._address_when_ready(child), child.pid)
+        return ChildSpec(node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S, env=variables)
 
     async def _start_router(self, index: int, etcd_urls: tuple[str, ...]) -> RouterEntry:
         plan = self._plan
@@ -154,6 +198,11 @@ class LocalCluster:
         child = await _start_into(self._routers, spec)
         return RouterEntry(await self._address_when_ready(child), child.pid)
 
+    async def _report_end(self, child: Child, report: Callable[[str], None]) -> None:
+        await child.ended()
+        if child.pid not in self._leaving:
+            report(f"{child.spec.name} {child.describe_end()}; log: {child.spec.log_path}")
+
     async def _address_when_ready(self, child: Child) -> str:
         ready_line = await child.ready_line(READY_DEADLINE_S)
         address, data_plane = ready_line.get("address"), ready_line.get("data_plane")
@@ -161,10 +210,9 @@ class LocalCluster:
             raise child.failure(f"(pid {child.pid}) named no address")
         if isinstance(data_plane, str):
             self._data_planes.add(data_plane)
-        left_out = ready_line.get("agents_left_out")
-        for line in left_out if isinstance(left_out, list) else ():
-            if line not in self.notes:  # each node has the same
-                self.notes.append(str(line))
+        agents, left_out = ready_line.get("agents"), ready_line.get("agents_left_out")
+        if isinstance(agents, list) and isinstance(left_out, list):  # a node's, which all are alike
+            self.agents, self.left_out = tuple(agents), left_out
         return address
 
 
@@ -181,11 +229,6 @@ async def _until_it_routes(child: Child, routers: tuple[RouterEntry, ...], nodes
         await until_seen(address, nodes, READY_DEADLINE_S)
     except TimeoutError as error:
         raise child.failure(f"(pid {child.pid}) did not see all nodes within {READY_DEADLINE_S:g} s") from error
-
-
-async def _report_end(child: Child, report: Callable[[str], None]) -> None:
-    await child.ended()
-    report(f"{child.spec.name} {child.describe_end()}; log: {child.spec.log_path}")
 
 
 async def _fail_at_end(child: Child) -> None:

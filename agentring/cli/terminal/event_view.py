@@ -6,6 +6,7 @@ Called by `chat`.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -30,6 +31,7 @@ class EventView:
         self._run: tuple[int, int] | None = None
         self._shown_bytes = 0
         self._mid_line = False
+        self._is_prompting = False
 
     def show_owner(self, node: str, epoch: int) -> None:
         """Says where the session is, if that is news."""
@@ -89,8 +91,22 @@ class EventView:
 
     def prompt(self) -> None:
         """Asks for a line, where a person sits there."""
+        self._is_prompting = True
         if self._console.is_terminal:
             self._print(Text("> ", style="bold"))
+
+    def prompted(self) -> None:
+        """A line has come, or will not come."""
+        self._is_prompting = False
+
+    def beside(self, lines: Sequence[tuple[str, str]]) -> None:
+        """Lines about something else, each with its style: where a line is being asked for, it still is."""
+        if self._is_prompting and self._console.is_terminal:
+            self._print(Text("\n"))
+        for line, style in lines:
+            self._line(line, style)
+        if self._is_prompting:
+            self.prompt()
 
     def _restart(self, event: Event) -> None:
         if self._shown_bytes:

@@ -13,6 +13,8 @@ from agentring.cli.terminal.printing import without_control
 
 _HEAD = ("timestamp", "level", "event")
 _OF_THE_RUN = ("agent", "session", "task", "turn", "attempt", "trace", "tenant")
+_USUAL: dict[str, tuple[Any, ...]] = {"attempt": (None, 1), "tenant": (None, "", "default")}
+"""What need not be shown."""
 _TRACEBACK = ("exception", "stack")
 _STYLES = {"error": "red", "critical": "red", "warning": "yellow", "debug": "dim"}
 
@@ -29,8 +31,8 @@ def shown(source: str, text: str, fields: dict[str, Any]) -> list[tuple[str, str
         return [(f"{source} {without_control(text)}", "dim")]
     time = str(fields.get("timestamp", ""))[11:23]
     level = str(fields.get("level", ""))
-    run = [name for name in _OF_THE_RUN if fields.get(name) not in (None, "")]
-    said = [name for name in fields if name not in (*_HEAD, *run, *_TRACEBACK, "tenant")]
+    run = [name for name in _OF_THE_RUN if fields.get(name) not in _USUAL.get(name, (None, ""))]
+    said = [name for name in fields if name not in (*_HEAD, *_OF_THE_RUN, *_TRACEBACK)]
     event = str(fields.get("event", ""))
     if event in ("printed", "logged") and "text" in fields:
         said = [name for name in said if name not in ("text", "logger")]

@@ -68,7 +68,7 @@ def test_one_that_is_broken_does_not_stop_the_others(monkeypatch: pytest.MonkeyP
         loaded = load_agents((f"two={HERE}:instance", "worse=no.such:agent", f"{broken}"))
     assert loaded.by_name == {"one": greeter, "two": instance}
     assert [(line["event"], line["agent"]) for line in logged] == [
-        ("agent_left_out", name) for name in (broken, "bad", "odd", "worse")
+        ("agent_left_out", name) for name in (broken, "worse", "bad", "odd")
     ]
     assert tuple(line["why"] for line in logged) == loaded.left_out
     assert "KeyError" in logged[0]["why"]

@@ -98,3 +98,30 @@ def test_an_agents_words_cannot_command_the_terminal() -> None:
     seen = Seen()
     seen.words("a\x1b[2Jb\x07\x9bc\r\nd", 0)
     assert seen.text == "a[2Jbc\nd"
+
+
+def test_lines_beside_it_begin_on_a_line_of_their_own() -> None:
+    seen = Seen()
+    seen.words("Nice to", 0)
+    seen.screen.beside([("n1 printed", ""), ("    Traceback", "red")])
+    assert seen.text == "Nice to\nn1 printed\n    Traceback\n"
+
+
+def test_somebody_who_is_asked_for_a_line_still_is() -> None:
+    file = io.StringIO()
+    screen = EventView(Console(file=file, markup=False, force_terminal=True, color_system=None), "ada")
+    screen.prompt()
+    screen.beside([("a change", "")])
+    screen.prompted()
+    screen.beside([("another", "")])
+    assert file.getvalue() == "> \na change\n> another\n"
+
+
+def test_a_failure_says_where_its_traceback_is() -> None:
+    file = io.StringIO()
+    screen = EventView(Console(file=file, markup=False), "ada", "agentring logs --data-dir x")
+    screen.show(Event(turn_failed=TurnFailed(reason="AGENT_ERROR", error_id="12")))
+    assert file.getvalue().splitlines() == [
+        "the turn failed: AGENT_ERROR, error_id 12",
+        "its traceback: agentring logs --data-dir x --error 12",
+    ]

@@ -14,8 +14,9 @@ def lines(**fields: Any) -> list[str]:
 
 def test_it_has_its_time_its_process_its_fields_and_its_run() -> None:
     assert lines(**RUN, city="Oslo", note="two words") == [
-        '22:15:23.123 n1 info looked_up  city=Oslo note="two words" agent=shout session=ada turn=t.1 attempt=1'
+        '22:15:23.123 n1 info looked_up  city=Oslo note="two words" agent=shout session=ada turn=t.1'
     ]
+    assert lines(**{**RUN, "tenant": "acme", "attempt": 2})[0].endswith("turn=t.1 attempt=2 tenant=acme")
 
 
 def test_what_was_printed_or_logged_stands_in_place_of_the_event() -> None:
