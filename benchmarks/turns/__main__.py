@@ -1,6 +1,6 @@
 """`scripts/bench_turns`: what a turn costs, beside Envoy in front of bare gRPC handlers.
 
-    scripts/bench_turns                                  # everything: medians of 3 alternating runs, some 15 minutes
+    scripts/bench_turns                                  # everything: medians of 3 alternating runs, half an hour
     scripts/bench_turns --quick --systems memory,envoy+grpc.aio --loads run-turn-1,run-turn-64
     scripts/bench_turns --checkout before=/path/to/checkout --systems sqlite,sqlite@before,envoy+grpc.aio
     scripts/bench_turns --systems memory-interpreted --loads run-turn-64 --profile node.prof

@@ -14,10 +14,12 @@ from asyncio.subprocess import PIPE
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from signal import SIGKILL
 from typing import Any
 
+from agentring.cli.errors import CommandError
 from agentring.cli.local.child import tie_to_parent
 from benchmarks.router.build import Tools
 from benchmarks.turns.disk import fsync_ms
@@ -64,19 +66,31 @@ class Plan:
 
 
 async def run(plan: Plan, tools: Tools, progress: Callable[[Sample, int], None]) -> list[Sample]:
-    """Every sample; system after system, again and again. Raises ChildFailed, EtcdUnusable."""
-    samples = []
+    """Every sample; system after system, again and again. One that cannot be started has failed in every load."""
+    samples: list[Sample] = []
+
+    def take(number: int, sample: Sample) -> None:
+        samples.append(sample)
+        progress(sample, number)
+
     for number in range(1, plan.runs + 1):
         for system in plan.systems:
-            with tempfile.TemporaryDirectory(prefix="turnbench-") as name:
-                async with system.running(Path(name), plan.profile) as running:
-                    for load in plan.loads:
-                        await until_quiet(running.processes.values())
-                        disk_ms = await asyncio.to_thread(fsync_ms, Path(name))
-                        sample = await _measured(plan, tools.client, system, running, load)
-                        samples.append(replace(sample, fsync_ms=disk_ms))
-                        progress(samples[-1], number)
+            try:
+                await _run_system(plan, tools.client, system, partial(take, number))
+            except CommandError as error:
+                for load in plan.loads:
+                    take(number, Sample(system.name, load.name, failure=str(error)))
     return samples
+
+
+async def _run_system(plan: Plan, client: Path, system: System, take: Callable[[Sample], None]) -> None:
+    with tempfile.TemporaryDirectory(prefix="turnbench-") as name:
+        async with system.running(Path(name), plan.profile) as running:
+            for load in plan.loads:
+                await until_quiet(running.processes.values())
+                disk_ms = await asyncio.to_thread(fsync_ms, Path(name))
+                sample = await _measured(plan, client, system, running, load)
+                take(replace(sample, fsync_ms=disk_ms))
 
 
 async def _measured(plan: Plan, client: Path, system: System, running: Running, load: Load) -> Sample:

@@ -30,5 +30,8 @@ def _cpu_s(pids: Iterable[int]) -> float:
 
 def _cpu_s_of(pid: int) -> float:
     # Behind the name, which may hold spaces: user and system time are fields 14 and 15 of /proc/<pid>/stat.
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:  # it has ended: the load says so
+        return 0.0
     return (int(fields[11]) + int(fields[12])) / _TICKS_A_SECOND
