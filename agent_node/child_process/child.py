@@ -23,6 +23,7 @@ from agent_node import agent_output
 from agent_node.agent_errors import text_of
 from agent_node.audit import NoAuditLog
 from agent_node.child_process.messages import BEAT_S, Begin, Channel
+from agent_node.child_process.recorded_steps import ChildSteps
 from agent_node.json_values import NotJson, to_json
 from agent_node.once.steps import Once
 from agent_node.run.agent_run import run_agent
@@ -66,8 +67,8 @@ async def _serve(connection: socket.socket, agents: Mapping[str, Agent]) -> None
     begin = await channel.receive()
     if begin is None:
         return
-    child = _Child(channel, begin[1])
     async with asyncio.TaskGroup() as group:
+        child = _Child(channel, begin[1], group)
         beats = group.create_task(_beat(channel))
         receiving = group.create_task(child.receive())
         running = group.create_task(child.run(agents[begin[1].agent]))
@@ -86,8 +87,9 @@ async def _beat(channel: Channel) -> None:
 
 
 class _Child:
-    def __init__(self, channel: Channel, begin: Begin) -> None:
+    def __init__(self, channel: Channel, begin: Begin, group: asyncio.TaskGroup) -> None:
         self._channel = channel
+        self._group = group
         self._begin = begin
         self._numbers = count(1)
         self._requests: dict[int, _Request] = {}
@@ -106,6 +108,8 @@ class _Child:
             cast(Once, self) if begin.has_once else None,
         )
         turn = replace(begin.turn, tool_starts=self._start_tool, questions=self if begin.asks else None)
+        if begin.life_id is not None:
+            turn = replace(turn, steps=partial(ChildSteps, begin.life_id, self._group, self._request))
         try:
             outcome = await run_agent(env, agent, turn, _NodesLog(self._channel), begin.epoch)
         except asyncio.CancelledError:

@@ -19,6 +19,7 @@ import structlog
 
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import BEAT_S, Begin, Channel, Message
+from agent_node.child_process.recorded_steps import NodeSteps
 from agent_node.child_process.step import Step
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Failed, Outcome, new_error_id
@@ -59,6 +60,7 @@ class ChildRun:
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._steps: dict[int, Step] = {}
         self._step_numbers = count(1)
+        self._recorded = NodeSteps(turn.steps()) if turn.steps is not None else None
         self._time = PausableDeadline(env.limits.timeout_s)
         self._time.pause()  # the child keeps the deadline itself
 
@@ -67,11 +69,12 @@ class ChildRun:
     ) -> Outcome:
         """From its beginning to its end, and the child's."""
         env, turn = self._env, self._turn
-        bare = replace(turn, tool_starts=None, questions=None)
+        bare = replace(turn, tool_starts=None, questions=None, steps=None)
         asks, has_once = turn.questions is not None, env.once is not None
+        life_id = self._recorded.life_id if self._recorded is not None else None
         self._channel.send(
             "begin",
-            Begin(turn.agent, bare, asks, has_once, self._epoch, env.limits, env.node_id, env.incarnation),
+            Begin(turn.agent, bare, asks, has_once, self._epoch, env.limits, env.node_id, env.incarnation, life_id),
         )
         try:
             async with asyncio.TaskGroup() as group:
@@ -130,6 +133,8 @@ class ChildRun:
 
     def _cut_off_rest(self) -> None:
         """Ends what the agent has left behind; a step that is to blame comes to its end."""
+        if self._recorded is not None:
+            self._recorded.close()
         for step in list(self._steps.values()):
             step.cut_off()
         in_steps = {step.number for step in self._steps.values()}
@@ -168,6 +173,8 @@ class ChildRun:
                 return
             case ("tool", number, start):
                 call = self._start_tool(start)
+            case ("steps", number, method, *arguments) if self._recorded is not None:
+                call = self._recorded.answer(method, *arguments)
             case ("ask", number, ordinal, question):
                 call = self._ask(number, ordinal, question)
             case ("once", number, within, key, timeout_s, idempotent):

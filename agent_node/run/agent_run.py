@@ -25,6 +25,7 @@ from agent_node.run.owner import RunOwner
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.time_limit import BoundedRun, CancelledItself, DeadlineExceeded, Stop, TooManyAbandoned
 from agent_node.run.yielded_text import OutputLimit
+from agent_node.step.errors import StepsFailed
 from agentring.agent import Agent, Result
 from agentring.held import hold
 from agentring.ids import Epoch
@@ -37,7 +38,8 @@ _log = structlog.get_logger()
 async def run_agent(env: RunEnvironment, agent: Agent, turn: TurnInput, log: RunEvents, epoch: Epoch) -> Outcome:
     """Runs the agent to its end, in a child process where an earlier run has ended its node.
 
-    Raises NodeFenced if the lease may be gone. Cancellation: the agent is cancelled, what it wrote to the log stays.
+    Raises NodeFenced if the lease may be gone, and what its steps could not be recorded with. Cancellation: the agent
+    is cancelled, what it wrote to the log stays.
     """
     if turn.deaths and env.child_runs is not None:
         outcome = await env.child_runs.run(env, turn, log, epoch)
@@ -56,9 +58,9 @@ class AgentRun:
         self._env = env
         self._agent = agent
         self._turn = turn
-        self._run = run = RunContext(env, turn, log, epoch)
-        self._owner = RunOwner(turn, run.time)
         self._stop = Stop()
+        self._run = run = RunContext(env, turn, log, epoch, self._stop)
+        self._owner = RunOwner(turn, run.time)
         self._completed: Completed | None = None
         self._fault: Exception | None = None
         """What is not the agent's: its last events could not be written."""
@@ -101,7 +103,7 @@ class AgentRun:
 
     def _outcome(self, cause: BaseException | None) -> Outcome:
         self._end()
-        cause = self._owner.error or cause
+        cause = self._run.failure or self._owner.error or cause
         if cause is None and self._completed is not None:
             return self._completed
         if self._fault is not None and cause is self._fault:
@@ -112,7 +114,7 @@ class AgentRun:
         # By identity: the class of an agent's error may have a hash of its own.
         reason = next((reason for kind, reason in _REASONS if type(cause) is kind), "AGENT_ERROR")
         detail = ""
-        if isinstance(cause, NotJson):
+        if isinstance(cause, NotJson | StepsFailed):
             reason, detail = cause.reason, cause.detail
         error_id = new_error_id()
         # Where a bound was met the traceback would show only our own frames.
@@ -132,8 +134,10 @@ class AgentRun:
         if self._stop.asked or self._owner.error is not None:
             return
         try:
+            if self._run.may_have_steps:
+                await self._run.finish_steps()
             self._completed = self._run.completed()
-        except (NotJson, OutputLimit):
+        except (NotJson, OutputLimit, StepsFailed):
             raise
         except Exception as fault:
             self._fault = fault

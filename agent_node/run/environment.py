@@ -27,9 +27,17 @@ class TurnLimits:
     max_history_turns: int = 100
     """Completed turns of a session that its agent sees."""
     max_attempts: int = 10
-    """Runs of one turn; one that is cut off so often ends its nodes."""
+    """Runs of one turn since the last one that recorded a step; one that is cut off so often ends its nodes."""
+    most_attempts: int = 100
+    """Runs of one turn in all."""
     cancel_grace_s: float = _CANCEL_GRACE_S
     """How long an agent may take to end once it is cancelled or its time is over; then it is abandoned."""
+    step_wait_s: float = 30.0
+    """How long an attempt may wait for a recorded step to be asked for while nothing else happens to its steps."""
+
+    def are_exhausted(self, attempt: int, last_gain: int) -> bool:
+        """Whether a run has had all its attempts before this one. last_gain: the last one that recorded a step."""
+        return attempt > self.most_attempts or attempt - last_gain > self.max_attempts
 
 
 class ChildRunner(Protocol):

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent_node.run.time_limit import PausableDeadline
+from agent_node.step.recorder import StepRecorder
 from agent_node.store import ToolStart
 from agentring.agent import JsonObject, PastTurn
 from agentring.ids import SessionRef, TaskRef
@@ -56,3 +57,5 @@ class TurnInput:
     """The agent's name."""
     deaths: int = 0
     """How many earlier runs ended with their node."""
+    steps: Callable[[], StepRecorder] | None = None
+    """Makes what records the run's steps; None: nothing does."""

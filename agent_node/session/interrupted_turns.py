@@ -21,6 +21,7 @@ def next_attempt(interrupted: StoredTurn, stored: StoredSession) -> tuple[Stored
         state=TURN_STATE_ACCEPTED,
         attempt=interrupted.attempt + 1,
         deaths=interrupted.deaths + died,
+        may_have_steps=True,
     )
     reason = "NODE_DRAINED" if stored.was_released else "NODE_LOST"
     restarted = session_pb2.AttemptRestarted(reason=reason)

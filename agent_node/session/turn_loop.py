@@ -21,8 +21,10 @@ from agent_node.session import turn_end
 from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.questions import TurnQuestions
 from agent_node.session.state import ENDED, RunningTurn, SessionState
+from agent_node.session.turn_steps import TurnSteps
 from agent_node.session.uninterrupted import run_to_end
 from agent_node.store import StoredTurn, ToolStart
+from agent_node.store.step_records import Life
 from agentring.errors import NodeFenced
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING, Event
@@ -166,8 +168,12 @@ def _resolve(ended: "asyncio.Future[None]") -> None:
 
 async def _run_agent(session: SessionState, waiting: WaitingTurn, slot: RunSlot) -> Outcome:
     turn = await _start(session, waiting.turn_id)
-    if turn.attempt - session.questions.runs_cut_off(turn.turn_id) > session.env.limits.max_attempts:
-        return attempts_exhausted(turn.attempt)
+    runs_cut_off = session.questions.runs_cut_off(turn.turn_id)
+    if turn.attempt - runs_cut_off > session.env.limits.max_attempts:
+        async with session.writer:
+            last_gain = await session.store.steps.last_gain(Life(session.ref.tenant, turn.life_id))
+        if session.env.limits.are_exhausted(turn.attempt - runs_cut_off, last_gain):
+            return attempts_exhausted(turn.attempt)
     run_input = _run_input(session, waiting, turn, slot)
     return await run_agent(session.env, session.agent, run_input, session.log, session.claim.epoch)
 
@@ -187,6 +193,7 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         questions=TurnQuestions(session.questions, waiting.turn_id, slot),
         agent=stored.agent,
         deaths=turn.deaths,
+        steps=partial(TurnSteps, session, turn),
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from agent_node.agent_errors import text_of
-from agent_node.store.step_records import StepState
+from agent_node.store.step_records import StepState, StoredStep
 from agentring import plain_json
 from agentring.agent import StepFailed, StepUnknown
 from agentring.plain_json import NotJson, type_name
@@ -32,6 +32,13 @@ class StepOutcome:
 
 CANCELLED = StepOutcome(StepState.CANCELLED)
 UNKNOWN = StepOutcome(StepState.UNKNOWN)
+CANCELLED_UNKNOWN = StepOutcome(StepState.UNKNOWN, b"cancelled")
+"""Of a step that must not run twice, and that its agent cancelled."""
+
+
+def was_cancelled(row: StoredStep) -> bool:
+    """Whether what the agent got was its own cancellation."""
+    return row.state == StepState.CANCELLED or (row.state, row.value) == (StepState.UNKNOWN, CANCELLED_UNKNOWN.value)
 
 
 def completed(value: Any, most_bytes: int = MOST_VALUE_BYTES) -> StepOutcome:

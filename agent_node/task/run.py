@@ -57,6 +57,8 @@ class TaskRun:
     task: asyncio.Task[None] | None = None
     cancel_reason: str | None = None
     """Why it is being cancelled; None: it is not."""
+    may_have_steps: bool = False
+    """Whether rows of its steps may be stored."""
     failure: AgentringError | None = None
     """Why it stops half-way; None: it does not."""
     ending: bool = False
@@ -126,6 +128,7 @@ class TaskRun:
             events=task_pb2.RunTaskResponse(events=events).SerializeToString(),
             text=outcome.text if has_lost and isinstance(outcome, Completed) else None,
             may_begin_anew=outcome is None and self.cancel_reason == UNWATCHED,
+            life_id=self.request_id if self.may_have_steps else "",
         )
 
     def end(self, state: task_pb2.TaskState.ValueType, event: Event, outcome: Completed | Failed | None) -> None:
@@ -183,6 +186,7 @@ def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_l
         node_id=node_id,
         attempt=attempt,
         deaths=stored.deaths,
+        may_have_steps=attempt > 1,
         created_ns=stored.created_ns,
     )
 

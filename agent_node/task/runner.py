@@ -13,6 +13,7 @@ the next caller or the sweep runs it again, or ended, and the next caller gets t
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
@@ -26,7 +27,9 @@ from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTask, TaskStore, ToolStart
+from agent_node.store.step_records import Life
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
+from agent_node.task.run_steps import RunSteps
 from agentring.agent import Agent
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
@@ -61,8 +64,10 @@ class TaskRunner:
         clock: Clock,
         settings: NodeSettings,
         slots: RunSlots,
+        tasks: asyncio.TaskGroup,
     ) -> None:
-        """slots: the node's run slots."""
+        """slots: the node's run slots; tasks: owns what a run's steps write."""
+        self._tasks = tasks
         self._env = env
         self._claims = claims
         self._store = store
@@ -156,7 +161,9 @@ class TaskRunner:
         if run.cancel_reason is not None:
             return None
         if run.attempt > self._env.limits.max_attempts:
-            return attempts_exhausted(run.attempt)
+            last_gain = await self._store.steps.last_gain(Life(run.ref.tenant, run.request_id))
+            if self._env.limits.are_exhausted(run.attempt, last_gain):
+                return attempts_exhausted(run.attempt)
         async with RunSlot(self._slots, run.ref.tenant):
             self._env.lease.check()
             run.state = task_pb2.TASK_STATE_RUNNING
@@ -173,6 +180,7 @@ class TaskRunner:
                 tool_starts=lambda start: self._store_tool_start(run, start),
                 agent=run.agent,
                 deaths=run.deaths,
+                steps=partial(RunSteps, self._env, self._store, run, self._tasks),
             )
             return await run_agent(self._env, self._agents[run.agent], turn, run.log, run.epoch)
 

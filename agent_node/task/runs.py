@@ -72,7 +72,7 @@ class TaskRuns:
         self._clock = clock
         self._ended = EndedTasks(store, claims, clock)
         self.unwatched = Unwatched(clock, settings.unwatched_timeout_s)
-        runner = TaskRunner(env, claims, store, agents, clock, settings, slots)
+        runner = TaskRunner(env, claims, store, agents, clock, settings, slots, tasks)
         self._starter = TaskStarter(
             env, claims, store, agents, clock, settings, runner, self._ended, self.unwatched, tasks
         )

@@ -15,6 +15,7 @@ from agentring.agent.context import (
     TurnContext,
 )
 from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown, StepFailed, StepUnknown
+from agentring.agent.retry import Retry
 from agentring.errors import AgentringError, NodeFenced, TaskCycle
 from agentring.ids import Epoch, NodeId
 
@@ -34,6 +35,7 @@ __all__ = [
     "OnceUnknown",
     "PastTurn",
     "Result",
+    "Retry",
     "StepFailed",
     "StepUnknown",
     "TaskCycle",

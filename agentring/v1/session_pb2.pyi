@@ -1375,14 +1375,16 @@ class TurnFailed(_message.Message):
     TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID (of the state), RESULT_INVALID (of the turn's or a tool's result),
     TOOL_ARGUMENT_INVALID (of what a tool or a question was called with), AGENT_STUCK (it was not run: too many earlier
     runs of the agent cannot be stopped), AGENT_ENDED_NODE (its node ended while it ran, and so did the process of its own
-    that it was then run in), AGENT_BLOCKED (likewise, but it held that process's event loop up) or ATTEMPTS_EXHAUSTED
-    (every run that it was allowed was cut off).
+    that it was then run in), AGENT_BLOCKED (likewise, but it held that process's event loop up), STEP_DIVERGED (an
+    attempt went another way than one before it, whose steps are recorded), STEP_CORRUPT (what is stored of a step is not
+    what was written) or ATTEMPTS_EXHAUSTED (every run that it was allowed was cut off).
     """
     error_id: _builtins.str
     """An opaque id to look for in the node's log."""
     detail: _builtins.str
     """Of STATE_INVALID, RESULT_INVALID and TOOL_ARGUMENT_INVALID: what was wrong and where, for people, as in
-    "state $.cart[3].price: set". Keys of what was handed over stand in it, never values, nor the agent's own words.
+    "state $.cart[3].price: set". Keys of what was handed over stand in it, never values, nor the agent's own words. Of
+    STEP_DIVERGED and STEP_CORRUPT: the first step that differs, by its name.
     """
     def __init__(
         self,

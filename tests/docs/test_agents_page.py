@@ -15,6 +15,7 @@ from agent_node.run import context, tool_calls
 from agent_node.run.environment import TurnLimits
 from agent_node.run.time_limit import MOST_ABANDONED
 from agent_node.settings import NodeSettings
+from agent_node.step import identity, outcome, steps
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
 from harness.pages import ROOT, blocks
@@ -97,6 +98,12 @@ def test_the_other_limits_are_the_codes() -> None:
         "a tool's name": tool_calls._NAME_BYTES,
         "questions of a turn, one at a time": context._MOST_QUESTIONS,
         "a question": context._PROMPT_BYTES,
+        "result of a step": outcome.MOST_VALUE_BYTES,
+        "results of all steps of a turn": steps.MOST_BYTES,
+        "steps of a turn": steps.MOST_STEPS,
+        "steps inside each other": steps.MOST_DEPTH,
+        "a step's name": identity._NAME_BYTES,
+        "a step's key": identity._KEY_BYTES,
     }
     page = PAGE.read_text()
     assert f"| AGENT_STUCK | {MOST_ABANDONED} of its runs" in page

@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
-from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result
+from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry
 from agentring.ids import Epoch, NodeId
 
 NODE = NodeId("node-1")
@@ -57,6 +60,38 @@ class FakeContext:
     ) -> Any:
         """Runs the step, which is the first and only one of its key."""
         return through_json(await function(**(args or {}), idempotency_key=key, fencing_token=self.fencing_token))
+
+    async def step(
+        self,
+        name: str,
+        function: Callable[..., Awaitable[Any]],
+        /,
+        *args: Any,
+        key: str | None = None,
+        idempotent: bool = True,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        pure: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Calls the function, once, and returns a result that has been through JSON."""
+        return through_json(await function(*args, **kwargs))
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        """Changes nothing."""
+        return nullcontext()
+
+    async def now(self) -> datetime:
+        """Always the same."""
+        return datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+    def uuid(self) -> UUID:
+        """Always the same."""
+        return UUID(int=1)
+
+    def random(self) -> float:
+        """Always the same."""
+        return 0.5
 
 
 def through_json(value: Any) -> Any:

@@ -8,6 +8,7 @@ from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.outcome import Completed, Failed
 from agent_node.run.run_input import Questions, TurnInput
+from agent_node.step.recorder import StepRecorder
 from agent_node.store import ToolStart
 from agentring.agent import Agent, PastTurn
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session
@@ -34,10 +35,11 @@ class Bench:
         grace_s: float = SHORT_S,
         max_text_bytes: int = MAX_TEXT_BYTES,
         max_state_bytes: int = MAX_STATE_BYTES,
+        step_wait_s: float = PATIENCE_S,
     ) -> None:
         self.clock = FakeClock()
         self.audit = ListedAudit()
-        limits = TurnLimits(timeout_s, max_text_bytes, max_state_bytes, cancel_grace_s=grace_s)
+        limits = TurnLimits(timeout_s, max_text_bytes, max_state_bytes, cancel_grace_s=grace_s, step_wait_s=step_wait_s)
         self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
         self.log = EventLog(EPOCH, 1 << 22)
 
@@ -53,11 +55,14 @@ class Bench:
         history: tuple[PastTurn, ...] = (),
         questions: Questions | None = None,
         tool_starts: Callable[[ToolStart], Awaitable[None]] | None = None,
+        attempt: int = 1,
+        steps: Callable[[], StepRecorder] | None = None,
     ) -> Completed | Failed:
         turn = TurnInput(
             ref=ref or parse_session("", "s"),
             turn_id=turn_id,
-            attempt=1,
+            attempt=attempt,
+            steps=steps,
             text=text,
             data=data or {},
             state_json=state_json,

@@ -61,9 +61,9 @@ def of(*args: Any, **kwargs: Any) -> str:
 def typed(value: Any) -> Any:
     """The value with its types, so that 1, 1.0 and True differ."""
     if isinstance(value, list):
-        return [typed(item) for item in value]
+        return "list", [typed(item) for item in value]
     if isinstance(value, dict):
-        return sorted((key, typed(item)) for key, item in value.items())
+        return "dict", sorted((key, typed(item)) for key, item in value.items())
     return type(value).__name__, repr(value)
 
 

@@ -1,0 +1,71 @@
+"""The steps of a run in a child process (`ctx.step`): the child has the journal, the node records it.
+
+Guarantees: what the child's recorder is asked for, the run's own recorder on the node does, under all its compares; a
+write that was begun there is carried out to its end, whatever becomes of the child. Used by child.py and run.py.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from agent_node.single_flight import SingleFlight
+from agent_node.step.recorder import StepRecorder
+from agent_node.store.step_records import BlobChunk, StoredStep
+
+_METHODS = ("read", "read_chunk", "keep", "keep_chunk")
+
+
+class ChildSteps:
+    """A StepRecorder in the child."""
+
+    def __init__(self, life_id: str, tasks: asyncio.TaskGroup, request: Callable[..., Awaitable[Any]]) -> None:
+        """request: asks the node, and returns its reply."""
+        self.life_id = life_id
+        self.tasks = tasks
+        self._request = request
+
+    async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
+        """As StepRecorder."""
+        rows: Sequence[StoredStep] = await self._request("steps", "read", after_ordinal)
+        return rows
+
+    async def read_chunk(self, digest: bytes, number: int) -> bytes | None:
+        """As StepRecorder."""
+        data: bytes | None = await self._request("steps", "read_chunk", digest, number)
+        return data
+
+    async def keep(self, steps: Sequence[StoredStep]) -> None:
+        """As StepRecorder."""
+        await self._request("steps", "keep", list(steps))
+
+    async def keep_chunk(self, chunk: BlobChunk) -> None:
+        """As StepRecorder."""
+        await self._request("steps", "keep_chunk", chunk)
+
+    def close(self) -> None:
+        """As StepRecorder: the node closes the run's own."""
+
+
+class NodeSteps:
+    """The node's side."""
+
+    def __init__(self, recorder: StepRecorder) -> None:
+        """recorder: the run's own."""
+        self._recorder = recorder
+        self._under_way: SingleFlight[object, Any] = SingleFlight(recorder.tasks)
+
+    @property
+    def life_id(self) -> str:
+        """As StepRecorder."""
+        return self._recorder.life_id
+
+    async def answer(self, method: str, *arguments: Any) -> Any:
+        """What the child asks for."""
+        if method not in _METHODS:
+            raise ValueError(method)
+        call = getattr(self._recorder, method)
+        return await self._under_way.get(object(), lambda: call(*arguments))
+
+    def close(self) -> None:
+        """The run is over."""
+        self._recorder.close()

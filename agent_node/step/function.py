@@ -1,0 +1,65 @@
+"""Calls the function of a step: with what every step is handed besides its arguments, within its time, as often as its
+policy says."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from agent_node.step.outcome import StepOutcome, completed, failed
+from agentring.agent import Retry
+
+
+@dataclass(frozen=True, slots=True)
+class StepOptions:
+    """How a step is to run, as Context.step has it."""
+
+    key: str | None = None
+    idempotent: bool = True
+    retry: Retry | None = None
+    timeout_s: float | None = None
+    pure: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """What is called."""
+
+    function: Callable[..., Awaitable[Any]]
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
+
+    def handed(self, **values: Any) -> "StepCall":
+        """With those of these values that the function names and the caller does not say itself."""
+        more = {name: value for name, value in values.items() if name not in self.kwargs and self._names(name)}
+        return StepCall(self.function, self.args, {**self.kwargs, **more}) if more else self
+
+    def _names(self, name: str) -> bool:
+        function = self.function
+        code = getattr(function, "__code__", None)
+        if code is not None:
+            return name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        try:
+            return name in inspect.signature(function).parameters
+        except (TypeError, ValueError):
+            return False
+
+
+async def outcome_of(call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None]) -> StepOutcome:
+    """Calls the function until it has an outcome. most_bytes: as `completed`; check: raises where the run is at its end
+    by itself, whatever the function raised. Raises CancelledError where it was cancelled or raised that."""
+    tries = 0
+    while True:
+        tries += 1
+        try:
+            async with asyncio.timeout(options.timeout_s):
+                value = await call.function(*call.args, **call.kwargs)
+        except Exception as error:
+            check()
+            if not options.idempotent or options.retry is None or not options.retry.tries_again(error, tries):
+                return failed(error)
+            await asyncio.sleep(options.retry.wait_s(tries))
+        else:
+            check()
+            return completed(value, most_bytes)

@@ -1,0 +1,34 @@
+"""What a run's steps are written to and read from: the store, under the compares of the session or the task."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Protocol
+
+from agent_node.store.step_records import BlobChunk, StoredStep
+
+
+class StepRecorder(Protocol):
+    """Of one run. Every method raises NodeFenced, and what the store raises, after which the run is at its end."""
+
+    @property
+    def life_id(self) -> str:
+        """The run's."""
+
+    @property
+    def tasks(self) -> asyncio.TaskGroup:
+        """Owns what must not end with the agent's own tasks."""
+
+    async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
+        """As StepStore."""
+
+    async def read_chunk(self, digest: bytes, number: int) -> bytes | None:
+        """As StepStore."""
+
+    async def keep(self, steps: Sequence[StoredStep]) -> None:
+        """Returns once the rows are committed, and the run is still this node's. One call at a time."""
+
+    async def keep_chunk(self, chunk: BlobChunk) -> None:
+        """As `keep`."""
+
+    def close(self) -> None:
+        """The run is over: nothing is written any more. What is asked for later raises RuntimeError."""

@@ -1,0 +1,85 @@
+"""Where the steps of a task's run are recorded: in the store of tasks, under the run's epoch.
+
+Guarantees: nothing is written once the run is over, though it was asked for before; one write at a time; a write or
+read that fails stops the run, whatever its agent makes of it, and the next one goes on with the task. Made by
+runner.py, for one attempt.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from agent_node.run.environment import RunEnvironment
+from agent_node.store import TaskStore
+from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
+from agent_node.task.run import TaskRun
+from agentring.errors import SessionCorrupt, StaleEpoch, StoreUnavailable
+
+T = TypeVar("T")
+
+
+class RunSteps:
+    """A StepRecorder."""
+
+    def __init__(self, env: RunEnvironment, store: TaskStore, run: TaskRun, tasks: asyncio.TaskGroup) -> None:
+        """tasks: of the incarnation."""
+        self._env = env
+        self._store = store
+        self._run = run
+        self._owned = RunOwnership(run.ref, run.epoch, env.owner, run.request_id)
+        self._writing = asyncio.Lock()
+        self._is_over = False
+        self.tasks = tasks
+
+    @property
+    def life_id(self) -> str:
+        """As StepRecorder."""
+        return self._owned.life_id
+
+    async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
+        """As StepRecorder."""
+        return await self._of_store(self._store.steps.read(self._owned.life, after_ordinal))
+
+    async def read_chunk(self, digest: bytes, number: int) -> bytes | None:
+        """As StepRecorder."""
+        return await self._of_store(self._store.steps.read_chunk(self._owned.life, digest, number))
+
+    async def keep(self, steps: Sequence[StoredStep]) -> None:
+        """As StepRecorder."""
+        commit = await self._written(lambda: self._store.steps.keep(self._owned, steps))
+        numbered = {"commit": commit} if self._store.durable else {}
+        for step in steps:
+            self._env.audit.write(
+                "step_recorded",
+                self._run.ref,
+                epoch=self._run.epoch,
+                turn="",
+                step=step.step_id.hex(),
+                state=step.state.name,
+                **numbered,
+            )
+
+    async def keep_chunk(self, chunk: BlobChunk) -> None:
+        """As StepRecorder."""
+        await self._written(lambda: self._store.steps.keep_chunk(self._owned, chunk))
+
+    def close(self) -> None:
+        """As StepRecorder."""
+        self._is_over = True
+
+    async def _written(self, write: Callable[[], Awaitable[int]]) -> int:
+        async with self._writing:
+            self._env.lease.check()
+            if self._is_over:
+                raise RuntimeError("the run is over")
+            self._run.may_have_steps = True
+            commit = await self._of_store(write())
+        self._env.lease.check()
+        return commit
+
+    async def _of_store(self, answer: Awaitable[T]) -> T:
+        try:
+            return await answer
+        except (StaleEpoch, StoreUnavailable, SessionCorrupt) as error:
+            self._run.fail(error)
+            raise

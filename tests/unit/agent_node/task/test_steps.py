@@ -1,0 +1,114 @@
+"""The steps of a task over its runs: a node that dies takes none along, and the end of the task all."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from agent_node.store.step_records import Life, StepState
+from agentring.agent import Agent, AgentEvent, Context
+from agentring.errors import StaleEpoch, StoreUnavailable
+from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED
+from harness.attempts import Ran
+from harness.two_task_nodes import KEY, Two, two_nodes
+
+
+@pytest.fixture
+def ran() -> Ran:
+    return Ran()
+
+
+def stepping(ran: Ran, go: asyncio.Event, *, idempotent: bool = True) -> Agent:
+    """Runs the step a, then the step b, which lasts until it may go on."""
+
+    async def b() -> str:
+        ran.called("b")
+        await go.wait()
+        return "b"
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield str(await ctx.step("a", ran.effect, "a"))
+        yield str(await ctx.step("b", b, idempotent=idempotent))
+
+    return agent
+
+
+async def life(nodes: Two) -> Life:
+    return Life(KEY.tenant, (await nodes.stored_task()).life_id)
+
+
+async def begun(nodes: Two, agent: Agent) -> "asyncio.Task[object]":
+    """The first node has the task."""
+    for node in (nodes.one, nodes.two):
+        node.agents["stepping"] = agent
+    return asyncio.ensure_future(nodes.one.run(agent="stepping"))
+
+
+async def test_the_next_run_of_a_task_goes_on_at_its_last_finished_step(ran: Ran) -> None:
+    go = asyncio.Event()
+    async with two_nodes() as nodes:
+        await begun(nodes, stepping(ran, go))
+        await ran.until_called("b")
+        one = await life(nodes)
+        assert [row.name for row in await nodes.stored.steps.read(one, 0)] == ["a"]
+        nodes.one.die()
+        go.set()
+        run, _ = await nodes.two.run(agent="stepping")
+        await run.ended.wait()
+        assert (run.state, run.log.text()) == (TASK_STATE_COMPLETED, "ab")
+        assert ran.calls == {"a": 1, "b": 2}
+        assert list(await nodes.stored.steps.read(one, 0)) == []
+        assert nodes.two.audited("step_recorded") == ["step_recorded"]
+
+
+async def test_one_that_must_not_run_twice_is_unknown_to_the_next_run(ran: Ran) -> None:
+    go = asyncio.Event()
+    async with two_nodes() as nodes:
+        await begun(nodes, stepping(ran, go, idempotent=False))
+        await ran.until_called("b")
+        nodes.one.die()
+        go.set()
+        run, _ = await nodes.two.run(agent="stepping")
+        await run.ended.wait()
+        assert run.state == TASK_STATE_FAILED
+        assert ran.calls == {"a": 1, "b": 1}
+
+
+@pytest.mark.parametrize("error", [StaleEpoch(), StoreUnavailable()])
+async def test_a_commit_that_fails_drops_the_run_and_the_task_is_open(
+    ran: Ran, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go = asyncio.Event()
+
+    async def keep(*_: object) -> int:
+        raise error
+
+    async with two_nodes() as nodes:
+        monkeypatch.setattr(nodes.stored.steps, "keep", keep)
+        calling = await begun(nodes, stepping(ran, go))
+        await asyncio.wait([calling])
+        run, _ = await nodes.one.run(agent="stepping")
+        await run.ended.wait()
+        assert not run.has_ended
+        assert not (await nodes.stored_task()).has_ended
+        assert ran.calls["a"] >= 1
+        assert ran.calls["b"] == 0
+
+
+async def test_what_a_frozen_node_writes_of_steps_changes_nothing(ran: Ran) -> None:
+    """Its run goes on, since it has not noticed: the store refuses its steps."""
+    go = asyncio.Event()
+    async with two_nodes() as nodes:
+        await begun(nodes, stepping(ran, go))
+        await ran.until_called("b")
+        frozen = nodes.one
+        frozen._claims.free("n1")  # its lease is over, and nobody has told it
+        run, _ = await nodes.two.run(agent="stepping")
+        await ran.until_called("b", 2)
+        rows = list(await nodes.stored.steps.read(await life(nodes), 0))
+        go.set()
+        await run.ended.wait()
+        assert run.state == TASK_STATE_COMPLETED
+        assert [(row.name, row.state) for row in rows] == [("a", StepState.COMPLETED)]
+        assert frozen.audited("task_committed") == []
+        assert len(nodes.two.audited("step_recorded")) == 1
