@@ -16,6 +16,9 @@ _SMALL: Final = tuple(bytes((number,)) for number in range(128))
 _SEQ, _FIRST_SEQ, _EPOCH, _TURN_ID, _ATTEMPT, _TIME = 0x09, 0x11, 0x19, b"\x22", b"\x28", b"\x32"
 """The keys of Event's fields: their numbers and wire types."""
 _TEXT_DELTA: Final = b"\x6a"
+_TURN_STARTED: Final = b"\x62"
+FIRST_TURN_ACCEPTED: Final = b"\x5a\x00"
+"""Of an event: a turn was accepted, and none is before it."""
 _THROUGH_SEQ, _ACKED_FRAME = 0x09, 0x11
 """Of each response of a stream."""
 _RESPONSE_EVENT: Final = b"\x1a"
@@ -35,10 +38,8 @@ def varint(number: int) -> bytes:
     return bytes(encoded)
 
 
-def text_event(
-    seq: int, first_seq: int, epoch: int, turn_id: str, attempt: int, time_ns: int, offset: int, text: bytearray
-) -> bytes:
-    """An Event with a text_delta. first_seq: 0: it covers its own number alone."""
+def event(seq: int, first_seq: int, epoch: int, turn_id: str, attempt: int, time_ns: int, body: bytes) -> bytes:
+    """An Event. first_seq: 0: it covers its own number alone; body: as the functions below."""
     head = _HEAD.pack(_SEQ, seq, _FIRST_SEQ, first_seq) if first_seq else _FIXED.pack(_SEQ, seq)
     if epoch:
         head += _FIXED.pack(_EPOCH, epoch)
@@ -49,10 +50,22 @@ def text_event(
         head += _ATTEMPT + varint(attempt)
     seconds, nanos = divmod(time_ns, _NANOS)
     time = (b"\x08" + varint(seconds) if seconds else b"") + (b"\x10" + varint(nanos) if nanos else b"")
+    return b"".join((head, _TIME, varint(len(time)), time, body))
+
+
+def text_delta(offset: int, text: bytearray) -> bytes:
+    """Of an event: text that begins at `offset`."""
     delta = b"\x08" + varint(offset) if offset else b""
     if text:
         delta += b"\x12" + varint(len(text)) + text
-    return b"".join((head, _TIME, varint(len(time)), time, _TEXT_DELTA, varint(len(delta)), delta))
+    return _TEXT_DELTA + varint(len(delta)) + delta
+
+
+def turn_started(node_id: str) -> bytes:
+    """Of an event: the turn runs on this node."""
+    name = node_id.encode()
+    started = b"\x0a" + varint(len(name)) + name if name else b""
+    return _TURN_STARTED + varint(len(started)) + started
 
 
 def response(through_seq: int, acked_frame: int, events: Sequence[bytes], more: bytes = b"") -> bytes:

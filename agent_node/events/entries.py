@@ -10,6 +10,7 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from agent_node.events import encoding
 from agentring.ids import Epoch
@@ -101,16 +102,9 @@ class TextRun:
         start, stop = self._pieces(after_seq, last_seq)
         first_seq, seq = self.first_seq + start, self.first_seq + stop - 1
         begin = self.ends[start - 1] if start else 0
-        raw = encoding.text_event(
-            seq,
-            first_seq if first_seq < seq else 0,
-            self.epoch,
-            self.turn_id,
-            self.attempt,
-            self.time_ns,
-            self.offset + begin,
-            self.text[begin : self.ends[stop - 1]],
-        )
+        covered_seq = first_seq if first_seq < seq else 0
+        body = encoding.text_delta(self.offset + begin, self.text[begin : self.ends[stop - 1]])
+        raw = encoding.event(seq, covered_seq, self.epoch, self.turn_id, self.attempt, self.time_ns, body)
         return Single(first_seq, seq, self.turn_id, raw)
 
     def _pieces(self, after_seq: int, last_seq: int) -> tuple[int, int]:
@@ -119,6 +113,18 @@ class TextRun:
 
 
 Entry = Single | TextRun
+
+
+class Earlier(Protocol):
+    """What is kept of a log outside the memory."""
+
+    @property
+    def oldest_seq(self) -> int:
+        """The oldest number that is kept; beyond all numbers that were kept: none."""
+
+    async def entries(self, after_seq: int) -> Sequence[Entry]:
+        """Some of what comes after a seq, from the first that is kept on; empty: nothing is. Raises
+        StoreUnavailable."""
 
 
 def gap(epoch: Epoch, first_seq: int, seq: int) -> session_pb2.Event:

@@ -12,27 +12,15 @@ piece, and takes little more memory than its letters. Written by the turn that r
 import asyncio
 import time
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from typing import Protocol
+from collections.abc import Iterable
 
-from agent_node.events.entries import READ_BYTES, RUN_BYTES, Entry, Single, TextRun, gap, read_entries
+from agent_node.events import encoding
+from agent_node.events.entries import READ_BYTES, RUN_BYTES, Earlier, Entry, Single, TextRun, gap, read_entries
 from agent_node.events.numbers import NO_END, NumberRange, number
 from agent_node.events.readers import LogReaders
 from agentring.errors import AgentringError, ResumeOffsetExpired, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
-
-
-class Earlier(Protocol):
-    """What is kept of a log outside the memory."""
-
-    @property
-    def oldest_seq(self) -> int:
-        """The oldest number that is kept; beyond all numbers that were kept: none."""
-
-    async def entries(self, after_seq: int) -> Sequence[Entry]:
-        """Some of what comes after a seq, from the first that is kept on; empty: nothing is. Raises
-        StoreUnavailable."""
 
 
 class EventLog:
@@ -120,6 +108,17 @@ class EventLog:
         self._add(Single.of(event))
         self.quiet_since_s = time.monotonic()
         return self.head_seq
+
+    def append_body(self, turn_id: str, attempt: int, body: bytes) -> int:
+        """As `append`, of an event with this encoded body (encoding.py)."""
+        known_seq = self.head_seq
+        self._count()
+        seq = self.head_seq
+        first_seq = known_seq + 1 if seq > known_seq + 1 else 0
+        raw = encoding.event(seq, first_seq, self._epoch, turn_id, attempt, time.time_ns(), body)
+        self._add(Single(first_seq or seq, seq, turn_id, raw))
+        self.quiet_since_s = time.monotonic()
+        return seq
 
     def append_end(self, event: session_pb2.Event, encoded: Single) -> int:
         """As `append`, of a turn's end that was numbered and encoded before: under a later number where others have

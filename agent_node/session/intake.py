@@ -8,6 +8,7 @@ on its way out. Each change is carried out to its end by the caller (session.py)
 import os
 from dataclasses import replace
 
+from agent_node.events.encoding import FIRST_TURN_ACCEPTED
 from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.state import SessionState
@@ -60,7 +61,10 @@ async def accept(
         session.turns_accepted = number
         if state == TURN_STATE_RUNNING:
             session.begun_commit = acceptance.commit
-        seq = session.log.append(Event(turn_id=turn_id, attempt=1, turn_accepted=_accepted(session)))
+        if session.turns_ahead:
+            seq = session.log.append(Event(turn_id=turn_id, attempt=1, turn_accepted=_accepted(session)))
+        else:
+            seq = session.log.append_body(turn_id, 1, FIRST_TURN_ACCEPTED)
         if seq != accepted_seq:  # a running turn has published meanwhile
             turn = replace(turn, accepted_seq=seq)
         session.turns.put(turn)
@@ -84,9 +88,7 @@ def _same(known: StoredTurn, fingerprint: bytes) -> StoredTurn:
 
 
 def _accepted(session: SessionState) -> session_pb2.TurnAccepted:
-    ahead = session.turns_ahead
-    questions = session.questions.open_questions() if ahead else ()
-    return session_pb2.TurnAccepted(turns_ahead=ahead, questions=questions)
+    return session_pb2.TurnAccepted(turns_ahead=session.turns_ahead, questions=session.questions.open_questions())
 
 
 def _would_disturb(session: SessionState, on_busy: session_pb2.OnBusy.ValueType) -> bool:

@@ -11,6 +11,7 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 
+from agent_node.events.encoding import turn_started
 from agent_node.json_values import from_struct
 from agent_node.run.agent_run import AgentRun, run_agent
 from agent_node.run.first_steps import FirstSteps
@@ -26,8 +27,7 @@ from agent_node.session.uninterrupted import run_to_end
 from agent_node.store import StoredTurn, ToolStart
 from agent_node.store.step_records import Life
 from agentring.errors import NodeFenced
-from agentring.v1 import session_pb2
-from agentring.v1.session_pb2 import TURN_STATE_RUNNING, Event
+from agentring.v1.session_pb2 import TURN_STATE_RUNNING
 
 
 async def run_turns(session: SessionState) -> None:
@@ -218,8 +218,7 @@ def _publish_start(session: SessionState, turn: StoredTurn) -> None:
 
 
 def _append_start(session: SessionState, turn: StoredTurn) -> None:
-    started = session_pb2.TurnStarted(node_id=session.env.node_id)
-    session.log.append(Event(turn_id=turn.turn_id, attempt=turn.attempt, turn_started=started))
+    session.log.append_body(turn.turn_id, turn.attempt, turn_started(session.env.node_id))
 
 
 async def _store_start(session: SessionState, turn: StoredTurn) -> None:

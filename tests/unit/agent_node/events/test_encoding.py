@@ -23,8 +23,16 @@ def test_an_event_with_text(
     event.text_delta.offset, event.text_delta.text = offset, text
     if not seq:
         return  # numbers begin at 1
-    raw = encoding.text_event(seq, first_seq, epoch, turn_id, attempt, time_ns, offset, bytearray(text.encode()))
-    assert raw == event.SerializeToString()
+    body = encoding.text_delta(offset, bytearray(text.encode()))
+    assert encoding.event(seq, first_seq, epoch, turn_id, attempt, time_ns, body) == event.SerializeToString()
+
+
+@given(texts)
+def test_the_first_events_of_a_turn(node_id: str) -> None:
+    started = session_pb2.Event(turn_started=session_pb2.TurnStarted(node_id=node_id))
+    assert encoding.turn_started(node_id) == started.SerializeToString()
+    accepted = session_pb2.Event(turn_accepted=session_pb2.TurnAccepted())
+    assert accepted.SerializeToString() == encoding.FIRST_TURN_ACCEPTED
 
 
 @given(numbers, numbers, st.lists(events, max_size=3))
