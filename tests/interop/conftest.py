@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from harness.cluster import TESTS
+from harness.cluster import TESTS, Cluster
 from harness.hosted import HostedService
 from harness.processes import Process, python
 
@@ -34,4 +34,17 @@ def own_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         process.stop()
     logged = log.read_text()
+    assert [fault for fault in FAULTS if fault in logged] == [], logged[-10_000:]
+
+
+@pytest.fixture(scope="module")
+def node_address(etcd_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A node's own port."""
+    cluster = Cluster(etcd_url, tmp_path_factory.mktemp("node"))
+    try:
+        cluster.start(nodes=1)
+        yield cluster.nodes["n1"].address
+    finally:
+        cluster.stop()
+    logged = cluster.nodes["n1"].process.log.read_text()
     assert [fault for fault in FAULTS if fault in logged] == [], logged[-10_000:]
