@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import TypeVar
 
 import structlog
@@ -45,7 +45,11 @@ class CountedDriver:
         at_once: Callable[[Connection], T | None] | None = None,
     ) -> T:
         """As Driver."""
-        done = await self._counted(self._driver.transact(work, retry=retry, at_once=at_once))
+        try:
+            done = await self._driver.transact(work, retry=retry, at_once=at_once)
+        except StoreUnavailable as error:
+            self._failed(error)
+            raise
         self.replaced.clear()
         if self.trouble is not None:
             self.trouble = None
@@ -54,18 +58,15 @@ class CountedDriver:
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As Driver. Where it succeeds that says nothing of writes: a full disk can be read."""
-        return await self._counted(self._driver.read(work))
+        try:
+            return await self._driver.read(work)
+        except StoreUnavailable as error:
+            self._failed(error)
+            raise
 
     async def close(self) -> None:
         """As Driver."""
         await self._driver.close()
-
-    async def _counted(self, answer: Awaitable[T]) -> T:
-        try:
-            return await answer
-        except StoreUnavailable as error:
-            self._failed(error)
-            raise
 
     def _failed(self, error: StoreUnavailable) -> None:
         self.failures[error.reason] += 1

@@ -7,6 +7,10 @@ from sqlalchemy import Connection
 
 T = TypeVar("T")
 
+SQLITE_OPTION = "agentring_sqlite"
+"""A connection's execution option: the sqlite3.Connection beneath it. Asked for once a statement, SQLAlchemy's own way
+to it takes as long as a short statement."""
+
 
 class Driver(Protocol):
     """A database's way of carrying out transactions."""

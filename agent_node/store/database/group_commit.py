@@ -54,7 +54,13 @@ class GroupCommit(Generic[C]):
         self._timeout_s = timeout_s
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._waiting: deque[tuple[Work[C], asyncio.Future[Any]]] = deque()
-        self._writer: asyncio.Task[None] | None = None
+        self._works = False
+        """A group is on its way to the thread, with it, or on its way back."""
+        self._rests: asyncio.Future[None] | None = None
+        """Who closes waits for that."""
+        self._deadlines: deque[tuple[float, asyncio.Future[Any]]] = deque()
+        """The same futures, until they are done, each with its time on the loop's clock: the first ends first."""
+        self._timer: asyncio.TimerHandle | None = None
 
     async def transact(self, work: Callable[[C], T]) -> T:
         """Carries out a work in some transaction. Raises what it raises, and StoreUnavailable.
@@ -65,37 +71,56 @@ class GroupCommit(Generic[C]):
             raise StoreUnavailable
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
+        deadline_s = loop.time() + self._timeout_s
+        self._deadlines.append((deadline_s, done))
+        if self._timer is None:
+            self._timer = loop.call_at(deadline_s, self._give_up, loop)
         self._waiting.append((work, done))
-        if self._writer is None:
-            # It ends when nothing waits, and never raises; whoever waits for `done` has a deadline of their own.
-            self._writer = loop.create_task(self._write())
-        deadline = loop.call_later(self._timeout_s, _give_up, done)
-        try:
-            return await done
-        finally:
-            deadline.cancel()
+        self._go_on(loop)
+        return await done
 
     async def close(self) -> None:
         """Returns once nothing is under way."""
-        if self._writer is not None:
-            await asyncio.wait([self._writer])
+        if self._works:
+            self._rests = asyncio.get_running_loop().create_future()
+            await self._rests
         await asyncio.to_thread(self._thread.shutdown)
+        if self._timer is not None:
+            self._timer.cancel()
 
-    async def _write(self) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            while self._waiting:
-                for done, (value, error) in await loop.run_in_executor(self._thread, self._commit_next):
-                    if done.done():
-                        continue
-                    if error is None:
-                        done.set_result(value)
-                    else:
-                        done.set_exception(error)
-        finally:
-            self._writer = None
+    def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Has the thread carry out what waits, unless it is at it."""
+        if self._waiting and not self._works:
+            self._works = True
+            # Once the loop has gone through what is due now: it brings more that can share the transaction.
+            loop.call_soon(self._thread.submit, self._commit_next, loop)
 
-    def _commit_next(self) -> list[tuple[asyncio.Future[Any], Outcome]]:
+    def _deliver(self, loop: asyncio.AbstractEventLoop, outcomes: list[tuple[asyncio.Future[Any], Outcome]]) -> None:
+        for done, (value, error) in outcomes:
+            if done.done():
+                continue
+            if error is None:
+                done.set_result(value)
+            else:
+                done.set_exception(error)
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1].done():
+            deadlines.popleft()
+        self._works = False
+        self._go_on(loop)
+        if not self._works and self._rests is not None:
+            self._rests.set_result(None)
+            self._rests = None
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        deadlines, now_s = self._deadlines, loop.time()
+        while deadlines and (deadlines[0][1].done() or deadlines[0][0] <= now_s):
+            _, done = deadlines.popleft()
+            if not done.done():
+                done.set_exception(StoreUnavailable())
+        self._timer = loop.call_at(deadlines[0][0], self._give_up, loop) if deadlines else None
+
+    def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
         """In the writer's thread."""
         group: list[tuple[Work[C], asyncio.Future[Any]]] = []
         begun_for = len(self._waiting)
@@ -118,7 +143,8 @@ class GroupCommit(Generic[C]):
                 outcomes = [(None, error)] * len(group)
             else:
                 outcomes = [self._alone(work) for work, _ in group]
-        return [(done, outcome) for (_, done), outcome in zip(group, outcomes, strict=True)]
+        delivered = [(done, outcome) for (_, done), outcome in zip(group, outcomes, strict=True)]
+        loop.call_soon_threadsafe(self._deliver, loop, delivered)
 
     def _alone(self, work: Work[C]) -> Outcome:
         try:
@@ -126,8 +152,3 @@ class GroupCommit(Generic[C]):
         except Exception as error:
             return None, error
         return outcome
-
-
-def _give_up(done: asyncio.Future[Any]) -> None:
-    if not done.done():
-        done.set_exception(StoreUnavailable())

@@ -16,16 +16,17 @@ import ctypes
 import sqlite3
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import structlog
 from sqlalchemy import URL, Connection, Engine, NullPool, create_engine, event
 from sqlalchemy.exc import DatabaseError
 
+from agent_node.store.database.driver import SQLITE_OPTION
 from agent_node.store.database.group_commit import GroupCommit, Outcome, Take, work_off
 from agent_node.store.database.store_file import StoreFile
 from agent_node.store.database.write_lock import WriteLock
@@ -74,15 +75,15 @@ class SqliteDriver:
         """As Driver."""
         return self._file.name
 
-    async def transact(
+    def transact(
         self,
         work: Callable[[Connection], T],
         *,
         retry: bool,
         at_once: Callable[[Connection], T | None] | None = None,
-    ) -> T:
+    ) -> Coroutine[Any, Any, T]:
         """As Driver. There is nothing to try again: a commit that fails is undone."""
-        return await self._writes.transact(work)
+        return self._writes.transact(work)
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As Driver."""
@@ -115,10 +116,9 @@ class SqliteDriver:
         with _translated(), self._lock.held(patience_s):
             if self._writer is None:
                 self._file.check()
-                self._writer = self._engine.connect().execution_options(**{_WRITES: True})
+                self._writer = _with_driver(self._engine.connect().execution_options(**{_WRITES: True}))
                 _driver(self._writer).execute("PRAGMA busy_timeout = 0")
-            with self._writer.begin():
-                _patiently(_driver(self._writer), "BEGIN IMMEDIATE", until_s)
+            with _transaction(self._writer, until_s):
                 self._file.check()
                 outcomes = work_off(self._writer, take())
                 self._file.learn()
@@ -130,12 +130,30 @@ class SqliteDriver:
     def _read(self, work: Callable[[Connection], T]) -> T:
         self._file.check()
         if self._reader is None:
-            self._reader = self._engine.connect()
+            self._reader = _with_driver(self._engine.connect())
         with self._reader.begin():
             found = work(self._reader)
             self._file.learn()
         self._file.check()
         return found
+
+
+@contextmanager
+def _transaction(connection: Connection, until_s: float) -> Iterator[None]:
+    """One that writes, which SQLAlchemy takes part in where a work executes something by it. until_s: as _patiently."""
+    driver = _driver(connection)
+    _end_unended(driver)
+    _patiently(driver, "BEGIN IMMEDIATE", until_s)
+    try:
+        yield
+        if connection.in_transaction():
+            connection.commit()
+        else:
+            driver.execute("COMMIT")
+    except BaseException:
+        connection.rollback()
+        _end_unended(driver)
+        raise
 
 
 @contextmanager
@@ -180,17 +198,24 @@ def _open(path: Path, timeout_s: float) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        driver = _driver(connection)
-        if driver.in_transaction:  # the one before could not even be undone, and would be in everybody's way for ever
-            driver.execute("ROLLBACK")
-        if not connection.get_execution_options().get(_WRITES):  # else it begins when the writer has the lock
-            driver.execute("BEGIN")
+        if not connection.get_execution_options().get(_WRITES):  # else it has begun, when the writer had the lock
+            _end_unended(_driver(connection))
+            _driver(connection).execute("BEGIN")
 
     return engine
 
 
+def _end_unended(driver: sqlite3.Connection) -> None:
+    if driver.in_transaction:  # it could not even be undone before, and would be in everybody's way for ever
+        driver.execute("ROLLBACK")
+
+
+def _with_driver(connection: Connection) -> Connection:
+    return connection.execution_options(**{SQLITE_OPTION: connection.connection.driver_connection})
+
+
 def _driver(connection: Connection) -> sqlite3.Connection:
-    driver = connection.connection.driver_connection
+    driver = connection.get_execution_options().get(SQLITE_OPTION) or connection.connection.driver_connection
     assert isinstance(driver, sqlite3.Connection)
     return driver
 

@@ -16,6 +16,8 @@ from sqlalchemy.dialects import sqlite
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.elements import ClauseElement
 
+from agent_node.store.database.driver import SQLITE_OPTION
+
 _DIALECT = sqlite.dialect(paramstyle="qmark")
 
 Values = Mapping[str, Any]
@@ -32,7 +34,6 @@ class HotStatement:
         """For what is made of it."""
         self._columns = columns
         self._text = ""
-        self._constants: dict[str, Any] = {}
         self._in_order: Callable[[Values], Sequence[Any]] = _nothing
 
     def change(self, connection: Connection, values: Values) -> int:
@@ -45,8 +46,7 @@ class HotStatement:
         """Carries it out with each of these."""
         if (driver := _sqlite(connection)) is not None:
             text = self._text or self._compile()
-            constants, in_order = self._constants, self._in_order
-            driver.executemany(text, [in_order({**constants, **values} if constants else values) for values in rows])
+            driver.executemany(text, map(self._in_order, rows))
         else:
             connection.execute(self._of(connection), rows)
 
@@ -79,7 +79,7 @@ class HotStatement:
 
     def _execute(self, driver: sqlite3.Connection, values: Values) -> sqlite3.Cursor:
         text = self._text or self._compile()
-        return driver.execute(text, self._in_order({**self._constants, **values} if self._constants else values))
+        return driver.execute(text, self._in_order(values))
 
     def _compile(self) -> str:
         statement = self._said_by("sqlite")
@@ -87,13 +87,11 @@ class HotStatement:
         compiled = statement.compile(dialect=_DIALECT, column_keys=list(self._columns) or None)
         assert isinstance(compiled, SQLCompiler)
         names = compiled.positiontup or []
-        self._constants = {
-            name: parameter.value for name, parameter in compiled.binds.items() if not parameter.required
-        }
-        if len(names) > 1:
-            self._in_order = itemgetter(*names)
+        constants = {name: parameter.value for name, parameter in compiled.binds.items() if not parameter.required}
+        if constants or len(names) == 1:
+            self._in_order = lambda values: [values[name] if name in values else constants[name] for name in names]
         elif names:
-            self._in_order = lambda values: [values[names[0]]]
+            self._in_order = itemgetter(*names)
         self._text = str(compiled)  # last: another thread that sees it uses the rest
         return self._text
 
@@ -103,5 +101,5 @@ def _nothing(_: Values) -> Sequence[Any]:
 
 
 def _sqlite(connection: Connection) -> sqlite3.Connection | None:
-    driver = connection.connection.driver_connection
+    driver = connection.get_execution_options().get(SQLITE_OPTION) or connection.connection.driver_connection
     return driver if isinstance(driver, sqlite3.Connection) else None

@@ -7,7 +7,7 @@ which says in what order they are safe.
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, insert, select, update
+from sqlalchemy import bindparam, case, func, insert, literal_column, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.sql.hot_statement import HotStatement
@@ -23,7 +23,7 @@ ASSERT_OWNED = HotStatement(
     .where(OWNED, sessions.c.commit_id != bindparam("new_commit_id"))
     .values(
         commit_id=bindparam("new_commit_id"),
-        commit_number=sessions.c.commit_number + 1,
+        commit_number=sessions.c.commit_number + literal_column("1"),  # no parameter to be set each time
         head_seq=func.coalesce(bindparam("new_head_seq"), sessions.c.head_seq),
         changed_ns=bindparam("new_changed_ns"),
         turns_completed=sessions.c.turns_completed + bindparam("completed"),

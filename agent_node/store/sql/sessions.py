@@ -8,6 +8,7 @@ its own, the same when its driver tries it again.
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection
@@ -64,6 +65,7 @@ class SqlStore:
         self._generation = generation
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
+        self._commit_ids, self._commits = os.urandom(8).hex(), count(1)
         self.uuid = store_uuid
         self.driver = driver
         """Who carries out its transactions, and knows how many failed."""
@@ -113,7 +115,7 @@ class SqlStore:
         """As Store."""
         values: dict[str, Any] = {
             "ownership": ownership,
-            "commit_id": _commit_id(),
+            "commit_id": self._commit_id(),
             "turn": turn,
             "head_seq": head_seq,
             "events": events,
@@ -129,13 +131,13 @@ class SqlStore:
     async def start_tool(self, ownership: Ownership, start: ToolStart) -> int:
         """As Store."""
         return await self._write(
-            partial(transactions.start_tool, ownership=ownership, commit_id=_commit_id(), start=start)
+            partial(transactions.start_tool, ownership=ownership, commit_id=self._commit_id(), start=start)
         )
 
     async def keep_input(self, ownership: Ownership, asked: StoredInput) -> int:
         """As Store."""
         return await self._write(
-            partial(transactions.keep_input, ownership=ownership, commit_id=_commit_id(), asked=asked)
+            partial(transactions.keep_input, ownership=ownership, commit_id=self._commit_id(), asked=asked)
         )
 
     async def end_turn(
@@ -174,7 +176,12 @@ class SqlStore:
     async def trim_events(self, ownership: Ownership, before_bytes: int) -> Trim:
         """As Store."""
         return await self._write(
-            partial(transactions.trim_events, ownership=ownership, commit_id=_commit_id(), before_bytes=before_bytes)
+            partial(
+                transactions.trim_events,
+                ownership=ownership,
+                commit_id=self._commit_id(),
+                before_bytes=before_bytes,
+            )
         )
 
     async def close_session(self, ownership: Ownership, head_seq: int, events: Sequence[EventRow] = ()) -> int:
@@ -230,7 +237,7 @@ class SqlStore:
     ) -> int:
         values: dict[str, Any] = {
             "ownership": ownership,
-            "commit_id": _commit_id(),
+            "commit_id": self._commit_id(),
             "head_seq": head_seq,
             "turns": turns,
             "events": events,
@@ -247,7 +254,7 @@ class SqlStore:
             partial(
                 transactions.change_session,
                 ownership=ownership,
-                commit_id=_commit_id(),
+                commit_id=self._commit_id(),
                 head_seq=head_seq,
                 events=events,
                 changes=changes,
@@ -257,6 +264,5 @@ class SqlStore:
     async def _write(self, work: Callable[[Connection], T]) -> T:
         return await self.driver.transact(work, retry=True)
 
-
-def _commit_id() -> str:
-    return os.urandom(16).hex()
+    def _commit_id(self) -> str:
+        return f"{self._commit_ids}{next(self._commits):016x}"

@@ -205,7 +205,10 @@ async def test_what_sqlite_says_of_the_file_is_a_store_that_does_not_answer(
     error.sqlite_errorcode, error.sqlite_errorname = code, name
 
     def asked() -> Awaitable[object]:
-        return on_sqlite.transact(lambda _: 1, retry=True) if writes else on_sqlite.read(lambda _: 1)
+        return on_sqlite.transact(one, retry=True) if writes else on_sqlite.read(one)
+
+    def one(connection: Connection) -> int:
+        return int(connection.execute(text("SELECT 1")).scalar_one())
 
     assert await asked() == 1
     raised = threading.Event()

@@ -155,23 +155,55 @@ async def test_what_comes_while_others_have_the_lock_shares_the_transaction(
 
 
 async def test_only_who_has_waited_for_a_lock_in_vain_is_told_so(database: Database) -> None:
+    calls: list[int] = []
     begun, over = threading.Event(), threading.Event()
 
     def commit(take: Take[list[int]]) -> list[Outcome]:
-        if not over.is_set():
+        calls.append(1)
+        if len(calls) == 2:
             begun.set()
             over.wait()
             raise StoreUnavailable
         return database.commit(take)
 
     writer: GroupCommit[list[int]] = GroupCommit(commit, TIMEOUT_S)
-    first, waits = (asyncio.create_task(writer.transact(add(0))) for _ in range(2))
+    database.go.clear()
+    ahead = asyncio.create_task(writer.transact(add(-1)))
+    await asyncio.to_thread(database.begun.wait)  # both of those that come now are there when the next group begins
+    gone, waits = (asyncio.create_task(writer.transact(add(0))) for _ in range(2))
+    await asyncio.sleep(0)
+    database.go.set()
     await asyncio.to_thread(begun.wait)
-    first.cancel()  # who has gone is not counted among them
+    gone.cancel()  # who has gone is not counted among them
     second = asyncio.create_task(writer.transact(add(1)))
     await asyncio.sleep(0)
     over.set()
+    assert await ahead == -1
     with pytest.raises(StoreUnavailable):
         await waits
     assert await second == 1
     await writer.close()
+
+
+async def test_each_of_many_that_come_one_by_one_is_carried_out(
+    writer: GroupCommit[list[int]], database: Database
+) -> None:
+    """The thread rests and is woken again and again, at any moment of its own."""
+    for number in range(500):
+        assert await writer.transact(add(number)) == number
+    assert database.rows == list(range(500))
+
+
+async def test_each_wait_ends_at_its_own_deadline(database: Database) -> None:
+    writer: GroupCommit[list[int]] = GroupCommit(database.commit, 0.05)
+    database.go.clear()
+    first = asyncio.create_task(writer.transact(add(0)))
+    await asyncio.to_thread(database.begun.wait)
+    second = asyncio.create_task(writer.transact(add(1)))
+    for each in (first, second):
+        with pytest.raises(StoreUnavailable):
+            await each
+    database.go.set()
+    assert await writer.transact(add(2)) == 2
+    await writer.close()
+    assert database.rows == [0, 2]
