@@ -50,7 +50,8 @@ class Attachment:
         self._turn_id = turn_id
         self._heartbeat_s = heartbeat_s
         self._pushed: deque[Single] = deque()
-        self._pushed_taken = asyncio.Event()
+        self._pushed_taken: asyncio.Event | None = None
+        """Set once what was pushed is taken; None: nobody has waited for that."""
         self._missing = deque(Single.of(event) for event in missing)
         self._wake = asyncio.Event()
         self._error: AgentringError | None = None
@@ -93,6 +94,8 @@ class Attachment:
     async def push(self, events: Iterable[session_pb2.Event]) -> None:
         """Adds events for this stream alone; waits until those that were pushed before are taken."""
         while self._pushed:
+            if self._pushed_taken is None:
+                self._pushed_taken = asyncio.Event()
             self._pushed_taken.clear()
             await self._pushed_taken.wait()
         self._pushed.extend(map(Single.of, events))
@@ -112,7 +115,9 @@ class Attachment:
         while True:
             self._wake.clear()
             end_seq = self._ends_after() if self._error is None else self._fails_after
-            events = self._take_pushed() or self._take_missing() or await self._take_from_log(end_seq)
+            events = self._take_pushed() if self._pushed else self._take_missing() if self._missing else []
+            if not events:
+                events = await self._take_from_log(end_seq)
             self._check()
             if events:
                 if not self._pushed:
@@ -142,7 +147,7 @@ class Attachment:
 
     def _take_pushed(self) -> list[Single]:
         events = self._take(self._pushed)
-        if events and not self._pushed:
+        if events and not self._pushed and self._pushed_taken is not None:
             self._pushed_taken.set()
         return events
 

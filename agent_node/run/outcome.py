@@ -11,7 +11,7 @@ from agentring.v1 import session_pb2
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Completed:
     """The agent came to its end."""
 

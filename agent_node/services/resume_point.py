@@ -55,11 +55,14 @@ class ResumePoint:
         return self.begins_after if self.begins_after is not None else 0
 
 
+_BEGINS_HERE = ResumePoint()
+
+
 def resume_point_of(call: Call) -> ResumePoint:
     """Where the call's stream goes on. Raises MalformedRequest."""
     frames = call.metadata.get(metadata.FRAMES)
     if frames is None:
-        return ResumePoint()
+        return _BEGINS_HERE
     if (found := _FRAMES.fullmatch(frames)) is None:
         raise MalformedRequest
     return ResumePoint(

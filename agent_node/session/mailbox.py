@@ -11,7 +11,7 @@ from agentring.errors import MailboxFull
 from agentring.v1 import session_pb2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class WaitingTurn:
     """An accepted turn and its input."""
 

@@ -177,7 +177,7 @@ class StoredSession:
         return self.kept.oldest_seq or self.head_seq + 1
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class TurnCommit:
     """What a completed turn leaves behind."""
 
@@ -205,7 +205,7 @@ class ToolStart:
     name: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass
 class Acceptance:
     """How the acceptance of a turn went."""
 
