@@ -9,13 +9,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, literal, select, tuple_, update
+from sqlalchemy import Connection, bindparam, delete, func, literal, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.clock import Moment, StoreClock
 from agent_node.store.database.driver import Driver
 from agent_node.store.once_records import OPEN, Change, Ending, OnceCaller, OnceOwnership, StoredRun
 from agent_node.store.sql.generation import check_generation
+from agent_node.store.sql.hot_statement import HotStatement, Row
 from agent_node.store.sql.once_schema import once
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, OnceRef, SessionId, SessionRef, TaskKey, TaskRef, TenantId
@@ -24,7 +25,32 @@ from agentring.v1.task_pb2 import TASK_STATE_RUNNING
 
 _EXPIRE_AT_ONCE = 500
 _WITHOUT_RESULT = [*(column for column in once.c if column is not once.c.result_json), literal("").label("result_json")]
+
+_OF_KEY = (once.c.tenant == bindparam("k_tenant")) & (once.c.once_key == bindparam("k_once_key"))
+_OWNED = _OF_KEY & (once.c.epoch == bindparam("k_epoch")) & (once.c.owner == bindparam("k_owner"))
+_READ = HotStatement(select(once).where(_OF_KEY))
+_READ_LOCKED = HotStatement(select(once).where(_OF_KEY).with_for_update())
+_LANDED = HotStatement(select(once.c.state).where(_OWNED))
 _INSERTS: dict[str, Callable[..., Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+_ADD = HotStatement(
+    {dialect: insert(once).on_conflict_do_nothing() for dialect, insert in _INSERTS.items()},
+    [column.name for column in once.columns],
+)
+_CHANGE = HotStatement(
+    update(once)
+    .where(_OF_KEY)
+    .values({column.name: bindparam(f"new_{column.name}") for column in once.columns if not column.primary_key})
+)
+_END = HotStatement(
+    update(once)
+    .where(_OWNED, once.c.state == TASK_STATE_RUNNING)
+    .values(
+        {
+            name: bindparam(f"new_{name}")
+            for name in ("state", "result_json", "error_type", "error_text", "ended_ns", "expires_ns", "settled_ns")
+        }
+    )
+)
 
 
 class SqlOnceStore:
@@ -87,34 +113,35 @@ def _change(
 ) -> StoredRun:
     check_generation(connection, generation)
     while True:
-        row = _read(connection, ownership.ref, lock=True)
+        row = _read(connection, ownership.ref, _READ_LOCKED)
         if row is not None and row.epoch >= ownership.epoch:
             raise StaleEpoch
         new = change(row, now)
         if row is not None:
-            connection.execute(update(once).where(_is(ownership.ref)).values(_values(new)))
+            changed = {f"new_{name}": value for name, value in _values(new).items()}
+            _CHANGE.change(connection, _keys(ownership.ref) | changed)
             return new
-        add = _INSERTS[connection.dialect.name](once).on_conflict_do_nothing()
-        if connection.execute(add, _values(new)).rowcount == 1:
+        if _ADD.change(connection, _values(new)) == 1:
             return new
         # Somebody else has just made it: whose epoch is higher is looked at again.
 
 
 def _end(connection: Connection, ownership: OnceOwnership, ending: Ending, keep_s: float | None, now: Moment) -> None:
-    held = (_is(ownership.ref), once.c.epoch == ownership.epoch, once.c.owner == ownership.owner)
     values = {
-        "state": ending.state,
-        "result_json": ending.result_json,
-        "error_type": ending.error_type,
-        "error_text": ending.error_text,
-        "ended_ns": now.wall_ns,
-        "expires_ns": None if keep_s is None else now.expiry_ns(keep_s),
-        "settled_ns": now.about_ns,
+        **_keys(ownership.ref),
+        "k_epoch": ownership.epoch,
+        "k_owner": ownership.owner,
+        "new_state": ending.state,
+        "new_result_json": ending.result_json,
+        "new_error_type": ending.error_type,
+        "new_error_text": ending.error_text,
+        "new_ended_ns": now.wall_ns,
+        "new_expires_ns": None if keep_s is None else now.expiry_ns(keep_s),
+        "new_settled_ns": now.about_ns,
     }
-    if connection.execute(update(once).where(*held, once.c.state == TASK_STATE_RUNNING).values(values)).rowcount == 1:
+    if _END.change(connection, values) == 1:
         return
-    landed = connection.execute(select(once.c.state).where(*held)).scalar()
-    if landed != ending.state:
+    if _LANDED.scalar(connection, values) != ending.state:
         raise StaleEpoch
 
 
@@ -128,10 +155,13 @@ def _expire(connection: Connection, now_ns: int) -> int:
     return len(due)
 
 
-def _read(connection: Connection, ref: OnceRef, *, lock: bool = False) -> StoredRun | None:
-    query = select(once).where(_is(ref))
-    row = connection.execute(query.with_for_update() if lock else query).mappings().first()
+def _read(connection: Connection, ref: OnceRef, statement: HotStatement = _READ) -> StoredRun | None:
+    row = statement.first(connection, _keys(ref))
     return _run(row) if row is not None else None
+
+
+def _keys(ref: OnceRef) -> dict[str, Any]:
+    return {"k_tenant": ref.tenant, "k_once_key": ref.task_key}
 
 
 def _is(ref: OnceRef) -> Any:
@@ -163,7 +193,7 @@ def _values(run: StoredRun) -> dict[str, Any]:
     }
 
 
-def _run(row: RowMapping) -> StoredRun:
+def _run(row: Row) -> StoredRun:
     tenant = TenantId(row["tenant"])
     caller: SessionRef | TaskRef = (
         SessionRef(tenant, SessionId(row["session_id"]))
