@@ -5,6 +5,7 @@ Components of a key are percent-encoded, so no name can leave its place.
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from urllib.parse import quote, unquote
 
 from agentring.ids import NodeId, OnceRef, SessionRef, TaskRef
@@ -22,7 +23,7 @@ class Keys:
     @property
     def root(self) -> str:
         """What every key of the cluster begins with."""
-        return f"/agentring/{_part(self.cluster)}/"
+        return _root(self.cluster)
 
     @property
     def meta(self) -> str:
@@ -71,6 +72,11 @@ class Keys:
             return f"{self.sessions}{_part(ref.tenant)}/{_part(ref.session_id)}"
         space = "once" if isinstance(ref, OnceRef) else "tasks"
         return f"{self.root}{space}/{_part(ref.tenant)}/{_part(ref.task_key)}"
+
+
+@cache
+def _root(cluster: str) -> str:
+    return f"/agentring/{_part(cluster)}/"
 
 
 def _part(name: str) -> str:

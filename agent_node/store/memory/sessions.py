@@ -27,7 +27,7 @@ from agent_node.store.session_records import (
 )
 from agent_node.store.step_records import Life, RunOwnership
 from agentring.errors import StaleEpoch
-from agentring.ids import Epoch, SessionRef, TenantId
+from agentring.ids import SessionRef, TenantId
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING
 
 
@@ -54,8 +54,13 @@ class MemoryStore:
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """As Store."""
         ref = ownership.ref
-        fresh = StoredSession(ref, agent, Epoch(-1), self._clock.now().wall_ns, reserved_seq=0)
-        session = self._sessions.get(ref, fresh)
+        session = self._sessions.get(ref)
+        if session is None:
+            self._owners[ref] = ownership.owner
+            session = self._sessions[ref] = StoredSession(
+                ref, agent, ownership.epoch, self._clock.now().wall_ns, reserved_seq=self._seq_range, commit=1
+            )
+            return replace(session)
         if session.epoch >= ownership.epoch:
             raise StaleEpoch
         self._owners[ref] = ownership.owner
