@@ -1,9 +1,12 @@
 """A session whose store fails: it fails as a whole, and publishes nothing that is not stored."""
 
 import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import pytest
 
+from agentring.agent import AgentEvent, Context
 from agentring.errors import (
     NodeDraining,
     StaleEpoch,
@@ -12,9 +15,22 @@ from harness.premises import Stage
 from harness.sessions import acting
 from harness.stores import RecordingStore
 
+T = TypeVar("T")
+
 
 class Broken(Exception):
     """A store's fault."""
+
+
+class ImmediateStore(RecordingStore):
+    """Whose methods wait for nothing."""
+
+    waits = False
+
+    async def _call(self, method: str, write: Callable[[], Awaitable[T]]) -> T:
+        if (error := self.errors.get(method)) is not None:
+            raise error
+        return await write()
 
 
 @pytest.mark.parametrize("method", ["accept_turn", "commit_turn", "end_turn", "close_session"])
@@ -64,3 +80,29 @@ async def test_a_store_that_fails_while_a_turn_runs_ends_the_turn_at_once(stage:
         with pytest.raises(Broken):
             await cancel
         await asyncio.wait([actor.runner])
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_an_agent_that_has_not_waited_when_the_store_fails_goes_no_further(waits: bool) -> None:
+    store, ended = ImmediateStore(), asyncio.Event()
+    store.errors["start_tool"] = Broken()
+
+    async def tool() -> None:
+        raise AssertionError
+
+    async def swallowing(ctx: Context) -> AsyncIterator[AgentEvent]:
+        try:
+            with pytest.raises(Broken):
+                await ctx.tool("a", tool)
+            if waits:
+                await asyncio.Event().wait()
+            yield "went on"
+        finally:
+            ended.set()
+
+    async with acting(swallowing, store=store) as actor:
+        await actor.submit("a")
+        await asyncio.wait([actor.runner])
+        assert isinstance(actor.failure, Broken)
+        await ended.wait()
+        assert not any("turn_completed" in line for line in actor.kinds)
