@@ -195,13 +195,16 @@ class BoundedRun:
         assert task is not None
         _tasks.add(task)
         task.add_done_callback(self._ended)
+        cancelled = None
         try:
             await self._time.until_over()
-        except asyncio.CancelledError:
-            await self._end(task)
-            raise
+        except asyncio.CancelledError as error:
+            cancelled = error
         finally:
             self._time.pause()
+        if cancelled is not None:
+            await self._end(task)
+            raise cancelled
         if task.done():
             return self.ending
         await self._end(task)

@@ -104,10 +104,12 @@ class _Frames:
         try:
             async for request in requests:
                 number += 1
+                rejected = None
                 try:
                     await self._deal_with(request, number)
                 except _REFUSALS as refusal:
                     rejected = session_pb2.TurnRejected(reason=refusal.reason, frame=number)
+                if rejected is not None:
                     await self._attachment.push([Event(turn_id=_turn_id(request), turn_rejected=rejected)])
                 self._attachment.ack(number)
         except AgentringError as error:

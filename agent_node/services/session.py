@@ -120,6 +120,7 @@ class SessionService:
         """Closes the session, also where what is stored of it cannot be read; one that is closed already stays so."""
         ref, agent = session_of(call, request.session_id, request.agent)
         incarnation = self._incarnations.current
+        can_be_read = True
         try:
             found = await incarnation.host.look_up(ref)
             if isinstance(found, Session) or not found.closed:
@@ -128,6 +129,8 @@ class SessionService:
                 _check_agent(found, agent)
                 await accept(call, incarnation, found.epoch)
         except SessionCorrupt:
+            can_be_read = False
+        if not can_be_read:
             await accept(call, incarnation, await incarnation.host.close_unread(ref))
         return session_pb2.CloseSessionResponse()
 

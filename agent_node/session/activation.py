@@ -34,9 +34,10 @@ class Activator:
                 return claim, await self._store.activate(self._env.ownership(ref, claim.epoch), agent)
             except Exception as error:
                 # Whether the epoch was raised is unknown, and none is raised twice: the claim is put again first.
-                if is_last or not isinstance(error, StoreUnavailable):
-                    await self.release(claim)
-                    raise
+                failure = error
+            if is_last or not isinstance(failure, StoreUnavailable):
+                await self.release(claim)
+                raise failure
         raise AssertionError
 
     async def close_unread(self, ref: SessionRef) -> Epoch:

@@ -193,20 +193,23 @@ class Host:
         if (session := self._sessions.get(ref)) is not None:
             return session  # another call has activated it while this one looked whether it may
         claim, stored = await self._activator.activate(ref, agent_name)
+        refusal: Exception | None = None
         try:
             if stored.closed and self._store.durable:
                 raise SessionClosed  # the store keeps its tombstone
-            session = self._make(stored, claim)
+            made = self._make(stored, claim)
             self._env.lease.check()
             if self._draining:
                 raise NodeDraining  # the drain has begun since and does not know of this session
-        except Exception:
+        except Exception as error:
+            refusal = error
+        if refusal is not None:
             await self._activator.release(claim)
-            raise
-        self._sessions[ref] = session
-        self._runners[ref] = self._tasks.create_task(self._run(session))
+            raise refusal
+        self._sessions[ref] = made
+        self._runners[ref] = self._tasks.create_task(self._run(made))
         self._env.audit.write("activated", ref, epoch=claim.epoch, commit=stored.commit)
-        return session
+        return made
 
     def _make(self, stored: StoredSession, claim: Claim) -> Session:
         if (agent := self._agents.get(stored.agent)) is None:
@@ -235,6 +238,7 @@ class Host:
 
     async def _run(self, session: Session) -> None:
         structlog.contextvars.bind_contextvars(**named(session.ref, session.stored.agent))
+        has_failed = False
         try:
             await session.run()
         except Exception as error:
@@ -248,6 +252,8 @@ class Host:
             else:
                 _log.exception("session_failed", error_id=error_id)
             session.drop(_stream_error(error, error_id))
+            has_failed = True
+        if has_failed:
             await self.give_up(session)
 
     async def _leave(self, session: Session) -> None:

@@ -59,9 +59,10 @@ class Session(SessionState):
             accept = partial(intake.accept, self, turn_id, input, on_busy, retry)
             # Where the store does not wait, an acceptance that has begun to change something is not cut off.
             return await (run_to_end(self.tasks, accept) if self.store.waits else accept())
-        except NodeDraining:
-            await self._has_left()
-            raise
+        except NodeDraining as error:
+            draining = error
+        await self._has_left()
+        raise draining
 
     async def reply(self, input_id: str, input: session_pb2.Input) -> None:
         """Stores the answer to a question of a turn, which then goes on.
@@ -71,10 +72,11 @@ class Session(SessionState):
         from_struct(input.data)
         self.log.check()
         try:
-            await run_to_end(self.tasks, partial(intake.answer, self, input_id, input))
-        except NodeDraining:
-            await self._has_left()
-            raise
+            return await run_to_end(self.tasks, partial(intake.answer, self, input_id, input))
+        except NodeDraining as error:
+            draining = error
+        await self._has_left()
+        raise draining
 
     async def cancel(self, turn_id: str, reason: str = "CLIENT") -> StoredTurn:
         """Cancels a turn that waits or runs, and returns it once it has ended. Raises TurnNotFound, what the session
