@@ -44,31 +44,6 @@ class AgentMalformed(CommandError):
 
 
 @dataclass(eq=False)
-class TargetUnknown(CommandError):
-    """What `agentring dev` should run is not there."""
-
-    exit_status: ClassVar[int] = 2
-    why: str
-
-    def __str__(self) -> str:
-        """One line."""
-        return self.why
-
-
-@dataclass(eq=False)
-class EnvFileUnusable(CommandError):
-    """--env-file cannot be read."""
-
-    exit_status: ClassVar[int] = 2
-    path: Path
-    why: str
-
-    def __str__(self) -> str:
-        """One line."""
-        return f"--env-file {self.path}: {self.why}"
-
-
-@dataclass(eq=False)
 class StillStopping(CommandError):
     """A local cluster has not ended in time."""
 

@@ -15,6 +15,7 @@ from agentring.cli.commands.down import down
 from agentring.cli.commands.drain import drain, undrain
 from agentring.cli.commands.locate import locate
 from agentring.cli.commands.logs import logs
+from agentring.cli.commands.new import new
 from agentring.cli.commands.ring import ring
 from agentring.cli.commands.sessions import sessions
 from agentring.cli.commands.status import status
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
-for command in (dev, up, down, logs, chat, status, sessions, locate, ring, drain, undrain):
+for command in (new, dev, up, down, logs, chat, status, sessions, locate, ring, drain, undrain):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(once.app, name="once")

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -41,10 +41,19 @@ def install(wheel: Path, directory: Path, packages: Path = _SITE) -> Path:
     return directory / "bin"
 
 
-def link_requirements(wheel: Path, directory: Path) -> None:
-    """Fills a directory with what the wheel's own requirements, without an extra, bring in."""
+def make_empty(directory: Path, packages: Path) -> Path:
+    """A new environment with nothing but pip, which finds all that is to be installed, but the wheel, in a directory.
+    Returns its programs'."""
+    run(sys.executable, "-m", "venv", str(directory), cwd=directory.parent)
+    (site,) = directory.glob("lib/python*/site-packages")
+    (site / "others.pth").write_text(f"{packages}\n")
+    return directory / "bin"
+
+
+def link_requirements(wheel: Path, directory: Path, extra: str = "") -> None:
+    """Fills a directory with what the wheel's own requirements, and those of an extra, bring in."""
     directory.mkdir()
-    for name in sorted(_closure(_requirements(wheel))):
+    for name in sorted(_closure(_requirements(wheel), extra)):
         for entry in {Path(file).parts[0] for file in metadata.distribution(name).files or () if ".." not in str(file)}:
             if entry != "__pycache__" and not (directory / entry).exists():
                 (directory / entry).symlink_to(_SITE / entry)
@@ -68,13 +77,18 @@ def _requirements(wheel: Path) -> Iterator[Requirement]:
     yield from map(Requirement, path.requires or ())
 
 
-def _closure(requirements: Iterator[Requirement]) -> set[str]:
+def _closure(requirements: Iterator[Requirement], extra: str) -> set[str]:
     names: set[str] = set()
-    left = [one for one in requirements if one.marker is None or one.marker.evaluate({"extra": ""})]
+    left = list(_wanted(requirements, {extra}))
     while left:
-        name = left.pop().name
-        if name not in names:
-            names.add(name)
-            more = map(Requirement, metadata.requires(name) or ())
-            left += [one for one in more if one.marker is None or one.marker.evaluate({"extra": ""})]
+        one = left.pop()
+        if one.name not in names or one.extras:
+            names.add(one.name)
+            left += _wanted(map(Requirement, metadata.requires(one.name) or ()), one.extras)
     return names
+
+
+def _wanted(requirements: Iterable[Requirement], extras: set[str]) -> Iterator[Requirement]:
+    for one in requirements:
+        if one.marker is None or any(one.marker.evaluate({"extra": extra}) for extra in extras | {""}):
+            yield one

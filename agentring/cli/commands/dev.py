@@ -139,7 +139,9 @@ class _Work:
 
     async def _chat(self, router: str) -> None:
         agent = await self._until_hosted()
-        self._view.note(f"agents: {', '.join(self._own_agents())}; change {self._target.import_from} and go on")
+        self._view.note(
+            f"agents: {', '.join(self._own_agents())}; a change in {self._target.import_from} comes by itself"
+        )
         if not self._chats:
             await asyncio.Event().wait()
         session = self._session or f"dev-{agent}"

@@ -5,11 +5,26 @@ be read is named by its number. Called by `up` and `dev`.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from dotenv.parser import parse_stream
 
-from agentring.cli.errors import EnvFileUnusable
+from agentring.cli.errors import CommandError
+
+
+@dataclass(eq=False)
+class EnvFileUnusable(CommandError):
+    """--env-file cannot be read."""
+
+    exit_status: ClassVar[int] = 2
+    path: Path
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"--env-file {self.path}: {self.why}"
 
 
 def read_env_file(path: Path | None, ours: Mapping[str, str]) -> dict[str, str]:

@@ -6,12 +6,25 @@ Guarantees that nothing of it is imported here: that is for the nodes. Called by
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
-from agentring.cli.errors import TargetUnknown
+from agentring.cli.errors import CommandError
 from agentring.cli.local.node_command import check_agents
 
 _GROUP = "agentring.agents"
 _HOW = "name a file (my_agents.py), a module, or package.module:attribute"
+
+
+@dataclass(eq=False)
+class TargetUnknown(CommandError):
+    """What `agentring dev` should run is not there."""
+
+    exit_status: ClassVar[int] = 2
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return self.why
 
 
 @dataclass(frozen=True, slots=True)

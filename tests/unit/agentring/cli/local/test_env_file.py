@@ -4,8 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from agentring.cli.errors import EnvFileUnusable
-from agentring.cli.local.env_file import read_env_file
+from agentring.cli.local.env_file import EnvFileUnusable, read_env_file
 
 
 def test_no_file_has_no_variables() -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from agentring.cli.errors import AgentMalformed, TargetUnknown
-from agentring.cli.local.target import Target, find_target
+from agentring.cli.errors import AgentMalformed
+from agentring.cli.local.target import Target, TargetUnknown, find_target
 
 
 def test_a_file_is_the_module_that_it_would_be_imported_as(tmp_path: Path) -> None:
