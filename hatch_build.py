@@ -28,10 +28,10 @@ _MODULES = {
     "router/relay": (
         *("abandoned_stream", "attempts", "call", "call_end", "call_events", "call_failover", "call_registry"),
         *("call_routing", "call_timers", "client_connection", "client_stream", "content_length_stream", "context"),
-        *("grpc_framing", "loss_log", "losses", "node_connection", "node_stream", "pings", "reattachment"),
-        *("replay_buffer", "request", "response"),
+        *("grpc_framing", "loss_log", "losses", "node_connection", "node_pool", "node_stream", "pings"),
+        *("reattachment", "replay_buffer", "request", "response"),
     ),
-    "router/routing": ("epochs", "owner", "route"),
+    "router/routing": ("epochs", "owner", "ring_view", "route"),
     "router": ("stats",),
 }
 _SETUP = """

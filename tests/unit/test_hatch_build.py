@@ -15,8 +15,8 @@ _INTERPRETED = {
     "agentring/rpc": {
         *("channel", "clock", "health", "limits", "metrics", "probe", "reflection", "server", "status"),
     },
-    "router/relay": {"node_pool", "relay"},
-    "router/routing": {"explanation", "ring_view"},
+    "router/relay": {"relay"},
+    "router/routing": {"explanation"},
 }
 """What listens and dials, or has no work to do for a message."""
 
