@@ -11,6 +11,9 @@ HELD_KEYS: Final = "x-held-keys"
 NODE_LABELS: Final = "x-node-labels"
 """`name=value` pairs, separated by commas: a new session or task is made only on a node that has them all."""
 
+TRACEPARENT: Final = "traceparent"
+"""W3C Trace Context: its trace is a field of the log lines of the runs that the call causes."""
+
 INTERNAL_PREFIX: Final = "x-agentring-"
 """Never accepted from a client."""
 NODE: Final = "x-agentring-node"

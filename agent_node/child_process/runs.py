@@ -42,7 +42,7 @@ class ChildRuns:
 
     async def run(self, env: RunEnvironment, turn: TurnInput, log: RunEvents, epoch: Epoch) -> Outcome:
         """As `run_agent`. Raises SessionMoving."""
-        log_fields = named(turn.ref, turn.agent, turn.turn_id, turn.attempt)
+        log_fields = named(turn.ref, turn.agent, turn.turn_id, turn.attempt, turn.trace)
         _log.info("agent_runs_apart", deaths=turn.deaths, **log_fields)
         async with RunSlot(self._slots, turn.ref.tenant) as slot:
             self.running += 1

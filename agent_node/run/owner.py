@@ -21,7 +21,7 @@ class RunOwner:
 
     def __init__(self, turn: TurnInput, time: PausableDeadline) -> None:
         """turn: which run it is; time: the run's deadline, which expires at once where the run is to end."""
-        self.log_fields = named(turn.ref, turn.agent, turn.turn_id, turn.attempt)
+        self.log_fields = named(turn.ref, turn.agent, turn.turn_id, turn.attempt, turn.trace)
         """As Owner."""
         self._time = time
         self.error: BaseException | None = None

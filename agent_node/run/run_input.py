@@ -59,3 +59,5 @@ class TurnInput:
     """How many earlier runs ended with their node."""
     steps: Callable[[], StepRecorder] | None = None
     """Makes what records the run's steps; None: nothing does."""
+    trace: str = ""
+    """Of the call that caused it, for the log; empty: it is not known."""

@@ -1,6 +1,7 @@
-"""Which session or task a call is about: its metadata and its message must agree."""
+"""Which session or task a call is about: its metadata and its message must agree. And of which trace it is a part."""
 
 from agent_node.lifecycle.incarnation import Incarnation
+from agent_node.log_fields import TRACE, trace_of
 from agentring import metadata
 from agentring.errors import RouteMismatch, RouteMissing
 from agentring.held import Ref, from_header
@@ -22,6 +23,7 @@ def session_of(call: Call, session_id: str, agent: str) -> tuple[SessionRef, str
     """The session, and the agent or an empty string. Raises RouteMissing, RouteMismatch, InvalidSessionId and
     InvalidTenantId."""
     name = _agreed(call, metadata.SESSION_ID, session_id)
+    TRACE.set(trace_of(call.metadata.get(metadata.TRACEPARENT, "")))
     return parse_session(_tenant(call), name), _agreed(call, metadata.AGENT, agent, may_be_empty=True)
 
 
@@ -29,6 +31,7 @@ def task_of(call: Call, task_key: str, agent: str) -> tuple[TaskRef, str]:
     """The task, and the agent or an empty string. Raises RouteMissing, RouteMismatch, InvalidTaskKey and
     InvalidTenantId."""
     name = _agreed(call, metadata.TASK_KEY, task_key)
+    TRACE.set(trace_of(call.metadata.get(metadata.TRACEPARENT, "")))
     return parse_task(_tenant(call), name), _agreed(call, metadata.AGENT, agent, may_be_empty=True)
 
 

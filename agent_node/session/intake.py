@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 
 from agent_node.events.encoding import FIRST_TURN_ACCEPTED
+from agent_node.log_fields import TRACE
 from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.state import SessionState
@@ -70,7 +71,7 @@ async def accept(
         session.turns.put(turn)
         session.audit("turn_accepted", turn, acceptance.commit)
         if not session.begins_nothing:
-            session.mailbox.put(WaitingTurn(turn_id, input))
+            session.mailbox.put(WaitingTurn(turn_id, input, TRACE.get()))
         return turn, True
 
 

@@ -17,6 +17,8 @@ class WaitingTurn:
 
     turn_id: str
     input: session_pb2.Input
+    trace: str = ""
+    """Of the call that brought it; empty: none, or it came to an earlier owner."""
 
 
 class Mailbox:

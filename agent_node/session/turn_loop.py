@@ -194,6 +194,7 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         agent=stored.agent,
         deaths=turn.deaths,
         steps=partial(TurnSteps, session, turn),
+        trace=waiting.trace,
     )
 
 

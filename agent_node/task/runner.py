@@ -18,7 +18,7 @@ from functools import partial
 import structlog
 
 from agent_node.json_values import from_struct
-from agent_node.log_fields import named
+from agent_node.log_fields import TRACE, named
 from agent_node.ownership.release import release
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
@@ -181,6 +181,7 @@ class TaskRunner:
                 agent=run.agent,
                 deaths=run.deaths,
                 steps=partial(RunSteps, self._env, self._store, run, self._tasks),
+                trace=TRACE.get(),
             )
             return await run_agent(self._env, self._agents[run.agent], turn, run.log, run.epoch)
 

@@ -10,6 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from agentring.v1 import session_pb2, task_pb2
+from agentring.v1.session_pb2_grpc import SessionServiceStub
+from agentring.v1.task_pb2_grpc import TaskServiceStub
+from harness.client import connect, turn
 from harness.up_process import DEADLINE_S, OURS, agentring
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
@@ -89,6 +93,26 @@ async def test_what_an_agent_prints_logs_and_warns_of_has_the_runs_fields(place:
     assert status == 0
     assert any(" n1 info shop: bought milk  agent=shout" in line for line in shown.splitlines())
     assert any(" n1 info printed hey  agent=shout session=printing" in line for line in shown.splitlines())
+
+
+async def test_the_trace_of_the_call_is_a_field_of_each_line(place: Path) -> None:
+    traces = {"turn": "0af7651916cd43dd8448eb211c80319c", "task": "4bf92f3577b34da6a3ce929d0e0e4736"}
+    cluster = json.loads((place / ".agentring" / "cluster.json").read_text())
+    async with connect(cluster["router"][0]) as channel:
+        metadata = {kind: (("traceparent", f"00-{trace}-b7ad6b7169203331-01"),) for kind, trace in traces.items()}
+        for text in ("untraced", "traced"):
+            request = session_pb2.RunTurnRequest(session_id="traces", agent="shout", turn=turn(text))
+            call = SessionServiceStub(channel).RunTurn(request, metadata=metadata["turn"] if text == "traced" else ())
+            assert [response async for response in call]
+        task = task_pb2.RunTaskRequest(task_key="traces", agent="shout", input=session_pb2.Input(text="task"))
+        assert [each async for each in TaskServiceStub(channel).RunTask(task, metadata=metadata["task"])]
+    _, out, _ = await agentring("logs", "--json", "--lines", "0", within=place)
+    lines = [json.loads(line) for line in out.splitlines()]
+    found = {(line["text"], line.get("trace")) for line in lines if line["event"] == "printed" and "agent" in line}
+    assert {("printed untraced", None), ("printed traced", traces["turn"])} <= found
+    assert {line.get("trace") for line in lines if line.get("task") == "traces" and line["event"] == "printed"} == {
+        traces["task"]
+    }
 
 
 async def test_a_failed_turn_says_where_its_traceback_is(place: Path) -> None:
