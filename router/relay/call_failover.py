@@ -221,6 +221,9 @@ class CallFailover(CallEnd):
         silent_id = self._attempts.node_id
         if not self._attempts.skip_slow():
             return False
+        # Invariant: what it was sent is a retry at the next one, which may be itself: else the events that the client
+        # is being sent already are sent again (tests/unit/router/relay/test_reattachment_tries.py).
+        self._client.replay.node_lost()
         if is_silent:
             losses.before_accepted(silent_id)
         self._try()

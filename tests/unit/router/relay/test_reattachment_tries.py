@@ -7,7 +7,7 @@ from harness.http2 import Wire
 from harness.http2_frames import CONVERSE, marked
 from harness.http2_losses import DETAILS, MOVED
 from harness.http2_peers import NodePeer
-from harness.http2_reattach import OPEN, attached, drain, lose, next_owner
+from harness.http2_reattach import OPEN, TURN, attached, drain, lose, next_owner
 
 
 def test_it_is_tried_with_pauses_until_the_session_has_an_owner() -> None:
@@ -97,6 +97,26 @@ def test_a_node_that_does_not_answer_for_a_while_is_left_for_the_next() -> None:
     next_node.send(at_node, marked(6, 2, b"next"))
     wire.settle()
     assert client.streams[stream_id].data.endswith(marked(6, 2, b"next"))
+    client.reset(stream_id)
+    wire.settle()
+    wire.close()
+
+
+def test_what_a_node_was_sent_that_is_left_is_sent_again_as_a_retry() -> None:
+    """It may be the owner, which is only slow, and the next one leads back to it: a turn that it knows already would be
+    replayed, beside the events that it sends anyway."""
+    wire = Wire("a", "b", "c", limits=Limits())
+    client, stream_id, node = attached(wire)
+    lose(wire, node)
+    wire.settle()
+    slow, at_slow = next_owner(wire)
+    assert slow.streams[at_slow].fields["x-agentring-frames"] == "2 2"
+    client.send(stream_id, TURN)
+    wire.settle()
+    _show_life(wire, slow)
+    next_node, at_node = next_owner(wire, 2.5)
+    assert next_node is not slow
+    assert next_node.streams[at_node].fields["x-agentring-frames"] == "2 3"
     client.reset(stream_id)
     wire.settle()
     wire.close()
