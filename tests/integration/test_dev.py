@@ -133,8 +133,9 @@ async def test_code_that_cannot_be_loaded_is_one_line_and_changes_nothing(place:
         assert cluster_of(place)["nodes"] == nodes
         save(place / "my_agents.py", version(2))
         await dev.until("on all nodes")
+        save(place / "test_of_mine.py", "no agent imports it")
         save(place / "words.py", "WORD = 'goodbye'\n")
-        await dev.until("words.py: on all nodes")
+        assert (await dev.until("on all nodes")).startswith("words.py: on all nodes")
         dev.say("third")
         await dev.until("version 2, goodbye, turn 3")
 
@@ -157,6 +158,21 @@ async def test_logs_and_tracebacks_stand_beside_the_chat(place: Path) -> None:
         # It is still there when the node has been replaced.
         status, out, _ = await agentring("logs", "--error", error_id, within=place)
         assert (status, "ValueError: of no use" in out) == (0, True)
+
+
+async def test_a_change_of_the_variables_comes_to_the_nodes(place: Path) -> None:
+    save(place / "my_agents.py", "import os\n\nasync def keyed(ctx):\n    yield f\"key {os.environ['A_KEY']}\"\n")
+    save(place / "mine.env", "A_KEY=one\n")
+    async with running_dev(place, "my_agents.py", "--env-file", "mine.env") as dev:
+        dev.say("first")
+        await dev.until("key one")
+        save(place / "mine.env", "A_KEY\n")
+        line = await dev.until("the nodes go on as they were")
+        assert "mine.env: line 1: not NAME=VALUE" in line
+        save(place / "mine.env", "A_KEY=two\n")
+        await dev.until("mine.env: on all nodes")
+        dev.say("second")
+        await dev.until("key two")
 
 
 async def test_agents_that_are_broken_at_first_are_waited_for(place: Path) -> None:

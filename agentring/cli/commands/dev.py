@@ -5,7 +5,6 @@ input's end, Ctrl-C or an error, no process of it is left.
 """
 
 import asyncio
-import os
 import sys
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -17,13 +16,12 @@ import typer
 from agentring.cli.errors import CallFailed, CommandError, NothingToRead, PortUnavailable
 from agentring.cli.local.cluster_file import ClusterFile
 from agentring.cli.local.data_dir import DataDir
-from agentring.cli.local.env_file import read_env_file
 from agentring.cli.local.foreground import run_cluster
 from agentring.cli.local.local_cluster import ClusterPlan, LocalCluster
 from agentring.cli.local.log_files import LogFollower, LogLine
 from agentring.cli.local.node_command import Hosting
 from agentring.cli.local.ports import LOOPBACK, check_listenable
-from agentring.cli.local.reloading import Reloader
+from agentring.cli.local.reloading import Reloader, dev_variables
 from agentring.cli.local.target import Target, find_target
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, EnvFileOption, for_data_dir
 from agentring.cli.terminal.chat_loop import ChatLoop
@@ -61,12 +59,7 @@ def dev(
     if chat and sys.stdin is None:
         raise NothingToRead
     place = DataDir(data_dir)
-    hosting = Hosting(
-        found.agents,
-        {"PYTHONDONTWRITEBYTECODE": "1", **read_env_file(env_file, os.environ)},
-        found.import_from,
-        _DRAIN_S,
-    )
+    hosting = Hosting(found.agents, dev_variables(env_file), found.import_from, _DRAIN_S)
     plan = ClusterPlan(
         nodes=_NODES,
         routers=1,
@@ -139,9 +132,8 @@ class _Work:
 
     async def _chat(self, router: str) -> None:
         agent = await self._until_hosted()
-        self._view.note(
-            f"agents: {', '.join(self._own_agents())}; a change in {self._target.import_from} comes by itself"
-        )
+        agents, place = ", ".join(self._own_agents()), self._target.import_from
+        self._view.note(f"agents: {agents}; save a change in {place}, and the next turn is the new code's")
         if not self._chats:
             await asyncio.Event().wait()
         session = self._session or f"dev-{agent}"

@@ -71,6 +71,8 @@ class LocalCluster:
         """Has a node's end reported, while `watch` runs."""
         self._leaving: set[int] = set()
         """The pids of nodes that are asked to end."""
+        self.hosting = plan.hosting
+        """Of the nodes that are started from now on."""
         self.agents: tuple[str, ...] = ()
         """What the nodes host, those that were named first."""
         self.left_out: list[str] = []
@@ -179,7 +181,7 @@ class LocalCluster:
     def _node_spec(self, node_id: NodeId, module: str) -> ChildSpec:
         plan = self._plan
         command, variables = node_command(
-            node_id, plan.hosting, plan.data_dir.node(node_id), self._etcd_urls, plan.lease_ttl_s, module=module
+            node_id, self.hosting, plan.data_dir.node(node_id), self._etcd_urls, plan.lease_ttl_s, module=module
         )
         variables["AGENTRING_STORE"] = plan.store
         return ChildSpec(node_id, command, plan.data_dir.log(node_id), _NODE_PATIENCE_S, env=variables)

@@ -6,13 +6,16 @@ that no agent has imported is none; one that comes while another is dealt with i
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from watchfiles import Change, PythonFilter, awatch
 
-from agentring.cli.errors import ChildFailed
+from agentring.cli.errors import ChildFailed, CommandError
+from agentring.cli.local.env_file import read_env_file
 from agentring.cli.local.local_cluster import LocalCluster
 from agentring.cli.local.standby import Loaded, Standby
 from agentring.cli.local.target import Target
@@ -22,7 +25,15 @@ _STEP_MS = 20
 _TOGETHER_MS = 50
 """What an editor does to a file when it saves it is over by then."""
 
+_OURS = {"PYTHONDONTWRITEBYTECODE": "1"}
+"""Bytecode is known to be stale by the source's second and size, and two saves may have both alike."""
+
 Report = Callable[[str], None]
+
+
+def dev_variables(env_file: Path | None) -> dict[str, str]:
+    """What nodes are started with whose code may change. Raises EnvFileUnusable."""
+    return {**_OURS, **read_env_file(env_file, os.environ)}
 
 
 class Reloader:
@@ -68,8 +79,8 @@ class Reloader:
             await self._has_pending.wait()
             self._has_pending.clear()
             changed, self._pending = self._pending, set()
-            if self._is_change(changed):
-                await self._reload(sorted(changed))
+            if what := self._of_ours(changed):
+                await self._reload(what)
 
     async def close(self) -> None:
         """Ends the processes that stand by."""
@@ -78,12 +89,13 @@ class Reloader:
             with suppress(ChildFailed):
                 await standby.discard()
 
-    def _is_change(self, changed: Collection[Path]) -> bool:
+    def _of_ours(self, changed: Collection[Path]) -> list[Path]:
+        """What of it is another one than before, and may be a part of the agents."""
         of_ours = [path for path in changed if self._files is None or path in self._files or path == self._env_file]
         stamps = {path: _stamp(path) for path in of_ours}
-        is_new = any(self._stamps.get(path) != stamp for path, stamp in stamps.items())
+        found = sorted(path for path, stamp in stamps.items() if self._stamps.get(path) != stamp)
         self._stamps |= stamps
-        return is_new
+        return found
 
     async def _stand_by(self) -> None:
         for node_id in self._cluster.node_ids:
@@ -94,8 +106,10 @@ class Reloader:
         began_s = asyncio.get_running_loop().time()
         what = ", ".join(path.name for path in changed[:3]) + (" …" if len(changed) > 3 else "")
         try:
+            if self._env_file in changed:
+                await self._take_variables()
             loaded = await asyncio.gather(*(standby.load() for standby in self._standbys.values()))
-        except ChildFailed as failed:
+        except CommandError as failed:
             self._report(f"{what}: {failed}; the nodes go on as they were")
             self._files = None
         else:
@@ -103,6 +117,14 @@ class Reloader:
                 self._report(f"{what}: on all nodes after {asyncio.get_running_loop().time() - began_s:.1f} s")
                 self.reloaded.set()
         await self.close()
+        await self._stand_by()
+
+    async def _take_variables(self) -> None:
+        """Those that stand by have the old ones. Raises EnvFileUnusable, ChildFailed."""
+        hosting = self._cluster.hosting
+        env = dev_variables(self._env_file)
+        await self.close()
+        self._cluster.hosting = replace(hosting, env=env)
         await self._stand_by()
 
     async def _take(self, what: str, loaded: Sequence[Loaded]) -> bool:
