@@ -35,6 +35,7 @@ Transition = Literal[
     "turn_cancelled",
     "turn_rejected",
     "tool_started",
+    "step_begun",
     "step_recorded",
     "task_started",
     "task_committed",

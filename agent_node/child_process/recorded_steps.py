@@ -12,7 +12,7 @@ from agent_node.single_flight import SingleFlight
 from agent_node.step.recorder import StepRecorder
 from agent_node.store.step_records import BlobChunk, StoredStep
 
-_METHODS = ("read", "read_chunk", "keep", "keep_chunk")
+_METHODS = ("read", "read_chunk", "begun", "keep", "keep_chunk")
 
 
 class ChildSteps:
@@ -33,6 +33,10 @@ class ChildSteps:
         """As StepRecorder."""
         data: bytes | None = await self._request("steps", "read_chunk", digest, number)
         return data
+
+    async def begun(self, step: StoredStep) -> None:
+        """As StepRecorder."""
+        await self._request("steps", "begun", step)
 
     async def keep(self, steps: Sequence[StoredStep]) -> None:
         """As StepRecorder."""

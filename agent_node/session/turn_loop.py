@@ -22,7 +22,7 @@ from agent_node.session import turn_end
 from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.questions import TurnQuestions
 from agent_node.session.state import ENDED, RunningTurn, SessionState
-from agent_node.session.turn_steps import TurnSteps
+from agent_node.session.turn_steps import TurnSteps, decide_end, decided_end
 from agent_node.session.uninterrupted import run_to_end
 from agent_node.store import StoredTurn, ToolStart
 from agent_node.store.step_records import Life
@@ -79,6 +79,8 @@ async def cut_off(session: SessionState) -> None:
 
 async def _stop(session: SessionState, running: RunningTurn, reason: str | None) -> None:
     running.cancel_reason = reason
+    if reason is not None:
+        await decide_end(session, running.turn_id, reason)
     if running.task is not None:
         running.task.cancel()
     await session.changed.until(lambda: session.running is not running or session.log.end_error is not None)
@@ -168,6 +170,9 @@ def _resolve(ended: "asyncio.Future[None]") -> None:
 
 async def _run_agent(session: SessionState, waiting: WaitingTurn, slot: RunSlot) -> Outcome:
     turn = await _start(session, waiting.turn_id)
+    if (reason := await decided_end(session, turn)) and session.running is not None:
+        session.running.cancel_reason = reason
+        raise asyncio.CancelledError
     runs_cut_off = session.questions.runs_cut_off(turn.turn_id)
     if turn.attempt - runs_cut_off > session.env.limits.max_attempts:
         async with session.writer:

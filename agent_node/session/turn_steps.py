@@ -9,17 +9,42 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from agent_node.session.state import SessionState
+from agent_node.step.decided_end import decided, decided_reason
 from agent_node.store import StoredTurn
 from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
+
+
+async def decide_end(session: SessionState, turn_id: str, reason: str) -> None:
+    """Stores that a turn is to be cancelled, before its agent is: its clean-up may record steps. Does nothing where
+    none may be recorded, or the turn has ended. Raises what the store raises."""
+    if not session.store.durable or not session.turn(turn_id).may_have_steps:
+        return
+    async with session.writer:
+        if session.turns.is_open(turn_id):
+            turn = session.turn(turn_id)
+            await session.store.steps.keep(run_of(session, turn), [decided(reason, turn.attempt)])
+
+
+async def decided_end(session: SessionState, turn: StoredTurn) -> str:
+    """Why an earlier owner was about to cancel the turn; empty: it was not. Raises what the store raises."""
+    if turn.attempt == 1 or not session.store.durable:
+        return ""
+    async with session.writer:
+        return await decided_reason(session.store.steps, run_of(session, turn).life)
+
+
+def run_of(session: SessionState, turn: StoredTurn) -> RunOwnership:
+    """What the store compares with the writes of the turn's steps."""
+    ownership = session.ownership
+    return RunOwnership(ownership.ref, ownership.epoch, ownership.owner, turn.life_id, turn.turn_id)
 
 
 class TurnSteps:
     """A StepRecorder."""
 
     def __init__(self, session: SessionState, turn: StoredTurn) -> None:
-        ownership = session.ownership
         self._session = session
-        self._run = RunOwnership(ownership.ref, ownership.epoch, ownership.owner, turn.life_id, turn.turn_id)
+        self._run = run_of(session, turn)
         self._is_over = False
 
     @property
@@ -42,12 +67,16 @@ class TurnSteps:
         async with self._session.writer:
             return await self._session.store.steps.read_chunk(self._run.life, digest, number)
 
+    async def begun(self, step: StoredStep) -> None:
+        """As StepRecorder."""
+        run = self._run
+        self._session.env.audit.write(
+            "step_begun", run.ref, epoch=run.epoch, turn=run.turn_id, attempt=step.attempt, step=step.step_id.hex()
+        )
+
     async def keep(self, steps: Sequence[StoredStep]) -> None:
         """As StepRecorder."""
-        commit = await self._written(lambda: self._session.store.steps.keep(self._run, steps))
-        turn = self._session.turn(self._run.turn_id)
-        for step in steps:
-            self._session.audit("step_recorded", turn, commit, step=step.step_id.hex(), state=step.state.name)
+        await self._written(lambda: self._keep(steps))
 
     async def keep_chunk(self, chunk: BlobChunk) -> None:
         """As StepRecorder."""
@@ -57,17 +86,23 @@ class TurnSteps:
         """As StepRecorder."""
         self._is_over = True
 
-    async def _written(self, write: Callable[[], Awaitable[int]]) -> int:
+    async def _keep(self, steps: Sequence[StoredStep]) -> None:
+        """The audit log says what the store has, also where the lease has ended meanwhile."""
+        commit = await self._session.store.steps.keep(self._run, steps)
+        turn = self._session.turn(self._run.turn_id)
+        for step in steps:
+            self._session.audit("step_recorded", turn, commit, step=step.step_id.hex(), state=step.state.name)
+
+    async def _written(self, write: Callable[[], Awaitable[object]]) -> None:
         session = self._session
-        commit = None
+        is_over = False
         async with session.writer:
             # Invariant: what waited for the writer is not written behind the end of its run
             # (tests/unit/agent_node/session/test_steps.py).
-            if not self._is_over:
+            if not (is_over := self._is_over):
                 turn = session.turn(self._run.turn_id)
                 if not turn.may_have_steps:
                     session.turns.put(replace(turn, may_have_steps=True))
-                commit = await write()
-        if commit is None:
+                await write()
+        if is_over:
             raise RuntimeError("the turn is over")
-        return commit

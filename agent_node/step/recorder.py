@@ -24,6 +24,10 @@ class StepRecorder(Protocol):
     async def read_chunk(self, digest: bytes, number: int) -> bytes | None:
         """As StepStore."""
 
+    async def begun(self, step: StoredStep) -> None:
+        """A step's function is about to be called: a line of the audit log. In the node's own process it does not
+        wait."""
+
     async def keep(self, steps: Sequence[StoredStep]) -> None:
         """Returns once the rows are committed, and the run is still this node's. One call at a time."""
 

@@ -150,6 +150,7 @@ class Steps:
             if not options.idempotent:
                 await self._commits.add(row)
                 self._check()
+            await self._recorder.begun(row)
             is_called = True
             key = f"{self._run.idempotency_key}/step/{row.step_id.hex()}"
             call = call.handed(idempotency_key=key, fencing_token=self._run.fencing_token)

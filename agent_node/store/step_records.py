@@ -31,6 +31,8 @@ class StepState(IntEnum):
     """It was cut off and must not run again: nobody knows whether it took effect."""
     NOTED = 6
     """A value that the agent was handed without a step, the time say; it was committed with the next step."""
+    ENDING = 7
+    """No step: how the run is to end (agent_node/step/decided_end.py). Its ordinal is 0."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class StoredStep:
     """One row."""
 
     ordinal: int
-    """Its place among the rows of its life, from 1, without a gap."""
+    """Its place among the rows of its life, from 1, without a gap; 0: it is no step."""
     step_id: bytes
     """Of 16 bytes: what the step is (agent_node/step/identity.py)."""
     outer_ids: bytes

@@ -28,7 +28,7 @@ class StepStore(Protocol):
         """Keeps a piece of a blob, before the row that names it. Returns as `keep`."""
 
     async def read(self, life: Life, after_ordinal: int) -> Sequence[StoredStep]:
-        """The rows after an ordinal in their order, at most PAGE_ROWS; fewer: there are no more."""
+        """The rows after an ordinal (-1: all) in their order, at most PAGE_ROWS; fewer: there are no more."""
 
     async def read_chunk(self, life: Life, digest: bytes, number: int) -> bytes | None:
         """A piece of a blob; None: there is none of this number."""

@@ -44,9 +44,28 @@ class RunSteps:
         """As StepRecorder."""
         return await self._of_store(self._store.steps.read_chunk(self._owned.life, digest, number))
 
+    async def begun(self, step: StoredStep) -> None:
+        """As StepRecorder."""
+        owned = self._owned
+        self._env.audit.write(
+            "step_begun", owned.ref, epoch=owned.epoch, turn="", attempt=step.attempt, step=step.step_id.hex()
+        )
+
     async def keep(self, steps: Sequence[StoredStep]) -> None:
         """As StepRecorder."""
-        commit = await self._written(lambda: self._store.steps.keep(self._owned, steps))
+        await self._written(lambda: self._keep(steps))
+
+    async def keep_chunk(self, chunk: BlobChunk) -> None:
+        """As StepRecorder."""
+        await self._written(lambda: self._store.steps.keep_chunk(self._owned, chunk))
+
+    def close(self) -> None:
+        """As StepRecorder."""
+        self._is_over = True
+
+    async def _keep(self, steps: Sequence[StoredStep]) -> None:
+        """The audit log says what the store has, also where the lease has ended meanwhile."""
+        commit = await self._store.steps.keep(self._owned, steps)
         numbered = {"commit": commit} if self._store.durable else {}
         for step in steps:
             self._env.audit.write(
@@ -59,23 +78,14 @@ class RunSteps:
                 **numbered,
             )
 
-    async def keep_chunk(self, chunk: BlobChunk) -> None:
-        """As StepRecorder."""
-        await self._written(lambda: self._store.steps.keep_chunk(self._owned, chunk))
-
-    def close(self) -> None:
-        """As StepRecorder."""
-        self._is_over = True
-
-    async def _written(self, write: Callable[[], Awaitable[int]]) -> int:
+    async def _written(self, write: Callable[[], Awaitable[object]]) -> None:
         async with self._writing:
             self._env.lease.check()
             if self._is_over:
                 raise RuntimeError("the run is over")
             self._run.may_have_steps = True
-            commit = await self._of_store(write())
+            await self._of_store(write())
         self._env.lease.check()
-        return commit
 
     async def _of_store(self, answer: Awaitable[T]) -> T:
         try:

@@ -26,6 +26,7 @@ from agent_node.run.outcome import Completed, Failed, attempts_exhausted
 from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.settings import NodeSettings
+from agent_node.step.decided_end import decided_reason
 from agent_node.store import StoredTask, TaskStore, ToolStart
 from agent_node.store.step_records import Life
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
@@ -160,8 +161,13 @@ class TaskRunner:
     async def _outcome(self, run: TaskRun) -> Completed | Failed | None:
         if run.cancel_reason is not None:
             return None
+        life = Life(run.ref.tenant, run.request_id)
+        if run.attempt > 1 and self._store.durable:
+            run.cancel_reason = await decided_reason(self._store.steps, life) or None
+            if run.cancel_reason is not None:
+                return None
         if run.attempt > self._env.limits.max_attempts:
-            last_gain = await self._store.steps.last_gain(Life(run.ref.tenant, run.request_id))
+            last_gain = await self._store.steps.last_gain(life)
             if self._env.limits.are_exhausted(run.attempt, last_gain):
                 return attempts_exhausted(run.attempt)
         async with RunSlot(self._slots, run.ref.tenant):

@@ -23,7 +23,9 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.run.slots import RunSlots
 from agent_node.settings import NodeSettings
+from agent_node.step.decided_end import decided
 from agent_node.store import StoredTask, TaskRequest, TaskStore
+from agent_node.store.step_records import RunOwnership
 from agent_node.task.ended import EndedTasks
 from agent_node.task.run import TaskRun, all_ended
 from agent_node.task.runner import TaskRunner
@@ -39,6 +41,8 @@ from agentring.errors import (
     AgentUnavailable,
     NodeDraining,
     NodeOverloaded,
+    StaleEpoch,
+    StoreUnavailable,
     TaskInputMismatch,
     TaskKeyActive,
 )
@@ -165,10 +169,21 @@ class TaskRuns:
         """Cancels a run and returns once it has ended; one that has ended stays as it is. Raises what the run was
         dropped with."""
         await asyncio.sleep(0)  # a task that is cancelled before its first step does not even publish its end
+        await self._decide_end(run, "CLIENT")
         run.cancel("CLIENT")
         await run.ended.wait()
         if not run.has_ended:
             run.log.check()
+
+    async def _decide_end(self, run: TaskRun, reason: str) -> None:
+        """Stores that a run is to be cancelled, before its agent is: its clean-up may record steps."""
+        if not self._store.durable or not run.may_have_steps or run.has_ended:
+            return
+        owned = RunOwnership(run.ref, run.epoch, self._env.owner, run.request_id)
+        try:
+            await self._store.steps.keep(owned, [decided(reason, run.attempt)])
+        except (StaleEpoch, StoreUnavailable) as error:
+            run.fail(error)  # nothing, where it has ended meanwhile
 
     async def resume(self, ref: TaskRef) -> None:
         """For the sweep: runs a task that was left behind, if it still is. Raises as `find`."""

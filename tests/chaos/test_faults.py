@@ -9,7 +9,16 @@ from robustness.chaos.run import FAULTS, run_fault
 
 @pytest.mark.parametrize(
     "name",
-    ["pause-long", "store-away", "lose-claims", "ask-everywhere", "roll", "poison", "store-replaced"],
+    [
+        "pause-long",
+        "pause-before-step",
+        "store-away",
+        "lose-claims",
+        "ask-everywhere",
+        "roll",
+        "poison",
+        "store-replaced",
+    ],
 )
 async def test_a_fault_leaves_no_session_with_two_owners(name: str) -> None:
     plan = Plan(find_etcd(), nodes=2)

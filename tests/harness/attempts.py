@@ -55,6 +55,9 @@ class Attempt:
         await asyncio.sleep(0)
         return self.kept.chunks.get((digest, number))
 
+    async def begun(self, step: StoredStep) -> None:
+        """Nobody asks for it."""
+
     async def keep(self, steps: Sequence[StoredStep]) -> None:
         assert [step.ordinal for step in steps] == list(
             range(len(self.kept.rows) + 1, len(self.kept.rows) + 1 + len(steps))

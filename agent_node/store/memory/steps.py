@@ -1,5 +1,6 @@
 """The volatile store of steps: in the process, so it helps only an attempt on the node that holds the claim."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 
 from agent_node.store.step_records import PAGE_ROWS, BlobChunk, Life, RunOwnership, StepState, StoredStep
@@ -19,7 +20,10 @@ class MemoryStepStore:
         """As StepStore."""
         commit = self._count(run)
         rows = self._rows.setdefault(run.life, [])
-        rows += [step for step in steps if step.ordinal > len(rows)]
+        for step in steps:
+            index = bisect_left(rows, step.ordinal, key=lambda row: row.ordinal)
+            if index == len(rows) or rows[index].ordinal != step.ordinal:
+                rows.insert(index, step)
         return commit
 
     async def keep_chunk(self, run: RunOwnership, chunk: BlobChunk) -> int:
@@ -30,7 +34,9 @@ class MemoryStepStore:
 
     async def read(self, life: Life, after_ordinal: int) -> Sequence[StoredStep]:
         """As StepStore."""
-        return self._rows.get(life, [])[after_ordinal : after_ordinal + PAGE_ROWS]
+        rows = self._rows.get(life, [])
+        first = bisect_right(rows, after_ordinal, key=lambda row: row.ordinal)
+        return rows[first : first + PAGE_ROWS]
 
     async def read_chunk(self, life: Life, digest: bytes, number: int) -> bytes | None:
         """As StepStore."""

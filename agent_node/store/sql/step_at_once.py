@@ -31,5 +31,5 @@ def _keeping() -> Select[Any]:
     owned = OWNED_AND_OPEN.statement.cte("owned")
     names = sorted(steps.columns.keys())
     row = select(*(bindparam(f"step_{name}", type_=steps.c[name].type) for name in names))
-    kept = insert(steps).from_select(names, row.select_from(owned)).cte("kept")
-    return select(owned.c.commit_number).add_cte(kept)
+    kept = insert(steps).from_select(names, row.select_from(owned)).on_conflict_do_nothing()
+    return select(owned.c.commit_number).add_cte(kept.cte("kept"))

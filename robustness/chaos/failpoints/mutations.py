@@ -21,6 +21,7 @@ from agent_node.store.sql.sessions import SqlStore
 from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.lease import PATIENCES_PER_TTL, RENEWALS_PER_TTL, FenceReason, Lease
 from robustness.chaos.failpoints.failpoints import before_write, in_renewal, replace, stop_if_armed
+from robustness.chaos.failpoints.step_mutations import STEP_MUTATIONS
 from robustness.chaos.failpoints.task_mutations import TASK_MUTATIONS
 from router.routing.epochs import Epochs
 
@@ -113,4 +114,5 @@ MUTATIONS: dict[str, Callable[[Path], None]] = {
     "read-before-raise": read_before_raise,
     "no-memory-of-epochs": no_memory_of_epochs,
     **TASK_MUTATIONS,
+    **STEP_MUTATIONS,
 }

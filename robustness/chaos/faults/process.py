@@ -66,6 +66,11 @@ async def pause_before_tool(scene: Scene) -> None:
     await pause_at(scene, "start_tool")
 
 
+async def pause_before_step(scene: Scene) -> None:
+    """The same, before the outcome of a run's step is written."""
+    await pause_at(scene, "TurnSteps")
+
+
 async def pause_in_transaction(scene: Scene) -> None:
     """Stopped inside a transaction of the store, for two TTLs. On SQLite nobody else writes meanwhile."""
     await pause_at(scene, "transaction")
@@ -187,6 +192,7 @@ FAULTS = (
     Fault(4, "pause-in-transaction", "fenced; I1", pause_in_transaction, "frozen", alter=("in-transaction",)),
     Fault(5, "pause-before-write", "SQL rejects", pause_before_write, "frozen", alter=("before-write",)),
     Fault(5, "pause-before-tool", "SQL rejects", pause_before_tool, "frozen", alter=("before-write",)),
+    Fault(5, "pause-before-step", "SQL rejects", pause_before_step, "frozen", alter=("before-write",)),
     Fault(5, "pause-in-renewal", "never extended late", pause_in_renewal, "frozen", alter=("in-renewal",)),
     Fault(5, "raise-race", "what lands late is read", raise_race, alter=("before-write", "before-activate"), clients=1),
     Fault(6, "block", "fenced, or ended", block, "blocked"),

@@ -4,23 +4,28 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
+from functools import partial
 
-from agentring.agent import AgentEvent, Context, OnceUnknown, Result
+from agentring.agent import AgentEvent, Context, OnceUnknown, Result, StepUnknown
 from harness.ending import ENDS
 
+_LASTS_S = 0.005
+"""A recorded step."""
 UNKNOWN = "unknown"
 """What a step came to that must not run twice and was cut off."""
 
 
 async def counting(ctx: Context) -> AsyncIterator[AgentEvent]:
-    """Calls a tool `steps` times, `pace_s` apart, and says so; the result is the number of the session's turns and a
-    name that no other run has. `once`: the key of a step that takes `once_s` and has such a name, too, for its result;
-    `twice`: whether it may run again where it was cut off. `block_s`: first holds the event loop up for so long, as no
-    agent should, in its first attempt. `poison`: after its first step it ends its process as harness/ending.py says."""
+    """Calls a tool and runs recorded steps `steps` times, `pace_s` apart, and says so; the result is the number of the
+    session's turns and a name that no other run has. `once`: the key of a step that takes `once_s` and has such a name,
+    too, for its result; `twice`: whether it may run again where it was cut off. `block_s`: first holds the event loop
+    up for so long, as no agent should, in its first attempt. `poison`: after its first step it ends its process as
+    harness/ending.py says."""
     if ctx.attempt == 1:
         time.sleep(float(ctx.input_data.get("block_s", 0)))  # noqa: ASYNC251  that is what it is for
     for step in range(int(ctx.input_data.get("steps", 1))):
         await ctx.tool("step", _step)
+        await _recorded(ctx, step)
         yield f"{step} "
         if poison := ctx.input_data.get("poison"):
             ENDS[str(poison)]()
@@ -28,6 +33,29 @@ async def counting(ctx: Context) -> AsyncIterator[AgentEvent]:
     once = await _once(ctx, str(key)) if (key := ctx.input_data.get("once")) else ""
     ctx.state["turns"] = int(ctx.state.get("turns", 0)) + 1
     yield Result({"number": ctx.state["turns"], "run": uuid.uuid4().hex, "once": once})
+
+
+async def _recorded(ctx: Context, number: int) -> None:
+    """Recorded steps: one, two side by side, or one with another inside that must not run twice."""
+    match number % 3:
+        case 0:
+            await ctx.step("alone", _lasting, number)
+        case 1:
+            await asyncio.gather(*(ctx.step("beside", _lasting, number, half) for half in "ab"))
+        case _:
+            await ctx.step("outer", partial(_outer, ctx), number)
+
+
+async def _outer(ctx: Context, number: int) -> str:
+    try:
+        return str(await ctx.step("once", _lasting, number, idempotent=False))
+    except StepUnknown:
+        return UNKNOWN
+
+
+async def _lasting(number: int, half: str = "") -> str:
+    await asyncio.sleep(_LASTS_S)
+    return f"{number}{half}"
 
 
 async def _once(ctx: Context, key: str) -> str:

@@ -15,6 +15,11 @@ from robustness.chaos.validate.ends import Ends
 from robustness.chaos.validate.evidence import Call, Evidence, Line, StoredRow
 from robustness.chaos.validate.once_rules import callers_of_a_step_got_one_result, steps_run_once, what_began_ends
 from robustness.chaos.validate.poison_rules import no_run_ends_node_after_node
+from robustness.chaos.validate.step_rules import (
+    a_step_begins_once_an_attempt,
+    no_step_is_recorded_after_the_end,
+    no_step_with_an_outcome_begins_again,
+)
 from robustness.chaos.validate.task_rules import at_most_one_run, what_callers_got_is_stored, what_was_left_is_taken_up
 from robustness.chaos.validate.violation import Rule, Violation
 
@@ -27,6 +32,7 @@ WORK = frozenset(
         "turn_failed",
         "turn_cancelled",
         "tool_started",
+        "step_recorded",
         "task_started",
         "task_committed",
         "task_failed",
@@ -207,6 +213,9 @@ RULES: tuple[Rule, ...] = (
     steps_run_once,
     callers_of_a_step_got_one_result,
     what_began_ends,
+    no_step_with_an_outcome_begins_again,
+    a_step_begins_once_an_attempt,
+    no_step_is_recorded_after_the_end,
     owners_change_for_a_reason,
     no_run_ends_node_after_node,
 )

@@ -31,6 +31,10 @@ class Line:
     turn: str = ""
     commit: int | None = None
     """The store's number of the commit that the line tells of; None: there was none, or the store counts none."""
+    step: str = ""
+    """Names a step of a run."""
+    state: str = ""
+    """What was recorded of it."""
 
     @classmethod
     def from_json(cls, fields: dict[str, Any]) -> "Line":
@@ -48,6 +52,8 @@ class Line:
             fields.get("epoch", 0),
             fields.get("turn", ""),
             fields.get("commit"),
+            fields.get("step", ""),
+            fields.get("state", ""),
         )
 
 

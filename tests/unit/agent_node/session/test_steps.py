@@ -121,8 +121,8 @@ async def test_a_cancelled_turn_leaves_no_steps_and_its_step_has_no_outcome(ran:
         life = life_of(actor)
         await actor.session.cancel("t")
         assert await actor.until_ended("t") == ["turn_cancelled"]
-    assert list(await store.steps.read(life, 0)) == []
-    assert [row.name for row in store.steps.kept] == ["a"]
+    assert list(await store.steps.read(life, -1)) == []
+    assert [row.state for row in store.steps.kept] == [StepState.COMPLETED, StepState.ENDING]
 
 
 async def test_a_turn_that_is_cancelled_in_its_second_attempt_leaves_none_of_the_first(ran: Ran) -> None:
@@ -218,3 +218,57 @@ async def test_turns_have_lives_of_their_own() -> None:
     assert len(lives) == 2
     assert all(len(each) == 32 for each in lives)
     assert replace(store.turns[0], life_id="") != store.turns[0]
+
+
+def undoing(ran: Ran) -> Agent:
+    """Runs the step a, waits for ever, and undoes what it did when it is cancelled."""
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield str(await ctx.step("a", ran.effect, "a"))
+        try:
+            ran.called("waits")
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await ctx.step("undo", ran.effect, "undo")
+
+    return agent
+
+
+async def test_a_cancelled_turn_whose_node_is_lost_in_its_clean_up_is_cancelled_by_the_next_owner(ran: Ran) -> None:
+    """It is not executed again: what the clean-up has recorded would be another way than that of a run from the
+    start."""
+    store = RecordingStore(durable=True)
+    store.hold("end_turn")
+    async with acting(undoing(ran), store=store) as lost:
+        await lost.submit("t")
+        await ran.until_called("waits")
+        cancelling = asyncio.ensure_future(lost.session.cancel("t"))
+        await store.reached["end_turn"].wait()
+        lost.drop()
+        await asyncio.wait([cancelling])
+    assert ran.calls == {"a": 1, "waits": 1, "undo": 1}
+    store.held.clear()
+    async with acting(undoing(ran), store=store, epoch=Epoch(EPOCH + 1), lost=True) as owner:
+        assert await owner.until_ended("t") == ["turn_cancelled"]
+        assert owner.events()[-1].turn_cancelled.reason == "CLIENT"
+    assert ran.calls == {"a": 1, "waits": 1, "undo": 1}
+    assert [row.state for row in store.steps.kept] == [
+        StepState.COMPLETED,
+        StepState.ENDING,
+        StepState.COMPLETED,
+    ]
+
+
+async def test_a_turn_without_steps_is_cancelled_without_a_further_write() -> None:
+    store, begun = RecordingStore(durable=True), asyncio.Event()
+
+    async def waiting(_ctx: Context) -> AsyncIterator[AgentEvent]:
+        begun.set()
+        await asyncio.get_running_loop().create_future()
+        yield ""
+
+    async with acting(waiting, store=store) as actor:
+        await actor.submit("t")
+        await begun.wait()
+        await actor.session.cancel("t")
+    assert [call for call in store.calls if call != "release"] == ["accept_turn", "end_turn"]

@@ -7,6 +7,7 @@ from hashlib import sha256
 
 import pytest
 
+from agent_node.step.decided_end import decided, decided_reason
 from agent_node.store import MemoryStore, MemoryTaskStore, Ownership, Store
 from agent_node.store.clock import VolatileClock
 from agent_node.store.sql.sessions import SqlStore
@@ -123,3 +124,13 @@ async def test_a_turn_has_a_life_of_its_own_which_its_next_owner_reads(store: St
     await store.accept_turn(Ownership(SESSION, epoch(1), "n1/1"), turn, None)
     found = await store.activate(Ownership(SESSION, epoch(2), "n2/1"), "agent")
     assert found.turns["t1"].life_id == LIFE
+
+
+async def test_the_row_of_a_decided_end_stands_before_the_steps_and_the_first_one_stays(run: OwnedRun) -> None:
+    owned = await run.take(1)
+    await run.steps.keep(owned, [row(1), row(2)])
+    for reason in ("CLIENT", "INTERRUPTED"):
+        await run.steps.keep(owned, [decided(reason, 1)])
+    assert list(await run.steps.read(owned.life, 0)) == [row(1), row(2)]
+    assert list(await run.steps.read(owned.life, -1)) == [decided("CLIENT", 1), row(1), row(2)]
+    assert await decided_reason(run.steps, owned.life) == "CLIENT"

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator
 import pytest
 
 from agent_node.store.step_records import Life, StepState
+from agent_node.task.run import TaskRun
 from agentring.agent import Agent, AgentEvent, Context
 from agentring.errors import StaleEpoch, StoreUnavailable
-from agentring.v1.task_pb2 import TASK_STATE_COMPLETED, TASK_STATE_FAILED
+from agentring.v1.task_pb2 import TASK_STATE_CANCELLED, TASK_STATE_COMPLETED, TASK_STATE_FAILED
 from harness.attempts import Ran
 from harness.two_task_nodes import KEY, Two, two_nodes
 
@@ -37,7 +38,7 @@ async def life(nodes: Two) -> Life:
     return Life(KEY.tenant, (await nodes.stored_task()).life_id)
 
 
-async def begun(nodes: Two, agent: Agent) -> "asyncio.Task[object]":
+async def begun(nodes: Two, agent: Agent) -> "asyncio.Task[tuple[TaskRun, object]]":
     """The first node has the task."""
     for node in (nodes.one, nodes.two):
         node.agents["stepping"] = agent
@@ -112,3 +113,27 @@ async def test_what_a_frozen_node_writes_of_steps_changes_nothing(ran: Ran) -> N
         assert [(row.name, row.state) for row in rows] == [("a", StepState.COMPLETED)]
         assert frozen.audited("task_committed") == []
         assert len(nodes.two.audited("step_recorded")) == 1
+
+
+async def test_a_cancelled_task_whose_node_is_lost_in_its_clean_up_is_cancelled_by_the_next(ran: Ran) -> None:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield str(await ctx.step("a", ran.effect, "a"))
+        try:
+            ran.called("waits")
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await ctx.step("undo", ran.effect, "undo")
+
+    async with two_nodes() as nodes:
+        calling = await begun(nodes, agent)
+        await ran.until_called("waits")
+        nodes.one.points.hold("before end")
+        run, _ = await calling
+        cancelling = asyncio.ensure_future(nodes.one.runs.cancel(run))
+        await nodes.one.points.reached["before end"].wait()
+        nodes.one.die()
+        await asyncio.wait([cancelling])
+        followed, _ = await nodes.two.run(agent="stepping")
+        await followed.ended.wait()
+        assert followed.state == TASK_STATE_CANCELLED
+        assert ran.calls == {"a": 1, "waits": 1, "undo": 1}
