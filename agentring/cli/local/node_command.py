@@ -33,7 +33,8 @@ def check_agents(words: tuple[str, ...]) -> tuple[str, ...]:
     for word in words:
         name, equals, where = word.rpartition("=")
         parts = where.replace(":", ".", 1).split(".")
-        if (equals and not (name and ":" in where)) or "," in word or not all(part.isidentifier() for part in parts):
+        is_module = all(part.isidentifier() for part in parts) and not word.endswith(".py")
+        if (equals and not (name and ":" in where)) or "," in word or not is_module:
             raise AgentMalformed(word)
     return words
 
