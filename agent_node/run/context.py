@@ -152,13 +152,14 @@ class RunContext:
         retry: Retry | None = None,
         timeout_s: float | None = None,
         pure: bool = False,
+        returns: Any = None,
         **kwargs: Any,
     ) -> Any:
         """As Context."""
         self._log.check()
         if self._is_asking:
             raise RuntimeError(_NOT_TOGETHER)
-        options = StepOptions(key, idempotent, retry, timeout_s, pure)
+        options = StepOptions(key, idempotent, retry, timeout_s, pure, returns)
         return await self._all_steps().step(name, StepCall(function, args, kwargs), options)
 
     def scope(self, name: str) -> AbstractContextManager[None]:

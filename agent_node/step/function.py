@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_node.step.outcome import StepOutcome, completed, failed
+from agent_node.step.typed import as_json
 from agentring.agent import Retry
 
 
@@ -20,6 +21,8 @@ class StepOptions:
     retry: Retry | None = None
     timeout_s: float | None = None
     pure: bool = False
+    returns: Any = None
+    """The type of the result; None: JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,4 +65,4 @@ async def outcome_of(call: StepCall, options: StepOptions, most_bytes: int, chec
             await asyncio.sleep(options.retry.wait_s(tries))
         else:
             check()
-            return completed(value, most_bytes)
+            return completed(value if options.returns is None else as_json(value), most_bytes)

@@ -33,6 +33,7 @@ from agent_node.step.outcome import (
 )
 from agent_node.step.position import Position, being, position_in
 from agent_node.step.recorder import StepRecorder
+from agent_node.step.typed import as_type
 from agent_node.store.step_records import PAGE_ROWS, StepState, StoredStep
 
 MOST_STEPS = 10_000
@@ -91,10 +92,12 @@ class Steps:
         row = StoredStep(0, step_id, position.outer_ids, name, self._run.attempt, StepState.STARTED, options.pure)
         try:
             if (recorded := self._journal.ask(step_id)) is not None:
-                return await self._again(recorded)
-            if self._journal.was_started(step_id):
-                return await self._end(row, UNKNOWN)
-            return await self._begin(row, position, call, options)
+                result = await self._again(recorded)
+            elif self._journal.was_started(step_id):
+                result = await self._end(row, UNKNOWN)
+            else:
+                result = await self._begin(row, position, call, options)
+            return result if options.returns is None else as_type(options.returns, result)
         finally:
             del self._open[base]
 

@@ -141,6 +141,7 @@ class Context(Protocol):
         retry: Retry | None = None,
         timeout_s: float | None = None,
         pure: bool = False,
+        returns: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Runs `function(*args, **kwargs)`, records its outcome, and returns its result: where the turn is cut off and
@@ -157,7 +158,8 @@ class Context(Protocol):
         same time. idempotent: whether the function may be called again where it was cut off before its outcome was
         recorded; False: it then is unknown for good. retry: how often it is tried within the step where it raises; only
         if idempotent. timeout_s: of each try. pure: it has no effect, so the agent may leave it out, or begin it anew,
-        where an earlier attempt did otherwise.
+        where an earlier attempt did otherwise. returns: the type of the result: a dataclass or pydantic model, or
+        `list[...]`, `dict[str, ...]` or `... | None` of one; without it the result is JSON.
 
         In every attempt the agent must ask for the same steps: the turn fails (STEP_DIVERGED) where another step is to
         begin, or the agent ends, while a recorded one was not asked for. At most 10,000 steps and 64 MiB of results in

@@ -72,6 +72,7 @@ class FakeContext:
         retry: Retry | None = None,
         timeout_s: float | None = None,
         pure: bool = False,
+        returns: Any = None,
         **kwargs: Any,
     ) -> Any:
         """Calls the function, once, and returns a result that has been through JSON."""
