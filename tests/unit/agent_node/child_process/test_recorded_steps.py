@@ -1,0 +1,89 @@
+"""A run in a child process has its steps recorded by its node: what crosses between the two is pickled."""
+
+import asyncio
+import pickle
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from agent_node.child_process.recorded_steps import ChildSteps, NodeSteps
+from agent_node.run.outcome import Completed
+from agent_node.store.step_records import CHUNK_BYTES, BlobChunk
+from agentring.agent import AgentEvent, Context
+from harness.attempts import Attempt, Kept, Ran
+from harness.bench import Bench
+
+LARGE = "x" * (2 * CHUNK_BYTES)
+
+
+class Node:
+    """The node's side, at the other end of a connection."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.steps = NodeSteps(attempt)
+        self.asked: list[str] = []
+
+    async def request(self, kind: str, *fields: Any) -> Any:
+        assert kind == "steps"
+        method, *arguments = pickle.loads(pickle.dumps(fields))
+        self.asked.append(method)
+        return pickle.loads(pickle.dumps(await self.steps.answer(method, *arguments)))
+
+
+def agent_with(ran: Ran) -> Any:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        large = await ctx.step("large", ran.effect, LARGE, key="large")
+        once = await ctx.step("once", ran.effect, "once", idempotent=False)
+        yield f"{len(large)} {once}"
+
+    return agent
+
+
+async def test_the_next_attempt_in_a_child_gets_what_one_on_the_node_has_recorded() -> None:
+    kept, ran = Kept(), Ran()
+    async with asyncio.TaskGroup() as tasks:
+        on_node = Attempt(kept, tasks, float("inf"))
+        first = await Bench().run(agent_with(ran), steps=lambda: on_node)
+        node = Node(Attempt(kept, tasks, float("inf")))
+        in_child = ChildSteps(node.steps.life_id, tasks, node.request)
+        second = await Bench().run(agent_with(ran), steps=lambda: in_child, attempt=2)
+    assert isinstance(first, Completed)
+    assert isinstance(second, Completed)
+    assert first.text == second.text == f"{len(LARGE)} once"
+    assert ran.calls == {LARGE: 1, "once": 1}
+    assert node.asked == ["read", "read_chunk", "read_chunk", "read_chunk"]
+
+
+async def test_a_first_attempt_in_a_child_is_recorded_by_the_node() -> None:
+    kept, ran = Kept(), Ran()
+    async with asyncio.TaskGroup() as tasks:
+        node = Node(Attempt(kept, tasks, float("inf")))
+        in_child = ChildSteps(node.steps.life_id, tasks, node.request)
+        done = await Bench().run(agent_with(ran), steps=lambda: in_child)
+    assert isinstance(done, Completed)
+    assert kept.names() == ["large COMPLETED", "once STARTED", "once COMPLETED"]
+    assert node.asked == ["begun", "keep_chunk", "keep_chunk", "keep_chunk", "keep", "keep", "begun", "keep"]
+
+
+async def test_a_write_that_was_begun_is_carried_out_though_the_child_has_ended() -> None:
+    kept = Kept()
+    async with asyncio.TaskGroup() as tasks:
+        attempt = Attempt(kept, tasks, float("inf"))
+        attempt.held = asyncio.Event()
+        node = NodeSteps(attempt)
+        writing = asyncio.ensure_future(node.answer("keep_chunk", BlobChunk(b"d", 0, b"data")))
+        await attempt.reached.wait()
+        writing.cancel()
+        await asyncio.wait([writing])
+        assert kept.chunks == {}
+        attempt.held.set()
+    assert kept.chunks == {(b"d", 0): b"data"}
+
+
+async def test_the_child_reaches_nothing_else_of_the_recorder() -> None:
+    async with asyncio.TaskGroup() as tasks:
+        node = NodeSteps(Attempt(Kept(), tasks, float("inf")))
+        for method in ("close", "tasks", "__class__"):
+            with pytest.raises(ValueError, match=method):
+                await node.answer(method)
