@@ -24,6 +24,9 @@ class ChildSteps:
         self.tasks = tasks
         self._request = request
 
+    def check(self) -> None:
+        """As StepRecorder: a node that cuts the run off answers nothing of it any more."""
+
     async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
         """As StepRecorder."""
         rows: Sequence[StoredStep] = await self._request("steps", "read", after_ordinal)

@@ -12,6 +12,7 @@ from agent_node.session.state import SessionState
 from agent_node.step.decided_end import decided, decided_reason
 from agent_node.store import StoredTurn
 from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
+from agentring.errors import NodeDraining
 
 
 async def decide_end(session: SessionState, turn_id: str, reason: str) -> None:
@@ -56,6 +57,13 @@ class TurnSteps:
     def tasks(self) -> asyncio.TaskGroup:
         """As StepRecorder."""
         return self._session.tasks
+
+    def check(self) -> None:
+        """As StepRecorder."""
+        self._session.writer.check()
+        running = self._session.running
+        if running is not None and running.cancel_reason is None:
+            raise NodeDraining
 
     async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
         """As StepRecorder."""

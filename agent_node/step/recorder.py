@@ -18,6 +18,10 @@ class StepRecorder(Protocol):
     def tasks(self) -> asyncio.TaskGroup:
         """Owns what must not end with the agent's own tasks."""
 
+    def check(self) -> None:
+        """Raises what ends this attempt where the run is not at its end: it is cut off, and left to its next owner, so
+        that what its agent does to undo its steps must neither be done nor recorded."""
+
     async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
         """As StepStore."""
 

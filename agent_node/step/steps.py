@@ -227,6 +227,7 @@ class Steps:
         if self._failure is not None:
             raise self._failure
         self._run.check()
+        self._recorder.check()
         self._commits.check()
 
     def _diverge(self, detail: str) -> NoReturn:

@@ -36,6 +36,11 @@ class RunSteps:
         """As StepRecorder."""
         return self._owned.life_id
 
+    def check(self) -> None:
+        """As StepRecorder."""
+        if self._run.failure is not None:
+            raise self._run.failure
+
     async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
         """As StepRecorder."""
         return await self._of_store(self._store.steps.read(self._owned.life, after_ordinal))

@@ -8,7 +8,7 @@ from typing import Any
 from agent_node.run.outcome import Completed, Failed
 from agent_node.store.step_records import PAGE_ROWS, BlobChunk, StepState, StoredStep
 from agentring.agent import Agent
-from agentring.errors import StoreUnavailable
+from agentring.errors import NodeDraining, StoreUnavailable
 from harness.bench import SHORT_S, Bench
 from harness.clock import PATIENCE_S
 
@@ -40,12 +40,18 @@ class Attempt:
         self.commits = 0
         self.died = asyncio.Event()
         self.is_closed = False
+        self.cut_off = False
+        """The run is left to its next owner."""
         self.held: asyncio.Event | None = None
         """What a commit waits for."""
         self.reached = asyncio.Event()
         """Set once a commit was begun."""
         self.error: Exception | None = None
         """What a commit fails with instead of the end of the attempt."""
+
+    def check(self) -> None:
+        if self.cut_off:
+            raise NodeDraining
 
     async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
         await asyncio.sleep(0)

@@ -106,6 +106,29 @@ async def test_a_step_in_the_clean_up_of_a_cancelled_run_is_recorded(ran: Ran) -
     assert run.kept.names() == ["undo COMPLETED"]
 
 
+async def test_a_run_that_is_cut_off_and_goes_on_elsewhere_undoes_nothing(ran: Ran) -> None:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        try:
+            yield str(await ctx.step("a", ran.effect, "a"))
+            if ctx.attempt == 1:
+                await for_ever(ran)
+            yield str(await ctx.step("b", ran.effect, "b"))
+        finally:
+            if ctx.attempt == 1:
+                await ctx.step("undo", ran.effect, "undo")
+
+    async def cut_off(attempt: Attempt, running: Running) -> None:
+        await ran.until_called("slow")
+        attempt.cut_off = True
+        running.cancel()
+
+    run = Run(agent)
+    assert await run.attempt(meanwhile=cut_off) is None
+    assert run.kept.names() == ["a COMPLETED"]
+    assert await run.to_the_end() == "ab"
+    assert ran.calls == {"a": 1, "b": 1, "slow": 1}
+
+
 async def test_an_outcome_that_came_too_late_for_its_agent_is_its_cancellation(ran: Ran) -> None:
     """The function had ended; its row was on the way when the agent gave up waiting."""
     gave_up = asyncio.Event()

@@ -137,3 +137,24 @@ async def test_a_cancelled_task_whose_node_is_lost_in_its_clean_up_is_cancelled_
         await followed.ended.wait()
         assert followed.state == TASK_STATE_CANCELLED
         assert ran.calls == {"a": 1, "waits": 1, "undo": 1}
+
+
+async def test_a_drained_task_s_clean_up_is_neither_done_nor_recorded_since_it_goes_on(ran: Ran) -> None:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield str(await ctx.step("a", ran.effect, "a"))
+        try:
+            if ctx.attempt == 1:
+                ran.called("waits")
+                await asyncio.get_running_loop().create_future()
+        finally:
+            if ctx.attempt == 1:
+                await ctx.step("undo", ran.effect, "undo")
+
+    async with two_nodes() as nodes:
+        await begun(nodes, agent)
+        await ran.until_called("waits")
+        await nodes.one.runs.drain(0)
+        run, _ = await nodes.two.run(agent="stepping")
+        await run.ended.wait()
+        assert (run.state, run.attempt) == (TASK_STATE_COMPLETED, 2)
+        assert ran.calls == {"a": 1, "waits": 1}
