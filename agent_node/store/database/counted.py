@@ -59,10 +59,13 @@ class CountedDriver:
     async def read(self, work: Callable[[Connection], T]) -> T:
         """As Driver. Where it succeeds that says nothing of writes: a full disk can be read."""
         try:
-            return await self._driver.read(work)
+            found = await self._driver.read(work)
         except StoreUnavailable as error:
             self._failed(error)
             raise
+        # A node that is about to rejoin only reads: left set, this would fence it at once, and again.
+        self.replaced.clear()
+        return found
 
     async def close(self) -> None:
         """As Driver."""

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from robustness.chaos.faults.fault import Fault, Scene
-from robustness.chaos.validate.evidence import Call
+from robustness.chaos.validate.evidence import Call, now_ns
 
 STORE_TIMEOUT_S = 5.0
 """The nodes' default deadline of one transaction."""
@@ -54,13 +54,14 @@ async def replaced(scene: Scene) -> None:
     copies = scene.drawn.random() < 0.5
     there = [(store.with_name(store.name + end), store.with_name(f"away{end}")) for end in ends]
     known = {(call.subject, call.turn) for call in scene.traffic.calls}
+    begun_ns = scene.world.mark("store replaced" if copies else "store gone")
     for path, away in there:
         path.rename(away)
         if copies:
             shutil.copy(away, path)
-    lost_ns = scene.world.mark("store replaced" if copies else "store gone")
-    for name in scene.world.nodes:
-        await scene.expect_fence(name, lost_ns, NOTICED_S)
+    lost_ns = now_ns()
+    for name in scene.world.nodes:  # one may have noticed before the last file was in its place
+        await scene.expect_fence(name, begun_ns, NOTICED_S)
     back_ns = scene.world.mark("store back")
     for path, away in there:
         path.unlink(missing_ok=True)

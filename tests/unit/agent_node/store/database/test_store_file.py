@@ -156,6 +156,19 @@ async def test_what_comes_back_is_taken_again(path: Path, open_sql: OpenSql) -> 
     assert store.driver.trouble is None
 
 
+async def test_a_node_that_only_reads_learns_that_it_is_back(path: Path, open_sql: OpenSql) -> None:
+    store = await opened(open_sql, path)
+    away = path.parent.with_name("elsewhere")
+    path.parent.rename(away)
+    with pytest.raises(StoreReplaced):
+        await store.accept_turn(OWNED, accepted(3), None)
+    assert store.driver.replaced.is_set()
+    away.rename(path.parent)
+    await store.read(OWNED.ref)
+    assert not store.driver.replaced.is_set()
+    assert store.driver.trouble == "STORE_REPLACED"
+
+
 async def test_what_operators_and_other_nodes_do_properly_is_no_harm(path: Path, open_sql: OpenSql) -> None:
     store = await opened(open_sql, path)
     other = await open_sql(f"sqlite:///{path}")
