@@ -5,7 +5,7 @@ stickiness) is the checker's business; a fault says only what is special about i
 """
 
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 
 from robustness.chaos.cluster.host import Host
@@ -71,13 +71,26 @@ class Scene:
 
     def expect_no_claim_elsewhere(self, node: str, after_ns: int) -> None:
         """Complains if another node has claimed, since a moment, what this one held then."""
-        held = {line.subject for line in self.world.audit.lines() if line.node == node and line.event == "claimed"}
-        moved = [
-            line.subject
-            for line in self.world.audit.lines()
-            if line.t_ns > after_ns and line.event == "claimed" and line.node != node and line.subject in held
-        ]
-        self.expect(not moved, f"{len(moved)} of {node}'s sessions moved")
+        moved = moved_from(node, after_ns, self.world.audit.lines())
+        self.expect(not moved, f"of {node} moved {', '.join(moved)}")
+
+
+def moved_from(node: str, after_ns: int, lines: Iterable[Line]) -> list[str]:
+    """What the node held at a moment, and another one has claimed since. A task or a step that it has given up since
+    has ended; a session must not have been given up either."""
+    held: set[str] = set()
+    moved = []
+    for line in sorted(lines, key=lambda line: line.t_ns):
+        is_later = line.t_ns > after_ns
+        if line.event == "claimed" and line.node != node:
+            if is_later and line.subject in held:
+                moved.append(line.subject)
+            held.discard(line.subject)
+        elif line.event == "claimed" and not is_later:
+            held.add(line.subject)
+        elif (line.event, line.node) == ("released", node) and not (is_later and line.subject.startswith("session/")):
+            held.discard(line.subject)
+    return moved
 
 
 @dataclass(frozen=True, slots=True)
