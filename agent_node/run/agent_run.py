@@ -102,10 +102,15 @@ class AgentRun:
         self._run.end()
 
     def _outcome(self, cause: BaseException | None) -> Outcome:
-        self._end()
         cause = self._run.failure or self._owner.error or cause
-        if cause is None and self._completed is not None:
-            return self._completed
+        try:
+            if cause is None and self._completed is not None:
+                # Invariant: only a run that completes says what of its state has changed: one can still be cancelled,
+                # or fail, between its agent's end and here (tests/unit/agent_node/run/test_stopping.py).
+                self._run.publish_changes()
+                return self._completed
+        finally:
+            self._end()
         if self._fault is not None and cause is self._fault:
             raise self._fault
         # Invariant: past the fence a run has no outcome (tests/unit/agent_node/run/test_agent_run.py). An error of the
@@ -172,10 +177,10 @@ class AgentRun:
                     cancelled = await _breathe(stop)
                     cancels = task.cancelling()
         finally:
+            run.publish_text()  # its clean-up may raise
             # Any async iterator will do; what has nothing to close need not be closed.
             if (close := getattr(events, "aclose", None)) is not None:
                 await close()
-            run.publish_text()
 
 
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (

@@ -61,6 +61,8 @@ class RunContext:
         self.unpublished: AgentringError | None = None
         """Why text could not be published."""
         self._tools = ToolCalls(env, turn, self._log, epoch)
+        self._changed_keys: Sequence[str] = ()
+        """Of the state, once the agent has come to its end."""
         self.result: struct_pb2.Struct | None = None
         self.state: JsonObject = json.loads(turn.state_json)
 
@@ -241,10 +243,15 @@ class RunContext:
         self._log.check()
         self.text.finish()
         state_json, state = to_state(self.state, self._env.limits.max_state_bytes)
-        changed = changed_keys(self._turn.state_json, state_json, state)
-        if changed and self._turn.turn_id:
-            self._log.append(session_pb2.Event(state_changed=_state_changed(changed)))
+        self._changed_keys = changed_keys(self._turn.state_json, state_json, state)
         return Completed(self.text.text, self.text.size_bytes, state_json, self.result)
+
+    def publish_changes(self) -> None:
+        """Publishes what of the state the run changed, where it is a turn. Raises NodeFenced, and what the log
+        raises."""
+        self._log.check()
+        if self._changed_keys and self._turn.turn_id:
+            self._log.append(session_pb2.Event(state_changed=_state_changed(self._changed_keys)))
 
     def end(self) -> None:
         """The run is over: what an agent leaves behind, a task of its own say, writes nothing any more. Tools that it

@@ -56,7 +56,8 @@ class YieldedText:
         what `append` raises: what may be beyond the bound is published now."""
         self._waiting.append(text)
         self._waiting_chars += len(text)
-        if self._waiting_chars > self._most_waiting or self.size_bytes + 4 * self._waiting_chars > self._max_bytes:
+        most_bytes = 4 * (self._waiting_chars + len(self._half))
+        if self._waiting_chars > self._most_waiting or self.size_bytes + most_bytes > self._max_bytes:
             self.publish()
 
     def publish(self) -> None:

@@ -154,3 +154,15 @@ async def test_the_event_loop_breathes_although_an_agent_never_awaits(bench: Ben
     over = True
     await breathing
     assert breaths >= 1_000 // 40
+
+
+async def test_what_an_agent_has_said_is_published_though_its_clean_up_raises(bench: Bench) -> None:
+    async def agent(_ctx: Context) -> AsyncIterator[Any]:
+        try:
+            yield "words"
+            yield 5
+        finally:
+            raise ValueError("in its clean-up")
+
+    assert failed(await bench.run(agent)) == "AGENT_ERROR"
+    assert bench.text == "words"

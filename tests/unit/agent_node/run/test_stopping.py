@@ -3,7 +3,8 @@
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import pytest
 import structlog
@@ -11,6 +12,7 @@ import structlog
 from agent_node.run.outcome import Completed, Failed
 from agent_node.run.time_limit import MOST_ABANDONED
 from agentring.agent import Agent, AgentEvent, Context, Result
+from agentring.process.owned_loop import OWNER
 from harness.bench import MAX_TEXT_BYTES, SHORT_S, Bench, completed, failed
 from harness.clock import PATIENCE_S
 from harness.stubborn import Stubborn
@@ -154,3 +156,31 @@ async def test_what_an_agent_leaves_behind_says_nothing_after_its_end(bench: Ben
     with pytest.raises(RuntimeError):
         await left[0]
     assert (called, bench.kinds) == (False, ["text_delta"])
+
+
+async def test_a_run_that_is_cancelled_as_its_agent_ends_says_nothing_of_its_state() -> None:
+    bench = Bench()
+    running = asyncio.ensure_future(bench.run(_ending_with(lambda: running.cancel)))
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert bench.kinds == []
+
+
+async def test_a_run_that_fails_as_its_agent_ends_says_nothing_of_its_state() -> None:
+    bench = Bench()
+    exits = _ending_with(lambda: partial(cast(Any, OWNER.get()).ended_by, SystemExit()))
+    assert failed(await bench.run(exits)) == "AGENT_ERROR"
+    assert bench.kinds == []
+
+
+def _ending_with(called: Callable[[], Callable[[], object]]) -> Agent:
+    """Changes its state and ends; what it gives back here is called before anybody learns of the end."""
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        await asyncio.sleep(0)
+        ctx.state["changed"] = True
+        asyncio.get_running_loop().call_soon(called())
+        if ctx.input_text == "never":
+            yield ""
+
+    return agent

@@ -123,3 +123,17 @@ def test_where_the_log_is_elsewhere_each_piece_is_published_at_once() -> None:
     for piece in ("a", "", "bc"):
         text.take(piece)
     assert appended == [(0, "a"), (1, "bc")]
+
+
+async def test_half_a_character_that_was_published_before_counts_where_text_may_wait() -> None:
+    text = "x" * READ_BYTES
+
+    async def agent(_ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield text + "\ud83d"  # so much is published at once, but for the half
+        yield "é"
+        await asyncio.sleep(0)
+        yield "never published"
+
+    bench = Bench(max_text_bytes=READ_BYTES + 4)
+    assert failed(await bench.run(agent)) == "OUTPUT_LIMIT"
+    assert bench.text == text
