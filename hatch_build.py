@@ -1,8 +1,10 @@
-"""Compiles the router's data plane with mypyc into the wheel, where there is a C compiler; else the wheel is pure.
+"""Compiles the data plane with mypyc into the wheel, where there is a C compiler; else the wheel is pure.
 
-The modules are the same either way: their types, which mypy checks, become machine code, which halves the CPU time of a
-forwarded message. An editable installation stays interpreted, so that a change of the source is what runs.
-AGENTRING_PURE=1 leaves the compiling out.
+The data plane is what a message passes through on a router, and what a turn's events pass through on a node. The
+modules are the same either way: their types, which mypy checks, become machine code, which halves the CPU time of a
+forwarded message. Nothing that waits within a `try` or a `with` is compiled (tests/unit/test_hatch_build.py), and no
+frozen record, which takes longer to make compiled. An editable installation stays interpreted, so that a change of the
+source is what runs. AGENTRING_PURE=1 leaves the compiling out.
 """
 
 import os
@@ -23,22 +25,33 @@ _MODULES = {
     ),
     "agentring/rpc": (
         *("call_tasks", "enum_check", "inbox", "late_heads", "messages", "non_grpc_stream", "pacing", "request_head"),
-        *("response_blocks", "service", "service_connection", "service_stream", "wellformed"),
+        *("response_blocks", "service_connection", "service_stream", "wellformed"),
     ),
+    "agentring": ("plain_copy", "plain_json"),
     "router/relay": (
         *("abandoned_stream", "attempts", "call", "call_end", "call_events", "call_failover", "call_registry"),
         *("call_routing", "call_timers", "client_connection", "client_stream", "content_length_stream", "context"),
-        *("grpc_framing", "loss_log", "losses", "node_connection", "node_pool", "node_stream", "pings"),
-        *("reattachment", "replay_buffer", "request", "response"),
+        *("grpc_framing", "loss_log", "losses", "node_connection", "node_stream", "pings", "reattachment"),
+        *("replay_buffer", "request", "response"),
     ),
-    "router/routing": ("epochs", "owner", "ring_view", "route"),
+    "router/routing": ("epochs", "owner", "route"),
     "router": ("stats",),
+    "agent_node": ("audit", "json_values"),
+    "agent_node/events": ("attachment", "encoding", "entries", "log", "numbers", "readers"),
+    "agent_node/run": ("input_fingerprint", "run_log", "yielded_text"),
+    "agent_node/services": ("route", "streaming"),
+    "agent_node/session": ("mailbox", "missing_events", "turn_index"),
+    "agent_node/store/memory": ("sessions",),
+    "agent_node/store/sql": ("hot_statement", "session_events", "session_statements", "session_transactions"),
 }
 _SETUP = """
 from mypyc.build import mypycify
 from setuptools import setup
 
-setup(name="compiled", ext_modules=mypycify({arguments!r}, opt_level="3", debug_level="0"))
+# A group has one C file, and each its own compiler process.
+groups = [(sources, "agentring_" + name) for name, sources in {groups!r}.items()]
+arguments = [source for sources, _ in groups for source in sources] + {flags!r}
+setup(name="compiled", ext_modules=mypycify(arguments, opt_level="3", debug_level="0", separate=groups))
 """
 
 
@@ -60,12 +73,15 @@ class CompileHook(BuildHookInterface[Any]):
         if not _wanted():
             return
         self._directory = Path(tempfile.mkdtemp(prefix="agentring-build-"))
-        for package in ("agentring", "router"):
+        for package in ("agent_node", "agentring", "router"):
             shutil.copytree(Path(self.root) / package, self._directory / package)
-        sources = [f"{folder}/{module}.py" for folder, modules in _MODULES.items() for module in modules]
-        setup = _SETUP.format(arguments=[*sources, "--ignore-missing-imports", "--follow-imports=silent"])
+        groups: dict[str, list[str]] = {"wire": [], "node": []}
+        for folder, modules in _MODULES.items():
+            group = groups["node" if folder.startswith("agent_node") else "wire"]
+            group += (f"{folder}/{module}.py" for module in modules)
+        setup = _SETUP.format(groups=groups, flags=["--ignore-missing-imports", "--follow-imports=silent"])
         (self._directory / "build_modules.py").write_text(setup)
-        command = [sys.executable, "build_modules.py", "--quiet", "build_ext", "--inplace"]
+        command = [sys.executable, "build_modules.py", "--quiet", "build_ext", "--inplace", f"--parallel={len(groups)}"]
         subprocess.run(command, cwd=self._directory, check=True, stdout=subprocess.DEVNULL)
         suffix = sysconfig.get_config_var("EXT_SUFFIX")
         for built in self._directory.rglob(f"*{suffix}"):

@@ -17,6 +17,7 @@ from types import TracebackType
 
 from agent_node.events.entries import READ_BYTES, Single
 from agent_node.events.log import EventLog
+from agent_node.events.waiting import woken
 from agentring.errors import AgentringError
 from agentring.v1 import session_pb2
 
@@ -138,11 +139,7 @@ class Attachment:
                     return [_HEARTBEAT]
                 self.acked_frame = self._acked
                 return []
-            timer = loop.call_at(due_s, self._wake.set)
-            try:
-                await self._wake.wait()
-            finally:
-                timer.cancel()
+            await woken(self._wake, due_s)
             await self._two_rounds()
 
     def _take_pushed(self) -> list[Single]:

@@ -171,17 +171,6 @@ class EventLog:
             self._end = error
             self._readers.wake()
 
-    async def until_ended(self) -> None:
-        """Returns once no more events will come."""
-        woken = asyncio.Event()
-        self.subscribe(woken)
-        try:
-            while self._end is None:
-                woken.clear()
-                await woken.wait()
-        finally:
-            self.unsubscribe(woken)
-
     def check(self) -> None:
         """Raises what the log was ended with."""
         if self._end is not None:

@@ -9,6 +9,7 @@ Made by the host, which also owns the task that runs `run`. The state and the st
 
 from functools import partial
 
+from agent_node.events.waiting import until_ended
 from agent_node.json_values import from_struct
 from agent_node.session import intake, leaving, turn_loop
 from agent_node.session.state import ENDED, SessionState
@@ -130,5 +131,5 @@ class Session(SessionState):
 
     async def _has_left(self) -> None:
         """Returns once another node may own the session; raises what it left with."""
-        await self.log.until_ended()
+        await until_ended(self.log)
         self.log.check()

@@ -101,7 +101,7 @@ async def test_a_checkpoint_gives_the_unused_numbers_back_and_no_event_says_so()
             given_back.append((head_seq, reserved_seq))
             return 0
 
-        store.memory.release = release  # type: ignore[assignment,method-assign]  # what it is asked is the point
+        store.release = release  # type: ignore[assignment,method-assign]  # what it is asked is the point
         assert await actor.session.passivate()
         assert given_back == [(head_seq, head_seq)]
 
