@@ -3,6 +3,7 @@
     scripts/chaos                                      # every fault once, about 8 minutes
     scripts/chaos --fault kill --seconds 300 --seed 7
     scripts/chaos --fault pause-long,cut-etcd --seeds 3 --json
+    scripts/chaos --store postgresql                   # on a PostgreSQL of its own
 
 What it does: for each fault and seed it starts etcd (of scripts/get_etcd where that was run), three nodes and two
 routers, lets clients take turns and run tasks, and goes through cycles of the fault for so long; then it hands the
@@ -20,19 +21,24 @@ import json
 import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from agentring.cli.errors import CommandError
+from harness.postgres import PostgresProcess
 from robustness.chaos.cluster.etcd import SAFE, Etcd, find_etcd
 from robustness.chaos.cluster.namespaces import can_be_made
 from robustness.chaos.cluster.world import Plan
 from robustness.chaos.faults.fault import Fault
 from robustness.chaos.report import report
 from robustness.chaos.run import FAULTS, Outcome, run_fault
+
+POSTGRESQL = "postgresql"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -46,7 +52,13 @@ def chaos(
     ttl: Annotated[int, typer.Option(min=2, help="The nodes' lease TTL in seconds.")] = 3,
     sessions: Annotated[int, typer.Option(min=1, help="Clients with a session each.")] = 12,
     tasks: Annotated[int, typer.Option(min=0, help="Pairs of clients with a task each.")] = 2,
-    store: Annotated[str, typer.Option(help="The nodes' --store; default: an SQLite file of each run's own.")] = "",
+    store: Annotated[
+        str,
+        typer.Option(
+            help="postgresql (one of its own, a database for each run), or the nodes' --store, an empty one; default: "
+            "an SQLite file of each run's own."
+        ),
+    ] = "",
     etcd: Annotated[Path | None, typer.Option(help="The etcd to use.")] = None,
     namespaces: Annotated[
         bool | None, typer.Option(help="Cut wires of network namespaces, not proxied links; default: if that can be.")
@@ -58,15 +70,20 @@ def chaos(
     names = list(FAULTS) if fault == "all" else fault.split(",")
     if unknown := [name for name in names if name not in FAULTS]:
         raise typer.BadParameter(f"--fault: there is no {unknown[0]!r}; there are {', '.join(FAULTS)}")
+    if store and (unfit := [name for name in names if FAULTS[name].on_file]):
+        print(f"chaos: left out, being about the SQLite file: {', '.join(unfit)}", file=sys.stderr)
+        names = [name for name in names if name not in unfit]
+    if store == POSTGRESQL and namespaces:
+        raise typer.BadParameter("--namespaces: a node in one of its own does not reach the database")
     directory = report_dir or Path(tempfile.mkdtemp(prefix="agentring-chaos-report-"))
     directory.mkdir(parents=True, exist_ok=True)
     try:
-        plan = Plan(
-            etcd or find_etcd(), ttl_s=ttl, store=store, namespaces=can_be_made() if namespaces is None else namespaces
-        )
+        apart = store != POSTGRESQL and can_be_made() if namespaces is None else namespaces
+        plan = Plan(etcd or find_etcd(), ttl_s=ttl, namespaces=apart)
         version = ".".join(map(str, _version(plan.etcd, directory)))
         runs = [(FAULTS[name], number) for name in names for number in range(seed, seed + seeds)]
-        outcomes = asyncio.run(_run_until_signal(runs, plan, seconds, sessions, tasks, quiet=to_json))
+        with _stores(store) as new_store:
+            outcomes = asyncio.run(_run_until_signal(runs, plan, new_store, seconds, sessions, tasks, quiet=to_json))
     except CommandError as error:
         print(f"chaos: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
@@ -80,6 +97,21 @@ def chaos(
         raise typer.Exit(1)
 
 
+@contextmanager
+def _stores(store: str) -> Iterator[Callable[[], str]]:
+    """What makes each run's store, as Plan.store."""
+    if store != POSTGRESQL:
+        yield lambda: store
+        return
+    with tempfile.TemporaryDirectory(prefix="agentring-chaos-postgresql-", ignore_cleanup_errors=True) as directory:
+        Path(directory).chmod(0o755)  # its server is another user's
+        server = PostgresProcess(Path(directory) / "server")
+        try:
+            yield server.database
+        finally:
+            server.stop()
+
+
 def _version(program: Path, directory: Path) -> tuple[int, int, int]:
     etcd = Etcd(program, directory, 0)
     if not etcd.is_safe:
@@ -90,13 +122,21 @@ def _version(program: Path, directory: Path) -> tuple[int, int, int]:
 
 
 async def _run_until_signal(
-    runs: Sequence[tuple[Fault, int]], plan: Plan, seconds: float, sessions: int, tasks: int, *, quiet: bool
+    runs: Sequence[tuple[Fault, int]],
+    plan: Plan,
+    new_store: Callable[[], str],
+    seconds: float,
+    sessions: int,
+    tasks: int,
+    *,
+    quiet: bool,
 ) -> list[Outcome]:
     task = asyncio.current_task()
     assert task is not None
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     outcomes = []
     for fault, seed in runs:
+        plan = replace(plan, store=await asyncio.to_thread(new_store))
         outcome = await run_fault(fault, plan, seed=seed, seconds=seconds, sessions=sessions, tasks=tasks)
         outcomes.append(outcome)
         print(report.line(outcome), file=sys.stderr if quiet else sys.stdout, flush=True)

@@ -126,8 +126,8 @@ async def _run(
     durable = world.plan.store != VOLATILE
     evidence = Evidence(list(world.audit.lines()), traffic.calls, world.marks, durable=durable, durable_tasks=durable)
     evidence.never_ended = scene.never_ended
-    if not world.plan.store:
-        stored.read_into(evidence, world.store_file)
+    if durable:
+        await stored.read_into(evidence, world.store)
     outcome = Outcome(fault, seed, world.plan, evidence, begun_ns, now_ns(), done, errors=traffic.errors())
     outcome.complaints = scene.complaints + _broken(world)
     outcome.violations = [each for each in check(evidence) if fault.judged is None or each.rule in fault.judged]

@@ -121,7 +121,7 @@ async def soak(
     evidence = Evidence(read_lines([cluster.audit_file]), traffic.calls, how.marks, durable=True, durable_tasks=True)
     evidence.never_ended = never_ended
     if store == "sqlite":
-        stored.read_into(evidence, directory / "store.db")
+        await stored.read_into(evidence, f"{stored.SQLITE}{directory / 'store.db'}")
     return _found(plan, callers, evidence, how, took_s)
 
 

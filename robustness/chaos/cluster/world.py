@@ -73,6 +73,11 @@ class World:
         """The world's own store."""
         return self.directory / "store.db"
 
+    @property
+    def store(self) -> str:
+        """The nodes' --store."""
+        return self.plan.store or f"sqlite:///{self.store_file}"
+
     async def start(self) -> None:
         """Starts everything, and returns when every router sees every node."""
         await asyncio.to_thread(self.etcd.start)
@@ -207,7 +212,7 @@ class World:
             f"--audit-log={self.audit.path(name)}",
             f"--agent={AGENT}=robustness.chaos.traffic.agents:counting",
             f"--etcd={_endpoints(node)}",
-            f"--store={self.plan.store or f'sqlite:///{self.store_file}'}",
+            f"--store={self.store}",
             *self.plan.node_flags,
             *flags,
         ]

@@ -4,6 +4,7 @@ A failpoint is armed by the node's trigger file, which holds the name of a point
 gets there next removes the file and stops itself (SIGSTOP); whoever made the file lets it go on.
 """
 
+import asyncio
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from sqlalchemy import Connection
 
 from agent_node.session.fenced_writer import FencedWriter
 from agent_node.store.database.group_commit import Take
+from agent_node.store.database.postgres import PostgresDriver
 from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.session_records import Ownership, StoredSession
 from agent_node.store.sql import session_at_once as at_once
@@ -108,8 +110,21 @@ def in_task(trigger: Path) -> None:
 
 
 def _before_commit(trigger: Path) -> None:
-    """A task's end is on its way to SQLite, which is not locked yet: the writer's thread sends it whatever becomes of
-    the node. Point: TASK_END_SENT."""
+    """A task's end is on its way to the store, which is not locked yet: it is sent whatever becomes of the node. Point:
+    TASK_END_SENT."""
+    transact = PostgresDriver.transact
+
+    async def unfenced(self: PostgresDriver, work: Any, **options: Any) -> Any:
+        if getattr(work, "func", None) is not task_transactions.end:
+            return await transact(self, work, **options)
+        stop_if_armed(trigger, TASK_END_SENT)
+        # SQLite's writer does so by itself: the fence cancels who waits, and not what was handed over.
+        sent = asyncio.ensure_future(transact(self, work, **options))
+        sent.add_done_callback(lambda done: done.cancelled() or done.exception())  # nobody may be left to ask
+        await asyncio.wait([sent])
+        return sent.result()
+
+    replace(PostgresDriver, "transact", unfenced)
     commit = SqliteDriver._commit
 
     def stopping(self: SqliteDriver, take: Take[Connection]) -> Any:

@@ -116,6 +116,8 @@ class Fault:
     """Rules that count; None: all. (Where a mutation is part of the fault, the others are its own.)"""
     store: str = ""
     """The store that it is about, as Plan.store; empty: any."""
+    on_file: bool = False
+    """It is about the SQLite file, and says nothing of another store."""
     clients: int | None = None
     """How many clients with a session there must be; None: any number."""
     steps: int = 4

@@ -88,6 +88,6 @@ def _acknowledged(calls: list[Call], known: set[tuple[str, str]], shut_ns: int, 
 
 
 FAULTS = (
-    Fault(9, "store-away", "UNAVAILABLE, no acknowledgement", store_away),
-    Fault(24, "store-replaced", "nothing acknowledged, every node fenced", replaced),
+    Fault(9, "store-away", "UNAVAILABLE, no acknowledgement", store_away, on_file=True),
+    Fault(24, "store-replaced", "nothing acknowledged, every node fenced", replaced, on_file=True),
 )

@@ -4,16 +4,17 @@ who never come back."""
 import asyncio
 import signal
 from collections import Counter
+from contextlib import suppress
 
 from robustness.chaos.failpoints.failpoints import TASK_END_SENT, TASK_STEPS
 from robustness.chaos.faults.fault import RECOVERS_S, Fault, Scene
 from robustness.chaos.faults.process import REACHES_S, pause_at
 from robustness.chaos.traffic.traffic import PACE_S, Traffic
 from robustness.chaos.validate import stored
-from robustness.chaos.validate.audit_files import until
 
 ENDS_S = 5.0
 """How long a task may take once a node has taken it up."""
+POLL_S = 0.05
 KEYS = 12
 """Tasks of the probe's own in a cycle."""
 
@@ -43,13 +44,10 @@ async def _kill(scene: Scene, name: str) -> bool:
     """Kills a node, and starts it again once what it left has ended; whether it has."""
     scene.world.mark("killed", name)
     await scene.world.end_node(name, signal.SIGKILL)
-    left = stored.open_tasks(scene.world.store_file)
+    left = await stored.open_tasks(scene.world.store)
     await scene.expect_recovery(scene.ttl_s + RECOVERS_S)
-    try:
-        async with asyncio.timeout(4 * scene.ttl_s + ENDS_S):
-            await until(lambda: not left & stored.open_tasks(scene.world.store_file))
-    except TimeoutError:
-        scene.never_ended |= left & stored.open_tasks(scene.world.store_file)
+    if open_still := await _open_still(scene, left):
+        scene.never_ended |= open_still
         return False
     await scene.world.start_node(name)
     await scene.expect_recovery()
@@ -60,14 +58,20 @@ async def pause_task(scene: Scene) -> None:
     """Stopped when a task's end is on its way to the store, until somebody else has run the task, and told."""
 
     async def others_end_it() -> None:
-        left = stored.open_tasks(scene.world.store_file)
-        try:
-            async with asyncio.timeout(4 * scene.ttl_s + ENDS_S):
-                await until(lambda: not left & stored.open_tasks(scene.world.store_file))
-        except TimeoutError:
+        left = await stored.open_tasks(scene.world.store)
+        if await _open_still(scene, left):
             scene.complaints.append("nobody else ended what the node had begun")
 
     await pause_at(scene, TASK_END_SENT, meanwhile=others_end_it)
+
+
+async def _open_still(scene: Scene, left: set[str]) -> set[str]:
+    """Returns once all of these tasks have ended, or it has taken too long; those that have not."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(4 * scene.ttl_s + ENDS_S):
+            while left & await stored.open_tasks(scene.world.store):  # noqa: ASYNC110  other processes end them
+                await asyncio.sleep(POLL_S)
+    return left & await stored.open_tasks(scene.world.store)
 
 
 async def ask_everywhere(scene: Scene) -> None:

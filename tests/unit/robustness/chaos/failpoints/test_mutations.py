@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from agent_node.store import Ownership
+from agent_node.store.database.postgres import PostgresDriver
 from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.opening import ClusterIdentity, open_store
 from agent_node.store.sql import session_statements, task_transactions
@@ -26,6 +27,7 @@ STEPS: tuple[tuple[type, str], ...] = (
     *((SqlTaskStore, name) for name in ("accept", "start", "end")),
     (TaskRunner, "release"),
     (SqliteDriver, "_commit"),
+    (PostgresDriver, "transact"),
 )
 END = TaskEnd(TASK_STATE_COMPLETED, b"", b"", None)
 
