@@ -111,8 +111,8 @@ class ServiceStream(Stream):
     def accept(self, pairs: tuple[tuple[str, str], ...]) -> None:
         """Sends the initial metadata, once; a message that follows soon goes with it (late_heads.py)."""
         if not self._headers_sent and not self.ended:
-            self._headers_sent = True
             self._late_head = response_blocks.headers(pairs)
+            self._headers_sent = True
             self._late_heads.wait(self)
 
     def send_head(self) -> None:

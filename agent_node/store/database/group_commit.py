@@ -54,10 +54,10 @@ class GroupCommit(Generic[C]):
         self._timeout_s = timeout_s
         self._thread = ThreadPoolExecutor(1, "store-writer")
         self._waiting: deque[tuple[Work[C], asyncio.Future[Any]]] = deque()
-        self._works = False
-        """A group is on its way to the thread, with it, or on its way back."""
-        self._rests: asyncio.Future[None] | None = None
-        """Who closes waits for that."""
+        self._rests = asyncio.Event()
+        """No group is on its way to the thread, with it, or on its way back."""
+        self._rests.set()
+        self._closed = False
         self._deadlines: deque[tuple[float, asyncio.Future[Any]]] = deque()
         """The same futures, until they are done, each with its time on the loop's clock: the first ends first."""
         self._timer: asyncio.TimerHandle | None = None
@@ -67,7 +67,7 @@ class GroupCommit(Generic[C]):
 
         Cancellation: the work may be carried out all the same.
         """
-        if len(self._waiting) >= _MOST_WAITING:
+        if self._closed or len(self._waiting) >= _MOST_WAITING:
             raise StoreUnavailable
         loop = asyncio.get_running_loop()
         done: asyncio.Future[T] = loop.create_future()
@@ -76,41 +76,52 @@ class GroupCommit(Generic[C]):
         if self._timer is None:
             self._timer = loop.call_at(deadline_s, self._give_up, loop)
         self._waiting.append((work, done))
-        self._go_on(loop)
+        if self._rests.is_set():
+            self._rests.clear()
+            self._go_on(loop)
         return await done
 
     async def close(self) -> None:
-        """Returns once nothing is under way."""
-        if self._works:
-            self._rests = asyncio.get_running_loop().create_future()
-            await self._rests
-        await asyncio.to_thread(self._thread.shutdown)
+        """Returns once nothing is under way. Who comes after that is refused."""
+        while not self._rests.is_set():
+            await self._rests.wait()
+        self._closed = True
         if self._timer is not None:
             self._timer.cancel()
+        for _, done in self._deadlines:
+            if not done.done():
+                done.set_exception(StoreUnavailable())
+        await asyncio.to_thread(self._thread.shutdown)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Has the thread carry out what waits, unless it is at it."""
-        if self._waiting and not self._works:
-            self._works = True
+        """Has the thread carry out what waits, or lets it rest."""
+        if self._waiting:
             # Once the loop has gone through what is due now: it brings more that can share the transaction.
-            loop.call_soon(self._thread.submit, self._commit_next, loop)
+            loop.call_soon(self._begin, loop)
+        else:
+            self._rests.set()
+
+    def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
+        try:
+            self._thread.submit(self._commit_next, loop)
+        except RuntimeError:  # there can be no thread now: who comes next tries again, and all have their deadlines
+            self._rests.set()
+            raise
 
     def _deliver(self, loop: asyncio.AbstractEventLoop, outcomes: list[tuple[asyncio.Future[Any], Outcome]]) -> None:
-        for done, (value, error) in outcomes:
-            if done.done():
-                continue
-            if error is None:
-                done.set_result(value)
-            else:
-                done.set_exception(error)
-        deadlines = self._deadlines
-        while deadlines and deadlines[0][1].done():
-            deadlines.popleft()
-        self._works = False
-        self._go_on(loop)
-        if not self._works and self._rests is not None:
-            self._rests.set_result(None)
-            self._rests = None
+        try:
+            for done, (value, error) in outcomes:
+                if done.done():
+                    continue
+                if error is None:
+                    done.set_result(value)
+                else:
+                    done.set_exception(error)
+        finally:
+            deadlines = self._deadlines
+            while deadlines and deadlines[0][1].done():
+                deadlines.popleft()
+            self._go_on(loop)
 
     def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
         deadlines, now_s = self._deadlines, loop.time()
@@ -123,6 +134,7 @@ class GroupCommit(Generic[C]):
     def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
         """In the writer's thread."""
         group: list[tuple[Work[C], asyncio.Future[Any]]] = []
+        outcomes: list[Outcome] = []
         begun_for = len(self._waiting)
 
         def take(at_most: int = _MOST_WAITING) -> list[Work[C]]:
@@ -143,8 +155,10 @@ class GroupCommit(Generic[C]):
                 outcomes = [(None, error)] * len(group)
             else:
                 outcomes = [self._alone(work) for work, _ in group]
-        delivered = [(done, outcome) for (_, done), outcome in zip(group, outcomes, strict=True)]
-        loop.call_soon_threadsafe(self._deliver, loop, delivered)
+        finally:
+            # Also what is no Exception leaves the writer at work; those who are then told nothing have their deadlines.
+            answers = [(done, outcome) for (_, done), outcome in zip(group, outcomes, strict=False)]
+            loop.call_soon_threadsafe(self._deliver, loop, answers)
 
     def _alone(self, work: Work[C]) -> Outcome:
         try:

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, event, text
 from sqlalchemy.exc import DBAPIError, IntegrityError, ProgrammingError
 
 from agent_node.store import Ownership
+from agent_node.store.database.driver import SQLITE_OPTION
 from agent_node.store.database.postgres import PostgresDriver
 from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.sql.sessions import SqlStore
@@ -236,3 +237,35 @@ async def test_a_read_that_never_ends_is_given_up_and_so_are_those_behind_it(on_
             await waits
     goes_on.set()
     assert await on_sqlite.read(lambda _: 1) == 1
+
+
+@pytest.mark.parametrize("by_sqlalchemy", [True, False])
+async def test_a_commit_that_fails_undoes_its_group_and_the_next_begins(
+    on_sqlite: SqliteDriver, by_sqlalchemy: bool
+) -> None:
+    """A foreign key that is compared at the commit alone."""
+
+    def carried_out(*statements: str) -> Callable[[Connection], None]:
+        def work(connection: Connection) -> None:
+            for statement in statements:
+                if by_sqlalchemy:
+                    connection.execute(text(statement))
+                else:
+                    connection.get_execution_options()[SQLITE_OPTION].execute(statement)
+
+        return work
+
+    owner = "owner TEXT REFERENCES owners (name) DEFERRABLE INITIALLY DEFERRED"
+    await on_sqlite.transact(
+        carried_out("CREATE TABLE owners (name TEXT PRIMARY KEY)", f"CREATE TABLE owned ({owner})"), retry=True
+    )
+    writer = on_sqlite._writer
+    assert writer is not None
+    writer.get_execution_options()[SQLITE_OPTION].execute("PRAGMA foreign_keys = ON")
+    with pytest.raises((IntegrityError, sqlite3.IntegrityError)):
+        await on_sqlite.transact(carried_out("INSERT INTO owned VALUES ('nobody')"), retry=True)
+    assert not writer.in_transaction()
+    await on_sqlite.transact(carried_out("INSERT INTO owners VALUES ('n1')"), retry=True)
+    await on_sqlite.transact(carried_out("INSERT INTO owned VALUES ('n1')"), retry=True)
+    rows = await on_sqlite.read(lambda connection: connection.execute(text("SELECT owner FROM owned")).scalars().all())
+    assert rows == ["n1"]

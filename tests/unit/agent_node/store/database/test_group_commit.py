@@ -207,3 +207,64 @@ async def test_each_wait_ends_at_its_own_deadline(database: Database) -> None:
     assert await writer.transact(add(2)) == 2
     await writer.close()
     assert database.rows == [0, 2]
+
+
+async def test_who_comes_when_it_is_closed_is_refused_at_once(database: Database) -> None:
+    writer: GroupCommit[list[int]] = GroupCommit(database.commit, 60)
+    assert await writer.transact(add(0)) == 0
+    await writer.close()
+    async with asyncio.timeout(TIMEOUT_S):
+        with pytest.raises(StoreUnavailable):
+            await writer.transact(add(1))
+    assert database.rows == [0]
+
+
+async def test_what_waits_is_carried_out_before_it_is_closed_by_whoever_closes_it(database: Database) -> None:
+    writer: GroupCommit[list[int]] = GroupCommit(database.commit, 60)
+    database.go.clear()
+    first = asyncio.create_task(writer.transact(add(0)))
+    await asyncio.to_thread(database.begun.wait)
+    second = asyncio.create_task(writer.transact(add(1)))
+    impatient, *closing = (asyncio.create_task(writer.close()) for _ in range(3))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    await asyncio.wait([impatient])
+    database.go.set()
+    async with asyncio.timeout(TIMEOUT_S):
+        assert await asyncio.gather(first, second, *closing) == [0, 1, None, None]
+    assert database.rows == [0, 1]
+
+
+@pytest.mark.parametrize("raised", [SystemExit, StopIteration])
+async def test_nothing_that_a_work_raises_stops_the_writer(database: Database, raised: type[BaseException]) -> None:
+    def leave(_rows: list[int]) -> None:
+        raise raised
+
+    writer: GroupCommit[list[int]] = GroupCommit(database.commit, 0.2)
+    with pytest.raises(StoreUnavailable):
+        await writer.transact(leave)
+    async with asyncio.timeout(TIMEOUT_S):
+        assert await writer.transact(add(1)) == 1
+        await writer.close()
+    assert database.rows == [1]
+
+
+async def test_a_thread_that_cannot_be_had_is_asked_for_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer: GroupCommit[list[int]] = GroupCommit(database.commit, 60)
+    failed = asyncio.Event()
+    asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: failed.set())
+
+    def start(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        first = asyncio.create_task(writer.transact(add(0)))
+        await failed.wait()
+    assert await writer.transact(add(1)) == 1
+    assert await first == 0
+    async with asyncio.timeout(TIMEOUT_S):
+        await writer.close()
+    assert database.rows == [0, 1]
