@@ -97,3 +97,30 @@ async def test_who_leaves_before_is_sent_no_headers() -> None:
     feed(connection, frames.rst_stream(1, frames.Code.CANCEL), 0.0)
     await rounds(3 * ROUNDS)
     assert [write for write in writes if ACCEPTED in write] == []
+
+
+async def test_headers_that_cannot_be_said_are_an_error_with_headers_of_its_own() -> None:
+    async def run(call: Call) -> None:
+        await call.accept(("x-agentring-node", "\ud800"))
+
+    _, writes = asked(run)
+    await rounds(3 * ROUNDS)
+    (answer,) = [write for write in writes if b"grpc-status" in write]
+    assert answer.index(b"application/grpc") < answer.index(b"grpc-status\x0213")
+
+
+async def test_headers_of_a_call_that_nobody_else_accompanies_leave_within_their_rounds_each() -> None:
+    """Whenever a call comes: while others wait, and once none does."""
+
+    async def run(call: Call) -> None:
+        await call.accept(("x-agentring-node", "n1"))
+        await asyncio.Event().wait()
+
+    calls = []
+    for apart in (0, 1, 2, ROUNDS, 3 * ROUNDS):
+        await rounds(apart)
+        calls.append(asked(run))
+    await rounds(2 + ROUNDS + 1)
+    assert [len([write for write in writes if ACCEPTED in write]) for _, writes in calls] == [1] * len(calls)
+    for connection, _ in calls:
+        connection.socket_lost()
