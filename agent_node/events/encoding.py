@@ -81,6 +81,6 @@ def stored_event(event: bytes, piece_bytes: Sequence[int]) -> bytes:
     """One of the events of a store_pb2.StoredEvents."""
     body = _STORED_EVENT + varint(len(event)) + event
     if piece_bytes:
-        pieces = b"".join(map(varint, piece_bytes))
+        pieces = bytes(piece_bytes) if max(piece_bytes) < 128 else b"".join(map(varint, piece_bytes))
         body += _PIECE_BYTES + varint(len(pieces)) + pieces
     return _STORED_EVENT + varint(len(body)) + body

@@ -11,7 +11,6 @@ piece, and takes little more memory than its letters. Written by the turn that r
 
 import asyncio
 import time
-from bisect import bisect_right
 from collections.abc import Iterable
 
 from agent_node.events import encoding
@@ -212,7 +211,9 @@ class EventLog:
     def entries(self, after_seq: int) -> list[Entry]:
         """All that comes after a seq, to be stored; what memory has dropped of it is a gap. after_seq: up to which the
         log was stored before, so it lies between entries."""
-        index = bisect_right(self._entries, after_seq, key=lambda entry: entry.first_seq)
+        index = len(self._entries)
+        while index and self._entries[index - 1].first_seq > after_seq:
+            index -= 1  # from behind: what is found is what there is to store
         entries = self._entries[index:]
         if after_seq < min(self._memory_seq - 1, self.head_seq):
             entries.insert(0, Single.of(gap(self._epoch, after_seq + 1, self._memory_seq - 1)))

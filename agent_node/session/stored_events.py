@@ -1,26 +1,25 @@
 """A session's event log in the store: its numbers, what is stored, when the oldest is dropped, and how it is read.
 
-Guarantees: events are stored up to the session's head_seq, without a gap except where memory had dropped them before
-(a turn with more events than `max_log_bytes`); they are stored merged, and can be cut at any seq; a row is small or one
-large event, so that reading on from a seq never costs much more than what is read; beyond the bound the oldest turns'
-events are dropped first. What a turn that runs has published is not here: it is provisional until the turn has ended.
+Guarantees: events are stored up to the session's head_seq, without a gap except where memory had dropped them before (a
+turn with more events than `max_log_bytes`); they are stored merged, and can be cut at any seq (event_rows.py); beyond
+the bound the oldest turns' events are dropped first. What a turn that runs has published is not here: it is provisional
+until the turn has ended.
 
 A session's writes go one at a time: `rows` is what the next one must store, `written` says that it has. Used by the
 session's stages, and through the event log by every stream that reads from far back.
 """
 
 from array import array
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from dataclasses import replace
-from itertools import accumulate, pairwise
+from collections.abc import Hashable, Sequence
+from itertools import accumulate
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from agent_node.events.encoding import stored_event
 from agent_node.events.entries import READ_BYTES, Entry, Single, TextRun
 from agent_node.events.log import EventLog
 from agent_node.events.numbers import NumberRange
+from agent_node.session.event_rows import event_rows
 from agent_node.session.fenced_writer import FencedWriter
 from agent_node.single_flight import SingleFlight
 from agent_node.store import SEQ_RANGE, EventExtent, EventRow, Ownership, Store, StoredSession
@@ -29,8 +28,6 @@ from agentring.errors import SessionCorrupt
 from agentring.ids import Epoch
 from agentring.v1 import store_pb2
 
-_ROW_BYTES = READ_BYTES
-"""About the most that goes into one row."""
 _SLACK = 8
 """The bound is met again once it is exceeded by this part of it, so that few turns pay for it."""
 
@@ -71,21 +68,17 @@ class StoredEvents:
         entries = log.entries(self.through_seq)
         if last is not None:
             entries.append(last)
-        rows: list[EventRow] = []
-        begin_bytes = self._extent.end_bytes
-        for part in _parts(entries):
-            events = b"".join(map(_stored, part))
-            rows.append(EventRow(part[0].first_seq, part[-1].seq, begin_bytes, events))
-            begin_bytes = rows[-1].end_bytes
-        return rows
+        return event_rows(entries, self._extent.end_bytes)
 
     def written(self, rows: Sequence[EventRow]) -> None:
         """The store has these rows."""
         if not rows:
             return
-        if not self._extent.oldest_seq:
-            self._extent = EventExtent(rows[0].first_seq, rows[0].begin_bytes)
-        self._extent = replace(self._extent, end_bytes=rows[-1].end_bytes)
+        kept, end_bytes = self._extent, rows[-1].end_bytes
+        if kept.oldest_seq:
+            self._extent = EventExtent(kept.oldest_seq, kept.begin_bytes, end_bytes)
+        else:
+            self._extent = EventExtent(rows[0].first_seq, rows[0].begin_bytes, end_bytes)
         self.through_seq = rows[-1].seq
 
     def trim_soon(self, rows: Sequence[EventRow]) -> None:
@@ -122,27 +115,6 @@ class StoredEvents:
         async with self._writer:
             await self._store.extend_range(self._ownership, reserved_seq)
         self.numbers.extend(reserved_seq)
-
-
-def _parts(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """Each as large as a row may be."""
-    part: list[Entry] = []
-    left_bytes = _ROW_BYTES
-    for entry in entries:
-        if part and entry.size_bytes > left_bytes:
-            yield part
-            part, left_bytes = [], _ROW_BYTES
-        part.append(entry)
-        left_bytes -= entry.size_bytes
-    if part:
-        yield part
-
-
-def _stored(entry: Entry) -> bytes:
-    if isinstance(entry, Single):
-        return stored_event(entry.raw, ())
-    pieces = [end - begin for begin, end in pairwise((0, *entry.ends))]
-    return stored_event(entry.merged(entry.first_seq - 1, entry.seq).raw, pieces)
 
 
 def _entry(stored: store_pb2.StoredEvent) -> Entry:

@@ -14,11 +14,15 @@ async def run_to_end(tasks: asyncio.TaskGroup, change: Callable[[], Coroutine[An
     outcome: asyncio.Future[T] = asyncio.get_running_loop().create_future()
     task = tasks.create_task(_run(change, outcome))
     task.add_done_callback(lambda _: outcome.cancel())  # the task itself was cancelled, perhaps before its first step
-    return await asyncio.shield(outcome)
+    return await outcome  # the caller's alone, so its cancellation reaches no further
 
 
 async def _run(change: Callable[[], Coroutine[Any, Any, T]], outcome: "asyncio.Future[T]") -> None:
     try:
-        outcome.set_result(await change())
+        result = await change()
     except Exception as error:
-        outcome.set_exception(error)
+        if not outcome.done():  # else the caller has gone
+            outcome.set_exception(error)
+    else:
+        if not outcome.done():
+            outcome.set_result(result)

@@ -44,6 +44,8 @@ class FakeClaims:
         self.go.set()
         self.asked = asyncio.Event()
         """Set once a claim or a look has begun."""
+        self.gave_back = asyncio.Event()
+        """Set once a claim was released."""
 
     @property
     def as_claims(self) -> Claims:
@@ -64,6 +66,7 @@ class FakeClaims:
         if self.release_error is not None:
             raise self.release_error
         self.released.append(claim)
+        self.gave_back.set()
         return True
 
     async def raise_if_held_elsewhere(self, _ref: SessionRef | TaskRef) -> None:

@@ -101,6 +101,7 @@ async def test_a_write_that_fails_drops_that_session_alone_and_says_why(tmp_path
         with pytest.raises(type(error)):
             await session.submit("a", text_input(), ON_BUSY_ENQUEUE)
         await node.until_forgotten(REF)
+        await node.claims.gave_back.wait()
         assert session.log.end_error is error
         assert [claim.ref for claim in node.claims.released] == [REF]
         assert await node.host.find(OTHER) is other
