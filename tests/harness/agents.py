@@ -4,6 +4,7 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any, cast
 
 from agentring.agent import AgentEvent, Context, Result
@@ -19,6 +20,7 @@ FLAGS = (
     "--agent=asking=harness.questions:asking",
     "--agent=faulty=harness.agents:faulty",
     "--agent=holding=harness.agents:holding",
+    "--agent=told=harness.agents:told",
     "--agent=blocking=harness.agents:blocking",
     "--agent=calling=harness.agents:calling",
 )
@@ -118,6 +120,14 @@ async def holding(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Says one word and then runs until it is cancelled."""
     yield ctx.input_text or "held"
     await asyncio.Event().wait()
+
+
+async def told(ctx: Context) -> AsyncIterator[AgentEvent]:
+    """Runs until the file that its input names is there."""
+    yield "runs"
+    while not Path(ctx.input_text).exists():  # noqa: ASYNC110, ASYNC240  another process makes it
+        await asyncio.sleep(0.01)
+    yield Result({"told": True})
 
 
 def nested(depth: int) -> dict[str, Any]:
