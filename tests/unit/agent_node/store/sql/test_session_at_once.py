@@ -1,21 +1,23 @@
 """What a turn writes is one statement on PostgreSQL, and does what the usual transaction does."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
+from random import Random
 from typing import Any
 
 import pytest
 from sqlalchemy import event
 
-from agent_node.store import EventRow, Ownership
+from agent_node.store import EventRow, Ownership, StoredSession
 from agent_node.store.database.postgres import PostgresDriver
 from agent_node.store.sql import session_at_once as at_once
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StaleEpoch
-from agentring.ids import parse_session
+from agentring.ids import SessionRef, parse_session
 from harness.postgres import PostgresProcess
 from harness.stored_turns import accepted, completed, epoch
 
@@ -25,8 +27,13 @@ ROW = EventRow(1, 5, 0, b"events")
 
 
 @pytest.fixture
-async def store(postgres: PostgresProcess, open_sql: Callable[..., Awaitable[SqlStore]]) -> SqlStore:
-    store = await open_sql(postgres.database())
+def url(postgres: PostgresProcess) -> str:
+    return postgres.database()
+
+
+@pytest.fixture
+async def store(url: str, open_sql: Callable[..., Awaitable[SqlStore]]) -> SqlStore:
+    store = await open_sql(url)
     await store.activate(OLD, "agent")
     return store
 
@@ -119,3 +126,31 @@ async def test_a_write_of_several_turns_is_the_usual_transaction(store: SqlStore
         await store.commit_turn(OLD, completed(accepted(1), None), [accepted(2)], [ROW, EventRow(6, 9, 6, b"more")])
     assert len(sent) > 2
     assert len(await store.read_events(REF, 0, 99)) == 2
+
+
+async def test_activations_of_a_new_session_that_come_together_miss_nothing_of_each_other(
+    store: SqlStore, url: str, open_sql: Callable[..., Awaitable[SqlStore]]
+) -> None:
+    """Whoever's epoch is the highest has the session, and has read whatever an earlier owner was told is stored."""
+    stores = [store, await open_sql(url)]
+    for attempt in range(10):
+        ref = parse_session("", f"raced-{attempt}")
+
+        async def own(number: int, ref: SessionRef = ref) -> tuple[StoredSession, set[str]] | None:
+            """The session as it was read, and the turns that were then accepted."""
+            node, owned = stores[number % 2], Ownership(ref, epoch(number), f"n{number}/1")
+            with suppress(StaleEpoch):
+                found = await node.activate(owned, "agent")
+                with suppress(StaleEpoch):
+                    await node.accept_turn(owned, accepted(len(found.turns) + 1, f"t{number}"), found.reserved_seq)
+                    return found, {f"t{number}"}
+                return found, set()
+            return None
+
+        numbers = list(range(1, 9))
+        Random(attempt).shuffle(numbers)
+        outcomes = [outcome for outcome in await asyncio.gather(*map(own, numbers)) if outcome is not None]
+        last, _ = max(outcomes, key=lambda outcome: outcome[0].epoch)
+        assert last.epoch == epoch(8)
+        assert set(last.turns) | {"t8"} == set().union(*(kept for _, kept in outcomes))
+        assert len({found.epoch for found, _ in outcomes}) == len(outcomes)
