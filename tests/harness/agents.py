@@ -20,7 +20,7 @@ FLAGS = (
     "--agent=asking=harness.questions:asking",
     "--agent=faulty=harness.agents:faulty",
     "--agent=holding=harness.agents:holding",
-    "--agent=told=harness.agents:told",
+    "--agent=released=harness.agents:released",
     "--agent=blocking=harness.agents:blocking",
     "--agent=calling=harness.agents:calling",
 )
@@ -122,12 +122,12 @@ async def holding(ctx: Context) -> AsyncIterator[AgentEvent]:
     await asyncio.Event().wait()
 
 
-async def told(ctx: Context) -> AsyncIterator[AgentEvent]:
+async def released(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Runs until the file that its input names is there."""
     yield "runs"
     while not Path(ctx.input_text).exists():  # noqa: ASYNC110, ASYNC240  another process makes it
         await asyncio.sleep(0.01)
-    yield Result({"told": True})
+    yield Result({"released": True})
 
 
 def nested(depth: int) -> dict[str, Any]:

@@ -36,7 +36,7 @@ async def test_idle_sessions_move_at_once_and_the_busy_one_when_its_turn_has_end
         victim = before["s0"].node
         moving = [name for name, received in before.items() if received.node == victim and name != "s0"]
         assert moving
-        running = asyncio.create_task(run_turn(channel, "busy", turn(str(may_end)), agent="told"))
+        running = asyncio.create_task(run_turn(channel, "busy", turn(str(may_end)), agent="released"))
         await cluster.until_audited("turn_started", SESSIONS + 1)
         (line,) = [line for line in cluster.audit("turn_started") if line["session"] == "busy"]
         victim = line["node"]
@@ -55,11 +55,11 @@ async def test_idle_sessions_move_at_once_and_the_busy_one_when_its_turn_has_end
         assert status == 0
         assert f"{victim} drains: 1 sessions left, 1 turns running" in out.splitlines()
         may_end.touch()
-        assert (await running).result == {"told": True}
+        assert (await running).result == {"released": True}
         told_of = await draining
         assert told_of[0].turns_running == 1
         assert (told_of[-1].sessions_left, told_of[-1].done) == (0, True)
-        after = await run_turn_until_answered(channel, "busy", turn(str(may_end)), 5, agent="told")
+        after = await run_turn_until_answered(channel, "busy", turn(str(may_end)), 5, agent="released")
         assert after.node != victim
     process = cluster.nodes[victim].process
     assert process.returncode is None  # it stays until it is ended, and says what it is
