@@ -40,7 +40,7 @@ _MODULES = {
     "agent_node/events": ("attachment", "encoding", "entries", "log", "numbers", "readers"),
     "agent_node/run": ("input_fingerprint", "run_log", "yielded_text"),
     "agent_node/services": ("route", "streaming"),
-    "agent_node/session": ("mailbox", "missing_events", "turn_index"),
+    "agent_node/session": ("event_rows", "mailbox", "missing_events", "turn_index"),
     "agent_node/store/memory": ("sessions",),
     "agent_node/store/sql": ("hot_statement", "session_events", "session_statements", "session_transactions"),
 }
