@@ -32,6 +32,8 @@ class Control:
     ttl_s: int = 3
     tasks: int = 0
     """Pairs of clients with a task each."""
+    steps: int = _LONG_STEPS
+    """Of a turn."""
 
 
 CONTROLS = {
@@ -47,7 +49,7 @@ CONTROLS = {
     "a task's end is kept": Control("no-memory-of-ends", "ask-everywhere", frozenset({"I4"})),
     "a step's result is kept": Control("no-memory-of-steps", "kill-once", frozenset({"I4"})),
     "a run's recorded steps": Control("no-memory-of-outcomes", "kill", frozenset({"S1"})),
-    "a step that must not run twice": Control("no-memory-of-starts", "kill", frozenset({"S2"})),
+    "a step that must not run twice": Control("no-memory-of-starts", "kill", frozenset({"S2"}), steps=24),
     "the SQL compare of steps": Control("no-step-compare", "pause-before-step", frozenset({"I1"})),
     "what ended a node runs apart": Control("nothing-apart", "poison", frozenset({"poison"}), ttl_s=2),
     "the sweep of tasks": Control("no-task-sweep", "leave-tasks", frozenset({"I5"}), ttl_s=2),
@@ -57,7 +59,7 @@ CONTROLS = {
 async def run_control(control: Control, etcd: Path) -> list[Violation]:
     """The violations that the checker found."""
     plan = Plan(etcd, ttl_s=control.ttl_s, nodes=2, routers=1, store=control.store)
-    fault = replace(FAULTS[control.fault], steps=_LONG_STEPS)
+    fault = replace(FAULTS[control.fault], steps=control.steps)
     if control.of_routers:
         plan = replace(plan, alter_routers=(control.mutation,))
     else:  # the fault's own failpoint is part of the mutation

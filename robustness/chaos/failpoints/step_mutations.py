@@ -17,7 +17,7 @@ from agent_node.store.sql.steps import SqlStepStore
 from agent_node.store.step_records import Life, StepState, StoredStep
 from robustness.chaos.failpoints.failpoints import before_write, replace
 
-_LASTS_S = 0.2
+_LASTS_S = 0.6
 
 
 def no_memory_of_outcomes(_: Path) -> None:
