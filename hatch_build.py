@@ -42,7 +42,6 @@ _MODULES = {
     "agent_node/services": ("route", "streaming"),
     "agent_node/session": ("event_rows", "mailbox", "missing_events", "turn_index"),
     "agent_node/store/memory": ("sessions",),
-    "agent_node/store/sql": ("hot_statement", "session_events", "session_statements", "session_transactions"),
 }
 _SETUP = """
 from mypyc.build import mypycify
