@@ -18,7 +18,7 @@ from agentring.process.owned_loop import OWNER, OwnedLoop
 class FirstSteps:
     """The coroutine of the task (a Coroutine, registered below)."""
 
-    __slots__ = ("_coroutine", "_is_told", "_suspends", "_waited", "is_over")
+    __slots__ = ("_coroutine", "_is_handed_on", "_suspends", "_waited", "is_over")
 
     def __init__(self, coroutine: Coroutine[Any, Any, None], suspends: Callable[[], None] | None = None) -> None:
         """suspends: called whenever the coroutine waits, before anybody else's code runs; must not raise."""
@@ -26,7 +26,7 @@ class FirstSteps:
         self._suspends = suspends
         self._waited: Any = None
         """What the coroutine waits for since `take`."""
-        self._is_told = False
+        self._is_handed_on = False
         """Whether the task knows that."""
         self.is_over = False
         """Whether `take` was all of it."""
@@ -60,10 +60,10 @@ class FirstSteps:
         """As Coroutine."""
         if self.is_over:
             raise StopIteration
-        if not self._is_told:
+        if not self._is_handed_on:
             # Also where that has come by now, and where it is a mere round of the event loop: what the coroutine itself
             # has had called soon comes before it goes on, as in any task.
-            self._is_told = True
+            self._is_handed_on = True
             return self._waited
         return self._go_on(self._coroutine.send, value)
 
@@ -71,8 +71,8 @@ class FirstSteps:
         """As Coroutine."""
         if self.is_over:
             raise StopIteration
-        if not self._is_told:
-            self._is_told = True
+        if not self._is_handed_on:
+            self._is_handed_on = True
             waited = self._waited
             if asyncio.isfuture(waited):
                 # As Task.cancel does once the task itself waits.
