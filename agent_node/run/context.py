@@ -6,10 +6,7 @@ questions and the state stay within their bounds. Made by `run_agent` (agent_run
 
 import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
 from google.protobuf import struct_pb2
 
@@ -19,43 +16,31 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
-from agent_node.run.time_limit import PausableDeadline, Stop
+from agent_node.run.run_steps import NOT_TOGETHER, RunSteps
+from agent_node.run.time_limit import Stop
 from agent_node.run.tool_calls import ToolCalls
-from agent_node.step.errors import StepsFailed
-from agent_node.step.function import StepCall, StepOptions
-from agent_node.step.steps import StepRun, Steps
 from agent_node.store.once_records import OnceCaller
-from agentring.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry
+from agentring.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result
 from agentring.errors import AgentringError
-from agentring.ids import Epoch, NodeId, SessionRef
+from agentring.ids import Epoch, NodeId
 from agentring.v1 import session_pb2
 
 _MOST_QUESTIONS = 100
 _PROMPT_BYTES = 16 << 10
 _KEYS_BYTES = 64 << 10
 """Of the names of changed keys that one event lists."""
-_NOT_TOGETHER = "ask before or after a step, not meanwhile: waiting for an answer could cut the step off"
 
 
-class RunContext:
+class RunContext(RunSteps):
     """One run under way, as its agent sees it: its Context. Made and used by `run_agent` (agent_run.py)."""
 
     def __init__(self, env: RunEnvironment, turn: TurnInput, log: RunEvents, epoch: Epoch, stop: Stop) -> None:
         """turn: what it is a run of; log: where its events go; stop: whether it was asked to end."""
-        self._env = env
-        self._turn = turn
-        self._epoch = epoch
+        run_log = RunLog(env.lease, log, turn.turn_id, turn.attempt, env.limits.max_text_bytes)
+        super().__init__(env, turn, run_log, epoch, stop)
         self._questions_asked = 0
-        self._is_asking = False
         self._once_open = 0
         """Calls of `once` under way."""
-        self._stop = stop
-        self._steps: Steps | None = None
-        """Made with the first step."""
-        self.failure: StepsFailed | None = None
-        """What the run fails with, whatever its agent makes of it."""
-        self.time = PausableDeadline(env.limits.timeout_s)
-        self._log = RunLog(env.lease, log, turn.turn_id, turn.attempt, env.limits.max_text_bytes)
         self.text = self._log.text
         """Which takes what the agent yields as exactly a str, unless `unpublished`."""
         self.unpublished: AgentringError | None = None
@@ -101,14 +86,6 @@ class RunContext:
         """As Context."""
         return self._epoch
 
-    @property
-    def idempotency_key(self) -> str:
-        """As Context."""
-        ref = self._turn.ref
-        if isinstance(ref, SessionRef):
-            return f"{ref.tenant}/session/{ref.session_id}/{self._turn.turn_id}"
-        return f"{ref.tenant}/task/{ref.task_key}"
-
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
         """As Context."""
         return await self._tools.call(name, function, arguments)
@@ -129,7 +106,7 @@ class RunContext:
         if self._env.once is None:
             raise RuntimeError("this node runs no steps")
         if self._is_asking:
-            raise RuntimeError(_NOT_TOGETHER)
+            raise RuntimeError(NOT_TOGETHER)
         self._once_open += 1
         try:
             return await self._env.once.call(
@@ -143,50 +120,13 @@ class RunContext:
         finally:
             self._once_open -= 1
 
-    async def step(
-        self,
-        name: str,
-        function: Callable[..., Awaitable[Any]],
-        /,
-        *args: Any,
-        key: str | None = None,
-        idempotent: bool = True,
-        retry: Retry | None = None,
-        timeout_s: float | None = None,
-        pure: bool = False,
-        returns: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """As Context."""
-        self._log.check()
-        if self._is_asking:
-            raise RuntimeError(_NOT_TOGETHER)
-        options = StepOptions(key, idempotent, retry, timeout_s, pure, returns)
-        return await self._all_steps().step(name, StepCall(function, args, kwargs), options)
-
-    def scope(self, name: str) -> AbstractContextManager[None]:
-        """As Context."""
-        return self._all_steps().scope(name)
-
-    async def now(self) -> datetime:
-        """As Context."""
-        return await self._all_steps().now()
-
-    def uuid(self) -> UUID:
-        """As Context."""
-        return self._all_steps().uuid()
-
-    def random(self) -> float:
-        """As Context."""
-        return self._all_steps().random()
-
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
         """As Context."""
         self._log.check()
         if (questions := self._turn.questions) is None:
             raise NobodyToAsk("a task has nobody to ask")
-        if self._once_open or (self._steps is not None and self._steps.are_open):
-            raise RuntimeError(_NOT_TOGETHER)
+        if self._once_open or self.are_steps_open:
+            raise RuntimeError(NOT_TOGETHER)
         if self._is_asking or self._questions_asked == _MOST_QUESTIONS:
             raise RuntimeError(f"a turn asks one question at a time, and at most {_MOST_QUESTIONS}")
         if len(prompt.encode()) > _PROMPT_BYTES:
@@ -227,15 +167,6 @@ class RunContext:
         except AgentringError as error:
             self.unpublished = error
 
-    @property
-    def may_have_steps(self) -> bool:
-        """Whether steps of this attempt or an earlier one may be recorded."""
-        return self._steps is not None or (self._turn.attempt > 1 and self._turn.steps is not None)
-
-    async def finish_steps(self) -> None:
-        """The agent has come to its end. Raises StepsFailed, and what the store raises."""
-        await self._all_steps().finish()
-
     def completed(self) -> Completed:
         """The outcome, the agent having come to its end. Raises NotJson, OutputLimit, NodeFenced."""
         if self.unpublished is not None:
@@ -257,30 +188,8 @@ class RunContext:
         """The run is over: what an agent leaves behind, a task of its own say, writes nothing any more. Tools that it
         has called and that have not answered were cut off."""
         self._tools.end()
-        if self._steps is not None:
-            self._steps.end()
+        self.end_steps()
         self._log.close()
-
-    def _all_steps(self) -> Steps:
-        if self._steps is None:
-            if self._turn.steps is None:
-                raise RuntimeError("this node records no steps")
-            run = StepRun(
-                self._turn.attempt,
-                self._epoch,
-                self.idempotency_key,
-                self._log.check,
-                lambda: self._stop.asked,
-                self._fail,
-                self._env.limits.step_wait_s,
-            )
-            self._steps = Steps(self._turn.steps(), run)
-        return self._steps
-
-    def _fail(self, error: StepsFailed) -> None:
-        if self.failure is None:
-            self.failure = error
-            self.time.expire()
 
     def _publish_unknown(self, key: str) -> None:
         if not self._log.is_closed:

@@ -1,0 +1,125 @@
+"""The steps of a run, as its agent sees them: the part of its Context that is recorded.
+
+Guarantees: no step begins once the node may have lost its lease, after the run's end, or while a question is open.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from agent_node.run.environment import RunEnvironment
+from agent_node.run.run_input import TurnInput
+from agent_node.run.run_log import RunLog
+from agent_node.run.time_limit import PausableDeadline, Stop
+from agent_node.step.errors import StepsFailed
+from agent_node.step.function import StepCall, StepOptions
+from agent_node.step.steps import StepRun, Steps
+from agentring.agent import Retry
+from agentring.ids import Epoch, SessionRef
+
+NOT_TOGETHER = "ask before or after a step, not meanwhile: waiting for an answer could cut the step off"
+
+
+class RunSteps:
+    """Steps of one run under way. RunContext (context.py) is made of it."""
+
+    def __init__(self, env: RunEnvironment, turn: TurnInput, log: RunLog, epoch: Epoch, stop: Stop) -> None:
+        """As RunContext; log: where the run's events go."""
+        self._env = env
+        self._turn = turn
+        self._epoch = epoch
+        self._stop = stop
+        self._log = log
+        self._is_asking = False
+        self._steps: Steps | None = None
+        """Made with the first step."""
+        self.failure: StepsFailed | None = None
+        """What the run fails with, whatever its agent makes of it."""
+        self.time = PausableDeadline(env.limits.timeout_s)
+
+    @property
+    def idempotency_key(self) -> str:
+        """As Context."""
+        ref = self._turn.ref
+        if isinstance(ref, SessionRef):
+            return f"{ref.tenant}/session/{ref.session_id}/{self._turn.turn_id}"
+        return f"{ref.tenant}/task/{ref.task_key}"
+
+    async def step(
+        self,
+        name: str,
+        function: Callable[..., Awaitable[Any]],
+        /,
+        *args: Any,
+        key: str | None = None,
+        idempotent: bool = True,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        pure: bool = False,
+        returns: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """As Context."""
+        self._log.check()
+        if self._is_asking:
+            raise RuntimeError(NOT_TOGETHER)
+        options = StepOptions(key, idempotent, retry, timeout_s, pure, returns)
+        return await self._all_steps().step(name, StepCall(function, args, kwargs), options)
+
+    def scope(self, name: str) -> AbstractContextManager[None]:
+        """As Context."""
+        return self._all_steps().scope(name)
+
+    async def now(self) -> datetime:
+        """As Context."""
+        return await self._all_steps().now()
+
+    def uuid(self) -> UUID:
+        """As Context."""
+        return self._all_steps().uuid()
+
+    def random(self) -> float:
+        """As Context."""
+        return self._all_steps().random()
+
+    @property
+    def may_have_steps(self) -> bool:
+        """Whether steps of this attempt or an earlier one may be recorded."""
+        return self._steps is not None or (self._turn.attempt > 1 and self._turn.steps is not None)
+
+    @property
+    def are_steps_open(self) -> bool:
+        """Whether a step is under way."""
+        return self._steps is not None and self._steps.are_open
+
+    async def finish_steps(self) -> None:
+        """The agent has come to its end. Raises StepsFailed, and what the store raises."""
+        await self._all_steps().finish()
+
+    def end_steps(self) -> None:
+        """The run is over: no step begins any more."""
+        if self._steps is not None:
+            self._steps.end()
+
+    def _all_steps(self) -> Steps:
+        if self._steps is None:
+            if self._turn.steps is None:
+                raise RuntimeError("this node records no steps")
+            run = StepRun(
+                self._turn.attempt,
+                self._epoch,
+                self.idempotency_key,
+                self._log.check,
+                lambda: self._stop.asked,
+                self._fail,
+                self._env.limits.step_wait_s,
+            )
+            self._steps = Steps(self._turn.steps(), run)
+        return self._steps
+
+    def _fail(self, error: StepsFailed) -> None:
+        if self.failure is None:
+            self.failure = error
+            self.time.expire()
