@@ -24,9 +24,10 @@ from agent_node.run.outcome import Completed, Failed, Outcome, new_error_id
 from agent_node.run.owner import RunOwner
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.time_limit import BoundedRun, CancelledItself, DeadlineExceeded, Stop, TooManyAbandoned
+from agent_node.run.tool_calls import detail_of
 from agent_node.run.yielded_text import OutputLimit
 from agent_node.step.errors import StepsFailed
-from agentring.agent import Agent, Result
+from agentring.agent import Agent, Result, ToolArgumentInvalid
 from agentring.held import hold
 from agentring.ids import Epoch
 
@@ -121,6 +122,8 @@ class AgentRun:
         detail = ""
         if isinstance(cause, NotJson | StepsFailed):
             reason, detail = cause.reason, cause.detail
+        elif type(cause) is ToolArgumentInvalid:
+            reason, detail = "TOOL_ARGUMENT_INVALID", detail_of(cause)
         error_id = new_error_id()
         # Where a bound was met the traceback would show only our own frames.
         logged = cause if reason in ("AGENT_ERROR", "AGENT_CANCELLED_ITSELF") else None

@@ -20,7 +20,7 @@ from agent_node.run.run_steps import NOT_TOGETHER, RunSteps
 from agent_node.run.time_limit import Stop
 from agent_node.run.tool_calls import ToolCalls
 from agent_node.store.once_records import OnceCaller
-from agentring.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result
+from agentring.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result, Tool
 from agentring.errors import AgentringError
 from agentring.ids import Epoch, NodeId
 from agentring.v1 import session_pb2
@@ -89,6 +89,12 @@ class RunContext(RunSteps):
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
         """As Context."""
         return await self._tools.call(name, function, arguments)
+
+    async def call_tool(
+        self, tool: Tool[..., Any], arguments: Mapping[str, Any] | str, /, *, key: str | None = None
+    ) -> Any:
+        """As Context."""
+        return await self._tools.call_tool(self, tool, arguments)
 
     async def once(
         self,

@@ -9,6 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+from pydantic_core import to_jsonable_python
+
 from agent_node.agent_errors import log_failure
 from agent_node.json_values import NotJson, to_struct, to_value
 from agent_node.run.environment import RunEnvironment
@@ -16,11 +18,13 @@ from agent_node.run.outcome import new_error_id
 from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.store import ToolStart
+from agentring.agent import Context, Tool, ToolArgumentInvalid
 from agentring.errors import AgentringError
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
 _NAME_BYTES = 256
+_DETAIL_CHARS = 1_000
 
 
 class ToolCalls:
@@ -59,6 +63,17 @@ class ToolCalls:
         await asyncio.sleep(0)  # a tool need not await, nor need its agent yield: the event loop breathes here
         return result
 
+    async def call_tool(self, ctx: Context, tool: Tool[..., Any], arguments: Mapping[str, Any] | str) -> Any:
+        """As Context.call_tool."""
+        checked = tool.check(arguments)
+        handed = {"ctx": ctx, "idempotency_key": ctx.idempotency_key, "fencing_token": ctx.fencing_token}
+        values = checked.values | {name: handed[name] for name in tool.handed}
+
+        async def function(**_: Any) -> Any:
+            return to_jsonable_python(await tool.function(**values))
+
+        return await self.call(tool.name, function, checked.plain)
+
     def end(self) -> None:
         """The run is over: the calls without a result were cut off."""
         for answer in list(self._open.values()):
@@ -94,3 +109,12 @@ def _checked_name(name: Any) -> str:
     if len(plain.encode()) > _NAME_BYTES:
         raise ValueError(f"a tool's name has at most {_NAME_BYTES} bytes")
     return plain
+
+
+def detail_of(invalid: ToolArgumentInvalid) -> str:
+    """What a client is told of it: the place and the kind of error, none of the values, and no words of an agent's."""
+    try:
+        first = invalid.problems[0]
+        return f"arguments of the tool {invalid.tool} {first.path}: {first.kind}"[:_DETAIL_CHARS]
+    except Exception:  # an agent can make one of anything
+        return ""

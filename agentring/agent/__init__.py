@@ -14,8 +14,17 @@ from agentring.agent.context import (
     Result,
     TurnContext,
 )
-from agentring.agent.errors import OnceFailed, OnceTimeout, OnceUnknown, StepFailed, StepUnknown
+from agentring.agent.errors import (
+    ArgumentProblem,
+    OnceFailed,
+    OnceTimeout,
+    OnceUnknown,
+    StepFailed,
+    StepUnknown,
+    ToolArgumentInvalid,
+)
 from agentring.agent.retry import Retry
+from agentring.agent.tools import Tool, tool
 from agentring.errors import AgentringError, NodeFenced, TaskCycle
 from agentring.ids import Epoch, NodeId
 
@@ -24,6 +33,7 @@ __all__ = [
     "AgentEvent",
     "AgentringError",
     "Answer",
+    "ArgumentProblem",
     "Context",
     "Epoch",
     "JsonObject",
@@ -39,5 +49,8 @@ __all__ = [
     "StepFailed",
     "StepUnknown",
     "TaskCycle",
+    "Tool",
+    "ToolArgumentInvalid",
     "TurnContext",
+    "tool",
 ]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agentring.agent.steps import Steps
+from agentring.agent.tool_use import ToolUse
 from agentring.ids import Epoch, NodeId
 
 JsonObject = dict[str, Any]
@@ -50,7 +51,7 @@ class PastTurn:
     output_text: str
 
 
-class Context(Steps, Protocol):
+class Context(Steps, ToolUse, Protocol):
     """One turn of a session, or the run of a task, as its agent sees it."""
 
     @property
@@ -88,13 +89,6 @@ class Context(Steps, Protocol):
     @property
     def idempotency_key(self) -> str:
         """The same for every attempt of this turn or task, different for any other."""
-
-    async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
-        """Calls `function(**arguments)`; the call and its result are events of the session.
-
-        Arguments and result must be JSON. Raises what the function raises, and NodeFenced before the call where the
-        node may no longer own the session.
-        """
 
     async def once(
         self,

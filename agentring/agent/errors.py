@@ -1,6 +1,7 @@
-"""What `ctx.once` and `ctx.step` raise in an agent. Clients never see them: an agent that does not catch one has
+"""What `ctx.once`, `ctx.step` and tools raise in an agent. Clients never see them: an agent that does not catch one has
 failed, as with any error of its own."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -75,3 +76,40 @@ class StepUnknown(Exception):
     def __str__(self) -> str:
         """One line."""
         return f"the step {self.name} was cut off and must not run twice"
+
+
+@dataclass(frozen=True, slots=True)
+class ArgumentProblem:
+    """Of one argument of a tool."""
+
+    path: str
+    """Where: `$.days`, `$.cart[3].price`; `$`: all of them."""
+    text: str
+    """What is wrong, for a model or for people."""
+    kind: str
+    """The same as a word, without anything of the value: `missing`, `int_parsing`, `literal_error`."""
+
+
+@dataclass(eq=False)
+class ToolArgumentInvalid(ValueError):
+    """A tool was not called: its arguments have not the types that its function declares.
+
+    An agent that gets one for arguments that a model made hands its text back to the model, which then tries again:
+
+        try:
+            answer = await ctx.call_tool(tool, call.arguments)
+        except ToolArgumentInvalid as invalid:
+            answer = str(invalid)
+
+    One that it does not catch fails the turn with TOOL_ARGUMENT_INVALID.
+    """
+
+    tool: str
+    """Its name."""
+    problems: Sequence[ArgumentProblem]
+    """At least one."""
+
+    def __str__(self) -> str:
+        """One line, with every problem."""
+        said = "; ".join(f"{problem.path}: {problem.text}" for problem in self.problems)
+        return f"the arguments of {self.tool} are invalid: {said}"

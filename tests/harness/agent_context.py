@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry
+from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry, Tool
 from agentring.ids import Epoch, NodeId
 
 NODE = NodeId("node-1")
@@ -47,6 +47,12 @@ class FakeContext:
         answer = through_json(await function(**through_json(arguments)))
         self.tool_calls.append((name, arguments, answer))
         return answer
+
+    async def call_tool(
+        self, tool: Tool[..., Any], arguments: Mapping[str, Any] | str, /, *, key: str | None = None
+    ) -> Any:
+        """Calls the tool's function with arguments that were checked."""
+        return through_json(await tool.function(**tool.check(arguments).values))
 
     async def once(
         self,
