@@ -42,7 +42,7 @@ from agentring.client.events import (
 from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring, connect
 from agentring.client.routers import Tls
-from agentring.client.session import OnBusy, Session, SessionInfo, Turn, TurnState
+from agentring.client.session import OnBusy, Session, SessionInfo, SubmittedTurn, Turn, TurnState
 from agentring.client.streams import EventStream
 from agentring.client.tasks import Disposition, OnDuplicate, Task, TaskInfo, TaskOutcome, TaskState, TaskWatch
 from agentring.client.turn_stream import Outcome
@@ -72,6 +72,7 @@ __all__ = [
     "Session",
     "SessionInfo",
     "StateChanged",
+    "SubmittedTurn",
     "Task",
     "TaskInfo",
     "TaskOutcome",

@@ -14,6 +14,7 @@ from agentring.client.routers import Routers, Tls
 from agentring.client.session import Session, SessionInfo
 from agentring.client.streams import Connection
 from agentring.client.tasks import (
+    Disposition,
     OnDuplicate,
     Task,
     TaskInfo,
@@ -90,6 +91,31 @@ class Ring:
         ) as task:
             ended = await task.outcome()
             return TaskOutcome(ended.text, ended.result, ended.is_whole, task.disposition)
+
+    async def submit_task(
+        self,
+        key: str,
+        *,
+        agent: str,
+        text: str = "",
+        data: dict[str, Json] | None = None,
+        on_duplicate: OnDuplicate = OnDuplicate.JOIN,
+        retention_s: float | None = None,
+    ) -> Disposition:
+        """Hands in a task, and returns once it is accepted; what comes of it is asked for later.
+
+            await ring.submit_task("report-7", agent="reporter")
+            ...
+            if (await ring.get_task("report-7")).state is TaskState.COMPLETED: ...
+
+        Raises what `task` raises. Cancellation: it may be accepted all the same.
+        """
+        async with self.task(
+            key, agent=agent, text=text, data=data, on_duplicate=on_duplicate, retention_s=retention_s
+        ) as task:
+            await anext(task)
+            assert task.disposition is not None, "the first response says it"
+            return task.disposition
 
     def watch_task(self, key: str, *, after_seq: int = 0) -> TaskWatch:
         """The events of a task that is there, to its end, to be iterated: those after a seq; 0: all that are kept.

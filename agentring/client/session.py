@@ -87,6 +87,48 @@ class Turn(RunStream):
         await self._session.reply(input_id, text, data=data)
 
 
+class SubmittedTurn:
+    """A turn that was handed in, and whose events nobody reads meanwhile.
+
+        ticket = await session.submit("write the report", turn_id="report-7")
+        ...
+        if await ticket.poll() is TurnState.COMPLETED:
+            print((await ticket.outcome()).text)
+
+    Another program goes on with `session.submit` or `session.send`: the same turn_id with the same input is not run
+    again.
+    """
+
+    def __init__(self, session: "Session", turn: session_pb2.Turn, accepted: session_pb2.SubmitTurnResponse) -> None:
+        """Made by Session.submit."""
+        self._session = session
+        self._turn = turn
+        self.turn_id = turn.turn_id
+        self.accepted_seq = accepted.accepted_seq
+        """The number of its first event: `session.watch(accepted_seq - 1)` sees the whole turn."""
+        self.state = TurnState(accepted.state)
+        """How far it was when this was last asked."""
+
+    async def poll(self) -> TurnState:
+        """How far it is now. Raises SessionNotFound, SessionClosed, and what every call can end with."""
+        self.state = TurnState((await _hand_in(self._session, self._turn)).state)
+        return self.state
+
+    def follow(self) -> Turn:
+        """Its events, from the first to its end, as Session.send."""
+        return Turn(self._session, self._turn)
+
+    async def outcome(self) -> Outcome:
+        """How it ended, once it has. Raises RunFailed, RunCancelled, and what `send` raises. Cancellation: the turn
+        goes on."""
+        async with self.follow() as turn:
+            return await turn.outcome()
+
+    async def cancel(self) -> TurnState:
+        """As Session.cancel."""
+        return await self._session.cancel(self.turn_id)
+
+
 class Session:
     """A session by its name."""
 
@@ -112,12 +154,7 @@ class Session:
         Raises InvalidTurnId. Iterating raises AgentNotFound, AgentMismatch, SessionClosed, TurnInProgress, MailboxFull,
         TurnIdReused, and what every call can end with.
         """
-        return Turn(
-            self,
-            session_pb2.Turn(
-                turn_id=parse_turn_id(turn_id or uuid4().hex), input=to_input(text, data), on_busy=on_busy.value
-            ),
-        )
+        return Turn(self, self._turn(text, data, turn_id, on_busy))
 
     async def run(
         self,
@@ -131,6 +168,19 @@ class Session:
         on."""
         async with self.send(text, data=data, turn_id=turn_id, on_busy=on_busy) as turn:
             return await turn.outcome()
+
+    async def submit(
+        self,
+        text: str = "",
+        *,
+        data: dict[str, Json] | None = None,
+        turn_id: str = "",
+        on_busy: OnBusy = OnBusy.ENQUEUE,
+    ) -> SubmittedTurn:
+        """Hands in a turn, and returns once it is accepted: it runs to its end whoever listens. Raises what `send`
+        does. Cancellation: it may be accepted all the same; the same turn_id tells."""
+        turn = self._turn(text, data, turn_id, on_busy)
+        return SubmittedTurn(self, turn, await _hand_in(self, turn))
 
     async def open(self) -> Attached:
         """Makes it, if it does not exist, and says where it is. Raises AgentNotFound, AgentMismatch, SessionClosed."""
@@ -186,6 +236,20 @@ class Session:
             return await SessionServiceStub(channel).CloseSession(request, metadata=metadata, timeout=timeout)
 
         await call(self.connection.routers, self.connection.policy, try_once)
+
+    def _turn(self, text: str, data: dict[str, Json] | None, turn_id: str, on_busy: OnBusy) -> session_pb2.Turn:
+        return session_pb2.Turn(
+            turn_id=parse_turn_id(turn_id or uuid4().hex), input=to_input(text, data), on_busy=on_busy.value
+        )
+
+
+async def _hand_in(session: Session, turn: session_pb2.Turn) -> session_pb2.SubmitTurnResponse:
+    request = session_pb2.SubmitTurnRequest(session_id=session.session_id, agent=session.agent, turn=turn)
+
+    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> session_pb2.SubmitTurnResponse:
+        return await SessionServiceStub(channel).SubmitTurn(request, metadata=metadata, timeout=timeout)
+
+    return await call(session.connection.routers, session.connection.policy, try_once)
 
 
 def to_session_info(found: session_pb2.Session) -> SessionInfo:
