@@ -17,6 +17,7 @@ from agent_node.run.outcome import Completed
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.run.run_steps import NOT_TOGETHER, RunSteps
+from agent_node.run.run_usage import RunUsage
 from agent_node.run.time_limit import Stop
 from agent_node.run.tool_calls import ToolCalls
 from agent_node.store.once_records import OnceCaller
@@ -31,7 +32,7 @@ _KEYS_BYTES = 64 << 10
 """Of the names of changed keys that one event lists."""
 
 
-class RunContext(RunSteps):
+class RunContext(RunSteps, RunUsage):
     """One run under way, as its agent sees it: its Context. Made and used by `run_agent` (agent_run.py)."""
 
     def __init__(self, env: RunEnvironment, turn: TurnInput, log: RunEvents, epoch: Epoch, stop: Stop) -> None:
@@ -181,7 +182,7 @@ class RunContext(RunSteps):
         self.text.finish()
         state_json, state = to_state(self.state, self._env.limits.max_state_bytes)
         self._changed_keys = changed_keys(self._turn.state_json, state_json, state)
-        return Completed(self.text.text, self.text.size_bytes, state_json, self.result)
+        return Completed(self.text.text, self.text.size_bytes, state_json, self.result, self.usage)
 
     def publish_changes(self) -> None:
         """Publishes what of the state the run changed, where it is a turn. Raises NodeFenced, and what the log

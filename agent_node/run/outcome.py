@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import structlog
 from google.protobuf import struct_pb2
 
+from agentring.agent import Usage
 from agentring.v1 import session_pb2
 
 _log = structlog.get_logger()
@@ -19,10 +20,17 @@ class Completed:
     text_bytes: int
     state_json: str
     result: struct_pb2.Struct | None
+    usage: Usage | None = None
 
     def to_event(self) -> session_pb2.TurnCompleted:
         """The ending event's body."""
-        return session_pb2.TurnCompleted(result=self.result, text_bytes=self.text_bytes)
+        event = session_pb2.TurnCompleted(result=self.result, text_bytes=self.text_bytes)
+        if (used := self.usage) is not None:
+            event.usage.input_tokens = used.input_tokens
+            event.usage.output_tokens = used.output_tokens
+            event.usage.cached_tokens = used.cached_tokens
+            event.usage.model_calls = used.model_calls
+        return event
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from agentring.agent.retry import Retry
 from agentring.agent.tools import Tool, tool
 from agentring.errors import AgentringError, NodeFenced, TaskCycle
 from agentring.ids import Epoch, NodeId
+from agentring.usage import Usage
 
 __all__ = [
     "Agent",
@@ -52,5 +53,6 @@ __all__ = [
     "Tool",
     "ToolArgumentInvalid",
     "TurnContext",
+    "Usage",
     "tool",
 ]

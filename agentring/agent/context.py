@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from agentring.agent.metered import Metered
 from agentring.agent.steps import Steps
 from agentring.agent.tool_use import ToolUse
 from agentring.ids import Epoch, NodeId
@@ -51,7 +52,7 @@ class PastTurn:
     output_text: str
 
 
-class Context(Steps, ToolUse, Protocol):
+class Context(Steps, ToolUse, Metered, Protocol):
     """One turn of a session, or the run of a task, as its agent sees it."""
 
     @property

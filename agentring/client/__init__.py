@@ -47,6 +47,7 @@ from agentring.client.streams import EventStream
 from agentring.client.tasks import Disposition, OnDuplicate, Task, TaskInfo, TaskOutcome, TaskState, TaskWatch
 from agentring.client.turn_stream import Outcome
 from agentring.errors import AgentringError
+from agentring.usage import Usage
 
 __all__ = [
     "AgentringError",
@@ -91,6 +92,7 @@ __all__ = [
     "TurnState",
     "UnknownEvent",
     "UnknownFailure",
+    "Usage",
     "connect",
 ]
 

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
 from agentring.plain_json import from_struct, from_value
+from agentring.usage import MOST_USAGE, Usage
 from agentring.v1 import session_pb2
 
 Json: TypeAlias = Any
@@ -126,6 +127,8 @@ class TurnCompleted(Event):
     text_bytes: int
     result_lost: str
     """Why there is no result although the agent returned one, as in "UNREADABLE"; else empty."""
+    usage: Usage | None = None
+    """What its model calls have used; None: its agent counted nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -228,7 +231,8 @@ def _build(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Ev
         case "turn_completed":
             ended = raw.turn_completed
             found = from_struct(ended.result) if ended.HasField("result") else None
-            return TurnCompleted(**head, result=found, text_bytes=ended.text_bytes, result_lost=ended.result_lost)
+            lost, used = ended.result_lost, _usage(ended)
+            return TurnCompleted(**head, result=found, text_bytes=ended.text_bytes, result_lost=lost, usage=used)
         case "turn_failed":
             failed = raw.turn_failed
             return TurnFailed(**head, reason=failed.reason, error_id=failed.error_id, detail=failed.detail)
@@ -242,3 +246,12 @@ def _build(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Ev
 
 def _schema(asked: session_pb2.Question | session_pb2.InputRequired) -> dict[str, Json] | None:
     return from_struct(asked.schema) if asked.HasField("schema") else None
+
+
+def _usage(ended: session_pb2.TurnCompleted) -> Usage | None:
+    if not ended.HasField("usage"):
+        return None
+    used = ended.usage
+    # A sum that this class does not take is another program's; the turn has ended well all the same.
+    counts = (used.input_tokens, used.output_tokens, used.cached_tokens, used.model_calls)
+    return Usage(*(min(count, MOST_USAGE) for count in counts))

@@ -90,7 +90,7 @@ class Ring:
             cancel_when_unwatched=cancel_when_unwatched,
         ) as task:
             ended = await task.outcome()
-            return TaskOutcome(ended.text, ended.result, ended.is_whole, task.disposition)
+            return TaskOutcome(ended.text, ended.result, ended.is_whole, task.disposition, usage=ended.usage)
 
     async def submit_task(
         self,

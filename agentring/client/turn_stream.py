@@ -4,12 +4,13 @@ Guarantees that `text` is what the agent said in its last attempt, and nothing o
 session.py and tasks.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from agentring.client.errors import RunCancelled, RunFailed
 from agentring.client.events import AttemptRestarted, Event, Json, TextDelta, TurnCancelled, TurnCompleted, TurnFailed
 from agentring.client.streams import Connection, EventStream, Start
 from agentring.held import Ref, waiting
+from agentring.usage import Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,8 @@ class Outcome:
     is_whole: bool
     """False: some of the words are lost with the node that sent them, or the result is stored so that no client can
     read it."""
+    usage: Usage | None = field(default=None, kw_only=True)
+    """What its model calls have used; None: its agent counted nothing."""
 
 
 class RunStream(EventStream):
@@ -54,8 +57,8 @@ class RunStream(EventStream):
         async for _ in self:
             pass
         match self.end:
-            case TurnCompleted(result=result, text_bytes=text_bytes, result_lost=lost):
-                return Outcome(self.text, result, text_bytes == self._text_bytes and not lost)
+            case TurnCompleted(result=result, text_bytes=text_bytes, result_lost=lost, usage=usage):
+                return Outcome(self.text, result, text_bytes == self._text_bytes and not lost, usage=usage)
             case TurnFailed(reason=reason, error_id=error_id, detail=detail):
                 raise RunFailed(reason, error_id, detail)
             case TurnCancelled(reason=reason):

@@ -1338,6 +1338,7 @@ class TurnCompleted(_message.Message):
     RESULT_FIELD_NUMBER: _builtins.int
     TEXT_BYTES_FIELD_NUMBER: _builtins.int
     RESULT_LOST_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
     text_bytes: _builtins.int
     """How many bytes of UTF-8 its words are; the end of its last text_delta."""
     result_lost: _builtins.str
@@ -1346,20 +1347,59 @@ class TurnCompleted(_message.Message):
     def result(self) -> _struct_pb2.Struct:
         """What the agent returned beside its words; absent: nothing."""
 
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What its model calls have used, as its agent counted it; absent: nothing was counted."""
+
     def __init__(
         self,
         *,
         result: _struct_pb2.Struct | None = ...,
         text_bytes: _builtins.int = ...,
         result_lost: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "result_lost", b"result_lost", "text_bytes", b"text_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["result", b"result", "result_lost", b"result_lost", "text_bytes", b"text_bytes", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TurnCompleted: _TypeAlias = TurnCompleted  # noqa: Y015
+
+@_typing.final
+class Usage(_message.Message):
+    """What the model calls of a run have used. A call that an earlier attempt of the run has recorded counts, once."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    OUTPUT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_TOKENS_FIELD_NUMBER: _builtins.int
+    MODEL_CALLS_FIELD_NUMBER: _builtins.int
+    input_tokens: _builtins.int
+    """Tokens that the models read, those out of a cache among them."""
+    output_tokens: _builtins.int
+    """Tokens that they wrote."""
+    cached_tokens: _builtins.int
+    """Input tokens that came out of a cache of the endpoint's."""
+    model_calls: _builtins.int
+    """Requests that an endpoint began to answer."""
+    def __init__(
+        self,
+        *,
+        input_tokens: _builtins.int = ...,
+        output_tokens: _builtins.int = ...,
+        cached_tokens: _builtins.int = ...,
+        model_calls: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached_tokens", b"cached_tokens", "input_tokens", b"input_tokens", "model_calls", b"model_calls", "output_tokens", b"output_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class TurnFailed(_message.Message):

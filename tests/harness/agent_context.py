@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry, Tool
+from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry, Tool, Usage
 from agentring.ids import Epoch, NodeId
 
 NODE = NodeId("node-1")
@@ -34,6 +34,8 @@ class FakeContext:
     """What the user will answer, in order; None: there is no user."""
     asked: list[str] = field(default_factory=list)
     """The questions."""
+    usage: Usage = field(default_factory=Usage)
+    """What was counted."""
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
         """Answers at once."""
@@ -83,6 +85,10 @@ class FakeContext:
     ) -> Any:
         """Calls the function, once, and returns a result that has been through JSON."""
         return through_json(await function(*args, **kwargs))
+
+    def add_usage(self, usage: Usage) -> None:
+        """Adds."""
+        self.usage += usage
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         """Changes nothing."""

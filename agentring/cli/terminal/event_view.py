@@ -16,7 +16,7 @@ from rich.text import Text
 
 from agentring.cli.terminal.printing import without_control
 from agentring.client import Question
-from agentring.v1.session_pb2 import Event, TextDelta
+from agentring.v1.session_pb2 import Event, TextDelta, Usage
 
 
 class EventView:
@@ -76,6 +76,8 @@ class EventView:
                 self.warn(f"the turn was rejected: {event.turn_rejected.reason}")
             case "turn_completed":
                 self._end_line()
+                if event.turn_completed.HasField("usage"):
+                    self.note(_used(event.turn_completed.usage))
 
     def show_question(self, question: Question) -> None:
         """A question that was asked before, or of somebody else."""
@@ -134,6 +136,12 @@ class EventView:
 
     def _print(self, text: Text) -> None:
         self._console.print(text, end="", soft_wrap=True)
+
+
+def _used(usage: Usage) -> str:
+    cached = f", {usage.cached_tokens:,} of them cached" if usage.cached_tokens else ""
+    calls = "1 model call" if usage.model_calls == 1 else f"{usage.model_calls:,} model calls"
+    return f"{calls}: {usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out"
 
 
 def _short(value: Message) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from harness.tools import run
 
-OURS = {"address", "client", "errors", "held", "ids", "metadata", "plain_copy", "plain_json", "rpc", "v1"}
+OURS = {"address", "client", "errors", "held", "ids", "metadata", "plain_copy", "plain_json", "rpc", "usage", "v1"}
 RPC = {"agentring.rpc.channel", "agentring.rpc.limits", "agentring.rpc.status"}
 V1 = {
     "agentring.v1.session_pb2",

@@ -4,9 +4,11 @@ import asyncio
 
 from grpc import aio
 
-from agentring.client import connect, sync
+from agentring.client import Usage, connect, sync
 from agentring.v1 import session_pb2, task_pb2
 from agentring.v1.task_pb2_grpc import TaskServiceServicer, add_TaskServiceServicer_to_server
+
+USED = session_pb2.Usage(input_tokens=2**60, output_tokens=3, cached_tokens=1, model_calls=2)
 
 
 class Noting(TaskServiceServicer):
@@ -17,7 +19,7 @@ class Noting(TaskServiceServicer):
 
     async def RunTask(self, request, context):  # type: ignore[no-untyped-def]
         self.asked.append(request)
-        end = session_pb2.Event(seq=1, turn_completed=session_pb2.TurnCompleted())
+        end = session_pb2.Event(seq=1, turn_completed=session_pb2.TurnCompleted(usage=USED))
         yield task_pb2.RunTaskResponse(
             through_seq=1, acked_frame=1, events=[end], disposition=task_pb2.DISPOSITION_STARTED
         )
@@ -30,7 +32,7 @@ async def test_a_task_can_be_asked_for_that_is_cancelled_when_nobody_watches() -
     await server.start()
     try:
         async with connect(address) as ring:
-            await ring.run_task("a", agent="echo")
+            assert (await ring.run_task("a", agent="echo")).usage == Usage(2**53, 3, 1, 2)
             await ring.run_task("a", agent="echo", cancel_when_unwatched=True)
             await ring.task("a", agent="echo", cancel_when_unwatched=True).outcome()
 

@@ -15,6 +15,7 @@ from agentring.v1.session_pb2 import (
     TurnCompleted,
     TurnFailed,
     TurnStarted,
+    Usage,
 )
 
 
@@ -43,6 +44,17 @@ def test_words_appear_as_they_come_and_the_turn_ends_its_line() -> None:
     seen.words("meet [b]you[/b].", 8)
     seen.screen.show(Event(turn_completed=TurnCompleted()))
     assert seen.text == "Nice to meet [b]you[/b].\n"
+
+
+def test_what_the_turn_used_stands_below_it() -> None:
+    seen = Seen()
+    seen.words("Well", 0)
+    used = Usage(input_tokens=12_000, output_tokens=56, cached_tokens=9_000, model_calls=1)
+    seen.screen.show(Event(turn_completed=TurnCompleted(usage=used)))
+    seen.screen.show(Event(turn_completed=TurnCompleted(usage=Usage(input_tokens=1, model_calls=3))))
+    assert seen.text == (
+        "Well\n1 model call: 12,000 tokens in, 9,000 of them cached, 56 out\n3 model calls: 1 tokens in, 0 out\n"
+    )
 
 
 def test_words_that_are_sent_again_are_shown_once() -> None:
