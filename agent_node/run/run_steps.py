@@ -3,7 +3,7 @@
 Guarantees: no step begins once the node may have lost its lease, after the run's end, or while a question is open.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any
@@ -13,10 +13,13 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.run.time_limit import PausableDeadline, Stop
+from agent_node.step import values
 from agent_node.step.errors import StepsFailed
 from agent_node.step.function import StepCall, StepOptions
-from agent_node.step.steps import StepRun, Steps
-from agentring.agent import Retry
+from agent_node.step.step_run import StepRun
+from agent_node.step.steps import Steps
+from agent_node.step.stream import Stream
+from agentring.agent import Retry, StepStream
 from agentring.ids import Epoch, SessionRef
 
 NOT_TOGETHER = "ask before or after a step, not meanwhile: waiting for an answer could cut the step off"
@@ -62,11 +65,28 @@ class RunSteps:
         **kwargs: Any,
     ) -> Any:
         """As Context."""
-        self._log.check()
-        if self._is_asking:
-            raise RuntimeError(NOT_TOGETHER)
+        self._check_may_begin()
         options = StepOptions(key, idempotent, retry, timeout_s, pure, returns)
         return await self._all_steps().step(name, StepCall(function, args, kwargs), options)
+
+    def stream_step(
+        self,
+        name: str,
+        function: Callable[..., AsyncIterator[Any] | Awaitable[AsyncIterator[Any]]],
+        /,
+        *args: Any,
+        key: str | None = None,
+        idempotent: bool = True,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        pure: bool = False,
+        returns: Any = None,
+        **kwargs: Any,
+    ) -> StepStream:
+        """As Context."""
+        self._check_may_begin()
+        options = StepOptions(key, idempotent, retry, timeout_s, pure, returns)
+        return Stream(self._all_steps(), name, StepCall(function, args, kwargs), options, self._check_may_begin)
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         """As Context."""
@@ -74,15 +94,15 @@ class RunSteps:
 
     async def now(self) -> datetime:
         """As Context."""
-        return await self._all_steps().now()
+        return await values.now(self._all_steps())
 
     def uuid(self) -> UUID:
         """As Context."""
-        return self._all_steps().uuid()
+        return values.random_uuid(self._all_steps())
 
     def random(self) -> float:
         """As Context."""
-        return self._all_steps().random()
+        return values.random_number(self._all_steps())
 
     @property
     def may_have_steps(self) -> bool:
@@ -102,6 +122,11 @@ class RunSteps:
         """The run is over: no step begins any more."""
         if self._steps is not None:
             self._steps.end()
+
+    def _check_may_begin(self) -> None:
+        self._log.check()
+        if self._is_asking:
+            raise RuntimeError(NOT_TOGETHER)
 
     def _all_steps(self) -> Steps:
         if self._steps is None:

@@ -3,7 +3,7 @@ policy says."""
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ class StepOptions:
 class StepCall:
     """What is called."""
 
-    function: Callable[..., Awaitable[Any]]
+    function: Callable[..., Any]
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]
 

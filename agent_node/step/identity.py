@@ -15,19 +15,27 @@ _NAME_BYTES = 256
 _KEY_BYTES = 4 << 10
 
 
-def base_of(parent_id: bytes, name: str, args: Sequence[Any], kwargs: Mapping[str, Any], key: str | None) -> bytes:
-    """What equal steps have in common. parent_id: of the step or scope; empty: none. key: in the arguments' place.
-    Raises TypeError, ValueError."""
+def base_of(
+    parent_id: bytes,
+    name: str,
+    args: Sequence[Any],
+    kwargs: Mapping[str, Any],
+    key: str | None,
+    *,
+    kind: str = "step",
+) -> bytes:
+    """What equal steps have in common. parent_id: of the step or scope; empty: none. key: in the arguments' place;
+    kind: of a step that is recorded in another way. Raises TypeError, ValueError."""
     name = checked_name(name)
     if key is None:
-        kind, what = b"args", canonical(args, kwargs)
+        by, what = b"args", canonical(args, kwargs)
     elif not isinstance(key, str):
         raise TypeError(f"a step's key is a str, not {type(key).__name__}")
     elif len(key.encode("utf-8", "surrogatepass")) > _KEY_BYTES:
         raise ValueError(f"a step's key has at most {_KEY_BYTES} bytes")
     else:
-        kind, what = b"key", key
-    return digest(b"step", parent_id, name.encode(), kind, what.encode("utf-8", "surrogatepass"))
+        by, what = b"key", key
+    return digest(kind.encode(), parent_id, name.encode(), by, what.encode("utf-8", "surrogatepass"))
 
 
 def step_id(life_id: str, base: bytes, occurrence: int) -> bytes:

@@ -113,7 +113,7 @@ class Journal:
     async def may_begin(self, step_id: bytes) -> bool:
         """Returns when everything recorded has been asked for; at once where the step had begun in an earlier attempt
         already."""
-        while self._unasked and step_id not in self._begun:
+        while self._unasked and step_id not in self._begun and step_id not in self._notes:
             if self._all_asked is None:
                 self._all_asked = asyncio.get_running_loop().create_future()
             if not await self._patiently(self._all_asked):

@@ -8,17 +8,15 @@ the agent itself is an outcome, the run's own end is none. Nothing is read, writ
 """
 
 import asyncio
-import time
-import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Any, NoReturn
 
 from agent_node.step import identity
 from agent_node.step.commits import Commits
+from agent_node.step.earlier import EarlierRows
 from agent_node.step.errors import StepCorrupt, StepDiverged, StepsFailed
 from agent_node.step.function import StepCall, StepOptions, outcome_of
 from agent_node.step.journal import Journal, Recorded
@@ -31,31 +29,15 @@ from agent_node.step.outcome import (
     result_of,
     was_cancelled,
 )
-from agent_node.step.position import Position, being, position_in
+from agent_node.step.position import being, position_in
 from agent_node.step.recorder import StepRecorder
+from agent_node.step.step_run import OpenStep, StepRun
 from agent_node.step.typed import as_type
-from agent_node.store.step_records import PAGE_ROWS, StepState, StoredStep
+from agent_node.store.step_records import StepState, StoredStep
 
 MOST_STEPS = 10_000
 MOST_BYTES = 64 << 20
 MOST_DEPTH = 8
-
-
-@dataclass(frozen=True, slots=True)
-class StepRun:
-    """What the steps need of their run."""
-
-    attempt: int
-    fencing_token: int
-    idempotency_key: str
-    check: Callable[[], None]
-    """Raises NodeFenced, and RuntimeError where the run is over."""
-    is_stopping: Callable[[], bool]
-    """Whether the run was asked to end."""
-    stop: Callable[[StepsFailed], None]
-    """Ends the run with an error."""
-    wait_s: float
-    """As Journal."""
 
 
 class Steps:
@@ -64,13 +46,15 @@ class Steps:
     def __init__(self, recorder: StepRecorder, run: StepRun) -> None:
         self._recorder = recorder
         self._run = run
-        self._journal = Journal(run.wait_s)
+        self.journal = Journal(run.wait_s)
+        """What earlier attempts recorded."""
         self._commits = Commits(recorder)
         self._counts: Counter[bytes] = Counter()
         self._open: dict[bytes, asyncio.Task[Any] | None] = {}
         """The tasks that have a step open, by what equal steps have in common."""
-        self._loading: asyncio.Future[None] | None = None
-        self._is_loaded = run.attempt == 1
+        self._streams: dict[bytes, StoredStep] = {}
+        """Those of streams that are being read and have no row yet, by their ids."""
+        self._earlier = EarlierRows(recorder, self._load, are_known=run.attempt == 1)
         self._failure: StepsFailed | None = None
 
     @property
@@ -80,57 +64,46 @@ class Steps:
 
     async def step(self, name: str, call: StepCall, options: StepOptions) -> Any:
         """As Context.step."""
-        await self._ready()
+        await self.ready()
+        opened = self.open("step", name, call, options)
+        try:
+            if (recorded := self.journal.ask(opened.row.step_id)) is not None:
+                result = result_of(name, await self._again(recorded))
+            elif self.journal.was_started(opened.row.step_id):
+                result = result_of(name, await self.commit(opened.row, UNKNOWN))
+            else:
+                result = result_of(name, await self._begin(opened, call, options))
+            return result if options.returns is None else as_type(options.returns, result)
+        finally:
+            self.close(opened)
+
+    def open(self, kind: str, name: str, call: StepCall, options: StepOptions) -> OpenStep:
+        """Which step it is, where `ready` has returned. kind: one of another kind is another step. Raises TypeError,
+        ValueError, RuntimeError."""
         position = position_in(self)
-        base = identity.base_of(position.parent_id, name, call.args, call.kwargs, options.key)
+        base = identity.base_of(position.parent_id, name, call.args, call.kwargs, options.key, kind=kind)
         if base in self._open:
             raise TypeError(f"an equal step {name} is under way, so their order is not repeatable: give each a key=")
         if position.depth == MOST_DEPTH:
             raise RuntimeError(f"steps are at most {MOST_DEPTH} deep")
-        step_id = self._next_id(base)
         self._open[base] = asyncio.current_task()
-        row = StoredStep(0, step_id, position.outer_ids, name, self._run.attempt, StepState.STARTED, options.pure)
-        try:
-            if (recorded := self._journal.ask(step_id)) is not None:
-                result = await self._again(recorded)
-            elif self._journal.was_started(step_id):
-                result = await self._end(row, UNKNOWN)
-            else:
-                result = await self._begin(row, position, call, options)
-            return result if options.returns is None else as_type(options.returns, result)
-        finally:
-            del self._open[base]
+        outer_ids, attempt = position.outer_ids, self._run.attempt
+        row = StoredStep(0, self._next_id(base), outer_ids, name, attempt, StepState.STARTED, options.pure)
+        return OpenStep(base, row, position)
+
+    def close(self, opened: OpenStep) -> None:
+        """It is over."""
+        self._streams.pop(opened.row.step_id, None)
+        del self._open[opened.base]
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         """As Context.scope."""
         return being(position_in(self).in_scope(name))
 
-    async def now(self) -> datetime:
-        """As Context.now."""
-        await self._ready()
-        position = position_in(self)
-        step_id = self._next_id(identity.digest(b"now", position.parent_id))
-        if (note := self._journal.note(step_id)) is None:
-            value = str(time.time_ns()).encode()
-            size = len(value)
-            attempt = self._run.attempt
-            note = StoredStep(0, step_id, position.outer_ids, "now", attempt, StepState.NOTED, True, value, b"", size)
-            self._count_new()
-            self._commits.add(note, at_once=False)
-        return datetime.fromtimestamp(int(note.value) / 1e9, UTC)
-
-    def uuid(self) -> uuid.UUID:
-        """As Context.uuid."""
-        return uuid.UUID(bytes=self._derived("uuid"), version=4)
-
-    def random(self) -> float:
-        """As Context.random."""
-        return (int.from_bytes(self._derived("random")[:7], "big") >> 3) / (1 << 53)
-
     async def finish(self) -> None:
         """The agent has come to its end. Raises StepDiverged where a recorded step was not asked for, and as `step`."""
-        await self._ready()
-        if difference := self._journal.difference():
+        await self.ready()
+        if difference := self.journal.difference():
             raise StepDiverged(difference)
 
     def end(self) -> None:
@@ -140,89 +113,144 @@ class Steps:
             if task is not None and task is not asyncio.current_task():
                 task.cancel()
 
-    async def _begin(self, row: StoredStep, position: Position, call: StepCall, options: StepOptions) -> Any:
+    async def enter(self, opened: OpenStep, call: StepCall, options: StepOptions, *, streams: bool = False) -> StepCall:
+        """A step that has no outcome begins; the call with what it is handed. streams: other steps may begin while it
+        is read. Raises what ends the run."""
+        row = opened.row
+        self._count_new()
+        if not options.pure and not await self.journal.may_begin(row.step_id):
+            self.diverge(f"the step {row.name} begins, but {self.journal.difference()}")
+        self.check()
+        self._note_streams(row)
+        if not options.idempotent:
+            await self._commits.add(row)
+            self.check()
+        elif streams:
+            self._streams[row.step_id] = row
+        await self._recorder.begun(row)
+        key = f"{self._run.idempotency_key}/step/{row.step_id.hex()}"
+        return call.handed(idempotency_key=key, fencing_token=self._run.fencing_token)
+
+    async def _begin(self, opened: OpenStep, call: StepCall, options: StepOptions) -> StepOutcome:
         """A step that has no outcome."""
         task = asyncio.current_task()
         cancels = task.cancelling() if task is not None else 0
+        row = opened.row
         is_called = False
-        self._count_new()
         try:
-            if not options.pure and not await self._journal.may_begin(row.step_id):
-                self._diverge(f"the step {row.name} begins, but {self._journal.difference()}")
-            self._check()
-            if not options.idempotent:
-                await self._commits.add(row)
-                self._check()
-            await self._recorder.begun(row)
+            call = await self.enter(opened, call, options)
             is_called = True
-            key = f"{self._run.idempotency_key}/step/{row.step_id.hex()}"
-            call = call.handed(idempotency_key=key, fencing_token=self._run.fencing_token)
-            with being(position.inside(row.step_id)):
-                outcome = await outcome_of(call, options, MOST_BYTES - self._journal.size_bytes, self._check)
+            with being(opened.position.inside(row.step_id)):
+                outcome = await outcome_of(call, options, self.left_bytes, self.check)
         except asyncio.CancelledError:
-            if self._run.is_stopping():
+            if self.is_stopping:
                 raise
             if task is None or task.cancelling() <= cancels:
                 outcome = failed_with("CancelledError", "")  # what it waited for was cancelled, not the step
             else:
-                self._note_cancel(row, is_called=is_called, idempotent=options.idempotent)
+                self.note_cancel(row, is_called=is_called, idempotent=options.idempotent)
                 raise
-        return await self._end(row, outcome, idempotent=options.idempotent)
+        return await self.commit(row, outcome, idempotent=options.idempotent)
 
-    async def _end(self, row: StoredStep, outcome: StepOutcome, *, idempotent: bool = True) -> Any:
-        """Commits an outcome, and hands over what was committed."""
-        self._journal.size_bytes += len(outcome.value)
+    async def commit(self, row: StoredStep, outcome: StepOutcome, *, idempotent: bool = True) -> StepOutcome:
+        """Commits an outcome; then what was committed may be handed over."""
+        self.journal.size_bytes += len(outcome.value)
         try:
             await self._commits.add(_ended(row, outcome))
-            self._check()
+            self.check()
         except asyncio.CancelledError:
-            if not self._run.is_stopping():
-                self._note_cancel(row, is_called=True, idempotent=idempotent)  # the agent never got the outcome
+            if not self.is_stopping:
+                self.note_cancel(row, is_called=True, idempotent=idempotent)  # the agent never got the outcome
             raise
-        self._journal.ended(row.step_id)
-        return result_of(row.name, outcome)
+        self.journal.ended(row.step_id)
+        return outcome
 
-    async def _again(self, recorded: Recorded) -> Any:
+    async def _again(self, recorded: Recorded) -> StepOutcome:
         """A step that an earlier attempt has an outcome of."""
         row = recorded.row
         try:
             if was_cancelled(row):
                 await asyncio.get_running_loop().create_future()  # until its agent cancels it as it did
-            if not await self._journal.in_turn(recorded):
-                self._diverge(f"the step {row.name} does not come in its turn")
-            try:
-                value = await self._commits.value_of(row)
-            except StepCorrupt as error:
-                self._fail(error)
-            await asyncio.sleep(0)  # thousands may follow each other: the event loop breathes here
-            self._check()
+            return await self.in_turn(recorded)
         finally:
-            self._journal.handed_over(row.step_id)
-        return result_of(row.name, StepOutcome(row.state, value))
+            self.journal.handed_over(row.step_id)
 
-    def _note_cancel(self, row: StoredStep, *, is_called: bool, idempotent: bool) -> None:
-        """The agent gets its cancellation at once; that it did is committed before anything that it does then."""
-        outcome = CANCELLED_UNKNOWN if is_called and not idempotent else CANCELLED
+    async def in_turn(self, recorded: Recorded) -> StepOutcome:
+        """The outcome that an earlier attempt has, once all before it were handed over."""
+        if not await self.journal.in_turn(recorded):
+            self.diverge(f"the step {recorded.row.name} does not come in its turn")
+        outcome = await self.outcome(recorded.row)
+        await asyncio.sleep(0)  # thousands may follow each other: the event loop breathes here
+        self.check()
+        return outcome
+
+    async def outcome(self, row: StoredStep) -> StepOutcome:
+        """Of a row, wherever its value is."""
+        try:
+            return StepOutcome(row.state, await self._commits.value_of(row))
+        except StepCorrupt as error:
+            self._fail(error)
+
+    def note_end(self, row: StoredStep, outcome: StepOutcome) -> None:
+        """The agent gets its outcome at once; that it did is committed before anything that it does then."""
+        self.journal.size_bytes += len(outcome.value)
         self._commits.add(_ended(row, outcome))
-        self._journal.ended(row.step_id)
+        self.journal.ended(row.step_id)
+
+    def note_cancel(self, row: StoredStep, *, is_called: bool, idempotent: bool, value: bytes = b"") -> None:
+        """As note_end, of its cancellation. value: of CANCELLED."""
+        unknown = is_called and not idempotent
+        self.note_end(row, CANCELLED_UNKNOWN if unknown else replace(CANCELLED, value=value))
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the run was asked to end."""
+        return self._run.is_stopping()
+
+    @property
+    def left_bytes(self) -> int:
+        """How much may still be recorded of the run."""
+        return MOST_BYTES - self.journal.size_bytes
+
+    def _note_streams(self, row: StoredStep) -> None:
+        """A step is about to begin while streams are read, in their loops perhaps: a later attempt, in which they have
+        no outcome, must be able to begin them before it asks for this one."""
+        if self._streams:
+            for step_id in [each for each in self._streams if each not in row.outer_ids]:
+                note = replace(self._streams.pop(step_id), state=StepState.NOTED, pure=True)
+                self._commits.add(note, at_once=False)
 
     def _next_id(self, base: bytes) -> bytes:
         self._counts[base] += 1
         return identity.step_id(self._recorder.life_id, base, self._counts[base])
 
     def _count_new(self) -> None:
-        if self._journal.count >= MOST_STEPS:
+        if self.journal.count >= MOST_STEPS:
             raise RuntimeError(f"a run has at most {MOST_STEPS} steps")
-        self._journal.count += 1
+        self.journal.count += 1
 
-    def _derived(self, kind: str) -> bytes:
+    def derived(self, kind: str) -> bytes:
+        """As identity.derived, here and now. Raises what ends the run."""
         self._run.check()
         parent_id = position_in(self).parent_id
         base = identity.digest(kind.encode(), parent_id)
         self._counts[base] += 1
         return identity.derived(self._recorder.life_id, parent_id, kind, self._counts[base])
 
-    def _check(self) -> None:
+    async def noted(self, name: str, new: Callable[[], bytes]) -> bytes:
+        """A value that later attempts are handed, too: it is committed with the next step. Raises as `ready`."""
+        await self.ready()
+        position = position_in(self)
+        step_id = self._next_id(identity.digest(name.encode(), position.parent_id))
+        if (note := self.journal.note(step_id)) is None:
+            value, attempt = new(), self._run.attempt
+            size = len(value)
+            note = StoredStep(0, step_id, position.outer_ids, name, attempt, StepState.NOTED, True, value, b"", size)
+            self._count_new()
+            self._commits.add(note, at_once=False)
+        return note.value
+
+    def check(self) -> None:
         """Raises what ends the run by itself."""
         if self._failure is not None:
             raise self._failure
@@ -230,7 +258,8 @@ class Steps:
         self._recorder.check()
         self._commits.check()
 
-    def _diverge(self, detail: str) -> NoReturn:
+    def diverge(self, detail: str) -> NoReturn:
+        """Fails the run: this attempt goes another way than one before it. Raises StepDiverged."""
         self._fail(StepDiverged(detail))
 
     def _fail(self, error: StepsFailed) -> NoReturn:
@@ -238,34 +267,16 @@ class Steps:
         self._run.stop(self._failure)
         raise self._failure
 
-    async def _ready(self) -> None:
-        self._check()
-        if self._is_loaded:
-            return
-        if self._loading is None:
-            self._loading = asyncio.get_running_loop().create_future()
-            self._recorder.tasks.create_task(self._load(self._loading))
-        await asyncio.shield(self._loading)
-        self._check()
+    async def ready(self) -> None:
+        """Returns when what earlier attempts recorded is known. Raises what ends the run, and what the store raises."""
+        self.check()
+        if not self._earlier.are_known:
+            await self._earlier.wait()
+            self.check()
 
-    async def _load(self, loaded: "asyncio.Future[None]") -> None:
-        rows: list[StoredStep] = []
-        try:
-            is_last = False
-            while not is_last:
-                page = await self._recorder.read(rows[-1].ordinal if rows else 0)
-                rows += page
-                is_last = len(page) < PAGE_ROWS
-            self._journal.load(rows)
-            self._commits.last_ordinal = self._journal.last_ordinal
-            self._is_loaded = True
-            loaded.set_result(None)
-        except Exception as error:
-            loaded.set_exception(error)
-            loaded.exception()  # nobody may be waiting for it any more
-        finally:
-            if not loaded.done():
-                loaded.cancel()
+    def _load(self, rows: Sequence[StoredStep]) -> None:
+        self.journal.load(rows)
+        self._commits.last_ordinal = self.journal.last_ordinal
 
 
 def _ended(row: StoredStep, outcome: StepOutcome) -> StoredStep:

@@ -24,6 +24,7 @@ from agentring.agent.errors import (
     ToolArgumentInvalid,
 )
 from agentring.agent.retry import Retry
+from agentring.agent.stream import StepStream
 from agentring.agent.tools import Tool, tool
 from agentring.errors import AgentringError, NodeFenced, TaskCycle
 from agentring.ids import Epoch, NodeId
@@ -48,6 +49,7 @@ __all__ = [
     "Result",
     "Retry",
     "StepFailed",
+    "StepStream",
     "StepUnknown",
     "TaskCycle",
     "Tool",

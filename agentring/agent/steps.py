@@ -3,13 +3,14 @@
 docs/agents.md, "Steps", is the guide.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
 from agentring.agent.retry import Retry
+from agentring.agent.stream import StepStream
 
 
 class Steps(Protocol):
@@ -54,6 +55,35 @@ class Steps(Protocol):
         function is called TypeError and ValueError where the step cannot be told from others, RuntimeError where a
         bound is met, NodeFenced, and StoreUnavailable, after which the run is over. Cancellation: the function is
         cancelled. If the agent itself did that, it is recorded: the next attempt waits to be cancelled there again.
+        """
+
+    def stream_step(
+        self,
+        name: str,
+        function: Callable[..., AsyncIterator[Any] | Awaitable[AsyncIterator[Any]]],
+        /,
+        *args: Any,
+        key: str | None = None,
+        idempotent: bool = True,
+        retry: Retry | None = None,
+        timeout_s: float | None = None,
+        pure: bool = False,
+        returns: Any = None,
+        **kwargs: Any,
+    ) -> StepStream:
+        """A step whose function is an async generator: its pieces come one by one, and all of them are recorded at its
+        end as one step. A model's answer, say, with what came beside the words (tool calls, usage) as `result`:
+
+            stream = ctx.stream_step("model", complete, prompt, retry=Retry(), timeout_s=120)
+            async for piece in stream:
+                yield piece
+            usage = stream.result
+
+        The function yields str, and as its last one other value if it likes: JSON, a Result, or with `returns=` a
+        dataclass or pydantic model. Where the turn is cut off and runs again, a stream that had come to its end is
+        answered from its record, in fewer pieces (in the same ones where other steps began between two of them); one
+        that had not is called again. Else as `step`: retry counts only while no piece has come; timeout_s is the time
+        for the whole of it, of which the agent's own between two pieces is a part.
         """
 
     def scope(self, name: str) -> AbstractContextManager[None]:

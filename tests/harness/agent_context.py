@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry, Tool, Usage
+from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry, StepStream, Tool, Usage
 from agentring.ids import Epoch, NodeId
 
 NODE = NodeId("node-1")
@@ -89,6 +89,12 @@ class FakeContext:
     def add_usage(self, usage: Usage) -> None:
         """Adds."""
         self.usage += usage
+
+    def stream_step(
+        self, name: str, function: Callable[..., Any], /, *args: Any, key: str | None = None, **options: Any
+    ) -> StepStream:
+        """No agent of these tests has one."""
+        raise NotImplementedError
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         """Changes nothing."""

@@ -31,11 +31,19 @@ class Node:
         return pickle.loads(pickle.dumps(await self.steps.answer(method, *arguments)))
 
 
+async def pieces(ran: Ran) -> AsyncIterator[str]:
+    ran.called("stream")
+    yield " and"
+    yield " words"
+
+
 def agent_with(ran: Ran) -> Any:
     async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         large = await ctx.step("large", ran.effect, LARGE, key="large")
         once = await ctx.step("once", ran.effect, "once", idempotent=False)
         yield f"{len(large)} {once}"
+        async for piece in ctx.stream_step("stream", pieces, ran, key="stream"):
+            yield piece
 
     return agent
 
@@ -50,8 +58,8 @@ async def test_the_next_attempt_in_a_child_gets_what_one_on_the_node_has_recorde
         second = await Bench().run(agent_with(ran), steps=lambda: in_child, attempt=2)
     assert isinstance(first, Completed)
     assert isinstance(second, Completed)
-    assert first.text == second.text == f"{len(LARGE)} once"
-    assert ran.calls == {LARGE: 1, "once": 1}
+    assert first.text == second.text == f"{len(LARGE)} once and words"
+    assert ran.calls == {LARGE: 1, "once": 1, "stream": 1}
     assert node.asked == ["read", "read_chunk", "read_chunk", "read_chunk"]
 
 
@@ -62,8 +70,19 @@ async def test_a_first_attempt_in_a_child_is_recorded_by_the_node() -> None:
         in_child = ChildSteps(node.steps.life_id, tasks, node.request)
         done = await Bench().run(agent_with(ran), steps=lambda: in_child)
     assert isinstance(done, Completed)
-    assert kept.names() == ["large COMPLETED", "once STARTED", "once COMPLETED"]
-    assert node.asked == ["begun", "keep_chunk", "keep_chunk", "keep_chunk", "keep", "keep", "begun", "keep"]
+    assert kept.names() == ["large COMPLETED", "once STARTED", "once COMPLETED", "stream COMPLETED"]
+    assert node.asked == [
+        "begun",
+        "keep_chunk",
+        "keep_chunk",
+        "keep_chunk",
+        "keep",
+        "keep",
+        "begun",
+        "keep",
+        "begun",
+        "keep",
+    ]
 
 
 async def test_a_write_that_was_begun_is_carried_out_though_the_child_has_ended() -> None:

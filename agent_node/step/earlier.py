@@ -1,0 +1,46 @@
+"""What earlier attempts of a run have recorded, read with this attempt's first step."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from agent_node.step.recorder import StepRecorder
+from agent_node.store.step_records import PAGE_ROWS, StoredStep
+
+
+class EarlierRows:
+    """Read once, whoever asks first; a failed read is everybody's."""
+
+    def __init__(
+        self, recorder: StepRecorder, take: Callable[[Sequence[StoredStep]], None], *, are_known: bool
+    ) -> None:
+        """take: gets them all; are_known: there are none."""
+        self._recorder = recorder
+        self._take = take
+        self._reading: asyncio.Future[None] | None = None
+        self.are_known = are_known
+        """Whether `take` has got them."""
+
+    async def wait(self) -> None:
+        """Returns when they are known. Raises what the store raises. Cancellation: they are read all the same."""
+        if self._reading is None:
+            self._reading = asyncio.get_running_loop().create_future()
+            self._recorder.tasks.create_task(self._read(self._reading))
+        await asyncio.shield(self._reading)
+
+    async def _read(self, done: "asyncio.Future[None]") -> None:
+        rows: list[StoredStep] = []
+        try:
+            is_last = False
+            while not is_last:
+                page = await self._recorder.read(rows[-1].ordinal if rows else 0)
+                rows += page
+                is_last = len(page) < PAGE_ROWS
+            self._take(rows)
+            self.are_known = True
+            done.set_result(None)
+        except Exception as error:
+            done.set_exception(error)
+            done.exception()  # nobody may be waiting for it any more
+        finally:
+            if not done.done():
+                done.cancel()

@@ -1,0 +1,36 @@
+"""What the steps of one attempt have in common, and what each has while it is under way."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from agent_node.step.errors import StepsFailed
+from agent_node.step.position import Position
+from agent_node.store.step_records import StoredStep
+
+
+@dataclass(slots=True)
+class OpenStep:
+    """A step that was asked for and has not been handed over."""
+
+    base: bytes
+    """What equal steps have in common."""
+    row: StoredStep
+    """As STARTED."""
+    position: Position
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """What the steps need of their run."""
+
+    attempt: int
+    fencing_token: int
+    idempotency_key: str
+    check: Callable[[], None]
+    """Raises NodeFenced, and RuntimeError where the run is over."""
+    is_stopping: Callable[[], bool]
+    """Whether the run was asked to end."""
+    stop: Callable[[StepsFailed], None]
+    """Ends the run with an error."""
+    wait_s: float
+    """As Journal."""
