@@ -1,18 +1,31 @@
 """A node's settings (see agentring/settings.py for where they come from)."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from agent_node.store.opening import check_url
+from agentring import metadata
 from agentring.settings import CommaSeparated, HostPort, PeerAddress, ProcessSettings
 
 MiB = 1 << 20
+_METADATA_NAME = re.compile(r"[a-z0-9._-]{1,64}")
+_CREDENTIALS = ("authorization", "proxy-authorization", "cookie")
 
 
 def _store(url: str | None) -> str | None:
     return url if url is None else check_url(url)
+
+
+def _metadata_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    for name in names:
+        if not _METADATA_NAME.fullmatch(name) or name.endswith("-bin"):
+            raise ValueError(f"{name!r} is no name of text metadata: lower-case letters, digits, `-`, `_` and `.`")
+        if name in _CREDENTIALS or name.startswith((metadata.INTERNAL_PREFIX, "grpc-")):
+            raise ValueError(f"{name} is never shown to agents")
+    return tuple(sorted(set(names)))
 
 
 class NodeSettings(ProcessSettings):
@@ -52,6 +65,9 @@ class NodeSettings(ProcessSettings):
     join_timeout_s: float = Field(30.0, gt=0, description="how long to wait for a predecessor of the same name to go")
     drain_timeout_s: float = Field(10.0, ge=0, description="how long running turns may take when the node stops")
 
+    caller_metadata: Annotated[CommaSeparated, AfterValidator(_metadata_names)] = Field(
+        (), max_length=16, description="names of calls' metadata that agents see as ctx.caller.metadata"
+    )
     turn_timeout_s: float = Field(300.0, gt=0, description="deadline of a turn or a task's run")
     heartbeat_s: float = Field(30.0, gt=0, description="how long a stream may be silent before a heartbeat")
     merge_bytes: int = Field(

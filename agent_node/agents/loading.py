@@ -8,16 +8,17 @@ import difflib
 import inspect
 import os
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from importlib import import_module
 from types import FrameType, FunctionType, MethodType, ModuleType
 from typing import Any
 
-from agentring.agent import Agent
+from agentring.agent import Agent, declaration
+from agentring.agent.declaration import DeclaredAgent
 from agentring.plain_json import type_name
 
-_HERE = __file__
+_NOT_THE_AUTHORS = ("<frozen", __file__, declaration.__file__)
 _STREAMS = ("AsyncIterator", "AsyncIterable", "AsyncGenerator")
 _ASYNC_GENERATOR = "an agent is an async generator: `async def` with a `yield`"
 
@@ -47,11 +48,14 @@ def load_agent(name: str, where: str) -> Agent:
 
 def load_module(where: str) -> dict[str, Agent]:
     """The agents that a module defines, by their names: its public async generator functions of one argument. Those in
-    its `__all__` alone, where it has one. Raises AgentNotLoadable, also where there is none."""
+    its `__all__` alone, where it has one. Where it declares agents (`@agent`), those alone, by the names that
+    they were declared with, if any. Raises AgentNotLoadable, also where there is none, or two of one name."""
     module = _import("", where, where)
     public = getattr(module, "__all__", None)
     names = [name for name in vars(module) if not name.startswith("_")] if public is None else list(public)
     found: dict[str, Any] = {name: getattr(module, name, None) for name in names}
+    if declared := _declared(found, where):
+        return declared
     found = {name: each for name, each in found.items() if _is_defined_here(each, where)}
     if found:
         return found
@@ -60,6 +64,16 @@ def load_module(where: str) -> dict[str, Agent]:
         if isinstance(each, FunctionType) and each.__module__ == where and name in ("agent", where.rpartition(".")[2]):
             raise AgentNotLoadable("", where, f"{name} is {_problem(each)}")
     raise AgentNotLoadable("", where, f"the module defines none; {_ASYNC_GENERATOR} that takes the context")
+
+
+def _declared(found: Mapping[str, object], where: str) -> dict[str, Agent]:
+    declared: dict[str, Agent] = {}
+    for attribute, each in found.items():
+        if isinstance(each, DeclaredAgent) and each.__module__ == where:
+            name = each.options.name or attribute
+            if declared.setdefault(name, each) is not each:
+                raise AgentNotLoadable("", where, f"two agents are declared as {name!r}")
+    return declared
 
 
 def _import(name: str, where: str, module_name: str) -> ModuleType:
@@ -124,7 +138,7 @@ def _what_failed(error: BaseException, module_name: str) -> str:
 
 def _is_machinery(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    return file.startswith(("<frozen", _HERE)) or f"{os.sep}importlib{os.sep}" in file
+    return file.startswith(_NOT_THE_AUTHORS) or f"{os.sep}importlib{os.sep}" in file
 
 
 def _names(missing: str | None, module_name: str) -> bool:

@@ -25,9 +25,11 @@ from agent_node.run.owner import RunOwner
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.time_limit import BoundedRun, CancelledItself, DeadlineExceeded, Stop, TooManyAbandoned
 from agent_node.run.tool_calls import detail_of
+from agent_node.run.typed_state import StateTooNew
 from agent_node.run.yielded_text import OutputLimit
 from agent_node.step.errors import StepsFailed
 from agentring.agent import Agent, Result, ToolArgumentInvalid
+from agentring.agent.declaration import options_of
 from agentring.held import hold
 from agentring.ids import Epoch
 
@@ -60,7 +62,7 @@ class AgentRun:
         self._agent = agent
         self._turn = turn
         self._stop = Stop()
-        self._run = run = RunContext(env, turn, log, epoch, self._stop)
+        self._run = run = RunContext(env, options_of(agent), turn, log, epoch, self._stop)
         self._owner = RunOwner(turn, run.time)
         self._completed: Completed | None = None
         self._fault: Exception | None = None
@@ -120,7 +122,7 @@ class AgentRun:
         # By identity: the class of an agent's error may have a hash of its own.
         reason = next((reason for kind, reason in _REASONS if type(cause) is kind), "AGENT_ERROR")
         detail = ""
-        if isinstance(cause, NotJson | StepsFailed):
+        if isinstance(cause, NotJson | StateTooNew | StepsFailed):
             reason, detail = cause.reason, cause.detail
         elif type(cause) is ToolArgumentInvalid:
             reason, detail = "TOOL_ARGUMENT_INVALID", detail_of(cause)
@@ -153,6 +155,7 @@ class AgentRun:
 
     async def _drive(self) -> None:
         run, stop, text = self._run, self._stop, self._run.text
+        run.begin()
         made: AsyncIterator[str | Result] | Coroutine[Any, Any, Any] = self._agent(run)
         if isinstance(made, Coroutine):
             made.close()

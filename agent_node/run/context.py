@@ -4,26 +4,28 @@ Guarantees: nothing is written to the log once the node may have lost its lease,
 questions and the state stay within their bounds. Made by `run_agent` (agent_run.py).
 """
 
-import json
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from google.protobuf import struct_pb2
 
-from agent_node.json_values import changed_keys, from_struct, to_state, to_struct
+from agent_node.json_values import changed_keys, from_struct, to_struct
 from agent_node.once.arguments import with_arguments
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed
+from agent_node.run.run_info import RunInfo
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.run.run_steps import NOT_TOGETHER, RunSteps
 from agent_node.run.run_usage import RunUsage
 from agent_node.run.time_limit import Stop
 from agent_node.run.tool_calls import ToolCalls
+from agent_node.run.typed_state import VERSION_KEY, open_state, to_store
 from agent_node.store.once_records import OnceCaller
 from agentring.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result, Tool
+from agentring.agent.declaration import AgentOptions
 from agentring.errors import AgentringError
-from agentring.ids import Epoch, NodeId
+from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
 _MOST_QUESTIONS = 100
@@ -32,11 +34,14 @@ _KEYS_BYTES = 64 << 10
 """Of the names of changed keys that one event lists."""
 
 
-class RunContext(RunSteps, RunUsage):
+class RunContext(RunSteps, RunUsage, RunInfo):
     """One run under way, as its agent sees it: its Context. Made and used by `run_agent` (agent_run.py)."""
 
-    def __init__(self, env: RunEnvironment, turn: TurnInput, log: RunEvents, epoch: Epoch, stop: Stop) -> None:
-        """turn: what it is a run of; log: where its events go; stop: whether it was asked to end."""
+    def __init__(
+        self, env: RunEnvironment, options: AgentOptions, turn: TurnInput, log: RunEvents, epoch: Epoch, stop: Stop
+    ) -> None:
+        """options: the agent's; turn: what it is a run of; log: where its events go; stop: whether it was asked to
+        end."""
         run_log = RunLog(env.lease, log, turn.turn_id, turn.attempt, env.limits.max_text_bytes)
         super().__init__(env, turn, run_log, epoch, stop)
         self._questions_asked = 0
@@ -50,7 +55,9 @@ class RunContext(RunSteps, RunUsage):
         self._changed_keys: Sequence[str] = ()
         """Of the state, once the agent has come to its end."""
         self.result: struct_pb2.Struct | None = None
-        self.state: JsonObject = json.loads(turn.state_json)
+        self.state: Any = None
+        """Until `begin`."""
+        self._options = options
 
     @property
     def input_text(self) -> str:
@@ -66,26 +73,6 @@ class RunContext(RunSteps, RunUsage):
     def history(self) -> Sequence[PastTurn]:
         """As Context."""
         return self._turn.history
-
-    @property
-    def turn_number(self) -> int:
-        """As Context."""
-        return self._turn.turn_number
-
-    @property
-    def attempt(self) -> int:
-        """As Context."""
-        return self._turn.attempt
-
-    @property
-    def node_id(self) -> NodeId:
-        """As Context."""
-        return self._env.node_id
-
-    @property
-    def fencing_token(self) -> Epoch:
-        """As Context."""
-        return self._epoch
 
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
         """As Context."""
@@ -154,6 +141,10 @@ class RunContext(RunSteps, RunUsage):
             self._is_asking = False
         return Answer(answer.text, from_struct(answer.data))
 
+    def begin(self) -> None:
+        """Called before the agent. Raises NotJson, StateTooNew, and what the agent's own migration raises."""
+        self.state = open_state(self._options, self._turn.state_json)
+
     def take(self, event: str | Result) -> None:
         """Deals with what the agent yielded; text is published by `publish_text`. Raises NodeFenced, OutputLimit,
         NotJson, and what text could not be published with."""
@@ -180,8 +171,9 @@ class RunContext(RunSteps, RunUsage):
             raise self.unpublished
         self._log.check()
         self.text.finish()
-        state_json, state = to_state(self.state, self._env.limits.max_state_bytes)
-        self._changed_keys = changed_keys(self._turn.state_json, state_json, state)
+        state_json, state = to_store(self._options, self.state, self._env.limits.max_state_bytes)
+        changed = changed_keys(self._turn.state_json, state_json, state)
+        self._changed_keys = [key for key in changed if key != VERSION_KEY]
         return Completed(self.text.text, self.text.size_bytes, state_json, self.result, self.usage)
 
     def publish_changes(self) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from agent_node.run.caller_metadata import CallerMetadata
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.step.recorder import StepRecorder
 from agent_node.store import ToolStart
@@ -61,3 +62,13 @@ class TurnInput:
     """Makes what records the run's steps; None: nothing does."""
     trace: str = ""
     """Of the call that caused it, for the log; empty: it is not known."""
+    caller_metadata: CallerMetadata = ()
+    """Of the call that brought it, as far as the node's settings let agents see it."""
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt, different for any other turn or task."""
+        ref = self.ref
+        if isinstance(ref, SessionRef):
+            return f"{ref.tenant}/session/{ref.session_id}/{self.turn_id}"
+        return f"{ref.tenant}/task/{ref.task_key}"

@@ -20,7 +20,7 @@ from agent_node.step.step_run import StepRun
 from agent_node.step.steps import Steps
 from agent_node.step.stream import Stream
 from agentring.agent import Retry, StepStream
-from agentring.ids import Epoch, SessionRef
+from agentring.ids import Epoch
 
 NOT_TOGETHER = "ask before or after a step, not meanwhile: waiting for an answer could cut the step off"
 
@@ -41,14 +41,6 @@ class RunSteps:
         self.failure: StepsFailed | None = None
         """What the run fails with, whatever its agent makes of it."""
         self.time = PausableDeadline(env.limits.timeout_s)
-
-    @property
-    def idempotency_key(self) -> str:
-        """As Context."""
-        ref = self._turn.ref
-        if isinstance(ref, SessionRef):
-            return f"{ref.tenant}/session/{ref.session_id}/{self._turn.turn_id}"
-        return f"{ref.tenant}/task/{ref.task_key}"
 
     async def step(
         self,
@@ -135,7 +127,7 @@ class RunSteps:
             run = StepRun(
                 self._turn.attempt,
                 self._epoch,
-                self.idempotency_key,
+                self._turn.idempotency_key,
                 self._log.check,
                 lambda: self._stop.asked,
                 self._fail,

@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator
 
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.run.caller_metadata import CallerMetadata
 from agent_node.services.resume_point import ResumePoint, resume_point_of
-from agent_node.services.route import session_of
+from agent_node.services.route import caller_metadata_of, session_of
 from agent_node.services.streaming import attach_to_session, stream
 from agent_node.session.session import Session
 from agent_node.session.turn_index import TurnEnd
@@ -67,7 +68,7 @@ async def converse(
             await attachment.push([_opened(session, incarnation.registration.identity.node_id)])
         attachment.ack(max(1, point.first_frame - 1))
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
-        frames = _Frames(session, attachment, stream_id, point)
+        frames = _Frames(session, attachment, stream_id, point, caller_metadata_of(call, settings.caller_metadata))
         error = None
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(frames.read(requests))
@@ -83,7 +84,15 @@ async def converse(
 class _Frames:
     """The frames of one stream after the first."""
 
-    def __init__(self, session: Session, attachment: Attachment, stream_id: str, point: ResumePoint) -> None:
+    def __init__(
+        self,
+        session: Session,
+        attachment: Attachment,
+        stream_id: str,
+        point: ResumePoint,
+        caller_metadata: CallerMetadata,
+    ) -> None:
+        self._caller_metadata = caller_metadata
         self._point = point
         self._session = session
         self._attachment = attachment
@@ -136,7 +145,9 @@ class _Frames:
         turn_id = parse_turn_id(turn.turn_id or f"{self._stream_id}.{number}")
         self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
         retry = number <= self._point.last_retried
-        accepted, fresh = await self._session.submit(turn_id, turn.input, turn.on_busy, retry=retry)
+        accepted, fresh = await self._session.submit(
+            turn_id, turn.input, turn.on_busy, retry=retry, caller_metadata=self._caller_metadata
+        )
         self._sent[turn_id] = self._session.turns.follow(accepted)
         if not fresh:
             await self._replay(accepted, self._point.replays_through(number))

@@ -1,7 +1,10 @@
 """Which session or task a call is about: its metadata and its message must agree. And of which trace it is a part."""
 
+from collections.abc import Sequence
+
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.log_fields import TRACE, trace_of
+from agent_node.run.caller_metadata import CallerMetadata
 from agentring import metadata
 from agentring.errors import RouteMismatch, RouteMissing
 from agentring.held import Ref, from_header
@@ -48,6 +51,13 @@ def tenant_of(call: Call) -> TenantId:
 def held_by(call: Call) -> frozenset[Ref]:
     """What the caller holds up while it waits. Raises InvalidTenantId."""
     return from_header(_tenant(call), call.metadata.get(metadata.HELD_KEYS, ""))
+
+
+def caller_metadata_of(call: Call, names: Sequence[str]) -> CallerMetadata:
+    """Those of the call's metadata that agents may see. names: in their order."""
+    if not names:
+        return ()
+    return tuple((name, call.metadata[name]) for name in names if name in call.metadata)
 
 
 async def accept(call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_after: int | None = None) -> None:

@@ -11,7 +11,7 @@ from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.converse import converse
 from agent_node.services.resume_point import ResumePoint, resume_point_of
-from agent_node.services.route import accept, held_by, session_of, tenant_of
+from agent_node.services.route import accept, caller_metadata_of, held_by, session_of, tenant_of
 from agent_node.services.session_list import list_page
 from agent_node.services.streaming import attach_to_session, session_attachment, stream
 from agent_node.session.session import Session
@@ -148,8 +148,13 @@ class SessionService:
         session = await self._incarnations.current.host.open(ref, agent)
         # Before a turn is run for a stream that could not go on.
         point.resumed_after(session.log, same_log=session.continues_log_of(point.epoch))
-        retry = point.last_retried > 0
-        turn, fresh = await session.submit(turn_id, request.turn.input, request.turn.on_busy, retry=retry)
+        turn, fresh = await session.submit(
+            turn_id,
+            request.turn.input,
+            request.turn.on_busy,
+            retry=point.last_retried > 0,
+            caller_metadata=caller_metadata_of(call, self._settings.caller_metadata),
+        )
         return session, turn, fresh
 
     async def _find(

@@ -8,7 +8,7 @@ from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.resume_point import resume_point_of
-from agent_node.services.route import accept, held_by, task_of, tenant_of
+from agent_node.services.route import accept, caller_metadata_of, held_by, task_of, tenant_of
 from agent_node.services.streaming import accept_stream, stream
 from agent_node.services.task_list import list_page
 from agent_node.settings import NodeSettings
@@ -48,6 +48,7 @@ class TaskService:
             on_duplicate,
             cancel_when_unwatched=request.cancel_when_unwatched,
             sent_seq=sent_seq,
+            caller_metadata=caller_metadata_of(call, self._settings.caller_metadata),
         )
         after_seq = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, sent_seq)) or 0
         await accept(call, incarnation, run.epoch)

@@ -3,6 +3,7 @@
 Nothing of the server comes with it: no node, no router, no store, no etcd.
 """
 
+from agentring.agent.caller import Caller
 from agentring.agent.context import (
     Agent,
     AgentEvent,
@@ -14,6 +15,7 @@ from agentring.agent.context import (
     Result,
     TurnContext,
 )
+from agentring.agent.declaration import agent
 from agentring.agent.errors import (
     ArgumentProblem,
     OnceFailed,
@@ -36,6 +38,7 @@ __all__ = [
     "AgentringError",
     "Answer",
     "ArgumentProblem",
+    "Caller",
     "Context",
     "Epoch",
     "JsonObject",
@@ -56,5 +59,6 @@ __all__ = [
     "ToolArgumentInvalid",
     "TurnContext",
     "Usage",
+    "agent",
     "tool",
 ]

@@ -11,15 +11,25 @@ docs/agents.md is the guide: what may be yielded, what is stored, deadlines, fai
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from agentring.agent.metered import Metered
+from agentring.agent.run_info import RunInfo
 from agentring.agent.steps import Steps
 from agentring.agent.tool_use import ToolUse
-from agentring.ids import Epoch, NodeId
 
 JsonObject = dict[str, Any]
 """A dict that survives json.dumps and json.loads unchanged."""
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    StateT = TypeVar("StateT", default=JsonObject)
+    """What `ctx.state` is."""
+else:
+    from typing import TypeVar  # whose defaults are of Python 3.13, and for type checkers alone
+
+    StateT = TypeVar("StateT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +62,13 @@ class PastTurn:
     output_text: str
 
 
-class Context(Steps, ToolUse, Metered, Protocol):
-    """One turn of a session, or the run of a task, as its agent sees it."""
+class Context(Steps, ToolUse, Metered, RunInfo, Protocol[StateT]):
+    """One turn of a session, or the run of a task, as its agent sees it. `Context[MyState]` is that of an agent with
+    `@agent(state=MyState)`."""
+
+    state: StateT
+    """The session's state, to be changed in place or assigned anew: a JSON object, or what the agent was declared with.
+    Empty, or made of defaults, for a new session and for a task."""
 
     @property
     def input_text(self) -> str:
@@ -64,32 +79,8 @@ class Context(Steps, ToolUse, Metered, Protocol):
         """The input's parameters; empty where there are none."""
 
     @property
-    def state(self) -> JsonObject:
-        """The session's state, to be changed in place. Empty for a new session and for a task."""
-
-    @property
     def history(self) -> Sequence[PastTurn]:
         """The session's latest completed turns, oldest first. Empty for a task."""
-
-    @property
-    def turn_number(self) -> int:
-        """The number of this turn among the session's completed ones, from 1; 1 for a task."""
-
-    @property
-    def attempt(self) -> int:
-        """The number of this run of the turn or task, from 1: more where earlier runs were cut off."""
-
-    @property
-    def node_id(self) -> NodeId:
-        """The node that it runs on."""
-
-    @property
-    def fencing_token(self) -> Epoch:
-        """The owner's epoch, for services that can compare it: one lower than they have seen must be refused."""
-
-    @property
-    def idempotency_key(self) -> str:
-        """The same for every attempt of this turn or task, different for any other."""
 
     async def once(
         self,
@@ -134,7 +125,7 @@ class Context(Steps, ToolUse, Metered, Protocol):
         """
 
 
-Agent = Callable[[Context], AsyncIterator[AgentEvent]]
+Agent = Callable[[Context[Any]], AsyncIterator[AgentEvent]]
 
 TurnContext = Context
 """The name that Context had first."""

@@ -1412,7 +1412,8 @@ class TurnFailed(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """AGENT_ERROR, AGENT_CANCELLED_ITSELF (the agent cancelled its own task, and nobody else had), AGENT_NOT_FOUND,
-    TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID (of the state), RESULT_INVALID (of the turn's or a tool's result),
+    TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID (of the state), STATE_TOO_NEW (newer code of
+    the agent stored the state), RESULT_INVALID (of the turn's or a tool's result),
     TOOL_ARGUMENT_INVALID (of what a tool or a question was called with), AGENT_STUCK (it was not run: too many earlier
     runs of the agent cannot be stopped), AGENT_ENDED_NODE (its node ended while it ran, and so did the process of its own
     that it was then run in), AGENT_BLOCKED (likewise, but it held that process's event loop up), STEP_DIVERGED (an
@@ -1422,7 +1423,7 @@ class TurnFailed(_message.Message):
     error_id: _builtins.str
     """An opaque id to look for in the node's log."""
     detail: _builtins.str
-    """Of STATE_INVALID, RESULT_INVALID and TOOL_ARGUMENT_INVALID: what was wrong and where, for people, as in
+    """Of STATE_TOO_NEW: which versions, and what to do. Of STATE_INVALID, RESULT_INVALID and TOOL_ARGUMENT_INVALID: what was wrong and where, for people, as in
     "state $.cart[3].price: set". Keys of what was handed over stand in it, never values, nor the agent's own words. Of
     STEP_DIVERGED and STEP_CORRUPT: the first step that differs, by its name.
     """

@@ -21,6 +21,74 @@ else:
 DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
+class StoredInput(_message.Message):
+    """An Input as it is kept, without what is the Input's own: what the node adds stands behind it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALLER_METADATA_FIELD_NUMBER: _builtins.int
+    caller_metadata: _builtins.bytes
+    """A CallerMetadata; of several the last counts. Absent: there is none."""
+    def __init__(
+        self,
+        *,
+        caller_metadata: _builtins.bytes | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_caller_metadata", b"_caller_metadata", "caller_metadata", b"caller_metadata"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_caller_metadata", b"_caller_metadata", "caller_metadata", b"caller_metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__caller_metadata: _TypeAlias = _typing.Literal["caller_metadata"]  # noqa: Y015
+    _WhichOneofArgType__caller_metadata: _TypeAlias = _typing.Literal["_caller_metadata", b"_caller_metadata"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__caller_metadata) -> _WhichOneofReturnType__caller_metadata | None: ...
+
+Global___StoredInput: _TypeAlias = StoredInput  # noqa: Y015
+
+@_typing.final
+class CallerMetadata(_message.Message):
+    """Metadata of the call that brought an input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    METADATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """By name, in lower case."""
+
+    def __init__(
+        self,
+        *,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CallerMetadata: _TypeAlias = CallerMetadata  # noqa: Y015
+
+@_typing.final
 class StoredEvents(_message.Message):
     """Consecutive events of one session, without a gap between them."""
 

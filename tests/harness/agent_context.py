@@ -8,7 +8,19 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from agentring.agent import Agent, Answer, JsonObject, NobodyToAsk, PastTurn, Result, Retry, StepStream, Tool, Usage
+from agentring.agent import (
+    Agent,
+    Answer,
+    Caller,
+    JsonObject,
+    NobodyToAsk,
+    PastTurn,
+    Result,
+    Retry,
+    StepStream,
+    Tool,
+    Usage,
+)
 from agentring.ids import Epoch, NodeId
 
 NODE = NodeId("node-1")
@@ -21,13 +33,19 @@ class FakeContext:
 
     input_text: str = ""
     input_data: JsonObject = field(default_factory=dict)
-    state: JsonObject = field(default_factory=dict)
+    state: Any = field(default_factory=dict)
     history: Sequence[PastTurn] = ()
     turn_number: int = 1
     attempt: int = 1
     node_id: NodeId = NODE
     fencing_token: Epoch = EPOCH
     idempotency_key: str = "turn-1"
+    agent: str = "tested"
+    tenant: str = "default"
+    session_id: str = "s"
+    task_key: str = ""
+    turn_id: str = "t"
+    caller: Caller = field(default_factory=lambda: Caller("default"))
     tool_calls: list[tuple[str, JsonObject, Any]] = field(default_factory=list)
     """Name, arguments and answer of each call."""
     answers: list[str] | None = field(default_factory=list)

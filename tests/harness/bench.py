@@ -5,6 +5,7 @@ from typing import Any
 
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import run_agent
+from agent_node.run.caller_metadata import CallerMetadata
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.outcome import Completed, Failed
 from agent_node.run.run_input import Questions, TurnInput
@@ -57,6 +58,8 @@ class Bench:
         tool_starts: Callable[[ToolStart], Awaitable[None]] | None = None,
         attempt: int = 1,
         steps: Callable[[], StepRecorder] | None = None,
+        name: str = "",
+        caller_metadata: CallerMetadata = (),
     ) -> Completed | Failed:
         turn = TurnInput(
             ref=ref or parse_session("", "s"),
@@ -70,6 +73,8 @@ class Bench:
             turn_number=len(history) + 1,
             questions=questions,
             tool_starts=tool_starts,
+            agent=name,
+            caller_metadata=caller_metadata,
         )
         return await run_agent(self.env, agent, turn, self.log, EPOCH)
 

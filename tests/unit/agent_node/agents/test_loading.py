@@ -163,6 +163,52 @@ def modules(tmp_path: Path, source: str) -> str:
     return name
 
 
+DECLARED = """
+from agentring.agent import agent
+@agent
+async def one(ctx): yield "one"
+@agent(name="2nd")
+async def two(ctx: Context): yield "two"
+also_two = two
+async def helper(ctx): yield "no agent of its own"
+"""
+
+
+def test_where_agents_are_declared_those_alone_are_hosted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = modules(tmp_path, DECLARED)
+    found = load_module(module)
+    assert set(found) == {"one", "2nd"}
+    assert load_agent("mine", f"{module}:two") is found["2nd"]
+    assert load_agent("helper", f"{module}:helper").__module__ == module
+    sys.modules.pop(module)
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("@agent\ndef sync(ctx): return 1", "TypeError: sync is no agent: an agent is an async generator"),
+        ("@agent(state=dict)\nasync def x(ctx): yield 1", "TypeError: x: state must be a dataclass or a pydantic"),
+        (
+            "@agent(name='x')\nasync def one(ctx): yield 1\n@agent\nasync def x(ctx): yield 1",
+            "two agents are declared as 'x'",
+        ),
+    ],
+)
+def test_a_declaration_that_is_none_is_told_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, why: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    module = modules(tmp_path, f"from agentring.agent import agent\n{source}\n")
+    with pytest.raises(AgentNotLoadable) as failed:
+        load_module(module)
+    assert why in str(failed.value)
+    assert "\n" not in str(failed.value)
+    if why.startswith("TypeError"):
+        assert f"{module}.py, line 3)" in str(failed.value)
+    sys.modules.pop(module, None)
+
+
 AGENTS = """
 from agent_node.agents.echo import echo
 async def one(ctx): yield "one"

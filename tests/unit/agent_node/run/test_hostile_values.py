@@ -30,7 +30,7 @@ def handing_over(value: Any, way: str) -> Agent:
         yield "begun"
         match way:
             case "state":
-                ctx.state = value  # type: ignore[misc]
+                ctx.state = value
             case "a state's value":
                 ctx.state["cart"] = [0, {"price": value}]
             case "result":

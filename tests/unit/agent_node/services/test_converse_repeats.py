@@ -101,7 +101,7 @@ async def test_a_node_that_must_not_merge_sends_every_event_alone_live_and_again
 
 async def test_a_stream_that_stays_open_remembers_no_ended_turns(actor: Actor) -> None:
     with Attachment(actor.session.log, 0, heartbeat_s=60) as attachment:
-        frames = _Frames(actor.session, attachment, "stream", ResumePoint())
+        frames = _Frames(actor.session, attachment, "stream", ResumePoint(), ())
         for number in range(2, 100):
             await frames._turn(session_pb2.Turn(), number)
             await actor.until_ended(f"stream.{number}")

@@ -1,0 +1,124 @@
+"""Marks an async generator function as an agent, and says what it needs.
+
+Guarantees: what is no agent is refused where it is declared, so when its module is imported, in one line. A declared
+agent is called as its function is.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from functools import update_wrapper
+from typing import Any, overload
+
+from agentring.agent.context import AgentEvent, Context, JsonObject
+
+Function = Callable[[Context[Any]], AsyncIterator[AgentEvent]]
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOptions:
+    """What an agent's declaration says, as `agent` explains it."""
+
+    name: str = ""
+    state: type[Any] | None = None
+    version: int = 1
+    migrate: Callable[[JsonObject, int], JsonObject] | None = None
+
+
+class DeclaredAgent:
+    """What `agent` makes of a function: an agent, with its options."""
+
+    def __init__(self, function: Function, options: AgentOptions) -> None:
+        """Raises TypeError, ValueError as `agent`."""
+        name = getattr(function, "__qualname__", type(function).__name__)
+        if not inspect.isasyncgenfunction(function):
+            raise TypeError(f"{name} is no agent: an agent is an async generator, `async def` with a `yield`")
+        parameters = inspect.signature(function).parameters.values()
+        required = [each for each in parameters if each.default is each.empty and each.kind not in (2, 4)]
+        if len(required) != 1 or required[0].kind is inspect.Parameter.KEYWORD_ONLY:
+            raise TypeError(f"{name} is no agent: it must take one argument, the context")
+        _check_state(name, options)
+        self.options = options
+        self._function = function
+        update_wrapper(self, function)
+
+    def __call__(self, ctx: Context[Any], /) -> AsyncIterator[AgentEvent]:
+        """As the function."""
+        return self._function(ctx)
+
+
+@overload
+def agent(function: Function, /) -> DeclaredAgent: ...
+@overload
+def agent(
+    *,
+    name: str = "",
+    state: type[Any] | None = None,
+    version: int = 1,
+    migrate: Callable[[JsonObject, int], JsonObject] | None = None,
+) -> Callable[[Function], DeclaredAgent]: ...
+
+
+def agent(
+    function: Function | None = None,
+    /,
+    *,
+    name: str = "",
+    state: type[Any] | None = None,
+    version: int = 1,
+    migrate: Callable[[JsonObject, int], JsonObject] | None = None,
+) -> DeclaredAgent | Callable[[Function], DeclaredAgent]:
+    """Declares an agent; without options it may stand bare.
+
+        @dataclass
+        class Count:
+            turns: int = 0
+
+        @agent(state=Count)
+        async def counter(ctx: Context[Count]) -> AsyncIterator[AgentEvent]:
+            ctx.state.turns += 1
+            yield f"turn {ctx.state.turns}"
+
+    name: what a node hosts it as where all agents of a module are hosted; empty: as the function is called. state: a
+    dataclass or a pydantic model, of which `ctx.state` then is one; each of its fields needs a default, since a new
+    session has nothing stored. It is stored as JSON: what does not fit the types fails the turn (STATE_INVALID).
+    version: of the stored state, from 1; to grow where older states do not fit any more. migrate: called as
+    `migrate(state, version)` with the JSON object of a lower version, and returns one of this version; an empty state
+    is not migrated. A state of a higher version fails the turn (STATE_TOO_NEW), and stays as it is.
+
+    Raises TypeError where it is no async generator function of one argument, or `state` is no such class; ValueError
+    where the version is none.
+    """
+    options = AgentOptions(name, state, version, migrate)
+    if function is not None:
+        return DeclaredAgent(function, options)
+    return lambda declared: DeclaredAgent(declared, options)
+
+
+def options_of(found: object) -> AgentOptions:
+    """What was declared of an agent; of any other callable: the defaults."""
+    return found.options if isinstance(found, DeclaredAgent) else _DEFAULTS
+
+
+_DEFAULTS = AgentOptions()
+
+
+def _check_state(name: str, options: AgentOptions) -> None:
+    if isinstance(options.version, bool) or not isinstance(options.version, int) or options.version < 1:
+        raise ValueError(f"{name}: version must be an int from 1 on")
+    if (kind := options.state) is None:
+        return
+    fields: dict[str, Any] | None = getattr(kind, "model_fields", None)
+    if not isinstance(kind, type) or not (dataclasses.is_dataclass(kind) or isinstance(fields, dict)):
+        raise TypeError(f"{name}: state must be a dataclass or a pydantic model")
+    if isinstance(fields, dict):
+        required = [field for field, info in fields.items() if info.is_required()]
+    else:
+        required = [field.name for field in dataclasses.fields(kind) if field.init and _has_no_default(field)]
+    if required:
+        raise TypeError(f"{name}: the state's field {required[0]} needs a default: a new session has nothing stored")
+
+
+def _has_no_default(field: "dataclasses.Field[Any]") -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
