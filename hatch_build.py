@@ -37,7 +37,7 @@ _MODULES = {
     "router/routing": ("epochs", "owner", "route"),
     "router": ("stats",),
     "agent_node": ("audit", "json_values"),
-    "agent_node/events": ("attachment", "encoding", "entries", "log", "numbers", "readers"),
+    "agent_node/events": ("accepted", "attachment", "encoding", "entries", "log", "numbers", "readers"),
     "agent_node/run": ("input_fingerprint", "run_log", "yielded_text"),
     "agent_node/services": ("route", "streaming"),
     "agent_node/session": ("event_rows", "mailbox", "missing_events", "turn_index"),

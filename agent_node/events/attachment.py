@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from types import TracebackType
 
+from agent_node.events.accepted import Accepted
 from agent_node.events.entries import READ_BYTES, Single
 from agent_node.events.log import EventLog
 from agent_node.events.waiting import woken
@@ -23,6 +24,7 @@ from agentring.v1 import session_pb2
 
 ACK_WITHIN_S = 0.1
 """How long an acknowledgement waits for an event to travel with."""
+_MOST_OWN = 1024
 _TIMER_S = 0.001
 """How exact the event loop's timers are."""
 _HEARTBEAT = Single.of(session_pb2.Event(heartbeat=session_pb2.Heartbeat()))
@@ -59,6 +61,8 @@ class Attachment:
         self._fails_after: int | None = None
         self._ends_after: Callable[[], int | None] = lambda: None
         self._has_begun = False
+        self._own: set[str] = set()
+        """Turns that this stream sent, and whose acceptance it has not been sent."""
         self._acked = 0
         self._ack_due_s = 0.0
         """When the acknowledgement goes alone, on the event loop's clock."""
@@ -80,6 +84,17 @@ class Attachment:
             self._ack_due_s = asyncio.get_running_loop().time() + ACK_WITHIN_S
         self._acked = frame
         self._wake.set()
+
+    def sends(self, turn_id: str) -> None:
+        """The client is about to be told of a turn that it sent itself: it has the input. With a turn_id of its own a
+        stream is about such a turn."""
+        if len(self._own) >= _MOST_OWN:
+            self._own.clear()  # some were read from the store; what is sent back to its sender does no harm
+        self._own.add(turn_id)
+
+    def sends_no_more(self, turn_id: str) -> None:
+        """The turn was refused, or accepted before."""
+        self._own.discard(turn_id)
 
     def end_after(self, ends_after: Callable[[], int | None]) -> None:
         """The stream ends well once it was sent everything up to ends_after(), and is sent nothing later; None: not
@@ -175,8 +190,18 @@ class Attachment:
                 self.through_seq, events = await self._log.recall(before, limit, merge_bytes=self.merge_bytes)
             if self._turn_id is not None:
                 events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn
+            else:
+                self._add_inputs(events)
             if events or self.through_seq == before:
                 return events
+
+    def _add_inputs(self, events: list[Single]) -> None:
+        for index, event in enumerate(events):
+            if isinstance(event, Accepted):
+                if event.turn_id in self._own:
+                    self._own.discard(event.turn_id)
+                else:
+                    events[index] = event.whole()
 
     async def _two_rounds(self) -> None:
         for _ in range(2):

@@ -17,8 +17,9 @@ _SEQ, _FIRST_SEQ, _EPOCH, _TURN_ID, _ATTEMPT, _TIME = 0x09, 0x11, 0x19, b"\x22",
 """The keys of Event's fields: their numbers and wire types."""
 _TEXT_DELTA: Final = b"\x6a"
 _TURN_STARTED: Final = b"\x62"
-FIRST_TURN_ACCEPTED: Final = b"\x5a\x00"
-"""Of an event: a turn was accepted, and none is before it."""
+_TURN_ACCEPTED: Final = b"\x5a"
+_INPUT: Final = b"\x1a"
+_INPUT_LOST: Final = b"\x22"
 _THROUGH_SEQ, _ACKED_FRAME = 0x09, 0x11
 """Of each response of a stream."""
 _RESPONSE_EVENT: Final = b"\x1a"
@@ -51,6 +52,22 @@ def event(seq: int, first_seq: int, epoch: int, turn_id: str, attempt: int, time
     seconds, nanos = divmod(time_ns, _NANOS)
     time = (b"\x08" + varint(seconds) if seconds else b"") + (b"\x10" + varint(nanos) if nanos else b"")
     return b"".join((head, _TIME, varint(len(time)), time, body))
+
+
+def turn_accepted(accepted: bytes) -> bytes:
+    """Of an event: a turn was accepted. accepted: a TurnAccepted."""
+    return _TURN_ACCEPTED + varint(len(accepted)) + accepted
+
+
+def with_input(accepted: bytes, input: bytes) -> bytes:
+    """A TurnAccepted that has the turn's input."""
+    return accepted + _INPUT + varint(len(input)) + input
+
+
+def without_input(accepted: bytes, reason: str) -> bytes:
+    """A TurnAccepted that cannot have the turn's input, and says why."""
+    name = reason.encode()
+    return accepted + _INPUT_LOST + varint(len(name)) + name
 
 
 def text_delta(offset: int, text: bytearray) -> bytes:

@@ -50,17 +50,22 @@ class Single:
         """The event, decoded."""
         return session_pb2.Event.FromString(self.raw)
 
+    def whole(self) -> "Single":
+        """The event, for whoever has not sent what it is about."""
+        return self
+
     def after(self, after_seq: int) -> "Single":
         """The event, for a reader who has everything up to a seq: it covers no number twice. (Text that came merged is
         whole all the same: its offset says what of it is known.)"""
-        if after_seq < self.first_seq:
-            return self
-        event = self.event
-        if after_seq + 1 < self.seq:
-            event.first_seq = after_seq + 1
+        return self if after_seq < self.first_seq else Single.of(self._covering(after_seq + 1))
+
+    def _covering(self, first_seq: int) -> session_pb2.Event:
+        event = session_pb2.Event.FromString(self.raw)
+        if first_seq < self.seq:
+            event.first_seq = first_seq
         else:
             event.ClearField("first_seq")
-        return Single.of(event)
+        return event
 
 
 @dataclass(slots=True)
@@ -151,7 +156,7 @@ def read_entries(
     while after_seq < limit and (left_bytes > 0 or not events):
         entry = entries[index]
         if isinstance(entry, Single):
-            last_seq, size_bytes = entry.seq, len(entry.raw)
+            last_seq, size_bytes = entry.seq, entry.size_bytes - ENTRY_OVERHEAD_BYTES
         else:
             last_seq, size_bytes = entry.fitting(after_seq, limit, left_bytes)
         if events and size_bytes > left_bytes:

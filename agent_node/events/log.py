@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable
 
 from agent_node.events import encoding
+from agent_node.events.accepted import Accepted
 from agent_node.events.entries import READ_BYTES, RUN_BYTES, Earlier, Entry, Single, TextRun, gap, read_entries
 from agent_node.events.numbers import NO_END, NumberRange, number
 from agent_node.events.readers import LogReaders
@@ -110,14 +111,27 @@ class EventLog:
 
     def append_body(self, turn_id: str, attempt: int, body: bytes) -> int:
         """As `append`, of an event with this encoded body (encoding.py)."""
+        first_seq = self.head_seq + 1
+        raw = self._encoded(turn_id, attempt, body)
+        self._add(Single(first_seq, self.head_seq, turn_id, raw))
+        self.quiet_since_s = time.monotonic()
+        return self.head_seq
+
+    def append_accepted(self, turn_id: str, accepted: bytes, input: bytes) -> int:
+        """As `append`, of a turn's acceptance. accepted: a TurnAccepted; input: what the turn was given."""
+        first_seq = self.head_seq + 1
+        raw = self._encoded(turn_id, 1, encoding.turn_accepted(accepted))
+        self._add(Accepted(first_seq, self.head_seq, turn_id, raw, accepted, input))
+        self.quiet_since_s = time.monotonic()
+        return self.head_seq
+
+    def _encoded(self, turn_id: str, attempt: int, body: bytes) -> bytes:
+        """An event under the next number."""
         known_seq = self.head_seq
         self._count()
         seq = self.head_seq
         first_seq = known_seq + 1 if seq > known_seq + 1 else 0
-        raw = encoding.event(seq, first_seq, self._epoch, turn_id, attempt, time.time_ns(), body)
-        self._add(Single(first_seq or seq, seq, turn_id, raw))
-        self.quiet_since_s = time.monotonic()
-        return seq
+        return encoding.event(seq, first_seq, self._epoch, turn_id, attempt, time.time_ns(), body)
 
     def append_end(self, event: session_pb2.Event, encoded: Single) -> int:
         """As `append`, of a turn's end that was numbered and encoded before: under a later number where others have
@@ -224,7 +238,7 @@ class EventLog:
         seq, found = 0, list[session_pb2.Event]()
         while seq < self.head_seq:
             seq, events = self.read(seq)
-            found += [each.event for each in events]
+            found += [each.whole().event for each in events]
         return found
 
     def text(self) -> str:

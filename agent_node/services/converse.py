@@ -145,9 +145,15 @@ class _Frames:
         turn_id = parse_turn_id(turn.turn_id or f"{self._stream_id}.{number}")
         self._ends_after()  # forgets the turns that have ended: a stream may stay open for days
         retry = number <= self._point.last_retried
-        accepted, fresh = await self._session.submit(
-            turn_id, turn.input, turn.on_busy, retry=retry, caller_metadata=self._caller_metadata
-        )
+        self._attachment.sends(turn_id)
+        fresh = False
+        try:
+            accepted, fresh = await self._session.submit(
+                turn_id, turn.input, turn.on_busy, retry=retry, caller_metadata=self._caller_metadata
+            )
+        finally:
+            if not fresh:
+                self._attachment.sends_no_more(turn_id)
         self._sent[turn_id] = self._session.turns.follow(accepted)
         if not fresh:
             await self._replay(accepted, self._point.replays_through(number))

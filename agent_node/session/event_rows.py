@@ -38,7 +38,7 @@ def event_rows(entries: Sequence[Entry], begin_bytes: int) -> list[EventRow]:
 
 def _encoded(entry: Entry) -> bytes:
     if isinstance(entry, Single):
-        return stored_event(entry.raw, ())
+        return stored_event(entry.whole().raw, ())
     pieces, begin = [], 0
     for end in entry.ends:
         pieces.append(end - begin)

@@ -8,7 +8,6 @@ on its way out. Each change is carried out to its end by the caller (session.py)
 import os
 from dataclasses import replace
 
-from agent_node.events.encoding import FIRST_TURN_ACCEPTED
 from agent_node.log_fields import TRACE
 from agent_node.run.caller_metadata import CallerMetadata, to_stored
 from agent_node.run.input_fingerprint import input_fingerprint
@@ -18,7 +17,7 @@ from agent_node.session.turn_loop import cancel_all
 from agent_node.store import StoredTurn
 from agentring.errors import NodeDraining, SessionClosed, TurnIdReused, TurnInProgress
 from agentring.v1 import session_pb2
-from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING, Event
+from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING
 
 
 async def accept(
@@ -64,10 +63,8 @@ async def accept(
         session.turns_accepted = number
         if state == TURN_STATE_RUNNING:
             session.begun_commit = acceptance.commit
-        if session.turns_ahead:
-            seq = session.log.append(Event(turn_id=turn_id, attempt=1, turn_accepted=_accepted(session)))
-        else:
-            seq = session.log.append_body(turn_id, 1, FIRST_TURN_ACCEPTED)
+        accepted = _accepted(session).SerializeToString() if session.turns_ahead else b""
+        seq = session.log.append_accepted(turn_id, accepted, raw)
         if seq != accepted_seq:  # a running turn has published meanwhile
             turn = replace(turn, accepted_seq=seq)
         session.turns.put(turn)

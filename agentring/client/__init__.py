@@ -39,6 +39,7 @@ from agentring.client.events import (
     TurnStarted,
     UnknownEvent,
 )
+from agentring.client.inputs import FilePart, Input, JsonPart, TextPart
 from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring, connect
 from agentring.client.routers import Tls
@@ -57,9 +58,12 @@ __all__ = [
     "Disposition",
     "Event",
     "EventStream",
+    "FilePart",
     "ForkedProcess",
     "Gap",
+    "Input",
     "InputRequired",
+    "JsonPart",
     "OnBusy",
     "OnDuplicate",
     "Outcome",
@@ -80,6 +84,7 @@ __all__ = [
     "TaskState",
     "TaskWatch",
     "TextDelta",
+    "TextPart",
     "Tls",
     "ToolCall",
     "ToolResult",

@@ -7,14 +7,12 @@ progress.py.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any, TypeAlias
+from typing import Any
 
+from agentring.client.inputs import Input, Json, read_input
 from agentring.plain_json import from_struct, from_value
 from agentring.usage import MOST_USAGE, Usage
 from agentring.v1 import session_pb2
-
-Json: TypeAlias = Any
-"""What JSON can say: None, bool, int, float, str, list, dict."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +52,11 @@ class TurnAccepted(Event):
     turns_ahead: int
     questions: tuple[Question, ...] = ()
     """What the turn that runs before it waits for an answer to; until then this one waits as well."""
+    input: Input | None = None
+    """What the user gave; None: this stream sent the turn, or see input_lost."""
+    input_lost: str = ""
+    """Why there is no input although another stream sent the turn, as in "TOO_LARGE"; empty: there is, or it was
+    accepted by a release that did not keep it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -201,7 +204,13 @@ def _build(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Ev
     match raw.WhichOneof("body"):
         case "turn_accepted":
             accepted = raw.turn_accepted
-            return TurnAccepted(**head, turns_ahead=accepted.turns_ahead, questions=read_questions(accepted.questions))
+            return TurnAccepted(
+                **head,
+                turns_ahead=accepted.turns_ahead,
+                questions=read_questions(accepted.questions),
+                input=read_input(accepted.input) if accepted.HasField("input") else None,
+                input_lost=accepted.input_lost,
+            )
         case "turn_started":
             return TurnStarted(**head, node_id=raw.turn_started.node_id)
         case "text_delta":

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
 
-from agentring.client.events import Json
+from agentring.client.inputs import Json
 from agentring.client.listing import list_sessions, list_tasks
 from agentring.client.retry import RetryPolicy
 from agentring.client.routers import Routers, Tls

@@ -13,7 +13,8 @@ from uuid import uuid4
 from grpc import aio
 
 from agentring.client.converse import Attached, attach, reply
-from agentring.client.events import Json, Question, read_questions
+from agentring.client.events import Question, read_questions
+from agentring.client.inputs import Json
 from agentring.client.streams import Call, Connection, EventStream, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.client.unary import call

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Self, TypeVar
 
-from agentring.client.events import Json
+from agentring.client.inputs import Json
 from agentring.client.loop_thread import LoopThread
 from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring as AsyncRing

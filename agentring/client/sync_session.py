@@ -5,7 +5,8 @@ from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from agentring.client.converse import Attached
-from agentring.client.events import Event, Json
+from agentring.client.events import Event
+from agentring.client.inputs import Json
 from agentring.client.loop_thread import LoopThread
 from agentring.client.session import OnBusy, SessionInfo, TurnState
 from agentring.client.session import Session as AsyncSession

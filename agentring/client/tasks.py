@@ -11,7 +11,7 @@ from typing import Any
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
-from agentring.client.events import Json
+from agentring.client.inputs import Json
 from agentring.client.session import to_input
 from agentring.client.streams import Call, Connection, Metadata
 from agentring.client.turn_stream import Outcome, RunStream

@@ -7,7 +7,8 @@ session.py and tasks.py.
 from dataclasses import dataclass, field
 
 from agentring.client.errors import RunCancelled, RunFailed
-from agentring.client.events import AttemptRestarted, Event, Json, TextDelta, TurnCancelled, TurnCompleted, TurnFailed
+from agentring.client.events import AttemptRestarted, Event, TextDelta, TurnCancelled, TurnCompleted, TurnFailed
+from agentring.client.inputs import Json
 from agentring.client.streams import Connection, EventStream, Start
 from agentring.held import Ref, waiting
 from agentring.usage import Usage

@@ -126,25 +126,103 @@ class Input(_message.Message):
 
     TEXT_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
+    PARTS_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The words, UTF-8."""
     @_builtins.property
     def data(self) -> _struct_pb2.Struct:
         """Structured parameters, as the agent documents them (`echo`: {"tokens": 20, "rate": 100})."""
 
+    @_builtins.property
+    def parts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Part]:
+        """More of it, at most 64 parts. What the agent is given are `text`, where it is not empty, and then these, in their
+        order.
+        """
+
     def __init__(
         self,
         *,
         text: _builtins.str = ...,
         data: _struct_pb2.Struct | None = ...,
+        parts: _abc.Iterable[Global___Part] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "parts", b"parts", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Input: _TypeAlias = Input  # noqa: Y015
+
+@_typing.final
+class Part(_message.Message):
+    """A part of an input."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    JSON_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Words, UTF-8."""
+    @_builtins.property
+    def json(self) -> _struct_pb2.Value:
+        """Any JSON."""
+
+    @_builtins.property
+    def file(self) -> Global___BlobRef:
+        """A file, which the session must have: BlobService.PutBlob."""
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        json: _struct_pb2.Value | None = ...,
+        file: Global___BlobRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "file", b"file", "json", b"json", "text", b"text"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "file", b"file", "json", b"json", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["text", "json", "file"]  # noqa: Y015
+    _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
+
+Global___Part: _TypeAlias = Part  # noqa: Y015
+
+@_typing.final
+class BlobRef(_message.Message):
+    """Refers to bytes that a session has (BlobService), and says what they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SHA256_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    sha256: _builtins.bytes
+    """The SHA-256 of the bytes, 32 bytes. It names them."""
+    size_bytes: _builtins.int
+    """How many they are, at most 16 MiB."""
+    media_type: _builtins.str
+    """As in `image/png`, of at most 255 characters, in small letters, with parameters or without."""
+    name: _builtins.str
+    """The file's name, for people, of at most 255 bytes; empty: it has none."""
+    def __init__(
+        self,
+        *,
+        sha256: _builtins.bytes = ...,
+        size_bytes: _builtins.int = ...,
+        media_type: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["media_type", b"media_type", "name", b"name", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BlobRef: _TypeAlias = BlobRef  # noqa: Y015
 
 @_typing.final
 class ConverseRequest(_message.Message):
@@ -925,6 +1003,7 @@ class Event(_message.Message):
     GO_AWAY_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     RUN_UNKNOWN_FIELD_NUMBER: _builtins.int
+    FILE_OUTPUT_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
     """The last number covered; 0 for opened, turn_rejected, heartbeat and go_away, which stand outside the numbering."""
     first_seq: _builtins.int
@@ -1007,6 +1086,10 @@ class Event(_message.Message):
     def run_unknown(self) -> Global___RunUnknown:
         """A step that must not run twice was cut off: somebody has to say what became of it."""
 
+    @_builtins.property
+    def file_output(self) -> Global___FileOutput:
+        """The agent has put out a file."""
+
     def __init__(
         self,
         *,
@@ -1033,14 +1116,15 @@ class Event(_message.Message):
         go_away: Global___GoAway | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         run_unknown: Global___RunUnknown | None = ...,
+        file_output: Global___FileOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt_restarted", b"attempt_restarted", "body", b"body", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt_restarted", b"attempt_restarted", "body", b"body", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt", b"attempt", "attempt_restarted", b"attempt_restarted", "body", b"body", "epoch", b"epoch", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "seq", b"seq", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_id", b"turn_id", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt", b"attempt", "attempt_restarted", b"attempt_restarted", "body", b"body", "epoch", b"epoch", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "seq", b"seq", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_id", b"turn_id", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seq: _TypeAlias = _typing.Literal["first_seq"]  # noqa: Y015
     _WhichOneofArgType__first_seq: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq"]  # noqa: Y015
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["opened", "turn_accepted", "turn_started", "text_delta", "tool_call", "tool_result", "state_changed", "input_required", "attempt_restarted", "turn_completed", "turn_failed", "turn_cancelled", "turn_rejected", "gap", "go_away", "heartbeat", "run_unknown"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["opened", "turn_accepted", "turn_started", "text_delta", "tool_call", "tool_result", "state_changed", "input_required", "attempt_restarted", "turn_completed", "turn_failed", "turn_cancelled", "turn_rejected", "gap", "go_away", "heartbeat", "run_unknown", "file_output"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_seq) -> _WhichOneofReturnType__first_seq | None: ...
@@ -1101,21 +1185,35 @@ class TurnAccepted(_message.Message):
 
     TURNS_AHEAD_FIELD_NUMBER: _builtins.int
     QUESTIONS_FIELD_NUMBER: _builtins.int
+    INPUT_FIELD_NUMBER: _builtins.int
+    INPUT_LOST_FIELD_NUMBER: _builtins.int
     turns_ahead: _builtins.int
     """How many turns run or wait before it."""
+    input_lost: _builtins.str
+    """Why `input` is not here although another stream sent the turn: TOO_LARGE (with it the event would be more than a
+    message holds), UNREADABLE (as in Gap); empty: it is here, or was accepted by a release that did not keep it.
+    """
     @_builtins.property
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
         """What the turn that runs before it waits for an answer to: until then this one waits as well."""
+
+    @_builtins.property
+    def input(self) -> Global___Input:
+        """What the user gave, as it was sent. Not on the stream that sent the turn, which has it; so whoever joins later can
+        show the whole conversation.
+        """
 
     def __init__(
         self,
         *,
         turns_ahead: _builtins.int = ...,
         questions: _abc.Iterable[Global___Question] | None = ...,
+        input: Global___Input | None = ...,
+        input_lost: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["questions", b"questions", "turns_ahead", b"turns_ahead"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "input_lost", b"input_lost", "questions", b"questions", "turns_ahead", b"turns_ahead"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1582,3 +1680,27 @@ class RunUnknown(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RunUnknown: _TypeAlias = RunUnknown  # noqa: Y015
+
+@_typing.final
+class FileOutput(_message.Message):
+    """The agent has put out a file, which BlobService.GetBlob reads. Provisional until turn_completed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def file(self) -> Global___BlobRef:
+        """The file."""
+
+    def __init__(
+        self,
+        *,
+        file: Global___BlobRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file", b"file"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FileOutput: _TypeAlias = FileOutput  # noqa: Y015

@@ -1,11 +1,13 @@
 """Reading again, reading along, and going away: what a stream is owed does not depend on who else reads, or when."""
 
 import asyncio
+from collections.abc import Sequence
 
 import pytest
 from grpc import aio
 
 from agentring.v1 import session_pb2, session_pb2_grpc, task_pb2, task_pb2_grpc
+from agentring.v1.session_pb2 import Event
 from harness.client import TIMEOUT_S, connect, run_task, run_turn, turn
 from harness.cluster import Cluster
 from harness.streams import PIECES, TEXT, Conversation, MergedText, Stream, assert_gapless, first_seq, merged, watch
@@ -42,6 +44,9 @@ async def test_a_resume_gets_exactly_what_comes_after_its_seq(channel: aio.Chann
             assert deltas[0].text_delta.offset == len(TEXT.encode()) - len(_text_after(after_seq).encode())
         others = [event for event in merged(stream.events) if not isinstance(event, MergedText)]
         assert others == [event for event in whole if not isinstance(event, MergedText) and event.seq > after_seq]
+        # Whoever joins is sent the user's words, too.
+        accepted = [event for event in stream.events if event.HasField("turn_accepted")]
+        assert [event.turn_accepted.input.text for event in accepted] == ([TEXT] if after_seq == 0 else [])
 
     await asyncio.gather(*(resume(after_seq) for after_seq in range(head_seq + 1)))
 
@@ -112,6 +117,13 @@ async def test_all_streams_of_a_session_are_told_the_same(cluster: Cluster, name
     assert assert_gapless(first.events, 0) == first.through_seq
     for each in (*streams[1:], watching):
         assert merged(each.events) == whole
+    # Of a turn that it sent itself a stream has the input.
+    assert [_has_inputs(each.events, a, b) for each in (*streams, watching)] == [
+        [False, True],
+        [True, False],
+        [True, True],
+        [True, True],
+    ]
 
 
 async def test_a_late_stream_is_told_only_what_comes_from_then_on(channel: aio.Channel, name: str) -> None:
@@ -255,3 +267,8 @@ async def test_a_turn_within_the_limits_can_be_read_again_whole(channel: aio.Cha
     assert first.events[-1].turn_completed.text_bytes == 1 << 20
     repeated = await run_turn(channel, name, sent, agent="faulty")
     assert len(repeated.text) == 1 << 20
+
+
+def _has_inputs(events: Sequence[Event], *turn_ids: str) -> list[bool]:
+    accepted = {event.turn_id: event for event in events if event.HasField("turn_accepted")}
+    return [accepted[turn_id].turn_accepted.HasField("input") for turn_id in turn_ids]

@@ -228,5 +228,7 @@ async def test_no_answer_to_a_client_is_much_larger_than_its_share(channel: aio.
     stream = watch(channel, name)
     await stream.until_seq(received.events[-1].seq)
     stream.call.cancel()
-    assert max(response.ByteSize() for response in stream.responses) <= (32 << 10) + 512
+    accepted, *responses = stream.responses  # the words of the user, who did not send them here
+    assert [event.turn_accepted.input.text for event in accepted.events] == ["fifteen-letters " * 8_000]
+    assert max(response.ByteSize() for response in responses) <= (32 << 10) + 512
     assert merged(stream.events) == merged(received.events)

@@ -10,7 +10,7 @@ from agentring.v1.session_pb2 import Event
 def read(log: EventLog, *which: Any, **bounds: int) -> tuple[int, list[Event]]:
     """As EventLog.read."""
     seq, found = log.read(*which, **bounds)
-    return seq, [each.event for each in found]
+    return seq, [each.whole().event for each in found]
 
 
 async def next_of(attachment: Attachment) -> list[Event] | None:

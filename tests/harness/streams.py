@@ -122,13 +122,14 @@ class MergedText:
 
 
 def merged(events: Iterable[Event]) -> list[Event | MergedText]:
-    """The numbered events, with adjacent text as one: how a stream merges them depends on when it was read."""
+    """The numbered events, with adjacent text as one: how a stream merges them depends on when it was read. Without the
+    turns' inputs, which the stream that sent a turn does not get."""
     merged_events: list[Event | MergedText] = []
     for event in events:
         if event.WhichOneof("body") in ASIDE:
             continue
         if not event.HasField("text_delta"):
-            merged_events.append(event)
+            merged_events.append(_without_input(event))
             continue
         delta, last = event.text_delta, merged_events[-1] if merged_events else None
         if isinstance(last, MergedText) and last.turn_id == event.turn_id:
@@ -137,6 +138,14 @@ def merged(events: Iterable[Event]) -> list[Event | MergedText]:
         else:
             merged_events.append(MergedText(event.turn_id, first_seq(event), event.seq, delta.offset, delta.text))
     return merged_events
+
+
+def _without_input(event: Event) -> Event:
+    if not event.turn_accepted.HasField("input"):
+        return event
+    copied = Event.FromString(event.SerializeToString())
+    copied.turn_accepted.ClearField("input")
+    return copied
 
 
 def first_seq(event: Event) -> int:

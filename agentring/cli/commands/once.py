@@ -8,7 +8,6 @@ from functools import partial
 from typing import Annotated
 
 import typer
-from google.protobuf import json_format
 from google.protobuf.empty_pb2 import Empty
 from rich.table import Table
 
@@ -118,6 +117,6 @@ def _render(runs: Iterable[once_pb2.Run]) -> Table:
         by = f"task {run.task_key}" if run.task_key else f"session {run.session_id}, turn {run.turn_id}"
         outcome = run.error_type
         if run.HasField("result"):
-            outcome = json.dumps(json_format.MessageToDict(run.result), ensure_ascii=False)
+            outcome = json.dumps(plain_json.from_value(run.result), ensure_ascii=False)
         table.add_row(run.once_key, to_word(run.state).upper(), str(run.attempt), by, outcome)
     return table

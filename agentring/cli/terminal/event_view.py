@@ -9,13 +9,12 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from google.protobuf.json_format import MessageToDict
-from google.protobuf.message import Message
 from rich.console import Console
 from rich.text import Text
 
 from agentring.cli.terminal.printing import without_control
 from agentring.client import Question
+from agentring.plain_json import from_struct, from_value
 from agentring.v1.session_pb2 import Event, TextDelta, Usage
 
 
@@ -57,10 +56,12 @@ class EventView:
                 self._run = (event.epoch, event.attempt)
                 self._show_text(event.text_delta)
             case "tool_call":
-                self.note(f"{event.tool_call.name}({_short(event.tool_call.arguments)})")
+                self.note(f"{event.tool_call.name}({_short(from_struct(event.tool_call.arguments))})")
             case "tool_result":
                 result = event.tool_result
-                outcome = f"failed, error_id {result.error_id}" if result.error_id else _short(result.result)
+                outcome = (
+                    f"failed, error_id {result.error_id}" if result.error_id else _short(from_value(result.result))
+                )
                 self.note(f"{result.name} -> {outcome}")
             case "input_required":
                 self.note(event.input_required.prompt)
@@ -144,7 +145,6 @@ def _used(usage: Usage) -> str:
     return f"{calls}: {usage.input_tokens:,} tokens in{cached}, {usage.output_tokens:,} out"
 
 
-def _short(value: Message) -> str:
-    fields: Any = MessageToDict(value)
-    text = json.dumps(fields, ensure_ascii=False)
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 100 else text[:99] + "…"

@@ -32,7 +32,20 @@ def test_the_first_events_of_a_turn(node_id: str) -> None:
     started = session_pb2.Event(turn_started=session_pb2.TurnStarted(node_id=node_id))
     assert encoding.turn_started(node_id) == started.SerializeToString()
     accepted = session_pb2.Event(turn_accepted=session_pb2.TurnAccepted())
-    assert accepted.SerializeToString() == encoding.FIRST_TURN_ACCEPTED
+    assert accepted.SerializeToString() == encoding.turn_accepted(b"")
+
+
+@given(numbers, texts, texts)
+def test_an_acceptance_and_its_input(turns_ahead: int, text: str, reason: str) -> None:
+    accepted = session_pb2.TurnAccepted(turns_ahead=turns_ahead % (1 << 32))
+    raw, given_input = accepted.SerializeToString(), session_pb2.Input(text=text)
+    accepted.input.CopyFrom(given_input)
+    assert encoding.with_input(raw, given_input.SerializeToString()) == accepted.SerializeToString()
+    accepted.ClearField("input")
+    accepted.input_lost = reason + "!"
+    assert encoding.without_input(raw, reason + "!") == accepted.SerializeToString()
+    event = session_pb2.Event(turn_accepted=accepted)
+    assert encoding.turn_accepted(accepted.SerializeToString()) == event.SerializeToString()
 
 
 @given(numbers, numbers, st.lists(events, max_size=3))

@@ -24,6 +24,8 @@ async def test_several_streams_see_the_same_and_a_resume_exactly_the_rest(actor:
         await resumed.served
         assert assert_gapless(resumed.events, after_seq) == actor.session.log.head_seq
         if after_seq == 0:
+            (accepted,) = resumed.of("turn_accepted")
+            assert accepted.turn_accepted.input.text == "Grüße 🎉"  # which the stream that sent it has
             assert merged(resumed.events) == whole_events
     live = FakeConversation(actor.session)
     live.open()

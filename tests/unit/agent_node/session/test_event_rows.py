@@ -1,6 +1,6 @@
 """A session's events become rows that are small or one large event, and lose nothing on the way."""
 
-from agent_node.events.encoding import FIRST_TURN_ACCEPTED, text_delta
+from agent_node.events.encoding import text_delta
 from agent_node.events.log import EventLog
 from agent_node.session.event_rows import event_rows
 from agent_node.store.readable import to_stored_events
@@ -13,7 +13,7 @@ def a_log() -> EventLog:
 
 def test_a_turn_is_one_row_and_its_text_keeps_the_length_of_each_piece() -> None:
     log = a_log()
-    log.append_body("a", 1, FIRST_TURN_ACCEPTED)
+    log.append_accepted("a", b"", b"")
     log.append_text("a", 1, 0, "one ", "x" * 200, "", "drei ü")
     (row,) = event_rows(log.entries(0), 1000)
     assert (row.first_seq, row.seq, row.begin_bytes, row.end_bytes) == (1, 5, 1000, 1000 + len(row.events))

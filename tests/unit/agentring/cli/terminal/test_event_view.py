@@ -96,7 +96,7 @@ def test_tool_calls_stand_on_lines_of_their_own() -> None:
     seen.screen.show(Event(tool_call=ToolCall(call_id="1", name="sum", arguments=arguments)))
     seen.screen.show(Event(tool_result=ToolResult(call_id="1", name="sum", result=Value(number_value=4))))
     seen.screen.show(Event(tool_result=ToolResult(call_id="2", name="sum", error_id="e1")))
-    assert seen.text == 'Let me see\nsum({"expression": "2 + 2"})\nsum -> 4.0\nsum -> failed, error_id e1\n'
+    assert seen.text == 'Let me see\nsum({"expression": "2 + 2"})\nsum -> 4\nsum -> failed, error_id e1\n'
 
 
 def test_a_failed_turn_is_told() -> None:
