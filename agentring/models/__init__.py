@@ -12,6 +12,7 @@ docs/models.md is the guide. `OpenAIModel` needs the extra `openai`, which is im
 """
 
 from agentring.models.calls import ModelStream, complete, stream
+from agentring.models.chat_agent import chat_agent
 from agentring.models.errors import ModelFailed
 from agentring.models.messages import Message, assistant, system, tool_result, user
 from agentring.models.model import Model
@@ -31,6 +32,7 @@ __all__ = [
     "ToolSpec",
     "Usage",
     "assistant",
+    "chat_agent",
     "complete",
     "stream",
     "system",

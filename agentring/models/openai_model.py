@@ -74,7 +74,7 @@ class OpenAIModel:
         answer = AssembledReply()
         chunks: openai.AsyncStream[Any] | None = None
         try:
-            client = self._client()
+            client = await self._client()
             async with asyncio.timeout_at(deadline_s):
                 chunks = await client.chat.completions.create(**self._request(messages, tools))
             while True:
@@ -111,23 +111,27 @@ class OpenAIModel:
             ]
         return request | self._options
 
-    def _client(self) -> openai.AsyncOpenAI:
+    async def _client(self) -> openai.AsyncOpenAI:
         loop = asyncio.get_running_loop()
         if (client := self._clients.get(loop)) is None:
-            try:
-                import openai
-            except ImportError:
-                advice = "pip install 'agentring[openai]'"
-                raise self._failures.refused("the package openai is not installed", advice) from None
-            try:
-                client = self._made(openai, self._api_key or None)
-            except openai.OpenAIError:  # there is no key
-                client = self._made(openai, "none")
-                if client.base_url.host == _OPENAI:
-                    advice = "set OPENAI_API_KEY, or OPENAI_BASE_URL to an endpoint that needs none"
-                    raise self._failures.refused("there is no key", advice) from None
-            self._failures = self._failures_at(str(client.base_url), client.api_key)
-            self._clients[loop] = client
+            # On a thread: importing the package, and reading the certificates, takes a second of a busy machine.
+            client = self._clients.setdefault(loop, await asyncio.to_thread(self._connect))
+        return client
+
+    def _connect(self) -> openai.AsyncOpenAI:
+        try:
+            import openai
+        except ImportError:
+            advice = "pip install 'agentring[openai]'"
+            raise self._failures.refused("the package openai is not installed", advice) from None
+        try:
+            client = self._made(openai, self._api_key or None)
+        except openai.OpenAIError:  # there is no key
+            client = self._made(openai, "none")
+            if client.base_url.host == _OPENAI:
+                advice = "set OPENAI_API_KEY, or OPENAI_BASE_URL to an endpoint that needs none"
+                raise self._failures.refused("there is no key", advice) from None
+        self._failures = self._failures_at(str(client.base_url), client.api_key)
         return client
 
     def _made(self, package: Any, api_key: str | None) -> openai.AsyncOpenAI:

@@ -96,7 +96,7 @@ async def test_a_watched_cluster_is_first_told_as_it_is(cluster: Cluster, routed
     }
     for node in first.nodes:
         ours = {"faulty", "holding", "blocking", "asking", "calling", "released"}
-        assert set(node.agents) == {"echo", "assistant"} | ours
+        assert set(node.agents) == {"echo", "assistant", "openai"} | ours
         assert (node.state, node.weight) == (cluster_pb2.NODE_STATE_ACTIVE, 1)
     assert len({node.incarnation for node in first.nodes}) == 2
 
