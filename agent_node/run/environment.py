@@ -9,6 +9,8 @@ from agent_node.once.steps import Once
 from agent_node.run.outcome import Outcome
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.wait_cycles import WaitCycles
+from agent_node.step.clock import SYSTEM_CLOCK, RunClock
+from agent_node.step.recorder import StepRecorder
 from agent_node.store import Ownership
 from agentring.cluster.lease import Lease
 from agentring.errors import AgentNotFound, AgentringError
@@ -64,6 +66,10 @@ class RunEnvironment:
     """The answer to a call for an agent that is not hosted here."""
     wait_cycles: WaitCycles = field(default_factory=WaitCycles)
     """Who waits for whom."""
+    clock: RunClock = SYSTEM_CLOCK
+    """What time it is for steps."""
+    watch_steps: Callable[[StepRecorder], StepRecorder] | None = None
+    """The test kit's: what stands between a run's steps and their recorder; None: nothing does."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""

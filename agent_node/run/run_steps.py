@@ -132,8 +132,10 @@ class RunSteps:
                 lambda: self._stop.asked,
                 self._fail,
                 self._env.limits.step_wait_s,
+                self._env.clock,
             )
-            self._steps = Steps(self._turn.steps(), run)
+            recorder, watch = self._turn.steps(), self._env.watch_steps
+            self._steps = Steps(recorder if watch is None else watch(recorder), run)
         return self._steps
 
     def _fail(self, error: StepsFailed) -> None:

@@ -1,12 +1,12 @@
 """Calls the function of a step: with what every step is handed besides its arguments, within its time, as often as its
 policy says."""
 
-import asyncio
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from agent_node.step.clock import RunClock
 from agent_node.step.outcome import StepOutcome, completed, failed
 from agent_node.step.typed import as_json
 from agentring.agent import Retry
@@ -49,20 +49,22 @@ class StepCall:
             return False
 
 
-async def outcome_of(call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None]) -> StepOutcome:
+async def outcome_of(
+    call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None], clock: RunClock
+) -> StepOutcome:
     """Calls the function until it has an outcome. most_bytes: as `completed`; check: raises where the run is at its end
     by itself, whatever the function raised. Raises CancelledError where it was cancelled or raised that."""
     tries = 0
     while True:
         tries += 1
         try:
-            async with asyncio.timeout(options.timeout_s):
+            async with clock.timeout(options.timeout_s):
                 value = await call.function(*call.args, **call.kwargs)
         except Exception as error:
             check()
             if not options.idempotent or options.retry is None or not options.retry.tries_again(error, tries):
                 return failed(error)
-            await asyncio.sleep(options.retry.wait_s(tries))
+            await clock.sleep(options.retry.wait_s(tries))
         else:
             check()
             return completed(value if options.returns is None else as_json(value), most_bytes)

@@ -37,6 +37,11 @@ class Position:
 _POSITION: ContextVar[Position | None] = ContextVar("agentring_position", default=None)
 
 
+def innermost() -> Position | None:
+    """Of the current code, in whatever run it is; None: it is inside no step and no scope."""
+    return _POSITION.get()
+
+
 def position_in(run: object) -> Position:
     """Of the current code."""
     position = _POSITION.get()

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from agent_node.step.clock import SYSTEM_CLOCK, RunClock
 from agent_node.step.errors import StepsFailed
 from agent_node.step.position import Position
 from agent_node.store.step_records import StoredStep
@@ -34,3 +35,4 @@ class StepRun:
     """Ends the run with an error."""
     wait_s: float
     """As Journal."""
+    clock: RunClock = SYSTEM_CLOCK

@@ -46,6 +46,7 @@ class Steps:
     def __init__(self, recorder: StepRecorder, run: StepRun) -> None:
         self._recorder = recorder
         self._run = run
+        self.clock = run.clock
         self.journal = Journal(run.wait_s)
         """What earlier attempts recorded."""
         self._commits = Commits(recorder)
@@ -141,7 +142,7 @@ class Steps:
             call = await self.enter(opened, call, options)
             is_called = True
             with being(opened.position.inside(row.step_id)):
-                outcome = await outcome_of(call, options, self.left_bytes, self.check)
+                outcome = await outcome_of(call, options, self.left_bytes, self.check, self.clock)
         except asyncio.CancelledError:
             if self.is_stopping:
                 raise

@@ -134,13 +134,14 @@ class Stream:
 
     async def _piece(self) -> str | StepOutcome:
         """The function's next piece, or how it ended."""
-        options, loop = self._options, asyncio.get_running_loop()
+        options, clock = self._options, self._steps.clock
         while True:
             try:
                 if self._source is None:
                     self._tries += 1
-                    self._gives_up_at_s = None if options.timeout_s is None else loop.time() + options.timeout_s
-                async with asyncio.timeout_at(self._gives_up_at_s):
+                    self._gives_up_at_s = None if options.timeout_s is None else clock.now_s() + options.timeout_s
+                left_s = None if self._gives_up_at_s is None else self._gives_up_at_s - clock.now_s()
+                async with clock.timeout(left_s):
                     return await self._from_source()
             except StopAsyncIteration:
                 self._steps.check()
@@ -152,7 +153,7 @@ class Stream:
                 if retry is None or not retry.tries_again(error, self._tries):
                     return self._broke_off(failed(error))
                 self._source, self._value = None, _NOTHING
-                await asyncio.sleep(retry.wait_s(self._tries))
+                await clock.sleep(retry.wait_s(self._tries))
 
     async def _from_source(self) -> str:
         if self._source is None:

@@ -1,6 +1,5 @@
 """The time, and what stands for chance, in a run: the same in every attempt."""
 
-import time
 import uuid
 from datetime import UTC, datetime
 
@@ -9,7 +8,7 @@ from agent_node.step.steps import Steps
 
 async def now(steps: Steps) -> datetime:
     """As Context.now."""
-    value = await steps.noted("now", lambda: str(time.time_ns()).encode())
+    value = await steps.noted("now", lambda: str(steps.clock.now_ns()).encode())
     return datetime.fromtimestamp(int(value) / 1e9, UTC)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import bindparam
 
 from agent_node.step import steps
+from agent_node.step.clock import RunClock
 from agent_node.step.function import StepCall, StepOptions, outcome_of
 from agent_node.step.outcome import StepOutcome
 from agent_node.store.sql import step_transactions
@@ -36,10 +37,12 @@ def no_memory_of_starts(_: Path) -> None:
     async def read(self: SqlStepStore, life: Life, after_ordinal: int) -> Sequence[StoredStep]:
         return [row for row in await original(self, life, after_ordinal) if row.state != StepState.STARTED]
 
-    async def lasting(call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None]) -> StepOutcome:
+    async def lasting(
+        call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None], clock: RunClock
+    ) -> StepOutcome:
         if not options.idempotent:
             await asyncio.sleep(_LASTS_S)
-        return await outcome_of(call, options, most_bytes, check)
+        return await outcome_of(call, options, most_bytes, check, clock)
 
     replace(SqlStepStore, "read", read)
     replace(steps, "outcome_of", lasting)

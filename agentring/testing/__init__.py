@@ -1,0 +1,36 @@
+"""Tests of agents, in the test's own process: no cluster, no etcd, no network, and every crash that one can think of.
+
+    from agentring.testing import AgentTest
+
+    async def test_the_shop_sells_tea():
+        async with AgentTest(shop) as t:
+            turn = await t.turn("tea")
+            assert turn.result == {"total": 3}
+            await t.crash_everywhere("cake")
+
+What runs is the node's own code: its sessions, runs, steps, tasks and `once`. docs/testing.md is the guide. Comes with
+`pip install 'agentring[testing]'`; nothing else of agentring imports it.
+"""
+
+from agentring.testing.agent_test import AgentTest, Reply
+from agentring.testing.clock import TestClock
+from agentring.testing.crashes import CrashReport
+from agentring.testing.effect import Effect, EffectCall
+from agentring.testing.ended_turn import Step, ToolUse, Turn
+from agentring.testing.errors import CrashFound, QuestionUnanswered, TurnNotAsExpected, TurnTimeout
+
+__all__ = [
+    "AgentTest",
+    "CrashFound",
+    "CrashReport",
+    "Effect",
+    "EffectCall",
+    "QuestionUnanswered",
+    "Reply",
+    "Step",
+    "TestClock",
+    "ToolUse",
+    "Turn",
+    "TurnNotAsExpected",
+    "TurnTimeout",
+]

@@ -1,0 +1,179 @@
+"""What a test gets of a turn or a task that has ended."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from agent_node.store.step_records import StepState
+from agentring.agent import JsonObject
+from agentring.client.events import (
+    AttemptRestarted,
+    Event,
+    InputRequired,
+    TextDelta,
+    ToolCall,
+    ToolResult,
+    TurnCancelled,
+    TurnCompleted,
+    TurnFailed,
+)
+from agentring.client.progress import Progress
+from agentring.testing.step_log import SeenStep, StepLog
+from agentring.v1 import session_pb2
+
+_OUTCOMES = {
+    StepState.COMPLETED: "completed",
+    StepState.FAILED: "failed",
+    StepState.CANCELLED: "cancelled",
+    StepState.UNKNOWN: "unknown",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step of `ctx.step`, as the run's end left it.
+
+    assert [step.name for step in turn.steps] == ["look up", "charge"]
+    assert turn.steps[0].replayed
+    """
+
+    name: str
+    outcome: str
+    """"completed", "failed", "cancelled", "unknown"; empty: it has none, it was cut off and the agent did not come to
+    it again."""
+    value: Any
+    """What it returned, as JSON; of one that failed a list of the error's type and text."""
+    attempt: int
+    """In which its outcome was recorded; 0: it has none."""
+    replayed: bool
+    """The last attempt got its outcome from the record, and did not call its function."""
+    called_in: tuple[int, ...]
+    """The attempts in which its function was called."""
+    depth: int = 0
+    """Inside how many other steps it ran."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A call of `ctx.tool` in the last attempt.
+
+    assert turn.tools[0].arguments == {"item": "tea"}
+    """
+
+    name: str
+    arguments: JsonObject
+    result: Any
+    reason: str
+    """Why there is no result, as in "TOOL_ERROR"; empty: there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A turn of a session, or the run of a task, that has ended.
+
+    turn = await t.turn("tea")
+    assert (turn.text, turn.result) == ("tea is 3", {"total": 3})
+    """
+
+    text: str
+    """What the agent said in the attempt that ended it, and before as far as that stands."""
+    result: JsonObject | None
+    """Of the last `Result` that it yielded; None: it yielded none."""
+    state: JsonObject = field(repr=False)
+    """The session's, after it; empty for a task."""
+    steps: tuple[Step, ...]
+    """In the order in which they began."""
+    tools: tuple[ToolUse, ...]
+    failure: str
+    """The reason, as in "AGENT_ERROR"; empty: it completed."""
+    detail: str
+    """What was wrong and where, of some reasons."""
+    attempts: int
+    """How often it was begun: more than once where the node died."""
+    cuts: tuple[str, ...]
+    """Where the node died, for people."""
+    questions: tuple[str, ...]
+    """The prompts of the questions that it asked in the last attempt."""
+    events: tuple[Event, ...] = field(repr=False)
+    """As agentring.client has them, of all attempts."""
+    error: BaseException | None = field(repr=False)
+    """What the agent raised; None: nothing."""
+
+
+def turn_of(
+    raws: Iterable[session_pb2.Event],
+    log: StepLog,
+    *,
+    state: JsonObject,
+    cuts: Sequence[str],
+    error: BaseException | None,
+) -> Turn:
+    """raws: its events, of all nodes that it has run on; log: its steps; cuts: where its nodes died."""
+    events = tuple(_read(raws))
+    attempts = max((event.attempt for event in events), default=1)
+    last = _since_restart(events)
+    end = events[-1] if events else None
+    failure = detail = ""
+    if isinstance(end, TurnFailed):
+        failure, detail = end.reason, end.detail
+    elif isinstance(end, TurnCancelled):
+        failure = end.reason
+    return Turn(
+        text=_text(events),
+        result=end.result if isinstance(end, TurnCompleted) else None,
+        state=state,
+        steps=tuple(_step(log, seen, attempts) for seen in log.steps.values()),
+        tools=_tools(last),
+        failure=failure,
+        detail=detail,
+        attempts=attempts,
+        cuts=tuple(cuts),
+        questions=tuple(event.prompt for event in last if isinstance(event, InputRequired)),
+        events=events,
+        error=error if failure else None,
+    )
+
+
+def _read(raws: Iterable[session_pb2.Event]) -> Iterable[Event]:
+    progress = Progress()
+    for raw in raws:
+        yield from progress.take(raw)
+
+
+def _since_restart(events: Sequence[Event]) -> Sequence[Event]:
+    begin = max((place for place, event in enumerate(events) if isinstance(event, AttemptRestarted)), default=0)
+    return events[begin:]
+
+
+def _text(events: Sequence[Event]) -> str:
+    text = b""
+    for event in events:
+        if isinstance(event, AttemptRestarted):
+            text = text[: getattr(event, "valid_text_bytes", 0)]
+        elif isinstance(event, TextDelta):
+            text = text[: event.offset] + event.text.encode()
+    return text.decode()
+
+
+def _step(log: StepLog, seen: SeenStep, attempts: int) -> Step:
+    row = seen.row
+    return Step(
+        name=seen.name,
+        outcome=_OUTCOMES.get(row.state, "") if row is not None else "",
+        value=log.value_of(row) if row is not None else None,
+        attempt=row.attempt if row is not None else 0,
+        replayed=row is not None and row.attempt < attempts,
+        called_in=tuple(seen.called_in),
+        depth=seen.depth,
+    )
+
+
+def _tools(events: Sequence[Event]) -> tuple[ToolUse, ...]:
+    results = {event.call_id: event for event in events if isinstance(event, ToolResult)}
+    uses = []
+    for event in events:
+        if isinstance(event, ToolCall):
+            found = results.get(event.call_id)
+            result, reason = (found.result, found.reason) if found is not None else (None, "")
+            uses.append(ToolUse(event.name, event.arguments, result, reason))
+    return tuple(uses)
