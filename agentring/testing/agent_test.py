@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from datetime import datetime
 from typing import Any, TypeAlias
 
-from agentring.agent import Agent, Answer, JsonObject, PastTurn
+from agentring.agent import Agent, Answer, JsonObject
 from agentring.client.events import Question
 from agentring.testing.clock import TestClock
 from agentring.testing.crashes import MOST_CUTS, Beginning, CrashReport, crash_everywhere
@@ -50,7 +50,6 @@ class AgentTest:
         self._nodes = Nodes(agent, self.clock)
         self._answers: deque[Reply] = deque()
         self._answer: Callable[[Question], Reply] | None = None
-        self._past: list[PastTurn] = []
         self._count = 0
         self._stack = ExitStack()
 
@@ -81,8 +80,6 @@ class AgentTest:
         self._count += 1
         turn = await run_turn(self._nodes, f"turn-{self._count}", input_of(text, data), self._replies(), timeout_s)
         self.state = turn.state
-        if not turn.failure:
-            self._past.append(PastTurn(text, turn.text))
         self._check(turn, f"the turn {text!r}", fails)
         return turn
 
@@ -178,9 +175,7 @@ class AgentTest:
         Raises CrashFound, an AssertionError that says what differs, where the node died, and what would help; and as
         `turn` where the turn does not even end without a crash.
         """
-        beginning = Beginning(
-            self._agent, lambda: TestClock(self.clock.now), json.dumps(self.state), tuple(self._past[-100:])
-        )
+        beginning = Beginning(self._agent, lambda: TestClock(self.clock.now), *await self._nodes.session())
         answers = tuple(self._answers)
 
         async def run(nodes: Nodes) -> Turn:

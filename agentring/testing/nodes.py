@@ -38,6 +38,12 @@ class Nodes:
         """The session has this state, after these turns."""
         await self.premises.add_session(SESSION, AGENT, state_json, past)
 
+    async def session(self) -> tuple[str, Sequence[PastTurn]]:
+        """The session's state as it is stored, and its turns so far."""
+        stored = await self.premises.sessions.read(SESSION)
+        assert stored is not None
+        return stored.state_json, stored.history
+
     async def alive(self) -> Node:
         """The one that is at work."""
         if not self._all or self._all[-1].life.is_over:

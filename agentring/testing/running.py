@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from agent_node.run.typed_state import VERSION_KEY
 from agent_node.session.session import Session
 from agent_node.task.run import TaskRun
 from agentring.agent import Answer, JsonObject
@@ -34,6 +35,13 @@ def input_of(text: str, data: JsonObject | None) -> session_pb2.Input:
     return found
 
 
+def shown_state(state_json: str) -> JsonObject:
+    """Without what the node adds of its own."""
+    state: JsonObject = json.loads(state_json)
+    state.pop(VERSION_KEY, None)
+    return state
+
+
 async def run_turn(nodes: Nodes, turn_id: str, given_input: session_pb2.Input, replies: Replies, wait_s: float) -> Turn:
     """Raises QuestionUnanswered, TurnTimeout, and what the session fails with."""
     events: list[Event] = []
@@ -60,7 +68,7 @@ async def run_turn(nodes: Nodes, turn_id: str, given_input: session_pb2.Input, r
         return turn_of(
             events,
             nodes.step_logs[turn.life_id],
-            state=json.loads(stored.state_json),
+            state=shown_state(stored.state_json),
             cuts=cuts,
             error=nodes.agent.errors.get(f"{SESSION.tenant}/session/{SESSION.session_id}/{turn_id}"),
         )

@@ -5,19 +5,21 @@ from typing import Any
 
 from agent_node.step.position import innermost
 from agentring.agent import Agent, AgentEvent, Context
+from agentring.agent.declaration import DeclaredAgent, options_of
 from agentring.testing.guarded_state import guarded
 from agentring.testing.life import LIFE
 
 
-class WatchedAgent:
-    """An Agent in front of another."""
+class WatchedAgent(DeclaredAgent):
+    """An Agent in front of another, declared as that is."""
 
     def __init__(self, agent: Agent) -> None:
         self._agent = agent
+        self.options = options_of(agent)
         self.errors: dict[str, BaseException] = {}
         """What it raised last, by the run's idempotency key."""
 
-    def __call__(self, ctx: Context) -> AsyncIterator[AgentEvent]:
+    def __call__(self, ctx: Context[Any], /) -> AsyncIterator[AgentEvent]:
         run: Any = ctx  # the node's own RunContext
         if type(run.state) is dict:
             run.state = guarded(run.state, _check_outside_steps)

@@ -2,10 +2,11 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 
 import pytest
 
-from agentring.agent import AgentEvent, Answer, Context, Result
+from agentring.agent import AgentEvent, Answer, Context, Result, agent
 from agentring.testing import AgentTest, QuestionUnanswered, TurnNotAsExpected, TurnTimeout
 
 
@@ -149,3 +150,26 @@ def test_it_works_without_a_test_framework() -> None:
             return (await t.turn("hi")).text
 
     assert asyncio.run(test()) == "hi 2"
+
+
+@dataclass
+class Count:
+    """A state of its second version."""
+
+    turns: int = 0
+
+
+@agent(state=Count, version=2, migrate=lambda state, version: {"turns": state["count"]})
+async def declared(ctx: Context[Count]) -> AsyncIterator[AgentEvent]:
+    """Counts."""
+    ctx.state.turns += 1
+    await ctx.step("nothing", asyncio.sleep, 0)
+    yield f"turn {ctx.state.turns}, {len(ctx.history)} before"
+
+
+async def test_a_declared_agent_has_its_state_and_its_migration() -> None:
+    async with AgentTest(declared, state={"count": 4}) as t:
+        assert (await t.turn("a")).text == "turn 5, 0 before"
+        report = await t.crash_everywhere("b")
+        assert report.turn.text == "turn 6, 1 before"
+        assert t.state == {"turns": 5}
