@@ -17,7 +17,7 @@ from agentring.v1 import session_pb2
 
 T = TypeVar("T")
 
-_REASONS = {"state": "STATE_INVALID", "result": "RESULT_INVALID"}
+_REASONS = {"state": "STATE_INVALID", "result": "RESULT_INVALID", "event": "EVENT_INVALID"}
 """By what is invalid; all else is what a tool or a question is called with."""
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode

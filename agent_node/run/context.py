@@ -16,6 +16,7 @@ from agent_node.run.outcome import Completed
 from agent_node.run.run_info import RunInfo
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
+from agent_node.run.run_output import RunOutput
 from agent_node.run.run_steps import NOT_TOGETHER, RunSteps
 from agent_node.run.run_usage import RunUsage
 from agent_node.run.time_limit import Stop
@@ -34,7 +35,7 @@ _KEYS_BYTES = 64 << 10
 """Of the names of changed keys that one event lists."""
 
 
-class RunContext(RunSteps, RunUsage, RunInfo):
+class RunContext(RunSteps, RunUsage, RunInfo, RunOutput):
     """One run under way, as its agent sees it: its Context. Made and used by `run_agent` (agent_run.py)."""
 
     def __init__(

@@ -25,6 +25,7 @@ from agentring.agent.errors import (
     StepUnknown,
     ToolArgumentInvalid,
 )
+from agentring.agent.output import Log
 from agentring.agent.retry import Retry
 from agentring.agent.stream import StepStream
 from agentring.agent.tools import Tool, tool
@@ -42,6 +43,7 @@ __all__ = [
     "Context",
     "Epoch",
     "JsonObject",
+    "Log",
     "NobodyToAsk",
     "NodeFenced",
     "NodeId",

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentring.agent.metered import Metered
+from agentring.agent.output import Output
 from agentring.agent.run_info import RunInfo
 from agentring.agent.steps import Steps
 from agentring.agent.tool_use import ToolUse
@@ -62,7 +63,7 @@ class PastTurn:
     output_text: str
 
 
-class Context(Steps, ToolUse, Metered, RunInfo, Protocol[StateT]):
+class Context(Steps, ToolUse, Metered, RunInfo, Output, Protocol[StateT]):
     """One turn of a session, or the run of a task, as its agent sees it. `Context[MyState]` is that of an agent with
     `@agent(state=MyState)`."""
 

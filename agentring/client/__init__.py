@@ -24,6 +24,7 @@ from agentring.client.errors import (
 )
 from agentring.client.events import (
     AttemptRestarted,
+    CustomEvent,
     Event,
     Gap,
     InputRequired,
@@ -55,6 +56,7 @@ __all__ = [
     "Attached",
     "AttemptRestarted",
     "ClientError",
+    "CustomEvent",
     "Disposition",
     "Event",
     "EventStream",

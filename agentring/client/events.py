@@ -116,6 +116,14 @@ class InputRequired(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CustomEvent(Event):
+    """An event of the agent's own, by a name that it and its user interfaces agree upon."""
+
+    name: str
+    data: Json
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRestarted(Event):
     """The turn was cut off and runs again: its words and tool calls so far are void."""
 
@@ -235,6 +243,9 @@ def _build(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Ev
         case "input_required":
             asked = raw.input_required
             return InputRequired(**head, input_id=asked.input_id, prompt=asked.prompt, schema=_schema(asked))
+        case "custom_event":
+            custom = raw.custom_event
+            return CustomEvent(**head, name=custom.name, data=from_value(custom.data))
         case "attempt_restarted":
             return AttemptRestarted(**head, reason=raw.attempt_restarted.reason)
         case "turn_completed":

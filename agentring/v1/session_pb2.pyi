@@ -1002,6 +1002,7 @@ class Event(_message.Message):
     GAP_FIELD_NUMBER: _builtins.int
     GO_AWAY_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    CUSTOM_EVENT_FIELD_NUMBER: _builtins.int
     RUN_UNKNOWN_FIELD_NUMBER: _builtins.int
     FILE_OUTPUT_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
@@ -1083,6 +1084,10 @@ class Event(_message.Message):
         """Nothing happened; the stream lives."""
 
     @_builtins.property
+    def custom_event(self) -> Global___CustomEvent:
+        """An event of the agent's own, for the user interface."""
+
+    @_builtins.property
     def run_unknown(self) -> Global___RunUnknown:
         """A step that must not run twice was cut off: somebody has to say what became of it."""
 
@@ -1115,16 +1120,17 @@ class Event(_message.Message):
         gap: Global___Gap | None = ...,
         go_away: Global___GoAway | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        custom_event: Global___CustomEvent | None = ...,
         run_unknown: Global___RunUnknown | None = ...,
         file_output: Global___FileOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt_restarted", b"attempt_restarted", "body", b"body", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt_restarted", b"attempt_restarted", "body", b"body", "custom_event", b"custom_event", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt", b"attempt", "attempt_restarted", b"attempt_restarted", "body", b"body", "epoch", b"epoch", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "seq", b"seq", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_id", b"turn_id", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt", b"attempt", "attempt_restarted", b"attempt_restarted", "body", b"body", "custom_event", b"custom_event", "epoch", b"epoch", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "seq", b"seq", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_id", b"turn_id", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seq: _TypeAlias = _typing.Literal["first_seq"]  # noqa: Y015
     _WhichOneofArgType__first_seq: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq"]  # noqa: Y015
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["opened", "turn_accepted", "turn_started", "text_delta", "tool_call", "tool_result", "state_changed", "input_required", "attempt_restarted", "turn_completed", "turn_failed", "turn_cancelled", "turn_rejected", "gap", "go_away", "heartbeat", "run_unknown", "file_output"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["opened", "turn_accepted", "turn_started", "text_delta", "tool_call", "tool_result", "state_changed", "input_required", "attempt_restarted", "turn_completed", "turn_failed", "turn_cancelled", "turn_rejected", "gap", "go_away", "heartbeat", "custom_event", "run_unknown", "file_output"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_seq) -> _WhichOneofReturnType__first_seq | None: ...
@@ -1406,6 +1412,34 @@ class InputRequired(_message.Message):
 Global___InputRequired: _TypeAlias = InputRequired  # noqa: Y015
 
 @_typing.final
+class CustomEvent(_message.Message):
+    """What an agent has to say beside its words, by a name that it and its user interfaces agree upon."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """1 to 128 printable characters."""
+    @_builtins.property
+    def data(self) -> _struct_pb2.Value:
+        """Of 64 KiB at most."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        data: _struct_pb2.Value | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CustomEvent: _TypeAlias = CustomEvent  # noqa: Y015
+
+@_typing.final
 class AttemptRestarted(_message.Message):
     """The turn was cut off and runs again."""
 
@@ -1512,6 +1546,7 @@ class TurnFailed(_message.Message):
     """AGENT_ERROR, AGENT_CANCELLED_ITSELF (the agent cancelled its own task, and nobody else had), AGENT_NOT_FOUND,
     TURN_DEADLINE, OUTPUT_LIMIT, STATE_INVALID (of the state), STATE_TOO_NEW (newer code of
     the agent stored the state), RESULT_INVALID (of the turn's or a tool's result),
+    EVENT_INVALID (of an event of the agent's own),
     TOOL_ARGUMENT_INVALID (of what a tool or a question was called with), AGENT_STUCK (it was not run: too many earlier
     runs of the agent cannot be stopped), AGENT_ENDED_NODE (its node ended while it ran, and so did the process of its own
     that it was then run in), AGENT_BLOCKED (likewise, but it held that process's event loop up), STEP_DIVERGED (an

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from agent_node.agents.registry import GROUP
-from agent_node.run import context, tool_calls
+from agent_node.run import context, run_output, tool_calls
 from agent_node.run.environment import TurnLimits
 from agent_node.run.time_limit import MOST_ABANDONED
 from agent_node.settings import NodeSettings
@@ -95,6 +95,7 @@ def test_limits_that_are_settings_are_their_defaults() -> None:
 def test_the_other_limits_are_the_codes() -> None:
     assert {what: number for what, (number, setting) in limits().items() if not setting} == {
         "result of a turn; arguments or result of a tool": MAX_MESSAGE_BYTES,
+        "data of an event of your own": run_output.MOST_EVENT_BYTES,
         "a tool's name": tool_calls._NAME_BYTES,
         "questions of a turn, one at a time": context._MOST_QUESTIONS,
         "a question": context._PROMPT_BYTES,

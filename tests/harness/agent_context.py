@@ -8,11 +8,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from agent_node.run.agent_log import AgentLog
 from agentring.agent import (
     Agent,
     Answer,
     Caller,
     JsonObject,
+    Log,
     NobodyToAsk,
     PastTurn,
     Result,
@@ -46,6 +48,9 @@ class FakeContext:
     task_key: str = ""
     turn_id: str = "t"
     caller: Caller = field(default_factory=lambda: Caller("default"))
+    log: Log = field(default_factory=lambda: AgentLog({}))
+    emitted: list[tuple[str, Any]] = field(default_factory=list)
+    """Name and data of each event of the agent's own."""
     tool_calls: list[tuple[str, JsonObject, Any]] = field(default_factory=list)
     """Name, arguments and answer of each call."""
     answers: list[str] | None = field(default_factory=list)
@@ -54,6 +59,10 @@ class FakeContext:
     """The questions."""
     usage: Usage = field(default_factory=Usage)
     """What was counted."""
+
+    def emit(self, name: str, data: Any = None) -> None:
+        """Records it, through JSON."""
+        self.emitted.append((name, through_json(data)))
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
         """Answers at once."""

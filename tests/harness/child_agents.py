@@ -43,6 +43,9 @@ async def everything(ctx: Context) -> AsyncIterator[AgentEvent]:
     seen["answer"] = (await ctx.ask("really?", schema={"type": "object"})).text
     seen["turn"] = [ctx.input_text, ctx.input_data, ctx.turn_number, ctx.attempt, ctx.idempotency_key]
     seen["turn"] += [ctx.node_id, ctx.fencing_token, [each.input_text for each in ctx.history]]
+    seen["run"] = [ctx.agent, ctx.tenant, ctx.session_id, ctx.task_key, ctx.turn_id, ctx.caller.tenant]
+    ctx.emit("progress", {"done": 1})
+    ctx.log.info("noted", city="Oslo")
     ctx.state["deep"] = {"a": [1, None, True, 1.5, "é"]}
     yield "🎉"
     yield Result(seen)

@@ -63,6 +63,8 @@ class EventView:
                     f"failed, error_id {result.error_id}" if result.error_id else _short(from_value(result.result))
                 )
                 self.note(f"{result.name} -> {outcome}")
+            case "custom_event":
+                self.note(f"{event.custom_event.name}: {_short(from_value(event.custom_event.data))}")
             case "input_required":
                 self.note(event.input_required.prompt)
             case "turn_failed":

@@ -117,6 +117,14 @@ def test_the_log_says_whose_run_it_was_and_where_it_stood(ran: tuple[Outcomes, s
     assert "harness/ending.py" in ran[1]  # faulthandler's lines
 
 
+def test_the_agents_log_has_its_fields_in_both(ran: tuple[Outcomes, str]) -> None:
+    lines = [json.loads(line) for line in ran[1].splitlines() if line.startswith("{")]
+    child, node = [line for line in lines if line["event"] == "noted"]
+    names = {"tenant", "session", "agent", "turn", "attempt", "city", "level"}
+    assert {name: child[name] for name in names} == {name: node[name] for name in names}
+    assert child["city"] == "Oslo"
+
+
 Program = tuple["subprocess.Popen[str]", list[int]]
 
 

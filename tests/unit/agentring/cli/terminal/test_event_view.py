@@ -8,6 +8,7 @@ from rich.console import Console
 from agentring.cli.terminal.event_view import EventView
 from agentring.v1.session_pb2 import (
     AttemptRestarted,
+    CustomEvent,
     Event,
     TextDelta,
     ToolCall,
@@ -97,6 +98,13 @@ def test_tool_calls_stand_on_lines_of_their_own() -> None:
     seen.screen.show(Event(tool_result=ToolResult(call_id="1", name="sum", result=Value(number_value=4))))
     seen.screen.show(Event(tool_result=ToolResult(call_id="2", name="sum", error_id="e1")))
     assert seen.text == 'Let me see\nsum({"expression": "2 + 2"})\nsum -> 4\nsum -> failed, error_id e1\n'
+
+
+def test_an_agents_own_event_stands_on_a_line_of_its_own() -> None:
+    seen = Seen()
+    seen.words("Wait", 0)
+    seen.screen.show(Event(custom_event=CustomEvent(name="progress", data=Value(number_value=4))))
+    assert seen.text == "Wait\nprogress: 4\n"
 
 
 def test_a_failed_turn_is_told() -> None:
