@@ -1,70 +1,85 @@
 """A model call of an agent: one step of its turn, whose outcome is recorded, and whose usage is counted.
 
 Guarantees: an answer that is recorded is never paid again, whichever node goes on with the turn; the agent gets the
-recorded answer in the first attempt as in later ones; what a try said that broke off is no part of the answer.
+recorded answer in the first attempt as in later ones; what a try said that broke off is no part of the answer, except
+where the try that made it good has said it, too.
 """
 
 import hashlib
 import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-from agentring.agent import Context, Retry
+from agentring.agent import Context, Retry, StepStream
 from agentring.models.messages import Message
 from agentring.models.model import Model
 from agentring.models.reply import ModelTool, Reply
-from agentring.models.tries import RETRY, tries
+from agentring.models.seen_text import SeenText
+from agentring.models.tries import RETRY, BrokenOff, tries
 
 
 class ModelStream:
-    """One call, made by `stream`: its text by `async for`, then `reply`."""
+    """One call, made by `stream`: its text by `async for`, once, then `reply`. Nothing is called before the first piece
+    is asked for.
 
-    def __init__(
-        self,
-        ctx: Context,
-        model: Model,
-        messages: Sequence[Message],
-        tools: Sequence[ModelTool],
-        name: str,
-        key: str,
-        retry: Retry,
-    ) -> None:
-        """As `stream`."""
+        answer = stream(ctx, model, messages)
+        async for text in answer:
+            yield text
+        used = answer.reply.usage
+
+    Who leaves it early closes it before the next step: `async with`, or `aclose`; then there is no reply.
+    """
+
+    def __init__(self, ctx: Context, steps: StepStream) -> None:
         self._ctx = ctx
-        self._model = model
-        self._messages = messages
-        self._tools = tools
-        self._name = name
-        self._key = key
-        self._retry = retry
+        self._steps = steps
+        self._texts: list[str] = []
         self._reply: Reply | None = None
 
     @property
     def reply(self) -> Reply:
-        """All of the answer. Raises RuntimeError before its end."""
+        """All of the answer. Raises RuntimeError before its end.
+
+        calls = answer.reply.tool_calls
+        """
         if self._reply is None:
             raise RuntimeError("the model has not answered yet: read the stream to its end first")
         return self._reply
 
-    async def __aiter__(self) -> AsyncIterator[str]:
-        """The pieces of the answer's text."""
-        if self._reply is not None:
-            raise RuntimeError("a model's stream is read once")
-        record = await self._ctx.step(self._name, self._run, key=self._key)
-        self._reply = Reply.from_json(record)
-        self._ctx.add_usage(self._reply.usage)
-        if self._reply.text:
-            yield self._reply.text
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
 
-    async def _run(self) -> dict[str, Any]:
-        reply: Reply | None = None
-        async with aclosing(tries(self._model, self._messages, self._tools, self._retry)) as pieces:
-            async for piece in pieces:
-                if isinstance(piece, Reply):
-                    reply = piece
-        assert reply is not None
-        return reply.to_json()
+    async def __anext__(self) -> str:
+        """The next piece of the text. Raises as `stream` says."""
+        try:
+            text = await anext(self._steps)
+        except StopAsyncIteration:
+            if self._reply is None and self._steps.result is not None:
+                self._reply = Reply.from_json("".join(self._texts), self._steps.result)
+                self._ctx.add_usage(self._reply.usage)
+            raise
+        self._texts.append(text)
+        return text
+
+    async def aclose(self) -> None:
+        """Leaves it.
+
+        await answer.aclose()
+        """
+        await self._steps.aclose()
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """As aclose."""
+        await self.aclose()
 
 
 def stream(
@@ -89,10 +104,27 @@ def stream(
     rate limits (the wait that the endpoint asks for, if it is at most `most_wait_s`), errors of the server, connections
     that fail, time-outs and streams that break off are, all within the step. Usage is added to the turn's.
 
+    Pieces are handed on as they come. So a try that broke off after its first piece is made good by one that says the
+    same again, of which only the rest is handed on; where it says something else, the call has failed. `complete` has
+    no such bound, since nobody has seen its broken tries.
+
     Iterating raises StepFailed with ModelFailed's text where the model did not answer, and what Context.step raises.
     Cancellation: the call is cut off; it may be paid.
     """
-    return ModelStream(ctx, model, messages, tools, name, key or _key_of(messages), retry)
+
+    async def pieces() -> AsyncIterator[str | dict[str, Any]]:
+        seen = SeenText()
+        async with aclosing(tries(model, messages, tools, retry)) as tried:
+            async for piece in tried:
+                if isinstance(piece, Reply):
+                    seen.finish()
+                    yield piece.to_json()
+                elif isinstance(piece, BrokenOff):
+                    seen.restart(piece.error)
+                elif text := seen.fresh(piece):
+                    yield text
+
+    return ModelStream(ctx, ctx.stream_step(name, pieces, key=key or _key_of(messages)))
 
 
 async def complete(
@@ -109,10 +141,18 @@ async def complete(
 
     reply = await complete(ctx, model, [user("Say yes or no: " + ctx.input_text)])
     """
-    answer = stream(ctx, model, messages, tools=tools, name=name, key=key, retry=retry)
-    async for _ in answer:
-        pass
-    return answer.reply
+
+    async def whole() -> dict[str, Any]:
+        async with aclosing(tries(model, messages, tools, retry)) as tried:
+            async for piece in tried:
+                if isinstance(piece, Reply):
+                    return {"text": piece.text, **piece.to_json()}
+        raise AssertionError("tries end with a Reply")
+
+    record = await ctx.step(name, whole, key=key or _key_of(messages))
+    reply = Reply.from_json(record["text"], record)
+    ctx.add_usage(reply.usage)
+    return reply
 
 
 def _key_of(messages: Sequence[Message]) -> str:

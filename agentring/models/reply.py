@@ -80,16 +80,16 @@ class Reply:
     """Why it ended: `stop`, `tool_calls`, `length` (its most tokens), `content_filter`, or as the endpoint says."""
 
     def to_json(self) -> dict[str, Any]:
-        """Without what is as it mostly is."""
+        """What there is beside the text."""
         used = self.usage
-        record: dict[str, Any] = {"text": self.text, "finish": self.finish_reason}
+        record: dict[str, Any] = {"finish": self.finish_reason}
         record["usage"] = [used.input_tokens, used.output_tokens, used.cached_tokens, used.model_calls]
         if self.tool_calls:
             record["tools"] = [[call.call_id, call.name, call.arguments_json] for call in self.tool_calls]
         return record
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> "Reply":
-        """What `to_json` made JSON of."""
+    def from_json(cls, text: str, record: dict[str, Any]) -> "Reply":
+        """What `to_json` made JSON of, with its text."""
         calls = tuple(ToolCall(*call) for call in record.get("tools", ()))
-        return cls(record["text"], calls, Usage(*record["usage"]), record["finish"])
+        return cls(text, calls, Usage(*record["usage"]), record["finish"])

@@ -8,8 +8,7 @@ usage.
 import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import replace
-from typing import Final
+from dataclasses import dataclass, replace
 
 from agentring.agent import Retry, Usage
 from agentring.models.errors import ModelFailed
@@ -18,11 +17,13 @@ from agentring.models.model import Model
 from agentring.models.reply import ModelTool, Reply
 
 
-class Void:
+@dataclass(frozen=True, slots=True)
+class BrokenOff:
     """The pieces so far are of a try that broke off."""
 
+    error: ModelFailed
+    """Why."""
 
-VOID: Final = Void()
 
 RETRY = Retry(most_tries=6, first_wait_s=0.5, most_wait_s=60.0, errors=(ModelFailed,))
 """What is done where the caller does not say."""
@@ -30,8 +31,8 @@ RETRY = Retry(most_tries=6, first_wait_s=0.5, most_wait_s=60.0, errors=(ModelFai
 
 async def tries(
     model: Model, messages: Sequence[Message], tools: Sequence[ModelTool], retry: Retry
-) -> AsyncGenerator[str | Void | Reply, None]:
-    """Pieces of text, VOID after those of a try that broke off, and the Reply last. Raises ModelFailed."""
+) -> AsyncGenerator[str | BrokenOff | Reply, None]:
+    """Pieces of text, BrokenOff after those of a try that did, and the Reply last. Raises ModelFailed."""
     failed = 0
     broken_off = 0
     while True:
@@ -53,8 +54,9 @@ async def tries(
             if wait_s > retry.most_wait_s:
                 advice = f"it asks to wait {wait_s:.0f} s, longer than the {retry.most_wait_s:.0f} s of the policy"
                 raise replace(error, advice=advice) from error
+            broken = error
         if has_spoken:
-            yield VOID
+            yield BrokenOff(broken)
         await asyncio.sleep(wait_s)
 
 
@@ -62,6 +64,7 @@ async def _one_try(
     model: Model, messages: Sequence[Message], tools: Sequence[ModelTool]
 ) -> AsyncGenerator[str | Reply, None]:
     reply: Reply | None = None
+    said: list[str] = []
     stream = model.stream(messages, tools)
     try:
         async for piece in stream:
@@ -70,12 +73,18 @@ async def _one_try(
             if isinstance(piece, Reply):
                 reply = piece
             elif piece:
+                said.append(piece)
                 yield piece
     finally:
         if (close := getattr(stream, "aclose", None)) is not None:
             await close()
     if reply is None:
         raise TypeError(f"the model {model.name} ended without a Reply")
+    text = "".join(said)
+    if not reply.text.startswith(text):
+        raise TypeError(f"the model {model.name} has a Reply with another text than its pieces")
+    if rest := reply.text[len(text) :]:
+        yield rest
     yield reply
 
 

@@ -1,11 +1,11 @@
 """A turn without a node: what the tests of the agents run them on."""
 
 import json
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Self
 from uuid import UUID
 
 from agent_node.run.agent_log import AgentLog
@@ -19,6 +19,7 @@ from agentring.agent import (
     PastTurn,
     Result,
     Retry,
+    StepFailed,
     StepStream,
     Tool,
     Usage,
@@ -120,8 +121,8 @@ class FakeContext:
     def stream_step(
         self, name: str, function: Callable[..., Any], /, *args: Any, key: str | None = None, **options: Any
     ) -> StepStream:
-        """No agent of these tests has one."""
-        raise NotImplementedError
+        """Hands on the pieces of the function, and at the end its last value that has been through JSON."""
+        return FakeStream(name, function(*args))
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         """Changes nothing."""
@@ -138,6 +139,42 @@ class FakeContext:
     def random(self) -> float:
         """Always the same."""
         return 0.5
+
+
+class FakeStream:
+    """A StepStream that records nothing."""
+
+    def __init__(self, name: str, source: AsyncIterator[Any]) -> None:
+        self._name = name
+        self._source = source
+        self.result: Any = None
+
+    def __aiter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __anext__(self) -> str:
+        """The next piece."""
+        try:
+            async for piece in self._source:
+                if isinstance(piece, str):
+                    return piece
+                self.result = through_json(piece)
+        except Exception as error:
+            raise StepFailed(self._name, type(error).__name__, str(error)) from error
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Leaves it."""
+        await self._source.aclose()  # type: ignore[attr-defined]
+
+    async def __aenter__(self) -> Self:
+        """Itself."""
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Leaves it."""
+        await self.aclose()
 
 
 def through_json(value: Any) -> Any:

@@ -4,13 +4,13 @@ import pytest
 
 from agentring.agent import Retry
 from agentring.models import ModelFailed, Reply, Usage, user
-from agentring.models.tries import VOID, Void, tries
+from agentring.models.tries import BrokenOff, tries
 from harness.scripted_model import ScriptedModel, Try, broken
 
 AT_ONCE = Retry(most_tries=3, first_wait_s=0, most_wait_s=5, errors=(ModelFailed,))
 
 
-async def said(*script: Try, retry: Retry = AT_ONCE) -> list[str | Void | Reply]:
+async def said(*script: Try, retry: Retry = AT_ONCE) -> list[str | BrokenOff | Reply]:
     """All that comes of the tries."""
     return [piece async for piece in tries(ScriptedModel(*script), [user("x")], (), retry)]
 
@@ -21,7 +21,8 @@ async def test_one_try_that_goes_well_is_all() -> None:
 
 async def test_what_a_broken_try_said_is_void_and_it_counts() -> None:
     paid_twice = Reply("b", usage=Usage(model_calls=2))
-    assert await said(["a", broken()], ["b", Reply("b")]) == ["a", VOID, "b", paid_twice]
+    error = broken()
+    assert await said(["a", error], ["b", Reply("b")]) == ["a", BrokenOff(error), "b", paid_twice]
     assert await said([broken()], ["b", Reply("b")]) == ["b", paid_twice]
 
 
@@ -49,10 +50,15 @@ async def test_a_policy_that_names_other_errors_tries_nothing_again() -> None:
         await said([broken()], [Reply("")], retry=Retry(errors=(ConnectionError,)))
 
 
-@pytest.mark.parametrize("script", [[], ["a"], [Reply("a"), "b"], [Reply("a"), Reply("a")]])
+@pytest.mark.parametrize("script", [[], ["a"], [Reply("a"), "b"], [Reply("a"), Reply("a")], ["b", Reply("a")]])
 async def test_a_model_that_does_not_end_with_one_reply_is_at_fault(script: Try) -> None:
     with pytest.raises(TypeError, match="the model scripted"):
         await said(script)
+
+
+async def test_what_a_model_does_not_say_in_pieces_comes_with_its_reply() -> None:
+    assert await said([Reply("all")]) == ["all", Reply("all")]
+    assert await said(["al", Reply("all")]) == ["al", "l", Reply("all")]
 
 
 async def test_a_reader_that_leaves_ends_the_try() -> None:
