@@ -18,6 +18,7 @@ from agentring.testing.crashes import CrashReport
 from agentring.testing.effect import Effect, EffectCall
 from agentring.testing.ended_turn import Step, ToolUse, Turn
 from agentring.testing.errors import CrashFound, QuestionUnanswered, TurnNotAsExpected, TurnTimeout
+from agentring.testing.fake_model import FakeModel
 
 __all__ = [
     "AgentTest",
@@ -25,6 +26,7 @@ __all__ = [
     "CrashReport",
     "Effect",
     "EffectCall",
+    "FakeModel",
     "QuestionUnanswered",
     "Reply",
     "Step",

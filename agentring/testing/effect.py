@@ -11,7 +11,12 @@ from agentring.testing.life import LIFE, Life
 
 @dataclass(frozen=True, slots=True)
 class EffectCall:
-    """One call of an Effect."""
+    """One call of an Effect.
+
+    await t.turn("buy")
+    assert charge.calls[0].args == (7,)
+    assert charge.calls[0].step == "step 1 (charge)"
+    """
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
@@ -32,8 +37,9 @@ class Effect:
             return f"receipt for {amount}"
 
         async with AgentTest(shop_with(charge)) as t:
+            await t.turn("buy tea")
+            assert charge.count == 1
             await t.crash_everywhere("buy tea")
-        assert charge.count == 1
 
     As real services do, it takes two calls with the same `idempotency_key` for one, and answers the second with what it
     returned for the first. A call that raises has had no effect. `crash_everywhere` compares the effects of all that

@@ -33,7 +33,7 @@ _OUTCOMES = {
 class Step:
     """A step of `ctx.step`, as the run's end left it.
 
-    assert [step.name for step in turn.steps] == ["look up", "charge"]
+    assert [step.name for step in turn.steps] == ["charge", "ship", "mail"]
     assert turn.steps[0].replayed
     """
 

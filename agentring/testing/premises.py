@@ -10,7 +10,8 @@ from typing import Any, cast
 
 from agent_node.once.steps import RunWatcher
 from agent_node.store import MemoryStore, MemoryTaskStore, Ownership, Store, StoredSession, StoredTurn, TurnCommit
-from agent_node.store.clock import VolatileClock
+from agent_node.store.clock import StoreClock, VolatileClock
+from agent_node.store.memory.once import MemoryOnceStore
 from agent_node.store.once_records import Ending
 from agent_node.store.session_records import EventRow
 from agent_node.store.task_records import TaskEnd
@@ -71,8 +72,9 @@ class _Sessions:
     durable = True
     waits = False
 
-    def __init__(self, memory: MemoryStore) -> None:
+    def __init__(self, memory: MemoryStore, clock: StoreClock) -> None:
         self._memory = memory
+        self.once = _Once(clock)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._memory, name)
@@ -108,6 +110,12 @@ class _Tasks(MemoryTaskStore):
         """It is durable."""
 
 
+class _Once(MemoryOnceStore):
+    """As _Sessions, of `ctx.once`."""
+
+    durable = True
+
+
 class Premises:
     """Of the nodes of one test."""
 
@@ -116,13 +124,18 @@ class Premises:
         self.claims = cast(Claims, _Claims())
         store_clock = VolatileClock(clock)
         self._memory = MemoryStore(max_history_turns=_MOST_PAST_TURNS, clock=store_clock)
-        self.sessions = cast(Store, _Sessions(self._memory))
+        self.sessions = cast(Store, _Sessions(self._memory, store_clock))
         self.tasks: TaskStore = _Tasks(store_clock)
         self.other_nodes: RunWatcher = _NoOtherNode()
 
     def lease(self) -> Lease:
         """One that nobody need renew."""
         return Lease(cast(Any, None), _StillClock(), 1, _LEASE_S, 0.0)
+
+    async def expire(self) -> None:
+        """Removes what has had its time, as nodes do now and then."""
+        await self.sessions.once.expire_ended()
+        await self.tasks.expire_ended()
 
     async def add_session(self, ref: SessionRef, agent: str, state_json: str, past: Sequence[PastTurn]) -> None:
         """A session that has this state, after these turns. It has no owner that lives."""

@@ -46,6 +46,7 @@ async def run_turn(nodes: Nodes, turn_id: str, given_input: session_pb2.Input, r
     """Raises QuestionUnanswered, TurnTimeout, and what the session fails with."""
     events: list[Event] = []
     cuts: list[str] = []
+    await nodes.premises.expire()
     while True:
         node = await nodes.alive()
         try:
@@ -79,6 +80,7 @@ async def run_task(nodes: Nodes, key: str, given_input: session_pb2.Input, wait_
     ref = parse_task("", key)
     events: list[Event] = []
     cuts: list[str] = []
+    await nodes.premises.expire()
     while True:
         node = await nodes.alive()
         run: TaskRun | None = None
