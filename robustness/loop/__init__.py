@@ -1,0 +1,1 @@
+"""Long loops of model calls and tools, whose nodes are killed."""
