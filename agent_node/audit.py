@@ -37,6 +37,7 @@ Transition = Literal[
     "tool_started",
     "step_begun",
     "step_recorded",
+    "storage_written",
     "task_started",
     "task_committed",
     "task_failed",

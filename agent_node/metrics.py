@@ -14,6 +14,7 @@ from agent_node.child_process.runs import ChildRuns
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.run.time_limit import ABANDONED
 from agent_node.store.database.counted import CountedDriver
+from agent_node.store.storage_counts import STORAGE
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeDraining, NodeFenced
 
@@ -59,6 +60,12 @@ class NodeMetrics(Collector):
         yield _by("claims_taken_over", "Such claims that the node has taken.", "why", dict(orphaned.taken))
         if (skew_s := self._incarnations.skew.skew_s) is not None:
             yield _gauge("clock_skew_seconds", "The wall clock's lead over the other nodes'.", skew_s)
+        for name, about, count in (
+            ("storage_written_bytes", "Bytes of values that agents have stored by key.", STORAGE.written_bytes),
+            ("storage_puts", "Values so stored.", STORAGE.puts),
+            ("storage_deletes", "Keys that agents have removed.", STORAGE.deletes),
+        ):
+            yield CounterMetricFamily(f"agentring_node_{name}", about, value=count)
         if self._store is not None:
             failures = dict(self._store.failures)
             yield _by("store_failures", "What the store did not carry out, by the error's reason.", "reason", failures)

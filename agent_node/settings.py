@@ -128,6 +128,9 @@ class NodeSettings(ProcessSettings):
     )
     max_text_bytes: int = Field(1 * MiB, ge=1, description="text of one turn or task run")
     max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")
+    max_storage_bytes: int = Field(
+        64 * MiB, ge=1, le=1 << 30, description="what ctx.storage holds of one session or task, keys included"
+    )
     max_turn_attempts: int = Field(
         10, ge=1, description="how often a turn is run that its nodes' ends cut off; then it has failed"
     )

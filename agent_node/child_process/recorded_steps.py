@@ -11,8 +11,9 @@ from typing import Any
 from agent_node.single_flight import SingleFlight
 from agent_node.step.recorder import StepRecorder
 from agent_node.store.step_records import BlobChunk, StoredStep
+from agent_node.store.storage_records import StorageEntry, StorageValue, StorageWrite
 
-_METHODS = ("read", "read_chunk", "begun", "keep", "keep_chunk")
+_METHODS = ("read", "read_chunk", "read_value", "read_keys", "begun", "keep", "keep_chunk")
 
 
 class ChildSteps:
@@ -37,13 +38,23 @@ class ChildSteps:
         data: bytes | None = await self._request("steps", "read_chunk", digest, number)
         return data
 
+    async def read_value(self, key: bytes) -> StorageValue | None:
+        """As StepRecorder."""
+        value: StorageValue | None = await self._request("steps", "read_value", key)
+        return value
+
+    async def read_keys(self, after: bytes) -> Sequence[StorageEntry]:
+        """As StepRecorder."""
+        entries: Sequence[StorageEntry] = await self._request("steps", "read_keys", after)
+        return entries
+
     async def begun(self, step: StoredStep) -> None:
         """As StepRecorder."""
         await self._request("steps", "begun", step)
 
-    async def keep(self, steps: Sequence[StoredStep]) -> None:
+    async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
         """As StepRecorder."""
-        await self._request("steps", "keep", list(steps))
+        await self._request("steps", "keep", list(steps), list(storage))
 
     async def keep_chunk(self, chunk: BlobChunk) -> None:
         """As StepRecorder."""

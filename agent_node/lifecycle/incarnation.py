@@ -241,6 +241,7 @@ def _turn_limits(settings: NodeSettings) -> TurnLimits:
         settings.max_state_bytes,
         settings.max_history_turns,
         settings.max_turn_attempts,
+        max_storage_bytes=settings.max_storage_bytes,
     )
 
 

@@ -34,6 +34,8 @@ class TurnLimits:
     """Runs of one turn in all."""
     cancel_grace_s: float = _CANCEL_GRACE_S
     """How long an agent may take to end once it is cancelled or its time is over; then it is abandoned."""
+    max_storage_bytes: int = 64 << 20
+    """What `ctx.storage` holds of one session or task, keys included."""
     step_wait_s: float = 30.0
     """How long an attempt may wait for a recorded step to be asked for while nothing else happens to its steps."""
 

@@ -14,6 +14,7 @@ from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.run.time_limit import PausableDeadline, Stop
 from agent_node.step import values
+from agent_node.step.agent_storage import AgentStorage
 from agent_node.step.errors import StepsFailed
 from agent_node.step.function import StepCall, StepOptions
 from agent_node.step.step_run import StepRun
@@ -38,6 +39,8 @@ class RunSteps:
         self._is_asking = False
         self._steps: Steps | None = None
         """Made with the first step."""
+        self._storage: AgentStorage | None = None
+        """Made with its first use."""
         self.failure: StepsFailed | None = None
         """What the run fails with, whatever its agent makes of it."""
         self.time = PausableDeadline(env.limits.timeout_s)
@@ -97,6 +100,13 @@ class RunSteps:
         return values.random_number(self._all_steps())
 
     @property
+    def storage(self) -> AgentStorage:
+        """As Context."""
+        if self._storage is None:
+            self._storage = AgentStorage(self._all_steps())
+        return self._storage
+
+    @property
     def may_have_steps(self) -> bool:
         """Whether steps of this attempt or an earlier one may be recorded."""
         return self._steps is not None or (self._turn.attempt > 1 and self._turn.steps is not None)
@@ -133,6 +143,7 @@ class RunSteps:
                 self._fail,
                 self._env.limits.step_wait_s,
                 self._env.clock,
+                self._env.limits.max_storage_bytes,
             )
             recorder, watch = self._turn.steps(), self._env.watch_steps
             self._steps = Steps(recorder if watch is None else watch(recorder), run)

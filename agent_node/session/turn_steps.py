@@ -12,6 +12,7 @@ from agent_node.session.state import SessionState
 from agent_node.step.decided_end import decided, decided_reason
 from agent_node.store import StoredTurn
 from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
+from agent_node.store.storage_records import StorageEntry, StorageScope, StorageValue, StorageWrite, session_scope
 from agentring.errors import NodeDraining
 
 
@@ -37,7 +38,8 @@ async def decided_end(session: SessionState, turn: StoredTurn) -> str:
 def run_of(session: SessionState, turn: StoredTurn) -> RunOwnership:
     """What the store compares with the writes of the turn's steps."""
     ownership = session.ownership
-    return RunOwnership(ownership.ref, ownership.epoch, ownership.owner, turn.life_id, turn.turn_id)
+    storage = session_scope(ownership.ref, session.stored.created_ns)
+    return RunOwnership(ownership.ref, ownership.epoch, ownership.owner, turn.life_id, turn.turn_id, storage)
 
 
 class TurnSteps:
@@ -75,6 +77,16 @@ class TurnSteps:
         async with self._session.writer:
             return await self._session.store.steps.read_chunk(self._run.life, digest, number)
 
+    async def read_value(self, key: bytes) -> StorageValue | None:
+        """As StepRecorder."""
+        async with self._session.writer:
+            return await self._session.store.storage.read(self._scope, key)
+
+    async def read_keys(self, after: bytes) -> Sequence[StorageEntry]:
+        """As StepRecorder."""
+        async with self._session.writer:
+            return await self._session.store.storage.keys(self._scope, after)
+
     async def begun(self, step: StoredStep) -> None:
         """As StepRecorder."""
         run = self._run
@@ -82,9 +94,9 @@ class TurnSteps:
             "step_begun", run.ref, epoch=run.epoch, turn=run.turn_id, attempt=step.attempt, step=step.step_id.hex()
         )
 
-    async def keep(self, steps: Sequence[StoredStep]) -> None:
+    async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
         """As StepRecorder."""
-        await self._written(lambda: self._keep(steps))
+        await self._written(lambda: self._keep(steps, storage))
 
     async def keep_chunk(self, chunk: BlobChunk) -> None:
         """As StepRecorder."""
@@ -94,10 +106,17 @@ class TurnSteps:
         """As StepRecorder."""
         self._is_over = True
 
-    async def _keep(self, steps: Sequence[StoredStep]) -> None:
+    @property
+    def _scope(self) -> StorageScope:
+        assert self._run.storage is not None
+        return self._run.storage
+
+    async def _keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite]) -> None:
         """The audit log says what the store has, also where the lease has ended meanwhile."""
-        commit = await self._session.store.steps.keep(self._run, steps)
+        commit = await self._session.store.steps.keep(self._run, steps, storage)
         turn = self._session.turn(self._run.turn_id)
+        if storage:
+            self._session.audit("storage_written", turn, commit, keys=len(storage))
         for step in steps:
             self._session.audit("step_recorded", turn, commit, step=step.step_id.hex(), state=step.state.name)
 

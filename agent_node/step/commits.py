@@ -6,20 +6,31 @@ failed with. Used by steps.py.
 """
 
 import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from agent_node.step.errors import StepCorrupt
 from agent_node.step.recorder import StepRecorder
 from agent_node.store.step_records import CHUNK_BYTES, INLINE_BYTES, BlobChunk, StoredStep
+from agent_node.store.storage_records import StorageWrite
 
 _MOST_ROWS = 256
 """In one transaction."""
+_MOST_STORAGE_BYTES = 16 << 20
+"""In one transaction of several steps."""
+
+
+def _seen(future: "asyncio.Future[None]") -> None:
+    """Nobody may be waiting for it any more; that is no error of the event loop's."""
+    if not future.cancelled():
+        future.exception()
 
 
 @dataclass(slots=True)
 class _Added:
-    row: StoredStep
+    row: StoredStep | None
+    storage: Sequence[StorageWrite]
     committed: "asyncio.Future[None]"
 
 
@@ -39,11 +50,19 @@ class Commits:
         if self._failure is not None:
             raise self._failure
 
-    def add(self, row: StoredStep, *, at_once: bool = True) -> "asyncio.Future[None]":
-        """Resolved once the row is committed, which is done whoever waits for it or not. at_once: or else with the next
-        one that is."""
-        added = _Added(row, asyncio.get_running_loop().create_future())
-        added.committed.add_done_callback(_seen)
+    def add(
+        self,
+        row: StoredStep | None,
+        storage: Sequence[StorageWrite] = (),
+        *,
+        at_once: bool = True,
+        settled: "Callable[[asyncio.Future[None]], object]" = _seen,
+    ) -> "asyncio.Future[None]":
+        """Resolved once the row, and what is written by key with it, are committed, which is done whoever waits for it
+        or not. at_once: or else with the next one that is. settled: is called with the future once it is done, before
+        anybody who waits for it goes on."""
+        added = _Added(row, storage, asyncio.get_running_loop().create_future())
+        added.committed.add_done_callback(settled)
         self._waiting.append(added)
         if self._failure is not None:
             self._fail(self._failure)
@@ -75,9 +94,13 @@ class Commits:
 
     async def _flush(self) -> None:
         while self._waiting:
-            group = self._waiting[:_MOST_ROWS]
+            group = self._next_group()
             try:
-                await self._recorder.keep([await self._numbered(added.row) for added in group])
+                rows = [await self._numbered(added.row) for added in group if added.row is not None]
+                if storage := [write for added in group for write in added.storage]:
+                    await self._recorder.keep(rows, storage)
+                else:
+                    await self._recorder.keep(rows)
             except Exception as error:
                 self._fail(error)
                 break
@@ -86,6 +109,16 @@ class Commits:
                 if not added.committed.done():
                     added.committed.set_result(None)
         self._flushing = False
+
+    def _next_group(self) -> list[_Added]:
+        group: list[_Added] = []
+        size_bytes = 0
+        for added in self._waiting[:_MOST_ROWS]:
+            size_bytes += sum(len(write.value or b"") for write in added.storage)
+            if group and size_bytes > _MOST_STORAGE_BYTES:
+                break
+            group.append(added)
+        return group
 
     async def _numbered(self, row: StoredStep) -> StoredStep:
         self.last_ordinal += 1
@@ -104,9 +137,3 @@ class Commits:
             if not added.committed.done():
                 added.committed.set_exception(error)
         self._waiting.clear()
-
-
-def _seen(future: "asyncio.Future[None]") -> None:
-    """Nobody may be waiting for it any more; that is no error of the event loop's."""
-    if not future.cancelled():
-        future.exception()

@@ -4,7 +4,7 @@ policy says."""
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from agent_node.step.clock import RunClock
 from agent_node.step.outcome import StepOutcome, completed, failed
@@ -49,19 +49,32 @@ class StepCall:
             return False
 
 
+class Tries(Protocol):
+    """What goes with the calls of one step's function."""
+
+    def restart(self) -> None:
+        """It is about to be called, perhaps again."""
+
+    async def tries_again(self, error: Exception) -> bool:
+        """Whether it is to be called again at once, whatever the step's policy is, where it may be."""
+
+
 async def outcome_of(
-    call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None], clock: RunClock
+    call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None], clock: RunClock, storage: Tries
 ) -> StepOutcome:
     """Calls the function until it has an outcome. most_bytes: as `completed`; check: raises where the run is at its end
     by itself, whatever the function raised. Raises CancelledError where it was cancelled or raised that."""
     tries = 0
     while True:
         tries += 1
+        storage.restart()
         try:
             async with clock.timeout(options.timeout_s):
                 value = await call.function(*call.args, **call.kwargs)
         except Exception as error:
             check()
+            if options.idempotent and await storage.tries_again(error):
+                continue
             if not options.idempotent or options.retry is None or not options.retry.tries_again(error, tries):
                 return failed(error)
             await clock.sleep(options.retry.wait_s(tries))

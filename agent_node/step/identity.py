@@ -63,6 +63,11 @@ def checked_name(name: Any) -> str:
     return plain.encode("utf-8", "replace").decode()
 
 
+def each_id(ids: bytes) -> list[bytes]:
+    """The ids of which StoredStep.outer_ids is made."""
+    return [ids[begin : begin + ID_BYTES] for begin in range(0, len(ids), ID_BYTES)]
+
+
 def digest(*parts: bytes) -> bytes:
     """Of the parts, each with its length, so that no two lists have one text."""
     found = blake2b(digest_size=ID_BYTES)

@@ -12,7 +12,7 @@ begin at any time. Used by steps.py.
 import asyncio
 from collections.abc import Iterable
 
-from agent_node.step.identity import ID_BYTES
+from agent_node.step.identity import each_id
 from agent_node.step.outcome import was_cancelled
 from agent_node.store.step_records import StepState, StoredStep
 
@@ -62,7 +62,7 @@ class Journal:
         self.count = len(latest)
         ended = {row.step_id for row in latest.values() if row.state not in (StepState.STARTED, StepState.NOTED)}
         for row in latest.values():
-            outer_ids = _each(row.outer_ids)
+            outer_ids = each_id(row.outer_ids)
             if any(outer in ended for outer in outer_ids):
                 continue
             self._begun.update(outer_ids)
@@ -125,9 +125,9 @@ class Journal:
         if step_id not in self._begun:
             return
         for rows in (self._unasked, self._started):
-            for inner in [each for each, row in rows.items() if step_id in _each(row.outer_ids)]:
+            for inner in [each for each, row in rows.items() if step_id in each_id(row.outer_ids)]:
                 del rows[inner]
-        for inner in [each for each, one in self._order.items() if step_id in _each(one.row.outer_ids)]:
+        for inner in [each for each, one in self._order.items() if step_id in each_id(one.row.outer_ids)]:
             del self._order[inner]
         self._progress += 1
         self._look_if_all_asked()
@@ -165,7 +165,3 @@ def _may_be_left_out(row: StoredStep) -> bool:
 def _resolve(future: "asyncio.Future[None]") -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _each(ids: bytes) -> list[bytes]:
-    return [ids[begin : begin + ID_BYTES] for begin in range(0, len(ids), ID_BYTES)]

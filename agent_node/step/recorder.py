@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agent_node.store.step_records import BlobChunk, StoredStep
+from agent_node.store.storage_records import StorageEntry, StorageValue, StorageWrite
 
 
 class StepRecorder(Protocol):
@@ -28,12 +29,19 @@ class StepRecorder(Protocol):
     async def read_chunk(self, digest: bytes, number: int) -> bytes | None:
         """As StepStore."""
 
+    async def read_value(self, key: bytes) -> StorageValue | None:
+        """As StorageStore.read, of the run's own scope."""
+
+    async def read_keys(self, after: bytes) -> Sequence[StorageEntry]:
+        """As StorageStore.keys, likewise."""
+
     async def begun(self, step: StoredStep) -> None:
         """A step's function is about to be called: a line of the audit log. In the node's own process it does not
         wait."""
 
-    async def keep(self, steps: Sequence[StoredStep]) -> None:
-        """Returns once the rows are committed, and the run is still this node's. One call at a time."""
+    async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
+        """Returns once the rows, and what is written by key, are committed in one transaction, and the run is still
+        this node's. One call at a time."""
 
     async def keep_chunk(self, chunk: BlobChunk) -> None:
         """As `keep`."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agent_node.step.clock import SYSTEM_CLOCK, RunClock
 from agent_node.step.errors import StepsFailed
 from agent_node.step.position import Position
+from agent_node.step.storage_keys import Changes
 from agent_node.store.step_records import StoredStep
 
 
@@ -18,6 +19,8 @@ class OpenStep:
     row: StoredStep
     """As STARTED."""
     position: Position
+    storage: Changes
+    """What its function stores by key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,3 +39,5 @@ class StepRun:
     wait_s: float
     """As Journal."""
     clock: RunClock = SYSTEM_CLOCK
+    most_storage_bytes: int = 64 << 20
+    """That may be stored by key."""

@@ -32,6 +32,8 @@ from agent_node.step.outcome import (
 from agent_node.step.position import being, position_in
 from agent_node.step.recorder import StepRecorder
 from agent_node.step.step_run import OpenStep, StepRun
+from agent_node.step.storage import RunStorage
+from agent_node.step.storage_keys import Changes
 from agent_node.step.typed import as_type
 from agent_node.store.step_records import StepState, StoredStep
 
@@ -50,6 +52,8 @@ class Steps:
         self.journal = Journal(run.wait_s)
         """What earlier attempts recorded."""
         self._commits = Commits(recorder)
+        self.storage = RunStorage(recorder, self._commits, self.check, self._fail, run.most_storage_bytes, run.wait_s)
+        """Its bytes by key."""
         self._counts: Counter[bytes] = Counter()
         self._open: dict[bytes, asyncio.Task[Any] | None] = {}
         """The tasks that have a step open, by what equal steps have in common."""
@@ -71,7 +75,7 @@ class Steps:
             if (recorded := self.journal.ask(opened.row.step_id)) is not None:
                 result = result_of(name, await self._again(recorded))
             elif self.journal.was_started(opened.row.step_id):
-                result = result_of(name, await self.commit(opened.row, UNKNOWN))
+                result = result_of(name, await self.commit(opened, UNKNOWN))
             else:
                 result = result_of(name, await self._begin(opened, call, options))
             return result if options.returns is None else as_type(options.returns, result)
@@ -90,10 +94,11 @@ class Steps:
         self._open[base] = asyncio.current_task()
         outer_ids, attempt = position.outer_ids, self._run.attempt
         row = StoredStep(0, self._next_id(base), outer_ids, name, attempt, StepState.STARTED, options.pure)
-        return OpenStep(base, row, position)
+        return OpenStep(base, row, position, Changes(self.storage.keys, row.step_id, outer_ids))
 
     def close(self, opened: OpenStep) -> None:
         """It is over."""
+        self.storage.keys.end(opened.storage)
         self._streams.pop(opened.row.step_id, None)
         del self._open[opened.base]
 
@@ -129,6 +134,7 @@ class Steps:
         elif streams:
             self._streams[row.step_id] = row
         await self._recorder.begun(row)
+        self.storage.keys.begin(opened.storage)
         key = f"{self._run.idempotency_key}/step/{row.step_id.hex()}"
         return call.handed(idempotency_key=key, fencing_token=self._run.fencing_token)
 
@@ -142,7 +148,7 @@ class Steps:
             call = await self.enter(opened, call, options)
             is_called = True
             with being(opened.position.inside(row.step_id)):
-                outcome = await outcome_of(call, options, self.left_bytes, self.check, self.clock)
+                outcome = await outcome_of(call, options, self.left_bytes, self.check, self.clock, opened.storage)
         except asyncio.CancelledError:
             if self.is_stopping:
                 raise
@@ -151,13 +157,17 @@ class Steps:
             else:
                 self.note_cancel(row, is_called=is_called, idempotent=options.idempotent)
                 raise
-        return await self.commit(row, outcome, idempotent=options.idempotent)
+        return await self.commit(opened, outcome, idempotent=options.idempotent)
 
-    async def commit(self, row: StoredStep, outcome: StepOutcome, *, idempotent: bool = True) -> StepOutcome:
-        """Commits an outcome; then what was committed may be handed over."""
+    async def commit(self, opened: OpenStep, outcome: StepOutcome, *, idempotent: bool = True) -> StepOutcome:
+        """Commits an outcome, with what the function has stored; then what was committed may be handed over."""
+        row = opened.row
         self.journal.size_bytes += len(outcome.value)
+        opened.storage.completes = outcome.state == StepState.COMPLETED
+        self.storage.keys.end(opened.storage)
         try:
-            await self._commits.add(_ended(row, outcome))
+            settled = self.storage.settling(opened.storage)
+            await self._commits.add(_ended(row, outcome), opened.storage.writes(), settled=settled)
             self.check()
         except asyncio.CancelledError:
             if not self.is_stopping:

@@ -18,6 +18,7 @@ from agent_node.step.outcome import MOST_VALUE_BYTES, UNKNOWN, StepOutcome, fail
 from agent_node.step.position import being
 from agent_node.step.step_run import OpenStep
 from agent_node.step.steps import Steps
+from agent_node.step.storage_keys import Changes
 from agent_node.step.typed import as_type
 from agent_node.store.step_records import StepState
 from agentring.agent import Result, StepFailed, StepUnknown
@@ -113,13 +114,13 @@ class Stream:
         try:
             if not self._is_called:
                 if steps.journal.was_started(opened.row.step_id):
-                    await steps.commit(opened.row, UNKNOWN)
+                    await steps.commit(opened, UNKNOWN)
                     raise StepUnknown(self._name)
                 self._call = await steps.enter(opened, self._call, options, streams=True)
                 self._is_called = True
                 self._steps_before = steps.journal.count
             with being(opened.position.inside(opened.row.step_id)):
-                outcome = await self._piece()
+                outcome = await self._piece(opened.storage)
         except asyncio.CancelledError:
             if steps.is_stopping:
                 raise
@@ -129,16 +130,17 @@ class Stream:
             outcome = self._broke_off(failed_with("CancelledError", ""))  # what it waited for was cancelled
         if isinstance(outcome, str):
             return outcome
-        outcome = await steps.commit(opened.row, outcome, idempotent=options.idempotent)
+        outcome = await steps.commit(opened, outcome, idempotent=options.idempotent)
         return self._last(outcome)
 
-    async def _piece(self) -> str | StepOutcome:
+    async def _piece(self, storage: Changes) -> str | StepOutcome:
         """The function's next piece, or how it ended."""
         options, clock = self._options, self._steps.clock
         while True:
             try:
                 if self._source is None:
                     self._tries += 1
+                    storage.restart()
                     self._gives_up_at_s = None if options.timeout_s is None else clock.now_s() + options.timeout_s
                 left_s = None if self._gives_up_at_s is None else self._gives_up_at_s - clock.now_s()
                 async with clock.timeout(left_s):
@@ -149,7 +151,11 @@ class Stream:
                 return streamed.ended(self._handed, value, self._steps.left_bytes, together=self._together)
             except Exception as error:
                 self._steps.check()
-                retry = None if self._handed or not options.idempotent else options.retry
+                may_try = options.idempotent and not self._handed
+                if may_try and await storage.tries_again(error):
+                    self._source, self._value = None, _NOTHING
+                    continue
+                retry = options.retry if may_try else None
                 if retry is None or not retry.tries_again(error, self._tries):
                     return self._broke_off(failed(error))
                 self._source, self._value = None, _NOTHING

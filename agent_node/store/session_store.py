@@ -32,6 +32,7 @@ from agent_node.store.session_records import (
     TurnCommit,
 )
 from agent_node.store.step_store import StepStore
+from agent_node.store.storage_store import StorageStore
 from agentring.ids import SessionRef, TenantId
 
 
@@ -53,6 +54,10 @@ class Store(Protocol):
     @property
     def steps(self) -> StepStore:
         """The steps of turns."""
+
+    @property
+    def storage(self) -> StorageStore:
+        """What turns have stored by key."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """Raises the session's epoch, reserves event numbers, and reads; makes the session, bound to `agent`, if it

@@ -8,6 +8,7 @@ order of their commits; of a step that has several the last one counts.
 from dataclasses import dataclass
 from enum import IntEnum
 
+from agent_node.store.storage_records import StorageScope
 from agentring.ids import Epoch, SessionRef, TaskRef, TenantId
 
 INLINE_BYTES = 4 << 10
@@ -46,6 +47,8 @@ class RunOwnership:
     life_id: str
     turn_id: str = ""
     """Empty in tasks."""
+    storage: StorageScope | None = None
+    """Where it stores by key; None: nowhere."""
 
     @property
     def life(self) -> "Life":

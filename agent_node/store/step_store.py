@@ -15,14 +15,15 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from agent_node.store.step_records import BlobChunk, Life, RunOwnership, StoredStep
+from agent_node.store.storage_records import StorageWrite
 
 
 class StepStore(Protocol):
     """The steps of runs that have not ended."""
 
-    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep]) -> int:
-        """Adds rows, whose ordinals follow those that are there, in one transaction; the commit number of the session
-        or task."""
+    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> int:
+        """Adds rows, whose ordinals follow those that are there, and writes to the run's storage, in one transaction;
+        the commit number of the session or task."""
 
     async def keep_chunk(self, run: RunOwnership, chunk: BlobChunk) -> int:
         """Keeps a piece of a blob, before the row that names it. Returns as `keep`."""

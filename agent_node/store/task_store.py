@@ -17,6 +17,7 @@ from typing import Protocol
 
 from agent_node.store.clock import StoreClock
 from agent_node.store.step_store import StepStore
+from agent_node.store.storage_store import StorageStore
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 
@@ -35,6 +36,10 @@ class TaskStore(Protocol):
     @property
     def steps(self) -> StepStore:
         """The steps of tasks' runs."""
+
+    @property
+    def storage(self) -> StorageStore:
+        """What they have stored by key."""
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """Keeps the task as PENDING, unless there is one under its key that has not ended, or whose outcome still

@@ -12,6 +12,7 @@ from typing import TypeVar
 from agent_node.run.environment import RunEnvironment
 from agent_node.store import TaskStore
 from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
+from agent_node.store.storage_records import StorageEntry, StorageValue, StorageWrite, task_scope
 from agent_node.task.run import TaskRun
 from agentring.errors import SessionCorrupt, StaleEpoch, StoreUnavailable
 
@@ -26,7 +27,8 @@ class RunSteps:
         self._env = env
         self._store = store
         self._run = run
-        self._owned = RunOwnership(run.ref, run.epoch, env.owner, run.request_id)
+        self._scope = task_scope(run.ref.tenant, run.request_id)
+        self._owned = RunOwnership(run.ref, run.epoch, env.owner, run.request_id, storage=self._scope)
         self._writing = asyncio.Lock()
         self._is_over = False
         self.tasks = tasks
@@ -49,6 +51,14 @@ class RunSteps:
         """As StepRecorder."""
         return await self._of_store(self._store.steps.read_chunk(self._owned.life, digest, number))
 
+    async def read_value(self, key: bytes) -> StorageValue | None:
+        """As StepRecorder."""
+        return await self._of_store(self._store.storage.read(self._scope, key))
+
+    async def read_keys(self, after: bytes) -> Sequence[StorageEntry]:
+        """As StepRecorder."""
+        return await self._of_store(self._store.storage.keys(self._scope, after))
+
     async def begun(self, step: StoredStep) -> None:
         """As StepRecorder."""
         owned = self._owned
@@ -56,9 +66,9 @@ class RunSteps:
             "step_begun", owned.ref, epoch=owned.epoch, turn="", attempt=step.attempt, step=step.step_id.hex()
         )
 
-    async def keep(self, steps: Sequence[StoredStep]) -> None:
+    async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
         """As StepRecorder."""
-        await self._written(lambda: self._keep(steps))
+        await self._written(lambda: self._keep(steps, storage))
 
     async def keep_chunk(self, chunk: BlobChunk) -> None:
         """As StepRecorder."""
@@ -68,10 +78,15 @@ class RunSteps:
         """As StepRecorder."""
         self._is_over = True
 
-    async def _keep(self, steps: Sequence[StoredStep]) -> None:
+    async def _keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite]) -> None:
         """The audit log says what the store has, also where the lease has ended meanwhile."""
-        commit = await self._store.steps.keep(self._owned, steps)
+        commit = await self._store.steps.keep(self._owned, steps, storage)
         numbered = {"commit": commit} if self._store.durable else {}
+        if storage:
+            keys = len(storage)
+            self._env.audit.write(
+                "storage_written", self._run.ref, epoch=self._run.epoch, turn="", keys=keys, **numbered
+            )
         for step in steps:
             self._env.audit.write(
                 "step_recorded",

@@ -23,10 +23,13 @@ from agentring.agent.errors import (
     OnceUnknown,
     StepFailed,
     StepUnknown,
+    StorageConflict,
+    StorageFull,
     ToolArgumentInvalid,
 )
 from agentring.agent.output import Log
 from agentring.agent.retry import Retry
+from agentring.agent.storage import LatestStorage, Storage, StoredKey, StoredValues
 from agentring.agent.stream import StepStream
 from agentring.agent.tools import Tool, tool
 from agentring.errors import AgentringError, NodeFenced, TaskCycle
@@ -43,6 +46,7 @@ __all__ = [
     "Context",
     "Epoch",
     "JsonObject",
+    "LatestStorage",
     "Log",
     "NobodyToAsk",
     "NodeFenced",
@@ -56,6 +60,11 @@ __all__ = [
     "StepFailed",
     "StepStream",
     "StepUnknown",
+    "Storage",
+    "StorageConflict",
+    "StorageFull",
+    "StoredKey",
+    "StoredValues",
     "TaskCycle",
     "Tool",
     "ToolArgumentInvalid",

@@ -17,6 +17,7 @@ from agentring.agent.metered import Metered
 from agentring.agent.output import Output
 from agentring.agent.run_info import RunInfo
 from agentring.agent.steps import Steps
+from agentring.agent.storage import Storage
 from agentring.agent.tool_use import ToolUse
 
 JsonObject = dict[str, Any]
@@ -82,6 +83,10 @@ class Context(Steps, ToolUse, Metered, RunInfo, Output, Protocol[StateT]):
     @property
     def history(self) -> Sequence[PastTurn]:
         """The session's latest completed turns, oldest first. Empty for a task."""
+
+    @property
+    def storage(self) -> Storage:
+        """Bytes by key, of the session or the task."""
 
     async def once(
         self,

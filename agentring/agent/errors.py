@@ -1,5 +1,5 @@
-"""What `ctx.once`, `ctx.step` and tools raise in an agent. Clients never see them: an agent that does not catch one has
-failed, as with any error of its own."""
+"""What `ctx.once`, `ctx.step`, `ctx.storage` and tools raise in an agent. Clients never see them: an agent that does
+not catch one has failed, as with any error of its own."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -113,3 +113,33 @@ class ToolArgumentInvalid(ValueError):
         """One line, with every problem."""
         said = "; ".join(f"{problem.path}: {problem.text}" for problem in self.problems)
         return f"the arguments of {self.tool} are invalid: {said}"
+
+
+@dataclass(eq=False)
+class StorageFull(Exception):
+    """What was to be written is beyond a bound of `ctx.storage`; nothing of it was.
+
+    assert str(StorageFull("report", "10,000 keys are the most")) == "report cannot be stored: 10,000 keys are the most"
+    """
+
+    key: str
+    text: str
+    """Which bound, and by how much."""
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"{self.key} cannot be stored: {self.text}"
+
+
+@dataclass(eq=False)
+class StorageConflict(Exception):
+    """Another step that was open at the same time has written this key of `ctx.storage`.
+
+    assert str(StorageConflict("report")) == "another step writes report at the same time"
+    """
+
+    key: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"another step writes {self.key} at the same time"

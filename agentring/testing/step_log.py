@@ -14,6 +14,7 @@ from agent_node.step.identity import ID_BYTES
 from agent_node.step.position import innermost
 from agent_node.step.recorder import StepRecorder
 from agent_node.store.step_records import BlobChunk, StepState, StoredStep
+from agent_node.store.storage_records import StorageEntry, StorageValue, StorageWrite
 from agentring.testing.life import Life
 
 
@@ -96,6 +97,14 @@ class WatchedSteps:
         """As StepRecorder."""
         return await self._recorder.read_chunk(digest, number)
 
+    async def read_value(self, key: bytes) -> StorageValue | None:
+        """As StepRecorder."""
+        return await self._recorder.read_value(key)
+
+    async def read_keys(self, after: bytes) -> Sequence[StorageEntry]:
+        """As StepRecorder."""
+        return await self._recorder.read_keys(after)
+
     async def begun(self, step: StoredStep) -> None:
         """As StepRecorder."""
         seen = self._log.seen(step)
@@ -103,14 +112,14 @@ class WatchedSteps:
         await self._life.pass_point("begin", lambda: f"before {_named(seen)} was called", seen.number)
         seen.called_in.append(step.attempt)
 
-    async def keep(self, steps: Sequence[StoredStep]) -> None:
+    async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
         """As StepRecorder."""
         outcomes = [step for step in steps if step.state not in (StepState.STARTED, StepState.NOTED)]
         for step in outcomes:
             seen = self._log.seen(step)
             about = f"after {_named(seen)} was called, before its outcome was recorded"
             await self._life.pass_point("called", lambda about=about: about, seen.number)  # type: ignore[misc]
-        await self._recorder.keep(steps)
+        await self._recorder.keep(steps, storage)
         for step in outcomes:
             seen = self._log.seen(step)
             seen.row = step

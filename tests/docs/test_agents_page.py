@@ -15,7 +15,7 @@ from agent_node.run import context, run_output, tool_calls
 from agent_node.run.environment import TurnLimits
 from agent_node.run.time_limit import MOST_ABANDONED
 from agent_node.settings import NodeSettings
-from agent_node.step import identity, outcome, steps
+from agent_node.step import agent_storage, identity, outcome, steps, storage_keys
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
 from harness.pages import ROOT, blocks
@@ -105,6 +105,9 @@ def test_the_other_limits_are_the_codes() -> None:
         "steps inside each other": steps.MOST_DEPTH,
         "a step's name": identity._NAME_BYTES,
         "a step's key": identity._KEY_BYTES,
+        "keys of it": storage_keys.MOST_KEYS,
+        "a key of it": agent_storage.MOST_KEY_BYTES,
+        "a value of it, and all that one step writes": storage_keys.MOST_STEP_BYTES,
     }
     page = PAGE.read_text()
     assert f"| AGENT_STUCK | {MOST_ABANDONED} of its runs" in page

@@ -65,6 +65,9 @@ class FakeContext:
         """Records it, through JSON."""
         self.emitted.append((name, through_json(data)))
 
+    storage: Any = None
+    """None of these agents has any."""
+
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
         """Answers at once."""
         if self.answers is None:

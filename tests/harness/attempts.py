@@ -3,14 +3,20 @@
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent_node.run.outcome import Completed, Failed
+from agent_node.store.memory.storage import MemoryStorageStore
 from agent_node.store.step_records import PAGE_ROWS, BlobChunk, StepState, StoredStep
+from agent_node.store.storage_records import StorageEntry, StorageScope, StorageValue, StorageWrite
 from agentring.agent import Agent
 from agentring.errors import NodeDraining, StoreUnavailable
+from agentring.ids import TenantId
 from harness.bench import SHORT_S, Bench
 from harness.clock import PATIENCE_S
+
+SCOPE = StorageScope(TenantId("default"), "of the run")
 
 
 class Kept:
@@ -20,8 +26,15 @@ class Kept:
         self.rows: list[StoredStep] = []
         self.chunks: dict[tuple[bytes, int], bytes] = {}
         self.life_id = "life"
+        self.storage = MemoryStorageStore()
+        self.changes_values = False
+        """Whether what is read by key is not what was written."""
         self.commits: list[int] = []
         """How many rows each commit had."""
+
+    def stored(self) -> dict[str, bytes]:
+        """What is stored by key."""
+        return {key.decode(): value for key, value in self.storage._values.get(SCOPE, {}).items()}
 
     def names(self) -> list[str]:
         """Name and state of each row."""
@@ -61,14 +74,28 @@ class Attempt:
         await asyncio.sleep(0)
         return self.kept.chunks.get((digest, number))
 
+    async def read_value(self, key: bytes) -> StorageValue | None:
+        await asyncio.sleep(0)
+        value = await self.kept.storage.read(SCOPE, key)
+        return replace(value, data=value.data + b"?") if value is not None and self.kept.changes_values else value
+
+    async def read_keys(self, after: bytes) -> Sequence[StorageEntry]:
+        await asyncio.sleep(0)
+        return await self.kept.storage.keys(SCOPE, after)
+
     async def begun(self, step: StoredStep) -> None:
         """Nobody asks for it."""
 
-    async def keep(self, steps: Sequence[StoredStep]) -> None:
+    async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
         assert [step.ordinal for step in steps] == list(
             range(len(self.kept.rows) + 1, len(self.kept.rows) + 1 + len(steps))
         )
-        await self._commit(lambda: self.kept.rows.extend(steps))
+
+        def land() -> None:
+            self.kept.rows.extend(steps)
+            self.kept.storage.write(SCOPE, storage)
+
+        await self._commit(land)
         self.kept.commits.append(len(steps))
 
     async def keep_chunk(self, chunk: BlobChunk) -> None:
@@ -130,12 +157,20 @@ class Ran:
 class Run:
     """One run."""
 
-    def __init__(self, agent: Agent, *, step_wait_s: float = SHORT_S, timeout_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        step_wait_s: float = SHORT_S,
+        timeout_s: float = PATIENCE_S,
+        max_storage_bytes: int = 64 << 20,
+    ) -> None:
         self.agent = agent
         self.kept = Kept()
         self.attempts = 0
         self.step_wait_s = step_wait_s
         self.timeout_s = timeout_s
+        self.max_storage_bytes = max_storage_bytes
         self.bench = Bench()
         self.last: Attempt | None = None
 
@@ -148,7 +183,9 @@ class Run:
     ) -> Completed | Failed | None:
         """The next attempt; None: it ended with its node. dies_at: as Attempt."""
         self.attempts += 1
-        self.bench = Bench(step_wait_s=self.step_wait_s, timeout_s=self.timeout_s)
+        self.bench = Bench(
+            step_wait_s=self.step_wait_s, timeout_s=self.timeout_s, max_storage_bytes=self.max_storage_bytes
+        )
         holder = _Tasks()
         self.last = attempt = Attempt(self.kept, holder.group, dies_at)
         attempt.error = error

@@ -37,10 +37,18 @@ class Bench:
         max_text_bytes: int = MAX_TEXT_BYTES,
         max_state_bytes: int = MAX_STATE_BYTES,
         step_wait_s: float = PATIENCE_S,
+        max_storage_bytes: int = 64 << 20,
     ) -> None:
         self.clock = FakeClock()
         self.audit = ListedAudit()
-        limits = TurnLimits(timeout_s, max_text_bytes, max_state_bytes, cancel_grace_s=grace_s, step_wait_s=step_wait_s)
+        limits = TurnLimits(
+            timeout_s,
+            max_text_bytes,
+            max_state_bytes,
+            cancel_grace_s=grace_s,
+            step_wait_s=step_wait_s,
+            max_storage_bytes=max_storage_bytes,
+        )
         self.env = RunEnvironment(NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1))
         self.log = EventLog(EPOCH, 1 << 22)
 

@@ -6,6 +6,8 @@ from typing import Protocol
 from agent_node.store import Ownership, Store, TaskEnd, TaskRequest, TaskStore
 from agent_node.store.step_records import RunOwnership, StepState, StoredStep
 from agent_node.store.step_store import StepStore
+from agent_node.store.storage_records import session_scope, task_scope
+from agent_node.store.storage_store import StorageStore
 from agentring.ids import SessionRef, TaskRef, parse_session, parse_task
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING
@@ -16,8 +18,20 @@ SESSION, TASK = parse_session("", "s"), parse_task("", "k")
 LIFE = "life-1"
 
 
+class StoresByKey(Protocol):
+    """A Store, or a TaskStore."""
+
+    @property
+    def storage(self) -> StorageStore:
+        """Of its runs."""
+
+
 class OwnedRun(Protocol):
     """A run, whichever it is of, in one store."""
+
+    @property
+    def store(self) -> StoresByKey:
+        """Where it is."""
 
     @property
     def steps(self) -> StepStore:
@@ -45,11 +59,12 @@ class OwnedTurn:
     async def take(self, revision: int, owner: str = "n1/1") -> RunOwnership:
         """As OwnedRun."""
         ownership = Ownership(SESSION, epoch(revision), owner)
-        await self.store.activate(ownership, "agent")
+        session = await self.store.activate(ownership, "agent")
         if not self.is_accepted:
             self.is_accepted = True
             await self.store.accept_turn(ownership, replace(accepted(1), state=TURN_STATE_RUNNING), None)
-        return RunOwnership(SESSION, ownership.epoch, owner, LIFE, "t1")
+        storage = session_scope(SESSION, session.created_ns)
+        return RunOwnership(SESSION, ownership.epoch, owner, LIFE, "t1", storage)
 
     async def end(self, run: RunOwnership, *, with_steps: bool = True) -> int:
         """As OwnedRun."""
@@ -75,7 +90,8 @@ class OwnedTask:
         await self.store.accept(TaskRequest(TASK, "agent", b"f" * 32, b"", 60.0, False, LIFE))
         started = await self.store.start(TASK, epoch(revision), owner)
         assert started is not None
-        return RunOwnership(TASK, epoch(revision), owner, started.life_id)
+        storage = task_scope(TASK.tenant, started.life_id)
+        return RunOwnership(TASK, epoch(revision), owner, started.life_id, storage=storage)
 
     async def end(self, run: RunOwnership, *, with_steps: bool = True) -> int:
         """As OwnedRun."""

@@ -23,6 +23,7 @@ from agent_node.store import (
 )
 from agent_node.store.memory.steps import MemoryStepStore
 from agent_node.store.step_records import BlobChunk, Life, RunOwnership, StoredStep
+from agent_node.store.storage_records import StorageWrite
 from agentring.ids import SessionRef, TenantId
 
 T = TypeVar("T")
@@ -39,6 +40,7 @@ class RecordingStore:
         self.memory = MemoryStore(max_history_turns=10, seq_range=seq_range)
         self.once = self.memory.once
         self.steps = RecordingStepStore(self.memory.steps, self._call)
+        self.storage = self.memory.storage
         self.calls: list[str] = []
         self.turns: list[StoredTurn] = []
         """Every turn that was handed in, in order."""
@@ -164,9 +166,9 @@ class RecordingStepStore:
         self.kept: list[StoredStep] = []
         """Every row that was handed in, in order."""
 
-    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep]) -> int:
+    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> int:
         self.kept += steps
-        commit: int = await self._call("keep_steps", lambda: self.memory.keep(run, steps))
+        commit: int = await self._call("keep_steps", lambda: self.memory.keep(run, steps, storage))
         return commit
 
     async def keep_chunk(self, run: RunOwnership, chunk: BlobChunk) -> int:

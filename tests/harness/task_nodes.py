@@ -78,6 +78,7 @@ class SharedStore:
         self.tasks = tasks
         self.clock = tasks.clock
         self.steps = tasks.steps
+        self.storage = tasks.storage
         self._points = points
 
     async def accept(self, request: TaskRequest) -> StoredTask:

@@ -26,6 +26,7 @@ from agent_node.store.session_records import (
     TurnCommit,
 )
 from agent_node.store.step_records import Life, RunOwnership
+from agent_node.store.storage_records import session_scope
 from agentring.errors import StaleEpoch
 from agentring.ids import SessionRef, TenantId
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING
@@ -50,6 +51,8 @@ class MemoryStore:
         """The runs of `ctx.once`."""
         self.steps = MemoryStepStore(self._count_step)
         """The steps of turns."""
+        self.storage = self.steps.storage
+        """What turns have stored by key."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """As Store."""
@@ -157,6 +160,7 @@ class MemoryStore:
         session = self._fenced(ownership)
         for turn in _open(session):
             self.steps.forget(Life(ownership.ref.tenant, turn.life_id))
+        self.storage.forget(session_scope(ownership.ref, session.created_ns))
         del self._sessions[ownership.ref], self._owners[ownership.ref]
         self._events.pop(ownership.ref, None)
         self._inputs.pop(ownership.ref, None)

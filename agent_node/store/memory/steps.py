@@ -3,7 +3,10 @@
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 
+from agent_node.store.memory.storage import MemoryStorageStore
 from agent_node.store.step_records import PAGE_ROWS, BlobChunk, Life, RunOwnership, StepState, StoredStep
+from agent_node.store.storage_counts import STORAGE
+from agent_node.store.storage_records import StorageWrite, task_scope
 
 
 class MemoryStepStore:
@@ -15,10 +18,16 @@ class MemoryStepStore:
         self._count = count
         self._rows: dict[Life, list[StoredStep]] = {}
         self._chunks: dict[Life, dict[tuple[bytes, int], bytes]] = {}
+        self.storage = MemoryStorageStore()
+        """What the runs have stored by key."""
 
-    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep]) -> int:
+    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> int:
         """As StepStore."""
         commit = self._count(run)
+        if storage:
+            assert run.storage is not None
+            self.storage.write(run.storage, storage)
+            STORAGE.count(storage)
         rows = self._rows.setdefault(run.life, [])
         for step in steps:
             index = bisect_left(rows, step.ordinal, key=lambda row: row.ordinal)
@@ -48,6 +57,7 @@ class MemoryStepStore:
         return ended[-1] if ended else 0
 
     def forget(self, life: Life) -> None:
-        """The run has ended."""
+        """The run has ended: a task with it."""
         self._rows.pop(life, None)
         self._chunks.pop(life, None)
+        self.storage.forget(task_scope(life.tenant, life.life_id))

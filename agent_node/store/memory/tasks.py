@@ -24,6 +24,8 @@ class MemoryTaskStore:
         self._tasks: dict[TaskRef, StoredTask] = {}
         self.steps = MemoryStepStore(self._count_step)
         """The steps of tasks' runs."""
+        self.storage = self.steps.storage
+        """What they have stored by key."""
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """As TaskStore."""

@@ -5,10 +5,12 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, sele
 
 from agent_node.store.clock import Moment
 from agent_node.store.session_records import Ownership
-from agent_node.store.sql import session_events, session_inputs
+from agent_node.store.sql import session_events, session_inputs, storage_schema
 from agent_node.store.sql.session_schema import of_session, sessions, states, tool_starts, turns
 from agent_node.store.sql.step_schema import blobs, steps
+from agent_node.store.storage_records import session_scope
 from agentring.errors import StaleEpoch
+from agentring.ids import SessionId, SessionRef, TenantId
 
 _EXPIRE_AT_ONCE = 500
 
@@ -40,12 +42,15 @@ def expire(connection: Connection, closed_before_ns: int) -> int:
     Nobody writes a closed session, so there is no epoch to compare: an activation that finds it closed gives it up.
     """
     due = connection.execute(
-        select(sessions.c.tenant, sessions.c.session_id)
+        select(sessions.c.tenant, sessions.c.session_id, sessions.c.created_ns)
         .where(sessions.c.closed_ns < closed_before_ns)
         .limit(_EXPIRE_AT_ONCE)
     ).all()
-    keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id in due]
+    keys = [{"k_tenant": tenant, "k_session_id": session_id} for tenant, session_id, _ in due]
     if keys:
+        for tenant, session_id, created_ns in due:
+            ref = SessionRef(TenantId(tenant), SessionId(session_id))
+            storage_schema.forget(connection, session_scope(ref, created_ns))
         for table in (steps, blobs):
             connection.execute(delete(table).where(_of_open_turns(table)), keys)
         for table in (session_events.table, session_inputs.table, tool_starts, turns, states, sessions):

@@ -38,6 +38,7 @@ from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql.once import SqlOnceStore
 from agent_node.store.sql.shared_clock import SharedClock
 from agent_node.store.sql.steps import SqlStepStore
+from agent_node.store.sql.storage import SqlStorageStore
 from agent_node.store.sql.tasks import SqlTaskStore
 from agentring.ids import SessionRef, TenantId
 
@@ -77,6 +78,8 @@ class SqlStore:
         """The runs of `ctx.once`."""
         self.steps = SqlStepStore(driver)
         """The steps of turns."""
+        self.storage = SqlStorageStore(driver)
+        """What turns have stored by key."""
 
     async def close(self) -> None:
         """Lets go of the database."""

@@ -13,12 +13,13 @@ from sqlalchemy import Connection, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.session_records import Ownership
-from agent_node.store.sql import session_statements, task_transactions
+from agent_node.store.sql import session_statements, storage_schema, task_transactions
 from agent_node.store.sql.hot_statement import HotStatement, Row
 from agent_node.store.sql.session_schema import of_session, turns
 from agent_node.store.sql.session_transactions import owned_values
 from agent_node.store.sql.step_schema import blobs, life_keys, of_life, steps
 from agent_node.store.step_records import PAGE_ROWS, BlobChunk, Life, RunOwnership, StepState, StoredStep
+from agent_node.store.storage_records import StorageWrite
 from agentring.errors import StaleEpoch
 from agentring.ids import SessionRef
 
@@ -54,11 +55,22 @@ _LAST_GAIN = HotStatement(
 )
 
 
-def keep(connection: Connection, run: RunOwnership, commit_id: str, rows: Sequence[StoredStep]) -> int:
+def keep(
+    connection: Connection,
+    run: RunOwnership,
+    commit_id: str,
+    rows: Sequence[StoredStep],
+    storage: Sequence[StorageWrite] = (),
+) -> int:
     """As StepStore."""
     commit, fresh = _assert_open(connection, run, commit_id)
-    if fresh:
+    if fresh and rows:
         _ADD_STEP.change_each(connection, [columns(run, row) for row in rows])
+    if fresh and storage:
+        assert run.storage is not None
+        # Invariant: nothing is written by key that an earlier owner, or a run that has ended, wanted to write
+        # (tests/unit/agent_node/store/test_storage_store.py).
+        storage_schema.write(connection, run.storage, storage)
     return commit
 
 

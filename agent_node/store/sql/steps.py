@@ -1,8 +1,8 @@
 """The durable store of steps, on whatever carries out the SQL store's transactions.
 
 Guarantees what StepStore promises; how is said in step_transactions.py. Its transactions share the driver's groups with
-those of the sessions and tasks. Of the pieces of blobs few are written at a time, so that no group of transactions is
-large: what a group holds is bounded.
+those of the sessions and tasks. Of the pieces of blobs, and of what is stored by key, few are written at a time, so
+that no group of transactions is large: what a group holds is bounded.
 """
 
 import asyncio
@@ -10,11 +10,15 @@ import os
 from collections.abc import Sequence
 from functools import partial
 
+from agent_node.store.database.byte_budget import ByteBudget
 from agent_node.store.database.driver import Driver
 from agent_node.store.sql import step_at_once, step_transactions
 from agent_node.store.step_records import BlobChunk, Life, RunOwnership, StoredStep
+from agent_node.store.storage_counts import STORAGE
+from agent_node.store.storage_records import StorageWrite
 
 _CHUNKS_AT_A_TIME = 4
+_STORAGE_BYTES_AT_A_TIME = 32 << 20
 
 
 class SqlStepStore:
@@ -23,10 +27,17 @@ class SqlStepStore:
     def __init__(self, driver: Driver) -> None:
         self._driver = driver
         self._writing_chunks = asyncio.Semaphore(_CHUNKS_AT_A_TIME)
+        self._storage_bytes = ByteBudget(_STORAGE_BYTES_AT_A_TIME)
 
-    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep]) -> int:
+    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> int:
         """As StepStore."""
         commit_id = os.urandom(16).hex()
+        if storage:
+            work = partial(step_transactions.keep, run=run, commit_id=commit_id, rows=steps, storage=storage)
+            async with self._storage_bytes.taken(sum(len(write.value or b"") for write in storage)):
+                commit = await self._driver.transact(work, retry=True)
+            STORAGE.count(storage)
+            return commit
         work = partial(step_transactions.keep, run=run, commit_id=commit_id, rows=steps)
         at_once = partial(step_at_once.keep, run=run, commit_id=commit_id, rows=steps)
         return await self._driver.transact(work, retry=True, at_once=at_once)

@@ -14,11 +14,12 @@ from sqlalchemy import BigInteger, Connection, Select, and_, bindparam, case, de
 from sqlalchemy.dialects import postgresql, sqlite
 
 from agent_node.store.clock import Moment, in_ns
-from agent_node.store.sql import step_schema
+from agent_node.store.sql import step_schema, storage_schema
 from agent_node.store.sql.generation import check_generation
 from agent_node.store.sql.hot_statement import HotStatement, Row
 from agent_node.store.sql.task_schema import tasks
 from agent_node.store.step_records import Life
+from agent_node.store.storage_records import task_scope
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.errors import StaleEpoch
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
@@ -181,6 +182,7 @@ def end(connection: Connection, ref: TaskRef, epoch: Epoch, ended: TaskEnd, now:
     if commit is not None:
         if ended.life_id:
             step_schema.forget(connection, Life(ref.tenant, ended.life_id))
+            storage_schema.forget(connection, task_scope(ref.tenant, ended.life_id))
         return int(commit)
     stored = _find(connection, ref)
     if stored is None or stored.epoch != epoch or stored.outcome != ended.outcome:

@@ -11,6 +11,7 @@ from agent_node.store.clock import StoreClock
 from agent_node.store.database.driver import Driver
 from agent_node.store.sql import task_transactions
 from agent_node.store.sql.steps import SqlStepStore
+from agent_node.store.sql.storage import SqlStorageStore
 from agent_node.store.task_records import ListedTask, OpenTask, StoredTask, TaskEnd, TaskFilter, TaskRequest
 from agentring.ids import Epoch, TaskKey, TaskRef, TenantId
 
@@ -27,6 +28,8 @@ class SqlTaskStore:
         self._generation = generation
         self.steps = SqlStepStore(driver)
         """The steps of tasks' runs."""
+        self.storage = SqlStorageStore(driver)
+        """What they have stored by key."""
 
     async def accept(self, request: TaskRequest) -> StoredTask:
         """As TaskStore."""

@@ -9,7 +9,7 @@ from sqlalchemy import bindparam
 
 from agent_node.step import steps
 from agent_node.step.clock import RunClock
-from agent_node.step.function import StepCall, StepOptions, outcome_of
+from agent_node.step.function import StepCall, StepOptions, Tries, outcome_of
 from agent_node.step.outcome import StepOutcome
 from agent_node.store.sql import step_transactions
 from agent_node.store.sql.hot_statement import HotStatement
@@ -38,11 +38,16 @@ def no_memory_of_starts(_: Path) -> None:
         return [row for row in await original(self, life, after_ordinal) if row.state != StepState.STARTED]
 
     async def lasting(
-        call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None], clock: RunClock
+        call: StepCall,
+        options: StepOptions,
+        most_bytes: int,
+        check: Callable[[], None],
+        clock: RunClock,
+        storage: Tries,
     ) -> StepOutcome:
         if not options.idempotent:
             await asyncio.sleep(_LASTS_S)
-        return await outcome_of(call, options, most_bytes, check, clock)
+        return await outcome_of(call, options, most_bytes, check, clock, storage)
 
     replace(SqlStepStore, "read", read)
     replace(steps, "outcome_of", lasting)

@@ -33,6 +33,7 @@ WORK = frozenset(
         "turn_cancelled",
         "tool_started",
         "step_recorded",
+        "storage_written",
         "task_started",
         "task_committed",
         "task_failed",

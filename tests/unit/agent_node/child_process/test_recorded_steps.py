@@ -106,3 +106,21 @@ async def test_the_child_reaches_nothing_else_of_the_recorder() -> None:
         for method in ("close", "tasks", "__class__"):
             with pytest.raises(ValueError, match=method):
                 await node.answer(method)
+
+
+async def test_what_a_run_in_a_child_stores_by_key_its_node_writes_and_reads() -> None:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        await ctx.storage.latest.change({"a": LARGE.encode(), "b": b"\xff", "none": None})
+        await ctx.storage.put("c", b"3")
+        found = await ctx.storage.latest.get("a")
+        yield f"{found == LARGE.encode()} {[each.key for each in await ctx.storage.latest.list()]}"
+
+    kept = Kept()
+    async with asyncio.TaskGroup() as tasks:
+        node = Node(Attempt(kept, tasks, float("inf")))
+        in_child = ChildSteps(node.steps.life_id, tasks, node.request)
+        done = await Bench().run(agent, steps=lambda: in_child)
+    assert isinstance(done, Completed)
+    assert done.text == "True ['a', 'b', 'c']"
+    assert kept.stored() == {"a": LARGE.encode(), "b": b"\xff", "c": b"3"}
+    assert node.asked == ["read_keys", "keep", "begun", "keep", "read_value"]
