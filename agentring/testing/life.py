@@ -79,21 +79,21 @@ class Life:
         if self.point(kind, describe, number):
             await asyncio.get_running_loop().create_future()
 
-    async def tidy_up(self, patience_s: float) -> None:
+    async def tidy_up(self, main: "asyncio.Task[Any]", patience_s: float) -> None:
         """Ends what is left of it: its tasks are cancelled, and clean up as they do. The node's come first, and end the
-        agents' as a node does; then what agents have left behind."""
+        agents' as a node does; then what agents have left behind; then `main`, in whose group they all are."""
         self.is_over = self._tidies = True
-        for are_agents in (False, True):
-            tasks = [task for task in self.tasks if not task.done() and self._is_agents(task) <= are_agents]
+        for stage in range(3):
+            tasks = [task for task in self.tasks if not task.done() and self._stage(task, main) <= stage]
             for task in tasks:
                 task.cancel()
             if tasks:
                 await asyncio.wait(tasks, timeout=patience_s)
 
     @staticmethod
-    def _is_agents(task: "asyncio.Task[Any]") -> bool:
+    def _stage(task: "asyncio.Task[Any]", main: "asyncio.Task[Any]") -> int:
         coroutine: Any = task.get_coro()
-        return isinstance(coroutine, Mortal) and coroutine.is_agents
+        return 2 if task is main else int(isinstance(coroutine, Mortal) and coroutine.is_agents)
 
     @property
     def is_frozen(self) -> bool:

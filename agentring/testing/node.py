@@ -92,7 +92,8 @@ class Node:
             self.host.drop_all(NodeFenced())
             self.task_runs.drop_all(NodeFenced())
             self._once.drop_all()
-        await self.life.tidy_up(2 * _GRACE_S)
+        if self._main is not None:
+            await self.life.tidy_up(self._main, 2 * _GRACE_S)
 
     async def _work(self) -> None:
         async with asyncio.TaskGroup() as tasks:

@@ -77,7 +77,7 @@ async def test_the_project_that_is_written_passes_its_own_tests(tmp_path: Path) 
     env = {name: value for name, value in clean.items() if not name.startswith(("AGENTRING_", "PYTEST"))}
     for command in (
         (sys.executable, "-m", "agentring.cli", "new", "my-agent"),
-        (sys.executable, "-m", "pytest", "-q", "-p", "no:asyncio", "-p", "no:cacheprovider", "my-agent"),
+        (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "my-agent"),
     ):
         process = await asyncio.create_subprocess_exec(
             *command, cwd=tmp_path, env=env, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
