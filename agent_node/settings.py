@@ -68,7 +68,10 @@ class NodeSettings(ProcessSettings):
     caller_metadata: Annotated[CommaSeparated, AfterValidator(_metadata_names)] = Field(
         (), max_length=16, description="names of calls' metadata that agents see as ctx.caller.metadata"
     )
-    turn_timeout_s: float = Field(300.0, gt=0, description="deadline of a turn or a task's run")
+    turn_timeout_s: float = Field(
+        300.0, gt=0, description="deadline of a turn or a task's run whose agent and caller name none"
+    )
+    max_turn_timeout_s: float = Field(86_400.0, gt=0, description="the longest deadline that a caller may ask for")
     heartbeat_s: float = Field(30.0, gt=0, description="how long a stream may be silent before a heartbeat")
     merge_bytes: int = Field(
         16 << 10,

@@ -27,6 +27,8 @@ NODES = (
         "store_timeout_s",
         "store_wait_s",
         "weight",
+        "caller_metadata",
+        "max_turn_timeout_s",
         "label",
         "require",
     ),

@@ -44,7 +44,8 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput):
         """options: the agent's; turn: what it is a run of; log: where its events go; stop: whether it was asked to
         end."""
         run_log = RunLog(env.lease, log, turn.turn_id, turn.attempt, env.limits.max_text_bytes)
-        super().__init__(env, turn, run_log, epoch, stop)
+        timeout_s = turn.terms.timeout_s or options.timeout_s or env.limits.timeout_s
+        super().__init__(env, turn, run_log, epoch, stop, timeout_s)
         self._questions_asked = 0
         self._once_open = 0
         """Calls of `once` under way."""

@@ -43,7 +43,7 @@ class RunInfo:
     @property
     def caller(self) -> Caller:
         """As Context."""
-        return Caller(self._turn.ref.tenant, metadata=dict(self._turn.caller_metadata))
+        return Caller(self._turn.ref.tenant, metadata=dict(self._turn.terms.metadata))
 
     @property
     def turn_number(self) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent_node.run.caller_metadata import CallerMetadata
+from agent_node.run.call_terms import NO_TERMS, CallTerms
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.step.recorder import StepRecorder
 from agent_node.store import ToolStart
@@ -62,7 +62,7 @@ class TurnInput:
     """Makes what records the run's steps; None: nothing does."""
     trace: str = ""
     """Of the call that caused it, for the log; empty: it is not known."""
-    caller_metadata: CallerMetadata = ()
+    terms: CallTerms = NO_TERMS
     """Of the call that brought it, as far as the node's settings let agents see it."""
 
     @property

@@ -29,8 +29,10 @@ NOT_TOGETHER = "ask before or after a step, not meanwhile: waiting for an answer
 class RunSteps:
     """Steps of one run under way. RunContext (context.py) is made of it."""
 
-    def __init__(self, env: RunEnvironment, turn: TurnInput, log: RunLog, epoch: Epoch, stop: Stop) -> None:
-        """As RunContext; log: where the run's events go."""
+    def __init__(
+        self, env: RunEnvironment, turn: TurnInput, log: RunLog, epoch: Epoch, stop: Stop, timeout_s: float
+    ) -> None:
+        """As RunContext; log: where the run's events go; timeout_s: how long it may take."""
         self._env = env
         self._turn = turn
         self._epoch = epoch
@@ -43,7 +45,7 @@ class RunSteps:
         """Made with its first use."""
         self.failure: StepsFailed | None = None
         """What the run fails with, whatever its agent makes of it."""
-        self.time = PausableDeadline(env.limits.timeout_s)
+        self.time = PausableDeadline(timeout_s)
 
     async def step(
         self,

@@ -10,13 +10,14 @@ with again, which changes nothing where they were.
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from functools import partial
 
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
-from agent_node.run.caller_metadata import CallerMetadata
+from agent_node.run.call_terms import CallTerms
 from agent_node.services.resume_point import ResumePoint, resume_point_of
-from agent_node.services.route import caller_metadata_of, session_of
+from agent_node.services.route import session_of, terms_of
 from agent_node.services.streaming import attach_to_session, stream
 from agent_node.session.session import Session
 from agent_node.session.turn_index import TurnEnd
@@ -28,6 +29,7 @@ from agentring.errors import (
     FirstFrameNotOpen,
     InputAnswered,
     InputNotFound,
+    InvalidTimeout,
     InvalidTurnId,
     MailboxFull,
     MalformedRequest,
@@ -47,6 +49,7 @@ _REFUSALS = (
     MailboxFull,
     TooManyTurns,
     TurnIdReused,
+    InvalidTimeout,
     InvalidTurnId,
     TurnNotFound,
     InputNotFound,
@@ -68,7 +71,7 @@ async def converse(
             await attachment.push([_opened(session, incarnation.registration.identity.node_id)])
         attachment.ack(max(1, point.first_frame - 1))
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
-        frames = _Frames(session, attachment, stream_id, point, caller_metadata_of(call, settings.caller_metadata))
+        frames = _Frames(session, attachment, stream_id, point, partial(terms_of, call, settings=settings))
         error = None
         async with asyncio.TaskGroup() as group:
             reader = group.create_task(frames.read(requests))
@@ -90,9 +93,9 @@ class _Frames:
         attachment: Attachment,
         stream_id: str,
         point: ResumePoint,
-        caller_metadata: CallerMetadata,
+        terms: Callable[[session_pb2.Turn], CallTerms],
     ) -> None:
-        self._caller_metadata = caller_metadata
+        self._terms = terms
         self._point = point
         self._session = session
         self._attachment = attachment
@@ -149,7 +152,7 @@ class _Frames:
         fresh = False
         try:
             accepted, fresh = await self._session.submit(
-                turn_id, turn.input, turn.on_busy, retry=retry, caller_metadata=self._caller_metadata
+                turn_id, turn.input, turn.on_busy, retry=retry, terms=self._terms(turn)
             )
         finally:
             if not fresh:

@@ -1,12 +1,11 @@
 """Which session or task a call is about: its metadata and its message must agree. And of which trace it is a part."""
 
-from collections.abc import Sequence
-
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.log_fields import TRACE, trace_of
-from agent_node.run.caller_metadata import CallerMetadata
+from agent_node.run.call_terms import NO_TERMS, CallTerms, to_seconds
+from agent_node.settings import NodeSettings
 from agentring import metadata
-from agentring.errors import RouteMismatch, RouteMissing
+from agentring.errors import InvalidTimeout, RouteMismatch, RouteMissing
 from agentring.held import Ref, from_header
 from agentring.ids import (
     Epoch,
@@ -20,6 +19,7 @@ from agentring.ids import (
     parse_tenant,
 )
 from agentring.rpc.service import Call
+from agentring.v1 import session_pb2, task_pb2
 
 
 def session_of(call: Call, session_id: str, agent: str) -> tuple[SessionRef, str]:
@@ -53,11 +53,16 @@ def held_by(call: Call) -> frozenset[Ref]:
     return from_header(_tenant(call), call.metadata.get(metadata.HELD_KEYS, ""))
 
 
-def caller_metadata_of(call: Call, names: Sequence[str]) -> CallerMetadata:
-    """Those of the call's metadata that agents may see. names: in their order."""
-    if not names:
-        return ()
-    return tuple((name, call.metadata[name]) for name in names if name in call.metadata)
+def terms_of(call: Call, request: session_pb2.Turn | task_pb2.RunTaskRequest, settings: NodeSettings) -> CallTerms:
+    """On what terms a call hands in a turn or a task. Raises InvalidTimeout."""
+    names, timeout_s = settings.caller_metadata, 0.0
+    if request.HasField("timeout"):
+        timeout_s = to_seconds(request.timeout)
+        if not 0 < timeout_s <= settings.max_turn_timeout_s:
+            raise InvalidTimeout(int(settings.max_turn_timeout_s))
+    elif not names:
+        return NO_TERMS
+    return CallTerms(tuple((name, call.metadata[name]) for name in names if name in call.metadata), timeout_s)
 
 
 async def accept(call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_after: int | None = None) -> None:

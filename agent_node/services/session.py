@@ -11,7 +11,7 @@ from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.converse import converse
 from agent_node.services.resume_point import ResumePoint, resume_point_of
-from agent_node.services.route import accept, caller_metadata_of, held_by, session_of, tenant_of
+from agent_node.services.route import accept, held_by, session_of, tenant_of, terms_of
 from agent_node.services.session_list import list_page
 from agent_node.services.streaming import attach_to_session, session_attachment, stream
 from agent_node.session.session import Session
@@ -145,6 +145,7 @@ class SessionService:
         # The stream's name is the same when the router sends the request again.
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
         turn_id = parse_turn_id(request.turn.turn_id or f"{stream_id}.1")
+        terms = terms_of(call, request.turn, self._settings)
         session = await self._incarnations.current.host.open(ref, agent)
         # Before a turn is run for a stream that could not go on.
         point.resumed_after(session.log, same_log=session.continues_log_of(point.epoch))
@@ -153,7 +154,7 @@ class SessionService:
             request.turn.input,
             request.turn.on_busy,
             retry=point.last_retried > 0,
-            caller_metadata=caller_metadata_of(call, self._settings.caller_metadata),
+            terms=terms,
         )
         return session, turn, fresh
 

@@ -7,8 +7,9 @@ NOT_OWNER leads.
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.run.call_terms import to_seconds
 from agent_node.services.resume_point import resume_point_of
-from agent_node.services.route import accept, caller_metadata_of, held_by, task_of, tenant_of
+from agent_node.services.route import accept, held_by, task_of, tenant_of, terms_of
 from agent_node.services.streaming import accept_stream, stream
 from agent_node.services.task_list import list_page
 from agent_node.settings import NodeSettings
@@ -32,7 +33,7 @@ class TaskService:
     async def RunTask(self, request: task_pb2.RunTaskRequest, call: Call) -> None:
         """Streams the key's run from its first event."""
         ref, agent = task_of(call, request.task_key, request.agent)
-        retention_s = _retention_s(request)
+        retention_s, terms = _retention_s(request), terms_of(call, request, self._settings)
         point = resume_point_of(call)
         on_duplicate = task_pb2.ON_DUPLICATE_JOIN if point.last_retried else request.on_duplicate
         incarnation = self._incarnations.current
@@ -48,7 +49,7 @@ class TaskService:
             on_duplicate,
             cancel_when_unwatched=request.cancel_when_unwatched,
             sent_seq=sent_seq,
-            caller_metadata=caller_metadata_of(call, self._settings.caller_metadata),
+            terms=terms,
         )
         after_seq = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, sent_seq)) or 0
         await accept(call, incarnation, run.epoch)
@@ -122,7 +123,7 @@ class TaskService:
 def _retention_s(request: task_pb2.RunTaskRequest) -> float:
     if not request.HasField("retention"):
         return DEFAULT_RETENTION_S
-    retention_s = request.retention.seconds + request.retention.nanos / 1e9
+    retention_s = to_seconds(request.retention)
     if not MIN_RETENTION_S <= retention_s <= MAX_RETENTION_S:
         raise InvalidRetention(MIN_RETENTION_S, MAX_RETENTION_S)
-    return float(retention_s)
+    return retention_s

@@ -9,7 +9,7 @@ import os
 from dataclasses import replace
 
 from agent_node.log_fields import TRACE
-from agent_node.run.caller_metadata import CallerMetadata, to_stored
+from agent_node.run.call_terms import CallTerms, to_stored
 from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.state import SessionState
@@ -26,7 +26,7 @@ async def accept(
     input: session_pb2.Input,
     on_busy: session_pb2.OnBusy.ValueType,
     retry: bool,
-    caller_metadata: CallerMetadata,
+    terms: CallTerms,
 ) -> tuple[StoredTurn, bool]:
     """As Session.submit: stores a turn, publishes it, and puts it into the mailbox."""
     fingerprint = input_fingerprint(input)
@@ -47,7 +47,7 @@ async def accept(
         state = TURN_STATE_ACCEPTED if session.turns_ahead else TURN_STATE_RUNNING
         deaths = int(retry and not session.store.durable)
         number = session.turns_accepted + 1
-        raw = to_stored(input, caller_metadata)
+        raw = to_stored(input, terms)
         async with session.writer:
             accepted_seq = session.log.used_seq + 1
             life_id = os.urandom(16).hex()
@@ -70,7 +70,7 @@ async def accept(
         session.turns.put(turn)
         session.audit("turn_accepted", turn, acceptance.commit)
         if not session.begins_nothing:
-            session.mailbox.put(WaitingTurn(turn_id, input, TRACE.get(), caller_metadata))
+            session.mailbox.put(WaitingTurn(turn_id, input, TRACE.get(), terms))
         return turn, True
 
 

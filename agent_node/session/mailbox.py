@@ -7,7 +7,7 @@ empty one is small: an asyncio.Event and a deque would each take 760 bytes.
 import asyncio
 from dataclasses import dataclass
 
-from agent_node.run.caller_metadata import CallerMetadata
+from agent_node.run.call_terms import NO_TERMS, CallTerms
 from agentring.errors import MailboxFull
 from agentring.v1 import session_pb2
 
@@ -20,7 +20,7 @@ class WaitingTurn:
     input: session_pb2.Input
     trace: str = ""
     """Of the call that brought it; empty: none, or it came to an earlier owner."""
-    caller_metadata: CallerMetadata = ()
+    terms: CallTerms = NO_TERMS
     """Likewise, those that agents may see; they are kept with the turn."""
 
 

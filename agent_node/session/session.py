@@ -11,7 +11,7 @@ from functools import partial
 
 from agent_node.events.waiting import until_ended
 from agent_node.json_values import from_struct
-from agent_node.run.caller_metadata import CallerMetadata
+from agent_node.run.call_terms import NO_TERMS, CallTerms
 from agent_node.session import intake, leaving, turn_loop
 from agent_node.session.state import ENDED, SessionState
 from agent_node.session.uninterrupted import run_to_end
@@ -47,10 +47,10 @@ class Session(SessionState):
         on_busy: session_pb2.OnBusy.ValueType,
         *,
         retry: bool = False,
-        caller_metadata: CallerMetadata = (),
+        terms: CallTerms = NO_TERMS,
     ) -> tuple[StoredTurn, bool]:
         """Accepts a turn; False: it was accepted before, and this changed nothing. retry: another owner may have it;
-        caller_metadata: those of the call that its agent may see.
+        terms: the call's.
 
         Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, SessionClosed, what the
         session was dropped with, and what the store raises; NodeDraining only once another node may own the session,
@@ -60,7 +60,7 @@ class Session(SessionState):
         from_struct(input.data)  # what is no JSON is refused now, not when the turn runs
         self.log.check()
         try:
-            accept = partial(intake.accept, self, turn_id, input, on_busy, retry, caller_metadata)
+            accept = partial(intake.accept, self, turn_id, input, on_busy, retry, terms)
             # Where the store does not wait, an acceptance that has begun to change something is not cut off.
             return await (run_to_end(self.tasks, accept) if self.store.waits else accept())
         except NodeDraining as error:

@@ -17,7 +17,7 @@ from typing import Any
 from agent_node.audit import Transition
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import AgentRun
-from agent_node.run.caller_metadata import of_stored
+from agent_node.run.call_terms import of_stored
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Outcome
 from agent_node.run.slots import RunSlot, RunSlots
@@ -217,5 +217,4 @@ class SessionState:
             self.turns.put(turn)
             self.log.append(event)
         for turn in self.turns.open:
-            metadata = of_stored(turn.input)
-            self.mailbox.requeue(WaitingTurn(turn.turn_id, turn.input_message(), caller_metadata=metadata))
+            self.mailbox.requeue(WaitingTurn(turn.turn_id, turn.input_message(), terms=of_stored(turn.input)))

@@ -200,7 +200,7 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         deaths=turn.deaths,
         steps=partial(TurnSteps, session, turn),
         trace=waiting.trace,
-        caller_metadata=waiting.caller_metadata,
+        terms=waiting.terms,
     )
 
 

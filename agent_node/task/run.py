@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from agent_node.events.log import EventLog
 from agent_node.events.numbers import NO_END, NumberRange
-from agent_node.run.caller_metadata import CallerMetadata, of_stored
+from agent_node.run.call_terms import NO_TERMS, CallTerms, of_stored
 from agent_node.run.outcome import Completed, Failed
 from agent_node.store import StoredTask, TaskEnd
 from agent_node.store.readable import to_task_events
@@ -58,7 +58,7 @@ class TaskRun:
     task: asyncio.Task[None] | None = None
     cancel_reason: str | None = None
     """Why it is being cancelled; None: it is not."""
-    caller_metadata: CallerMetadata = ()
+    terms: CallTerms = NO_TERMS
     """Of the call that began the task, those that its agent may see."""
     may_have_steps: bool = False
     """Whether rows of its steps may be stored."""
@@ -190,7 +190,7 @@ def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_l
         attempt=attempt,
         deaths=stored.deaths,
         may_have_steps=attempt > 1,
-        caller_metadata=of_stored(stored.input),
+        terms=of_stored(stored.input),
         created_ns=stored.created_ns,
     )
 

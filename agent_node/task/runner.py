@@ -188,7 +188,7 @@ class TaskRunner:
                 deaths=run.deaths,
                 steps=partial(RunSteps, self._env, self._store, run, self._tasks),
                 trace=TRACE.get(),
-                caller_metadata=run.caller_metadata,
+                terms=run.terms,
             )
             return await run_agent(self._env, self._agents[run.agent], turn, run.log, run.epoch)
 

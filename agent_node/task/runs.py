@@ -19,7 +19,7 @@ from collections.abc import Mapping
 import structlog
 
 from agent_node.json_values import from_struct
-from agent_node.run.caller_metadata import CallerMetadata, to_stored
+from agent_node.run.call_terms import NO_TERMS, CallTerms, to_stored
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.run.slots import RunSlots
@@ -111,10 +111,10 @@ class TaskRuns:
         *,
         cancel_when_unwatched: bool = False,
         sent_seq: int = 0,
-        caller_metadata: CallerMetadata = (),
+        terms: CallTerms = NO_TERMS,
     ) -> tuple[TaskRun, task_pb2.Disposition.ValueType]:
         """Starts the task's run, or finds it. sent_seq: up to which event the caller has those of a run that was lost
-        with its node; caller_metadata: those of the call that the task's agent may see.
+        with its node; terms: the call's.
 
         Raises MalformedRequest, TaskInputMismatch, TaskKeyActive, AgentRequired, AgentNotFound, NodeOverloaded,
         TooManyTasks, NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable, StoreUnavailable.
@@ -123,7 +123,7 @@ class TaskRuns:
         self._env.lease.check()
         from_struct(task_input.data)  # what is no JSON is refused now, not when the task runs
         fingerprint = input_fingerprint(task_input, agent)
-        raw, request_id = to_stored(task_input, caller_metadata), uuid.uuid4().hex
+        raw, request_id = to_stored(task_input, terms), uuid.uuid4().hex
         request = TaskRequest(ref, agent, fingerprint, raw, retention_s, cancel_when_unwatched, request_id)
         run = await self._known(ref) or await self._ended_or_refused(ref, agent)
         if run is None:

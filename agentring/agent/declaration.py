@@ -6,6 +6,7 @@ agent is called as its function is.
 
 import dataclasses
 import inspect
+import math
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from functools import update_wrapper
@@ -24,6 +25,7 @@ class AgentOptions:
     state: type[Any] | None = None
     version: int = 1
     migrate: Callable[[JsonObject, int], JsonObject] | None = None
+    timeout_s: float | None = None
 
 
 class DeclaredAgent:
@@ -38,7 +40,7 @@ class DeclaredAgent:
         required = [each for each in parameters if each.default is each.empty and each.kind not in (2, 4)]
         if len(required) != 1 or required[0].kind is inspect.Parameter.KEYWORD_ONLY:
             raise TypeError(f"{name} is no agent: it must take one argument, the context")
-        _check_state(name, options)
+        _check(name, options)
         self.options = options
         self._function = function
         update_wrapper(self, function)
@@ -57,6 +59,7 @@ def agent(
     state: type[Any] | None = None,
     version: int = 1,
     migrate: Callable[[JsonObject, int], JsonObject] | None = None,
+    timeout_s: float | None = None,
 ) -> Callable[[Function], DeclaredAgent]: ...
 
 
@@ -68,6 +71,7 @@ def agent(
     state: type[Any] | None = None,
     version: int = 1,
     migrate: Callable[[JsonObject, int], JsonObject] | None = None,
+    timeout_s: float | None = None,
 ) -> DeclaredAgent | Callable[[Function], DeclaredAgent]:
     """Declares an agent; without options it may stand bare.
 
@@ -85,12 +89,14 @@ def agent(
     session has nothing stored. It is stored as JSON: what does not fit the types fails the turn (STATE_INVALID).
     version: of the stored state, from 1; to grow where older states do not fit any more. migrate: called as
     `migrate(state, version)` with the JSON object of a lower version, and returns one of this version; an empty state
-    is not migrated. A state of a higher version fails the turn (STATE_TOO_NEW), and stays as it is.
+    is not migrated. A state of a higher version fails the turn (STATE_TOO_NEW), and stays as it is. timeout_s: how long
+    each run of a turn or task may take, without the time in which it waits for an answer; then it fails
+    (TURN_DEADLINE). A caller may ask for another; None: the node's `--turn-timeout-s`.
 
     Raises TypeError where it is no async generator function of one argument, or `state` is no such class; ValueError
-    where the version is none.
+    where the version or the time-out is none.
     """
-    options = AgentOptions(name, state, version, migrate)
+    options = AgentOptions(name, state, version, migrate, timeout_s)
     if function is not None:
         return DeclaredAgent(function, options)
     return lambda declared: DeclaredAgent(declared, options)
@@ -104,9 +110,12 @@ def options_of(found: object) -> AgentOptions:
 _DEFAULTS = AgentOptions()
 
 
-def _check_state(name: str, options: AgentOptions) -> None:
+def _check(name: str, options: AgentOptions) -> None:
     if isinstance(options.version, bool) or not isinstance(options.version, int) or options.version < 1:
         raise ValueError(f"{name}: version must be an int from 1 on")
+    timeout_s = options.timeout_s
+    if timeout_s is not None and (type(timeout_s) not in (int, float) or not 0 < timeout_s < math.inf):
+        raise ValueError(f"{name}: timeout_s must be a number of seconds above 0")
     if (kind := options.state) is None:
         return
     fields: dict[str, Any] | None = getattr(kind, "model_fields", None)

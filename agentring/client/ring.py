@@ -57,15 +57,18 @@ class Ring:
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
         cancel_when_unwatched: bool = False,
+        timeout_s: float | None = None,
     ) -> Task:
         """A task, to be iterated: it is asked for with its first event.
 
         retention_s: how long the outcome is kept, 60 to 86,400; None: 3,600. cancel_when_unwatched: a run that this
-        call starts is cancelled when nobody has watched it for 30 s. Raises InvalidTaskKey. Iterating raises
-        AgentNotFound, TaskKeyActive (after a lost connection perhaps on account of its own run), TaskInputMismatch.
+        call starts is cancelled when nobody has watched it for 30 s. timeout_s: as Session.send. Raises InvalidTaskKey.
+        Iterating raises InvalidTimeout, AgentNotFound, TaskKeyActive (after a lost connection perhaps on account of its
+        own run), TaskInputMismatch.
         """
         return Task(
-            self._connection, to_request(key, agent, text, data, on_duplicate, retention_s, cancel_when_unwatched)
+            self._connection,
+            to_request(key, agent, text, data, on_duplicate, retention_s, cancel_when_unwatched, timeout_s),
         )
 
     async def run_task(
@@ -78,6 +81,7 @@ class Ring:
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
         cancel_when_unwatched: bool = False,
+        timeout_s: float | None = None,
     ) -> TaskOutcome:
         """Runs a task to its end. Raises RunFailed, RunCancelled, and what `task` raises. Cancellation: it goes on."""
         async with self.task(
@@ -88,6 +92,7 @@ class Ring:
             on_duplicate=on_duplicate,
             retention_s=retention_s,
             cancel_when_unwatched=cancel_when_unwatched,
+            timeout_s=timeout_s,
         ) as task:
             ended = await task.outcome()
             return TaskOutcome(ended.text, ended.result, ended.is_whole, task.disposition, usage=ended.usage)
@@ -101,6 +106,7 @@ class Ring:
         data: dict[str, Json] | None = None,
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
+        timeout_s: float | None = None,
     ) -> Disposition:
         """Hands in a task, and returns once it is accepted; what comes of it is asked for later.
 
@@ -111,7 +117,13 @@ class Ring:
         Raises what `task` raises. Cancellation: it may be accepted all the same.
         """
         async with self.task(
-            key, agent=agent, text=text, data=data, on_duplicate=on_duplicate, retention_s=retention_s
+            key,
+            agent=agent,
+            text=text,
+            data=data,
+            on_duplicate=on_duplicate,
+            retention_s=retention_s,
+            timeout_s=timeout_s,
         ) as task:
             await anext(task)
             assert task.disposition is not None, "the first response says it"

@@ -13,6 +13,7 @@ from uuid import uuid4
 from grpc import aio
 
 from agentring.client.converse import Attached, attach, reply
+from agentring.client.duration import to_duration
 from agentring.client.events import Question, read_questions
 from agentring.client.inputs import Json
 from agentring.client.streams import Call, Connection, EventStream, Metadata
@@ -147,15 +148,18 @@ class Session:
         data: dict[str, Json] | None = None,
         turn_id: str = "",
         on_busy: OnBusy = OnBusy.ENQUEUE,
+        timeout_s: float | None = None,
     ) -> Turn:
         """A turn, to be iterated: it is sent when its first event is asked for.
 
         turn_id: the same one with the same input is not run again, its events are sent again; empty: a fresh one.
+        timeout_s: how long each run of it may take, without the time in which it waits for an answer; then it fails
+        (TURN_DEADLINE). None: what the agent declares, or else the node's.
 
-        Raises InvalidTurnId. Iterating raises AgentNotFound, AgentMismatch, SessionClosed, TurnInProgress, MailboxFull,
-        TurnIdReused, and what every call can end with.
+        Raises InvalidTurnId. Iterating raises InvalidTimeout, AgentNotFound, AgentMismatch, SessionClosed,
+        TurnInProgress, MailboxFull, TurnIdReused, and what every call can end with.
         """
-        return Turn(self, self._turn(text, data, turn_id, on_busy))
+        return Turn(self, self._turn(text, data, turn_id, on_busy, timeout_s))
 
     async def run(
         self,
@@ -164,10 +168,11 @@ class Session:
         data: dict[str, Json] | None = None,
         turn_id: str = "",
         on_busy: OnBusy = OnBusy.ENQUEUE,
+        timeout_s: float | None = None,
     ) -> Outcome:
         """Runs a turn to its end. Raises RunFailed, RunCancelled, and what `send` raises. Cancellation: the turn goes
         on."""
-        async with self.send(text, data=data, turn_id=turn_id, on_busy=on_busy) as turn:
+        async with self.send(text, data=data, turn_id=turn_id, on_busy=on_busy, timeout_s=timeout_s) as turn:
             return await turn.outcome()
 
     async def submit(
@@ -177,10 +182,11 @@ class Session:
         data: dict[str, Json] | None = None,
         turn_id: str = "",
         on_busy: OnBusy = OnBusy.ENQUEUE,
+        timeout_s: float | None = None,
     ) -> SubmittedTurn:
         """Hands in a turn, and returns once it is accepted: it runs to its end whoever listens. Raises what `send`
         does. Cancellation: it may be accepted all the same; the same turn_id tells."""
-        turn = self._turn(text, data, turn_id, on_busy)
+        turn = self._turn(text, data, turn_id, on_busy, timeout_s)
         return SubmittedTurn(self, turn, await _hand_in(self, turn))
 
     async def open(self) -> Attached:
@@ -238,9 +244,14 @@ class Session:
 
         await call(self.connection.routers, self.connection.policy, try_once)
 
-    def _turn(self, text: str, data: dict[str, Json] | None, turn_id: str, on_busy: OnBusy) -> session_pb2.Turn:
+    def _turn(
+        self, text: str, data: dict[str, Json] | None, turn_id: str, on_busy: OnBusy, timeout_s: float | None
+    ) -> session_pb2.Turn:
         return session_pb2.Turn(
-            turn_id=parse_turn_id(turn_id or uuid4().hex), input=to_input(text, data), on_busy=on_busy.value
+            turn_id=parse_turn_id(turn_id or uuid4().hex),
+            input=to_input(text, data),
+            on_busy=on_busy.value,
+            timeout=to_duration(timeout_s) if timeout_s is not None else None,
         )
 
 

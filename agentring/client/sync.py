@@ -75,6 +75,7 @@ class Ring:
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
         cancel_when_unwatched: bool = False,
+        timeout_s: float | None = None,
     ) -> Task:
         """A task, to be iterated."""
         made = self._ring.task(
@@ -85,6 +86,7 @@ class Ring:
             on_duplicate=on_duplicate,
             retention_s=retention_s,
             cancel_when_unwatched=cancel_when_unwatched,
+            timeout_s=timeout_s,
         )
         return Task(self._loop, made)
 
@@ -98,6 +100,7 @@ class Ring:
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
         cancel_when_unwatched: bool = False,
+        timeout_s: float | None = None,
     ) -> TaskOutcome:
         """Runs a task to its end."""
         return self._loop.run(
@@ -109,6 +112,7 @@ class Ring:
                 on_duplicate=on_duplicate,
                 retention_s=retention_s,
                 cancel_when_unwatched=cancel_when_unwatched,
+                timeout_s=timeout_s,
             )
         )
 
@@ -121,11 +125,18 @@ class Ring:
         data: dict[str, Json] | None = None,
         on_duplicate: OnDuplicate = OnDuplicate.JOIN,
         retention_s: float | None = None,
+        timeout_s: float | None = None,
     ) -> Disposition:
         """Hands in a task, and returns once it is accepted."""
         return self._loop.run(
             self._ring.submit_task(
-                key, agent=agent, text=text, data=data, on_duplicate=on_duplicate, retention_s=retention_s
+                key,
+                agent=agent,
+                text=text,
+                data=data,
+                on_duplicate=on_duplicate,
+                retention_s=retention_s,
+                timeout_s=timeout_s,
             )
         )
 

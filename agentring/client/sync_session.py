@@ -151,9 +151,12 @@ class Session:
         data: dict[str, Json] | None = None,
         turn_id: str = "",
         on_busy: OnBusy = OnBusy.ENQUEUE,
+        timeout_s: float | None = None,
     ) -> Turn:
         """A turn, to be iterated."""
-        return Turn(self._loop, self._session.send(text, data=data, turn_id=turn_id, on_busy=on_busy))
+        return Turn(
+            self._loop, self._session.send(text, data=data, turn_id=turn_id, on_busy=on_busy, timeout_s=timeout_s)
+        )
 
     def run(
         self,
@@ -162,9 +165,10 @@ class Session:
         data: dict[str, Json] | None = None,
         turn_id: str = "",
         on_busy: OnBusy = OnBusy.ENQUEUE,
+        timeout_s: float | None = None,
     ) -> Outcome:
         """Runs a turn to its end."""
-        return self._loop.run(self._session.run(text, data=data, turn_id=turn_id, on_busy=on_busy))
+        return self._loop.run(self._session.run(text, data=data, turn_id=turn_id, on_busy=on_busy, timeout_s=timeout_s))
 
     def submit(
         self,
@@ -173,9 +177,12 @@ class Session:
         data: dict[str, Json] | None = None,
         turn_id: str = "",
         on_busy: OnBusy = OnBusy.ENQUEUE,
+        timeout_s: float | None = None,
     ) -> SubmittedTurn:
         """Hands in a turn, and returns once it is accepted."""
-        submitted = self._loop.run(self._session.submit(text, data=data, turn_id=turn_id, on_busy=on_busy))
+        submitted = self._loop.run(
+            self._session.submit(text, data=data, turn_id=turn_id, on_busy=on_busy, timeout_s=timeout_s)
+        )
         return SubmittedTurn(self._loop, submitted)
 
     def open(self) -> Attached:

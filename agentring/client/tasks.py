@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 
+from agentring.client.duration import to_duration
 from agentring.client.inputs import Json
 from agentring.client.session import to_input
 from agentring.client.streams import Call, Connection, Metadata
@@ -124,6 +124,7 @@ def to_request(
     on_duplicate: OnDuplicate,
     retention_s: float | None,
     cancel_when_unwatched: bool,
+    timeout_s: float | None,
 ) -> task_pb2.RunTaskRequest:
     """What asks for a task. Raises ValueError: the data are no JSON."""
     request = task_pb2.RunTaskRequest(
@@ -134,7 +135,9 @@ def to_request(
         cancel_when_unwatched=cancel_when_unwatched,
     )
     if retention_s is not None:
-        request.retention.CopyFrom(Duration(seconds=int(retention_s), nanos=int(retention_s % 1 * 1e9)))
+        request.retention.CopyFrom(to_duration(retention_s))
+    if timeout_s is not None:
+        request.timeout.CopyFrom(to_duration(timeout_s))
     return request
 
 

@@ -92,6 +92,15 @@ class InvalidRetention(InvalidArgument):
     max_s: int
 
 
+@dataclass(eq=False)
+class InvalidTimeout(InvalidArgument):
+    """The run's deadline is out of bounds."""
+
+    reason: ClassVar[str] = "INVALID_TIMEOUT"
+    sentence: ClassVar[str] = "timeout must be above 0 and at most what the node allows (max_turn_timeout_s)"
+    max_s: int
+
+
 class RouteMissing(InvalidArgument):
     """Nothing says which session or task is meant."""
 

@@ -33,6 +33,7 @@ Common to every RPC here:
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import struct_pb2 as _struct_pb2
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
@@ -315,6 +316,7 @@ class Turn(_message.Message):
     TURN_ID_FIELD_NUMBER: _builtins.int
     INPUT_FIELD_NUMBER: _builtins.int
     ON_BUSY_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     turn_id: _builtins.str
     """Chosen by the client, unique within the session, `[A-Za-z0-9._~:@-]{1,128}`; empty: derived by the node. The same
     turn_id again never runs twice: it re-attaches, or replays the stored outcome; with another input it is rejected
@@ -326,16 +328,24 @@ class Turn(_message.Message):
     def input(self) -> Global___Input:
         """What the agent is given."""
 
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long each run of it may take, without the time in which it waits for an answer; then it fails with
+        TURN_DEADLINE. Above 0, and at most what the node allows (`max_turn_timeout_s`, 86,400 s). Absent: what the agent
+        declares, or else the node's `turn_timeout_s`. Of a turn_id that comes again the first one counts.
+        """
+
     def __init__(
         self,
         *,
         turn_id: _builtins.str = ...,
         input: Global___Input | None = ...,
         on_busy: Global___OnBusy.ValueType = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "on_busy", b"on_busy", "turn_id", b"turn_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "on_busy", b"on_busy", "timeout", b"timeout", "turn_id", b"turn_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1606,7 +1616,7 @@ class TurnRejected(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """TURN_IN_PROGRESS, MAILBOX_FULL, TOO_MANY_TURNS, TURN_ID_REUSED, INVALID_TURN_ID, TURN_NOT_FOUND (a cancel),
+    """TURN_IN_PROGRESS, MAILBOX_FULL, TOO_MANY_TURNS, TURN_ID_REUSED, INVALID_TURN_ID, INVALID_TIMEOUT, TURN_NOT_FOUND (a cancel),
     INPUT_NOT_FOUND (a reply), INPUT_ANSWERED (a reply, with something else before) or NODE_DRAINING.
     """
     frame: _builtins.int

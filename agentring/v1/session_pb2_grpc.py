@@ -89,7 +89,8 @@ class SessionServiceServicer:
         cancellation, does not cancel a turn. Once the client has closed its sending side, the stream ends with OK when
         every turn it sent has ended.
 
-        Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
+        Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID,
+        INVALID_TIMEOUT {max_s}; NOT_FOUND
         AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
         SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
         turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.

@@ -69,7 +69,8 @@ class SessionServiceStub:
     cancellation, does not cancel a turn. Once the client has closed its sending side, the stream ends with OK when
     every turn it sent has ended.
 
-    Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
+    Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID,
+    INVALID_TIMEOUT {max_s}; NOT_FOUND
     AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
     SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
     turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
@@ -132,7 +133,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     cancellation, does not cancel a turn. Once the client has closed its sending side, the stream ends with OK when
     every turn it sent has ended.
 
-    Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
+    Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID,
+    INVALID_TIMEOUT {max_s}; NOT_FOUND
     AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
     SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
     turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
@@ -198,7 +200,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         cancellation, does not cancel a turn. Once the client has closed its sending side, the stream ends with OK when
         every turn it sent has ended.
 
-        Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID; NOT_FOUND
+        Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID,
+        INVALID_TIMEOUT {max_s}; NOT_FOUND
         AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
         SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
         turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.

@@ -6,6 +6,7 @@ What a node's store keeps as bytes. Never sent."""
 from agentring.v1 import session_pb2 as _session_pb2
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -26,27 +27,27 @@ class StoredInput(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    CALLER_METADATA_FIELD_NUMBER: _builtins.int
-    caller_metadata: _builtins.bytes
-    """A CallerMetadata; of several the last counts. Absent: there is none."""
+    CALL_TERMS_FIELD_NUMBER: _builtins.int
+    call_terms: _builtins.bytes
+    """CallTerms; of several the last count. Absent: there are none."""
     def __init__(
         self,
         *,
-        caller_metadata: _builtins.bytes | None = ...,
+        call_terms: _builtins.bytes | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_caller_metadata", b"_caller_metadata", "caller_metadata", b"caller_metadata"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_call_terms", b"_call_terms", "call_terms", b"call_terms"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_caller_metadata", b"_caller_metadata", "caller_metadata", b"caller_metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_call_terms", b"_call_terms", "call_terms", b"call_terms"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType__caller_metadata: _TypeAlias = _typing.Literal["caller_metadata"]  # noqa: Y015
-    _WhichOneofArgType__caller_metadata: _TypeAlias = _typing.Literal["_caller_metadata", b"_caller_metadata"]  # noqa: Y015
-    def WhichOneof(self, oneof_group: _WhichOneofArgType__caller_metadata) -> _WhichOneofReturnType__caller_metadata | None: ...
+    _WhichOneofReturnType__call_terms: _TypeAlias = _typing.Literal["call_terms"]  # noqa: Y015
+    _WhichOneofArgType__call_terms: _TypeAlias = _typing.Literal["_call_terms", b"_call_terms"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__call_terms) -> _WhichOneofReturnType__call_terms | None: ...
 
 Global___StoredInput: _TypeAlias = StoredInput  # noqa: Y015
 
 @_typing.final
-class CallerMetadata(_message.Message):
-    """Metadata of the call that brought an input."""
+class CallTerms(_message.Message):
+    """Of the call that brought an input."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -71,22 +72,28 @@ class CallerMetadata(_message.Message):
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     METADATA_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """By name, in lower case."""
+        """Its metadata that the agent may see, by name, in lower case."""
+
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """As Turn.timeout."""
 
     def __init__(
         self,
         *,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metadata", b"metadata", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___CallerMetadata: _TypeAlias = CallerMetadata  # noqa: Y015
+Global___CallTerms: _TypeAlias = CallTerms  # noqa: Y015
 
 @_typing.final
 class StoredEvents(_message.Message):

@@ -131,6 +131,7 @@ class RunTaskRequest(_message.Message):
     ON_DUPLICATE_FIELD_NUMBER: _builtins.int
     RETENTION_FIELD_NUMBER: _builtins.int
     CANCEL_WHEN_UNWATCHED_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
     task_key: _builtins.str
     """1 to 256 printable characters of ASCII other than the space, unique within the tenant."""
     agent: _builtins.str
@@ -149,6 +150,10 @@ class RunTaskRequest(_message.Message):
     def retention(self) -> _duration_pb2.Duration:
         """How long the outcome is kept after the end, 60 s to 86,400 s; absent: 3,600 s. The call that starts the run decides."""
 
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """As Turn.timeout; the call that makes the task decides."""
+
     def __init__(
         self,
         *,
@@ -158,10 +163,11 @@ class RunTaskRequest(_message.Message):
         on_duplicate: Global___OnDuplicate.ValueType = ...,
         retention: _duration_pb2.Duration | None = ...,
         cancel_when_unwatched: _builtins.bool = ...,
+        timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "retention", b"retention"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "retention", b"retention", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_when_unwatched", b"cancel_when_unwatched", "input", b"input", "on_duplicate", b"on_duplicate", "retention", b"retention", "task_key", b"task_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_when_unwatched", b"cancel_when_unwatched", "input", b"input", "on_duplicate", b"on_duplicate", "retention", b"retention", "task_key", b"task_key", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,6 +16,7 @@ from agentring.errors import (
     InvalidSessionId,
     InvalidTaskKey,
     InvalidTenantId,
+    InvalidTimeout,
     InvalidTurnId,
     RouteMismatch,
     SessionNotFound,
@@ -207,6 +208,18 @@ async def test_a_turn_that_does_not_exist_is_not_found(channel: aio.Channel, nam
     await run_turn(channel, name, turn("hi"))
     request = session_pb2.CancelTurnRequest(session_id=name, turn_id="unknown")
     await assert_refused(exchange(channel, SESSIONS + "CancelTurn", request), TurnNotFound())
+
+
+@pytest.mark.parametrize("seconds", [0.0, 86_400.1, -60.0, -0.5, 10.0**11])
+async def test_a_deadline_out_of_bounds_is_refused(channel: aio.Channel, name: str, seconds: float) -> None:
+    task = task_pb2.RunTaskRequest(task_key=name, agent="echo")
+    sent = turn("hi")
+    for timeout in (task.timeout, sent.timeout):
+        timeout.seconds, timeout.nanos = int(seconds), round((seconds - int(seconds)) * 1e9)
+    await assert_refused(exchange(channel, TASKS + "RunTask", task), InvalidTimeout(86_400))
+    for method, request in (("RunTurn", session_pb2.RunTurnRequest), ("SubmitTurn", session_pb2.SubmitTurnRequest)):
+        asked = request(session_id=name, agent="echo", turn=sent)
+        await assert_refused(exchange(channel, SESSIONS + method, asked), InvalidTimeout(86_400))
 
 
 @pytest.mark.parametrize("seconds", [0.0, 59.9, 86_400.1, -60.0, 10.0**11])

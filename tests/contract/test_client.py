@@ -26,6 +26,7 @@ from agentring.errors import (
     AgentMismatch,
     AgentNotFound,
     InputNotFound,
+    InvalidTimeout,
     SessionClosed,
     SessionNotFound,
     TaskInputMismatch,
@@ -53,55 +54,6 @@ async def test_a_turn_is_streamed(cluster: Cluster, name: str) -> None:
         assert (repeated.text, repeated.result, repeated.is_whole) == ("one two three", {"tokens": 3}, True)
         found = await ring.session(name).get()
         assert (found.agent, found.turns_completed, found.closed) == ("echo", 1, False)
-
-
-async def test_a_turn_is_submitted_and_polled_later(cluster: Cluster, name: str) -> None:
-    async with connect(cluster.router) as ring:
-        session = ring.session(name, agent="echo")
-        words = {"tokens": 3, "rate": 1000}
-        submitted = await session.submit(data=words, turn_id="report")
-        assert submitted.turn_id == "report"
-        assert submitted.state in (TurnState.ACCEPTED, TurnState.RUNNING, TurnState.COMPLETED)
-        assert submitted.accepted_seq == 1
-        outcome = await submitted.outcome()
-        assert outcome.text == "token0 token1 token2 "
-        assert await submitted.poll() is submitted.state is TurnState.COMPLETED
-        events = [event async for event in submitted.follow()]
-        assert isinstance(events[0], TurnAccepted)
-        assert isinstance(events[-1], TurnCompleted)
-    async with connect(cluster.router) as later:  # another program, which knows no more than the turn's id
-        again = await later.session(name).submit(data=words, turn_id="report")
-        assert (again.state, again.accepted_seq) == (TurnState.COMPLETED, submitted.accepted_seq)
-        with pytest.raises(TurnIdReused):
-            await later.session(name).submit("something else", turn_id="report")
-        assert await again.cancel() is TurnState.COMPLETED
-        assert (await later.session(name).get()).turns_completed == 1
-
-
-async def test_a_submitted_turn_goes_on_when_its_program_leaves(cluster: Cluster, name: str) -> None:
-    async with connect(cluster.router) as ring:
-        await ring.session(name, agent="echo").submit(data={"tokens": 1000, "rate": 10}, turn_id="long")
-    async with connect(cluster.router) as ring:
-        session = ring.session(name)
-        await session.submit("waits behind it", turn_id="next")
-        found = await session.get()
-        assert (found.running_turn_id, found.waiting_turns) == ("long", 1)
-        with pytest.raises(TurnInProgress):
-            await session.submit("now or never", on_busy=OnBusy.REJECT)
-        assert await session.cancel("long") is TurnState.CANCELLED
-        assert (await (await session.submit("waits behind it", turn_id="next")).outcome()).text == "waits behind it"
-
-
-def test_work_is_submitted_without_an_event_loop(cluster: Cluster, name: str) -> None:
-    with sync.connect(cluster.router) as ring:
-        submitted = ring.session(name, agent="echo").submit("one two", turn_id="t")
-        assert (submitted.turn_id, submitted.accepted_seq) == ("t", 1)
-        assert submitted.outcome().text == "one two"
-        assert submitted.poll() is submitted.state is TurnState.COMPLETED
-        assert len(list(submitted.follow())) >= 3
-        assert submitted.cancel() is TurnState.COMPLETED
-        assert ring.submit_task(name, agent="echo", text="three") is Disposition.STARTED
-        assert ring.watch_task(name).outcome().text == "three"
 
 
 async def test_a_session_is_opened_before_its_first_turn(cluster: Cluster, name: str) -> None:
@@ -153,6 +105,20 @@ async def test_a_watch_sees_all_turns_and_ends_with_the_session(cluster: Cluster
             await asyncio.wait_for(watching, 20)
 
 
+async def test_a_run_has_the_deadline_that_its_caller_names(cluster: Cluster, name: str) -> None:
+    slow = {"tokens": 1000, "rate": 10}
+    async with connect(cluster.router) as ring:
+        session = ring.session(name, agent="echo")
+        with pytest.raises(RunFailed, match="TURN_DEADLINE"):
+            await session.run(data=slow, timeout_s=0.2)
+        with pytest.raises(RunFailed, match="TURN_DEADLINE"):
+            await ring.run_task(name, agent="echo", data=slow, timeout_s=0.2)
+        for timeout_s in (0.0, 100_000.0):
+            with pytest.raises(InvalidTimeout):
+                await session.run("hi", timeout_s=timeout_s)
+        assert (await session.run("still here", timeout_s=60.0)).text == "still here"
+
+
 async def test_errors_are_told_by_their_reason(cluster: Cluster, name: str) -> None:
     async with connect(cluster.router) as ring:
         with pytest.raises(SessionNotFound):
@@ -188,18 +154,6 @@ async def test_a_task_is_run_once(cluster: Cluster, name: str) -> None:
         assert (found.state, found.text, found.result) == (TaskState.COMPLETED, text, {"tokens": 3})
         with pytest.raises(TaskInputMismatch):
             await ring.run_task(name, agent="echo", data={"tokens": 4})
-
-
-async def test_a_task_is_submitted_and_asked_for_later(cluster: Cluster, name: str) -> None:
-    async with connect(cluster.router) as ring:
-        assert await ring.submit_task(name, agent="echo", data={"tokens": 20, "rate": 100}) is Disposition.STARTED
-        assert await ring.submit_task(name, agent="echo", data={"tokens": 20, "rate": 100}) is Disposition.JOINED
-        with pytest.raises(TaskInputMismatch):
-            await ring.submit_task(name, agent="echo", text="something else")
-        assert (await ring.watch_task(name).outcome()).text.startswith("token0 ")
-        found = await ring.get_task(name)
-        assert (found.state, found.attempt) == (TaskState.COMPLETED, 1)
-        assert await ring.submit_task(name, agent="echo", data={"tokens": 20, "rate": 100}) is Disposition.REPLAYED
 
 
 async def test_a_task_is_cancelled(cluster: Cluster, name: str) -> None:

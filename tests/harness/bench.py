@@ -5,7 +5,7 @@ from typing import Any
 
 from agent_node.events.log import EventLog
 from agent_node.run.agent_run import run_agent
-from agent_node.run.caller_metadata import CallerMetadata
+from agent_node.run.call_terms import NO_TERMS, CallTerms
 from agent_node.run.environment import RunEnvironment, TurnLimits
 from agent_node.run.outcome import Completed, Failed
 from agent_node.run.run_input import Questions, TurnInput
@@ -67,7 +67,7 @@ class Bench:
         attempt: int = 1,
         steps: Callable[[], StepRecorder] | None = None,
         name: str = "",
-        caller_metadata: CallerMetadata = (),
+        terms: CallTerms = NO_TERMS,
     ) -> Completed | Failed:
         turn = TurnInput(
             ref=ref or parse_session("", "s"),
@@ -82,7 +82,7 @@ class Bench:
             questions=questions,
             tool_starts=tool_starts,
             agent=name,
-            caller_metadata=caller_metadata,
+            terms=terms,
         )
         return await run_agent(self.env, agent, turn, self.log, EPOCH)
 

@@ -43,8 +43,8 @@ STATUSES = {
     "NOT_FOUND": "AgentNotFound InputNotFound NodeNotFound RunNotFound ServiceNotFound SessionNotFound TaskNotFound"
     " TurnNotFound",
     "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidPageToken InvalidRetention InvalidSessionId"
-    " InvalidTaskKey InvalidTenantId InvalidTurnId MalformedHeader MalformedRequest RouteMismatch RouteMissing"
-    " SecondMessage SecondOpen UnknownEnumValue",
+    " InvalidTaskKey InvalidTenantId InvalidTimeout InvalidTurnId MalformedHeader MalformedRequest RouteMismatch"
+    " RouteMissing SecondMessage SecondOpen UnknownEnumValue",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "EncodingNotSupported MethodNotImplemented",
     "DATA_LOSS": "SessionCorrupt",

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from typing import Any
 
+from agent_node.run.call_terms import CallTerms
 from agentring.agent import AgentEvent, Caller, Context
 from agentring.ids import TaskKey, TaskRef, TenantId, parse_session
 from harness.bench import EPOCH, Bench, completed
@@ -19,7 +20,7 @@ class Seen:
 async def test_a_turn_names_its_session_and_its_caller(bench: Bench) -> None:
     seen = Seen()
     metadata = (("x-locale", "nb"), ("x-plan", "gold"))
-    completed(await bench.run(seen.agent, ref=parse_session("acme", "s1"), name="shop", caller_metadata=metadata))
+    completed(await bench.run(seen.agent, ref=parse_session("acme", "s1"), name="shop", terms=CallTerms(metadata)))
     assert seen.ids == ("shop", "acme", "s1", "", "t")
     assert seen.caller == Caller("acme", "", {}, {"x-locale": "nb", "x-plan": "gold"})
     assert seen.run == ("n1", 1, EPOCH, "acme/session/s1/t")

@@ -9,9 +9,11 @@ from typing import Any, cast
 import pytest
 import structlog
 
+from agent_node.run.call_terms import CallTerms
 from agent_node.run.outcome import Completed, Failed
 from agent_node.run.time_limit import MOST_ABANDONED
 from agentring.agent import Agent, AgentEvent, Context, Result
+from agentring.agent import agent as declared
 from agentring.process.owned_loop import OWNER
 from harness.bench import MAX_TEXT_BYTES, SHORT_S, Bench, completed, failed
 from harness.clock import PATIENCE_S
@@ -73,6 +75,32 @@ async def until_published(bench: Bench, running: "asyncio.Future[Completed | Fai
     await published.wait()
     bench.log.unsubscribe(published)
     assert not running.done()
+
+
+@pytest.mark.parametrize(
+    ("call_s", "agent_s", "node_s"),
+    [(SHORT_S, None, PATIENCE_S), (SHORT_S, PATIENCE_S, PATIENCE_S), (0.0, SHORT_S, PATIENCE_S), (0.0, None, SHORT_S)],
+)
+async def test_a_deadline_is_the_callers_or_else_the_agents_or_else_the_nodes(
+    call_s: float, agent_s: float | None, node_s: float
+) -> None:
+    @declared(timeout_s=agent_s)
+    async def waits(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield "begun"
+        await asyncio.Event().wait()
+
+    outcome = await Bench(timeout_s=node_s).run(waits, terms=CallTerms(timeout_s=call_s))
+    assert failed(outcome) == "TURN_DEADLINE"
+
+
+async def test_a_caller_may_give_more_time_than_agent_and_node() -> None:
+    @declared(timeout_s=SHORT_S / 50)
+    async def takes_its_time(ctx: Context) -> AsyncIterator[AgentEvent]:
+        await asyncio.sleep(SHORT_S)
+        yield "done"
+
+    outcome = await Bench(timeout_s=SHORT_S / 50).run(takes_its_time, terms=CallTerms(timeout_s=PATIENCE_S))
+    assert completed(outcome).text == "done"
 
 
 @pytest.mark.parametrize("ending", ["deadline", "cancel"])

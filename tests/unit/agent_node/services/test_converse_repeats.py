@@ -1,6 +1,7 @@
 """What a Converse stream is sent of turns that it was sent before, or another stream was: resumes, repeated turns."""
 
 from agent_node.events.attachment import Attachment
+from agent_node.run.call_terms import NO_TERMS
 from agent_node.services.converse import _Frames
 from agent_node.services.resume_point import ResumePoint
 from agentring.v1 import session_pb2
@@ -103,7 +104,7 @@ async def test_a_node_that_must_not_merge_sends_every_event_alone_live_and_again
 
 async def test_a_stream_that_stays_open_remembers_no_ended_turns(actor: Actor) -> None:
     with Attachment(actor.session.log, 0, heartbeat_s=60) as attachment:
-        frames = _Frames(actor.session, attachment, "stream", ResumePoint(), ())
+        frames = _Frames(actor.session, attachment, "stream", ResumePoint(), lambda turn: NO_TERMS)
         for number in range(2, 100):
             await frames._turn(session_pb2.Turn(), number)
             await actor.until_ended(f"stream.{number}")

@@ -118,3 +118,10 @@ def test_a_state_that_a_new_session_could_not_have_is_refused(declare: Callable[
 def test_a_version_is_a_number_from_1_on(version: Any) -> None:
     with pytest.raises(ValueError, match="_stream: version must be an int from 1 on"):
         agent(version=version)(_stream)
+
+
+@pytest.mark.parametrize("timeout_s", [0, -1.0, float("nan"), float("inf"), True, "5"])
+def test_a_time_out_that_is_none_is_refused(timeout_s: Any) -> None:
+    with pytest.raises(ValueError, match="_stream: timeout_s must be a number of seconds above 0"):
+        agent(timeout_s=timeout_s)(_stream)
+    assert options_of(agent(timeout_s=0.5)(_stream)).timeout_s == 0.5
