@@ -1,9 +1,7 @@
 """Every public name of agentring.testing has an example in its docstring, and each runs."""
 
-import ast
 import asyncio
 import inspect
-import textwrap
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -14,6 +12,7 @@ from agentring import pytest_plugin
 from agentring.agent import AgentEvent, Context, Result, tool
 from agentring.models import ToolCall, chat_agent
 from agentring.testing import AgentTest, Effect
+from harness.docstrings import compiled, example
 
 _PRICES = {"tea": 3, "cake": 5}
 
@@ -84,20 +83,6 @@ _SHOWN = ("Step", "ToolUse", "CrashReport", "EffectCall")
 """Whose examples look at a turn that has been."""
 
 
-def example(doc: str) -> str:
-    """The paragraphs of a docstring that are code."""
-    paragraphs = [textwrap.dedent(part) for part in doc.split("\n\n")[1:]]
-    return "\n\n".join(part for part in paragraphs if _is_code(part))
-
-
-def _is_code(text: str) -> bool:
-    try:
-        body = ast.parse(f"async def example():\n{textwrap.indent(text, '    ')}")
-    except SyntaxError:
-        return False
-    return len(body.body) == 1
-
-
 @pytest.mark.parametrize(("name", "found"), [pytest.param(*each, id=each[0]) for each in documented()])
 async def test_the_example_runs(name: str, found: Any) -> None:
     code = example(inspect.getdoc(found) or "")
@@ -126,9 +111,7 @@ async def test_the_example_runs(name: str, found: Any) -> None:
         if name == "ToolUse":
             names["turn"] = await t.turn("tea")
         names["t"] = t
-        exec(
-            compile(f"async def example():\n{textwrap.indent(code, '    ')}\n    return locals()", name, "exec"), names
-        )
+        exec(compiled(code, name, "return locals()"), names)
         made = await names["example"]()
         for test in [value for key, value in made.items() if key.startswith("test_")]:
             await test(*([AgentTest] if inspect.signature(test).parameters else []))
