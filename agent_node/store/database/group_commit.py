@@ -12,10 +12,13 @@ however many statements it has. Used by sqlite.py, where one transaction writes 
 """
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import Any, Generic, TypeVar
+
+import structlog
 
 from agentring.errors import AgentringError, StoreUnavailable
 
@@ -30,6 +33,8 @@ Take = Callable[[], Sequence[Work[C]]]
 """Those whose turn it is: what came while somebody waited for the lock is among them."""
 Outcome = tuple[Any, BaseException | None]
 """What a work returned, or what it raised."""
+
+_log = structlog.get_logger()
 
 
 def work_off(connection: C, works: Sequence[Work[C]]) -> list[Outcome]:
@@ -52,7 +57,10 @@ class GroupCommit(Generic[C]):
         would not help."""
         self._commit = commit
         self._timeout_s = timeout_s
-        self._thread = ThreadPoolExecutor(1, "store-writer")
+        self._orders: SimpleQueue[asyncio.AbstractEventLoop | None] = SimpleQueue()
+        """For the thread: each has it carry out a group and tell that loop; None: it ends."""
+        self._writer: threading.Thread | None = None
+        """Made with the first work. The process does not wait for it at its end: what is not committed is undone."""
         self._waiting: deque[tuple[Work[C], asyncio.Future[Any]]] = deque()
         self._rests = asyncio.Event()
         """No group is on its way to the thread, with it, or on its way back."""
@@ -91,7 +99,9 @@ class GroupCommit(Generic[C]):
         for _, done in self._deadlines:
             if not done.done():
                 done.set_exception(StoreUnavailable())
-        await asyncio.to_thread(self._thread.shutdown)
+        if (thread := self._writer) is not None:
+            self._orders.put(None)
+            await asyncio.to_thread(thread.join)
 
     def _go_on(self, loop: asyncio.AbstractEventLoop) -> None:
         """Has the thread carry out what waits, or lets it rest."""
@@ -102,11 +112,15 @@ class GroupCommit(Generic[C]):
             self._rests.set()
 
     def _begin(self, loop: asyncio.AbstractEventLoop) -> None:
-        try:
-            self._thread.submit(self._commit_next, loop)
-        except RuntimeError:  # there can be no thread now: who comes next tries again, and all have their deadlines
-            self._rests.set()
-            raise
+        if self._writer is None:
+            thread = threading.Thread(target=self._serve, name="store-writer", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # there can be none now: who comes next tries again, and all have their deadlines
+                self._rests.set()
+                raise
+            self._writer = thread
+        self._orders.put(loop)
 
     def _deliver(self, loop: asyncio.AbstractEventLoop, outcomes: list[tuple[asyncio.Future[Any], Outcome]]) -> None:
         try:
@@ -131,8 +145,16 @@ class GroupCommit(Generic[C]):
                 done.set_exception(StoreUnavailable())
         self._timer = loop.call_at(deadlines[0][0], self._give_up, loop) if deadlines else None
 
+    def _serve(self) -> None:
+        """The writer's thread."""
+        while (loop := self._orders.get()) is not None:
+            try:
+                self._commit_next(loop)
+            except BaseException as error:  # or the loop was closed meanwhile: the thread is there for the next group
+                _log.error("store_writer_error", error=type(error).__name__)
+            del loop  # it is not kept until the next group
+
     def _commit_next(self, loop: asyncio.AbstractEventLoop) -> None:
-        """In the writer's thread."""
         group: list[tuple[Work[C], asyncio.Future[Any]]] = []
         outcomes: list[Outcome] = []
         begun_for = len(self._waiting)

@@ -268,3 +268,20 @@ async def test_a_thread_that_cannot_be_had_is_asked_for_again(
     async with asyncio.timeout(TIMEOUT_S):
         await writer.close()
     assert database.rows == [0, 1]
+
+
+def test_a_loop_that_is_closed_meanwhile_stops_the_writer_no_more(database: Database) -> None:
+    writer: GroupCommit[list[int]] = GroupCommit(database.commit, TIMEOUT_S)
+
+    async def leave() -> None:
+        database.go.clear()
+        asyncio.get_running_loop().create_task(writer.transact(add(0)))
+        await asyncio.to_thread(database.begun.wait)
+
+    asyncio.run(leave())
+    (thread,) = [each for each in threading.enumerate() if each.name == "store-writer"]
+    database.go.set()
+    writer._orders.put(None)
+    thread.join(TIMEOUT_S)
+    assert not thread.is_alive()  # it came to what was ordered next
+    assert database.rows == [0]
