@@ -2,10 +2,32 @@
 
 import logging
 import sys
+from collections.abc import Mapping, MutableMapping
 from contextlib import suppress
-from typing import TextIO, cast
+from contextvars import ContextVar
+from typing import Any, Protocol, TextIO, cast
 
 import structlog
+
+
+class Subject(Protocol):
+    """What is being dealt with."""
+
+    @property
+    def log_fields(self) -> Mapping[str, str | int]:
+        """Its name, as fields of a log line."""
+
+
+SUBJECT: ContextVar[Subject | None] = ContextVar("agentring_subject", default=None)
+"""Whose fields each line of the context has: asked for them only when there is a line."""
+
+
+def with_subject(_logger: Any, _method: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A processor of structlog's: adds the subject's fields that the line does not have itself."""
+    if (subject := SUBJECT.get()) is not None:
+        for name, value in subject.log_fields.items():
+            line.setdefault(name, value)
+    return line
 
 
 class _Unfailing:
@@ -37,6 +59,7 @@ def configure(level: str) -> None:
     )
     structlog.configure(
         processors=[
+            with_subject,
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),

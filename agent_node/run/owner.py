@@ -5,12 +5,15 @@ run instead, while that is under way; afterwards it is a line in the log. Each l
 behind, names its session or task, its agent and its turn. Used by AgentRun (agent_run.py).
 """
 
+from collections.abc import Mapping
+
 import structlog
 
 from agent_node.agent_output import end_line
 from agent_node.log_fields import named
 from agent_node.run.run_input import TurnInput
 from agent_node.run.time_limit import PausableDeadline
+from agentring.log import SUBJECT
 from agentring.process.owned_loop import OWNER, code_locations
 
 _log = structlog.get_logger()
@@ -21,17 +24,21 @@ class RunOwner:
 
     def __init__(self, turn: TurnInput, time: PausableDeadline) -> None:
         """turn: which run it is; time: the run's deadline, which expires at once where the run is to end."""
-        self.log_fields = named(turn.ref, turn.agent, turn.turn_id, turn.attempt, turn.trace)
-        """As Owner."""
+        self._names = turn.ref, turn.agent, turn.turn_id, turn.attempt, turn.trace
         self._time = time
         self.error: BaseException | None = None
         """What would have ended the process; None: nothing has."""
         self.is_over = False
 
+    @property
+    def log_fields(self) -> Mapping[str, str | int]:
+        """As Owner."""
+        return named(*self._names)
+
     def own(self) -> None:
         """What is started in this context, from here on, is the run's."""
         OWNER.set(self)
-        structlog.contextvars.bind_contextvars(**self.log_fields)
+        SUBJECT.set(self)
 
     def end(self) -> None:
         """The run is over. In the context of `own`."""

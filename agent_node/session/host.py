@@ -9,7 +9,6 @@ from collections.abc import Awaitable, Callable, Mapping
 
 import structlog
 
-from agent_node.log_fields import named
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.slots import RunSlots
 from agent_node.session.activation import Activator
@@ -33,6 +32,7 @@ from agentring.errors import (
     StaleEpoch,
 )
 from agentring.ids import Epoch, SessionRef
+from agentring.log import SUBJECT
 
 _log = structlog.get_logger()
 
@@ -237,7 +237,7 @@ class Host:
         return None if await self._admit(lambda: self.owned_or_claimed, agent_name) else NodeOverloaded()
 
     async def _run(self, session: Session) -> None:
-        structlog.contextvars.bind_contextvars(**named(session.ref, session.stored.agent))
+        SUBJECT.set(session)
         has_failed = False
         try:
             await session.run()
@@ -267,9 +267,9 @@ class Host:
             if self._sessions.get(session.ref) is session:  # else it was passivated or has failed meanwhile
                 await session.hand_on()
         except AgentringError as error:
-            _log.warning("session_drain_failed", reason=error.reason, **named(session.ref, session.stored.agent))
+            _log.warning("session_drain_failed", reason=error.reason, **session.log_fields)
         except Exception:
-            _log.exception("session_drain_failed", **named(session.ref, session.stored.agent))
+            _log.exception("session_drain_failed", **session.log_fields)
         try:
             await self.give_up(session)
         finally:

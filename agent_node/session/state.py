@@ -10,12 +10,13 @@ writes is the writer's (fenced_writer.py). What the stages wait for in each othe
 """
 
 import asyncio
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from agent_node.audit import Transition
 from agent_node.events.log import EventLog
+from agent_node.log_fields import named
 from agent_node.run.agent_run import AgentRun
 from agent_node.run.call_terms import of_stored
 from agent_node.run.environment import RunEnvironment
@@ -146,6 +147,11 @@ class SessionState:
     def ref(self) -> SessionRef:
         """Its name."""
         return self.stored.ref
+
+    @property
+    def log_fields(self) -> Mapping[str, str | int]:
+        """Its name, as fields of a log line."""
+        return named(self.ref, self.stored.agent)
 
     @property
     def all_ended(self) -> bool:

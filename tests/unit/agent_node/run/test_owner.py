@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextvars import copy_context
+from typing import Any
 
 import pytest
 import structlog
@@ -16,6 +17,7 @@ from agent_node.run.run_input import TurnInput
 from agent_node.run.time_limit import PausableDeadline
 from agentring.agent import AgentEvent, Context
 from agentring.ids import Epoch, Incarnation, NodeId, SessionRef, TaskRef, parse_session, parse_task
+from agentring.log import with_subject
 from agentring.process.entry import drive
 from agentring.process.owned_loop import OwnedLoop
 from harness.agents import SECRET
@@ -131,12 +133,18 @@ def test_what_a_run_left_behind_ends_nothing_any_more() -> None:
 async def test_a_runs_log_lines_have_its_names_also_where_others_are_bound() -> None:
     structlog.contextvars.bind_contextvars(session="other", agent="other")
     try:
-        before = structlog.contextvars.get_contextvars()
         _, turn, _ = begin(REFS[0])
         context = copy_context()
         context.run(RunOwner(turn, PausableDeadline(PATIENCE_S)).own)
         expected = {"tenant": turn.ref.tenant, "session": "s", "agent": "odd", "turn": "t", "attempt": 1}
-        assert context.run(structlog.contextvars.get_contextvars) == expected
-        assert structlog.contextvars.get_contextvars() == before
+        assert context.run(line_of) == expected
+        assert context.run(line_of, agent="its own") == expected | {"agent": "its own"}
+        assert line_of() == {"session": "other", "agent": "other"}
     finally:
         structlog.contextvars.clear_contextvars()
+
+
+def line_of(**fields: str) -> dict[str, Any]:
+    """What a line that is logged here has beside its event."""
+    line = with_subject(None, "info", dict(fields))
+    return dict(structlog.contextvars.merge_contextvars(None, "info", line))
