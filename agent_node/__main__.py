@@ -27,7 +27,7 @@ Load = Callable[[NodeSettings], Awaitable[LoadedAgents | None]]
 
 
 async def _load(node: NodeSettings) -> LoadedAgents:
-    return load_agents(node.agent)
+    return load_agents(node.agent, node.agent_settings)
 
 
 def main(load: Load = _load) -> None:
@@ -62,7 +62,7 @@ async def _run(
 
 
 def _children(node: NodeSettings) -> forking.Child:
-    agents = load_agents(node.agent).by_name
+    agents = load_agents(node.agent, node.agent_settings)
     return lambda connection: child.serve(connection, agents, node.log_level)
 
 

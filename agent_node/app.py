@@ -1,15 +1,17 @@
 """A node, from start to stop.
 
-Start: 1. lock the data directory; 2. open the store, which must be this cluster's; 3. bind and serve (every call
-answers NODE_FENCED until joined); 4. watch the membership; 5. join; 6. healthy. Stop is the reverse: drain (unhealthy,
-streams ended, lease revoked), then the server, then the rest. A node that finds that it does not serve any more gives
-its lease up at once, and ends.
+Start: 1. open what the agents need (their lifespans); 2. lock the data directory; 3. open the store, which must be this
+cluster's; 4. bind and serve (every call answers NODE_FENCED until joined); 5. watch the membership; 6. join; 7.
+healthy. Stop is the reverse: drain (unhealthy, streams ended, lease revoked), then the server, then the rest. A node
+that finds that it does not serve any more gives its lease up at once, and ends.
 """
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 
+from agent_node.agents.lifespans import Lifespans, OpenedAgent
 from agent_node.agents.registry import LoadedAgents, hosted
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog, ObservedAudit
 from agent_node.child_process.fork_server import ForkServer
@@ -29,6 +31,7 @@ from agent_node.services.task import TaskService
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql.sessions import SqlStore
+from agentring.agent import Agent
 from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
@@ -74,6 +77,25 @@ async def run_node(
     """
     raise_limit(_DESCRIPTORS)
     agents = hosted(loaded.by_name, settings.require, settings.labels)
+    lifespans = Lifespans(agents, loaded.settings)
+    try:
+        left_out = await unless_set(stop, lifespans.open())
+        if left_out is not None:
+            opened = {name: agent for name, agent in agents.items() if name not in left_out}
+            all_left_out = (*loaded.left_out, *left_out.values())
+            await _serve(settings, opened, lifespans.opened, stop, partial(ready, agents_left_out=all_left_out), forker)
+    finally:
+        await lifespans.close()
+
+
+async def _serve(
+    settings: NodeSettings,
+    agents: Mapping[str, Agent],
+    opened: Mapping[str, OpenedAgent],
+    stop: asyncio.Event,
+    ready: Ready,
+    forker: ForkServer | None,
+) -> None:
     clock = BootClock()
     keys = Keys(settings.cluster)
     child_runs = ChildRuns(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
@@ -104,6 +126,7 @@ async def run_node(
                 agents=agents,
                 audit=observed,
                 durable=durable,
+                opened=opened,
                 child_runs=child_runs,
             )
             incarnations = IncarnationSupervisor(resources, guard, skew)
@@ -165,7 +188,7 @@ async def run_node(
                         settle_collector()
                         with self_check:
                             await self_check.first()
-                            ready(server.address, agents=list(agents), agents_left_out=loaded.left_out)
+                            ready(server.address, agents=list(agents))
                             await _first_of(group, stop, fault.found, forker_ended)
                             board.enter(Condition.DRAINING)
                             await _leave(group, incarnations, living, fault)

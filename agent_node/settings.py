@@ -41,6 +41,9 @@ class NodeSettings(ProcessSettings):
         description="name=package.module:attribute of an agent to host beside the installed ones, or package.module: "
         "all that it defines",
     )
+    agent_settings: Path | None = Field(
+        None, description="TOML file with settings that agents declare, a table for each agent by its name"
+    )
     store: Annotated[str | None, AfterValidator(_store)] = Field(
         None,
         description="where sessions are kept: memory:, sqlite:///PATH (nodes of one machine share it) or "

@@ -48,7 +48,7 @@ def main() -> None:
 
     async def load(settings: NodeSettings) -> LoadedAgents | None:
         before = set(sys.modules)
-        loaded = load_agents(settings.agent)
+        loaded = load_agents(settings.agent, settings.agent_settings)
         said = {"left_out": loaded.left_out, "files": _files(set(sys.modules) - before)}
         loop = asyncio.get_running_loop()
         control.setblocking(False)

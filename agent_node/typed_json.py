@@ -116,6 +116,8 @@ def _key(kind: Any, key: str, path: str) -> Any:
 def _read_class(kind: Any, value: Any, path: str) -> Any:
     if not isinstance(kind, type):
         raise DoesNotFit(path, "its type is none that JSON is read as")
+    if callable(getattr(kind, "get_secret_value", None)):
+        return kind(_expect(str, value, path))
     if callable(validate := getattr(kind, "model_validate", None)):
         return _validated(validate, value, path)
     if dataclasses.is_dataclass(kind):

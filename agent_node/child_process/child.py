@@ -20,19 +20,23 @@ from itertools import count
 from typing import Any, cast
 
 from agent_node import agent_output
-from agent_node.agent_errors import text_of
+from agent_node.agent_errors import log_failure, text_of
+from agent_node.agents.lifespans import Lifespans
+from agent_node.agents.registry import LoadedAgents
 from agent_node.audit import NoAuditLog
 from agent_node.child_process.messages import BEAT_S, Begin, Channel
 from agent_node.child_process.recorded_steps import ChildSteps
 from agent_node.json_values import NotJson, to_json
+from agent_node.log_fields import named
 from agent_node.once.steps import Once
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.outcome import Failed, Outcome, new_error_id
+from agent_node.run.run_input import TurnInput
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.store import ToolStart
 from agent_node.store.once_records import OnceCaller
 from agentring import log
-from agentring.agent import Agent
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.lease import Lease
 from agentring.plain_json import type_name
@@ -46,7 +50,7 @@ _step: ContextVar[int | None] = ContextVar("agentring_step", default=None)
 """Of which step the current code is a part."""
 
 
-def serve(connection: socket.socket, agents: Mapping[str, Agent], log_level: str) -> None:
+def serve(connection: socket.socket, agents: LoadedAgents, log_level: str) -> None:
     """Runs what the node sends, and returns once that has ended. connection: to the node."""
     log.configure(log_level)
     agent_output.install(log_level)
@@ -60,7 +64,7 @@ def serve(connection: socket.socket, agents: Mapping[str, Agent], log_level: str
         os._exit(0)  # what the agent has left behind is not waited for
 
 
-async def _serve(connection: socket.socket, agents: Mapping[str, Agent]) -> None:
+async def _serve(connection: socket.socket, agents: LoadedAgents) -> None:
     reader, writer = await asyncio.open_unix_connection(sock=connection)
     channel = Channel(reader, writer)
     channel.send("hello", os.getpid())
@@ -71,7 +75,7 @@ async def _serve(connection: socket.socket, agents: Mapping[str, Agent]) -> None
         child = _Child(channel, begin[1], group)
         beats = group.create_task(_beat(channel))
         receiving = group.create_task(child.receive())
-        running = group.create_task(child.run(agents[begin[1].agent]))
+        running = group.create_task(child.run(agents))
         await asyncio.wait([running, receiving], return_when=asyncio.FIRST_COMPLETED)
         if not running.done():
             os._exit(0)  # the node has ended
@@ -96,9 +100,11 @@ class _Child:
         self._running: asyncio.Task[None] | None = None
         self._steps: dict[int, asyncio.Task[None]] = {}
 
-    async def run(self, agent: Agent) -> None:
+    async def run(self, agents: LoadedAgents) -> None:
         self._running = asyncio.current_task()
         begin = self._begin
+        agent = agents.by_name[begin.agent]
+        lifespans = Lifespans({begin.agent: agent}, agents.settings)
         env = RunEnvironment(
             begin.node_id,
             Lease(cast(EtcdClient, None), _StandingClock(), lease_id=0, ttl_s=_ANY_TTL_S, granted_at_s=0.0),
@@ -106,16 +112,24 @@ class _Child:
             begin.limits,
             begin.incarnation,
             cast(Once, self) if begin.has_once else None,
+            opened=lifespans.opened,
         )
         turn = replace(begin.turn, tool_starts=self._start_tool, questions=self if begin.asks else None)
         if begin.life_id is not None:
             turn = replace(turn, steps=partial(ChildSteps, begin.life_id, self._group, self._request))
+        outcome: Outcome | None = None
         try:
-            outcome = await run_agent(env, agent, turn, _NodesLog(self._channel), begin.epoch)
+            if left_out := await lifespans.open():
+                outcome = _not_opened(turn, left_out[begin.agent])
+            else:
+                outcome = await run_agent(env, agent, turn, _NodesLog(self._channel), begin.epoch)
         except asyncio.CancelledError:
+            pass
+        await lifespans.close()
+        if outcome is None:
             self._channel.send("cancelled")
-            return
-        self._channel.send("done", outcome)
+        else:
+            self._channel.send("done", outcome)
 
     async def receive(self) -> None:
         """Until the node has ended."""
@@ -211,6 +225,13 @@ class _Child:
             self._channel.send("step_done", step, None, to_json(result))
         except NotJson as error:
             self._channel.send("step_done", step, ("ResultNotKept", error.detail), None)
+
+
+def _not_opened(turn: TurnInput, why: str) -> Failed:
+    error_id = new_error_id()
+    fields = named(turn.ref, turn.agent, turn.turn_id, turn.attempt, turn.trace)
+    log_failure("agent_failed", None, reason="AGENT_ERROR", error_id=error_id, why=why, **fields)
+    return Failed("AGENT_ERROR", error_id)
 
 
 class _Request:

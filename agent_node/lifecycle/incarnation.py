@@ -98,6 +98,7 @@ class Incarnation:
             resources.child_runs,
             duties.known_agents.missing,
             self.wait_cycles,
+            resources.opened,
         )
         self._load = BoundedLoad(
             resources.etcd,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from agent_node.agents.lifespans import OpenedAgent
 from agent_node.audit import AuditLog
 from agent_node.run.environment import ChildRunner
 from agent_node.settings import NodeSettings
@@ -29,5 +30,7 @@ class NodeResources:
     audit: AuditLog
     durable: SqlStore | None
     """Where sessions, tasks and steps are stored; None: in each incarnation's own memory."""
+    opened: Mapping[str, OpenedAgent]
+    """What agents find in this process, by their names."""
     child_runs: ChildRunner | None = None
     """Where runs go that may end their process; None: all run in the node's own."""

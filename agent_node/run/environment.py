@@ -1,9 +1,10 @@
 """What all runs of agents on one incarnation of the node have in common: its lease, its bounds, its audit log."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from agent_node.agents.lifespans import OpenedAgent
 from agent_node.audit import AuditLog
 from agent_node.once.steps import Once
 from agent_node.run.outcome import Outcome
@@ -68,6 +69,8 @@ class RunEnvironment:
     """The answer to a call for an agent that is not hosted here."""
     wait_cycles: WaitCycles = field(default_factory=WaitCycles)
     """Who waits for whom."""
+    opened: Mapping[str, OpenedAgent] = field(default_factory=dict)
+    """What agents find in this process, by their names; of one that is not in it: nothing."""
     clock: RunClock = SYSTEM_CLOCK
     """What time it is for steps."""
     watch_steps: Callable[[StepRecorder], StepRecorder] | None = None

@@ -1,9 +1,14 @@
 """Which run it is, and who has caused it, as its agent sees it: the part of its Context that names the run."""
 
+from typing import Any
+
+from agent_node.agents.lifespans import OpenedAgent
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.run_input import TurnInput
 from agentring.agent import Caller
 from agentring.ids import Epoch, NodeId, SessionRef
+
+_NOTHING = OpenedAgent()
 
 
 class RunInfo:
@@ -44,6 +49,16 @@ class RunInfo:
     def caller(self) -> Caller:
         """As Context."""
         return Caller(self._turn.ref.tenant, metadata=dict(self._turn.terms.metadata))
+
+    @property
+    def settings(self) -> Any:
+        """As Context."""
+        return self._env.opened.get(self._turn.agent, _NOTHING).settings
+
+    @property
+    def resources(self) -> Any:
+        """As Context."""
+        return self._env.opened.get(self._turn.agent, _NOTHING).resources
 
     @property
     def turn_number(self) -> int:

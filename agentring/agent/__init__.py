@@ -29,6 +29,7 @@ from agentring.agent.errors import (
 )
 from agentring.agent.output import Log
 from agentring.agent.retry import Retry
+from agentring.agent.secret import Secret
 from agentring.agent.storage import LatestStorage, Storage, StoredKey, StoredValues
 from agentring.agent.stream import StepStream
 from agentring.agent.tools import Tool, tool
@@ -57,6 +58,7 @@ __all__ = [
     "PastTurn",
     "Result",
     "Retry",
+    "Secret",
     "StepFailed",
     "StepStream",
     "StepUnknown",

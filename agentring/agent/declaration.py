@@ -8,6 +8,7 @@ import dataclasses
 import inspect
 import math
 from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import update_wrapper
 from typing import Any, overload
@@ -15,6 +16,7 @@ from typing import Any, overload
 from agentring.agent.context import AgentEvent, Context, JsonObject
 
 Function = Callable[[Context[Any]], AsyncIterator[AgentEvent]]
+Lifespan = Callable[[Any], AbstractAsyncContextManager[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +28,8 @@ class AgentOptions:
     version: int = 1
     migrate: Callable[[JsonObject, int], JsonObject] | None = None
     timeout_s: float | None = None
+    settings: type[Any] | None = None
+    lifespan: Lifespan | None = None
 
 
 class DeclaredAgent:
@@ -41,6 +45,7 @@ class DeclaredAgent:
         if len(required) != 1 or required[0].kind is inspect.Parameter.KEYWORD_ONLY:
             raise TypeError(f"{name} is no agent: it must take one argument, the context")
         _check(name, options)
+        _check_surroundings(name, options)
         self.options = options
         self._function = function
         update_wrapper(self, function)
@@ -60,6 +65,8 @@ def agent(
     version: int = 1,
     migrate: Callable[[JsonObject, int], JsonObject] | None = None,
     timeout_s: float | None = None,
+    settings: type[Any] | None = None,
+    lifespan: Lifespan | None = None,
 ) -> Callable[[Function], DeclaredAgent]: ...
 
 
@@ -72,6 +79,8 @@ def agent(
     version: int = 1,
     migrate: Callable[[JsonObject, int], JsonObject] | None = None,
     timeout_s: float | None = None,
+    settings: type[Any] | None = None,
+    lifespan: Lifespan | None = None,
 ) -> DeclaredAgent | Callable[[Function], DeclaredAgent]:
     """Declares an agent; without options it may stand bare.
 
@@ -91,12 +100,15 @@ def agent(
     `migrate(state, version)` with the JSON object of a lower version, and returns one of this version; an empty state
     is not migrated. A state of a higher version fails the turn (STATE_TOO_NEW), and stays as it is. timeout_s: how long
     each run of a turn or task may take, without the time in which it waits for an answer; then it fails
-    (TURN_DEADLINE). A caller may ask for another; None: the node's `--turn-timeout-s`.
+    (TURN_DEADLINE). A caller may ask for another; None: the node's `--turn-timeout-s`. settings: a dataclass or a
+    pydantic model, of which `ctx.settings` then is one, read when the agent is loaded. lifespan: called as
+    `lifespan(settings)`, an async context manager that a process opens before its first run of the agent and closes
+    after the last; what it yields is `ctx.resources`.
 
-    Raises TypeError where it is no async generator function of one argument, or `state` is no such class; ValueError
-    where the version or the time-out is none.
+    Raises TypeError where it is no async generator function of one argument, or `state`, `settings` or `lifespan` is
+    nothing such; ValueError where the version or the time-out is none.
     """
-    options = AgentOptions(name, state, version, migrate, timeout_s)
+    options = AgentOptions(name, state, version, migrate, timeout_s, settings, lifespan)
     if function is not None:
         return DeclaredAgent(function, options)
     return lambda declared: DeclaredAgent(declared, options)
@@ -118,15 +130,28 @@ def _check(name: str, options: AgentOptions) -> None:
         raise ValueError(f"{name}: timeout_s must be a number of seconds above 0")
     if (kind := options.state) is None:
         return
+    _check_class(name, "state", kind)
     fields: dict[str, Any] | None = getattr(kind, "model_fields", None)
-    if not isinstance(kind, type) or not (dataclasses.is_dataclass(kind) or isinstance(fields, dict)):
-        raise TypeError(f"{name}: state must be a dataclass or a pydantic model")
-    if isinstance(fields, dict):
+    if fields is not None:
         required = [field for field, info in fields.items() if info.is_required()]
     else:
         required = [field.name for field in dataclasses.fields(kind) if field.init and _has_no_default(field)]
     if required:
         raise TypeError(f"{name}: the state's field {required[0]} needs a default: a new session has nothing stored")
+
+
+def _check_surroundings(name: str, options: AgentOptions) -> None:
+    if options.settings is not None:
+        _check_class(name, "settings", options.settings)
+    lifespan = options.lifespan
+    if lifespan is not None and (inspect.isasyncgenfunction(lifespan) or not callable(lifespan)):
+        raise TypeError(f"{name}: lifespan must be a function with @asynccontextmanager above it")
+
+
+def _check_class(name: str, what: str, kind: Any) -> None:
+    is_model = isinstance(getattr(kind, "model_fields", None), dict)
+    if not isinstance(kind, type) or not (dataclasses.is_dataclass(kind) or is_model):
+        raise TypeError(f"{name}: {what} must be a dataclass or a pydantic model")
 
 
 def _has_no_default(field: "dataclasses.Field[Any]") -> bool:

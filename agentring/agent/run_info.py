@@ -1,9 +1,9 @@
-"""Which run it is, and who has caused it.
+"""Which run it is, who has caused it, and what its process has for it.
 
 docs/agents.md, "Who calls, and which run it is", is the guide.
 """
 
-from typing import Protocol
+from typing import Any, Protocol
 
 from agentring.agent.caller import Caller
 from agentring.ids import Epoch, NodeId
@@ -39,6 +39,20 @@ class RunInfo(Protocol):
     def caller(self) -> Caller:
         """Who sent the turn, or began the task: of several calls for the same one, the first. The same in every
         attempt."""
+
+    @property
+    def settings(self) -> Any:
+        """The agent's settings, of the class that it was declared with; None: it declares none.
+
+        timeout_s = ctx.settings.timeout_s
+        """
+
+    @property
+    def resources(self) -> Any:
+        """What the agent's lifespan has yielded in this process; None: it declares none.
+
+        rows = await ctx.resources.pool.fetch("select 1")
+        """
 
     @property
     def turn_number(self) -> int:

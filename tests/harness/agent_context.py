@@ -48,6 +48,8 @@ class FakeContext:
     session_id: str = "s"
     task_key: str = ""
     turn_id: str = "t"
+    settings: Any = None
+    resources: Any = None
     caller: Caller = field(default_factory=lambda: Caller("default"))
     log: Log = field(default_factory=lambda: AgentLog({}))
     emitted: list[tuple[str, Any]] = field(default_factory=list)

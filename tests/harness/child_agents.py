@@ -7,9 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from agentring.agent import Agent, AgentEvent, Context, Result
+from agentring.agent import Agent, AgentEvent, Context, Result, agent
 from harness.ending import ending
 
 
@@ -123,7 +124,31 @@ async def stubborn(ctx: Context) -> AsyncIterator[AgentEvent]:
             ctx.state["swallowed"] = True
 
 
+@asynccontextmanager
+async def pool(settings: str) -> AsyncIterator[dict[str, Any]]:
+    """Of the process that opens it; says so where it is closed."""
+    found = {"pid": os.getpid(), "settings": settings}
+    yield found
+    print(f"closed in {os.getpid()}")
+
+
+@asynccontextmanager
+async def broken(_: object) -> AsyncIterator[None]:
+    int("no database")
+    yield
+
+
+@agent(lifespan=pool)
+async def pooling(ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield f"{ctx.resources['pid'] == os.getpid()} {ctx.resources['settings']} {ctx.settings}"
+
+
+@agent(lifespan=broken)
+async def unopened(ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield "runs"
+
+
 AGENTS: Mapping[str, Agent] = {
     each.__name__: cast(Agent, each)
     for each in (blocking, changing_its_mind, ending, everything, raising, exiting, signalled, waiting, stubborn)
-}
+} | {"pooling": pooling, "unopened": unopened}

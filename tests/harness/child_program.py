@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, cast
 
+from agent_node.agents.registry import LoadedAgents
 from agent_node.child_process import child
 from agent_node.child_process import fork_server as forking
 from agent_node.child_process.runs import ChildRuns
@@ -160,7 +161,9 @@ def runs(children: ChildRuns) -> dict[str, Awaitable[Any]]:
     found |= {f"{end} as a task": ends(True, end, "") for end in ("exits", "blocks")}
     found |= {f"{end} in a step": ends(False, end, "", step="k") for end in ("exits", "blocks")}
     found["exits in a step that must not run twice"] = ends(False, "exits", "", step="k", idempotent=False)
-    found |= {agent: Bench(children, agent).run() for agent in ("raising", "exiting", "signalled")}
+    found |= {
+        agent: Bench(children, agent).run() for agent in ("raising", "exiting", "signalled", "pooling", "unopened")
+    }
     for agent in ("everything", "changing_its_mind"):
         found[agent] = Bench(children, agent).run()
         found[f"{agent} as on the node"] = Bench(None, agent).run()
@@ -217,8 +220,10 @@ async def main(children: ChildRuns, mode: str) -> None:
             group.create_task(one(name, run))
 
 
+LOADED = LoadedAgents(AGENTS, (), {"pooling": "its settings"})
+
 if __name__ == "__main__":
-    forker = forking.start(lambda: lambda connection: child.serve(connection, AGENTS, "info"))
+    forker = forking.start(lambda: lambda connection: child.serve(connection, LOADED, "info"))
     assert forker is not None
     log.configure("info")
     with asyncio.Runner(loop_factory=OwnedLoop) as runner:

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from structlog.testing import capture_logs
 from agent_node.agents import registry
 from agent_node.agents.echo import echo
 from agent_node.agents.registry import GROUP, hosted, load_agents
-from agentring.agent import AgentEvent, Context
+from agentring.agent import AgentEvent, Context, Secret, agent
 
 HERE = __name__
 
@@ -48,6 +49,35 @@ def test_named_agents_come_before_installed_ones(monkeypatch: pytest.MonkeyPatch
     install(monkeypatch, one=f"{HERE}:instance", two=f"{HERE}:instance")
     loaded = load_agents((f"one={HERE}:greeter", f"three={HERE}:Callable.method")).by_name
     assert loaded == {"one": greeter, "two": instance, "three": greeter}
+
+
+@dataclass
+class Wants:
+    api_key: Secret
+
+
+@agent(settings=Wants)
+async def _wanting(ctx: Context) -> AsyncIterator[AgentEvent]:
+    yield "has it"
+
+
+def test_an_agent_is_loaded_with_its_settings_or_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install(monkeypatch, one=f"{HERE}:_wanting", two=f"{HERE}:_wanting", three=f"{HERE}:greeter")
+    file = tmp_path / "settings.toml"
+    file.write_text('[two]\napi_key = "from the file"\n')
+    monkeypatch.setenv("ONE_API_KEY", "from the environment")
+    found = load_agents((), file)
+    assert found.settings == {"one": Wants(Secret("from the environment")), "two": Wants(Secret("from the file"))}
+    assert found.left_out == ()
+
+    monkeypatch.delenv("ONE_API_KEY")
+    found = load_agents(())
+    assert set(found.by_name) == {"three"}
+    assert found.settings == {}
+    assert found.left_out[0] == (
+        f"agent 'one' cannot be loaded from '{HERE}:_wanting': its setting api_key is missing: "
+        "set ONE_API_KEY, or api_key under [one] in the file of --agent-settings"
+    )
 
 
 BROKEN = "broken_agents"

@@ -125,6 +125,22 @@ def test_the_agents_log_has_its_fields_in_both(ran: tuple[Outcomes, str]) -> Non
     assert child["city"] == "Oslo"
 
 
+def test_what_an_agent_needs_is_opened_and_closed_in_the_child(ran: tuple[Outcomes, str]) -> None:
+    assert ran[0]["pooling"]["said"] == "True its settings its settings"
+    lines = [json.loads(line) for line in ran[1].splitlines() if line.startswith("{")]
+    closed = [line for line in lines if line["event"] == "printed" and line["text"].startswith("closed in ")]
+    assert [line["agent"] for line in closed] == ["pooling"]
+
+
+def test_where_it_cannot_be_opened_the_run_fails_and_the_log_says_why(ran: tuple[Outcomes, str]) -> None:
+    assert ran[0]["unopened"]["reason"] == "AGENT_ERROR"
+    assert ran[0]["unopened"]["text"] == ""
+    lines = [json.loads(line) for line in ran[1].splitlines() if line.startswith("{")]
+    (failed,) = [line for line in lines if line["event"] == "agent_failed" and line.get("agent") == "unopened"]
+    assert failed["why"].startswith("agent 'unopened' cannot be opened: its lifespan raised ValueError (")
+    assert (failed["session"], failed["turn"]) == ("s", "t")
+
+
 Program = tuple["subprocess.Popen[str]", list[int]]
 
 

@@ -1,6 +1,7 @@
 """`@agent`: what it takes, what it refuses, and that what it makes is called as the function is."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -112,6 +113,26 @@ class RequiredModel(BaseModel):
 def test_a_state_that_a_new_session_could_not_have_is_refused(declare: Callable[[], Any], words: str) -> None:
     with pytest.raises(TypeError, match=f"_stream: .*{words}"):
         declare()(_stream)
+
+
+@asynccontextmanager
+async def _span(settings: Count) -> AsyncIterator[int]:
+    yield settings.turns
+
+
+async def _bare_span(settings: Count) -> AsyncIterator[int]:
+    yield settings.turns
+
+
+def test_settings_and_lifespan_are_kept_or_refused() -> None:
+    options = options_of(agent(settings=Required, lifespan=_span)(_stream))
+    assert (options.settings, options.lifespan) == (Required, _span)
+    with pytest.raises(TypeError, match="_stream: settings must be a dataclass or a pydantic model"):
+        agent(settings=dict)(_stream)
+    unlike: tuple[Any, ...] = (_bare_span, 7)
+    for lifespan in unlike:
+        with pytest.raises(TypeError, match="_stream: lifespan must be a function with @asynccontextmanager above it"):
+            agent(lifespan=lifespan)(_stream)
 
 
 @pytest.mark.parametrize("version", [0, -1, True, "2", 1.5])
