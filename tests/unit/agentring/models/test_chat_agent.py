@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from agentring.agent import NodeFenced, Tool, tool
+from agentring.client import TurnCompleted
 from agentring.models import Message, Reply, ToolCall, chat_agent
+from agentring.testing import AgentTest, Effect, FakeModel
 from harness.agent_context import FakeContext, run_agent
 from harness.scripted_model import ScriptedModel
 
@@ -147,3 +149,28 @@ async def test_a_long_conversation_loses_whole_turns_and_never_a_result() -> Non
     assert [message["content"] for message in after][-3:] == ["four", "x" * 600, "five"]
     assert [message["content"] for message in await turn("six", [Reply("z" * 900)])] == ["five", "5", "six"]
     assert len(await turn("seven", [Reply("")])) == 1
+
+
+async def test_wherever_it_is_cut_off_it_ends_the_same() -> None:
+    @Effect
+    async def charge(amount: int, idempotency_key: str) -> str:
+        return f"paid {amount}"
+
+    @tool
+    async def pay(amount: int, *, idempotency_key: str) -> str:
+        """Pays."""
+        return str(await charge(amount, idempotency_key=idempotency_key))
+
+    model = FakeModel(ToolCall("1", "pay", '{"amount": 3}'), "Paid it all.")
+    async with AgentTest(chat_agent(model, tools=[pay])) as t:
+        report = await t.crash_everywhere("pay 3")
+        requests = len(model.requests)
+        t.crash(after_step=2)
+        turn = await t.turn("pay 3")
+    assert len(report.cuts) > 6
+    assert (turn.text, turn.attempts) == ("Paid it all.", 2)
+    ended = turn.events[-1]
+    assert isinstance(ended, TurnCompleted)
+    assert ended.usage is not None
+    assert ended.usage.model_calls == 2
+    assert len(model.requests) == requests + 2
