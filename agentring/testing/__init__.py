@@ -12,8 +12,10 @@ What runs is the node's own code: its sessions, runs, steps, tasks and `once`. d
 `pip install 'agentring[testing]'`; nothing else of agentring imports it.
 """
 
-from agentring.testing.agent_test import AgentTest, Reply
+from agentring.testing.agent_test import AgentTest
+from agentring.testing.answering import Reply
 from agentring.testing.clock import TestClock
+from agentring.testing.cluster_test import ClusterTest
 from agentring.testing.crashes import CrashReport
 from agentring.testing.effect import Effect, EffectCall
 from agentring.testing.ended_turn import Step, ToolUse, Turn
@@ -22,6 +24,7 @@ from agentring.testing.fake_model import FakeModel
 
 __all__ = [
     "AgentTest",
+    "ClusterTest",
     "CrashFound",
     "CrashReport",
     "Effect",

@@ -1,25 +1,23 @@
 """AgentTest: an agent in the test's own process, on real nodes without etcd and network."""
 
 import json
-from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime
-from typing import Any, TypeAlias
+from pathlib import Path
+from typing import Any
 
-from agentring.agent import Agent, Answer, JsonObject
+from agentring.agent import Agent, JsonObject
 from agentring.client.events import Question
+from agentring.testing.answering import Answers, Reply, check_end
 from agentring.testing.clock import TestClock
+from agentring.testing.cluster_test import ClusterTest
 from agentring.testing.crashes import MOST_CUTS, Beginning, CrashReport, crash_everywhere
-from agentring.testing.cut_plans import AtNth, AtStep
+from agentring.testing.cut_plans import plan_of
 from agentring.testing.ended_turn import Turn
-from agentring.testing.errors import TurnNotAsExpected
 from agentring.testing.loop_tasks import mortal_tasks
 from agentring.testing.nodes import Nodes
-from agentring.testing.running import Replies, input_of, run_task, run_turn
-
-Reply: TypeAlias = str | JsonObject | Answer
-"""An answer: its text, its data, or both."""
+from agentring.testing.running import input_of, run_task, run_turn
 
 _WAIT_S = 10.0
 
@@ -48,10 +46,26 @@ class AgentTest:
         """The session's state after the last turn that completed, as JSON."""
         self._agent = agent
         self._nodes = Nodes(agent, self.clock)
-        self._answers: deque[Reply] = deque()
-        self._answer: Callable[[Question], Reply] | None = None
+        self._answers = Answers()
         self._count = 0
         self._stack = ExitStack()
+
+    @staticmethod
+    def cluster(
+        agent: Agent, *, state: Mapping[str, Any] | None = None, nodes: int = 3, data_dir: Path | None = None
+    ) -> ClusterTest:
+        """The same test on a real local cluster: nodes, router and etcd are processes, and `crash` kills the node's
+        (kill -9).
+
+            async with AgentTest.cluster(counter) as t:
+                t.crash(after_step=1)
+                assert (await t.turn("hi")).attempts == 2
+
+        agent: one that a module defines, since the nodes import it. nodes: each death takes one away. data_dir: where
+        the cluster keeps its data and logs; None: in a directory that is removed. Takes some seconds, and each death
+        some more; `crash_everywhere`, `at_wait` and the clock are for the test's own process. Raises ValueError.
+        """
+        return ClusterTest(agent, state=state, nodes=nodes, data_dir=data_dir)
 
     async def __aenter__(self) -> "AgentTest":
         self._stack.enter_context(mortal_tasks())
@@ -78,7 +92,7 @@ class AgentTest:
         QuestionUnanswered, TurnTimeout, all of them AssertionErrors.
         """
         self._count += 1
-        turn = await run_turn(self._nodes, f"turn-{self._count}", input_of(text, data), self._replies(), timeout_s)
+        turn = await run_turn(self._nodes, f"turn-{self._count}", input_of(text, data), self._answers, timeout_s)
         self.state = turn.state
         self._check(turn, f"the turn {text!r}", fails)
         return turn
@@ -105,13 +119,7 @@ class AgentTest:
 
         A question without an answer fails the turn: QuestionUnanswered. Raises TypeError.
         """
-        for answer in answers:
-            if callable(answer):
-                self._answer = answer
-            elif isinstance(answer, str | dict | Answer):
-                self._answers.append(answer)
-            else:
-                raise TypeError(f"an answer is a str, a dict, an Answer or a function, not {type(answer).__name__}")
+        self._answers.add(answers)
 
     def crash(
         self,
@@ -136,18 +144,7 @@ class AgentTest:
         has ended, before that is stored. Raises ValueError unless exactly one is said. A turn that does not come to the
         place fails: TurnNotAsExpected.
         """
-        plans: list[AtStep | AtNth] = [
-            AtStep(kind, step)
-            for kind, step in (("begin", before_step), ("called", in_step), ("recorded", after_step))
-            if step is not None
-        ]
-        if at_wait is not None:
-            plans.append(AtNth(at_wait, "wait"))
-        if at_end:
-            plans.append(AtNth(1, "end"))
-        if len(plans) != 1:
-            raise ValueError("say one place: before_step=, in_step=, after_step=, at_wait= or at_end=")
-        self._nodes.plans.waiting += plans
+        self._nodes.plans.waiting.append(plan_of(before_step, in_step, after_step, at_wait, at_end=at_end))
 
     async def crash_everywhere(
         self,
@@ -176,45 +173,17 @@ class AgentTest:
         `turn` where the turn does not even end without a crash.
         """
         beginning = Beginning(self._agent, lambda: TestClock(self.clock.now), *await self._nodes.session())
-        answers = tuple(self._answers)
+        answers = self._answers.copy()
 
         async def run(nodes: Nodes) -> Turn:
-            return await run_turn(nodes, "turn", input_of(text, data), self._replies(deque(answers)), timeout_s)
+            return await run_turn(nodes, "turn", input_of(text, data), answers.copy(), timeout_s)
 
         return await crash_everywhere(
             beginning, run, watch=watch or {}, setup=setup, accepts=accepts, most_cuts=most_cuts
         )
 
-    def _replies(self, answers: deque[Reply] | None = None) -> Replies:
-        left = self._answers if answers is None else answers
-
-        def reply(question: Question) -> Answer | None:
-            if left:
-                return _answer(left.popleft())
-            return _answer(self._answer(question)) if self._answer is not None else None
-
-        return reply
-
     def _check(self, turn: Turn, what: str, fails: str) -> None:
-        if plans := self._nodes.plans.waiting:
-            missed = ", ".join(map(str, plans))
-            plans.clear()
-            raise TurnNotAsExpected(f"{what} ended, and its node was still to die {missed}; it had: {turn!r}")
-        if turn.failure == fails:
-            return
-        if not turn.failure:
-            raise TurnNotAsExpected(f"{what} completed, and was to fail with {fails}: {turn!r}")
-        wanted = f", and was to fail with {fails}" if fails else ""
-        raised = f": {type(turn.error).__name__}: {turn.error}" if turn.error is not None else ""
-        detail = f" ({turn.detail})" if turn.detail else ""
-        raise TurnNotAsExpected(f"{what} failed with {turn.failure}{detail}{wanted}{raised}") from turn.error
-
-
-def _answer(reply: Reply) -> Answer:
-    match reply:
-        case str():
-            return Answer(reply, {})
-        case Answer():
-            return reply
-        case _:
-            return Answer("", reply)
+        plans = self._nodes.plans.waiting
+        missed = ", ".join(map(str, plans))
+        plans.clear()
+        check_end(turn, what, fails, missed)

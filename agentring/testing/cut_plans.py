@@ -51,3 +51,21 @@ class CutPlans:
             del self.waiting[0]
             return True
         return False
+
+
+def plan_of(
+    before_step: int | None, in_step: int | None, after_step: int | None, at_wait: int | None, *, at_end: bool
+) -> AtStep | AtNth:
+    """As AgentTest.crash. Raises ValueError."""
+    plans: list[AtStep | AtNth] = [
+        AtStep(kind, step)
+        for kind, step in (("begin", before_step), ("called", in_step), ("recorded", after_step))
+        if step is not None
+    ]
+    if at_wait is not None:
+        plans.append(AtNth(at_wait, "wait"))
+    if at_end:
+        plans.append(AtNth(1, "end"))
+    if len(plans) != 1:
+        raise ValueError("say one place: before_step=, in_step=, after_step=, at_wait= or at_end=")
+    return plans[0]

@@ -93,7 +93,8 @@ class Turn:
     cuts: tuple[str, ...]
     """Where the node died, for people."""
     questions: tuple[str, ...]
-    """The prompts of the questions that it asked in the last attempt."""
+    """The prompts of the questions that it asked, in their order; of one that it asked again in another attempt the
+    last one."""
     events: tuple[Event, ...] = field(repr=False)
     """As agentring.client has them, of all attempts."""
     error: BaseException | None = field(repr=False)
@@ -101,19 +102,19 @@ class Turn:
 
 
 def turn_of(
-    raws: Iterable[session_pb2.Event],
+    events: Sequence[Event],
     log: StepLog,
     *,
     state: JsonObject,
     cuts: Sequence[str],
     error: BaseException | None,
 ) -> Turn:
-    """raws: its events, of all nodes that it has run on; log: its steps; cuts: where its nodes died."""
-    events = tuple(_read(raws))
+    """events: of all nodes that it has run on; log: its steps; cuts: where its nodes died."""
     attempts = max((event.attempt for event in events), default=1)
     last = _since_restart(events)
     end = events[-1] if events else None
     failure = detail = ""
+    asked = {event.input_id: event.prompt for event in events if isinstance(event, InputRequired)}
     if isinstance(end, TurnFailed):
         failure, detail = end.reason, end.detail
     elif isinstance(end, TurnCancelled):
@@ -128,13 +129,14 @@ def turn_of(
         detail=detail,
         attempts=attempts,
         cuts=tuple(cuts),
-        questions=tuple(event.prompt for event in last if isinstance(event, InputRequired)),
-        events=events,
+        questions=tuple(asked.values()),
+        events=tuple(events),
         error=error if failure else None,
     )
 
 
-def _read(raws: Iterable[session_pb2.Event]) -> Iterable[Event]:
+def read_events(raws: Iterable[session_pb2.Event]) -> Iterable[Event]:
+    """As a client has them that has seen the events of all nodes."""
     progress = Progress()
     for raw in raws:
         yield from progress.take(raw)

@@ -13,7 +13,7 @@ from agentring.agent import Answer, JsonObject
 from agentring.client.events import Question, read_questions
 from agentring.ids import parse_task
 from agentring.plain_json import to_struct
-from agentring.testing.ended_turn import Turn, turn_of
+from agentring.testing.ended_turn import Turn, read_events, turn_of
 from agentring.testing.errors import NodeDied, QuestionUnanswered, TurnTimeout
 from agentring.testing.location import location_of
 from agentring.testing.node import Node
@@ -67,7 +67,7 @@ async def run_turn(nodes: Nodes, turn_id: str, given_input: session_pb2.Input, r
         events += _events_of(session, turn_id)
         turn, stored = session.turn(turn_id), session.stored
         return turn_of(
-            events,
+            list(read_events(events)),
             nodes.step_logs[turn.life_id],
             state=shown_state(stored.state_json),
             cuts=cuts,
@@ -103,7 +103,7 @@ async def run_task(nodes: Nodes, key: str, given_input: session_pb2.Input, wait_
         if not run.has_ended:
             run.log.check()
         return turn_of(
-            [*events, *run.log.all_events()],
+            list(read_events([*events, *run.log.all_events()])),
             nodes.step_logs[run.request_id],
             state={},
             cuts=cuts,

@@ -15,6 +15,8 @@ _PROJECT = """
 asyncio_mode = "auto"
 asyncio_default_fixture_loop_scope = "function"
 filterwarnings = ["error"]
+markers = ["slow"]
+addopts = "-m 'not slow'"
 """
 PAGE = ROOT / "docs" / "testing.md"
 

@@ -9,12 +9,27 @@ import pytest
 
 import agentring.testing
 from agentring import pytest_plugin
-from agentring.agent import AgentEvent, Context, Result, tool
+from agentring.agent import Agent, AgentEvent, Context, Result, tool
 from agentring.models import ToolCall, chat_agent
 from agentring.testing import AgentTest, Effect
 from harness.docstrings import compiled, example
 
 _PRICES = {"tea": 3, "cake": 5}
+
+
+class InProcess(AgentTest):
+    """What the examples of clusters run on here; tests/integration/test_testing_on_a_cluster.py tries a cluster."""
+
+    @staticmethod
+    def cluster(agent: Agent, **_: Any) -> Any:
+        return AgentTest(agent)
+
+
+async def counter(ctx: Context) -> AsyncIterator[AgentEvent]:
+    """Counts its turns in a step."""
+    await ctx.step("nothing", asyncio.sleep, 0)
+    ctx.state["turns"] = ctx.state.get("turns", 0) + 1
+    yield Result({"turns": ctx.state["turns"]})
 
 
 async def greeter(ctx: Context) -> AsyncIterator[AgentEvent]:
@@ -71,7 +86,8 @@ def documented() -> Iterator[tuple[str, Any]]:
         if inspect.isclass(found):
             yield name, found
     for kind in (AgentTest, agentring.testing.TestClock):
-        for name, member in vars(kind).items():
+        for name, attribute in vars(kind).items():
+            member = attribute.__func__ if isinstance(attribute, staticmethod) else attribute
             if inspect.isfunction(member) and not name.startswith("_") and name not in _NODES_OWN:
                 yield f"{kind.__name__}.{name}", member
     yield "agent_test", inspect.unwrap(pytest_plugin.agent_test)
@@ -93,6 +109,8 @@ async def test_the_example_runs(name: str, found: Any) -> None:
         **vars(agentring.testing),
         "pytest": pytest,
         "greeter": greeter,
+        "counter": counter,
+        "AgentTest": InProcess,
         "reminder": agent,
         "shop": agent,
         "outbox": [],
