@@ -1,6 +1,7 @@
 """Agents that misbehave on request, or run until they are told otherwise. Given to nodes by `--agent`."""
 
 import asyncio
+import json
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -23,6 +24,7 @@ FLAGS = (
     "--agent=released=harness.agents:released",
     "--agent=blocking=harness.agents:blocking",
     "--agent=calling=harness.agents:calling",
+    "--caller-metadata=x-user",
 )
 """What a node is started with to host them."""
 
@@ -36,6 +38,8 @@ async def faulty(ctx: Context) -> AsyncIterator[AgentEvent]:
             ctx.state["turns"] = -1
             yield "some words, "
             raise ValueError(SECRET)
+        case "whose":
+            yield json.dumps(dict(ctx.caller.metadata))
         case "exit":
             sys.exit(SECRET)
         case "exit in a task":
