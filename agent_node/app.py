@@ -24,6 +24,7 @@ from agent_node.lifecycle.store_guard import StoreGuard
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.lifecycle.watchdog import Watchdog, end_process
 from agent_node.metrics import NodeMetrics
+from agent_node.services.blob import BlobService
 from agent_node.services.node import NodeService
 from agent_node.services.once import OnceService
 from agent_node.services.session import SessionService
@@ -49,7 +50,7 @@ from agentring.process.self_check import CannotServe, Fault, SelfCheck
 from agentring.rpc import metrics
 from agentring.rpc.probe import probe
 from agentring.rpc.server import Server
-from agentring.v1 import node_pb2, once_pb2, session_pb2, task_pb2
+from agentring.v1 import blob_pb2, node_pb2, once_pb2, session_pb2, task_pb2
 
 _STOP_GRACE_S = 1.0
 _STARVED_S = 3.0
@@ -135,6 +136,7 @@ async def _serve(
                 {
                     session_pb2.DESCRIPTOR.services_by_name["SessionService"]: SessionService(incarnations, settings),
                     task_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskService(incarnations, settings),
+                    blob_pb2.DESCRIPTOR.services_by_name["BlobService"]: BlobService(incarnations, settings),
                     once_pb2.DESCRIPTOR.services_by_name["OnceService"]: OnceService(incarnations),
                     node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations),
                 },

@@ -132,6 +132,9 @@ class NodeSettings(ProcessSettings):
         description="events of one session kept in a durable store, an eighth more for a while; the oldest turns' go "
         "first. A turn with more events than max_log_bytes is stored without its beginning",
     )
+    max_session_file_bytes: int = Field(
+        64 * MiB, ge=16 * MiB, description="files of one session; those used longest ago go first"
+    )
     max_text_bytes: int = Field(1 * MiB, ge=1, description="text of one turn or task run")
     max_state_bytes: int = Field(1 * MiB, ge=2, description="a session's state as JSON")
     max_storage_bytes: int = Field(

@@ -29,7 +29,7 @@ from agentring.process.self_check import Fault, SelfCheck, all_of
 from agentring.rpc import metrics
 from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
-from agentring.v1 import cluster_pb2, once_pb2, session_pb2, task_pb2
+from agentring.v1 import blob_pb2, cluster_pb2, once_pb2, session_pb2, task_pb2
 from router.metrics import RouterMetrics
 from router.relay.relay import Relay
 from router.routing.epochs import Epochs
@@ -48,6 +48,7 @@ _NODE_SERVICES = (
     session_pb2.DESCRIPTOR.services_by_name["SessionService"].full_name,
     task_pb2.DESCRIPTOR.services_by_name["TaskService"].full_name,
     once_pb2.DESCRIPTOR.services_by_name["OnceService"].full_name,
+    blob_pb2.DESCRIPTOR.services_by_name["BlobService"].full_name,
 )
 
 

@@ -1,4 +1,5 @@
-"""The agent `echo`: streams the input's text back, or `tokens` tokens at a `rate`. For load tests and first tries.
+"""The agent `echo`: streams the input's text back, or `tokens` tokens at a `rate`, then its files. For load tests and
+first tries.
 
 Guarantees that what it streams without `tokens` is the input byte for byte, that with `tokens` it is exactly so many
 pieces, and that at a `rate` the average does not drift however late each single wake-up is. It keeps no state.
@@ -19,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from agentring.agent import AgentEvent, Context, JsonObject, Result
+from agentring.agent import AgentEvent, Context, File, FilePart, JsonObject, Result
 
 MAX_TOKENS = 100_000
 MIN_RATE = 0.001
@@ -43,7 +44,7 @@ class EchoParameters:
 
 
 async def echo(ctx: Context) -> AsyncIterator[AgentEvent]:
-    """Streams the text back, or `tokens` tokens at `rate`; the result is `{"tokens": how many}`.
+    """Streams the text back, or `tokens` tokens at `rate`, then the files; the result is `{"tokens": how many}`.
 
     Raises ValueError for parameters that are unknown, no numbers or out of range.
     """
@@ -54,6 +55,9 @@ async def echo(ctx: Context) -> AsyncIterator[AgentEvent]:
         await pace.until_due()
         yield piece
         streamed += 1
+    for part in ctx.input_parts:
+        if isinstance(part, FilePart):
+            yield File(await part.read(), part.media_type, part.name)
     yield Result({"tokens": streamed})
 
 

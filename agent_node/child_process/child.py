@@ -115,6 +115,8 @@ class _Child:
             opened=lifespans.opened,
         )
         turn = replace(begin.turn, tool_starts=self._start_tool, questions=self if begin.asks else None)
+        if begin.has_files:
+            turn = replace(turn, files=lambda: _NodesFiles(self._request))
         if begin.life_id is not None:
             turn = replace(turn, steps=partial(ChildSteps, begin.life_id, self._group, self._request))
         outcome: Outcome | None = None
@@ -266,6 +268,23 @@ class _StandingClock:
     async def sleep(self, duration_s: float) -> None:
         """As Clock."""
         await asyncio.sleep(max(0.0, duration_s))
+
+
+class _NodesFiles:
+    """The session's files are read and put by the node."""
+
+    def __init__(self, request: Callable[..., Awaitable[Any]]) -> None:
+        self._request = request
+
+    async def read(self, digest: bytes) -> bytes:
+        """As RunFileStore."""
+        data: bytes = await self._request("files", "read", digest)
+        return data
+
+    async def put(self, data: bytes) -> bytes:
+        """As RunFileStore."""
+        digest: bytes = await self._request("files", "put", data)
+        return digest
 
 
 class _NodesLog:

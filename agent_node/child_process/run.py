@@ -61,6 +61,7 @@ class ChildRun:
         self._steps: dict[int, Step] = {}
         self._step_numbers = count(1)
         self._recorded = NodeSteps(turn.steps()) if turn.steps is not None else None
+        self._files = turn.files() if turn.files is not None else None
         self._time = PausableDeadline(env.limits.timeout_s)
         self._time.pause()  # the child keeps the deadline itself
 
@@ -69,13 +70,20 @@ class ChildRun:
     ) -> Outcome:
         """From its beginning to its end, and the child's."""
         env, turn = self._env, self._turn
-        bare = replace(turn, tool_starts=None, questions=None, steps=None)
-        asks, has_once = turn.questions is not None, env.once is not None
-        life_id = self._recorded.life_id if self._recorded is not None else None
-        self._channel.send(
-            "begin",
-            Begin(turn.agent, bare, asks, has_once, self._epoch, env.limits, env.node_id, env.incarnation, life_id),
+        bare = replace(turn, tool_starts=None, questions=None, steps=None, files=None)
+        begin = Begin(
+            agent=turn.agent,
+            turn=bare,
+            asks=turn.questions is not None,
+            has_once=env.once is not None,
+            has_files=turn.files is not None,
+            epoch=self._epoch,
+            limits=env.limits,
+            node_id=env.node_id,
+            incarnation=env.incarnation,
+            life_id=self._recorded.life_id if self._recorded is not None else None,
         )
+        self._channel.send("begin", begin)
         try:
             async with asyncio.TaskGroup() as group:
                 outcome: Outcome | None = None
@@ -175,6 +183,8 @@ class ChildRun:
                 call = self._start_tool(start)
             case ("steps", number, method, *arguments) if self._recorded is not None:
                 call = self._recorded.answer(method, *arguments)
+            case ("files", number, "read" | "put" as method, argument) if self._files is not None:
+                call = getattr(self._files, method)(argument)
             case ("ask", number, ordinal, question):
                 call = self._ask(number, ordinal, question)
             case ("once", number, within, key, timeout_s, idempotent):

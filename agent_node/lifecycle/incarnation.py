@@ -24,7 +24,7 @@ from agent_node.ownership.admission import Admission, BoundedLoad
 from agent_node.run.environment import RunEnvironment, TurnLimits, owner_name
 from agent_node.run.slots import RunSlots
 from agent_node.run.wait_cycles import WaitCycles
-from agent_node.session import tombstones
+from agent_node.session import tombstones, unused_files
 from agent_node.session.host import Host
 from agent_node.session.memory_limit import MemoryLimit
 from agent_node.session.passivation import IdleCollector, IdleEvictor, passivate_by_time
@@ -32,6 +32,7 @@ from agent_node.session.sweep import SessionSweep
 from agent_node.settings import NodeSettings
 from agent_node.store import MemoryStore, MemoryTaskStore, Store, TaskStore
 from agent_node.store.clock import VolatileClock
+from agent_node.store.file_records import UNUSED_S
 from agent_node.store.sql.sessions import SqlStore
 from agent_node.task.expiry import expire_tasks
 from agent_node.task.runs import TaskRuns
@@ -162,6 +163,7 @@ class Incarnation:
             passivate_by_time(self._collector, clock, settings.idle_timeout_s),
             session_sweep.run(),
             tombstones.expire_stored(durable, clock, settings.tombstone_s),
+            unused_files.expire(durable, clock),
             task_sweep.run(),
             expire_tasks(self.task_store, clock),
             orphans.run(clock, settings.lease_ttl_s),
@@ -175,6 +177,7 @@ class Incarnation:
             await resources.clock.sleep(_SWEEP_S)
             if resources.durable is None:
                 await tombstones.expire_owned(self.host, resources.clock, resources.settings.tombstone_s)
+                await self.store.files.expire(UNUSED_S)
             await self.task_runs.forget_ended()
             await self.once.keys.forget_ended()
             self.task_runs.unwatched.cancel_due()

@@ -28,7 +28,7 @@ from agent_node.run.tool_calls import detail_of
 from agent_node.run.typed_state import StateTooNew
 from agent_node.run.yielded_text import OutputLimit
 from agent_node.step.errors import StepsFailed
-from agentring.agent import Agent, Result, ToolArgumentInvalid
+from agentring.agent import Agent, AgentEvent, File, ToolArgumentInvalid
 from agentring.agent.declaration import options_of
 from agentring.held import hold
 from agentring.ids import Epoch
@@ -156,7 +156,7 @@ class AgentRun:
     async def _drive(self) -> None:
         run, stop, text = self._run, self._stop, self._run.text
         run.begin()
-        made: AsyncIterator[str | Result] | Coroutine[Any, Any, Any] = self._agent(run)
+        made: AsyncIterator[AgentEvent] | Coroutine[Any, Any, Any] = self._agent(run)
         if isinstance(made, Coroutine):
             made.close()
             raise TypeError("an agent is an async generator; a coroutine function that never yields is none")
@@ -176,6 +176,8 @@ class AgentRun:
                 cancelled = None
                 if type(event) is str and run.unpublished is None:
                     text.take(event)
+                elif isinstance(event, File):
+                    await run.put_out(event)
                 else:
                     run.take(event)
                 count += 1
@@ -208,9 +210,9 @@ async def _breathe(stop: Stop) -> asyncio.CancelledError | None:
     return None
 
 
-def _thrown(events: AsyncIterator[str | Result], cancelled: asyncio.CancelledError) -> Awaitable[str | Result]:
+def _thrown(events: AsyncIterator[AgentEvent], cancelled: asyncio.CancelledError) -> Awaitable[AgentEvent]:
     """Lets the cancellation come where the agent stands, at its last `yield`: there a time-out of its own becomes a
     TimeoutError, and a task group of its own ends."""
     if (throw := getattr(events, "athrow", None)) is None:
         raise cancelled
-    return cast(Awaitable[str | Result], throw(cancelled))
+    return cast(Awaitable[AgentEvent], throw(cancelled))

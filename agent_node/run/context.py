@@ -13,6 +13,7 @@ from agent_node.json_values import changed_keys, from_struct, to_struct
 from agent_node.once.arguments import with_arguments
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed
+from agent_node.run.run_files import RunFiles
 from agent_node.run.run_info import RunInfo
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
@@ -35,7 +36,7 @@ _KEYS_BYTES = 64 << 10
 """Of the names of changed keys that one event lists."""
 
 
-class RunContext(RunSteps, RunUsage, RunInfo, RunOutput):
+class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunFiles):
     """One run under way, as its agent sees it: its Context. Made and used by `run_agent` (agent_run.py)."""
 
     def __init__(
@@ -157,7 +158,7 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput):
         elif isinstance(event, Result):
             self.result = to_struct(event.data)
         else:
-            raise TypeError(f"an agent yields str or Result, not {type(event).__name__}")
+            raise TypeError(f"an agent yields str, Result or File, not {type(event).__name__}")
 
     def publish_text(self) -> None:
         """Publishes the text that was taken; called before anybody else's code runs. What prevents it is raised at the

@@ -23,6 +23,17 @@ class Questions(Protocol):
         time: the run's, paused meanwhile."""
 
 
+class RunFileStore(Protocol):
+    """The files of the session that a run belongs to."""
+
+    async def read(self, digest: bytes) -> bytes:
+        """A file. Raises FileNotFound, and what the store raises."""
+
+    async def put(self, data: bytes) -> bytes:
+        """Keeps a file that the run puts out, and returns its digest. Raises InvalidFile, FilesFull, and what the store
+        raises."""
+
+
 class RunEvents(Protocol):
     """Where one run's events go: an EventLog, or the way to it of a run in a process of its own."""
 
@@ -60,6 +71,10 @@ class TurnInput:
     """How many earlier runs ended with their node."""
     steps: Callable[[], StepRecorder] | None = None
     """Makes what records the run's steps; None: nothing does."""
+    parts: bytes = b""
+    """A session_pb2.Input of which all is a part; empty: the text is all."""
+    files: Callable[[], RunFileStore] | None = None
+    """Makes the way to the session's files; None: there are none, as in tasks."""
     trace: str = ""
     """Of the call that caused it, for the log; empty: it is not known."""
     terms: CallTerms = NO_TERMS

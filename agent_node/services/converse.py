@@ -26,9 +26,11 @@ from agent_node.store import StoredTurn
 from agentring import metadata
 from agentring.errors import (
     AgentringError,
+    FileNotFound,
     FirstFrameNotOpen,
     InputAnswered,
     InputNotFound,
+    InvalidPart,
     InvalidTimeout,
     InvalidTurnId,
     MailboxFull,
@@ -54,6 +56,8 @@ _REFUSALS = (
     TurnNotFound,
     InputNotFound,
     InputAnswered,
+    InvalidPart,
+    FileNotFound,
 )
 
 

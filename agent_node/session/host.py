@@ -225,6 +225,7 @@ class Host:
             mailbox_size=self._settings.mailbox_size,
             max_log_bytes=self._settings.max_log_bytes,
             max_stored_log_bytes=self._settings.max_stored_log_bytes,
+            max_file_bytes=self._settings.max_session_file_bytes,
         )
 
     async def _refusal(self, agent_name: str) -> AgentringError | None:

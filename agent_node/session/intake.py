@@ -9,8 +9,9 @@ import os
 from dataclasses import replace
 
 from agent_node.log_fields import TRACE
-from agent_node.run.call_terms import CallTerms, to_stored
+from agent_node.run.call_terms import NO_TERMS, CallTerms, to_stored
 from agent_node.run.input_fingerprint import input_fingerprint
+from agent_node.session import files
 from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.state import SessionState
 from agent_node.session.turn_loop import cancel_all
@@ -32,7 +33,7 @@ async def accept(
     fingerprint = input_fingerprint(input)
     async with session.lock:
         known = session.turns.get(turn_id)
-        if known is None and _would_disturb(session, on_busy):
+        if known is None and (input.parts or _would_disturb(session, on_busy)):
             known = await session.find_turn(turn_id)  # it may have ended long ago, and must change nothing
         if known is not None:
             return _same(known, fingerprint), False
@@ -42,12 +43,15 @@ async def accept(
         if on_busy == session_pb2.ON_BUSY_INTERRUPT:
             await cancel_all(session, "INTERRUPTED")
             _check_accepts(session, on_busy)
+        if input.parts:
+            await files.use(session, input)
         # Where no turn is ahead it is stored as running, which saves a write. A volatile store knows nothing of earlier
         # owners: there, a turn that comes again may have ended the node that ran it.
         state = TURN_STATE_ACCEPTED if session.turns_ahead else TURN_STATE_RUNNING
         deaths = int(retry and not session.store.durable)
         number = session.turns_accepted + 1
         raw = to_stored(input, terms)
+        shown = raw if terms == NO_TERMS else input.SerializeToString()  # what only the agent may see is no event
         async with session.writer:
             accepted_seq = session.log.used_seq + 1
             life_id = os.urandom(16).hex()
@@ -64,7 +68,7 @@ async def accept(
         if state == TURN_STATE_RUNNING:
             session.begun_commit = acceptance.commit
         accepted = _accepted(session).SerializeToString() if session.turns_ahead else b""
-        seq = session.log.append_accepted(turn_id, accepted, raw)
+        seq = session.log.append_accepted(turn_id, accepted, shown)
         if seq != accepted_seq:  # a running turn has published meanwhile
             turn = replace(turn, accepted_seq=seq)
         session.turns.put(turn)
@@ -72,6 +76,13 @@ async def accept(
         if not session.begins_nothing:
             session.mailbox.put(WaitingTurn(turn_id, input, TRACE.get(), terms))
         return turn, True
+
+
+async def take_file(session: SessionState, data: bytes) -> None:
+    """As Session.put_file."""
+    async with session.lock:  # the session does not leave meanwhile
+        _check_open(session)
+        await files.put(session, data)
 
 
 async def answer(session: SessionState, input_id: str, input: session_pb2.Input) -> None:

@@ -10,8 +10,8 @@ Made by the host, which also owns the task that runs `run`. The state and the st
 from functools import partial
 
 from agent_node.events.waiting import until_ended
-from agent_node.json_values import from_struct
 from agent_node.run.call_terms import NO_TERMS, CallTerms
+from agent_node.run.input_parts import check_input
 from agent_node.session import intake, leaving, turn_loop
 from agent_node.session.state import ENDED, SessionState
 from agent_node.session.uninterrupted import run_to_end
@@ -57,7 +57,7 @@ class Session(SessionState):
         since until then the claim would lead the caller back here. Cancellation: the turn may be accepted all the same,
         and then runs.
         """
-        from_struct(input.data)  # what is no JSON is refused now, not when the turn runs
+        check_input(input)  # what is no JSON is refused now, not when the turn runs
         self.log.check()
         try:
             accept = partial(intake.accept, self, turn_id, input, on_busy, retry, terms)
@@ -73,10 +73,21 @@ class Session(SessionState):
 
         Raises InputNotFound, InputAnswered, and as `submit`. Cancellation: it may be answered all the same.
         """
-        from_struct(input.data)
+        check_input(input, may_have_files=False)
         self.log.check()
         try:
             return await run_to_end(self.tasks, partial(intake.answer, self, input_id, input))
+        except NodeDraining as error:
+            draining = error
+        await self._has_left()
+        raise draining
+
+    async def put_file(self, data: bytes) -> None:
+        """Stores a file, to which turns may refer from then on. Raises InvalidFile, FilesFull, and as `submit`.
+        Cancellation: it may be stored all the same."""
+        self.log.check()
+        try:
+            return await run_to_end(self.tasks, partial(intake.take_file, self, data))
         except NodeDraining as error:
             draining = error
         await self._has_left()

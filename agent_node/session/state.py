@@ -32,6 +32,7 @@ from agent_node.session.stored_events import StoredEvents
 from agent_node.session.turn_index import TurnIndex
 from agent_node.single_flight import SingleFlight
 from agent_node.store import Store, StoredSession, StoredTurn
+from agent_node.store.file_records import SESSION_BYTES
 from agentring.agent import Agent
 from agentring.cluster.claim import Claim
 from agentring.errors import TurnNotFound
@@ -76,6 +77,7 @@ class SessionState:
         "lock",
         "log",
         "mailbox",
+        "max_file_bytes",
         "missing",
         "ownership",
         "questions",
@@ -103,6 +105,7 @@ class SessionState:
         mailbox_size: int,
         max_log_bytes: int,
         max_stored_log_bytes: int,
+        max_file_bytes: int = SESSION_BYTES,
     ) -> None:
         """stored: what the store knows of it. slots: the node's; tasks: owns what must not end with its caller.
         max_log_bytes: about how much memory its events may take; max_stored_log_bytes: how much a durable store keeps
@@ -127,6 +130,7 @@ class SessionState:
         """It lets nothing in any more."""
         self.begins_nothing = False
         """What is accepted all the same is left to the next owner."""
+        self.max_file_bytes = max_file_bytes
         self.running: RunningTurn | None = None
         self.lock = asyncio.Lock()
         self.changed = ChangeSignal()

@@ -15,6 +15,7 @@ from agent_node.events.encoding import turn_started
 from agent_node.json_values import from_struct
 from agent_node.run.agent_run import AgentRun, run_agent
 from agent_node.run.first_steps import FirstSteps
+from agent_node.run.input_parts import parts_of
 from agent_node.run.outcome import Completed, Failed, Outcome, attempts_exhausted, cancelled_by_nobody
 from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot
@@ -22,9 +23,11 @@ from agent_node.session import turn_end
 from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.questions import TurnQuestions
 from agent_node.session.state import ENDED, RunningTurn, SessionState
+from agent_node.session.turn_files import TurnFiles
 from agent_node.session.turn_steps import TurnSteps, decide_end, decided_end
 from agent_node.session.uninterrupted import run_to_end
 from agent_node.store import StoredTurn, ToolStart
+from agent_node.store.session_records import text_of
 from agent_node.store.step_records import Life
 from agentring.errors import NodeFenced
 from agentring.v1.session_pb2 import TURN_STATE_RUNNING
@@ -189,7 +192,7 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         ref=stored.ref,
         turn_id=waiting.turn_id,
         attempt=turn.attempt,
-        text=waiting.input.text,
+        text=text_of(waiting.input),
         data=from_struct(waiting.input.data),
         state_json=stored.state_json,
         history=stored.history,
@@ -199,6 +202,8 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         agent=stored.agent,
         deaths=turn.deaths,
         steps=partial(TurnSteps, session, turn),
+        parts=parts_of(waiting.input),
+        files=partial(TurnFiles, session),
         trace=waiting.trace,
         terms=waiting.terms,
     )
@@ -258,7 +263,7 @@ async def _finish(session: SessionState, waiting: WaitingTurn, running: RunningT
         return
     match running.outcome:
         case Completed() as outcome:
-            await turn_end.complete(session, waiting.turn_id, waiting.input.text, outcome)
+            await turn_end.complete(session, waiting.turn_id, text_of(waiting.input), outcome)
         case Failed() as outcome:
             await turn_end.fail(session, waiting.turn_id, outcome)
         case None:

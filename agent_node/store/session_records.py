@@ -71,6 +71,11 @@ class StoredTurn:
         """What the agent gets."""
         return session_pb2.Input.FromString(self.input)
 
+    @property
+    def input_text(self) -> str:
+        """The words that it was given."""
+        return text_of(self.input_message())
+
     def check(self) -> None:
         """Raises DecodeError if what is stored of it cannot be read."""
         self.input_message()
@@ -253,3 +258,11 @@ class ListedSession:
     waiting_turns: int
     questions: tuple[StoredInput, ...] = ()
     """Those of turns that have not ended which have no answer."""
+
+
+def text_of(input: session_pb2.Input) -> str:
+    """The words of an input: its text and those of its parts, on lines of their own."""
+    if not input.parts:
+        return input.text
+    texts = [input.text, *(part.text for part in input.parts if part.HasField("text"))]
+    return "\n".join(filter(None, texts))

@@ -16,6 +16,7 @@ has no event of a turn that has not ended."""
 from collections.abc import Sequence
 from typing import Protocol
 
+from agent_node.store.file_store import FileStore
 from agent_node.store.once_store import OnceStore
 from agent_node.store.session_records import (
     Acceptance,
@@ -58,6 +59,10 @@ class Store(Protocol):
     @property
     def storage(self) -> StorageStore:
         """What turns have stored by key."""
+
+    @property
+    def files(self) -> FileStore:
+        """The files of sessions."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """Raises the session's epoch, reserves event numbers, and reads; makes the session, bound to `agent`, if it

@@ -22,12 +22,14 @@ from agent_node.log_fields import TRACE, named
 from agent_node.ownership.release import release
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.input_parts import parts_of
 from agent_node.run.outcome import Completed, Failed, attempts_exhausted
 from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.step.decided_end import decided_reason
 from agent_node.store import StoredTask, TaskStore, ToolStart
+from agent_node.store.session_records import text_of
 from agent_node.store.step_records import Life
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
 from agent_node.task.run_steps import RunSteps
@@ -178,7 +180,8 @@ class TaskRunner:
                 ref=run.ref,
                 turn_id="",
                 attempt=run.attempt,
-                text=run.input.text,
+                text=text_of(run.input),
+                parts=parts_of(run.input),
                 data=from_struct(run.input.data),
                 state_json="{}",
                 history=(),

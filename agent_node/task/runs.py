@@ -18,10 +18,10 @@ from collections.abc import Mapping
 
 import structlog
 
-from agent_node.json_values import from_struct
 from agent_node.run.call_terms import NO_TERMS, CallTerms, to_stored
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.input_fingerprint import input_fingerprint
+from agent_node.run.input_parts import check_input
 from agent_node.run.slots import RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.step.decided_end import decided
@@ -121,7 +121,7 @@ class TaskRuns:
         Cancellation: a run that was started goes on.
         """
         self._env.lease.check()
-        from_struct(task_input.data)  # what is no JSON is refused now, not when the task runs
+        check_input(task_input, may_have_files=False)  # what is no JSON is refused now, not when the task runs
         fingerprint = input_fingerprint(task_input, agent)
         raw, request_id = to_stored(task_input, terms), uuid.uuid4().hex
         request = TaskRequest(ref, agent, fingerprint, raw, retention_s, cancel_when_unwatched, request_id)

@@ -27,13 +27,14 @@ from agentring.agent.errors import (
     StorageFull,
     ToolArgumentInvalid,
 )
+from agentring.agent.files import File, FilePart, JsonPart, Part, TextPart
 from agentring.agent.output import Log
 from agentring.agent.retry import Retry
 from agentring.agent.secret import Secret
 from agentring.agent.storage import LatestStorage, Storage, StoredKey, StoredValues
 from agentring.agent.stream import StepStream
 from agentring.agent.tools import Tool, tool
-from agentring.errors import AgentringError, NodeFenced, TaskCycle
+from agentring.errors import AgentringError, FileNotFound, NodeFenced, TaskCycle
 from agentring.ids import Epoch, NodeId
 from agentring.usage import Usage
 
@@ -46,7 +47,11 @@ __all__ = [
     "Caller",
     "Context",
     "Epoch",
+    "File",
+    "FileNotFound",
+    "FilePart",
     "JsonObject",
+    "JsonPart",
     "LatestStorage",
     "Log",
     "NobodyToAsk",
@@ -55,6 +60,7 @@ __all__ = [
     "OnceFailed",
     "OnceTimeout",
     "OnceUnknown",
+    "Part",
     "PastTurn",
     "Result",
     "Retry",
@@ -68,6 +74,7 @@ __all__ = [
     "StoredKey",
     "StoredValues",
     "TaskCycle",
+    "TextPart",
     "Tool",
     "ToolArgumentInvalid",
     "TurnContext",

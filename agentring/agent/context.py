@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from agentring.agent.files import File, InputParts
 from agentring.agent.metered import Metered
 from agentring.agent.output import Output
 from agentring.agent.run_info import RunInfo
@@ -53,7 +54,7 @@ class NobodyToAsk(RuntimeError):
     """A task has no user who could answer."""
 
 
-AgentEvent = str | Result
+AgentEvent = str | Result | File
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +65,7 @@ class PastTurn:
     output_text: str
 
 
-class Context(Steps, ToolUse, Metered, RunInfo, Output, Protocol[StateT]):
+class Context(Steps, ToolUse, Metered, RunInfo, Output, InputParts, Protocol[StateT]):
     """One turn of a session, or the run of a task, as its agent sees it. `Context[MyState]` is that of an agent with
     `@agent(state=MyState)`."""
 
@@ -74,7 +75,7 @@ class Context(Steps, ToolUse, Metered, RunInfo, Output, Protocol[StateT]):
 
     @property
     def input_text(self) -> str:
-        """The user's text."""
+        """The user's text; of an input of several parts the words, each part's on lines of their own."""
 
     @property
     def input_data(self) -> JsonObject:

@@ -26,6 +26,7 @@ from agentring.client.events import (
     AttemptRestarted,
     CustomEvent,
     Event,
+    FileOutput,
     Gap,
     InputRequired,
     Question,
@@ -40,11 +41,12 @@ from agentring.client.events import (
     TurnStarted,
     UnknownEvent,
 )
-from agentring.client.inputs import FilePart, Input, JsonPart, TextPart
+from agentring.client.inputs import File, FilePart, Input, JsonPart, TextPart
 from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring, connect
 from agentring.client.routers import Tls
-from agentring.client.session import OnBusy, Session, SessionInfo, SubmittedTurn, Turn, TurnState
+from agentring.client.session import OnBusy, Session, SubmittedTurn, Turn, TurnState
+from agentring.client.session_info import SessionInfo
 from agentring.client.streams import EventStream
 from agentring.client.tasks import Disposition, OnDuplicate, Task, TaskInfo, TaskOutcome, TaskState, TaskWatch
 from agentring.client.turn_stream import Outcome
@@ -60,6 +62,8 @@ __all__ = [
     "Disposition",
     "Event",
     "EventStream",
+    "File",
+    "FileOutput",
     "FilePart",
     "ForkedProcess",
     "Gap",

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
-from agentring.client.inputs import Input, Json, read_input
+from agentring.client.inputs import FilePart, Input, Json, read_file, read_input
 from agentring.plain_json import from_struct, from_value
 from agentring.usage import MOST_USAGE, Usage
 from agentring.v1 import session_pb2
@@ -94,6 +94,13 @@ class ToolResult(Event):
     error_id: str
     reason: str
     """As ToolResult.reason of the wire, as in "TOOL_CANCELLED"; empty: it answered."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileOutput(Event):
+    """The agent has put out a file: `session.get_file(event.file)`. Provisional until TurnCompleted."""
+
+    file: FilePart
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,6 +244,8 @@ def _build(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Ev
                 error_id=answered.error_id,
                 reason=answered.reason,
             )
+        case "file_output":
+            return FileOutput(**head, file=read_file(raw.file_output.file))
         case "state_changed":
             changed = raw.state_changed
             return StateChanged(**head, keys=tuple(changed.keys), has_more=changed.has_more)

@@ -1,9 +1,12 @@
 """What a user gives an agent, as a client's code sees it."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, TypeAlias
 
-from agentring.plain_json import from_struct, from_value
+from agentring.plain_json import from_struct, from_value, to_struct, to_value
 from agentring.v1 import session_pb2
 
 Json: TypeAlias = Any
@@ -36,7 +39,23 @@ class FilePart:
     """Empty: it has none."""
 
 
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to be sent: its bytes, or where they are.
+
+        session.send(["What is in this picture?", File(Path("cat.png"), "image/png")])
+
+    At most 16 MiB. media_type: as in `image/png`, in small letters. name: for people; empty: that of the path.
+    """
+
+    data: bytes | Path = field(repr=False)
+    media_type: str
+    name: str = ""
+
+
 Part: TypeAlias = TextPart | JsonPart | FilePart
+SentPart: TypeAlias = str | Part | File
+"""What an input may be made of; a str is a TextPart."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +73,43 @@ def read_input(raw: session_pb2.Input) -> Input:
     """As the wire has it. Parts of a kind that this version does not know are left out."""
     parts = tuple(part for each in raw.parts if (part := _read_part(each)) is not None)
     return Input(raw.text, from_struct(raw.data), parts)
+
+
+def to_input(text: str | Sequence[SentPart], data: dict[str, Json] | None) -> tuple[session_pb2.Input, list[bytes]]:
+    """What an agent is given, and the content of the files that the session must have first. Raises NotJson (a
+    ValueError): the data would not arrive as they are; OSError."""
+    made, contents = session_pb2.Input(), list[bytes]()
+    if isinstance(text, str):
+        made.text = text
+    else:
+        made.parts.extend(_to_part(part, contents) for part in text)
+    if data is not None:
+        made.data.CopyFrom(to_struct(data))
+    return made, contents
+
+
+def to_file(file: File) -> tuple[FilePart, bytes]:
+    """A file as it is referred to, and its content. Raises OSError."""
+    content = file.data.read_bytes() if isinstance(file.data, Path) else file.data
+    name = file.name or (file.data.name if isinstance(file.data, Path) else "")
+    return FilePart(sha256(content).hexdigest(), len(content), file.media_type, name), content
+
+
+def _to_part(part: SentPart, contents: list[bytes]) -> session_pb2.Part:
+    match part:
+        case str():
+            return session_pb2.Part(text=part)
+        case TextPart(text=text):
+            return session_pb2.Part(text=text)
+        case JsonPart(value=value):
+            return session_pb2.Part(json=to_value(value))
+        case File():
+            part, content = to_file(part)
+            contents.append(content)
+    assert isinstance(part, FilePart)
+    file = session_pb2.BlobRef(size_bytes=part.size_bytes, media_type=part.media_type, name=part.name)
+    file.sha256 = bytes.fromhex(part.sha256)
+    return session_pb2.Part(file=file)
 
 
 def read_file(raw: session_pb2.BlobRef) -> FilePart:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 from grpc import aio
 
-from agentring.client.session import SessionInfo, to_session_info
+from agentring.client.session_info import SessionInfo, to_session_info
 from agentring.client.streams import Connection, Metadata
 from agentring.client.tasks import TaskInfo, TaskState, to_task_info
 from agentring.client.unary import call

@@ -11,7 +11,8 @@ from agentring.client.inputs import Json
 from agentring.client.listing import list_sessions, list_tasks
 from agentring.client.retry import RetryPolicy
 from agentring.client.routers import Routers, Tls
-from agentring.client.session import Session, SessionInfo
+from agentring.client.session import Session
+from agentring.client.session_info import SessionInfo
 from agentring.client.streams import Connection
 from agentring.client.tasks import (
     Disposition,

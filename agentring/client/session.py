@@ -5,8 +5,7 @@ node answers with the turn's events from the first. Nothing is sent before somet
 nothing. Made by ring.py.
 """
 
-from dataclasses import dataclass
-from datetime import UTC, datetime
+from collections.abc import Sequence
 from enum import Enum
 from uuid import uuid4
 
@@ -14,13 +13,14 @@ from grpc import aio
 
 from agentring.client.converse import Attached, attach, reply
 from agentring.client.duration import to_duration
-from agentring.client.events import Question, read_questions
-from agentring.client.inputs import Json
+from agentring.client.events import Event
+from agentring.client.files import get_file, put_file
+from agentring.client.inputs import File, FilePart, Json, SentPart, to_file, to_input
+from agentring.client.session_info import SessionInfo, to_session_info
 from agentring.client.streams import Call, Connection, EventStream, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.client.unary import call
 from agentring.ids import parse_session, parse_turn_id
-from agentring.plain_json import to_struct
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 
@@ -45,33 +45,13 @@ class TurnState(Enum):
     CANCELLED = session_pb2.TURN_STATE_CANCELLED
 
 
-@dataclass(frozen=True, slots=True)
-class SessionInfo:
-    """What is known of a session."""
-
-    raw: session_pb2.Session
-    session_id: str
-    agent: str
-    closed: bool
-    node_id: str
-    """The node that owns it; empty: none does now."""
-    epoch: int
-    head_seq: int
-    turns_completed: int
-    running_turn_id: str
-    """Empty: none runs."""
-    waiting_turns: int
-    created: datetime
-    questions: tuple[Question, ...] = ()
-    """What its running turn waits for an answer to: `Session.reply`."""
-
-
 class Turn(RunStream):
     """The events of one turn, by `async for`; leaving it early does not cancel the turn."""
 
-    def __init__(self, session: "Session", turn: session_pb2.Turn) -> None:
-        """Nothing is sent yet."""
+    def __init__(self, session: "Session", turn: session_pb2.Turn, contents: Sequence[bytes] = ()) -> None:
+        """contents: of the files that the session must have first. Nothing is sent yet."""
         self._session = session
+        self._contents = list(contents)
         self.turn_id = turn.turn_id
         request = session_pb2.RunTurnRequest(session_id=session.session_id, agent=session.agent, turn=turn)
 
@@ -79,6 +59,13 @@ class Turn(RunStream):
             return SessionServiceStub(channel).RunTurn(request, metadata=metadata)
 
         super().__init__(session.connection, start, session.ref)
+
+    async def __anext__(self) -> Event:
+        """As RunStream. Raises InvalidFile, FilesFull, too."""
+        while self._contents:
+            await put_file(self._session, self._contents[-1])
+            self._contents.pop()
+        return await super().__anext__()
 
     async def cancel(self) -> TurnState:
         """As Session.cancel."""
@@ -143,7 +130,7 @@ class Session:
 
     def send(
         self,
-        text: str = "",
+        text: str | Sequence[SentPart] = "",
         *,
         data: dict[str, Json] | None = None,
         turn_id: str = "",
@@ -152,6 +139,7 @@ class Session:
     ) -> Turn:
         """A turn, to be iterated: it is sent when its first event is asked for.
 
+        text: or parts, in their order: str, TextPart, JsonPart, File (which is put before), FilePart (which was put).
         turn_id: the same one with the same input is not run again, its events are sent again; empty: a fresh one.
         timeout_s: how long each run of it may take, without the time in which it waits for an answer; then it fails
         (TURN_DEADLINE). None: what the agent declares, or else the node's.
@@ -159,11 +147,11 @@ class Session:
         Raises InvalidTurnId. Iterating raises InvalidTimeout, AgentNotFound, AgentMismatch, SessionClosed,
         TurnInProgress, MailboxFull, TurnIdReused, and what every call can end with.
         """
-        return Turn(self, self._turn(text, data, turn_id, on_busy, timeout_s))
+        return Turn(self, *self._turn(text, data, turn_id, on_busy, timeout_s))
 
     async def run(
         self,
-        text: str = "",
+        text: str | Sequence[SentPart] = "",
         *,
         data: dict[str, Json] | None = None,
         turn_id: str = "",
@@ -177,7 +165,7 @@ class Session:
 
     async def submit(
         self,
-        text: str = "",
+        text: str | Sequence[SentPart] = "",
         *,
         data: dict[str, Json] | None = None,
         turn_id: str = "",
@@ -186,7 +174,9 @@ class Session:
     ) -> SubmittedTurn:
         """Hands in a turn, and returns once it is accepted: it runs to its end whoever listens. Raises what `send`
         does. Cancellation: it may be accepted all the same; the same turn_id tells."""
-        turn = self._turn(text, data, turn_id, on_busy, timeout_s)
+        turn, contents = self._turn(text, data, turn_id, on_busy, timeout_s)
+        for content in contents:
+            await put_file(self, content)
         return SubmittedTurn(self, turn, await _hand_in(self, turn))
 
     async def open(self) -> Attached:
@@ -208,7 +198,7 @@ class Session:
         for it, InputAnswered where something else was answered before. A volatile store forgets a turn's questions with
         its end: InputNotFound may then be the end of an answer that was taken, and whose connection was lost."""
         opening = session_pb2.Open(session_id=self.session_id, agent=self.agent)
-        await reply(self.connection, opening, session_pb2.Reply(input_id=input_id, input=to_input(text, data)))
+        await reply(self.connection, opening, session_pb2.Reply(input_id=input_id, input=to_input(text, data)[0]))
 
     def watch(self, after_seq: int | None = None) -> EventStream:
         """The session's events, of all turns, without end: those after a seq; None: from now on; 0: all that are kept.
@@ -244,15 +234,31 @@ class Session:
 
         await call(self.connection.routers, self.connection.policy, try_once)
 
+    async def put_file(self, file: File) -> FilePart:
+        """Puts a file, to which inputs may refer for an hour at least: `send` does so by itself with a File. Raises
+        InvalidFile, FilesFull, OSError, and what `open` raises."""
+        part, content = to_file(file)
+        await put_file(self, content)
+        return part
+
+    async def get_file(self, file: FilePart) -> bytes:
+        """The content of a file that the session has, as an event or an input refers to it. Raises FileNotFound where
+        it does not have it (any more), SessionNotFound."""
+        return await get_file(self, file.sha256)
+
     def _turn(
-        self, text: str, data: dict[str, Json] | None, turn_id: str, on_busy: OnBusy, timeout_s: float | None
-    ) -> session_pb2.Turn:
-        return session_pb2.Turn(
-            turn_id=parse_turn_id(turn_id or uuid4().hex),
-            input=to_input(text, data),
-            on_busy=on_busy.value,
-            timeout=to_duration(timeout_s) if timeout_s is not None else None,
-        )
+        self,
+        text: str | Sequence[SentPart],
+        data: dict[str, Json] | None,
+        turn_id: str,
+        on_busy: OnBusy,
+        timeout_s: float | None,
+    ) -> tuple[session_pb2.Turn, list[bytes]]:
+        made, contents = to_input(text, data)
+        turn = session_pb2.Turn(turn_id=parse_turn_id(turn_id or uuid4().hex), input=made, on_busy=on_busy.value)
+        if timeout_s is not None:
+            turn.timeout.CopyFrom(to_duration(timeout_s))
+        return turn, contents
 
 
 async def _hand_in(session: Session, turn: session_pb2.Turn) -> session_pb2.SubmitTurnResponse:
@@ -262,29 +268,3 @@ async def _hand_in(session: Session, turn: session_pb2.Turn) -> session_pb2.Subm
         return await SessionServiceStub(channel).SubmitTurn(request, metadata=metadata, timeout=timeout)
 
     return await call(session.connection.routers, session.connection.policy, try_once)
-
-
-def to_session_info(found: session_pb2.Session) -> SessionInfo:
-    """As the wire has it."""
-    return SessionInfo(
-        raw=found,
-        session_id=found.session_id,
-        agent=found.agent,
-        closed=found.closed,
-        node_id=found.node_id,
-        epoch=found.epoch,
-        head_seq=found.head_seq,
-        turns_completed=found.turns_completed,
-        running_turn_id=found.running_turn_id,
-        waiting_turns=found.waiting_turns,
-        created=found.create_time.ToDatetime(tzinfo=UTC),
-        questions=read_questions(found.questions),
-    )
-
-
-def to_input(text: str, data: dict[str, Json] | None) -> session_pb2.Input:
-    """What an agent is given. Raises NotJson (a ValueError): the data would not arrive as they are."""
-    made = session_pb2.Input(text=text)
-    if data is not None:
-        made.data.CopyFrom(to_struct(data))
-    return made

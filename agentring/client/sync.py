@@ -18,7 +18,7 @@ from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring as AsyncRing
 from agentring.client.ring import connect as connect_async
 from agentring.client.routers import Tls
-from agentring.client.session import SessionInfo
+from agentring.client.session_info import SessionInfo
 from agentring.client.sync_session import Events, Run, Session, SubmittedTurn, Turn
 from agentring.client.tasks import Disposition, OnDuplicate, TaskInfo, TaskOutcome, TaskState
 from agentring.client.tasks import Task as AsyncTask

@@ -1,17 +1,18 @@
 """A session and its turns for programs without an event loop; the rest, and what is guaranteed, in sync.py."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
 from agentring.client.converse import Attached
 from agentring.client.events import Event
-from agentring.client.inputs import Json
+from agentring.client.inputs import File, FilePart, Json, SentPart
 from agentring.client.loop_thread import LoopThread
-from agentring.client.session import OnBusy, SessionInfo, TurnState
+from agentring.client.session import OnBusy, TurnState
 from agentring.client.session import Session as AsyncSession
 from agentring.client.session import SubmittedTurn as AsyncSubmittedTurn
 from agentring.client.session import Turn as AsyncTurn
+from agentring.client.session_info import SessionInfo
 from agentring.client.streams import EventStream
 from agentring.client.turn_stream import Outcome, RunStream
 
@@ -146,7 +147,7 @@ class Session:
 
     def send(
         self,
-        text: str = "",
+        text: str | Sequence[SentPart] = "",
         *,
         data: dict[str, Json] | None = None,
         turn_id: str = "",
@@ -160,7 +161,7 @@ class Session:
 
     def run(
         self,
-        text: str = "",
+        text: str | Sequence[SentPart] = "",
         *,
         data: dict[str, Json] | None = None,
         turn_id: str = "",
@@ -172,7 +173,7 @@ class Session:
 
     def submit(
         self,
-        text: str = "",
+        text: str | Sequence[SentPart] = "",
         *,
         data: dict[str, Json] | None = None,
         turn_id: str = "",
@@ -184,6 +185,14 @@ class Session:
             self._session.submit(text, data=data, turn_id=turn_id, on_busy=on_busy, timeout_s=timeout_s)
         )
         return SubmittedTurn(self._loop, submitted)
+
+    def put_file(self, file: File) -> FilePart:
+        """Puts a file, to which inputs may refer for an hour at least."""
+        return self._loop.run(self._session.put_file(file))
+
+    def get_file(self, file: FilePart) -> bytes:
+        """The content of a file that the session has."""
+        return self._loop.run(self._session.get_file(file))
 
     def open(self) -> Attached:
         """Makes it, if it does not exist, and says where it is."""

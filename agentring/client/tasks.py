@@ -11,8 +11,7 @@ from typing import Any
 from grpc import aio
 
 from agentring.client.duration import to_duration
-from agentring.client.inputs import Json
-from agentring.client.session import to_input
+from agentring.client.inputs import Json, to_input
 from agentring.client.streams import Call, Connection, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.client.unary import call
@@ -130,7 +129,7 @@ def to_request(
     request = task_pb2.RunTaskRequest(
         task_key=key,
         agent=agent,
-        input=to_input(text, data),
+        input=to_input(text, data)[0],
         on_duplicate=on_duplicate.value,
         cancel_when_unwatched=cancel_when_unwatched,
     )

@@ -127,6 +127,16 @@ class MailboxFull(AgentringError):
     retry_after_s = 1.0
 
 
+@dataclass(eq=False)
+class FilesFull(AgentringError):
+    """The session's files that are in use leave no room for another."""
+
+    code: ClassVar[StatusCode] = StatusCode.RESOURCE_EXHAUSTED
+    reason: ClassVar[str] = "FILES_FULL"
+    sentence: ClassVar[str] = "the files of the session's open turns leave no room for this one"
+    max_bytes: int
+
+
 class TooManyTurns(AgentringError):
     """The node runs as many turns as it may, and as many wait as may."""
 

@@ -193,3 +193,23 @@ class MethodNotImplemented(AgentringError):
     code = StatusCode.UNIMPLEMENTED
     reason = "UNIMPLEMENTED"
     sentence = "this method is not served here"
+
+
+@dataclass(eq=False)
+class InvalidPart(InvalidArgument):
+    """A part of an input, or its number of parts, is not what it may be."""
+
+    reason: ClassVar[str] = "INVALID_PART"
+    sentence: ClassVar[str] = "a part of the input is not well formed"
+    part: int
+    """Its place, from 0."""
+    problem: str
+
+
+@dataclass(eq=False)
+class InvalidFile(InvalidArgument):
+    """A file is not what its first message says, or what one may be."""
+
+    reason: ClassVar[str] = "INVALID_FILE"
+    sentence: ClassVar[str] = "the file cannot be taken"
+    problem: str

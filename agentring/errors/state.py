@@ -36,6 +36,15 @@ class InputNotFound(NotFound):
     sentence = "no turn waits for an answer of this input_id"
 
 
+@dataclass(eq=False)
+class FileNotFound(NotFound):
+    """The session has no such file, or has it no more."""
+
+    reason: ClassVar[str] = "FILE_NOT_FOUND"
+    sentence: ClassVar[str] = "the session does not have this file: put it again (BlobService.PutBlob)"
+    sha256: str
+
+
 class TaskNotFound(NotFound):
     """There is no such task."""
 

@@ -1617,7 +1617,8 @@ class TurnRejected(_message.Message):
     FRAME_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """TURN_IN_PROGRESS, MAILBOX_FULL, TOO_MANY_TURNS, TURN_ID_REUSED, INVALID_TURN_ID, INVALID_TIMEOUT, TURN_NOT_FOUND (a cancel),
-    INPUT_NOT_FOUND (a reply), INPUT_ANSWERED (a reply, with something else before) or NODE_DRAINING.
+    INPUT_NOT_FOUND (a reply), INPUT_ANSWERED (a reply, with something else before), INVALID_PART, FILE_NOT_FOUND (the
+    session does not have a file that the input refers to) or NODE_DRAINING.
     """
     frame: _builtins.int
     """The frame's number."""

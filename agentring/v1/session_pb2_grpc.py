@@ -90,7 +90,7 @@ class SessionServiceServicer:
         every turn it sent has ended.
 
         Errors: INVALID_ARGUMENT FIRST_FRAME_NOT_OPEN, SECOND_OPEN, AGENT_REQUIRED, INVALID_TURN_ID,
-        INVALID_TIMEOUT {max_s}; NOT_FOUND
+        INVALID_TIMEOUT {max_s}, INVALID_PART {part, problem}; NOT_FOUND FILE_NOT_FOUND {sha256},
         AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
         SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
         turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.

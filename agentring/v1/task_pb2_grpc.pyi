@@ -41,7 +41,7 @@ class TaskServiceStub:
     """Runs a task, or joins the run that is under way, or replays the one that has ended, and streams its events from the
     first one. Leaving does not cancel the run.
 
-    Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION,
+    Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION, INVALID_PART,
     INVALID_TIMEOUT {max_s}; NOT_FOUND AGENT_NOT_FOUND;
     ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
     TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
@@ -79,7 +79,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     """Runs a task, or joins the run that is under way, or replays the one that has ended, and streams its events from the
     first one. Leaving does not cancel the run.
 
-    Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION,
+    Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION, INVALID_PART,
     INVALID_TIMEOUT {max_s}; NOT_FOUND AGENT_NOT_FOUND;
     ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
     TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
@@ -120,7 +120,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Runs a task, or joins the run that is under way, or replays the one that has ended, and streams its events from the
         first one. Leaving does not cancel the run.
 
-        Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION,
+        Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION, INVALID_PART,
         INVALID_TIMEOUT {max_s}; NOT_FOUND AGENT_NOT_FOUND;
         ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
         TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run

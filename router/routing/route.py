@@ -15,15 +15,16 @@ from agentring import metadata
 from agentring.errors import FirstFrameNotOpen, MalformedRequest, RouteMissing
 from agentring.ids import SessionRef, TaskRef, parse_once, parse_session, parse_task
 from agentring.rpc.limits import MAX_HOSTED_MESSAGE_BYTES, MAX_MESSAGE_BYTES
-from agentring.v1 import once_pb2, session_pb2, task_pb2
+from agentring.v1 import blob_pb2, once_pb2, session_pb2, task_pb2
 from router.routing.owner import Labels
 
 _SESSIONS = session_pb2.DESCRIPTOR.services_by_name["SessionService"]
 _TASKS = task_pb2.DESCRIPTOR.services_by_name["TaskService"]
 _ONCE = once_pb2.DESCRIPTOR.services_by_name["OnceService"]
+_BLOBS = blob_pb2.DESCRIPTOR.services_by_name["BlobService"]
 _REQUESTS: dict[str, type[Message]] = {
     f"/{service.full_name}/{method.name}": GetMessageClass(method.input_type)
-    for service in (_SESSIONS, _TASKS, _ONCE)
+    for service in (_SESSIONS, _TASKS, _ONCE, _BLOBS)
     for method in service.methods
 }
 _LISTS = frozenset(

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 from agent_node.agents.registry import GROUP
-from agent_node.run import context, run_output, tool_calls
+from agent_node.run import context, input_parts, run_output, tool_calls
 from agent_node.run.environment import TurnLimits
 from agent_node.run.time_limit import MOST_ABANDONED
 from agent_node.settings import NodeSettings
 from agent_node.step import agent_storage, identity, outcome, steps, storage_keys
+from agent_node.store import file_records
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
 from harness.pages import ROOT, blocks
@@ -108,6 +109,8 @@ def test_the_other_limits_are_the_codes() -> None:
         "keys of it": storage_keys.MOST_KEYS,
         "a key of it": agent_storage.MOST_KEY_BYTES,
         "a value of it, and all that one step writes": storage_keys.MOST_STEP_BYTES,
+        "parts of an input": input_parts.MOST_PARTS,
+        "a file": file_records.FILE_BYTES,
     }
     page = PAGE.read_text()
     assert f"| AGENT_STUCK | {MOST_ABANDONED} of its runs" in page

@@ -16,6 +16,7 @@ from agentring.agent import (
     JsonObject,
     Log,
     NobodyToAsk,
+    Part,
     PastTurn,
     Result,
     Retry,
@@ -58,6 +59,7 @@ class FakeContext:
     """Name, arguments and answer of each call."""
     answers: list[str] | None = field(default_factory=list)
     """What the user will answer, in order; None: there is no user."""
+    input_parts: Sequence[Part] = ()
     asked: list[str] = field(default_factory=list)
     """The questions."""
     usage: Usage = field(default_factory=Usage)

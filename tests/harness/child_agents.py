@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
-from agentring.agent import Agent, AgentEvent, Context, Result, agent
+from agentring.agent import Agent, AgentEvent, Context, File, FilePart, JsonPart, Result, TextPart, agent
 from harness.ending import ending
 
 
@@ -35,6 +35,12 @@ async def everything(ctx: Context) -> AsyncIterator[AgentEvent]:
 
     yield "Grüße "
     seen: dict[str, Any] = {"tool": await ctx.tool("adds", tool, n=1), "step": await ctx.once("outer", step)}
+    text, file, value = ctx.input_parts
+    assert isinstance(text, TextPart)
+    assert isinstance(file, FilePart)
+    assert isinstance(value, JsonPart)
+    yield File(await file.read() + b"!", file.media_type, "again")
+    seen["parts"] = [text.text, value.value]
     unpicklable = threading.Lock()
     seen["args"] = await ctx.once("args", with_arguments, args={"amount": 7, "lock": unpicklable})
     try:

@@ -10,6 +10,7 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from agent_node.store.once_records import OnceCaller
 from agentring import log
 from agentring.agent import OnceFailed
 from agentring.ids import Epoch, Incarnation, NodeId, parse_session, parse_task
+from agentring.plain_json import to_value
 from agentring.process.entry import drive
 from agentring.process.owned_loop import OwnedLoop
 from agentring.v1 import session_pb2
@@ -59,6 +61,30 @@ class Answering:
         if question.prompt == "never answered":
             await asyncio.Event().wait()
         return session_pb2.Input(text=f"yes to {question.prompt} {dict(question.schema)}")
+
+
+class Files:
+    """One file's content; what is put is kept there."""
+
+    def __init__(self) -> None:
+        self.kept = {bytes(32): b"content"}
+
+    async def read(self, digest: bytes) -> bytes:
+        return self.kept[digest]
+
+    async def put(self, data: bytes) -> bytes:
+        digest = sha256(data).digest()
+        self.kept[digest] = data
+        return digest
+
+
+PARTS = session_pb2.Input(
+    parts=[
+        session_pb2.Part(text="hi"),
+        session_pb2.Part(file=session_pb2.BlobRef(sha256=bytes(32), size_bytes=7, media_type="text/plain")),
+        session_pb2.Part(json=to_value({"n": 4})),
+    ]
+)
 
 
 class Steps:
@@ -104,6 +130,7 @@ class Bench:
     ) -> None:
         """lease_s: how long after the node's last sign of life its lease is over."""
         self.steps = Steps()
+        self.files = Files()
         self.clock = FakeClock()
         limits = TurnLimits(timeout_s, 1 << 20, 1 << 16, cancel_grace_s=grace_s)
         self.env = RunEnvironment(
@@ -130,6 +157,8 @@ class Bench:
             history=(),
             turn_number=1,
             questions=None if as_task else Answering(),
+            parts=PARTS.SerializeToString(),
+            files=lambda: self.files,
             agent=self.agent,
             deaths=1,
         )
@@ -138,6 +167,7 @@ class Bench:
             "events": [kind_of(event) for event in self.log.all_events()],
             "text": self.log.text(),
             "steps": self.steps.ended,
+            "files": sorted(data.decode() for data in self.files.kept.values()),
         }
         if isinstance(outcome, Failed):
             return seen | {"reason": outcome.reason}

@@ -39,6 +39,7 @@ class RecordingStore:
         self.durable = durable
         self.memory = MemoryStore(max_history_turns=10, seq_range=seq_range)
         self.once = self.memory.once
+        self.files = self.memory.files
         self.steps = RecordingStepStore(self.memory.steps, self._call)
         self.storage = self.memory.storage
         self.calls: list[str] = []

@@ -7,6 +7,7 @@ from itertools import islice
 from typing import Any
 
 from agent_node.store.clock import StoreClock, VolatileClock
+from agent_node.store.memory.files import MemoryFileStore
 from agent_node.store.memory.once import MemoryOnceStore
 from agent_node.store.memory.steps import MemoryStepStore
 from agent_node.store.session_records import (
@@ -53,6 +54,8 @@ class MemoryStore:
         """The steps of turns."""
         self.storage = self.steps.storage
         """What turns have stored by key."""
+        self.files = MemoryFileStore(self._fenced, self._clock)
+        """The files of sessions."""
 
     async def activate(self, ownership: Ownership, agent: str) -> StoredSession:
         """As Store."""
@@ -164,6 +167,7 @@ class MemoryStore:
         del self._sessions[ownership.ref], self._owners[ownership.ref]
         self._events.pop(ownership.ref, None)
         self._inputs.pop(ownership.ref, None)
+        self.files.forget(ownership.ref)
         return session.commit + 1
 
     async def read(self, ref: SessionRef) -> StoredSession | None:

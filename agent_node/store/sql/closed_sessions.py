@@ -5,7 +5,7 @@ from sqlalchemy import ColumnElement, Connection, Table, bindparam, delete, sele
 
 from agent_node.store.clock import Moment
 from agent_node.store.session_records import Ownership
-from agent_node.store.sql import session_events, session_inputs, storage_schema
+from agent_node.store.sql import file_schema, session_events, session_inputs, storage_schema
 from agent_node.store.sql.session_schema import of_session, sessions, states, tool_starts, turns
 from agent_node.store.sql.step_schema import blobs, steps
 from agent_node.store.storage_records import session_scope
@@ -53,6 +53,7 @@ def expire(connection: Connection, closed_before_ns: int) -> int:
             storage_schema.forget(connection, session_scope(ref, created_ns))
         for table in (steps, blobs):
             connection.execute(delete(table).where(_of_open_turns(table)), keys)
+        file_schema.forget(connection, keys)
         for table in (session_events.table, session_inputs.table, tool_starts, turns, states, sessions):
             connection.execute(delete(table).where(of_session(table)), keys)
     return len(keys)

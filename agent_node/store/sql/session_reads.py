@@ -76,7 +76,7 @@ def with_turns(connection: Connection, session: StoredSession, seq_range: int, m
         raise SessionCorrupt from None
     return replace(
         session,
-        history=tuple(PastTurn(_turn(row).input_message().text, row["output_text"] or "") for row in completed),
+        history=tuple(PastTurn(_turn(row).input_text, row["output_text"] or "") for row in completed),
         turns={turn.turn_id: turn for turn in [*known, *unfinished]},
         inputs=asked,
         log_seq=log_seq,

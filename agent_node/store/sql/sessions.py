@@ -35,6 +35,7 @@ from agent_node.store.sql import session_at_once as at_once
 from agent_node.store.sql import session_events, session_inputs, session_reads
 from agent_node.store.sql import session_lists as lists
 from agent_node.store.sql import session_transactions as transactions
+from agent_node.store.sql.files import SqlFileStore
 from agent_node.store.sql.once import SqlOnceStore
 from agent_node.store.sql.shared_clock import SharedClock
 from agent_node.store.sql.steps import SqlStepStore
@@ -80,6 +81,8 @@ class SqlStore:
         """The steps of turns."""
         self.storage = SqlStorageStore(driver)
         """What turns have stored by key."""
+        self.files = SqlFileStore(driver, clock)
+        """The files of sessions."""
 
     async def close(self) -> None:
         """Lets go of the database."""

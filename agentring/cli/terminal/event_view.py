@@ -65,6 +65,9 @@ class EventView:
                 self.note(f"{result.name} -> {outcome}")
             case "custom_event":
                 self.note(f"{event.custom_event.name}: {_short(from_value(event.custom_event.data))}")
+            case "file_output":
+                file = event.file_output.file
+                self.note(f"file {file.name or file.sha256.hex()[:16]}, {file.media_type}, {file.size_bytes:,} bytes")
             case "input_required":
                 self.note(event.input_required.prompt)
             case "turn_failed":

@@ -34,17 +34,17 @@ STATUSES = {
     " NodeUnreachable OwnerUnreachable RouterStopping SessionMoving StoreFull StoreReplaced StoreUnavailable"
     " StoreUnusable",
     "ABORTED": "NotOwner StaleEpoch",
-    "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed MailboxFull MessageTooLarge MetadataTooLarge NodeOverloaded"
-    " RouterOverloaded TooManyTasks TooManyTurns",
+    "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed FilesFull MailboxFull MessageTooLarge MetadataTooLarge"
+    " NodeOverloaded RouterOverloaded TooManyTasks TooManyTurns",
     "FAILED_PRECONDITION": "AgentMismatch LastNodeOfAgent RunNotResolvable SessionClosed TaskCycle TaskInputMismatch"
     " TurnInProgress",
     "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
-    "NOT_FOUND": "AgentNotFound InputNotFound NodeNotFound RunNotFound ServiceNotFound SessionNotFound TaskNotFound"
-    " TurnNotFound",
-    "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidPageToken InvalidRetention InvalidSessionId"
-    " InvalidTaskKey InvalidTenantId InvalidTimeout InvalidTurnId MalformedHeader MalformedRequest RouteMismatch"
-    " RouteMissing SecondMessage SecondOpen UnknownEnumValue",
+    "NOT_FOUND": "AgentNotFound FileNotFound InputNotFound NodeNotFound RunNotFound ServiceNotFound SessionNotFound"
+    " TaskNotFound TurnNotFound",
+    "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidFile InvalidPageToken InvalidPart InvalidRetention"
+    " InvalidSessionId InvalidTaskKey InvalidTenantId InvalidTimeout InvalidTurnId MalformedHeader MalformedRequest"
+    " RouteMismatch RouteMissing SecondMessage SecondOpen UnknownEnumValue",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "EncodingNotSupported MethodNotImplemented",
     "DATA_LOSS": "SessionCorrupt",

@@ -71,6 +71,8 @@ def test_all_else_is_as_on_the_node(outcomes: Outcomes) -> None:
     assert outcomes["everything"]["said"] == "Grüße 🎉"
     steps = [["inner", "done"], ["outer", "done"], ["args", "done"], ["failing", "LookupError"]]
     assert outcomes["everything"]["steps"] == steps
+    assert outcomes["everything"]["files"] == ["content", "content!"]
+    assert "file_output" in outcomes["everything"]["events"]
 
 
 def test_a_steps_arguments_stay_in_the_child(outcomes: Outcomes) -> None:

@@ -10,6 +10,8 @@ from harness.tools import run
 OURS = {"address", "client", "errors", "held", "ids", "metadata", "plain_copy", "plain_json", "rpc", "usage", "v1"}
 RPC = {"agentring.rpc.channel", "agentring.rpc.limits", "agentring.rpc.status"}
 V1 = {
+    "agentring.v1.blob_pb2",
+    "agentring.v1.blob_pb2_grpc",
     "agentring.v1.session_pb2",
     "agentring.v1.session_pb2_grpc",
     "agentring.v1.task_pb2",

@@ -1,0 +1,46 @@
+"""What is known of a session, as a client's code sees it."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from agentring.client.events import Question, read_questions
+from agentring.v1 import session_pb2
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """What is known of a session."""
+
+    raw: session_pb2.Session
+    session_id: str
+    agent: str
+    closed: bool
+    node_id: str
+    """The node that owns it; empty: none does now."""
+    epoch: int
+    head_seq: int
+    turns_completed: int
+    running_turn_id: str
+    """Empty: none runs."""
+    waiting_turns: int
+    created: datetime
+    questions: tuple[Question, ...] = ()
+    """What its running turn waits for an answer to: `Session.reply`."""
+
+
+def to_session_info(found: session_pb2.Session) -> SessionInfo:
+    """As the wire has it."""
+    return SessionInfo(
+        raw=found,
+        session_id=found.session_id,
+        agent=found.agent,
+        closed=found.closed,
+        node_id=found.node_id,
+        epoch=found.epoch,
+        head_seq=found.head_seq,
+        turns_completed=found.turns_completed,
+        running_turn_id=found.running_turn_id,
+        waiting_turns=found.waiting_turns,
+        created=found.create_time.ToDatetime(tzinfo=UTC),
+        questions=read_questions(found.questions),
+    )
