@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack
+from contextlib import AsyncExitStack
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from agentring.testing.ended_turn import Turn
 from agentring.testing.loop_tasks import mortal_tasks
 from agentring.testing.nodes import Nodes
 from agentring.testing.running import input_of, run_task, run_turn
+from agentring.testing.surroundings import surroundings
 
 _WAIT_S = 10.0
 
@@ -37,9 +38,19 @@ class AgentTest:
     is cancelled.
     """
 
-    def __init__(self, agent: Agent, *, state: Mapping[str, Any] | None = None, now: datetime | None = None) -> None:
+    def __init__(
+        self,
+        agent: Agent,
+        *,
+        state: Mapping[str, Any] | None = None,
+        now: datetime | None = None,
+        settings: Any = None,
+        resources: Any = None,
+    ) -> None:
         """state: the session's in the beginning, as JSON; None: empty. now: what time it is, with a time zone; None:
-        the beginning of 2026. Raises ValueError, and TypeError where the state is no JSON."""
+        the beginning of 2026. settings: `ctx.settings`; None: the defaults of the class that the agent declares.
+        resources: `ctx.resources`, a fake say; None: what the agent's lifespan opens, once, and closes at the end.
+        Raises ValueError, and TypeError where the state is no JSON."""
         self.clock = TestClock(now)
         """By which `ctx.now()` goes."""
         self.state: JsonObject = json.loads(json.dumps(dict(state or {}), allow_nan=False))
@@ -48,7 +59,8 @@ class AgentTest:
         self._nodes = Nodes(agent, self.clock)
         self._answers = Answers()
         self._count = 0
-        self._stack = ExitStack()
+        self._surroundings = surroundings(agent, settings, resources)
+        self._stack = AsyncExitStack()
 
     @staticmethod
     def cluster(
@@ -68,7 +80,12 @@ class AgentTest:
         return ClusterTest(agent, state=state, nodes=nodes, data_dir=data_dir)
 
     async def __aenter__(self) -> "AgentTest":
-        self._stack.enter_context(mortal_tasks())
+        try:
+            self._nodes.opened = await self._stack.enter_async_context(self._surroundings)
+            self._stack.enter_context(mortal_tasks())
+        except BaseException:
+            await self._stack.aclose()
+            raise
         await self._nodes.set_session(json.dumps(self.state), ())
         return self
 
@@ -76,7 +93,7 @@ class AgentTest:
         try:
             await self._nodes.close()
         finally:
-            self._stack.close()
+            await self._stack.aclose()
 
     async def turn(
         self, text: str = "", *, data: JsonObject | None = None, fails: str = "", timeout_s: float = _WAIT_S
@@ -172,7 +189,9 @@ class AgentTest:
         Raises CrashFound, an AssertionError that says what differs, where the node died, and what would help; and as
         `turn` where the turn does not even end without a crash.
         """
-        beginning = Beginning(self._agent, lambda: TestClock(self.clock.now), *await self._nodes.session())
+        beginning = Beginning(
+            self._agent, lambda: TestClock(self.clock.now), self._nodes.opened, *await self._nodes.session()
+        )
         answers = self._answers.copy()
 
         async def run(nodes: Nodes) -> Turn:

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from agent_node.agents.lifespans import OpenedAgent
 from agentring.agent import Agent, PastTurn
 from agentring.testing.clock import TestClock
 from agentring.testing.crash_findings import Finding, differences, text_of
@@ -27,6 +28,7 @@ class Beginning:
 
     agent: Agent
     clock: Callable[[], TestClock]
+    opened: OpenedAgent
     state_json: str
     past: Sequence[PastTurn]
 
@@ -105,6 +107,7 @@ async def _try(
         setup()
     before = {name: _copy(look()) for name, look in watch.items()}
     nodes = Nodes(beginning.agent, beginning.clock())
+    nodes.opened = beginning.opened
     try:
         await nodes.set_session(beginning.state_json, beginning.past)
         if plan is not None:

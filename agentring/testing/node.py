@@ -10,6 +10,7 @@ from contextvars import copy_context
 from pathlib import Path
 from typing import Any, TypeVar
 
+from agent_node.agents.lifespans import OpenedAgent
 from agent_node.audit import NoAuditLog
 from agent_node.once.keys import OnceKeys
 from agent_node.once.limits import OnceLimits
@@ -43,9 +44,15 @@ class Node:
     """At work from `begin` to `close`, or to its death."""
 
     def __init__(
-        self, premises: Premises, agents: dict[str, Agent], life: Life, step_logs: Mapping[str, StepLog]
+        self,
+        premises: Premises,
+        agents: dict[str, Agent],
+        life: Life,
+        step_logs: Mapping[str, StepLog],
+        opened: Mapping[str, OpenedAgent],
     ) -> None:
-        """step_logs: by run; a run's is made when it is asked for."""
+        """step_logs: by run; a run's is made when it is asked for; opened: as RunEnvironment.opened."""
+        self._opened = opened
         self.life = life
         self.premises = premises
         self._step_logs = step_logs
@@ -125,6 +132,7 @@ class Node:
             incarnation,
             Once(self._once, self._lease, premises.other_nodes),
             clock=clock,
+            opened=self._opened,
             watch_steps=self._watch,
         )
         slots = RunSlots(_RUNS, _RUNS)

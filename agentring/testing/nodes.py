@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from itertools import count
 
+from agent_node.agents.lifespans import OpenedAgent
 from agentring.agent import Agent, PastTurn
 from agentring.ids import parse_session
 from agentring.testing.clock import TestClock
@@ -27,6 +28,8 @@ class Nodes:
         self.plans = CutPlans()
         self.premises = Premises(clock)
         self.agent = WatchedAgent(agent)
+        self.opened = OpenedAgent()
+        """What the agent finds in each of them."""
         self.step_logs: dict[str, StepLog] = defaultdict(StepLog)
         """By run."""
         self.effects: list[tuple[Effect, EffectCall]] = []
@@ -48,7 +51,7 @@ class Nodes:
         """The one that is at work."""
         if not self._all or self._all[-1].life.is_over:
             life = Life(self.plans, len(self._all) + 1, self._run_number, self.effects)
-            node = Node(self.premises, {AGENT: self.agent}, life, self.step_logs)
+            node = Node(self.premises, {AGENT: self.agent}, life, self.step_logs, {AGENT: self.opened})
             self._all.append(node)
             await node.begin()
         return self._all[-1]
