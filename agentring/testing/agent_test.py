@@ -59,6 +59,7 @@ class AgentTest:
         self._nodes = Nodes(agent, self.clock)
         self._answers = Answers()
         self._count = 0
+        self._is_open = False
         self._surroundings = surroundings(agent, settings, resources)
         self._stack = AsyncExitStack()
 
@@ -80,16 +81,20 @@ class AgentTest:
         return ClusterTest(agent, state=state, nodes=nodes, data_dir=data_dir)
 
     async def __aenter__(self) -> "AgentTest":
+        if self._is_open or self._nodes.are_closed:
+            raise RuntimeError("an AgentTest is entered once; make another one")
         try:
             self._nodes.opened = await self._stack.enter_async_context(self._surroundings)
             self._stack.enter_context(mortal_tasks())
         except BaseException:
             await self._stack.aclose()
             raise
+        self._is_open = True
         await self._nodes.set_session(json.dumps(self.state), ())
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        self._is_open = False
         try:
             await self._nodes.close()
         finally:
@@ -108,6 +113,7 @@ class AgentTest:
         it may take, by the machine's clock. Raises TurnNotAsExpected (with the agent's error as its cause),
         QuestionUnanswered, TurnTimeout, all of them AssertionErrors.
         """
+        self._check_open()
         self._count += 1
         turn = await run_turn(self._nodes, f"turn-{self._count}", input_of(text, data), self._answers, timeout_s)
         self.state = turn.state
@@ -123,6 +129,7 @@ class AgentTest:
 
         All else as `turn`.
         """
+        self._check_open()
         turn = await run_task(self._nodes, key, input_of(text, data), timeout_s)
         self._check(turn, f"the task {key}", fails)
         return turn
@@ -176,7 +183,7 @@ class AgentTest:
     ) -> CrashReport:
         """Runs the turn once as it is; then again and again from the same session, cut off each time at another place:
         before and after each wait of the agent's code, around each step, and before its end is stored. Each time
-        another node goes on with it, and it must end the same: text, result, state, and the effects that it had.
+        another node goes on with it, and it must end the same: text, result, state, what it emitted, and its effects.
 
             report = await t.crash_everywhere("buy tea", watch={"mails": lambda: outbox})
             assert len(report.cuts) > 5
@@ -189,6 +196,7 @@ class AgentTest:
         Raises CrashFound, an AssertionError that says what differs, where the node died, and what would help; and as
         `turn` where the turn does not even end without a crash.
         """
+        self._check_open()
         beginning = Beginning(
             self._agent, lambda: TestClock(self.clock.now), self._nodes.opened, *await self._nodes.session()
         )
@@ -200,6 +208,10 @@ class AgentTest:
         return await crash_everywhere(
             beginning, run, watch=watch or {}, setup=setup, accepts=accepts, most_cuts=most_cuts
         )
+
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise RuntimeError("an AgentTest runs within its block: async with AgentTest(agent) as t")
 
     def _check(self, turn: Turn, what: str, fails: str) -> None:
         plans = self._nodes.plans.waiting

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from agentring.agent import Agent, JsonObject
-from agentring.client.events import AttemptRestarted, Event, InputRequired, Question
+from agentring.client.events import Event, InputRequired, Question
 from agentring.client.ring import Ring, connect
 from agentring.client.session import Turn as TurnStream
 from agentring.client.turn_stream import RunStream
@@ -124,7 +124,7 @@ class ClusterTest:
         except TimeoutError:
             raise TurnTimeout(f"not ended after {timeout_s:g} s; its last event was {events[-1:]}") from None
         notes = RunNotes(self._directory, f"default{run}")
-        cuts = ["as planned" for event in events if isinstance(event, AttemptRestarted)]
+        cuts = ["as planned"] * (max((event.attempt for event in events), default=1) - 1)
         state = notes.state
         turn = turn_of(events, StepLog(), state=self.state if state is None else state, cuts=cuts, error=notes.error)
         return replace(turn, steps=notes.steps(turn.attempts), state=self.state if turn.failure else turn.state)

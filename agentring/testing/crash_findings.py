@@ -8,6 +8,8 @@ from typing import Any, Protocol
 from agentring.testing.effect import Effect, EffectCall
 from agentring.testing.ended_turn import Turn
 
+_COMPARED = ("failure", "text", "result", "state", "emitted")
+
 _OUTSIDE = (
     "{name} is called outside of any step, and what is not in a step runs again in every attempt: call it by "
     'await ctx.step("{name}", {name}, ...)'
@@ -86,12 +88,12 @@ def text_of(findings: Sequence[Finding], cuts: int, *, shown: int) -> str:
 
 
 def _end(turn: Turn) -> tuple[Any, ...]:
-    return turn.failure, turn.text, turn.result, turn.state
+    return turn.failure, turn.text, turn.result, turn.state, turn.emitted
 
 
 def _ends(whole: Turn, turn: Turn) -> str:
     lines = []
-    for name, before, now in zip(("failure", "text", "result", "state"), _end(whole), _end(turn), strict=True):
+    for name, before, now in zip(_COMPARED, _end(whole), _end(turn), strict=True):
         if before != now:
             lines.append(f"the turn's {name} is {now!r}, without a crash {before!r}")
     if turn.failure and turn.detail:

@@ -8,6 +8,7 @@ from agent_node.store.step_records import StepState
 from agentring.agent import JsonObject
 from agentring.client.events import (
     AttemptRestarted,
+    CustomEvent,
     Event,
     InputRequired,
     TextDelta,
@@ -55,7 +56,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class ToolUse:
-    """A call of `ctx.tool` in the last attempt.
+    """A call of `ctx.tool` in the last attempt, or before as far as that stands.
 
     assert turn.tools[0].arguments == {"item": "tea"}
     """
@@ -95,6 +96,8 @@ class Turn:
     questions: tuple[str, ...]
     """The prompts of the questions that it asked, in their order; of one that it asked again in another attempt the
     last one."""
+    emitted: tuple[tuple[str, Any], ...]
+    """The name and the data of each event of `ctx.emit` that stands."""
     events: tuple[Event, ...] = field(repr=False)
     """As agentring.client has them, of all attempts."""
     error: BaseException | None = field(repr=False)
@@ -111,7 +114,7 @@ def turn_of(
 ) -> Turn:
     """events: of all nodes that it has run on; log: its steps; cuts: where its nodes died."""
     attempts = max((event.attempt for event in events), default=1)
-    last = _since_restart(events)
+    valid = _valid(events)
     end = events[-1] if events else None
     failure = detail = ""
     asked = {event.input_id: event.prompt for event in events if isinstance(event, InputRequired)}
@@ -124,12 +127,13 @@ def turn_of(
         result=end.result if isinstance(end, TurnCompleted) else None,
         state=state,
         steps=tuple(_step(log, seen, attempts) for seen in log.steps.values()),
-        tools=_tools(last),
+        tools=_tools(valid),
         failure=failure,
         detail=detail,
         attempts=attempts,
         cuts=tuple(cuts),
         questions=tuple(asked.values()),
+        emitted=tuple((event.name, event.data) for event in valid if isinstance(event, CustomEvent)),
         events=tuple(events),
         error=error if failure else None,
     )
@@ -142,9 +146,14 @@ def read_events(raws: Iterable[session_pb2.Event]) -> Iterable[Event]:
         yield from progress.take(raw)
 
 
-def _since_restart(events: Sequence[Event]) -> Sequence[Event]:
-    begin = max((place for place, event in enumerate(events) if isinstance(event, AttemptRestarted)), default=0)
-    return events[begin:]
+def _valid(events: Sequence[Event]) -> Sequence[Event]:
+    """Those of the last attempt, and of earlier ones as far as they stand."""
+    valid: list[Event] = []
+    for event in events:
+        if isinstance(event, AttemptRestarted):
+            valid = [each for each in valid if each.seq <= getattr(event, "valid_through_seq", 0)]
+        valid.append(event)
+    return valid
 
 
 def _text(events: Sequence[Event]) -> str:

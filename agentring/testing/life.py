@@ -12,7 +12,6 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from contextvars import ContextVar
 from typing import Any, Protocol
-from weakref import WeakSet
 
 from agentring.testing.location import location_of
 
@@ -50,7 +49,11 @@ class Life:
         self.cut = ""
         """Where it was cut off, for people."""
         self.on_death: list[Callable[[], None]] = []
-        self.tasks: WeakSet[asyncio.Task[Any]] = WeakSet()
+        self.tasks: set[asyncio.Task[Any]] = set()
+        """That have not ended. Nobody else may hold one that waits for nothing."""
+        self.not_begun: list[asyncio.Future[None]] = []
+        """What tasks wait for that had not begun when it was over. They begin when it is tidied up: libraries wait for
+        that before they cancel a task."""
         self.generator: Any = None
         """The agent's, once it has begun."""
         self.where_in_step: Callable[[], str] = lambda: ""
@@ -83,6 +86,9 @@ class Life:
         """Ends what is left of it: its tasks are cancelled, and clean up as they do. The node's come first, and end the
         agents' as a node does; then what agents have left behind; then `main`, in whose group they all are."""
         self.is_over = self._tidies = True
+        for future in self.not_begun:
+            if not future.done():
+                future.set_result(None)
         for stage in range(3):
             tasks = [task for task in self.tasks if not task.done() and self._stage(task, main) <= stage]
             for task in tasks:
@@ -146,7 +152,10 @@ class Mortal:
     def _step(self, step: Callable[..., Any], *value: Any) -> Any:
         life = self._life
         if life.is_frozen or (self._has_waited and self._ends("resume")):
-            return _never()
+            never = _never()
+            if not self._has_waited:
+                life.not_begun.append(never)
+            return never
         waited = step(*value)
         self._has_waited = True
         if self.is_agents:

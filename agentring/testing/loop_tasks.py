@@ -54,4 +54,5 @@ class _Factory:
             task = asyncio.Task(coroutine, loop=loop, **how)
         if life is not None:
             life.tasks.add(task)
+            task.add_done_callback(life.tasks.discard)
         return task  # type: ignore[no-any-return]

@@ -36,6 +36,7 @@ class Nodes:
         """In their order, of all nodes."""
         self._run_number = next(_run_numbers)
         self._all: list[Node] = []
+        self.are_closed = False
 
     async def set_session(self, state_json: str, past: Sequence[PastTurn]) -> None:
         """The session has this state, after these turns."""
@@ -63,5 +64,6 @@ class Nodes:
 
     async def close(self) -> None:
         """Ends them all; what is left of agents cleans up now."""
+        self.are_closed = True
         for node in reversed(self._all):
             await node.close()

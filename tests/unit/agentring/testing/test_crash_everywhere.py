@@ -184,3 +184,34 @@ async def test_what_a_dead_attempt_holds_is_said_where_the_next_one_waits_for_it
     text = await found(agent, timeout_s=0.05)
     assert "a node that died before may hold what it waits for, a lock say" in text
     assert "the node died while it waited at test_crash_everywhere.py:" in text
+
+
+async def test_steps_in_pieces_and_what_is_sent_and_kept() -> None:
+    async def words(topic: str) -> AsyncIterator[Any]:
+        for word in ("a ", "poem ", topic):
+            await asyncio.sleep(0)
+            yield word
+        yield {"words": 3}
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        stream = ctx.stream_step("model", words, ctx.input_text)
+        async for word in stream:
+            yield word
+        ctx.emit("progress", {"half": True})
+
+        async def keep() -> int:
+            await ctx.storage.put("poems/1", b"a poem")
+            return len(await ctx.storage.get("poems/1") or b"")
+
+        size = await ctx.step("keep", keep)
+        yield Result({"of": stream.result, "size": size})
+
+    async with AgentTest(agent) as t:
+        report = await t.crash_everywhere("rain")
+        assert report.turn.text == "a poem rain"
+        assert report.turn.result == {"of": {"words": 3}, "size": 6}
+        assert report.turn.emitted == (("progress", {"half": True}),)
+        assert len(report.cuts) > 15
+        t.crash(after_step=1)
+        turn = await t.turn("rain")
+        assert (turn.text, turn.attempts, turn.steps[0].replayed) == ("a poem rain", 2, True)
