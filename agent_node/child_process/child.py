@@ -26,6 +26,7 @@ from agent_node.agents.registry import LoadedAgents
 from agent_node.audit import NoAuditLog
 from agent_node.child_process.messages import BEAT_S, Begin, Channel
 from agent_node.child_process.recorded_steps import ChildSteps
+from agent_node.child_process.stand_ins import NodesFiles, NodesLog, StandingClock
 from agent_node.json_values import NotJson, to_json
 from agent_node.log_fields import named
 from agent_node.once.steps import Once
@@ -107,7 +108,7 @@ class _Child:
         lifespans = Lifespans({begin.agent: agent}, agents.settings)
         env = RunEnvironment(
             begin.node_id,
-            Lease(cast(EtcdClient, None), _StandingClock(), lease_id=0, ttl_s=_ANY_TTL_S, granted_at_s=0.0),
+            Lease(cast(EtcdClient, None), StandingClock(), lease_id=0, ttl_s=_ANY_TTL_S, granted_at_s=0.0),
             NoAuditLog(),
             begin.limits,
             begin.incarnation,
@@ -116,7 +117,7 @@ class _Child:
         )
         turn = replace(begin.turn, tool_starts=self._start_tool, questions=self if begin.asks else None)
         if begin.has_files:
-            turn = replace(turn, files=lambda: _NodesFiles(self._request))
+            turn = replace(turn, files=lambda: NodesFiles(self._request))
         if begin.life_id is not None:
             turn = replace(turn, steps=partial(ChildSteps, begin.life_id, self._group, self._request))
         outcome: Outcome | None = None
@@ -124,7 +125,7 @@ class _Child:
             if left_out := await lifespans.open():
                 outcome = _not_opened(turn, left_out[begin.agent])
             else:
-                outcome = await run_agent(env, agent, turn, _NodesLog(self._channel), begin.epoch)
+                outcome = await run_agent(env, agent, turn, NodesLog(self._channel), begin.epoch)
         except asyncio.CancelledError:
             pass
         await lifespans.close()
@@ -256,50 +257,3 @@ class _Request:
         else:
             self.reply.set_exception(error)
             self.reply.exception()  # nobody may be waiting for it any more
-
-
-class _StandingClock:
-    """A clock on which no lease runs out: the node ends this process where its own may be gone."""
-
-    def now_s(self) -> float:
-        """As Clock."""
-        return 0.0
-
-    async def sleep(self, duration_s: float) -> None:
-        """As Clock."""
-        await asyncio.sleep(max(0.0, duration_s))
-
-
-class _NodesFiles:
-    """The session's files are read and put by the node."""
-
-    def __init__(self, request: Callable[..., Awaitable[Any]]) -> None:
-        self._request = request
-
-    async def read(self, digest: bytes) -> bytes:
-        """As RunFileStore."""
-        data: bytes = await self._request("files", "read", digest)
-        return data
-
-    async def put(self, data: bytes) -> bytes:
-        """As RunFileStore."""
-        digest: bytes = await self._request("files", "put", data)
-        return digest
-
-
-class _NodesLog:
-    """The run's EventLog is on the node."""
-
-    collects_text = False
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def append(self, event: session_pb2.Event) -> None:
-        """As EventLog."""
-        self._channel.send("event", event.SerializeToString())
-
-    def append_text(self, turn_id: str, attempt: int, offset: int, *texts: str) -> int:
-        """As EventLog."""
-        self._channel.send("text", turn_id, attempt, offset, *texts)
-        return sum(len(text.encode()) for text in texts)

@@ -1,17 +1,18 @@
 """What an agent says beside its text: its own events and its log."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
+from agent_node.run import agent_log
+from agent_node.run.agent_log import AgentLog
 from agent_node.run.outcome import Failed
 from agent_node.run.run_output import MOST_EVENT_BYTES, MOST_NAME
 from agentring.agent import Agent, AgentEvent, Context
 from agentring.errors import NodeFenced
-from agentring.log import configure
 from harness.bench import Bench, completed, failed
 from harness.premises import TTL_S
 
@@ -83,31 +84,29 @@ async def test_nothing_is_sent_once_the_lease_may_be_over_or_the_run_is(bench: B
     assert bench.kinds == []
 
 
-class Wild:
-    def __repr__(self) -> str:
-        raise ValueError("no words")
-
-
-async def test_lines_of_the_log_have_the_runs_fields(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
-    configure("info")
-
+async def test_lines_of_the_log_have_the_runs_fields(bench: Bench) -> None:
     async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
-        ctx.log.debug("not shown")
         ctx.log.info("looked_up", city="Oslo", session="mine", event="other")
         await asyncio.to_thread(ctx.log.warning, "in a thread", of=[1])
-        ctx.log.error("wild", value=Wild())
         try:
             raise LookupError("no such city")
         except LookupError:
             ctx.log.exception("failed")
         yield ""
 
-    completed(await bench.run(agent, name="shop"))
-    found = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    with capture_logs() as found:
+        completed(await bench.run(agent, name="shop"))
     assert [line["event"] for line in found] == ["looked_up", "in a thread", "failed"]
-    assert all(
-        (line["session"], line["agent"], line["turn"], line["attempt"]) == ("s", "shop", "t", 1) for line in found
-    )
+    assert all((line["session"], line["agent"], line["turn"]) == ("s", "shop", "t") for line in found)
     assert (found[0]["city"], found[0]["session_"], found[0]["event_"]) == ("Oslo", "mine", "other")
-    assert [line["level"] for line in found] == ["info", "warning", "error"]
-    assert "no such city" in found[2]["exception"]
+    assert [line["log_level"] for line in found] == ["info", "warning", "error"]
+    assert found[2]["exc_info"] is True
+
+
+def test_a_line_that_cannot_be_written_fails_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def log(self, *_: Any, **__: Any) -> None:
+            raise OSError("no room")
+
+    monkeypatch.setattr(agent_log, "_log", Full())
+    AgentLog({}).error("lost", city="Oslo")
