@@ -26,7 +26,7 @@ from agent_node.agents.registry import LoadedAgents
 from agent_node.audit import NoAuditLog
 from agent_node.child_process.messages import BEAT_S, Begin, Channel
 from agent_node.child_process.recorded_steps import ChildSteps
-from agent_node.child_process.stand_ins import NodesFiles, NodesLog, StandingClock
+from agent_node.child_process.stand_ins import NodesLog, NodesRecords, StandingClock
 from agent_node.json_values import NotJson, to_json
 from agent_node.log_fields import named
 from agent_node.once.steps import Once
@@ -116,8 +116,8 @@ class _Child:
             opened=lifespans.opened,
         )
         turn = replace(begin.turn, tool_starts=self._start_tool, questions=self if begin.asks else None)
-        if begin.has_files:
-            turn = replace(turn, files=lambda: NodesFiles(self._request))
+        if begin.has_records:
+            turn = replace(turn, records=lambda: NodesRecords(self._request))
         if begin.life_id is not None:
             turn = replace(turn, steps=partial(ChildSteps, begin.life_id, self._group, self._request))
         outcome: Outcome | None = None

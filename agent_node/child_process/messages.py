@@ -2,7 +2,7 @@
 kind. They are pickled: both are one program of one version, forked from each other.
 
 Child to node: `hello` (its pid), `beat` (its event loop turns), `event` and `text` (for the log), `tool`, `ask`,
-`once`, `files` and `steps` (with a number, under which `reply` comes), `drop` (nobody waits for that number any more),
+`once`, `records` and `steps` (with a number, under which `reply` comes), `drop` (nobody waits for it any more),
 `step_done` or `step_cut`, `done` (the outcome), `cancelled`.
 Node to child: `begin`, `reply`, `notify` (while an `ask` or `once` is under way), `step`, `cut` (of a step), `cancel`.
 """
@@ -33,7 +33,7 @@ class Begin:
     asks: bool
     """Whether there is somebody to ask."""
     has_once: bool
-    has_files: bool
+    has_records: bool
     epoch: Epoch
     limits: TurnLimits
     node_id: NodeId

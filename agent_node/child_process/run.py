@@ -61,7 +61,7 @@ class ChildRun:
         self._steps: dict[int, Step] = {}
         self._step_numbers = count(1)
         self._recorded = NodeSteps(turn.steps()) if turn.steps is not None else None
-        self._files = turn.files() if turn.files is not None else None
+        self._records = turn.records() if turn.records is not None else None
         self._time = PausableDeadline(env.limits.timeout_s)
         self._time.pause()  # the child keeps the deadline itself
 
@@ -70,13 +70,13 @@ class ChildRun:
     ) -> Outcome:
         """From its beginning to its end, and the child's."""
         env, turn = self._env, self._turn
-        bare = replace(turn, tool_starts=None, questions=None, steps=None, files=None)
+        bare = replace(turn, tool_starts=None, questions=None, steps=None, records=None)
         begin = Begin(
             agent=turn.agent,
             turn=bare,
             asks=turn.questions is not None,
             has_once=env.once is not None,
-            has_files=turn.files is not None,
+            has_records=turn.records is not None,
             epoch=self._epoch,
             limits=env.limits,
             node_id=env.node_id,
@@ -183,8 +183,8 @@ class ChildRun:
                 call = self._start_tool(start)
             case ("steps", number, method, *arguments) if self._recorded is not None:
                 call = self._recorded.answer(method, *arguments)
-            case ("files", number, "read" | "put" as method, argument) if self._files is not None:
-                call = getattr(self._files, method)(argument)
+            case ("records", number, method, *arguments) if self._records is not None:
+                call = getattr(self._records, method)(*arguments)
             case ("ask", number, ordinal, question):
                 call = self._ask(number, ordinal, question)
             case ("once", number, within, key, timeout_s, idempotent):

@@ -5,7 +5,7 @@ Used by child.py.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from agent_node.child_process.messages import Channel
 from agentring.v1 import session_pb2
@@ -23,21 +23,24 @@ class StandingClock:
         await asyncio.sleep(max(0.0, duration_s))
 
 
-class NodesFiles:
-    """The session's files are read and put by the node."""
+class NodesRecords:
+    """As SessionRecords (run/run_input.py)."""
 
     def __init__(self, request: Callable[..., Awaitable[Any]]) -> None:
+        """request: of the node."""
         self._request = request
 
-    async def read(self, digest: bytes) -> bytes:
-        """As RunFileStore."""
-        data: bytes = await self._request("files", "read", digest)
-        return data
+    async def read_file(self, digest: bytes) -> bytes:
+        """As SessionRecords."""
+        return cast(bytes, await self._request("records", "read_file", digest))
 
-    async def put(self, data: bytes) -> bytes:
-        """As RunFileStore."""
-        digest: bytes = await self._request("files", "put", data)
-        return digest
+    async def put_file(self, data: bytes) -> bytes:
+        """As SessionRecords."""
+        return cast(bytes, await self._request("records", "put_file", data))
+
+    async def past_events(self, before_seq: int | None, span: int) -> tuple[bool, list[bytes]]:
+        """As SessionRecords."""
+        return cast(tuple[bool, list[bytes]], await self._request("records", "past_events", before_seq, span))
 
 
 class NodesLog:

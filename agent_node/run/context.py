@@ -13,10 +13,10 @@ from agent_node.json_values import changed_keys, from_struct, to_struct
 from agent_node.once.arguments import with_arguments
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed
-from agent_node.run.run_files import RunFiles
 from agent_node.run.run_info import RunInfo
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
+from agent_node.run.run_messages import RunMessages
 from agent_node.run.run_output import RunOutput
 from agent_node.run.run_steps import NOT_TOGETHER, RunSteps
 from agent_node.run.run_usage import RunUsage
@@ -36,7 +36,7 @@ _KEYS_BYTES = 64 << 10
 """Of the names of changed keys that one event lists."""
 
 
-class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunFiles):
+class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
     """One run under way, as its agent sees it: its Context. Made and used by `run_agent` (agent_run.py)."""
 
     def __init__(

@@ -35,14 +35,14 @@ class RunFiles:
         self._log.check()
         if type(file.data) is not bytes or type(file.media_type) is not str or type(file.name) is not str:
             raise TypeError("a File has bytes, a media type and a name, which are str")
-        if self._turn.files is None:
+        if self._turn.records is None:
             raise RuntimeError("files are for the turns of a session: a task keeps none")
         put_out = session_pb2.FileOutput()
         made, put_out.file.sha256 = put_out.file, bytes(32)
         made.size_bytes, made.media_type, made.name = len(file.data), file.media_type, file.name
         if problem := problem_of_file(made):
             raise ValueError(f"the file cannot be put out: {problem}")
-        made.sha256 = await self._turn.files().put(file.data)
+        made.sha256 = await self._turn.records().put_file(file.data)
         self._log.append(session_pb2.Event(file_output=put_out))
 
     def _part(self, part: session_pb2.Part) -> Part:
@@ -57,5 +57,5 @@ class RunFiles:
 
     async def _read_file(self, digest: bytes) -> bytes:
         self._log.check()
-        assert self._turn.files is not None  # a task's input has no files
-        return await self._turn.files().read(digest)
+        assert self._turn.records is not None  # a task's input has no files
+        return await self._turn.records().read_file(digest)

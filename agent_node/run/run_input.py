@@ -23,15 +23,20 @@ class Questions(Protocol):
         time: the run's, paused meanwhile."""
 
 
-class RunFileStore(Protocol):
-    """The files of the session that a run belongs to."""
+class SessionRecords(Protocol):
+    """The files and the past events of the session that a run belongs to."""
 
-    async def read(self, digest: bytes) -> bytes:
+    async def read_file(self, digest: bytes) -> bytes:
         """A file. Raises FileNotFound, and what the store raises."""
 
-    async def put(self, data: bytes) -> bytes:
+    async def put_file(self, data: bytes) -> bytes:
         """Keeps a file that the run puts out, and returns its digest. Raises InvalidFile, FilesFull, and what the store
         raises."""
+
+    async def past_events(self, before_seq: int | None, span: int) -> tuple[bool, list[bytes]]:
+        """About `span` numbers of events before a seq, and what follows until the turns among them have ended: each a
+        session_pb2.Event, in their order; and whether earlier ones are kept. before_seq: None: the newest. Raises what
+        the store raises."""
 
 
 class RunEvents(Protocol):
@@ -73,8 +78,8 @@ class TurnInput:
     """Makes what records the run's steps; None: nothing does."""
     parts: bytes = b""
     """A session_pb2.Input of which all is a part; empty: the text is all."""
-    files: Callable[[], RunFileStore] | None = None
-    """Makes the way to the session's files; None: there are none, as in tasks."""
+    records: Callable[[], SessionRecords] | None = None
+    """Makes the way to the session's files and past events; None: there are none, as in tasks."""
     trace: str = ""
     """Of the call that caused it, for the log; empty: it is not known."""
     terms: CallTerms = NO_TERMS

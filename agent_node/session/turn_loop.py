@@ -23,7 +23,7 @@ from agent_node.session import turn_end
 from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.questions import TurnQuestions
 from agent_node.session.state import ENDED, RunningTurn, SessionState
-from agent_node.session.turn_files import TurnFiles
+from agent_node.session.turn_records import TurnRecords
 from agent_node.session.turn_steps import TurnSteps, decide_end, decided_end
 from agent_node.session.uninterrupted import run_to_end
 from agent_node.store import StoredTurn, ToolStart
@@ -203,7 +203,7 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         deaths=turn.deaths,
         steps=partial(TurnSteps, session, turn),
         parts=parts_of(waiting.input),
-        files=partial(TurnFiles, session),
+        records=partial(TurnRecords, session),
         trace=waiting.trace,
         terms=waiting.terms,
     )

@@ -28,6 +28,7 @@ from agentring.agent.errors import (
     ToolArgumentInvalid,
 )
 from agentring.agent.files import File, FilePart, JsonPart, Part, TextPart
+from agentring.agent.messages import AssistantMessage, Message, PastToolCall, ToolMessage, UserMessage
 from agentring.agent.output import Log
 from agentring.agent.retry import Retry
 from agentring.agent.secret import Secret
@@ -44,6 +45,7 @@ __all__ = [
     "AgentringError",
     "Answer",
     "ArgumentProblem",
+    "AssistantMessage",
     "Caller",
     "Context",
     "Epoch",
@@ -54,6 +56,7 @@ __all__ = [
     "JsonPart",
     "LatestStorage",
     "Log",
+    "Message",
     "NobodyToAsk",
     "NodeFenced",
     "NodeId",
@@ -61,6 +64,7 @@ __all__ = [
     "OnceTimeout",
     "OnceUnknown",
     "Part",
+    "PastToolCall",
     "PastTurn",
     "Result",
     "Retry",
@@ -77,8 +81,10 @@ __all__ = [
     "TextPart",
     "Tool",
     "ToolArgumentInvalid",
+    "ToolMessage",
     "TurnContext",
     "Usage",
+    "UserMessage",
     "agent",
     "tool",
 ]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from agentring.agent.files import File, InputParts
+from agentring.agent.messages import Past
 from agentring.agent.metered import Metered
 from agentring.agent.output import Output
 from agentring.agent.run_info import RunInfo
@@ -65,7 +66,7 @@ class PastTurn:
     output_text: str
 
 
-class Context(Steps, ToolUse, Metered, RunInfo, Output, InputParts, Protocol[StateT]):
+class Context(Steps, ToolUse, Metered, RunInfo, Output, InputParts, Past, Protocol[StateT]):
     """One turn of a session, or the run of a task, as its agent sees it. `Context[MyState]` is that of an agent with
     `@agent(state=MyState)`."""
 

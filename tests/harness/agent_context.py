@@ -15,6 +15,7 @@ from agentring.agent import (
     Caller,
     JsonObject,
     Log,
+    Message,
     NobodyToAsk,
     Part,
     PastTurn,
@@ -60,6 +61,7 @@ class FakeContext:
     answers: list[str] | None = field(default_factory=list)
     """What the user will answer, in order; None: there is no user."""
     input_parts: Sequence[Part] = ()
+    past: Sequence[Message] = ()
     asked: list[str] = field(default_factory=list)
     """The questions."""
     usage: Usage = field(default_factory=Usage)
@@ -71,6 +73,10 @@ class FakeContext:
 
     storage: Any = None
     """None of these agents has any."""
+
+    async def messages(self, *, limit: int = 50, before: int | None = None) -> AsyncIterator[Message]:
+        for message in self.past[-limit:]:
+            yield message
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
         """Answers at once."""

@@ -40,6 +40,7 @@ async def everything(ctx: Context) -> AsyncIterator[AgentEvent]:
     assert isinstance(file, FilePart)
     assert isinstance(value, JsonPart)
     yield File(await file.read() + b"!", file.media_type, "again")
+    seen["past"] = [each.text async for each in ctx.messages() if each.role == "user"]
     seen["parts"] = [text.text, value.value]
     unpicklable = threading.Lock()
     seen["args"] = await ctx.once("args", with_arguments, args={"amount": 7, "lock": unpicklable})

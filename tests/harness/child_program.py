@@ -69,13 +69,21 @@ class Files:
     def __init__(self) -> None:
         self.kept = {bytes(32): b"content"}
 
-    async def read(self, digest: bytes) -> bytes:
+    async def read_file(self, digest: bytes) -> bytes:
         return self.kept[digest]
 
-    async def put(self, data: bytes) -> bytes:
+    async def put_file(self, data: bytes) -> bytes:
         digest = sha256(data).digest()
         self.kept[digest] = data
         return digest
+
+    async def past_events(self, before_seq: int | None, span: int) -> tuple[bool, list[bytes]]:
+        accepted = session_pb2.TurnAccepted(input=session_pb2.Input(text="before"))
+        events = [
+            session_pb2.Event(seq=1, turn_id="p", turn_accepted=accepted),
+            session_pb2.Event(seq=2, turn_id="p", turn_completed=session_pb2.TurnCompleted()),
+        ]
+        return False, [each.SerializeToString() for each in events]
 
 
 PARTS = session_pb2.Input(
@@ -158,7 +166,7 @@ class Bench:
             turn_number=1,
             questions=None if as_task else Answering(),
             parts=PARTS.SerializeToString(),
-            files=lambda: self.files,
+            records=lambda: self.files,
             agent=self.agent,
             deaths=1,
         )
