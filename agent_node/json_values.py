@@ -29,11 +29,15 @@ class NotJson(Exception):
 
     def __init__(self, what: str, path: str, problem: str) -> None:
         """what: as `state`; path: in it, as `$.cart[3].price`."""
-        super().__init__(f"{what} {path}: {problem}")
+        super().__init__(what, path, problem)
         self.reason = _REASONS.get(what.partition(" ")[0], "TOOL_ARGUMENT_INVALID")
         """Of a turn that fails with it."""
-        self.detail = str(self)
+        self.detail = f"{what} {path}: {problem}"
         """For people: what, where and why."""
+
+    def __str__(self) -> str:
+        """One line."""
+        return self.detail
 
 
 def to_struct(data: Mapping[str, Any], what: str = "result") -> struct_pb2.Struct:
@@ -53,11 +57,16 @@ def to_value(data: Any, what: str = "result") -> struct_pb2.Value:
     return value
 
 
-def to_json(data: Any, what: str = "result") -> str:
-    """A JSON value as text, which is carried as `to_value` has it, too. Raises NotJson."""
+def to_plain_value(data: Any, what: str = "result") -> Any:
+    """A JSON value as it is read from JSON text, which is carried as `to_value` has it, too. Raises NotJson."""
     plain = _checked(what, lambda: plain_json.to_plain(data, max_bytes=MAX_MESSAGE_BYTES))
     to_value(plain, what)
-    return _encode(plain)
+    return plain
+
+
+def to_json(data: Any, what: str = "result") -> str:
+    """A JSON value as text, which is carried as `to_value` has it, too. Raises NotJson."""
+    return _encode(to_plain_value(data, what))
 
 
 def to_state(data: Any, max_bytes: int) -> tuple[str, JsonObject]:

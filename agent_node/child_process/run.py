@@ -19,6 +19,7 @@ import structlog
 
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import BEAT_S, Begin, Channel, Message
+from agent_node.child_process.open_calls import OpenCalls
 from agent_node.child_process.recorded_steps import NodeSteps
 from agent_node.child_process.step import Step
 from agent_node.run.environment import RunEnvironment
@@ -27,7 +28,7 @@ from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.slots import RunSlot
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.store.once_records import OnceCaller
-from agentring.errors import SessionMoving
+from agentring.errors import AgentringError, SessionMoving
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
@@ -60,6 +61,7 @@ class ChildRun:
         self._requests: dict[int, asyncio.Task[None]] = {}
         self._steps: dict[int, Step] = {}
         self._step_numbers = count(1)
+        self._tools = OpenCalls()
         self._recorded = NodeSteps(turn.steps()) if turn.steps is not None else None
         self._records = turn.records() if turn.records is not None else None
         self._time = PausableDeadline(env.limits.timeout_s)
@@ -108,6 +110,8 @@ class ChildRun:
                     allowing.cancel()
                     forker.kill(pid)
                     self._cut_off_rest()
+                    with suppress(AgentringError):  # the run's own ending says what ended it
+                        self._publish_cut_off()
         except ExceptionGroup as group_error:
             raise group_error.exceptions[0] from None
         return outcome
@@ -134,6 +138,11 @@ class ChildRun:
                 outcome: Outcome = message[1]
                 return outcome
             self._handle(message, group)
+
+    def _publish_cut_off(self) -> None:
+        self._env.lease.check()
+        for event in self._tools.cut_off():
+            self._log.append(event)
 
     def _blame_steps(self) -> None:
         for step in list(self._steps.values()):
@@ -208,7 +217,9 @@ class ChildRun:
     def _append(self, message: Message) -> None:
         self._env.lease.check()
         if message[0] == "event":
-            self._log.append(session_pb2.Event.FromString(message[1]))
+            event = session_pb2.Event.FromString(message[1])
+            self._log.append(event)
+            self._tools.note(event)
         else:
             self._log.append_text(*message[1:])
 

@@ -13,6 +13,7 @@ from agent_node.json_values import changed_keys, from_struct, to_struct
 from agent_node.once.arguments import with_arguments
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed
+from agent_node.run.recorded_calls import OwnCall, RecordedCalls
 from agent_node.run.run_info import RunInfo
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
@@ -23,14 +24,16 @@ from agent_node.run.run_usage import RunUsage
 from agent_node.run.time_limit import Stop
 from agent_node.run.tool_calls import ToolCalls
 from agent_node.run.typed_state import VERSION_KEY, open_state, to_store
+from agent_node.step.asked import asked
 from agent_node.store.once_records import OnceCaller
-from agentring.agent import Answer, JsonObject, NobodyToAsk, PastTurn, Result, Tool
+from agentring.agent import Answer, JsonObject, NobodyToAsk, OnceUnknown, PastTurn, Result, Tool
 from agentring.agent.declaration import AgentOptions
 from agentring.errors import AgentringError
-from agentring.ids import Epoch
+from agentring.ids import Epoch, parse_once
 from agentring.v1 import session_pb2
 
 _MOST_QUESTIONS = 100
+_ONE_QUESTION = f"a turn asks one question at a time, and at most {_MOST_QUESTIONS}"
 _PROMPT_BYTES = 16 << 10
 _KEYS_BYTES = 64 << 10
 """Of the names of changed keys that one event lists."""
@@ -48,13 +51,15 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
         timeout_s = turn.terms.timeout_s or options.timeout_s or env.limits.timeout_s
         super().__init__(env, turn, run_log, epoch, stop, timeout_s)
         self._questions_asked = 0
-        self._once_open = 0
-        """Calls of `once` under way."""
         self.text = self._log.text
         """Which takes what the agent yields as exactly a str, unless `unpublished`."""
         self.unpublished: AgentringError | None = None
         """Why text could not be published."""
-        self._tools = ToolCalls(env, turn, self._log, epoch)
+        attempt = f"{turn.turn_id or 'task'}.{turn.attempt}"
+        self._calls = RecordedCalls(attempt, self.idempotency_key, epoch)
+        self._once_open = 0
+        """Calls of `once` under way."""
+        self._tools = ToolCalls(env, turn, self._log, epoch, self._calls)
         self._changed_keys: Sequence[str] = ()
         """Of the state, once the agent has come to its end."""
         self.result: struct_pb2.Struct | None = None
@@ -79,13 +84,15 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
 
     async def tool(self, name: str, function: Callable[..., Awaitable[Any]], /, **arguments: Any) -> Any:
         """As Context."""
-        return await self._tools.call(name, function, arguments)
+        return await self._tools.call(self.recorded_steps, name, function, arguments)
 
     async def call_tool(
         self, tool: Tool[..., Any], arguments: Mapping[str, Any] | str, /, *, key: str | None = None
     ) -> Any:
         """As Context."""
-        return await self._tools.call_tool(self, tool, arguments)
+        if self._is_asking and not tool.idempotent:
+            raise RuntimeError(NOT_TOGETHER)
+        return await self._tools.call_tool(self.recorded_steps, self, tool, arguments, key)
 
     async def once(
         self,
@@ -100,13 +107,14 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
         """As Context."""
         self._log.check()
         function = with_arguments(function, args)
-        if self._env.once is None:
+        if (once := self._env.once) is None:
             raise RuntimeError("this node runs no steps")
         if self._is_asking:
             raise RuntimeError(NOT_TOGETHER)
-        self._once_open += 1
-        try:
-            return await self._env.once.call(
+        parse_once(self._turn.ref.tenant, key)  # so that a malformed one is refused as such
+
+        async def call(*_: Any) -> Any:
+            return await once.call(
                 OnceCaller(self._turn.ref, self._turn.turn_id),
                 key,
                 function,
@@ -114,8 +122,17 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
                 idempotent=idempotent,
                 publish_unknown=lambda: self._publish_unknown(key),
             )
+
+        self._once_open += 1
+        try:
+            ended = await self._calls.carry_out(self.recorded_steps, OwnCall("once", key, key), call)
         finally:
             self._once_open -= 1
+        if ended.error is not None:
+            if ended.is_again and isinstance(ended.error, OnceUnknown):
+                self._publish_unknown(key)
+            raise ended.error
+        return ended.value
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:
         """As Context."""
@@ -125,7 +142,7 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
         if self._once_open or self.are_steps_open:
             raise RuntimeError(NOT_TOGETHER)
         if self._is_asking or self._questions_asked == _MOST_QUESTIONS:
-            raise RuntimeError(f"a turn asks one question at a time, and at most {_MOST_QUESTIONS}")
+            raise RuntimeError(_ONE_QUESTION)
         if len(prompt.encode()) > _PROMPT_BYTES:
             raise ValueError(f"a question has at most {_PROMPT_BYTES} bytes")
         question = session_pb2.InputRequired(
@@ -136,10 +153,16 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
             question.input_id = input_id
             self._log.append(session_pb2.Event(input_required=question))
 
+        async def ask(number: int) -> session_pb2.Input:
+            if number > _MOST_QUESTIONS:
+                raise RuntimeError(_ONE_QUESTION)
+            return await questions.ask(number, question, publish, self.time)
+
         self._questions_asked += 1
         self._is_asking = True
         try:
-            answer = await questions.ask(self._questions_asked, question, publish, self.time)
+            steps = self.recorded_steps
+            answer = await (ask(self._questions_asked) if steps is None else asked(steps, ask))
         finally:
             self._is_asking = False
         return Answer(answer.text, from_struct(answer.data))

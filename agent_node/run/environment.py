@@ -9,6 +9,7 @@ from agent_node.audit import AuditLog
 from agent_node.once.steps import Once
 from agent_node.run.outcome import Outcome
 from agent_node.run.run_input import RunEvents, TurnInput
+from agent_node.run.tool_places import ToolPlaces
 from agent_node.run.wait_cycles import WaitCycles
 from agent_node.step.clock import SYSTEM_CLOCK, RunClock
 from agent_node.step.recorder import StepRecorder
@@ -75,6 +76,8 @@ class RunEnvironment:
     """What time it is for steps."""
     watch_steps: Callable[[StepRecorder], StepRecorder] | None = None
     """The test kit's: what stands between a run's steps and their recorder; None: nothing does."""
+    tool_places: ToolPlaces = field(default_factory=ToolPlaces)
+    """How many calls of a tool run at a time."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""

@@ -115,8 +115,13 @@ class RunSteps:
 
     @property
     def are_steps_open(self) -> bool:
-        """Whether a step is under way."""
+        """Whether a step is under way during which no question may be asked."""
         return self._steps is not None and self._steps.are_open
+
+    @property
+    def recorded_steps(self) -> Steps | None:
+        """Those of this run; None: nothing records them."""
+        return None if self._turn.steps is None else self._all_steps()
 
     async def finish_steps(self) -> None:
         """The agent has come to its end. Raises StepsFailed, and what the store raises."""

@@ -1,83 +1,164 @@
-"""The tools that one run calls.
+"""The tools that one run calls, each a step of the run.
 
-Guarantees: a tool's start is stored before the tool is called; every call that is published has its result published
-too, whatever ends it, and once. Used by RunContext (context.py).
+Guarantees: a tool's start is stored before the tool is called; a call that has ended is not made again in a later
+attempt, which gets its result, or its error, from the record; every call that is published has its result published
+too, whatever ends it, and once, under the same call_id in every attempt. Used by RunContext (context.py).
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Any
 
-from pydantic_core import to_jsonable_python
+from google.protobuf import struct_pb2
+from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from agent_node.agent_errors import log_failure
-from agent_node.json_values import NotJson, to_struct, to_value
+from agent_node.json_values import NotJson, to_plain_value, to_struct, to_value
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import new_error_id
+from agent_node.run.recorded_calls import Ended, OwnCall, RecordedCalls
 from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
+from agent_node.step.function import StepCall
+from agent_node.step.steps import Steps
 from agent_node.store import ToolStart
-from agentring.agent import Context, Tool, ToolArgumentInvalid
+from agentring.agent import Context, Retry, StepUnknown, Tool, ToolArgumentInvalid
 from agentring.errors import AgentringError
 from agentring.ids import Epoch
+from agentring.plain_json import type_name
 from agentring.v1 import session_pb2
 
 _NAME_BYTES = 256
 _DETAIL_CHARS = 1_000
+_HANDED = ("idempotency_key", "fencing_token")
+"""Of every step: they tell no two calls from each other."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What is called, and how."""
+
+    name: str
+    shown: struct_pb2.Struct
+    function: Callable[[str, int], Awaitable[Any]]
+    """Gets the call's idempotency key and the owner's fencing token."""
+    key: str | None = None
+    retry: Retry | None = None
+    timeout_s: float | None = None
+    idempotent: bool = True
+    place: AbstractAsyncContextManager[Any] = field(default_factory=nullcontext)
+
+    @property
+    def own(self) -> OwnCall:
+        """As a step."""
+        key = f"args {_digest(self.shown)}" if self.key is None else f"key {self.key}"
+        return OwnCall("tool", self.name, key, idempotent=self.idempotent, waits=True)
 
 
 class ToolCalls:
     """One run's calls."""
 
-    def __init__(self, env: RunEnvironment, turn: TurnInput, log: RunLog, epoch: Epoch) -> None:
-        """log: where calls and results are published."""
+    def __init__(
+        self, env: RunEnvironment, turn: TurnInput, log: RunLog, epoch: Epoch, recorded: RecordedCalls
+    ) -> None:
+        """log: where calls and results are published; recorded: what makes them steps of the run."""
         self._env = env
         self._turn = turn
         self._log = log
         self._epoch = epoch
-        self._count = 0
+        self._recorded = recorded
         self._open: dict[str, session_pb2.ToolResult] = {}
         """Calls without a result."""
 
-    async def call(self, name: str, function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any]) -> Any:
-        """As Context.tool."""
+    async def call(
+        self, steps: Steps | None, name: str, function: Callable[..., Awaitable[Any]], arguments: Mapping[str, Any]
+    ) -> Any:
+        """As Context.tool. steps: as RecordedCalls."""
         name = _checked_name(name)
-        self._count += 1
-        call_id = f"{self._turn.turn_id or 'task'}.{self._turn.attempt}.{self._count}"
-        call = session_pb2.ToolCall(
-            call_id=call_id, name=name, arguments=to_struct(arguments, f"arguments of the tool {name}")
-        )
-        # Invariant: a start is stored before the tool is called (tests/unit/agent_node/run/test_tool_calls.py).
-        await self._store_start(call_id, name)
-        self._log.append(session_pb2.Event(tool_call=call))
-        answer = self._open[call_id] = session_pb2.ToolResult(call_id=call_id, name=name)
-        try:
-            result = await function(**arguments)
-            answer.result.CopyFrom(to_value(result, f"result of the tool {name}"))
-        except BaseException as error:
-            self._publish_failure(answer, error)
-            raise
-        del self._open[call_id]
-        self._log.append(session_pb2.Event(tool_result=answer))
-        await asyncio.sleep(0)  # a tool need not await, nor need its agent yield: the event loop breathes here
-        return result
+        shown = to_struct(arguments, f"arguments of the tool {name}")
 
-    async def call_tool(self, ctx: Context, tool: Tool[..., Any], arguments: Mapping[str, Any] | str) -> Any:
-        """As Context.call_tool."""
+        async def with_arguments(key: str, token: int) -> Any:
+            return await function(
+                **StepCall(function, (), arguments).handed(idempotency_key=key, fencing_token=token).kwargs
+            )
+
+        return await self._carry_out(steps, _Call(name, shown, with_arguments))
+
+    async def call_tool(
+        self,
+        steps: Steps | None,
+        ctx: Context,
+        tool: Tool[..., Any],
+        arguments: Mapping[str, Any] | str,
+        key: str | None,
+    ) -> Any:
+        """As Context.call_tool. steps: as RecordedCalls."""
+        if key is not None and not isinstance(key, str):
+            raise TypeError(f"a call's key is a str, not {type_name(type(key))}")
         checked = tool.check(arguments)
-        handed = {"ctx": ctx, "idempotency_key": ctx.idempotency_key, "fencing_token": ctx.fencing_token}
-        values = checked.values | {name: handed[name] for name in tool.handed}
+        shown = to_struct(checked.plain, f"arguments of the tool {tool.name}")
 
-        async def function(**_: Any) -> Any:
-            return to_jsonable_python(await tool.function(**values))
+        async def with_values(idempotency_key: str, fencing_token: int) -> Any:
+            handed = {"ctx": ctx, "idempotency_key": idempotency_key, "fencing_token": fencing_token}
+            values = checked.values | {name: handed[name] for name in tool.handed}
+            return _jsonable(tool.name, await tool.function(**values))
 
-        return await self.call(tool.name, function, checked.plain)
+        place = self._env.tool_places.place(tool)
+        call = _Call(tool.name, shown, with_values, key, tool.retry, tool.timeout_s, tool.idempotent, place)
+        return await self._carry_out(steps, call)
 
     def end(self) -> None:
         """The run is over: the calls without a result were cut off."""
         for answer in list(self._open.values()):
-            self._publish_failure(answer, asyncio.CancelledError())
+            self._publish_failure(answer, asyncio.CancelledError(), new_error_id())
+
+    async def _carry_out(self, steps: Steps | None, call: _Call) -> Any:
+        """Makes the call, or answers it from its record; either is published."""
+        self._log.check()
+        answer = session_pb2.ToolResult(name=call.name)
+
+        def publish(call_id: str) -> None:
+            answer.call_id = call_id
+            shown = session_pb2.ToolCall(call_id=call_id, name=call.name, arguments=call.shown)
+            self._log.append(session_pb2.Event(tool_call=shown))
+            self._open[call_id] = answer
+
+        async def function(call_id: str, idempotency_key: str, fencing_token: int) -> Any:
+            async with call.place:
+                # Invariant: a start is stored before the tool is called (tests/unit/agent_node/run/test_tool_calls.py).
+                await self._store_start(call_id, call.name)
+                publish(call_id)
+                result = await self._tried(call, idempotency_key, fencing_token)
+                return to_plain_value(result, f"result of the tool {call.name}")
+
+        try:
+            ended = await self._recorded.carry_out(steps, call.own, function, publish)
+            if ended.error is None:
+                self._publish_result(answer, ended)
+        except BaseException as error:
+            self._publish_failure(answer, error, new_error_id())
+            raise
+        if ended.error is not None:
+            self._publish_failure(answer, ended.error, ended.error_id, is_new=not ended.is_again)
+            raise ended.error
+        await asyncio.sleep(0)  # a tool need not await, nor need its agent yield: the event loop breathes here
+        return ended.value
+
+    async def _tried(self, call: _Call, idempotency_key: str, fencing_token: int) -> Any:
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                async with self._env.clock.timeout(call.timeout_s):
+                    return await call.function(idempotency_key, fencing_token)
+            except Exception as error:
+                self._log.check()
+                if type(error) is NotJson or call.retry is None or not call.retry.tries_again(error, tries):
+                    raise
+                await self._env.clock.sleep(call.retry.wait_s(tries))
 
     async def _store_start(self, call_id: str, name: str) -> None:
         self._log.check()
@@ -87,18 +168,49 @@ class ToolCalls:
         else:
             self._env.audit.write("tool_started", turn.ref, epoch=self._epoch, turn=turn.turn_id, tool=name)
 
-    def _publish_failure(self, answer: session_pb2.ToolResult, error: BaseException) -> None:
+    def _publish_result(self, answer: session_pb2.ToolResult, ended: Ended) -> None:
+        answer.result.CopyFrom(to_value(ended.value, f"result of the tool {answer.name}"))
+        if self._open.pop(answer.call_id, None) is not None:
+            self._log.append(session_pb2.Event(tool_result=answer))
+
+    def _publish_failure(
+        self, answer: session_pb2.ToolResult, error: BaseException, error_id: str, *, is_new: bool = True
+    ) -> None:
         if self._open.pop(answer.call_id, None) is None:
             return
-        answer.error_id = new_error_id()
-        answer.reason = "TOOL_ERROR"
-        if issubclass(type(error), asyncio.CancelledError):
-            answer.reason = "TOOL_CANCELLED"
-        elif type(error) is NotJson:
-            answer.reason = "RESULT_INVALID"
-        log_failure("tool_failed", error, tool=answer.name, reason=answer.reason, error_id=answer.error_id)
+        answer.error_id, answer.reason = error_id, _reason_of(error)
+        if is_new:
+            log_failure("tool_failed", error, tool=answer.name, reason=answer.reason, error_id=error_id)
         with suppress(AgentringError):  # the run's own ending says what ended it
             self._log.append(session_pb2.Event(tool_result=answer))
+
+
+def _reason_of(error: BaseException) -> str:
+    kind = type(error)
+    if issubclass(kind, asyncio.CancelledError):
+        return "TOOL_CANCELLED"
+    if kind is NotJson:
+        return "RESULT_INVALID"
+    return "TOOL_UNKNOWN" if kind is StepUnknown else "TOOL_ERROR"
+
+
+def _jsonable(name: str, result: Any) -> Any:
+    """Dataclasses, models, dates and the like as JSON."""
+    try:
+        return to_jsonable_python(result)
+    except (PydanticSerializationError, ValueError):
+        raise NotJson(f"result of the tool {name}", "$", type_name(type(result))) from None
+
+
+def _digest(arguments: struct_pb2.Struct) -> str:
+    """The same for the same arguments, without those that differ between attempts."""
+    if any(name in arguments.fields for name in _HANDED):
+        compared = struct_pb2.Struct()
+        compared.CopyFrom(arguments)
+        for name in _HANDED:
+            compared.fields.pop(name, None)
+        arguments = compared
+    return blake2b(arguments.SerializeToString(deterministic=True), digest_size=16).hexdigest()
 
 
 def _checked_name(name: Any) -> str:
@@ -106,8 +218,8 @@ def _checked_name(name: Any) -> str:
     if not issubclass(type(name), str):
         raise TypeError("a tool's name is a str")
     plain = str.__str__(name)
-    if len(plain.encode()) > _NAME_BYTES:
-        raise ValueError(f"a tool's name has at most {_NAME_BYTES} bytes")
+    if not 0 < len(plain.encode()) <= _NAME_BYTES:
+        raise ValueError(f"a tool's name has 1 to {_NAME_BYTES} bytes")
     return plain
 
 

@@ -11,6 +11,8 @@ from typing import Any
 from agent_node.step.canonical import canonical
 
 ID_BYTES = 16
+QUESTION_KIND = "question"
+"""Questions have no name that could be a step's."""
 _NAME_BYTES = 256
 _KEY_BYTES = 4 << 10
 
@@ -26,7 +28,7 @@ def base_of(
 ) -> bytes:
     """What equal steps have in common. parent_id: of the step or scope; empty: none. key: in the arguments' place;
     kind: of a step that is recorded in another way. Raises TypeError, ValueError."""
-    name = checked_name(name)
+    name = checked_name(name) if kind != QUESTION_KIND else name
     if key is None:
         by, what = b"args", canonical(args, kwargs)
     elif not isinstance(key, str):

@@ -16,6 +16,9 @@ from agent_node.step.identity import each_id
 from agent_node.step.outcome import was_cancelled
 from agent_node.store.step_records import StepState, StoredStep
 
+QUESTION = ""
+"""The name of a question's row: no step has it."""
+
 
 class Recorded:
     """A step of an earlier attempt that was not handed over yet."""
@@ -50,6 +53,8 @@ class Journal:
         """Of steps and noted values that have a row, or may have one."""
         self.size_bytes = 0
         """Of all values."""
+        self.questions = 0
+        """That were asked in any attempt."""
 
     def load(self, rows: Iterable[StoredStep]) -> None:
         """All rows of the earlier attempts, in their order."""
@@ -60,6 +65,7 @@ class Journal:
             latest.pop(row.step_id, None)  # the last one has the place
             latest[row.step_id] = row
         self.count = len(latest)
+        self.questions = sum(row.name == QUESTION for row in latest.values())
         ended = {row.step_id for row in latest.values() if row.state not in (StepState.STARTED, StepState.NOTED)}
         for row in latest.values():
             outer_ids = each_id(row.outer_ids)
@@ -84,6 +90,10 @@ class Journal:
         if (recorded := self._order.get(step_id)) is not None:
             recorded.is_asked = True
         return recorded
+
+    def knows(self, step_id: bytes) -> bool:
+        """Whether its function must not be called: it has an outcome, or was called and may have taken effect."""
+        return step_id in self._order or step_id in self._started
 
     def was_started(self, step_id: bytes) -> bool:
         """Whether its function was called and may have taken effect, but has no outcome. Once."""
@@ -136,7 +146,10 @@ class Journal:
     def difference(self) -> str:
         """The first recorded step that was not asked for; empty: there is none."""
         row = min(self._unasked.values(), key=lambda row: row.ordinal, default=None)
-        return f"the step {row.name}, recorded by attempt {row.attempt}, is not asked for" if row is not None else ""
+        if row is None:
+            return ""
+        what = "a question" if row.name == QUESTION else f"the step {row.name}"
+        return f"{what}, recorded by attempt {row.attempt}, is not asked for"
 
     async def _patiently(self, future: "asyncio.Future[None]") -> bool:
         """Whether it was resolved, while something happened."""

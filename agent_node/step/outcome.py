@@ -55,8 +55,19 @@ def completed(value: Any, most_bytes: int = MOST_VALUE_BYTES) -> StepOutcome:
     return StepOutcome(StepState.COMPLETED, written)
 
 
+class KeptError(Exception):
+    """Raised by a function that says itself what is kept of its failure."""
+
+    def __init__(self, kept: list[Any]) -> None:
+        """kept: JSON, the error's type and text first."""
+        super().__init__()
+        self.kept = kept
+
+
 def failed(error: BaseException) -> StepOutcome:
     """The step's function raised this."""
+    if type(error) is KeptError:
+        return StepOutcome(StepState.FAILED, _encode(error.kept).encode())
     return failed_with(type_name(type(error)), text_of(error))
 
 

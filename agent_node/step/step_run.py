@@ -1,26 +1,10 @@
-"""What the steps of one attempt have in common, and what each has while it is under way."""
+"""What the steps of one attempt need of their run."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from agent_node.step.clock import SYSTEM_CLOCK, RunClock
 from agent_node.step.errors import StepsFailed
-from agent_node.step.position import Position
-from agent_node.step.storage_keys import Changes
-from agent_node.store.step_records import StoredStep
-
-
-@dataclass(slots=True)
-class OpenStep:
-    """A step that was asked for and has not been handed over."""
-
-    base: bytes
-    """What equal steps have in common."""
-    row: StoredStep
-    """As STARTED."""
-    position: Position
-    storage: Changes
-    """What its function stores by key."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from agent_node.step.earlier import EarlierRows
 from agent_node.step.errors import StepCorrupt, StepDiverged, StepsFailed
 from agent_node.step.function import StepCall, StepOptions, outcome_of
 from agent_node.step.journal import Journal, Recorded
+from agent_node.step.open_steps import OpenStep, OpenSteps
 from agent_node.step.outcome import (
     CANCELLED,
     CANCELLED_UNKNOWN,
@@ -31,7 +32,7 @@ from agent_node.step.outcome import (
 )
 from agent_node.step.position import being, position_in
 from agent_node.step.recorder import StepRecorder
-from agent_node.step.step_run import OpenStep, StepRun
+from agent_node.step.step_run import StepRun
 from agent_node.step.storage import RunStorage
 from agent_node.step.storage_keys import Changes
 from agent_node.step.typed import as_type
@@ -55,8 +56,7 @@ class Steps:
         self.storage = RunStorage(recorder, self._commits, self.check, self._fail, run.most_storage_bytes, run.wait_s)
         """Its bytes by key."""
         self._counts: Counter[bytes] = Counter()
-        self._open: dict[bytes, asyncio.Task[Any] | None] = {}
-        """The tasks that have a step open, by what equal steps have in common."""
+        self._open = OpenSteps()
         self._streams: dict[bytes, StoredStep] = {}
         """Those of streams that are being read and have no row yet, by their ids."""
         self._earlier = EarlierRows(recorder, self._load, are_known=run.attempt == 1)
@@ -64,43 +64,48 @@ class Steps:
 
     @property
     def are_open(self) -> bool:
-        """Whether one is under way."""
-        return bool(self._open)
+        """Whether one is under way during which no question may be asked."""
+        return self._open.forbid_questions
 
     async def step(self, name: str, call: StepCall, options: StepOptions) -> Any:
         """As Context.step."""
         await self.ready()
         opened = self.open("step", name, call, options)
         try:
-            if (recorded := self.journal.ask(opened.row.step_id)) is not None:
-                result = result_of(name, await self._again(recorded))
-            elif self.journal.was_started(opened.row.step_id):
-                result = result_of(name, await self.commit(opened, UNKNOWN))
-            else:
-                result = result_of(name, await self._begin(opened, call, options))
+            result = result_of(name, await self.carry_out(opened, call, options))
             return result if options.returns is None else as_type(options.returns, result)
         finally:
             self.close(opened)
 
-    def open(self, kind: str, name: str, call: StepCall, options: StepOptions) -> OpenStep:
-        """Which step it is, where `ready` has returned. kind: one of another kind is another step. Raises TypeError,
-        ValueError, RuntimeError."""
+    async def carry_out(self, opened: OpenStep, call: StepCall, options: StepOptions) -> StepOutcome:
+        """The outcome of a step that was opened: the recorded one, or that of the call."""
+        if (recorded := self.journal.ask(opened.row.step_id)) is not None:
+            return await self._again(recorded)
+        if self.journal.was_started(opened.row.step_id):
+            return await self.commit(opened, UNKNOWN)
+        return await self._begin(opened, call, options)
+
+    def open(
+        self, kind: str, name: str, call: StepCall, options: StepOptions, *, alone: bool = True, waits: bool = False
+    ) -> OpenStep:
+        """Which step it is, where `ready` has returned. kind: one of another kind is another step; alone: no equal one
+        may be open; waits: a question may be asked meanwhile. Raises TypeError, ValueError, RuntimeError."""
         position = position_in(self)
         base = identity.base_of(position.parent_id, name, call.args, call.kwargs, options.key, kind=kind)
-        if base in self._open:
+        if alone and self._open.has_equal(base):
             raise TypeError(f"an equal step {name} is under way, so their order is not repeatable: give each a key=")
         if position.depth == MOST_DEPTH:
             raise RuntimeError(f"steps are at most {MOST_DEPTH} deep")
-        self._open[base] = asyncio.current_task()
         outer_ids, attempt = position.outer_ids, self._run.attempt
         row = StoredStep(0, self._next_id(base), outer_ids, name, attempt, StepState.STARTED, options.pure)
-        return OpenStep(base, row, position, Changes(self.storage.keys, row.step_id, outer_ids))
+        storage = Changes(self.storage.keys, row.step_id, outer_ids)
+        return self._open.add(OpenStep(base, row, position, storage, waits, asyncio.current_task()))
 
     def close(self, opened: OpenStep) -> None:
         """It is over."""
         self.storage.keys.end(opened.storage)
         self._streams.pop(opened.row.step_id, None)
-        del self._open[opened.base]
+        self._open.remove(opened)
 
     def scope(self, name: str) -> AbstractContextManager[None]:
         """As Context.scope."""
@@ -115,9 +120,7 @@ class Steps:
     def end(self) -> None:
         """The run is over: what its agent left behind is cut off, and writes nothing any more."""
         self._recorder.close()
-        for task in self._open.values():
-            if task is not None and task is not asyncio.current_task():
-                task.cancel()
+        self._open.cut_off()
 
     async def enter(self, opened: OpenStep, call: StepCall, options: StepOptions, *, streams: bool = False) -> StepCall:
         """A step that has no outcome begins; the call with what it is handed. streams: other steps may begin while it

@@ -14,9 +14,9 @@ from typing import Any, Self
 from agent_node.step import streamed
 from agent_node.step.function import StepCall, StepOptions
 from agent_node.step.journal import Recorded
+from agent_node.step.open_steps import OpenStep
 from agent_node.step.outcome import MOST_VALUE_BYTES, UNKNOWN, StepOutcome, failed, failed_with, was_cancelled
 from agent_node.step.position import being
-from agent_node.step.step_run import OpenStep
 from agent_node.step.steps import Steps
 from agent_node.step.storage_keys import Changes
 from agent_node.step.typed import as_type

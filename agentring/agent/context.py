@@ -108,7 +108,8 @@ class Context(Steps, ToolUse, Metered, RunInfo, Output, InputParts, Past, Protoc
         attempt, the token grows with each. args: any Python values, which never leave the process; what stands in the
         mapping when `once` is called is what counts. The result must be JSON, of 256 KiB at most, and is replayed for
         an hour; a failure for 10 s, or for an hour where the step must not run again. While another turn or task runs
-        the step, this one waits for it, at most timeout_s seconds; the step itself may take as long as the turn. key: 1
+        the step, this one waits for it, at most timeout_s seconds; the step itself may take as long as the turn. The
+        outcome is recorded in the turn, too: one that is run again gets the same, however long it has waited. key: 1
         to 256 printable ASCII characters without the space, the tenant's own. idempotent: whether the step may be run
         again where it was cut off; False: it is UNKNOWN then, and stays so until somebody resolves it (`agentring once
         resolve`).
@@ -128,8 +129,9 @@ class Context(Steps, ToolUse, Metered, RunInfo, Output, InputParts, Past, Protoc
         the turn takes none of the node's slots for running turns, its deadline is paused, and the session may leave the
         node: the turn then runs again from its start, on the node that activates the session, and questions that were
         answered are answered at once. So up to its last question the agent must do the same in every run. One question
-        at a time, at most 100 in a turn, of at most 16 KiB, and not while a step of `once` is under way, which leaving
-        the node would cut off: RuntimeError. Raises also ValueError, NodeFenced, and NobodyToAsk in tasks.
+        at a time, at most 100 in a turn, of at most 16 KiB, and not while a step, a step of `once` or a tool that must
+        not run twice is under way, which leaving the node would cut off: RuntimeError. Raises also ValueError,
+        NodeFenced, and NobodyToAsk in tasks.
         """
 
 

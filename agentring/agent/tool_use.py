@@ -17,8 +17,15 @@ class ToolUse(Protocol):
 
             found = await ctx.tool("look_up", look_up, city="Oslo")
 
-        Arguments and result must be JSON. Raises what the function raises, and NodeFenced before the call where the
-        node may no longer own the session.
+        Arguments and result must be JSON; what is returned is what was recorded: a tuple comes as a list. Where the
+        turn is cut off and runs again, a call that has ended is answered from its record: its result, or an error of
+        the same class, text and arguments, without its other attributes (of a class that is not loaded: an Exception).
+        Where the function names `idempotency_key` or `fencing_token`, and they are not among the arguments, it is
+        called with the call's (the same in every attempt) and the owner's. Equal calls may run at the same time. A call
+        that was cut off before its result was recorded is made again.
+
+        Raises what the function raises; as `step` where the turn goes another way than before, or a bound is met;
+        NodeFenced before the call where the node may no longer own the session.
         """
 
     async def call_tool(
@@ -36,5 +43,6 @@ class ToolUse(Protocol):
         of any type that has a JSON: dataclasses, pydantic models, dates. key: tells the call from equal ones, in the
         arguments' place, as a step's does: the model's own id of the call, say; 4 KiB at most.
 
-        Raises ToolArgumentInvalid, what the function raises, and as `tool`.
+        Raises ToolArgumentInvalid, what the function raises, StepUnknown for a tool that must not run twice and was
+        cut off, and as `tool`.
         """

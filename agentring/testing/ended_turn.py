@@ -32,7 +32,7 @@ _OUTCOMES = {
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of `ctx.step`, as the run's end left it.
+    """A step of `ctx.step`, a tool or a step of `ctx.once`, as the run's end left it.
 
     assert [step.name for step in turn.steps] == ["charge", "ship", "mail"]
     assert turn.steps[0].replayed
@@ -43,7 +43,7 @@ class Step:
     """"completed", "failed", "cancelled", "unknown"; empty: it has none, it was cut off and the agent did not come to
     it again."""
     value: Any
-    """What it returned, as JSON; of one that failed a list of the error's type and text."""
+    """What it returned, as JSON; of one that failed a list that begins with the error's type and text."""
     attempt: int
     """In which its outcome was recorded; 0: it has none."""
     replayed: bool

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agent_node.step.identity import ID_BYTES
+from agent_node.step.journal import QUESTION
 from agent_node.step.position import innermost
 from agent_node.step.recorder import StepRecorder
 from agent_node.store.step_records import BlobChunk, StepState, StoredStep
@@ -107,14 +108,18 @@ class WatchedSteps:
 
     async def begun(self, step: StoredStep) -> None:
         """As StepRecorder."""
-        seen = self._log.seen(step)
         await self._recorder.begun(step)
+        if step.name == QUESTION:
+            return
+        seen = self._log.seen(step)
         await self._life.pass_point("begin", lambda: f"before {_named(seen)} was called", seen.number)
         seen.called_in.append(step.attempt)
 
     async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
         """As StepRecorder."""
-        outcomes = [step for step in steps if step.state not in (StepState.STARTED, StepState.NOTED)]
+        outcomes = [
+            step for step in steps if step.state not in (StepState.STARTED, StepState.NOTED) and step.name != QUESTION
+        ]
         for step in outcomes:
             seen = self._log.seen(step)
             about = f"after {_named(seen)} was called, before its outcome was recorded"

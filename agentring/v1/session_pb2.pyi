@@ -1293,7 +1293,7 @@ class ToolCall(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ARGUMENTS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
-    """Unique within the session."""
+    """Unique within the session; the same call has the same one in every attempt."""
     name: _builtins.str
     """The tool."""
     @_builtins.property
@@ -1334,7 +1334,8 @@ class ToolResult(_message.Message):
     """It failed: an id to look for in the node's log."""
     reason: _builtins.str
     """Why it failed: TOOL_ERROR (it raised), TOOL_CANCELLED (it was cut off, by a time-out of the agent's own say, or by the
-    turn's end) or RESULT_INVALID (what it answered is no JSON).
+    turn's end), TOOL_UNKNOWN (it must not run twice, and was cut off in an earlier attempt: nobody knows whether it took
+    effect) or RESULT_INVALID (what it answered is no JSON).
     """
     @_builtins.property
     def result(self) -> _struct_pb2.Value:

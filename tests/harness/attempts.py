@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from agent_node.run.outcome import Completed, Failed
+from agent_node.run.run_input import Questions
 from agent_node.store.memory.storage import MemoryStorageStore
 from agent_node.store.step_records import PAGE_ROWS, BlobChunk, StepState, StoredStep
 from agent_node.store.storage_records import StorageEntry, StorageScope, StorageValue, StorageWrite
@@ -173,6 +174,9 @@ class Run:
         self.max_storage_bytes = max_storage_bytes
         self.bench = Bench()
         self.last: Attempt | None = None
+        self.questions: Questions | None = None
+        """Outlives the attempts, as the session's does."""
+        self.once: Any = None
 
     async def attempt(
         self,
@@ -189,7 +193,10 @@ class Run:
         holder = _Tasks()
         self.last = attempt = Attempt(self.kept, holder.group, dies_at)
         attempt.error = error
-        running = asyncio.ensure_future(self.bench.run(self.agent, attempt=self.attempts, steps=lambda: attempt))
+        self.bench.env = replace(self.bench.env, once=self.once)
+        running = asyncio.ensure_future(
+            self.bench.run(self.agent, attempt=self.attempts, steps=lambda: attempt, questions=self.questions)
+        )
         dying = asyncio.ensure_future(attempt.died.wait())
         try:
             async with asyncio.timeout(PATIENCE_S):

@@ -29,7 +29,8 @@ async def test_turns_share_a_session_and_say_what_they_did() -> None:
         assert (first.text, first.result, t.state) == ("hi 2", {"turns": 1, "data": {"a": 1}}, {"turns": 1})
         turn = await t.turn("ho")
     assert (turn.text, turn.state, turn.attempts, turn.cuts) == ("ho 4", {"turns": 2}, 1, ())
-    (step,), (tool,) = turn.steps, turn.tools
+    (step, said), (tool,) = turn.steps, turn.tools
+    assert (said.name, said.outcome, said.value, said.called_in) == ("say", "completed", 8, (1,))
     assert (step.name, step.outcome, step.value, step.replayed, step.called_in) == (
         "double",
         "completed",
