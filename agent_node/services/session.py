@@ -103,6 +103,8 @@ class SessionService:
             described.running_turn_id = found.running_turn_id or ""
             described.waiting_turns = len(found.mailbox)
             described.questions.extend(found.questions.open_questions())
+            if (running := found.running) is not None and running.open_steps is not None:
+                described.open_steps.extend(running.open_steps.shown())
         return session_pb2.GetSessionResponse(session=described)
 
     async def ListSessions(

@@ -27,6 +27,7 @@ from agent_node.session.fenced_writer import FencedWriter
 from agent_node.session.interrupted_turns import next_attempt
 from agent_node.session.mailbox import Mailbox, WaitingTurn
 from agent_node.session.missing_events import MissingEvents
+from agent_node.session.open_steps import OpenSteps
 from agent_node.session.questions import SessionQuestions
 from agent_node.session.stored_events import StoredEvents
 from agent_node.session.turn_index import TurnIndex
@@ -55,6 +56,8 @@ class RunningTurn:
     """What runs it; None: it has not waited for anything yet, or has ended."""
     outcome: Outcome | None = None
     """None: it has none yet, was cancelled, or the lease may have expired."""
+    open_steps: OpenSteps | None = None
+    """None: it has had none."""
     cancel_reason: str | None = ""
     """Why it is being cancelled; empty: it is not; None: it is cut off, and left to the session's next owner."""
 

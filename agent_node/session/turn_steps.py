@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from agent_node.session.open_steps import OpenSteps
 from agent_node.session.state import SessionState
 from agent_node.step.decided_end import decided, decided_reason
 from agent_node.store import StoredTurn
@@ -49,6 +50,9 @@ class TurnSteps:
         self._session = session
         self._run = run_of(session, turn)
         self._is_over = False
+        self._open = OpenSteps()
+        if session.running is not None:
+            session.running.open_steps = self._open
 
     @property
     def life_id(self) -> str:
@@ -93,6 +97,7 @@ class TurnSteps:
         self._session.env.audit.write(
             "step_begun", run.ref, epoch=run.epoch, turn=run.turn_id, attempt=step.attempt, step=step.step_id.hex()
         )
+        self._open.begun(step)
 
     async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
         """As StepRecorder."""
@@ -117,6 +122,7 @@ class TurnSteps:
         turn = self._session.turn(self._run.turn_id)
         if storage:
             self._session.audit("storage_written", turn, commit, keys=len(storage))
+        self._open.recorded(steps)
         for step in steps:
             self._session.audit("step_recorded", turn, commit, step=step.step_id.hex(), state=step.state.name)
 

@@ -46,7 +46,7 @@ from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring, connect
 from agentring.client.routers import Tls
 from agentring.client.session import OnBusy, Session, SubmittedTurn, Turn, TurnState
-from agentring.client.session_info import SessionInfo
+from agentring.client.session_info import OpenStep, SessionInfo
 from agentring.client.streams import EventStream
 from agentring.client.tasks import Disposition, OnDuplicate, Task, TaskInfo, TaskOutcome, TaskState, TaskWatch
 from agentring.client.turn_stream import Outcome
@@ -72,6 +72,7 @@ __all__ = [
     "JsonPart",
     "OnBusy",
     "OnDuplicate",
+    "OpenStep",
     "Outcome",
     "Question",
     "RetryPolicy",

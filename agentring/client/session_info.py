@@ -8,6 +8,19 @@ from agentring.v1 import session_pb2
 
 
 @dataclass(frozen=True, slots=True)
+class OpenStep:
+    """A step or tool whose function runs."""
+
+    name: str
+    begun: datetime
+    """By the node's wall clock."""
+    attempt: int
+    """The run of the turn that called it."""
+    depth: int
+    """Inside how many other steps it is."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionInfo:
     """What is known of a session."""
 
@@ -26,6 +39,8 @@ class SessionInfo:
     created: datetime
     questions: tuple[Question, ...] = ()
     """What its running turn waits for an answer to: `Session.reply`."""
+    open_steps: tuple[OpenStep, ...] = ()
+    """The steps and tools of its running turn that are under way, the oldest first, at most 100."""
 
 
 def to_session_info(found: session_pb2.Session) -> SessionInfo:
@@ -43,4 +58,8 @@ def to_session_info(found: session_pb2.Session) -> SessionInfo:
         waiting_turns=found.waiting_turns,
         created=found.create_time.ToDatetime(tzinfo=UTC),
         questions=read_questions(found.questions),
+        open_steps=tuple(
+            OpenStep(step.name, step.begin_time.ToDatetime(tzinfo=UTC), step.attempt, step.depth)
+            for step in found.open_steps
+        ),
     )

@@ -893,6 +893,7 @@ class Session(_message.Message):
     WAITING_TURNS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     QUESTIONS_FIELD_NUMBER: _builtins.int
+    OPEN_STEPS_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """Its id."""
     agent: _builtins.str
@@ -921,6 +922,10 @@ class Session(_message.Message):
     def questions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Question]:
         """What its running turn waits for an answer to; empty: it waits for none."""
 
+    @_builtins.property
+    def open_steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___OpenStep]:
+        """The steps and tools of its running turn that are under way, the oldest first, at most 100."""
+
     def __init__(
         self,
         *,
@@ -936,14 +941,55 @@ class Session(_message.Message):
         waiting_turns: _builtins.int = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         questions: _abc.Iterable[Global___Question] | None = ...,
+        open_steps: _abc.Iterable[Global___OpenStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "closed", b"closed", "create_time", b"create_time", "epoch", b"epoch", "head_seq", b"head_seq", "node_id", b"node_id", "oldest_seq", b"oldest_seq", "questions", b"questions", "running_turn_id", b"running_turn_id", "session_id", b"session_id", "turns_completed", b"turns_completed", "waiting_turns", b"waiting_turns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "closed", b"closed", "create_time", b"create_time", "epoch", b"epoch", "head_seq", b"head_seq", "node_id", b"node_id", "oldest_seq", b"oldest_seq", "open_steps", b"open_steps", "questions", b"questions", "running_turn_id", b"running_turn_id", "session_id", b"session_id", "turns_completed", b"turns_completed", "waiting_turns", b"waiting_turns"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class OpenStep(_message.Message):
+    """A step of `ctx.step` or `ctx.once`, or a tool, whose function runs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    DEPTH_FIELD_NUMBER: _builtins.int
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The step's, the tool's or the key."""
+    attempt: _builtins.int
+    """The run of the turn that called it."""
+    depth: _builtins.int
+    """Inside how many other steps it is."""
+    step_id: _builtins.str
+    """The same in every run of the turn; a tool's is its call_id."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """Since when, by the node's wall clock."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        attempt: _builtins.int = ...,
+        depth: _builtins.int = ...,
+        step_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "begin_time", b"begin_time", "depth", b"depth", "name", b"name", "step_id", b"step_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OpenStep: _TypeAlias = OpenStep  # noqa: Y015
 
 @_typing.final
 class Question(_message.Message):

@@ -1,6 +1,6 @@
 """`agentring locate SESSION`: which node owns a session, or would, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
@@ -16,7 +16,7 @@ from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, R
 from agentring.cli.terminal.printing import console, print_json, to_fields
 from agentring.v1.cluster_pb2 import LocateSessionRequest, LocateSessionResponse
 from agentring.v1.cluster_pb2_grpc import ClusterServiceStub
-from agentring.v1.session_pb2 import GetSessionRequest, Question
+from agentring.v1.session_pb2 import GetSessionRequest, Question, Session
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 
 
@@ -34,26 +34,30 @@ def locate(
         found = ClusterServiceStub(channel).LocateSession(
             request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )
-        asked = _questions(channel, session, tenant)
+        now = _described(channel, session, tenant)
     if as_json:
-        print_json(to_fields(found) | {"questions": [to_fields(question) for question in asked]})
+        questions = [to_fields(question) for question in now.questions]
+        steps = [to_fields(step) for step in now.open_steps]
+        print_json(to_fields(found) | {"questions": questions, "open_steps": steps})
     else:
-        console().print(render(session, found, asked))
+        console().print(render(session, found, now.questions, now))
 
 
-def _questions(channel: grpc.Channel, session: str, tenant: str) -> Sequence[Question]:
-    """What the session waits for an answer to; none where it is not known now."""
+def _described(channel: grpc.Channel, session: str, tenant: str) -> Session:
+    """What the session does, and waits for; nothing where it is not known now."""
     try:
         found = SessionServiceStub(channel).GetSession(
             GetSessionRequest(session_id=session), timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant)
         )
     except grpc.RpcError:
-        return ()  # that it is not there, or not to be had, is what the owner's line says
-    return found.session.questions
+        return Session()  # that it is not there, or not to be had, is what the owner's line says
+    return found.session
 
 
-def render(session: str, found: LocateSessionResponse, asked: Sequence[Question] = ()) -> Group:
-    """The owner, the reason, the candidates in the ring's order, and what the session waits for."""
+def render(
+    session: str, found: LocateSessionResponse, asked: Sequence[Question] = (), now: Session | None = None
+) -> Group:
+    """The owner, the reason, the candidates in the ring's order, what the session waits for, and its open steps."""
     if found.node_id:
         owner = f"{session} is on {found.node_id} at {found.address}, epoch {found.epoch}"
         if found.claim_time.seconds:
@@ -71,7 +75,15 @@ def render(session: str, found: LocateSessionResponse, asked: Sequence[Question]
         Text(f"turn {question.turn_id} waits for an answer: {question.prompt}; `agentring chat` asks for it")
         for question in asked
     ]
-    return Group(Text(owner, style="bold"), Text(found.why), *waits, Text(place), candidates)
+    runs = [Text(line) for line in _open_steps(now)] if now is not None else []
+    return Group(Text(owner, style="bold"), Text(found.why), *waits, *runs, Text(place), candidates)
+
+
+def _open_steps(now: Session) -> Iterator[str]:
+    for step in now.open_steps:
+        age = to_age(datetime.now(UTC) - step.begin_time.ToDatetime(UTC))
+        attempt = f", attempt {step.attempt}" if step.attempt > 1 else ""
+        yield f"{'  ' * step.depth}turn {now.running_turn_id} runs {step.name} for {age}{attempt}"
 
 
 def to_age(age: timedelta) -> str:

@@ -1,7 +1,7 @@
 """What the commands print of ClusterService's answers, and of its errors."""
 
 import io
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import grpc
 import pytest
@@ -111,6 +111,19 @@ def test_locate_says_since_when_a_session_is_there() -> None:
 )
 def test_an_age_is_told_in_one_unit(age_s: int, received: str) -> None:
     assert locate.to_age(timedelta(seconds=age_s)) == received
+
+
+def test_locate_shows_the_steps_that_run() -> None:
+    now = Session(running_turn_id="t1")
+    for name, depth, attempt in (("plan", 0, 1), ("look_up", 1, 2)):
+        now.open_steps.add(name=name, depth=depth, attempt=attempt).begin_time.FromDatetime(
+            datetime.now(UTC) - timedelta(seconds=12)
+        )
+    lines = printed(locate.render("ada", LocateSessionResponse(why="held"), (), now))
+    assert [line for line in lines if "runs" in line] == [
+        "turn t1 runs plan for 12 s",
+        "turn t1 runs look_up for 12 s, attempt 2",
+    ]
 
 
 def test_locate_a_session_without_an_owner() -> None:
