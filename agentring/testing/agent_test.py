@@ -162,11 +162,11 @@ class AgentTest:
             assert turn.attempts == 2
             assert [step.replayed for step in turn.steps] == [True, True, False]
 
-        before_step: before the function of the step is called (steps are counted from 1, as they begin); in_step: after
-        it was called, before its outcome is recorded; after_step: once that is recorded, before the agent has it;
-        at_wait: at the wait of the agent's code of this number, before anything else happens; at_end: when the agent
-        has ended, before that is stored. Raises ValueError unless exactly one is said. A turn that does not come to the
-        place fails: TurnNotAsExpected.
+        before_step: before the function of the step is called (steps are counted from 1, as they begin, tools and those
+        of `ctx.once` among them); in_step: after it was called, before its outcome is recorded; after_step: once that
+        is recorded, before the agent has it; at_wait: at the wait of the agent's code of this number, before anything
+        else happens; at_end: when the agent has ended, before that is stored. Raises ValueError unless exactly one is
+        said. A turn that does not come to the place fails: TurnNotAsExpected.
         """
         self._nodes.plans.waiting.append(plan_of(before_step, in_step, after_step, at_wait, at_end=at_end))
 

@@ -39,25 +39,24 @@ class RunNotes:
 
     def steps(self, attempts: int) -> tuple[Step, ...]:
         """In the order in which they began. attempts: how often the run was begun."""
-        names: dict[int, str] = {}
+        found: dict[int, tuple[str, int]] = {}
         called: dict[int, list[int]] = {}
-        outcomes: dict[int, tuple[str, Any]] = {}
+        ended: dict[int, tuple[str, Any, int]] = {}
         for note in self._notes:
-            match note["what"]:
-                case "step":
-                    number, name = note["value"]
-                    names.setdefault(number, name)
-                case "called":
-                    called.setdefault(note["value"], []).append(note["attempt"])
-                case "completed" | "failed" | "unknown" as outcome:
-                    number, value = note["value"]
-                    outcomes[number] = (outcome, value)
+            if note["what"] not in ("called", "ended"):
+                continue
+            number, name, depth, *outcome = note["value"]
+            found[number] = (name, depth)
+            if outcome:
+                ended[number] = (*outcome, note["attempt"])
+            else:
+                called.setdefault(number, []).append(note["attempt"])
         steps = []
-        for number, name in names.items():
-            outcome, value = outcomes.get(number, ("", None))
-            in_attempts = tuple(called.get(number, ()))
-            attempt = in_attempts[-1] if in_attempts and outcome else 0
-            steps.append(Step(name, outcome, value, attempt, 0 < attempt < attempts, in_attempts))
+        for number, (name, depth) in sorted(found.items()):
+            outcome, value, attempt = ended.get(number, ("", None, 0))
+            steps.append(
+                Step(name, outcome, value, attempt, 0 < attempt < attempts, tuple(called.get(number, ())), depth)
+            )
         return tuple(steps)
 
     def _last(self, what: str) -> dict[str, Any] | None:

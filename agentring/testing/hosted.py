@@ -4,19 +4,22 @@ Imported by nodes alone, as `agentring.testing.hosted:agent`; what it is to host
 lines of JSON in a file; a plan is a file that is gone once the node dies of it.
 """
 
-import inspect
 import json
 import os
 import signal
 import traceback
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+from agent_node.step.journal import QUESTION
 from agent_node.step.typed import as_json
-from agentring.agent import AgentEvent, Context, StepFailed, StepUnknown
+from agent_node.store.step_records import StepState, StoredStep
+from agentring.agent import AgentEvent, Context
 from agentring.agent.declaration import DeclaredAgent, options_of
+from agentring.testing.life import Life
+from agentring.testing.step_log import StepLog, WatchedSteps
 
 AGENT, DIRECTORY, STATE = "AGENTRING_TESTING_AGENT", "AGENTRING_TESTING_DIRECTORY", "AGENTRING_TESTING_STATE"
 """Variables: which agent, as module:name; where notes and plans are; the session's first state, as JSON."""
@@ -39,8 +42,7 @@ class HostedAgent(DeclaredAgent):
         run = HostedRun(ctx, self._directory)
         if self._state and ctx.turn_number == 1 and type(ctx.state) is dict:
             ctx.state.update(self._state)
-        context: Any = ctx  # the node's own RunContext
-        context.step = run.step
+        run.watch_steps()
         try:
             async for event in self._agent(ctx):
                 yield event
@@ -52,31 +54,29 @@ class HostedAgent(DeclaredAgent):
 
 
 class HostedRun:
-    """One attempt."""
+    """One attempt; stands for the Life of a node in the test's process."""
 
     def __init__(self, ctx: Context[Any], directory: Path) -> None:
         self._ctx = ctx
         self._directory = directory
-        self._step = ctx.step
-        self._count = 0
+        self._log = StepLog()
+        self.where_in_step: Callable[[], str] = lambda: ""
 
-    async def step(self, name: str, function: Callable[..., Any], /, *args: Any, **how: Any) -> Any:
-        """As Context.step."""
-        self._count += 1
-        number = self._count
-        self.note("step", [number, name])
-        try:
-            value = await self._step(name, _Called(function, self, number), *args, **how)
-        except StepFailed as error:
-            self.note("failed", [number, [error.type_name, error.text]])
-            self.die_at("recorded", number)
-            raise
-        except StepUnknown:
-            self.note("unknown", [number, None])
-            raise
-        self.note("completed", [number, as_json(value)])
-        self.die_at("recorded", number)
-        return value
+    def watch_steps(self) -> None:
+        """From here on the run's steps are noted: before the first one begins."""
+        run_input = cast(Any, self._ctx)._turn  # of the node's own RunContext
+        make = run_input.steps
+        run_input.steps = lambda: _NotedSteps(make(), self._log, cast(Life, self))
+
+    async def pass_point(self, kind: str, describe: Callable[[], str], number: int) -> None:
+        """As Life."""
+        step = next(each for each in self._log.steps.values() if each.number == number)
+        if kind == "recorded" and step.row is not None:
+            outcome = "failed" if step.row.state == StepState.FAILED else step.row.state.name.lower()
+            self.note("ended", [number, step.name, step.depth, outcome, self._log.value_of(step.row)])
+        self.die_at(kind, number)
+        if kind == "begin":
+            self.note("called", [number, step.name, step.depth])
 
     def note(self, what: str, value: Any) -> None:
         """Adds a line to the notes."""
@@ -92,21 +92,14 @@ class HostedRun:
             os.kill(os.getpid(), signal.SIGKILL)
 
 
-class _Called:
-    """A step's function, with its signature, which says what the step hands to it."""
-
-    def __init__(self, function: Callable[..., Any], run: HostedRun, number: int) -> None:
-        self._function = function
-        self._run = run
-        self._number = number
-        self.__signature__ = inspect.signature(function)
-
-    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self._run.die_at("begin", self._number)
-        self._run.note("called", self._number)
-        value = await self._function(*args, **kwargs)
-        self._run.die_at("called", self._number)
-        return value
+class _NotedSteps(WatchedSteps):
+    async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
+        """Earlier attempts' steps keep their numbers."""
+        rows = await super().read(after_ordinal)
+        for row in rows:
+            if row.state not in (StepState.NOTED, StepState.ENDING) and row.name != QUESTION:
+                self._log.seen(row)
+        return rows
 
 
 def _hosted() -> HostedAgent:

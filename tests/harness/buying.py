@@ -10,6 +10,11 @@ async def charge(item: str, idempotency_key: str) -> str:
     return f"receipt for {item}" if idempotency_key else "no key"
 
 
+async def mail(text: str) -> int:
+    """Has no effect."""
+    return len(text)
+
+
 async def buying(ctx: Context) -> AsyncIterator[AgentEvent]:
     """Buys what its text says, if the user is sure."""
     if ctx.input_text == "a bomb":
@@ -23,7 +28,7 @@ async def buying(ctx: Context) -> AsyncIterator[AgentEvent]:
             yield "left"
             return
     receipt = await ctx.step("charge", charge, ctx.input_text)
-    await ctx.step("mail", charge, "mail")
+    await ctx.tool("mail", mail, text="thanks")
     ctx.state["bought"] = [*ctx.state.get("bought", []), ctx.input_text]
     yield receipt
     yield Result({"bought": ctx.state["bought"]})

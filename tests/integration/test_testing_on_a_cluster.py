@@ -29,7 +29,8 @@ async def test_the_same_body_runs_here_and_there(make: Any) -> None:
             ("charge", True, (1,)),
             ("mail", False, (2,)),
         ]
-        assert turn.steps[0].value == "receipt for tea"
+        assert (turn.steps[0].value, turn.steps[1].value) == ("receipt for tea", 6)
+        assert [(use.name, use.result) for use in turn.tools] == [("mail", 6)]
         assert t.state == {"bought": ["milk", "tea"]}
 
         assert (await t.turn("cake")).text == "left"
