@@ -6,6 +6,7 @@ agent is called as its function is.
 
 import dataclasses
 import inspect
+import json
 import math
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
@@ -130,7 +131,11 @@ def _check(name: str, options: AgentOptions) -> None:
         raise ValueError(f"{name}: timeout_s must be a number of seconds above 0")
     if (kind := options.state) is None:
         return
+    if inspect.iscoroutinefunction(options.migrate):
+        raise TypeError(f"{name}: migrate must not be async")
     _check_class(name, "state", kind)
+    if _has_secret(kind):
+        raise TypeError(f"{name}: the state has a secret, which cannot be stored: keep it in the agent's settings")
     fields: dict[str, Any] | None = getattr(kind, "model_fields", None)
     if fields is not None:
         required = [field for field, info in fields.items() if info.is_required()]
@@ -152,6 +157,15 @@ def _check_class(name: str, what: str, kind: Any) -> None:
     is_model = isinstance(getattr(kind, "model_fields", None), dict)
     if not isinstance(kind, type) or not (dataclasses.is_dataclass(kind) or is_model):
         raise TypeError(f"{name}: {what} must be a dataclass or a pydantic model")
+
+
+def _has_secret(kind: Any) -> bool:
+    """Whether a pydantic model would be stored with asterisks in a value's place; of a dataclass the value itself is
+    refused when it is to be stored."""
+    try:
+        return '"writeOnly": true' in json.dumps(kind.model_json_schema())
+    except Exception:  # a dataclass, or a model that has no schema
+        return False
 
 
 def _has_no_default(field: "dataclasses.Field[Any]") -> bool:

@@ -3,7 +3,7 @@
 Guarantees that what is left of a ring's calls ends with its `async with`. Called by users' programs.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -28,12 +28,20 @@ from agentring.client.tasks import (
 )
 
 
-def connect(target: str, *, tls: Tls | None = None, tenant: str = "", policy: RetryPolicy | None = None) -> "Ring":
+def connect(
+    target: str,
+    *,
+    tls: Tls | None = None,
+    tenant: str = "",
+    policy: RetryPolicy | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> "Ring":
     """A ring, by one of its routers or several: `host:port`, with commas between. Connects with the first call.
 
-    tls: None: plain text. Raises ValueError, InvalidTenantId.
+    tls: None: plain text. metadata: of every call, by names in lower case: agents see those as `ctx.caller.metadata`
+    that their nodes' `--caller-metadata` names. Raises ValueError, InvalidTenantId.
     """
-    return Ring(Connection(Routers(target, tls, tenant), policy or RetryPolicy()))
+    return Ring(Connection(Routers(target, tls, tenant, metadata), policy or RetryPolicy()))
 
 
 class Ring:

@@ -6,6 +6,8 @@ closed by ring.py.
 
 import asyncio
 import os
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from dataclasses import replace as _replace
 
@@ -32,6 +34,9 @@ class Tls:
     key: bytes | None = None
 
 
+_NAME = re.compile(r"[a-z0-9._-]{1,64}")
+_OWN = (metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.HELD_KEYS)
+
 _made_in: int | None = None
 """The process that opened the first channel; None: there has been none."""
 
@@ -39,8 +44,8 @@ _made_in: int | None = None
 class Routers:
     """Of one client."""
 
-    def __init__(self, target: str, tls: Tls | None, tenant: str) -> None:
-        """target: `host:port`, several with commas. Connects with the first call.
+    def __init__(self, target: str, tls: Tls | None, tenant: str, more: Mapping[str, str] | None = None) -> None:
+        """target: `host:port`, several with commas; more: further metadata of every call. Connects with the first call.
 
         Raises ValueError, InvalidTenantId.
         """
@@ -50,7 +55,8 @@ class Routers:
         for each in self._targets:
             check_address(each)
         self.tenant = parse_tenant(tenant)
-        self._tenant_metadata: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
+        own: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
+        self._constant_metadata = own + _checked(more or {})
         self._credentials = grpc.ssl_channel_credentials(tls.ca, tls.key, tls.certificate) if tls is not None else None
         self._channels: dict[str, aio.Channel] = {}
         self._current = 0
@@ -60,7 +66,7 @@ class Routers:
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """Of a call that is made now: whose it is, and what the agent holds that makes it, if one does."""
         held = to_header(self.tenant)
-        return (*self._tenant_metadata, (metadata.HELD_KEYS, held)) if held else self._tenant_metadata
+        return (*self._constant_metadata, (metadata.HELD_KEYS, held)) if held else self._constant_metadata
 
     def current(self) -> aio.Channel:
         """The router to use now. Raises RingClosed, ForkedProcess."""
@@ -94,6 +100,17 @@ class Routers:
         for channel in self._channels.values():
             await channel.close()
         self._channels.clear()
+
+
+def _checked(more: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    for name, value in more.items():
+        if not _NAME.fullmatch(name) or name.endswith("-bin"):
+            raise ValueError(f"{name!r} is no name of metadata: lower-case letters, digits, `-`, `_` and `.`")
+        if name in _OWN or name.startswith((metadata.INTERNAL_PREFIX, "grpc-")):
+            raise ValueError(f"the metadata {name} is agentring's own")
+        if not (value.isascii() and value.isprintable()):
+            raise ValueError(f"the metadata {name} must be printable ASCII characters")
+    return tuple(sorted(more.items()))
 
 
 def _check_process() -> None:

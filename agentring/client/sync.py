@@ -8,7 +8,7 @@ Guarantees what agentring.client does. A ring has one thread with an event loop,
 sessions and streams may be used from any thread, a stream from one at a time. Called by users' programs.
 """
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -47,9 +47,16 @@ class Task(Run[AsyncTask]):
         return self._stream.disposition
 
 
-def connect(target: str, *, tls: Tls | None = None, tenant: str = "", policy: RetryPolicy | None = None) -> "Ring":
+def connect(
+    target: str,
+    *,
+    tls: Tls | None = None,
+    tenant: str = "",
+    policy: RetryPolicy | None = None,
+    metadata: Mapping[str, str] | None = None,
+) -> "Ring":
     """As agentring.client.connect."""
-    return Ring(connect_async(target, tls=tls, tenant=tenant, policy=policy))
+    return Ring(connect_async(target, tls=tls, tenant=tenant, policy=policy, metadata=metadata))
 
 
 class Ring:

@@ -6,8 +6,10 @@ from typing import Any
 
 from grpc import aio
 
+from agentring.client import connect
 from agentring.v1 import session_pb2, session_pb2_grpc, store_pb2, task_pb2, task_pb2_grpc
 from harness.client import TIMEOUT_S, turn
+from harness.cluster import Cluster
 
 METADATA = (
     ("x-user", "ada"),
@@ -49,6 +51,12 @@ async def test_turns_of_a_stream(channel: aio.Channel, name: str) -> None:
 
     converse: Any = session_pb2_grpc.SessionServiceStub(channel).Converse
     assert await seen(converse(frames(), timeout=TIMEOUT_S, metadata=METADATA)) == SEEN
+
+
+async def test_the_clients_own_metadata(cluster: Cluster, name: str) -> None:
+    async with connect(cluster.router, metadata={"x-user": "ada", "x-plan": "gold"}) as ring:
+        outcome = await ring.session(name, agent="faulty").run("whose")
+        assert json.loads(outcome.text) == SEEN
 
 
 async def test_a_task(channel: aio.Channel, name: str) -> None:

@@ -7,9 +7,9 @@ from functools import partial
 from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from pydantic import BaseModel, SecretStr
 
-from agentring.agent import AgentEvent, Context, agent
+from agentring.agent import AgentEvent, Context, JsonObject, agent
 from agentring.agent.declaration import DeclaredAgent, options_of
 from harness.agent_context import FakeContext
 
@@ -90,6 +90,21 @@ def test_what_is_no_agent_is_refused_in_one_line(function: Any) -> None:
         with pytest.raises(TypeError, match="is no agent: ") as refused:
             declare(function)
         assert "\n" not in str(refused.value)
+
+
+class Hiding(BaseModel):
+    inner: list[SecretStr] = []
+
+
+async def _migrate(state: JsonObject, version: int) -> JsonObject:
+    return state
+
+
+def test_a_state_that_would_be_lost_is_refused() -> None:
+    with pytest.raises(TypeError, match="_stream: the state has a secret, which cannot be stored"):
+        agent(state=Hiding)(_stream)
+    with pytest.raises(TypeError, match="_stream: migrate must not be async"):
+        agent(state=Count, migrate=_migrate)(_stream)  # type: ignore[arg-type]
 
 
 @dataclass

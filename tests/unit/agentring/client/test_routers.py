@@ -8,6 +8,7 @@ import trustme
 from grpc import aio
 
 from agentring.client import RetryPolicy, RingUnreachable, Tls, connect
+from agentring.client.routers import Routers
 from agentring.errors import InvalidSessionId, InvalidTaskKey, InvalidTenantId, InvalidTurnId
 from agentring.v1.session_pb2 import Event, GoAway, RunTurnRequest, RunTurnResponse
 from agentring.v1.session_pb2_grpc import add_SessionServiceServicer_to_server
@@ -76,3 +77,24 @@ async def test_names_are_checked_before_anything_is_sent() -> None:
             ring.session("ada").send("hello", turn_id="a b")
         with pytest.raises(InvalidTaskKey):
             ring.task("a b", agent="echo")
+
+
+def test_metadata_of_ones_own_goes_with_every_call() -> None:
+    routers = Routers("127.0.0.1:1", None, "acme", {"x-user": "ada", "x-locale": "nb"})
+    assert routers.metadata == (("x-tenant-id", "acme"), ("x-locale", "nb"), ("x-user", "ada"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("X-User", "a"),
+        ("x user", "a"),
+        ("x-bin", "a"),
+        ("x-session-id", "a"),
+        ("x-agentring-epoch", "1"),
+        ("x-user", "é\n"),
+    ],
+)
+def test_metadata_that_is_none_or_not_ones_own_is_refused(name: str, value: str) -> None:
+    with pytest.raises(ValueError, match="metadata"):
+        connect("127.0.0.1:1", metadata={name: value})
