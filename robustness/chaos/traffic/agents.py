@@ -4,9 +4,10 @@ import asyncio
 import time
 import uuid
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import partial
 
-from agentring.agent import AgentEvent, Context, OnceUnknown, Result, StepUnknown
+from agentring.agent import AgentEvent, Context, OnceUnknown, Result, StepUnknown, tool
 from harness.ending import ENDS
 
 _LASTS_S = 0.005
@@ -16,7 +17,7 @@ UNKNOWN = "unknown"
 
 
 async def counting(ctx: Context) -> AsyncIterator[AgentEvent]:
-    """Calls a tool and runs recorded steps `steps` times, `pace_s` apart, and says so; the result is the number of the
+    """Calls tools and runs recorded steps `steps` times, `pace_s` apart, and says so; the result is the number of the
     session's turns and a name that no other run has. `once`: the key of a step that takes `once_s` and has such a name,
     too, for its result; `twice`: whether it may run again where it was cut off. `block_s`: first holds the event loop
     up for so long, as no agent should, in its first attempt. `poison`: after its first step it ends its process as
@@ -24,7 +25,7 @@ async def counting(ctx: Context) -> AsyncIterator[AgentEvent]:
     if ctx.attempt == 1:
         time.sleep(float(ctx.input_data.get("block_s", 0)))  # noqa: ASYNC251  that is what it is for
     for step in range(int(ctx.input_data.get("steps", 1))):
-        await ctx.tool("step", _step)
+        await _tools(ctx, step)
         await _recorded(ctx, step)
         yield f"{step} "
         if poison := ctx.input_data.get("poison"):
@@ -33,6 +34,18 @@ async def counting(ctx: Context) -> AsyncIterator[AgentEvent]:
     once = await _once(ctx, str(key)) if (key := ctx.input_data.get("once")) else ""
     ctx.state["turns"] = int(ctx.state.get("turns", 0)) + 1
     yield Result({"number": ctx.state["turns"], "run": uuid.uuid4().hex, "once": once})
+
+
+async def _tools(ctx: Context, number: int) -> None:
+    """Tools, which are recorded, too: one, two equal ones side by side, or one that must not run twice."""
+    match number % 3:
+        case 0:
+            await ctx.tool("step", _step)
+        case 1:
+            await asyncio.gather(*(ctx.call_tool(_look_up, {"number": number}) for _ in "ab"))
+        case _:
+            with suppress(StepUnknown):
+                await ctx.call_tool(_pay, {"number": number})
 
 
 async def _recorded(ctx: Context, number: int) -> None:
@@ -51,6 +64,18 @@ async def _outer(ctx: Context, number: int) -> str:
         return str(await ctx.step("once", _lasting, number, idempotent=False))
     except StepUnknown:
         return UNKNOWN
+
+
+@tool(concurrency=16)
+async def _look_up(number: int) -> str:
+    """Lasts as a step does."""
+    return await _lasting(number)
+
+
+@tool(idempotent=False)
+async def _pay(number: int) -> str:
+    """Must not run twice."""
+    return await _lasting(number)
 
 
 async def _lasting(number: int, half: str = "") -> str:
