@@ -23,7 +23,8 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/agent.py"))
 NAMES = [path.name for path in EXAMPLES]
 STARTS = re.compile(r"AGENTRING_AGENT=(\S+) \./scripts/up\n")
-TOGETHER = ",".join(f"{name}=examples.{name}.agent:{name}" for name in ("counter", "payment", "approval", "clerk"))
+AGENTS = ("counter", "payment", "approval", "clerk", "openai_agents")
+TOGETHER = ",".join(f"{name}=examples.{name}.agent:{name}" for name in AGENTS)
 RACERS = 20
 
 
@@ -117,8 +118,11 @@ def test_an_example_is_small_and_imports_nothing_of_ours_but_an_agent_s_face(exa
         elif isinstance(statement, ast.ImportFrom):
             imported.add("." * statement.level + (statement.module or ""))
     others = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
-    assert "agentring.agent" in others
-    assert others <= {"agentring.agent", "agentring.models", f"examples.{example.name}.fake_model"}
+    ours = {name for name in others if name.split(".")[0] == "agentring"}
+    framework = {"openai_agents": {"agents"}}.get(example.name, set())
+    adapters = {"agentring.adapters", f"agentring.adapters.{example.name}"} if framework else {"agentring.models"}
+    assert ours
+    assert others <= {"agentring.agent", *adapters, *framework, f"examples.{example.name}.fake_model"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)

@@ -1,0 +1,41 @@
+"""docs/adapters.md: its agents run, with a model of the test's."""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from agents import set_tracing_disabled
+from agents.testing import function_call
+
+from agentring.adapters.openai_agents import openai_agents_agent
+from agentring.testing import AgentTest
+from harness.pages import ROOT, blocks
+from harness.sdk_model import SdkModel, results
+
+PAGE = ROOT / "docs" / "adapters.md"
+
+
+def module(name: str, directory: Path) -> ModuleType:
+    """One of the page's modules."""
+    (block,) = [block for block in blocks(PAGE) if block.file_name == f"{name}.py"]
+    file = directory / f"{name}.py"
+    file.write_text(block.text)
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+async def test_the_agent_of_the_openai_agents_sdk_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_tracing_disabled(True)
+    page = module("support", tmp_path)
+    call = function_call("order", {"item": "tea", "count": 2}, call_id="1")
+    model = SdkModel(lambda instructions, heard: results(heard)[-1:] or [call])
+    async with AgentTest(openai_agents_agent(page.clerk.clone(model=model))) as t:
+        t.answers({"approve": True}, {"approve": False, "reason": "too much"})
+        assert (await t.turn("two tea")).text == "2 tea ordered"
+        assert "too much" in (await t.turn("two tea")).text
+    assert callable(page.support)
