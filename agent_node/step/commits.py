@@ -11,10 +11,13 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from agent_node.step.errors import StepCorrupt
+from agent_node.step.packing import packed, unpacked
 from agent_node.step.recorder import StepRecorder
 from agent_node.store.step_records import CHUNK_BYTES, INLINE_BYTES, BlobChunk, StoredStep
 from agent_node.store.storage_records import StorageWrite
 
+_AT_ONCE_BYTES = 64 << 10
+"""Packed and unpacked without a thread: about a millisecond."""
 _MOST_ROWS = 256
 """In one transaction."""
 _MOST_STORAGE_BYTES = 16 << 20
@@ -80,7 +83,7 @@ class Commits:
             piece = await self._recorder.read_chunk(row.blob, len(pieces))
             if not piece:
                 break
-            pieces.append(piece)
+            pieces.append(await _quickly(unpacked, piece))
         value = b"".join(pieces)
         if sha256(value).digest() != row.blob:
             raise StepCorrupt(f"what is stored of the step {row.name} is not what was written")
@@ -89,7 +92,8 @@ class Commits:
     async def _with_blob(self, row: StoredStep) -> StoredStep:
         digest = sha256(row.value).digest()
         for number, begin in enumerate(range(0, row.size_bytes, CHUNK_BYTES)):
-            await self._recorder.keep_chunk(BlobChunk(digest, number, row.value[begin : begin + CHUNK_BYTES]))
+            piece = await _quickly(packed, row.value[begin : begin + CHUNK_BYTES])
+            await self._recorder.keep_chunk(BlobChunk(digest, number, piece))
         return replace(row, value=b"", blob=digest)
 
     async def _flush(self) -> None:
@@ -137,3 +141,8 @@ class Commits:
             if not added.committed.done():
                 added.committed.set_exception(error)
         self._waiting.clear()
+
+
+async def _quickly(change: Callable[[bytes], bytes], piece: bytes) -> bytes:
+    """On a thread, where the event loop would wait for it."""
+    return change(piece) if len(piece) <= _AT_ONCE_BYTES else await asyncio.to_thread(change, piece)
