@@ -1,12 +1,13 @@
 """What must hold of a loop, whenever its nodes were killed."""
 
+import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from robustness.loop.agent import result_of
-from robustness.loop.model import text_of
+from robustness.loop.model import arguments_of, text_of
 
 MOST_STORED = 2.0
 """Times the unique bytes."""
@@ -18,6 +19,8 @@ class Loop:
 
     name: str
     calls: int
+    file: str = ""
+    """Of the tool's effects, which it is called with."""
     restarts: int = 0
     """How often its client was told that it runs again."""
     kills: int = 0
@@ -33,9 +36,11 @@ class Loop:
 
     @property
     def unique_bytes(self) -> int:
-        """Of texts and results, each once."""
-        results = sum(len(result_of(self.name, number)) for number in range(1, self.calls))
-        return results + len(self.said) + len(self.name)
+        """Of texts, results and what the tool is called with, each once."""
+        called = range(1, self.calls)
+        results = sum(len(result_of(self.name, number)) for number in called)
+        arguments = sum(len(json.dumps(arguments_of(self.name, number, self.file))) for number in called)
+        return results + arguments + len(self.said) + len(self.name)
 
     @property
     def said(self) -> str:

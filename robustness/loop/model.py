@@ -51,8 +51,12 @@ class LoopModel:
             await self.before_last(loop)
             await says(text)(exchange)
         else:
-            arguments = {"loop": loop, "number": number, "file": str(self.effects)}
-            await calls(("work", arguments), text=text)(exchange)
+            await calls(("work", arguments_of(loop, number, str(self.effects))), text=text)(exchange)
+
+
+def arguments_of(loop: str, number: int, file: str) -> dict[str, str | int]:
+    """What the model calls the tool with."""
+    return {"loop": loop, "number": number, "file": file}
 
 
 def text_of(loop: str, number: int) -> str:

@@ -10,7 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from agentring.client import AttemptRestarted, ClientError, TextDelta, connect
+from agentring.client import AttemptRestarted, ClientError, RunFailed, TextDelta, connect
 from agentring.errors import AgentringError
 from harness.cluster import Cluster
 from harness.fake_endpoint import FakeEndpoint
@@ -58,7 +58,7 @@ class _Run:
 
     async def loop(self, name: str) -> None:
         """One, to its end."""
-        found = self.running[name] = Loop(name, self.plan.calls)
+        found = self.running[name] = Loop(name, self.plan.calls, str(self.model.effects))
         self.loops.append(found)
         try:
             async with connect(self.cluster.router) as ring:
@@ -70,9 +70,16 @@ class _Run:
                         found.restarts += 1
                 found.text = (await turn.outcome()).text
         except (AgentringError, ClientError) as error:
-            found.failure = f"{type(error).__name__}: {error}"
+            found.failure = f"{type(error).__name__}: {error} {self._logged(error)}"
         finally:
             del self.running[name]
+
+    def _logged(self, error: Exception) -> str:
+        """What a node has logged of it."""
+        if not isinstance(error, RunFailed) or not error.error_id:
+            return ""
+        logs = [file.read_text(errors="replace") for file in self.cluster.directory.glob("n*.log")]
+        return " ".join(line for log in logs for line in log.splitlines() if error.error_id in line)
 
     async def kill(self) -> None:
         """Kills a node that is drawn, at an instant that is drawn, again and again."""
