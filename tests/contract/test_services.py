@@ -16,6 +16,7 @@ from harness.raw import assert_refused, exchange
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICES = {
+    "agentring.v1.BlobService",
     "agentring.v1.ClusterService",
     "agentring.v1.OnceService",
     "agentring.v1.SessionService",
@@ -67,7 +68,7 @@ async def test_reflection_lists_what_clients_can_call(routed: aio.Channel) -> No
     assert {service.name for service in listed.list_services_response.service} == SERVICES
 
 
-@pytest.mark.parametrize("service", ["SessionService", "TaskService", "OnceService", "ClusterService"])
+@pytest.mark.parametrize("service", ["SessionService", "BlobService", "TaskService", "OnceService", "ClusterService"])
 async def test_reflection_describes_each_service(routed: aio.Channel, service: str) -> None:
     answer = await _reflect(routed, file_containing_symbol=f"agentring.v1.{service}")
     files = [
