@@ -8,6 +8,7 @@ import pytest
 from agents import set_tracing_disabled
 from agents.testing import function_call
 
+from agent_node.agents.loading import load_module
 from agentring.adapters.openai_agents import openai_agents_agent
 from agentring.testing import AgentTest
 from harness.pages import ROOT, blocks
@@ -39,3 +40,5 @@ async def test_the_agent_of_the_openai_agents_sdk_runs(tmp_path: Path, monkeypat
         assert (await t.turn("two tea")).text == "2 tea ordered"
         assert "too much" in (await t.turn("two tea")).text
     assert callable(page.support)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert list(load_module("support")) == ["support"], "as `agentring dev support.py` does"

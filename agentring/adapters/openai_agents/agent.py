@@ -6,6 +6,7 @@ conversation is the session's. When the turn ends, whatever ends it, nothing of 
 """
 
 import asyncio
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from dataclasses import is_dataclass, replace
@@ -80,6 +81,8 @@ def openai_agents_agent(
             begin = await _approved(ctx, result)
         raise RuntimeError(f"more than {_MOST_APPROVALS} rounds of approvals in one turn")
 
+    # An agent of the module that makes it, which `agentring dev FILE` and `--agent MODULE` find as those defined there.
+    run.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)
     run.__name__ = run.__qualname__ = "openai_agents_agent"
     return run
 
