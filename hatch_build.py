@@ -38,9 +38,9 @@ _MODULES = {
     "router": ("stats",),
     "agent_node": ("audit", "json_values"),
     "agent_node/events": ("accepted", "attachment", "encoding", "entries", "log", "numbers", "readers"),
-    "agent_node/run": ("input_fingerprint", "run_log", "yielded_text"),
+    "agent_node/run": ("event_rows", "input_fingerprint", "run_log", "yielded_text"),
     "agent_node/services": ("route", "streaming"),
-    "agent_node/session": ("event_rows", "mailbox", "missing_events", "turn_index"),
+    "agent_node/session": ("mailbox", "missing_events", "turn_index"),
     "agent_node/store/memory": ("sessions",),
 }
 _SETUP = """

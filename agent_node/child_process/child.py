@@ -115,11 +115,13 @@ class _Child:
             cast(Once, self) if begin.has_once else None,
             opened=lifespans.opened,
         )
-        turn = replace(begin.turn, tool_starts=self._start_tool, questions=self if begin.asks else None)
+        questions = self if begin.asks else None
+        turn = replace(begin.turn, restart=self._restart, tool_starts=self._start_tool, questions=questions)
         if begin.has_records:
             turn = replace(turn, records=lambda: NodesRecords(self._request))
         if begin.life_id is not None:
-            turn = replace(turn, steps=partial(ChildSteps, begin.life_id, self._group, self._request))
+            steps = partial(ChildSteps, begin.life_id, self._group, self._request, self._channel.send)
+            turn = replace(turn, steps=steps)
         outcome: Outcome | None = None
         try:
             if left_out := await lifespans.open():
@@ -186,6 +188,9 @@ class _Child:
             notify=lambda _: publish_unknown(),
             function=function,
         )
+
+    def _restart(self, event: session_pb2.Event) -> None:
+        self._channel.send("restart", event.SerializeToString())
 
     async def _start_tool(self, start: ToolStart) -> None:
         await self._request("tool", start)

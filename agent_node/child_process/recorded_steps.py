@@ -6,6 +6,7 @@ write that was begun there is carried out to its end, whatever becomes of the ch
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent_node.single_flight import SingleFlight
@@ -19,11 +20,25 @@ _METHODS = ("read", "read_chunk", "read_value", "read_keys", "begun", "keep", "k
 class ChildSteps:
     """A StepRecorder in the child."""
 
-    def __init__(self, life_id: str, tasks: asyncio.TaskGroup, request: Callable[..., Awaitable[Any]]) -> None:
-        """request: asks the node, and returns its reply."""
+    def __init__(
+        self,
+        life_id: str,
+        tasks: asyncio.TaskGroup,
+        request: Callable[..., Awaitable[Any]],
+        send: Callable[..., None],
+    ) -> None:
+        """request: asks the node, and returns its reply; send: tells it, in the order of the run's events."""
+        self._send = send
+        self._marks = 0
         self.life_id = life_id
         self.tasks = tasks
         self._request = request
+
+    def mark(self) -> int:
+        """As StepRecorder. The node knows the number, which says here which mark it is: a negative one."""
+        self._marks -= 1
+        self._send("mark", self._marks)
+        return self._marks
 
     def check(self) -> None:
         """As StepRecorder: a node that cuts the run off answers nothing of it any more."""
@@ -70,6 +85,7 @@ class NodeSteps:
     def __init__(self, recorder: StepRecorder) -> None:
         """recorder: the run's own."""
         self._recorder = recorder
+        self._marks: dict[int, int] = {}
         self._under_way: SingleFlight[object, Any] = SingleFlight(recorder.tasks)
 
     @property
@@ -77,12 +93,29 @@ class NodeSteps:
         """As StepRecorder."""
         return self._recorder.life_id
 
+    def mark(self, number: int) -> None:
+        """The child says that this is what it has told."""
+        self._marks[number] = self._recorder.mark()
+
     async def answer(self, method: str, *arguments: Any) -> Any:
         """What the child asks for."""
         if method not in _METHODS:
             raise ValueError(method)
+        if method == "keep":
+            steps, *others = arguments
+            arguments = (self._with_seq(steps), *others)
         call = getattr(self._recorder, method)
         return await self._under_way.get(object(), lambda: call(*arguments))
+
+    def _with_seq(self, steps: list[StoredStep]) -> list[StoredStep]:
+        """With the number in the place of a mark. A later commit has no earlier mark."""
+        published = steps[-1].published if steps else None
+        if published is None or published.seq >= 0:
+            return steps
+        seq = self._marks[published.seq]
+        for earlier in [number for number in self._marks if number > published.seq]:
+            del self._marks[earlier]
+        return [*steps[:-1], replace(steps[-1], published=replace(published, seq=seq))]
 
     def close(self) -> None:
         """The run is over."""

@@ -72,7 +72,7 @@ class ChildRun:
     ) -> Outcome:
         """From its beginning to its end, and the child's."""
         env, turn = self._env, self._turn
-        bare = replace(turn, tool_starts=None, questions=None, steps=None, records=None)
+        bare = replace(turn, tool_starts=None, questions=None, steps=None, records=None, restart=None)
         begin = Begin(
             agent=turn.agent,
             turn=bare,
@@ -165,7 +165,7 @@ class ChildRun:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._env.limits.cancel_grace_s):
                 while (message := await self._channel.receive()) is not None and message[0] not in _ENDS:
-                    if message[0] in ("event", "text"):
+                    if message[0] in ("event", "text", "restart"):
                         self._append(message)
                     elif message[0] == "drop":
                         self._drop(message[1])
@@ -174,8 +174,11 @@ class ChildRun:
         context = contextvars.copy_context()
         call: Coroutine[Any, Any, Any]
         match message:
-            case ("event" | "text", *_):
+            case ("event" | "text" | "restart", *_):
                 self._append(message)
+                return
+            case ("mark", number) if self._recorded is not None:
+                self._recorded.mark(number)
                 return
             case ("step_done", step, error, result):
                 if step in self._steps:
@@ -216,7 +219,10 @@ class ChildRun:
 
     def _append(self, message: Message) -> None:
         self._env.lease.check()
-        if message[0] == "event":
+        if message[0] == "restart":
+            assert self._turn.restart is not None
+            self._turn.restart(session_pb2.Event.FromString(message[1]))
+        elif message[0] == "event":
             event = session_pb2.Event.FromString(message[1])
             self._log.append(event)
             self._tools.note(event)

@@ -18,6 +18,7 @@ from types import TracebackType
 from agent_node.events.accepted import Accepted
 from agent_node.events.entries import READ_BYTES, Single
 from agent_node.events.log import EventLog
+from agent_node.events.restart_replay import RestartReplay
 from agent_node.events.waiting import woken
 from agentring.errors import AgentringError
 from agentring.v1 import session_pb2
@@ -43,12 +44,14 @@ class Attachment:
         merge_bytes: int = READ_BYTES,
         check: Callable[[], None] = lambda: None,
         missing: Sequence[session_pb2.Event] = (),
+        keeps_valid: bool = False,
     ) -> None:
         """turn_id: only this turn's events; heartbeat_s: how long the stream may be silent; merge_bytes: the most that
         events have together which go in one response, 0: every event goes alone; check: raises NodeFenced once nothing
         may be sent any more, not even what the log holds; missing: numbered events after after_seq that the log does
-        not have, in their order."""
+        not have, in their order; keeps_valid: as Open."""
         self._log = log
+        self._anew = None if keeps_valid else RestartReplay(log)
         self._check = check
         self._turn_id = turn_id
         self._heartbeat_s = heartbeat_s
@@ -178,16 +181,24 @@ class Attachment:
             left_bytes -= size_bytes
         return events
 
+    async def recall(self, after_seq: int, through_seq: int | None) -> tuple[int, list[Single]]:
+        """As EventLog.recall, as this stream is sent it."""
+        log, merge_bytes = self._log, self.merge_bytes
+        if is_in_memory := log.is_in_memory(after_seq):
+            seq, events = log.read(after_seq, through_seq, merge_bytes=merge_bytes)
+        else:
+            seq, events = await log.recall(after_seq, through_seq, merge_bytes=merge_bytes)
+        if self._anew is not None and (log.was_restarted or not is_in_memory):
+            return await self._anew.instead_of(after_seq, seq, events, merge_bytes)
+        return seq, events
+
     async def _take_from_log(self, end_seq: int | None) -> list[Single]:
         while True:
             before, limit = self.through_seq, end_seq
             if self._missing:
                 before_missing = self._missing[0].first_seq - 1
                 limit = before_missing if end_seq is None else min(before_missing, end_seq)
-            if self._log.is_in_memory(before):
-                self.through_seq, events = self._log.read(before, limit, merge_bytes=self.merge_bytes)
-            else:
-                self.through_seq, events = await self._log.recall(before, limit, merge_bytes=self.merge_bytes)
+            self.through_seq, events = await self.recall(before, limit)
             if self._turn_id is not None:
                 events = [event for event in events if event.turn_id in ("", self._turn_id)]  # a gap has no turn
             else:

@@ -82,6 +82,8 @@ class TextRun:
     ends: "array[int]" = field(default_factory=lambda: array("I"))
     """Where each piece ends in `text`."""
     size_bytes: int = ENTRY_OVERHEAD_BYTES
+    most_bytes: int = RUN_BYTES
+    """How much text it may have; 0: nothing is added any more."""
 
     @property
     def seq(self) -> int:

@@ -3,10 +3,8 @@
 Guarantees: events are numbered without a gap and no number is used twice; a reader that asks for what comes after a seq
 gets exactly that, whatever was merged (entries.py); memory stays under the bound, the oldest events going first. What
 memory no longer has is read from the store where that has it (session/stored_events.py); where it has not, the reader
-gets a `gap`. Does not guarantee durability.
-
-Text is kept as runs, with the offset where each piece ends, rather than as one message a piece: a token appends one
-piece, and takes little more memory than its letters. Written by the turn that runs; read by every attached stream.
+gets a `gap`. Does not guarantee durability. Text is kept as runs, with the offset where each piece ends: a token takes
+little more memory than its letters. Written by the turn that runs; read by every attached stream.
 """
 
 import asyncio
@@ -50,6 +48,7 @@ class EventLog:
         self._readers = LogReaders()
         self._end: AgentringError | None = None
         self.head_seq = self._numbers.log_seq if head_seq is None else head_seq
+        self.was_restarted = False  # whether memory may have an attempt_restarted after which something stays valid
         self.ended_seq = 0
         """Of the last turn's end: where it is head_seq, nothing is about to follow."""
         self.quiet_since_s = time.monotonic()
@@ -164,7 +163,7 @@ class EventLog:
             not isinstance(last, TextRun)
             or last.turn_id != turn_id
             or last.attempt != attempt
-            or len(last.text) + size_bytes > RUN_BYTES
+            or len(last.text) + size_bytes > last.most_bytes
         ):
             last = TextRun(self.head_seq, self._epoch, turn_id, attempt, time.time_ns(), offset)
             self._add(last)
@@ -177,6 +176,24 @@ class EventLog:
         self._bytes += more_bytes
         self._shrink()
         self._readers.wake()
+
+    def cut(self) -> int:
+        """The last number; text that comes is not put together with what is before: what a write stores ends here."""
+        if self._entries and isinstance(last := self._entries[-1], TextRun):
+            last.most_bytes = 0
+        return self.head_seq
+
+    def skip(self, count: int) -> bool:
+        """Leaves out so many numbers, which the next event covers. False: there are not as many."""
+        has_room = self.used_seq + count < self._numbers.reserved_seq - 1
+        self._numbers.log_seq = self.used_seq + (count if has_room else 0)
+        return has_room
+
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Takes what an earlier owner told, up to head_seq."""
+        self.was_restarted = True
+        for self.head_seq, entry in ((entry.seq, entry) for entry in entries):
+            self._add(entry)
 
     def end(self, error: AgentringError) -> None:
         """Ends every attached stream with an error, after what is stored; the first one stays."""
@@ -232,18 +249,6 @@ class EventLog:
         if after_seq < min(self._memory_seq - 1, self.head_seq):
             entries.insert(0, Single.of(gap(self._epoch, after_seq + 1, self._memory_seq - 1)))
         return entries
-
-    def all_events(self) -> list[session_pb2.Event]:
-        """All that it holds; where the oldest were dropped, a gap comes first."""
-        seq, found = 0, list[session_pb2.Event]()
-        while seq < self.head_seq:
-            seq, events = self.read(seq)
-            found += [each.whole().event for each in events]
-        return found
-
-    def text(self) -> str:
-        """The text that it holds."""
-        return "".join(event.text_delta.text for event in self.all_events() if event.HasField("text_delta"))
 
     def subscribe(self, reader: asyncio.Event) -> None:
         """Sets the reader's event whenever something is appended or the log ends, until unsubscribed."""

@@ -14,6 +14,7 @@ from agent_node.once.arguments import with_arguments
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Completed
 from agent_node.run.recorded_calls import OwnCall, RecordedCalls
+from agent_node.run.republished import Republished
 from agent_node.run.run_info import RunInfo
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.run_log import RunLog
@@ -47,9 +48,12 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
     ) -> None:
         """options: the agent's; turn: what it is a run of; log: where its events go; stop: whether it was asked to
         end."""
+        republished = None
+        if turn.published and turn.restart is not None:
+            log = republished = Republished(log, turn.published, turn.turn_seq, turn.restart, self.words_differ)
         run_log = RunLog(env.lease, log, turn.turn_id, turn.attempt, env.limits.max_text_bytes)
         timeout_s = turn.terms.timeout_s or options.timeout_s or env.limits.timeout_s
-        super().__init__(env, turn, run_log, epoch, stop, timeout_s)
+        super().__init__(env, turn, run_log, epoch, stop, timeout_s, republished)
         self._questions_asked = 0
         self.text = self._log.text
         """Which takes what the agent yields as exactly a str, unless `unpublished`."""

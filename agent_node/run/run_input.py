@@ -8,6 +8,7 @@ from agent_node.run.call_terms import NO_TERMS, CallTerms
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.step.recorder import StepRecorder
 from agent_node.store import ToolStart
+from agent_node.store.published import Published
 from agentring.agent import JsonObject, PastTurn
 from agentring.ids import SessionRef, TaskRef
 from agentring.v1 import session_pb2
@@ -74,6 +75,12 @@ class TurnInput:
     """The agent's name."""
     deaths: int = 0
     """How many earlier runs ended with their node."""
+    published: tuple[Published, ...] = ()
+    """What earlier attempts told that is still valid (still_valid)."""
+    turn_seq: int = 0
+    """As attempt_restarted.turn_seq."""
+    restart: Callable[[session_pb2.Event], None] | None = None
+    """Publishes a further attempt_restarted, where `published` is not empty."""
     steps: Callable[[], StepRecorder] | None = None
     """Makes what records the run's steps; None: nothing does."""
     parts: bytes = b""

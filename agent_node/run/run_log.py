@@ -4,6 +4,7 @@ Guarantees: nothing is written once the node may have lost its lease, nor after 
 (context.py).
 """
 
+from agent_node.run.emitted import EmittedEvents
 from agent_node.run.run_input import RunEvents
 from agent_node.run.yielded_text import YieldedText
 from agentring.cluster.lease import Lease
@@ -20,6 +21,7 @@ class RunLog:
         self._log = log
         self._turn_id = turn_id
         self._attempt = attempt
+        self.emitted = EmittedEvents()
         self.is_closed = False
 
     def check(self) -> None:
@@ -34,6 +36,7 @@ class RunLog:
         self.text.publish()  # what was yielded before
         event.turn_id, event.attempt = self._turn_id, self._attempt
         self._log.append(event)
+        self.emitted.add(event)
 
     def _append_text(self, offset: int, *texts: str) -> int:
         self.check()

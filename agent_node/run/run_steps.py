@@ -3,6 +3,7 @@
 Guarantees: no step begins once the node may have lost its lease, after the run's end, or while a question is open.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
 from datetime import datetime
@@ -10,6 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.publication import RunPublication
+from agent_node.run.republished import Republished
 from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.run.time_limit import PausableDeadline, Stop
@@ -30,9 +33,22 @@ class RunSteps:
     """Steps of one run under way. RunContext (context.py) is made of it."""
 
     def __init__(
-        self, env: RunEnvironment, turn: TurnInput, log: RunLog, epoch: Epoch, stop: Stop, timeout_s: float
+        self,
+        env: RunEnvironment,
+        turn: TurnInput,
+        log: RunLog,
+        epoch: Epoch,
+        stop: Stop,
+        timeout_s: float,
+        republished: Republished | None = None,
     ) -> None:
-        """As RunContext; log: where the run's events go; timeout_s: how long it may take."""
+        """As RunContext; log: where the run's events go; timeout_s: how long it may take; republished: which of its
+        events are not published again."""
+        self._republished = republished
+        self._settling: asyncio.Task[None] | None = None
+        """Stores how far the words agree with those of an earlier attempt."""
+        self._unsettled: Exception | None = None
+        """What that failed with."""
         self._env = env
         self._turn = turn
         self._epoch = epoch
@@ -124,8 +140,29 @@ class RunSteps:
         return None if self._turn.steps is None else self._all_steps()
 
     async def finish_steps(self) -> None:
-        """The agent has come to its end. Raises StepsFailed, and what the store raises."""
+        """The agent has come to its end. Raises StepsFailed, OutputLimit, and what the store raises."""
+        if self._republished is not None:
+            self._log.text.finish()
+            self._republished.finish()
+            if self._settling is not None:
+                await asyncio.wait([self._settling])
+            if self._unsettled is not None:
+                raise self._unsettled
         await self._all_steps().finish()
+
+    def words_differ(self) -> None:
+        """As Republished.diverged."""
+        steps = self._all_steps()
+        self._settling = steps.tasks.create_task(self._settle(steps))
+
+    async def _settle(self, steps: Steps) -> None:
+        assert self._republished is not None
+        try:
+            await steps.store_published()
+            self._log.check()
+            self._republished.go_on()
+        except Exception as error:  # the run's, and not that of all runs
+            self._unsettled = error
 
     def end_steps(self) -> None:
         """The run is over: no step begins any more."""
@@ -141,6 +178,8 @@ class RunSteps:
         if self._steps is None:
             if self._turn.steps is None:
                 raise RuntimeError("this node records no steps")
+            recorder, watch = self._turn.steps(), self._env.watch_steps
+            recorder = recorder if watch is None else watch(recorder)
             run = StepRun(
                 self._turn.attempt,
                 self._epoch,
@@ -149,11 +188,11 @@ class RunSteps:
                 lambda: self._stop.asked,
                 self._fail,
                 self._env.limits.step_wait_s,
+                RunPublication(self._log, recorder.mark, self._republished),
                 self._env.clock,
                 self._env.limits.max_storage_bytes,
             )
-            recorder, watch = self._turn.steps(), self._env.watch_steps
-            self._steps = Steps(recorder if watch is None else watch(recorder), run)
+            self._steps = Steps(recorder, run)
         return self._steps
 
     def _fail(self, error: StepsFailed) -> None:

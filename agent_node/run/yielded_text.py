@@ -6,7 +6,7 @@ a half that stays alone is published as U+FFFD, since no client could read it. W
 between is published together, by `publish`, each piece under a number of its own. Owned by the run's log (run_log.py).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from agent_node.events.entries import READ_BYTES
 
@@ -50,6 +50,10 @@ class YieldedText:
     def text(self) -> str:
         """All of it."""
         return "".join(self._texts)
+
+    def since(self, pieces: int) -> Sequence[str]:
+        """What was published after so many pieces."""
+        return self._texts[pieces:]
 
     def take(self, text: str) -> None:
         """More of it, exactly a str, which the caller has published before anybody can look. Raises OutputLimit, and

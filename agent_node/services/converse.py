@@ -174,7 +174,7 @@ class _Frames:
         if turn.end_seq is not None:
             through_seq = min(through_seq, turn.end_seq)
         while seq < through_seq:
-            seq, events = await self._session.log.recall(seq, through_seq, merge_bytes=self._attachment.merge_bytes)
+            seq, events = await self._attachment.recall(seq, through_seq)
             await self._attachment.push([each.event for each in events if each.turn_id in ("", turn.turn_id)])
 
     def _ends_after(self) -> int | None:

@@ -33,6 +33,8 @@ class ResumePoint:
     """The client was sent everything up to this; None: nothing."""
     begins_after: int | None = None
     """The seq that the stream began after; None: its first node did not say."""
+    keeps_valid: bool = False
+    """The client said that it keeps what stays valid (Open), in a message that may not come again."""
     epoch: int | None = None
     """Under which it was served last; None: that node did not say."""
 
@@ -71,6 +73,7 @@ def resume_point_of(call: Call) -> ResumePoint:
         last_retried=int(found[2]),
         after_seq=_number(call, metadata.AFTER_SEQ),
         begins_after=_number(call, metadata.BEGINS_AFTER),
+        keeps_valid=call.metadata.get(metadata.KEEPS_VALID) == "1",
         epoch=_number(call, metadata.EPOCH),
     )
 

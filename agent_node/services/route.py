@@ -65,12 +65,15 @@ def terms_of(call: Call, request: session_pb2.Turn | task_pb2.RunTaskRequest, se
     return CallTerms(tuple((name, call.metadata[name]) for name in names if name in call.metadata), timeout_s)
 
 
-async def accept(call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_after: int | None = None) -> None:
+async def accept(
+    call: Call, incarnation: Incarnation, epoch: Epoch, *, begins_after: int | None = None, keeps_valid: bool = False
+) -> None:
     """Takes the call, and names this node to the router as the owner. begins_after: the seq that the stream begins
-    after, where another node that takes it over could not know; None: it could."""
+    after, where another node that takes it over could not know; None: it could. keeps_valid: as Open, likewise."""
     node_id = incarnation.registration.identity.node_id
     begins = () if begins_after is None else ((metadata.BEGINS_AFTER, str(begins_after)),)
-    await call.accept((metadata.NODE, node_id), (metadata.EPOCH, str(epoch)), *begins)
+    keeps = ((metadata.KEEPS_VALID, "1"),) if keeps_valid else ()
+    await call.accept((metadata.NODE, node_id), (metadata.EPOCH, str(epoch)), *begins, *keeps)
 
 
 def _tenant(call: Call) -> str:

@@ -50,7 +50,12 @@ class SessionService:
         waiting = self._incarnations.current.wait_cycles.waiting(
             session.ref, held_by(call), lambda: end.seq is not None
         )
-        with waiting, session_attachment(self._settings, session, after_seq, missed, turn.turn_id) as attachment:
+        with (
+            waiting,
+            session_attachment(
+                self._settings, session, after_seq, missed, turn.turn_id, keeps_valid=request.keeps_valid
+            ) as attachment,
+        ):
             attachment.ack(1)
             attachment.end_after(lambda: end.seq)
             await stream(call, attachment)

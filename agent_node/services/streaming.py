@@ -24,6 +24,7 @@ class AfterSeqRequest(Protocol):
     """A request that says where its stream begins."""
 
     after_seq: int
+    keeps_valid: bool
 
     def HasField(self, field_name: Literal["after_seq"]) -> bool:
         """Whether it says so."""
@@ -49,7 +50,9 @@ async def attach_to_session(
     missed = session.missing.after(resumed_after) if resumed_after is not None else ()
     epoch = session.claim.epoch
     after_seq = await accept_stream(call, incarnation, epoch, session.log, point, resumed_after, request)
-    return session_attachment(settings, session, after_seq, missed)
+    return session_attachment(
+        settings, session, after_seq, missed, keeps_valid=point.keeps_valid or request.keeps_valid
+    )
 
 
 def session_attachment(
@@ -58,9 +61,11 @@ def session_attachment(
     after_seq: int,
     missed: Sequence[session_pb2.Event],
     turn_id: str | None = None,
+    *,
+    keeps_valid: bool,
 ) -> Attachment:
     """A stream's place in a session's log. missed: what its client was not sent and the log does not have. turn_id:
-    only this turn's events."""
+    only this turn's events; keeps_valid: as Open."""
     return Attachment(
         session.log,
         after_seq,
@@ -69,6 +74,7 @@ def session_attachment(
         merge_bytes=settings.merge_bytes,
         check=session.check_delivery,
         missing=missed,
+        keeps_valid=keeps_valid,
     )
 
 
@@ -86,7 +92,8 @@ async def accept_stream(
     after_seq = resumed_after
     if after_seq is None:
         after_seq = log.start_after(request.after_seq if request.HasField("after_seq") else None)
-    await accept(call, incarnation, epoch, begins_after=None if point.is_taken_over else after_seq)
+    begins_after = None if point.is_taken_over else after_seq
+    await accept(call, incarnation, epoch, begins_after=begins_after, keeps_valid=request.keeps_valid)
     return after_seq
 
 

@@ -54,7 +54,7 @@ class TaskService:
         after_seq = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, sent_seq)) or 0
         await accept(call, incarnation, run.epoch)
         waiting = incarnation.wait_cycles.waiting(ref, held, run.ended.is_set)
-        with waiting, self._attach(run, after_seq, incarnation) as attachment:
+        with waiting, self._attach(run, after_seq, incarnation, keeps_valid=request.keeps_valid) as attachment:
             is_first = point.after_seq is None
             first = task_pb2.RunTaskResponse(disposition=disposition).SerializeToString() if is_first else b""
             await stream(call, attachment, first)
@@ -68,7 +68,7 @@ class TaskService:
         resumed_after = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, point.after_seq or 0))
         after_seq = await accept_stream(call, incarnation, run.epoch, run.log, point, resumed_after, request)
         waiting = incarnation.wait_cycles.waiting(run.ref, held, run.ended.is_set)
-        with waiting, self._attach(run, after_seq, incarnation) as attachment:
+        with waiting, self._attach(run, after_seq, incarnation, keeps_valid=request.keeps_valid) as attachment:
             await stream(call, attachment)
 
     async def GetTask(self, request: task_pb2.GetTaskRequest, call: Call) -> task_pb2.GetTaskResponse:
@@ -94,7 +94,7 @@ class TaskService:
         await incarnation.task_runs.cancel(run)
         return task_pb2.CancelTaskResponse(state=run.state)
 
-    def _attach(self, run: TaskRun, after_seq: int, incarnation: Incarnation) -> Attachment:
+    def _attach(self, run: TaskRun, after_seq: int, incarnation: Incarnation, *, keeps_valid: bool) -> Attachment:
         settings = self._settings
         attachment = Attachment(
             run.log,
@@ -102,6 +102,7 @@ class TaskService:
             heartbeat_s=settings.heartbeat_s,
             merge_bytes=settings.merge_bytes,
             check=incarnation.registration.lease.check_delivery,
+            keeps_valid=keeps_valid,
         )
         attachment.ack(1)
         attachment.end_after(lambda: run.end_seq)

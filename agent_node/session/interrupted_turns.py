@@ -25,6 +25,10 @@ def next_attempt(interrupted: StoredTurn, stored: StoredSession) -> tuple[Stored
     )
     reason = "NODE_DRAINED" if stored.was_released else "NODE_LOST"
     restarted = session_pb2.AttemptRestarted(reason=reason)
+    if turn.published:
+        last = turn.published[-1]
+        restarted.valid_through_seq, restarted.valid_text_bytes = last.seq, last.text_bytes
+        restarted.turn_seq, restarted.valid_numbers = turn.accepted_seq, last.numbers
     return turn, Event(turn_id=turn.turn_id, attempt=turn.attempt, attempt_restarted=restarted)
 
 

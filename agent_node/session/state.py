@@ -21,6 +21,7 @@ from agent_node.run.agent_run import AgentRun
 from agent_node.run.call_terms import of_stored
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Outcome
+from agent_node.run.restarts import ValidNumbers
 from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.session.change_signal import ChangeSignal
 from agent_node.session.fenced_writer import FencedWriter
@@ -85,6 +86,7 @@ class SessionState:
         "ownership",
         "questions",
         "renumbered",
+        "restarted",
         "running",
         "slots",
         "store",
@@ -134,6 +136,8 @@ class SessionState:
         self.begins_nothing = False
         """What is accepted all the same is left to the next owner."""
         self.max_file_bytes = max_file_bytes
+        self.restarted: ValidNumbers | None = None
+        """What is valid of the turn that an earlier owner's end cut off; None: none was, or it has begun."""
         self.running: RunningTurn | None = None
         self.lock = asyncio.Lock()
         self.changed = ChangeSignal()
@@ -223,11 +227,13 @@ class SessionState:
 
     def _resume(self) -> None:
         """Goes on with what an earlier owner left. What that published beyond head_seq is void, since it is of a turn
-        that ran; where none ran, it is at most an end whose number is later than the stored one."""
+        that ran; where none ran, it is at most an end whose number is later than the stored one. What was told before
+        the last step of that turn was committed stays."""
         interrupted = next((turn for turn in self.turns.open if turn.state == TURN_STATE_RUNNING), None)
         if interrupted is not None:
             turn, event = next_attempt(interrupted, self.stored)
-            self.turns.put(turn)
-            self.log.append(event)
+            self.restarted = ValidNumbers(0)
+            is_kept = self.restarted.append_restart(self.log, event)
+            self.turns.put(turn if is_kept else replace(turn, published=()))
         for turn in self.turns.open:
             self.mailbox.requeue(WaitingTurn(turn.turn_id, turn.input_message(), terms=of_stored(turn.input)))

@@ -9,24 +9,20 @@ A session's writes go one at a time: `rows` is what the next one must store, `wr
 session's stages, and through the event log by every stream that reads from far back.
 """
 
-from array import array
 from collections.abc import Hashable, Sequence
-from itertools import accumulate
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from agent_node.events.entries import READ_BYTES, Entry, Single, TextRun
+from agent_node.events.entries import READ_BYTES, Entry, Single
 from agent_node.events.log import EventLog
 from agent_node.events.numbers import NumberRange
-from agent_node.session.event_rows import event_rows
+from agent_node.run.event_rows import entries_of, event_rows
+from agent_node.run.restarts import published_through
 from agent_node.session.fenced_writer import FencedWriter
 from agent_node.single_flight import SingleFlight
 from agent_node.store import SEQ_RANGE, EventExtent, EventRow, Ownership, Store, StoredSession
-from agent_node.store.readable import to_stored_events
 from agentring.errors import SessionCorrupt
-from agentring.ids import Epoch
-from agentring.v1 import store_pb2
 
 _SLACK = 8
 """The bound is met again once it is exceeded by this part of it, so that few turns pay for it."""
@@ -70,6 +66,12 @@ class StoredEvents:
             entries.append(last)
         return event_rows(entries, self._extent.end_bytes)
 
+    def rows_through(self, log: EventLog, seq: int) -> list[EventRow]:
+        """What a write within a turn must store: what was told up to a seq at which the log was cut."""
+        if seq <= self.through_seq:
+            return []
+        return event_rows(published_through(log, self.through_seq, seq), self._extent.end_bytes)
+
     def written(self, rows: Sequence[EventRow]) -> None:
         """The store has these rows."""
         if not rows:
@@ -97,7 +99,7 @@ class StoredEvents:
             return []
         rows = await self._store.read_events(self._ownership.ref, after_seq, READ_BYTES)
         try:
-            return [_entry(event) for row in rows for event in to_stored_events(row.events)]
+            return entries_of(rows)
         except DecodeError:
             raise SessionCorrupt from None
 
@@ -115,19 +117,3 @@ class StoredEvents:
         async with self._writer:
             await self._store.extend_range(self._ownership, reserved_seq)
         self.numbers.extend(reserved_seq)
-
-
-def _entry(stored: store_pb2.StoredEvent) -> Entry:
-    event = stored.event
-    if not stored.piece_bytes:
-        return Single.of(event)
-    return TextRun(
-        first_seq=event.first_seq or event.seq,
-        epoch=Epoch(event.epoch),
-        turn_id=event.turn_id,
-        attempt=event.attempt,
-        time_ns=event.time.ToNanoseconds(),
-        offset=event.text_delta.offset,
-        text=bytearray(event.text_delta.text.encode()),
-        ends=array("I", accumulate(stored.piece_bytes)),
-    )

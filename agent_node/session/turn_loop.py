@@ -17,6 +17,7 @@ from agent_node.run.agent_run import AgentRun, run_agent
 from agent_node.run.first_steps import FirstSteps
 from agent_node.run.input_parts import parts_of
 from agent_node.run.outcome import Completed, Failed, Outcome, attempts_exhausted, cancelled_by_nobody
+from agent_node.run.restarts import ValidNumbers
 from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot
 from agent_node.session import turn_end
@@ -188,6 +189,8 @@ async def _run_agent(session: SessionState, waiting: WaitingTurn, slot: RunSlot)
 
 def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, slot: RunSlot) -> TurnInput:
     stored = session.stored
+    valid = session.restarted or ValidNumbers(turn.accepted_seq - 1)
+    session.restarted = None
     return TurnInput(
         ref=stored.ref,
         turn_id=waiting.turn_id,
@@ -201,7 +204,10 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         questions=TurnQuestions(session.questions, waiting.turn_id, slot),
         agent=stored.agent,
         deaths=turn.deaths,
-        steps=partial(TurnSteps, session, turn),
+        published=turn.published,
+        turn_seq=turn.accepted_seq,
+        restart=partial(valid.append_further, session.log),
+        steps=partial(TurnSteps, session, turn, valid),
         parts=parts_of(waiting.input),
         records=partial(TurnRecords, session),
         trace=waiting.trace,

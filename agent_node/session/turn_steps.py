@@ -8,10 +8,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
+from agent_node.run.restarts import ValidNumbers
 from agent_node.session.open_steps import OpenSteps
 from agent_node.session.state import SessionState
 from agent_node.step.decided_end import decided, decided_reason
-from agent_node.store import StoredTurn
+from agent_node.store import EventRow, Publication, StoredTurn
 from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
 from agent_node.store.storage_records import StorageEntry, StorageScope, StorageValue, StorageWrite, session_scope
 from agentring.errors import NodeDraining
@@ -46,7 +47,9 @@ def run_of(session: SessionState, turn: StoredTurn) -> RunOwnership:
 class TurnSteps:
     """A StepRecorder."""
 
-    def __init__(self, session: SessionState, turn: StoredTurn) -> None:
+    def __init__(self, session: SessionState, turn: StoredTurn, valid: ValidNumbers) -> None:
+        """valid: what the turn has told."""
+        self._valid = valid
         self._session = session
         self._run = run_of(session, turn)
         self._is_over = False
@@ -91,6 +94,10 @@ class TurnSteps:
         async with self._session.writer:
             return await self._session.store.storage.keys(self._scope, after)
 
+    def mark(self) -> int:
+        """As StepRecorder."""
+        return self._session.log.cut() if self._session.store.durable else 0
+
     async def begun(self, step: StoredStep) -> None:
         """As StepRecorder."""
         run = self._run
@@ -118,8 +125,25 @@ class TurnSteps:
 
     async def _keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite]) -> None:
         """The audit log says what the store has, also where the lease has ended meanwhile."""
-        commit = await self._session.store.steps.keep(self._run, steps, storage)
-        turn = self._session.turn(self._run.turn_id)
+        session, published = self._session, steps[-1].published if steps else None
+        if published is not None:
+            published = self._valid.counted(published)
+            steps = [*steps[:-1], replace(steps[-1], published=published)]
+        publication: Publication | None = None
+        rows: list[EventRow] = []
+        if published is not None and published.seq and session.store.durable:
+            # Invariant: what a commit says is still valid is stored with it, or was before
+            # (tests/unit/agent_node/session/test_published_once.py).
+            rows = session.events.rows_through(session.log, published.seq)
+            publication = Publication(
+                published.seq if rows else None, rows, list(session.renumbered.values()) if rows else ()
+            )
+        commit = await session.store.steps.keep(self._run, steps, storage, publication)
+        if rows:
+            session.renumbered.clear()
+            session.events.written(rows)
+            session.events.trim_soon(rows)
+        turn = session.turn(self._run.turn_id)
         if storage:
             self._session.audit("storage_written", turn, commit, keys=len(storage))
         self._open.recorded(steps)

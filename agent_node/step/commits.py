@@ -13,6 +13,7 @@ from hashlib import sha256
 from agent_node.step.errors import StepCorrupt
 from agent_node.step.packing import packed, unpacked
 from agent_node.step.recorder import StepRecorder
+from agent_node.store.published import Published
 from agent_node.store.step_records import CHUNK_BYTES, INLINE_BYTES, BlobChunk, StoredStep
 from agent_node.store.storage_records import StorageWrite
 
@@ -40,8 +41,10 @@ class _Added:
 class Commits:
     """Of one run."""
 
-    def __init__(self, recorder: StepRecorder) -> None:
+    def __init__(self, recorder: StepRecorder, published: Callable[[], Published]) -> None:
+        """told: how far the run has told what it says."""
         self._recorder = recorder
+        self._published = published
         self._waiting: list[_Added] = []
         self._flushing = False
         self._failure: Exception | None = None
@@ -100,7 +103,11 @@ class Commits:
         while self._waiting:
             group = self._next_group()
             try:
+                # Now: what is said while a large value is written may follow from what is not in this group.
+                published = self._published()
                 rows = [await self._numbered(added.row) for added in group if added.row is not None]
+                if rows:
+                    rows[-1] = replace(rows[-1], published=published)
                 if storage := [write for added in group for write in added.storage]:
                     await self._recorder.keep(rows, storage)
                 else:

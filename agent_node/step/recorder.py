@@ -35,6 +35,9 @@ class StepRecorder(Protocol):
     async def read_keys(self, after: bytes) -> Sequence[StorageEntry]:
         """As StorageStore.keys, likewise."""
 
+    def mark(self) -> int:
+        """Ends a row of events at what was told so far: the seq of that, to be kept with a commit."""
+
     async def begun(self, step: StoredStep) -> None:
         """A step's function is about to be called: a line of the audit log. In the node's own process it does not
         wait."""

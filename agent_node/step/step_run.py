@@ -2,9 +2,24 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from agent_node.step.clock import SYSTEM_CLOCK, RunClock
 from agent_node.step.errors import StepsFailed
+from agent_node.store.published import Published
+
+
+class Publication(Protocol):
+    """How far the run has told what it says."""
+
+    def begin_stream(self) -> None:
+        """What is told from here on may be told otherwise by a later attempt."""
+
+    def end_stream(self) -> None:
+        """What was told of a stream is about to be committed, or is over."""
+
+    def now(self) -> Published:
+        """What a commit is to keep. Raises what the event log raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +37,7 @@ class StepRun:
     """Ends the run with an error."""
     wait_s: float
     """As Journal."""
+    publication: Publication
     clock: RunClock = SYSTEM_CLOCK
     most_storage_bytes: int = 64 << 20
     """That may be stored by key."""

@@ -47,12 +47,10 @@ class Steps:
     """Of one attempt."""
 
     def __init__(self, recorder: StepRecorder, run: StepRun) -> None:
-        self._recorder = recorder
-        self._run = run
-        self.clock = run.clock
-        self.journal = Journal(run.wait_s)
-        """What earlier attempts recorded."""
-        self._commits = Commits(recorder)
+        self._recorder, self._run = recorder, run
+        self.tasks, self.publication = recorder.tasks, run.publication
+        self.clock, self.journal = run.clock, Journal(run.wait_s)
+        self._commits = Commits(recorder, self.publication.now)
         self.storage = RunStorage(recorder, self._commits, self.check, self._fail, run.most_storage_bytes, run.wait_s)
         """Its bytes by key."""
         self._counts: Counter[bytes] = Counter()
@@ -138,6 +136,8 @@ class Steps:
             self._streams[row.step_id] = row
         await self._recorder.begun(row)
         self.storage.keys.begin(opened.storage)
+        if streams:
+            self.publication.begin_stream()
         key = f"{self._run.idempotency_key}/step/{row.step_id.hex()}"
         return call.handed(idempotency_key=key, fencing_token=self._run.fencing_token)
 
@@ -151,7 +151,9 @@ class Steps:
             call = await self.enter(opened, call, options)
             is_called = True
             with being(opened.position.inside(row.step_id)):
-                outcome = await outcome_of(call, options, self.left_bytes, self.check, self.clock, opened.storage)
+                outcome = await outcome_of(
+                    call, options, MOST_BYTES - self.journal.size_bytes, self.check, self.clock, opened.storage
+                )
         except asyncio.CancelledError:
             if self.is_stopping:
                 raise
@@ -221,18 +223,12 @@ class Steps:
         """Whether the run was asked to end."""
         return self._run.is_stopping()
 
-    @property
-    def left_bytes(self) -> int:
-        """How much may still be recorded of the run."""
-        return MOST_BYTES - self.journal.size_bytes
-
     def _note_streams(self, row: StoredStep) -> None:
         """A step is about to begin while streams are read, in their loops perhaps: a later attempt, in which they have
         no outcome, must be able to begin them before it asks for this one."""
         if self._streams:
-            for step_id in [each for each in self._streams if each not in row.outer_ids]:
-                note = replace(self._streams.pop(step_id), state=StepState.NOTED, pure=True)
-                self._commits.add(note, at_once=False)
+            for each in [each for each in self._streams if each not in row.outer_ids]:
+                self._commits.add(replace(self._streams.pop(each), state=StepState.NOTED, pure=True), at_once=False)
 
     def _next_id(self, base: bytes) -> bytes:
         self._counts[base] += 1
@@ -251,8 +247,12 @@ class Steps:
         self._counts[base] += 1
         return identity.derived(self._recorder.life_id, parent_id, kind, self._counts[base])
 
-    async def noted(self, name: str, new: Callable[[], bytes]) -> bytes:
-        """A value that later attempts are handed, too: it is committed with the next step. Raises as `ready`."""
+    async def store_published(self) -> None:
+        """Commits how far the run has come with what it says. Raises as `ready`."""
+        await self.noted(f"published {self._run.attempt}", bytes, at_once=True)
+
+    async def noted(self, name: str, new: Callable[[], bytes], *, at_once: bool = False) -> bytes:
+        """A value that later attempts are handed, too, committed with the next step or now. Raises as `ready`."""
         await self.ready()
         position = position_in(self)
         step_id = self._next_id(identity.digest(name.encode(), position.parent_id))
@@ -261,7 +261,9 @@ class Steps:
             size = len(value)
             note = StoredStep(0, step_id, position.outer_ids, name, attempt, StepState.NOTED, True, value, b"", size)
             self._count_new()
-            self._commits.add(note, at_once=False)
+            committed = self._commits.add(note, at_once=at_once)
+            if at_once:
+                await committed
         return note.value
 
     def check(self) -> None:

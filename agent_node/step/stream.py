@@ -17,7 +17,7 @@ from agent_node.step.journal import Recorded
 from agent_node.step.open_steps import OpenStep
 from agent_node.step.outcome import MOST_VALUE_BYTES, UNKNOWN, StepOutcome, failed, failed_with, was_cancelled
 from agent_node.step.position import being
-from agent_node.step.steps import Steps
+from agent_node.step.steps import MOST_BYTES, Steps
 from agent_node.step.storage_keys import Changes
 from agent_node.step.typed import as_type
 from agent_node.store.step_records import StepState
@@ -54,6 +54,8 @@ class Stream:
         self._cancels = 0
         """How often its reader had been cancelled when it asked for the last piece."""
         self._is_called = False
+        self._is_streaming = False
+        """Its pieces are being told."""
         self._is_over = False
         self._result: Any = None
 
@@ -117,7 +119,7 @@ class Stream:
                     await steps.commit(opened, UNKNOWN)
                     raise StepUnknown(self._name)
                 self._call = await steps.enter(opened, self._call, options, streams=True)
-                self._is_called = True
+                self._is_called = self._is_streaming = True
                 self._steps_before = steps.journal.count
             with being(opened.position.inside(opened.row.step_id)):
                 outcome = await self._piece(opened.storage)
@@ -130,6 +132,7 @@ class Stream:
             outcome = self._broke_off(failed_with("CancelledError", ""))  # what it waited for was cancelled
         if isinstance(outcome, str):
             return outcome
+        self._stop_streaming()
         outcome = await steps.commit(opened, outcome, idempotent=options.idempotent)
         return self._last(outcome)
 
@@ -148,7 +151,7 @@ class Stream:
             except StopAsyncIteration:
                 self._steps.check()
                 value = None if self._value is _NOTHING else self._value
-                return streamed.ended(self._handed, value, self._steps.left_bytes, together=self._together)
+                return streamed.ended(self._handed, value, self._left_bytes, together=self._together)
             except Exception as error:
                 self._steps.check()
                 may_try = options.idempotent and not self._handed
@@ -210,13 +213,15 @@ class Stream:
                 if self._was_cancelled:
                     self._note_cancel(opened)
                 else:
-                    left = streamed.ended(self._handed, None, self._steps.left_bytes, together=self._together)
+                    self._stop_streaming()
+                    left = streamed.ended(self._handed, None, self._left_bytes, together=self._together)
                     self._steps.note_end(opened.row, left)
         finally:
             self._end()
 
     def _end(self) -> None:
         self._is_over = True
+        self._stop_streaming()
         self._source = None
         if self._opened is not None:
             if self._recorded is not None:
@@ -225,9 +230,15 @@ class Stream:
             self._opened = None
 
     def _broke_off(self, error: StepOutcome) -> StepOutcome:
-        return streamed.broke_off(self._handed, error, self._steps.left_bytes, together=self._together)
+        return streamed.broke_off(self._handed, error, self._left_bytes, together=self._together)
+
+    def _stop_streaming(self) -> None:
+        if self._is_streaming:
+            self._is_streaming = False
+            self._steps.publication.end_stream()
 
     def _note_cancel(self, opened: OpenStep) -> None:
+        self._stop_streaming()
         value = streamed.cut(self._handed, together=self._together)
         self._steps.note_cancel(opened.row, is_called=self._is_called, idempotent=self._options.idempotent, value=value)
 
@@ -235,6 +246,10 @@ class Stream:
     def _was_cancelled(self) -> bool:
         """By its agent, since it asked for the last piece."""
         return self._reader is not None and self._reader.cancelling() > self._cancels
+
+    @property
+    def _left_bytes(self) -> int:
+        return MOST_BYTES - self._steps.journal.size_bytes
 
     @property
     def _together(self) -> bool:

@@ -1,8 +1,9 @@
 """What a store keeps of sessions, as records; and what every write of them is compared with."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agent_node.store.published import Published
 from agent_node.store.readable import to_event
 from agentring.agent import PastTurn
 from agentring.ids import Epoch, SessionId, SessionRef
@@ -47,6 +48,8 @@ class StoredTurn:
     life_id: str = ""
     """Random, made with its acceptance: its name may have been another turn's before. Empty: an earlier release
     accepted it."""
+    published: tuple[Published, ...] = field(default=(), compare=False)
+    """What of it stays valid where it runs again (still_valid). Is not stored itself, but with its steps."""
     may_have_steps: bool = field(default=False, compare=False)
     """Whether rows of its steps may be stored, which then go with its end. Is not stored itself."""
 
@@ -64,6 +67,7 @@ class StoredTurn:
             outcome,
             self.deaths,
             self.life_id,
+            (),
             self.may_have_steps,
         )
 
@@ -102,6 +106,18 @@ class EventRow:
     def end_bytes(self) -> int:
         """How many bytes of the session's events were kept, with these."""
         return self.begin_bytes + len(self.events)
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """What a run has told so far, to be kept with a commit of its steps."""
+
+    head_seq: int | None
+    """As StoredSession.head_seq, of a session; None: as it was."""
+    events: Sequence[EventRow] = ()
+    """Up to there."""
+    renumbered: Sequence[StoredTurn] = ()
+    """As in Store.end_turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +181,8 @@ class StoredSession:
     turns_accepted: int = 0
     """The highest turn number."""
     head_seq: int = 0
-    """The last event of what has ended: what comes later belongs to a turn that has not, or was never sent."""
+    """The last event of what has ended, or was told before a step of the turn that runs was committed: what comes later
+    belongs to a turn that has not ended, or was never sent."""
     log_seq: int = 0
     """This activation's events are numbered from here, exclusively. Beyond head_seq: an earlier owner ended without a
     checkpoint, and may have sent the events in between."""

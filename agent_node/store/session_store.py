@@ -10,8 +10,8 @@ the write landed), the latter within the store's deadline. Cancellation: as Stor
 under way at a time.
 
 Events are kept with the write that gives the session a new head_seq: `events` are those from the head_seq before to the
-new one, or empty where there were none in between or events are not kept. So what is kept always ends at head_seq, and
-has no event of a turn that has not ended."""
+new one, or empty where there were none in between or events are not kept. So what is kept always ends at head_seq. Of a
+turn that has not ended it has what was told before a step of the turn was committed (StepStore.keep)."""
 
 from collections.abc import Sequence
 from typing import Protocol

@@ -8,6 +8,7 @@ order of their commits; of a step that has several the last one counts.
 from dataclasses import dataclass
 from enum import IntEnum
 
+from agent_node.store.published import Published
 from agent_node.store.storage_records import StorageScope
 from agentring.ids import Epoch, SessionRef, TaskRef, TenantId
 
@@ -86,6 +87,8 @@ class StoredStep:
     """The SHA-256 of a value that is kept as a blob; empty: it is not."""
     size_bytes: int = 0
     """Of the value, wherever it is."""
+    published: Published | None = None
+    """Of the commit, in its last row; None: it is not known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,8 @@ and a task's run, has one write under way at a time.
 from collections.abc import Sequence
 from typing import Protocol
 
+from agent_node.store.published import Published
+from agent_node.store.session_records import EventRow, Publication
 from agent_node.store.step_records import BlobChunk, Life, RunOwnership, StoredStep
 from agent_node.store.storage_records import StorageWrite
 
@@ -21,9 +23,16 @@ from agent_node.store.storage_records import StorageWrite
 class StepStore(Protocol):
     """The steps of runs that have not ended."""
 
-    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> int:
+    async def keep(
+        self,
+        run: RunOwnership,
+        steps: Sequence[StoredStep],
+        storage: Sequence[StorageWrite] = (),
+        publication: Publication | None = None,
+    ) -> int:
         """Adds rows, whose ordinals follow those that are there, and writes to the run's storage, in one transaction;
-        the commit number of the session or task."""
+        the commit number of the session or task. publication: what was published before, kept in a durable store: a
+        session's events beside those of its ended turns, a task's until it has ended."""
 
     async def keep_chunk(self, run: RunOwnership, chunk: BlobChunk) -> int:
         """Keeps a piece of a blob, before the row that names it. Returns as `keep`."""
@@ -33,6 +42,12 @@ class StepStore(Protocol):
 
     async def read_chunk(self, life: Life, digest: bytes, number: int) -> bytes | None:
         """A piece of a blob; None: there is none of this number."""
+
+    async def read_published(self, life: Life) -> Sequence[Published]:
+        """What the commits kept of how far the run had told, in their order."""
+
+    async def read_events(self, life: Life) -> Sequence[EventRow]:
+        """What was told of a task's run, in order."""
 
     async def last_gain(self, life: Life) -> int:
         """The last attempt in which a step came to an outcome; 0: none did."""

@@ -7,14 +7,18 @@ is used by two runs, and nothing need be stored for it. Made and kept by `TaskRu
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
+from agent_node.events.entries import Entry
 from agent_node.events.log import EventLog
 from agent_node.events.numbers import NO_END, NumberRange
+from agent_node.events.whole_log import all_events, text_of
 from agent_node.run.call_terms import NO_TERMS, CallTerms, of_stored
 from agent_node.run.outcome import Completed, Failed
+from agent_node.run.restarts import ValidNumbers
 from agent_node.store import StoredTask, TaskEnd
+from agent_node.store.published import Published
 from agent_node.store.readable import to_task_events
 from agentring.cluster.claim import Claim
 from agentring.errors import AgentringError
@@ -60,6 +64,12 @@ class TaskRun:
     """Why it is being cancelled; None: it is not."""
     terms: CallTerms = NO_TERMS
     """Of the call that began the task, those that its agent may see."""
+    published: tuple[Published, ...] = ()
+    """What earlier runs told that is still valid."""
+    valid: ValidNumbers = field(default_factory=lambda: ValidNumbers(0))
+    """What it has told."""
+    stored_seq: int = 0
+    """Up to which event what was told is stored."""
     may_have_steps: bool = False
     """Whether rows of its steps may be stored."""
     failure: AgentringError | None = None
@@ -123,13 +133,14 @@ class TaskRun:
         event.attempt, event.epoch = self.attempt, self.epoch
         self.log.number(event)
         event.time.FromNanoseconds(time.time_ns())
-        events = self.log.all_events()
-        has_lost = any(each.HasField("gap") for each in events)
+        events = all_events(self.log)
+        # A release that knows no valid words would take all of an earlier attempt's for them.
+        is_partial = self.attempt > 1 or any(each.HasField("gap") for each in events)
         return event, TaskEnd(
             state=state,
             outcome=event.SerializeToString(),
             events=task_pb2.RunTaskResponse(events=events).SerializeToString(),
-            text=outcome.text if has_lost and isinstance(outcome, Completed) else None,
+            text=outcome.text if is_partial and isinstance(outcome, Completed) else None,
             may_begin_anew=outcome is None and self.cancel_reason == UNWATCHED,
             life_id=self.request_id if self.may_have_steps else "",
         )
@@ -164,7 +175,7 @@ class TaskRun:
             case Failed():
                 task.failure.CopyFrom(self.outcome.to_event())
             case None:
-                task.text = self.log.text()
+                task.text = text_of(all_events(self.log))
         return task
 
     @property
@@ -172,9 +183,21 @@ class TaskRun:
         return self.ending or self.ended.is_set()
 
 
-def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_log_bytes: int) -> TaskRun:
-    """The run that a claim begins. attempt: which one it is."""
+def begun(
+    stored: StoredTask,
+    claim: Claim,
+    node_id: NodeId,
+    attempt: int,
+    max_log_bytes: int,
+    published: tuple[Published, ...] = (),
+    events: Sequence[Entry] = (),
+) -> TaskRun:
+    """The run that a claim begins. attempt: which one it is; told, events: what is still valid of earlier ones, and all
+    that is stored of them."""
     numbers = NumberRange((attempt - 1) * ATTEMPT_RANGE, NO_END, lambda: None)
+    log = EventLog(claim.epoch, max_log_bytes, numbers, head_seq=0)
+    if events:
+        log.restore(events)
     return TaskRun(
         ref=stored.ref,
         agent=stored.agent,
@@ -182,7 +205,9 @@ def begun(stored: StoredTask, claim: Claim, node_id: NodeId, attempt: int, max_l
         fingerprint=stored.fingerprint,
         retention_s=stored.retention_s,
         epoch=claim.epoch,
-        log=EventLog(claim.epoch, max_log_bytes, numbers, head_seq=0),
+        log=log,
+        published=published,
+        stored_seq=log.head_seq,
         claim=claim,
         request_id=stored.request_id,
         cancel_when_unwatched=stored.cancel_when_unwatched,
@@ -216,7 +241,7 @@ def restored(stored: StoredTask) -> TaskRun:
         ended_ns=stored.ended_ns or 0,
     )
     if outcome.HasField("turn_completed"):
-        text = stored.text if stored.text is not None else run.log.text()
+        text = stored.text if stored.text is not None else text_of(all_events(run.log))
         result = outcome.turn_completed.result if outcome.turn_completed.HasField("result") else None
         run.outcome = Completed(text, outcome.turn_completed.text_bytes, "{}", result)
     elif outcome.HasField("turn_failed"):

@@ -7,10 +7,13 @@ runner.py, for one attempt.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from agent_node.run.environment import RunEnvironment
-from agent_node.store import TaskStore
+from agent_node.run.event_rows import event_rows
+from agent_node.run.restarts import published_through
+from agent_node.store import Publication, TaskStore
 from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
 from agent_node.store.storage_records import StorageEntry, StorageValue, StorageWrite, task_scope
 from agent_node.task.run import TaskRun
@@ -59,6 +62,10 @@ class RunSteps:
         """As StepRecorder."""
         return await self._of_store(self._store.storage.keys(self._scope, after))
 
+    def mark(self) -> int:
+        """As StepRecorder."""
+        return self._run.log.cut() if self._store.durable else 0
+
     async def begun(self, step: StoredStep) -> None:
         """As StepRecorder."""
         owned = self._owned
@@ -80,7 +87,16 @@ class RunSteps:
 
     async def _keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite]) -> None:
         """The audit log says what the store has, also where the lease has ended meanwhile."""
-        commit = await self._store.steps.keep(self._owned, steps, storage)
+        run, published = self._run, steps[-1].published if steps else None
+        if published is not None:
+            published = run.valid.counted(published)
+            steps = [*steps[:-1], replace(steps[-1], published=published)]
+        publication = None
+        if published is not None and published.seq > run.stored_seq and self._store.durable:
+            publication = Publication(None, event_rows(published_through(run.log, run.stored_seq, published.seq), 0))
+        commit = await self._store.steps.keep(self._owned, steps, storage, publication)
+        if publication is not None and published is not None:
+            run.stored_seq = published.seq
         numbered = {"commit": commit} if self._store.durable else {}
         if storage:
             keys = len(storage)

@@ -16,12 +16,15 @@ from contextlib import suppress
 from functools import partial
 
 import structlog
+from google.protobuf.message import DecodeError
 
+from agent_node.events.entries import Entry
 from agent_node.json_values import from_struct
 from agent_node.log_fields import TRACE, named
 from agent_node.ownership.release import release
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.event_rows import entries_of
 from agent_node.run.input_parts import parts_of
 from agent_node.run.outcome import Completed, Failed, attempts_exhausted
 from agent_node.run.run_input import TurnInput
@@ -29,6 +32,7 @@ from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.settings import NodeSettings
 from agent_node.step.decided_end import decided_reason
 from agent_node.store import StoredTask, TaskStore, ToolStart
+from agent_node.store.published import Published, still_valid
 from agent_node.store.session_records import text_of
 from agent_node.store.step_records import Life
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
@@ -96,6 +100,7 @@ class TaskRunner:
             self._env.lease.check()  # before the store is written to, however long the claim took
             started = await self._store.start(stored.ref, claim.epoch, self._env.owner)
             self._env.lease.check()
+            published, entries = await self._published(started) if started is not None else ((), [])
         except Exception:
             await self.release(stored.ref, claim)
             raise
@@ -106,14 +111,31 @@ class TaskRunner:
         self._env.audit.write(
             "task_started", stored.ref, epoch=claim.epoch, attempt=attempt, **self._numbered(started.commit)
         )
-        run = begun(started, claim, self._env.node_id, attempt, self._settings.max_log_bytes)
+        run = begun(started, claim, self._env.node_id, attempt, self._settings.max_log_bytes, published, entries)
         if not self._store.durable and attempt > 1:
             run.deaths += 1  # the run before, of which only its caller knows
         if attempt > 1:
             was_requeued = stored.attempt > 0 and stored.state == task_pb2.TASK_STATE_PENDING
             restarted = session_pb2.AttemptRestarted(reason="NODE_DRAINED" if was_requeued else "NODE_LOST")
-            run.log.append(Event(attempt=attempt, attempt_restarted=restarted))
+            if run.published:
+                last = run.published[-1]
+                restarted.valid_through_seq, restarted.valid_text_bytes = last.seq, last.text_bytes
+                restarted.turn_seq, restarted.valid_numbers = 1, last.numbers
+            if not run.valid.append_restart(run.log, Event(attempt=attempt, attempt_restarted=restarted)):
+                run.published = ()
         return run
+
+    async def _published(self, started: StoredTask) -> tuple[tuple[Published, ...], list[Entry]]:
+        """What earlier runs of a task told before their steps were committed: what is still valid, and all of it.
+        Raises StoreUnavailable."""
+        if started.attempt == 1 or not self._store.durable:
+            return (), []
+        life = Life(started.ref.tenant, started.request_id)
+        published = still_valid(await self._store.steps.read_published(life))
+        try:
+            return published, entries_of(await self._store.steps.read_events(life)) if published else []
+        except DecodeError:
+            return (), []  # nothing stays valid
 
     async def carry_out(self, run: TaskRun, on_end: Callable[[TaskRun], Awaitable[None]]) -> None:
         """Runs the agent, unless the run was cancelled before; `on_end` is called once it has ended or was dropped."""
@@ -189,6 +211,9 @@ class TaskRunner:
                 tool_starts=lambda start: self._store_tool_start(run, start),
                 agent=run.agent,
                 deaths=run.deaths,
+                published=run.published,
+                turn_seq=1,
+                restart=partial(run.valid.append_further, run.log),
                 steps=partial(RunSteps, self._env, self._store, run, self._tasks),
                 trace=TRACE.get(),
                 terms=run.terms,

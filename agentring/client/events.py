@@ -132,9 +132,13 @@ class CustomEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptRestarted(Event):
-    """The turn was cut off and runs again: its words and tool calls so far are void."""
+    """The turn was cut off and runs again: its words and events so far are void, beyond those that stay valid."""
 
     reason: str
+    valid_through_seq: int = 0
+    """Events up to this one stay valid, and are not sent again; 0: none of the turn does."""
+    valid_text_bytes: int = 0
+    """So many bytes of UTF-8 of its words stay valid: the words go on there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +260,13 @@ def _build(raw: session_pb2.Event, first_seq: int, offset: int, text: str) -> Ev
             custom = raw.custom_event
             return CustomEvent(**head, name=custom.name, data=from_value(custom.data))
         case "attempt_restarted":
-            return AttemptRestarted(**head, reason=raw.attempt_restarted.reason)
+            restarted = raw.attempt_restarted
+            return AttemptRestarted(
+                **head,
+                reason=restarted.reason,
+                valid_through_seq=restarted.valid_through_seq,
+                valid_text_bytes=restarted.valid_text_bytes,
+            )
         case "turn_completed":
             ended = raw.turn_completed
             found = from_struct(ended.result) if ended.HasField("result") else None

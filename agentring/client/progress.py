@@ -58,14 +58,15 @@ class Progress:
         if raw.attempt < turn.attempt:
             return []
         if raw.attempt > turn.attempt:
-            turn.attempt, turn.text_end = raw.attempt, 0
+            turn.attempt = raw.attempt
             if body != "attempt_restarted":
                 restart = [read_restart(raw, "NODE_LOST")]
+                turn.text_end = 0
         if body == "text_delta":
             return restart + self._words(raw, turn, known)
         event = read_event(raw)
         if isinstance(event, AttemptRestarted):
-            turn.text_end = 0
+            turn.text_end = min(turn.text_end, event.valid_text_bytes)
         elif body == "turn_started":
             turn.started = True
         elif isinstance(event, ENDS):

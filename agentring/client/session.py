@@ -53,7 +53,9 @@ class Turn(RunStream):
         self._session = session
         self._contents = list(contents)
         self.turn_id = turn.turn_id
-        request = session_pb2.RunTurnRequest(session_id=session.session_id, agent=session.agent, turn=turn)
+        request = session_pb2.RunTurnRequest(
+            session_id=session.session_id, agent=session.agent, turn=turn, keeps_valid=True
+        )
 
         def start(channel: aio.Channel, metadata: Metadata, _seq: int | None) -> Call:
             return SessionServiceStub(channel).RunTurn(request, metadata=metadata)
@@ -208,7 +210,9 @@ class Session:
         """
 
         def start(channel: aio.Channel, metadata: Metadata, seq: int | None) -> Call:
-            request = session_pb2.WatchSessionRequest(session_id=self.session_id, agent=self.agent, after_seq=seq)
+            request = session_pb2.WatchSessionRequest(
+                session_id=self.session_id, agent=self.agent, after_seq=seq, keeps_valid=True
+            )
             return SessionServiceStub(channel).WatchSession(request, metadata=metadata)
 
         return EventStream(self.connection, start, after_seq)

@@ -101,7 +101,7 @@ class TaskWatch(RunStream):
         self.task_key = ref.task_key
 
         def start(channel: aio.Channel, metadata: Metadata, seq: int | None) -> Call:
-            request = task_pb2.WatchTaskRequest(task_key=key, after_seq=seq)
+            request = task_pb2.WatchTaskRequest(task_key=key, after_seq=seq, keeps_valid=True)
             return TaskServiceStub(channel).WatchTask(request, metadata=metadata)
 
         super().__init__(connection, start, ref, after_seq)
@@ -132,6 +132,7 @@ def to_request(
         input=to_input(text, data)[0],
         on_duplicate=on_duplicate.value,
         cancel_when_unwatched=cancel_when_unwatched,
+        keeps_valid=True,
     )
     if retention_s is not None:
         request.retention.CopyFrom(to_duration(retention_s))

@@ -71,9 +71,10 @@ class RunStream(EventStream):
             case TextDelta(text=text):
                 self._words.append(text)
                 self._text_bytes += len(text.encode())
-            case AttemptRestarted():
-                self._words.clear()
-                self._text_bytes = 0
+            case AttemptRestarted(valid_text_bytes=valid_bytes):
+                valid = self.text.encode()[:valid_bytes]
+                self._words = [valid.decode(errors="replace")]
+                self._text_bytes = len(valid)
             case TurnCompleted() | TurnFailed() | TurnCancelled():
                 self.end = event
                 return True

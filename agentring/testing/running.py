@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import TypeAlias
 
+from agent_node.events.whole_log import all_events
 from agent_node.run.typed_state import VERSION_KEY
 from agent_node.session.session import Session
 from agent_node.task.run import TaskRun
@@ -94,7 +95,7 @@ async def run_task(nodes: Nodes, key: str, given_input: session_pb2.Input, wait_
                 await node.until_done(asyncio.ensure_future(run.ended.wait()))
         except NodeDied:
             cuts.append(node.life.cut)
-            events += run.log.all_events() if run is not None else []
+            events += all_events(run.log) if run is not None else []
             continue
         except TurnTimeout:
             if run is not None:
@@ -103,7 +104,7 @@ async def run_task(nodes: Nodes, key: str, given_input: session_pb2.Input, wait_
         if not run.has_ended:
             run.log.check()
         return turn_of(
-            list(read_events([*events, *run.log.all_events()])),
+            list(read_events([*events, *all_events(run.log)])),
             nodes.step_logs[run.request_id],
             state={},
             cuts=cuts,
@@ -151,7 +152,7 @@ async def _reply(node: Node, session: Session, asked: Question, replies: Replies
 
 
 def _events_of(session: Session, turn_id: str) -> list[Event]:
-    return [event for event in session.log.all_events() if event.turn_id == turn_id]
+    return [event for event in all_events(session.log) if event.turn_id == turn_id]
 
 
 @asynccontextmanager

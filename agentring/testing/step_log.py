@@ -106,6 +106,10 @@ class WatchedSteps:
         """As StepRecorder."""
         return await self._recorder.read_keys(after)
 
+    def mark(self) -> int:
+        """As StepRecorder."""
+        return self._recorder.mark()
+
     async def begun(self, step: StoredStep) -> None:
         """As StepRecorder."""
         await self._recorder.begun(step)

@@ -14,10 +14,13 @@ Plain metadata between router and node:
             x-agentring-after-seq                            likewise: the client was sent everything up to it; absent:
                                                              nothing
             x-agentring-begins-after                         likewise: as the first node said
+            x-agentring-keeps-valid                          likewise: as the first node said
             x-agentring-epoch                                likewise: under which the last node served it
   response  x-agentring-node, x-agentring-epoch              in the initial metadata, right after the ownership check
             x-agentring-begins-after                         likewise, where the client's after_seq may be absent: the
                                                              seq that the stream begins after
+            x-agentring-keeps-valid                          likewise, where the client's first message, which says so, may
+                                                             not be sent again: 1, it keeps what stays valid
   trailer   x-agentring-redirect                             `node_id address`: another node owns it (NOT_OWNER)
             x-agentring-refused                              `overloaded`, `draining` or `agent=<name>`: ask the next
                                                              candidate

@@ -284,22 +284,26 @@ class Open(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    KEEPS_VALID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """`[A-Za-z0-9._~:@-]{1,128}`."""
     agent: _builtins.str
     """The agent that a new session is bound to. For an existing one: empty, or the agent it is bound to."""
     after_seq: _builtins.int
     """Send the events after this seq; absent: only what comes from now on; 0: all that are kept."""
+    keeps_valid: _builtins.bool
+    """The client keeps what attempt_restarted says stays valid. Without it all of the turn is sent again."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         agent: _builtins.str = ...,
         after_seq: _builtins.int | None = ...,
+        keeps_valid: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "agent", b"agent", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "agent", b"agent", "keeps_valid", b"keeps_valid", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_seq: _TypeAlias = _typing.Literal["after_seq"]  # noqa: Y015
     _WhichOneofArgType__after_seq: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq"]  # noqa: Y015
@@ -473,10 +477,13 @@ class RunTurnRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
+    KEEPS_VALID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """As Open.session_id."""
     agent: _builtins.str
     """As Open.agent."""
+    keeps_valid: _builtins.bool
+    """As Open.keeps_valid."""
     @_builtins.property
     def turn(self) -> Global___Turn:
         """The turn."""
@@ -487,10 +494,11 @@ class RunTurnRequest(_message.Message):
         session_id: _builtins.str = ...,
         agent: _builtins.str = ...,
         turn: Global___Turn | None = ...,
+        keeps_valid: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "session_id", b"session_id", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "keeps_valid", b"keeps_valid", "session_id", b"session_id", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -658,22 +666,26 @@ class WatchSessionRequest(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    KEEPS_VALID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     """As Open.session_id."""
     agent: _builtins.str
     """As Open.agent."""
     after_seq: _builtins.int
     """As Open.after_seq."""
+    keeps_valid: _builtins.bool
+    """As Open.keeps_valid."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         agent: _builtins.str = ...,
         after_seq: _builtins.int | None = ...,
+        keeps_valid: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "agent", b"agent", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "agent", b"agent", "keeps_valid", b"keeps_valid", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_seq: _TypeAlias = _typing.Literal["after_seq"]  # noqa: Y015
     _WhichOneofArgType__after_seq: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq"]  # noqa: Y015
@@ -1109,7 +1121,7 @@ class Event(_message.Message):
 
     @_builtins.property
     def attempt_restarted(self) -> Global___AttemptRestarted:
-        """Discard this turn's provisional events: it runs again."""
+        """Discard this turn's provisional events, beyond those that it says stay valid: it runs again."""
 
     @_builtins.property
     def turn_completed(self) -> Global___TurnCompleted:
@@ -1498,21 +1510,42 @@ Global___CustomEvent: _TypeAlias = CustomEvent  # noqa: Y015
 
 @_typing.final
 class AttemptRestarted(_message.Message):
-    """The turn was cut off and runs again."""
+    """The turn was cut off and runs again. Its events after valid_through_seq are void, and so are its words after
+    valid_text_bytes; what is before stays valid and is not sent again: the words go on at that offset. A stream whose
+    client does not say that it keeps it (Open.keeps_valid) gets it without the two, and all of the turn anew.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
+    VALID_THROUGH_SEQ_FIELD_NUMBER: _builtins.int
+    VALID_TEXT_BYTES_FIELD_NUMBER: _builtins.int
+    TURN_SEQ_FIELD_NUMBER: _builtins.int
+    VALID_NUMBERS_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """Why the attempt before ended: NODE_LOST, NODE_DRAINED or NODE_FENCED."""
+    """Why the attempt before ended: NODE_LOST, NODE_DRAINED or NODE_FENCED. WORDS_DIFFER: it has not, but the turn says
+    something else than it did before.
+    """
+    valid_through_seq: _builtins.int
+    """The last event that stays valid; 0: none of the turn does."""
+    valid_text_bytes: _builtins.int
+    """How many bytes of UTF-8 of the turn's words stay valid."""
+    turn_seq: _builtins.int
+    """The turn's events begin at or after this one; 0: none stays valid."""
+    valid_numbers: _builtins.int
+    """How many numbers what stays valid has."""
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
+        valid_through_seq: _builtins.int = ...,
+        valid_text_bytes: _builtins.int = ...,
+        turn_seq: _builtins.int = ...,
+        valid_numbers: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "turn_seq", b"turn_seq", "valid_numbers", b"valid_numbers", "valid_text_bytes", b"valid_text_bytes", "valid_through_seq", b"valid_through_seq"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

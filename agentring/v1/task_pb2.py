@@ -28,7 +28,7 @@ from google.protobuf import struct_pb2 as google_dot_protobuf_dot_struct__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61gentring/v1/task.proto\x12\x0c\x61gentring.v1\x1a\x1a\x61gentring/v1/session.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xff\x01\n\x0eRunTaskRequest\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.agentring.v1.Input\x12/\n\x0con_duplicate\x18\x04 \x01(\x0e\x32\x19.agentring.v1.OnDuplicate\x12,\n\tretention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15\x63\x61ncel_when_unwatched\x18\x06 \x01(\x08\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xba\x01\n\x0fRunTaskResponse\x12\x18\n\x0bthrough_seq\x18\x01 \x01(\x06H\x00\x88\x01\x01\x12\x18\n\x0b\x61\x63ked_frame\x18\x02 \x01(\x06H\x01\x88\x01\x01\x12#\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x13.agentring.v1.Event\x12.\n\x0b\x64isposition\x18\x04 \x01(\x0e\x32\x19.agentring.v1.DispositionB\x0e\n\x0c_through_seqB\x0e\n\x0c_acked_frame\"1\n\x0eGetTaskRequest\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\"3\n\x0fGetTaskResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.agentring.v1.Task\"Y\n\x10WatchTaskRequest\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x16\n\tafter_seq\x18\x03 \x01(\x06H\x00\x88\x01\x01\x42\x0c\n\n_after_seq\"\x8c\x01\n\x11WatchTaskResponse\x12\x18\n\x0bthrough_seq\x18\x01 \x01(\x06H\x00\x88\x01\x01\x12\x18\n\x0b\x61\x63ked_frame\x18\x02 \x01(\x06H\x01\x88\x01\x01\x12#\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x13.agentring.v1.EventB\x0e\n\x0c_through_seqB\x0e\n\x0c_acked_frame\"\x89\x01\n\x10ListTasksRequest\x12\x17\n\x0ftask_key_prefix\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.agentring.v1.TaskState\"O\n\x11ListTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.agentring.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x11\x43\x61ncelTaskRequest\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\"<\n\x12\x43\x61ncelTaskResponse\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.agentring.v1.TaskState\"\xd3\x02\n\x04Task\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.agentring.v1.TaskState\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x06\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\'\n\x06result\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12)\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x18.agentring.v1.TurnFailed\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08watchers\x18\x0c \x01(\r*[\n\x0bOnDuplicate\x12\x1c\n\x18ON_DUPLICATE_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_DUPLICATE_JOIN\x10\x01\x12\x17\n\x13ON_DUPLICATE_REJECT\x10\x02*u\n\x0b\x44isposition\x12\x1b\n\x17\x44ISPOSITION_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44ISPOSITION_STARTED\x10\x01\x12\x16\n\x12\x44ISPOSITION_JOINED\x10\x02\x12\x18\n\x14\x44ISPOSITION_REPLAYED\x10\x03*\xba\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12\x18\n\x14TASK_STATE_COMPLETED\x10\x03\x12\x15\n\x11TASK_STATE_FAILED\x10\x04\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x05\x12\x16\n\x12TASK_STATE_UNKNOWN\x10\x06\x32\x8e\x03\n\x0bTaskService\x12H\n\x07RunTask\x12\x1c.agentring.v1.RunTaskRequest\x1a\x1d.agentring.v1.RunTaskResponse0\x01\x12\x46\n\x07GetTask\x12\x1c.agentring.v1.GetTaskRequest\x1a\x1d.agentring.v1.GetTaskResponse\x12N\n\tWatchTask\x12\x1e.agentring.v1.WatchTaskRequest\x1a\x1f.agentring.v1.WatchTaskResponse0\x01\x12L\n\tListTasks\x12\x1e.agentring.v1.ListTasksRequest\x1a\x1f.agentring.v1.ListTasksResponse\x12O\n\nCancelTask\x12\x1f.agentring.v1.CancelTaskRequest\x1a .agentring.v1.CancelTaskResponseB5\n\x0c\x61gentring.v1B\tTaskProtoP\x01Z\x18\x61gentring/v1;agentringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61gentring/v1/task.proto\x12\x0c\x61gentring.v1\x1a\x1a\x61gentring/v1/session.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x94\x02\n\x0eRunTaskRequest\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\"\n\x05input\x18\x03 \x01(\x0b\x32\x13.agentring.v1.Input\x12/\n\x0con_duplicate\x18\x04 \x01(\x0e\x32\x19.agentring.v1.OnDuplicate\x12,\n\tretention\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1d\n\x15\x63\x61ncel_when_unwatched\x18\x06 \x01(\x08\x12*\n\x07timeout\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x0bkeeps_valid\x18\x08 \x01(\x08\"\xba\x01\n\x0fRunTaskResponse\x12\x18\n\x0bthrough_seq\x18\x01 \x01(\x06H\x00\x88\x01\x01\x12\x18\n\x0b\x61\x63ked_frame\x18\x02 \x01(\x06H\x01\x88\x01\x01\x12#\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x13.agentring.v1.Event\x12.\n\x0b\x64isposition\x18\x04 \x01(\x0e\x32\x19.agentring.v1.DispositionB\x0e\n\x0c_through_seqB\x0e\n\x0c_acked_frame\"1\n\x0eGetTaskRequest\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\"3\n\x0fGetTaskResponse\x12 \n\x04task\x18\x01 \x01(\x0b\x32\x12.agentring.v1.Task\"n\n\x10WatchTaskRequest\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x16\n\tafter_seq\x18\x03 \x01(\x06H\x00\x88\x01\x01\x12\x13\n\x0bkeeps_valid\x18\x04 \x01(\x08\x42\x0c\n\n_after_seq\"\x8c\x01\n\x11WatchTaskResponse\x12\x18\n\x0bthrough_seq\x18\x01 \x01(\x06H\x00\x88\x01\x01\x12\x18\n\x0b\x61\x63ked_frame\x18\x02 \x01(\x06H\x01\x88\x01\x01\x12#\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x13.agentring.v1.EventB\x0e\n\x0c_through_seqB\x0e\n\x0c_acked_frame\"\x89\x01\n\x10ListTasksRequest\x12\x17\n\x0ftask_key_prefix\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12&\n\x05state\x18\x05 \x01(\x0e\x32\x17.agentring.v1.TaskState\"O\n\x11ListTasksResponse\x12!\n\x05tasks\x18\x01 \x03(\x0b\x32\x12.agentring.v1.Task\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"4\n\x11\x43\x61ncelTaskRequest\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\"<\n\x12\x43\x61ncelTaskResponse\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.agentring.v1.TaskState\"\xd3\x02\n\x04Task\x12\x10\n\x08task_key\x18\x01 \x01(\t\x12\r\n\x05\x61gent\x18\x02 \x01(\t\x12&\n\x05state\x18\x03 \x01(\x0e\x32\x17.agentring.v1.TaskState\x12\x0f\n\x07node_id\x18\x04 \x01(\t\x12\r\n\x05\x65poch\x18\x05 \x01(\x06\x12\x0f\n\x07\x61ttempt\x18\x06 \x01(\r\x12\x0c\n\x04text\x18\x07 \x01(\t\x12\'\n\x06result\x18\x08 \x01(\x0b\x32\x17.google.protobuf.Struct\x12)\n\x07\x66\x61ilure\x18\t \x01(\x0b\x32\x18.agentring.v1.TurnFailed\x12/\n\x0b\x63reate_time\x18\n \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08watchers\x18\x0c \x01(\r*[\n\x0bOnDuplicate\x12\x1c\n\x18ON_DUPLICATE_UNSPECIFIED\x10\x00\x12\x15\n\x11ON_DUPLICATE_JOIN\x10\x01\x12\x17\n\x13ON_DUPLICATE_REJECT\x10\x02*u\n\x0b\x44isposition\x12\x1b\n\x17\x44ISPOSITION_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44ISPOSITION_STARTED\x10\x01\x12\x16\n\x12\x44ISPOSITION_JOINED\x10\x02\x12\x18\n\x14\x44ISPOSITION_REPLAYED\x10\x03*\xba\x01\n\tTaskState\x12\x1a\n\x16TASK_STATE_UNSPECIFIED\x10\x00\x12\x16\n\x12TASK_STATE_PENDING\x10\x01\x12\x16\n\x12TASK_STATE_RUNNING\x10\x02\x12\x18\n\x14TASK_STATE_COMPLETED\x10\x03\x12\x15\n\x11TASK_STATE_FAILED\x10\x04\x12\x18\n\x14TASK_STATE_CANCELLED\x10\x05\x12\x16\n\x12TASK_STATE_UNKNOWN\x10\x06\x32\x8e\x03\n\x0bTaskService\x12H\n\x07RunTask\x12\x1c.agentring.v1.RunTaskRequest\x1a\x1d.agentring.v1.RunTaskResponse0\x01\x12\x46\n\x07GetTask\x12\x1c.agentring.v1.GetTaskRequest\x1a\x1d.agentring.v1.GetTaskResponse\x12N\n\tWatchTask\x12\x1e.agentring.v1.WatchTaskRequest\x1a\x1f.agentring.v1.WatchTaskResponse0\x01\x12L\n\tListTasks\x12\x1e.agentring.v1.ListTasksRequest\x1a\x1f.agentring.v1.ListTasksResponse\x12O\n\nCancelTask\x12\x1f.agentring.v1.CancelTaskRequest\x1a .agentring.v1.CancelTaskResponseB5\n\x0c\x61gentring.v1B\tTaskProtoP\x01Z\x18\x61gentring/v1;agentringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,34 +36,34 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agentring.v1.task_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014agentring.v1B\tTaskProtoP\001Z\030agentring/v1;agentringv1'
-  _globals['_ONDUPLICATE']._serialized_start=1628
-  _globals['_ONDUPLICATE']._serialized_end=1719
-  _globals['_DISPOSITION']._serialized_start=1721
-  _globals['_DISPOSITION']._serialized_end=1838
-  _globals['_TASKSTATE']._serialized_start=1841
-  _globals['_TASKSTATE']._serialized_end=2027
+  _globals['_ONDUPLICATE']._serialized_start=1670
+  _globals['_ONDUPLICATE']._serialized_end=1761
+  _globals['_DISPOSITION']._serialized_start=1763
+  _globals['_DISPOSITION']._serialized_end=1880
+  _globals['_TASKSTATE']._serialized_start=1883
+  _globals['_TASKSTATE']._serialized_end=2069
   _globals['_RUNTASKREQUEST']._serialized_start=165
-  _globals['_RUNTASKREQUEST']._serialized_end=420
-  _globals['_RUNTASKRESPONSE']._serialized_start=423
-  _globals['_RUNTASKRESPONSE']._serialized_end=609
-  _globals['_GETTASKREQUEST']._serialized_start=611
-  _globals['_GETTASKREQUEST']._serialized_end=660
-  _globals['_GETTASKRESPONSE']._serialized_start=662
-  _globals['_GETTASKRESPONSE']._serialized_end=713
-  _globals['_WATCHTASKREQUEST']._serialized_start=715
-  _globals['_WATCHTASKREQUEST']._serialized_end=804
-  _globals['_WATCHTASKRESPONSE']._serialized_start=807
-  _globals['_WATCHTASKRESPONSE']._serialized_end=947
-  _globals['_LISTTASKSREQUEST']._serialized_start=950
-  _globals['_LISTTASKSREQUEST']._serialized_end=1087
-  _globals['_LISTTASKSRESPONSE']._serialized_start=1089
-  _globals['_LISTTASKSRESPONSE']._serialized_end=1168
-  _globals['_CANCELTASKREQUEST']._serialized_start=1170
-  _globals['_CANCELTASKREQUEST']._serialized_end=1222
-  _globals['_CANCELTASKRESPONSE']._serialized_start=1224
-  _globals['_CANCELTASKRESPONSE']._serialized_end=1284
-  _globals['_TASK']._serialized_start=1287
-  _globals['_TASK']._serialized_end=1626
-  _globals['_TASKSERVICE']._serialized_start=2030
-  _globals['_TASKSERVICE']._serialized_end=2428
+  _globals['_RUNTASKREQUEST']._serialized_end=441
+  _globals['_RUNTASKRESPONSE']._serialized_start=444
+  _globals['_RUNTASKRESPONSE']._serialized_end=630
+  _globals['_GETTASKREQUEST']._serialized_start=632
+  _globals['_GETTASKREQUEST']._serialized_end=681
+  _globals['_GETTASKRESPONSE']._serialized_start=683
+  _globals['_GETTASKRESPONSE']._serialized_end=734
+  _globals['_WATCHTASKREQUEST']._serialized_start=736
+  _globals['_WATCHTASKREQUEST']._serialized_end=846
+  _globals['_WATCHTASKRESPONSE']._serialized_start=849
+  _globals['_WATCHTASKRESPONSE']._serialized_end=989
+  _globals['_LISTTASKSREQUEST']._serialized_start=992
+  _globals['_LISTTASKSREQUEST']._serialized_end=1129
+  _globals['_LISTTASKSRESPONSE']._serialized_start=1131
+  _globals['_LISTTASKSRESPONSE']._serialized_end=1210
+  _globals['_CANCELTASKREQUEST']._serialized_start=1212
+  _globals['_CANCELTASKREQUEST']._serialized_end=1264
+  _globals['_CANCELTASKRESPONSE']._serialized_start=1266
+  _globals['_CANCELTASKRESPONSE']._serialized_end=1326
+  _globals['_TASK']._serialized_start=1329
+  _globals['_TASK']._serialized_end=1668
+  _globals['_TASKSERVICE']._serialized_start=2072
+  _globals['_TASKSERVICE']._serialized_end=2470
 # @@protoc_insertion_point(module_scope)

@@ -132,6 +132,7 @@ class RunTaskRequest(_message.Message):
     RETENTION_FIELD_NUMBER: _builtins.int
     CANCEL_WHEN_UNWATCHED_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
+    KEEPS_VALID_FIELD_NUMBER: _builtins.int
     task_key: _builtins.str
     """1 to 256 printable characters of ASCII other than the space, unique within the tenant."""
     agent: _builtins.str
@@ -142,6 +143,8 @@ class RunTaskRequest(_message.Message):
     """Cancel the run when nobody has watched it for 30 s; the next call for the task starts it anew. The call
     that starts the run decides.
     """
+    keeps_valid: _builtins.bool
+    """As Open.keeps_valid of a session."""
     @_builtins.property
     def input(self) -> _session_pb2.Input:
         """What the agent is given. The same key with another agent or input is refused while the task is known."""
@@ -164,10 +167,11 @@ class RunTaskRequest(_message.Message):
         retention: _duration_pb2.Duration | None = ...,
         cancel_when_unwatched: _builtins.bool = ...,
         timeout: _duration_pb2.Duration | None = ...,
+        keeps_valid: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["input", b"input", "retention", b"retention", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_when_unwatched", b"cancel_when_unwatched", "input", b"input", "on_duplicate", b"on_duplicate", "retention", b"retention", "task_key", b"task_key", "timeout", b"timeout"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "cancel_when_unwatched", b"cancel_when_unwatched", "input", b"input", "keeps_valid", b"keeps_valid", "on_duplicate", b"on_duplicate", "retention", b"retention", "task_key", b"task_key", "timeout", b"timeout"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -275,22 +279,26 @@ class WatchTaskRequest(_message.Message):
     TASK_KEY_FIELD_NUMBER: _builtins.int
     AGENT_FIELD_NUMBER: _builtins.int
     AFTER_SEQ_FIELD_NUMBER: _builtins.int
+    KEEPS_VALID_FIELD_NUMBER: _builtins.int
     task_key: _builtins.str
     """As RunTaskRequest.task_key."""
     agent: _builtins.str
     """Empty, or the agent that the task was given to."""
     after_seq: _builtins.int
     """Send the events after this seq; absent: only what comes from now on; 0: all that are kept."""
+    keeps_valid: _builtins.bool
+    """As Open.keeps_valid of a session."""
     def __init__(
         self,
         *,
         task_key: _builtins.str = ...,
         agent: _builtins.str = ...,
         after_seq: _builtins.int | None = ...,
+        keeps_valid: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "agent", b"agent", "task_key", b"task_key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq", "after_seq", b"after_seq", "agent", b"agent", "keeps_valid", b"keeps_valid", "task_key", b"task_key"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__after_seq: _TypeAlias = _typing.Literal["after_seq"]  # noqa: Y015
     _WhichOneofArgType__after_seq: _TypeAlias = _typing.Literal["_after_seq", b"_after_seq"]  # noqa: Y015

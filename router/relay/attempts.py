@@ -28,6 +28,7 @@ class RouteAttempts:
         "_begins_after",
         "_bound",
         "_epoch",
+        "_keeps_valid",
         "_request",
         "_retried",
         "_route",
@@ -45,7 +46,7 @@ class RouteAttempts:
         self._request: Request | None = request
         self._walk: Walk | AnyNode | None = None
         self._route: Route | None = None
-        self._epoch = self._begins_after = ""
+        self._epoch = self._begins_after = self._keeps_valid = ""
         """As the node said that accepted the call last, and as the first one said; empty: it did not."""
         self._retried = self._bound = False
         self.target: Target | None = None
@@ -160,6 +161,7 @@ class RouteAttempts:
             self._epoch = values.get(metadata.EPOCH, "")
             if not self._begins_after:
                 self._begins_after = values.get(metadata.BEGINS_AFTER, "")
+                self._keeps_valid = values.get(metadata.KEEPS_VALID, "")
         if walk is None or self.target is None:
             return b""
         walk.accepted(self.target)
@@ -175,6 +177,8 @@ class RouteAttempts:
             block += literal(metadata.EPOCH, self._epoch)
         if self._begins_after:
             block += literal(metadata.BEGINS_AFTER, self._begins_after)
+        if self._keeps_valid:
+            block += literal(metadata.KEEPS_VALID, self._keeps_valid)
         if client.last_response is not NO_MARKS:
             block += literal(metadata.AFTER_SEQ, str(MARKS.unpack_from(client.last_response)[0]))
         return block

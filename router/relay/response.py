@@ -16,8 +16,8 @@ from router.relay.grpc_framing import MARKS
 
 _INTERNAL: Final = frozenset(
     {
-        *(metadata.BEGINS_AFTER, metadata.MOVED, metadata.NODE_SAYS, metadata.REDIRECT, metadata.REFUSED),
-        metadata.STREAM_ID,
+        *(metadata.BEGINS_AFTER, metadata.KEEPS_VALID, metadata.MOVED, metadata.NODE_SAYS, metadata.REDIRECT),
+        *(metadata.REFUSED, metadata.STREAM_ID),
     }
 )
 _CODES: Final = frozenset(Code)

@@ -19,6 +19,7 @@ from agent_node.child_process import child
 from agent_node.child_process import fork_server as forking
 from agent_node.child_process.runs import ChildRuns
 from agent_node.events.log import EventLog
+from agent_node.events.whole_log import all_events, text_of
 from agent_node.once.steps import Once
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment, TurnLimits
@@ -172,8 +173,8 @@ class Bench:
         )
         outcome = await run_agent(self.env, AGENTS[self.agent], turn, self.log, EPOCH)
         seen: dict[str, Any] = {
-            "events": [kind_of(event) for event in self.log.all_events()],
-            "text": self.log.text(),
+            "events": [kind_of(event) for event in all_events(self.log)],
+            "text": text_of(all_events(self.log)),
             "steps": self.steps.ended,
             "files": sorted(data.decode() for data in self.files.kept.values()),
         }
@@ -229,9 +230,9 @@ async def cancelled(children: ChildRuns, agent: str) -> dict[str, Any]:
 
 async def said(bench: Bench) -> list[int]:
     """The processes that the agent says."""
-    while not bench.log.text():  # noqa: ASYNC110  it is said once
+    while not text_of(all_events(bench.log)):  # noqa: ASYNC110  it is said once
         await asyncio.sleep(0.01)
-    return [int(pid) for pid in bench.log.text().split()]
+    return [int(pid) for pid in text_of(all_events(bench.log)).split()]
 
 
 def is_there(pid: int) -> bool:

@@ -9,7 +9,9 @@ from agent_node.audit import Transition
 from agent_node.run.environment import ChildRunner, RunEnvironment, TurnLimits
 from agent_node.run.slots import RunSlots
 from agent_node.session.session import Session
-from agent_node.store import Ownership, StoredSession
+from agent_node.store import Ownership, StoredSession, StoredTurn
+from agent_node.store.published import still_valid
+from agent_node.store.step_records import Life
 from agentring.agent import Agent, AgentEvent, Context
 from agentring.cluster.claim import Claim
 from agentring.errors import NodeDraining, NodeFenced
@@ -129,6 +131,13 @@ class Actor:
         self.runner.cancel()
 
 
+async def _with_published(store: RecordingStore, turn: StoredTurn) -> StoredTurn:
+    """As a durable store activates it."""
+    if turn.state != session_pb2.TURN_STATE_RUNNING:
+        return turn
+    return replace(turn, published=still_valid(await store.steps.read_published(Life(REF.tenant, turn.life_id))))
+
+
 @asynccontextmanager
 async def acting(
     agent: Agent,
@@ -144,7 +153,8 @@ async def acting(
     store = store or RecordingStore()
     async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         stored = await store.memory.activate(Ownership(REF, epoch, "n1/1"), "agent")
-        stored = replace(stored, was_released=not lost)
+        turns = {turn.turn_id: await _with_published(store, turn) for turn in stored.turns.values()}
+        stored = replace(stored, was_released=not lost, turns=turns)
         actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size, child_runs=child_runs)
         try:
             yield actor

@@ -13,6 +13,7 @@ from agent_node.store import (
     MemoryStore,
     OpenSession,
     Ownership,
+    Publication,
     SessionFilter,
     StoredInput,
     StoredSession,
@@ -22,6 +23,7 @@ from agent_node.store import (
     TurnCommit,
 )
 from agent_node.store.memory.steps import MemoryStepStore
+from agent_node.store.published import Published
 from agent_node.store.step_records import BlobChunk, Life, RunOwnership, StoredStep
 from agent_node.store.storage_records import StorageWrite
 from agentring.ids import SessionRef, TenantId
@@ -167,9 +169,15 @@ class RecordingStepStore:
         self.kept: list[StoredStep] = []
         """Every row that was handed in, in order."""
 
-    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> int:
+    async def keep(
+        self,
+        run: RunOwnership,
+        steps: Sequence[StoredStep],
+        storage: Sequence[StorageWrite] = (),
+        publication: Publication | None = None,
+    ) -> int:
         self.kept += steps
-        commit: int = await self._call("keep_steps", lambda: self.memory.keep(run, steps, storage))
+        commit: int = await self._call("keep_steps", lambda: self.memory.keep(run, steps, storage, publication))
         return commit
 
     async def keep_chunk(self, run: RunOwnership, chunk: BlobChunk) -> int:
@@ -181,6 +189,12 @@ class RecordingStepStore:
 
     async def read_chunk(self, life: Life, digest: bytes, number: int) -> bytes | None:
         return await self.memory.read_chunk(life, digest, number)
+
+    async def read_published(self, life: Life) -> Sequence[Published]:
+        return await self.memory.read_published(life)
+
+    async def read_events(self, life: Life) -> Sequence[EventRow]:
+        return await self.memory.read_events(life)
 
     async def last_gain(self, life: Life) -> int:
         return await self.memory.last_gain(life)

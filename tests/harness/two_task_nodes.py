@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from agent_node.events.whole_log import all_events
 from agent_node.store import StoredTask
 from agent_node.task.run import TaskRun
 from agent_node.task.sweep import TaskSweep
@@ -69,7 +70,7 @@ async def two_nodes(**settings: float) -> AsyncIterator[Two]:
 
 
 def events_of(run: TaskRun) -> list[Event]:
-    return run.log.all_events()
+    return all_events(run.log)
 
 
 def kinds_of(run: TaskRun) -> list[str]:

@@ -15,11 +15,11 @@ _INTERPRETED = {
     "agentring/rpc": {
         *("channel", "clock", "health", "limits", "metrics", "probe", "reflection", "server", "service", "status"),
     },
-    "agent_node/events": {"waiting"},
+    "agent_node/events": {"restart_replay", "waiting", "whole_log"},
     "router/relay": {"node_pool", "relay"},
     "router/routing": {"explanation", "ring_view"},
 }
-"""What listens and dials, has no work to do for a message, or waits within a `try`."""
+"""What listens and dials, has no work to do for a message as a rule, or waits within a `try`."""
 
 _WAITS = (ast.Await, ast.Yield, ast.YieldFrom)
 

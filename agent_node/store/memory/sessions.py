@@ -18,6 +18,7 @@ from agent_node.store.session_records import (
     ListedSession,
     OpenSession,
     Ownership,
+    Publication,
     SessionFilter,
     StoredInput,
     StoredSession,
@@ -244,13 +245,15 @@ class MemoryStore:
             questions=self._unanswered(ref, session),
         )
 
-    def _count_step(self, run: RunOwnership) -> int:
+    def _count_step(self, run: RunOwnership, publication: Publication | None) -> int:
         assert isinstance(run.ref, SessionRef)
         session = self._fenced(Ownership(run.ref, run.epoch, run.owner))
         turn = session.turns.get(run.turn_id)
         if turn is None or turn.end_seq is not None:
             raise StaleEpoch
-        return self._keep(session, None)
+        if publication is None:
+            return self._keep(session, None)
+        return self._keep(session, publication.head_seq, *publication.renumbered, events=publication.events)
 
     def _fenced(self, ownership: Ownership) -> StoredSession:
         session = self._sessions.get(ownership.ref)

@@ -4,6 +4,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 
 from agent_node.store.memory.storage import MemoryStorageStore
+from agent_node.store.published import Published
+from agent_node.store.session_records import EventRow, Publication
 from agent_node.store.step_records import PAGE_ROWS, BlobChunk, Life, RunOwnership, StepState, StoredStep
 from agent_node.store.storage_counts import STORAGE
 from agent_node.store.storage_records import StorageWrite, task_scope
@@ -12,7 +14,7 @@ from agent_node.store.storage_records import StorageWrite, task_scope
 class MemoryStepStore:
     """A StepStore of one node alone."""
 
-    def __init__(self, count: Callable[[RunOwnership], int]) -> None:
+    def __init__(self, count: Callable[[RunOwnership, Publication | None], int]) -> None:
         """count: counts a write of the session or task, and returns its number; raises StaleEpoch where the caller does
         not own the run, or that has ended."""
         self._count = count
@@ -21,9 +23,15 @@ class MemoryStepStore:
         self.storage = MemoryStorageStore()
         """What the runs have stored by key."""
 
-    async def keep(self, run: RunOwnership, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> int:
+    async def keep(
+        self,
+        run: RunOwnership,
+        steps: Sequence[StoredStep],
+        storage: Sequence[StorageWrite] = (),
+        publication: Publication | None = None,
+    ) -> int:
         """As StepStore."""
-        commit = self._count(run)
+        commit = self._count(run, publication)
         if storage:
             assert run.storage is not None
             self.storage.write(run.storage, storage)
@@ -37,7 +45,7 @@ class MemoryStepStore:
 
     async def keep_chunk(self, run: RunOwnership, chunk: BlobChunk) -> int:
         """As StepStore."""
-        commit = self._count(run)
+        commit = self._count(run, None)
         self._chunks.setdefault(run.life, {})[chunk.digest, chunk.number] = chunk.data
         return commit
 
@@ -50,6 +58,14 @@ class MemoryStepStore:
     async def read_chunk(self, life: Life, digest: bytes, number: int) -> bytes | None:
         """As StepStore."""
         return self._chunks.get(life, {}).get((digest, number))
+
+    async def read_published(self, life: Life) -> Sequence[Published]:
+        """As StepStore."""
+        return [row.published for row in self._rows.get(life, []) if row.published is not None]
+
+    async def read_events(self, life: Life) -> Sequence[EventRow]:
+        """As StepStore: nothing, since no run outlives its node."""
+        return ()
 
     async def last_gain(self, life: Life) -> int:
         """As StepStore."""

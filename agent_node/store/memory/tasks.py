@@ -22,7 +22,7 @@ class MemoryTaskStore:
         """Empty. clock: None: the machine's own."""
         self.clock = clock or VolatileClock()
         self._tasks: dict[TaskRef, StoredTask] = {}
-        self.steps = MemoryStepStore(self._count_step)
+        self.steps = MemoryStepStore(lambda run, _: self._count_step(run))
         """The steps of tasks' runs."""
         self.storage = self.steps.storage
         """What they have stored by key."""

@@ -11,14 +11,17 @@ from google.protobuf.message import DecodeError
 from sqlalchemy import Connection
 from xxhash import xxh3_64_hexdigest
 
+from agent_node.store.published import still_valid
 from agent_node.store.session_records import StoredSession, StoredTurn
-from agent_node.store.sql import session_events, session_inputs
+from agent_node.store.sql import session_events, session_inputs, step_published
 from agent_node.store.sql import session_statements as statements
 from agent_node.store.sql.hot_statement import HotStatement, Row
 from agent_node.store.sql.session_schema import session_keys
+from agent_node.store.step_records import Life
 from agentring.agent import PastTurn
 from agentring.errors import SessionCorrupt
 from agentring.ids import Epoch, SessionRef
+from agentring.v1.session_pb2 import TURN_STATE_RUNNING
 
 _READ = HotStatement(statements.READ.add_columns(*session_events.EXTENT))
 _MAY_HAVE_WAITED = 256
@@ -58,7 +61,9 @@ def read_turn(connection: Connection, ref: SessionRef, turn_id: str) -> StoredTu
 def with_turns(connection: Connection, session: StoredSession, seq_range: int, max_history_turns: int) -> StoredSession:
     """The session with the turns and questions that an activation needs. Raises SessionCorrupt."""
     keys = session_keys(session.ref)
-    unfinished = [_turn(row) for row in statements.READ_OPEN.all(connection, keys)]
+    unfinished = [
+        _with_published(connection, session, _turn(row)) for row in statements.READ_OPEN.all(connection, keys)
+    ]
     completed = statements.READ_COMPLETED.all(connection, keys | {"at_most": max_history_turns})[::-1]
     log_seq = session.reserved_seq - seq_range
     known = [_turn(row) for row in completed]
@@ -81,6 +86,14 @@ def with_turns(connection: Connection, session: StoredSession, seq_range: int, m
         inputs=asked,
         log_seq=log_seq,
     )
+
+
+def _with_published(connection: Connection, session: StoredSession, turn: StoredTurn) -> StoredTurn:
+    """Of the turn that runs."""
+    if turn.state != TURN_STATE_RUNNING:
+        return turn
+    published = step_published.read(connection, Life(session.ref.tenant, turn.life_id))
+    return replace(turn, published=still_valid(published))
 
 
 def _state_json(row: Row) -> str:

@@ -1,8 +1,8 @@
 """The tables of steps in the SQL store, the same on SQLite and PostgreSQL.
 
 Rows are only added, and go all together when their run has ended: `steps` in the order of the commits, `step_blobs`
-what is too large for a row, under the hash of its content. Blobs are a run's own, so none is shared by two, and none
-need be looked for when a run ends.
+what is too large for a row, under the hash of its content, `step_events` what was told of tasks (a session's events are
+its own). Blobs are a run's own, so none is shared by two, and none need be looked for when a run ends.
 """
 
 from typing import Any
@@ -40,6 +40,7 @@ steps = Table(
     Column("value", LargeBinary, nullable=False),
     Column("blob", LargeBinary, nullable=False),
     Column("size_bytes", Integer, nullable=False),
+    Column("published", LargeBinary),
 )
 blobs = Table(
     "step_blobs",
@@ -50,6 +51,17 @@ blobs = Table(
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("data", LargeBinary, nullable=False),
 )
+
+events = Table(
+    "step_events",
+    metadata,
+    Column("tenant", String(128), primary_key=True),
+    Column("life_id", String(32), primary_key=True),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_seq", BigInteger, nullable=False),
+    Column("events", LargeBinary, nullable=False),
+)
+"""What was told of tasks' runs when their steps were committed."""
 
 
 def of_life(table: Any) -> Any:
@@ -62,7 +74,7 @@ def life_keys(life: Life) -> dict[str, Any]:
     return {"k_tenant": life.tenant, "k_life_id": life.life_id}
 
 
-_FORGET = tuple(HotStatement(delete(table).where(of_life(table))) for table in (steps, blobs))
+_FORGET = tuple(HotStatement(delete(table).where(of_life(table))) for table in (steps, blobs, events))
 
 
 def forget(connection: Connection, life: Life) -> None:

@@ -117,10 +117,12 @@ class EventView:
             self.prompt()
 
     def _restart(self, event: Event) -> None:
-        if self._shown_bytes:
-            self.note("(the answer was cut off and starts again)")
+        valid_bytes = event.attempt_restarted.valid_text_bytes
+        if self._shown_bytes > valid_bytes:
+            goes_on = "goes on where it was sure" if valid_bytes else "starts again"
+            self.note(f"(the answer was cut off and {goes_on})")
+            self._shown_bytes = valid_bytes
         self._run = (event.epoch, event.attempt)
-        self._shown_bytes = 0
 
     def _show_text(self, delta: TextDelta) -> None:
         text = delta.text.encode()

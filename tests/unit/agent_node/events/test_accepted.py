@@ -6,7 +6,7 @@ from agent_node.events.accepted import Accepted
 from agent_node.events.attachment import Attachment
 from agent_node.events.log import EventLog
 from agent_node.events.numbers import NumberRange
-from agent_node.session.event_rows import event_rows
+from agent_node.run.event_rows import event_rows
 from agent_node.store.readable import to_stored_events
 from agentring.ids import Epoch
 from agentring.rpc.limits import MAX_MESSAGE_BYTES

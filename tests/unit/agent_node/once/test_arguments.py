@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from agent_node.events.log import EventLog
+from agent_node.events.whole_log import all_events
 from agent_node.once.arguments import with_arguments
 from agent_node.run.agent_run import run_agent
 from agent_node.run.outcome import Completed
@@ -191,7 +192,7 @@ async def test_turns_and_tasks_pass_them(ref: SessionRef | TaskRef) -> None:
         assert seen == [lock]
         assert (result["amount"], bool(result["key"]), result["token"] > 0) == (7, True, True)
         assert "7" in stored.ending.result_json
-        assert [kind_of(event) for event in log.all_events()] == []  # no event has the arguments
+        assert [kind_of(event) for event in all_events(log)] == []  # no event has the arguments
 
 
 @pytest.mark.parametrize("ref", REFS, ids=["turn", "task"])

@@ -8,6 +8,7 @@ import pytest
 from google.protobuf.message import DecodeError
 
 from agent_node.events.attachment import Attachment
+from agent_node.events.whole_log import all_events
 from agent_node.store import StoredTask
 from agent_node.store.readable import UNREADABLE, to_event
 from agent_node.task.run import described, restored
@@ -132,7 +133,7 @@ def test_an_ended_task_is_sent_again() -> None:
     ]
     outcome = Event(seq=4, attempt=1, turn_completed=session_pb2.TurnCompleted(text_bytes=5))
     row = stored(deepen(events, "tool_call"), deepen([outcome], "turn_completed")[0])
-    log = restored(row).log.all_events()
+    log = all_events(restored(row).log)
     assert [kind_of(event) for event in log] == ["turn_started", "gap", "text_delta", "turn_completed"]
     assert (log[1].seq, log[1].gap.reason) == (2, UNREADABLE)
     assert log[-1].turn_completed.result_lost == UNREADABLE

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from agent_node.events.whole_log import all_events, text_of
 from agent_node.store.step_records import Life, StepState
 from agent_node.task.run import TaskRun
 from agentring.agent import Agent, AgentEvent, Context
@@ -56,7 +57,7 @@ async def test_the_next_run_of_a_task_goes_on_at_its_last_finished_step(ran: Ran
         go.set()
         run, _ = await nodes.two.run(agent="stepping")
         await run.ended.wait()
-        assert (run.state, run.log.text()) == (TASK_STATE_COMPLETED, "ab")
+        assert (run.state, text_of(all_events(run.log))) == (TASK_STATE_COMPLETED, "ab")
         assert ran.calls == {"a": 1, "b": 2}
         assert list(await nodes.stored.steps.read(one, 0)) == []
         assert nodes.two.audited("step_recorded") == ["step_recorded"]

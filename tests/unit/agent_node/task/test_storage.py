@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from agent_node.events.whole_log import all_events, text_of
 from agent_node.store.storage_records import task_scope
 from agentring.agent import AgentEvent, Context
 from agentring.v1.task_pb2 import TASK_STATE_COMPLETED
@@ -30,7 +31,7 @@ async def test_the_next_run_of_a_task_finds_what_was_stored_and_its_end_removes_
         go.set()
         run, _ = await nodes.two.run(agent="storing")
         await run.ended.wait()
-        assert (run.state, run.log.text()) == (TASK_STATE_COMPLETED, "b'++'")
+        assert (run.state, text_of(all_events(run.log))) == (TASK_STATE_COMPLETED, "b'++'")
         assert nodes.two.audited("storage_written") == ["storage_written"]
         assert list(await nodes.stored.storage.keys(scope, b"")) == []
         await asyncio.wait([first])

@@ -2,7 +2,8 @@
 
 from agent_node.events.encoding import text_delta
 from agent_node.events.log import EventLog
-from agent_node.session.event_rows import event_rows
+from agent_node.events.whole_log import all_events
+from agent_node.run.event_rows import event_rows
 from agent_node.store.readable import to_stored_events
 from agentring.ids import Epoch
 
@@ -31,7 +32,7 @@ def test_what_does_not_fit_begins_a_row_and_what_is_too_large_has_one_of_its_own
     assert [(row.first_seq, row.seq) for row in rows] == [(1, 2), (3, 3), (4, 4)]
     assert [row.begin_bytes for row in rows] == [0, rows[0].end_bytes, rows[1].end_bytes]
     found = [each.event for row in rows for each in to_stored_events(row.events)]
-    assert found == log.all_events()
+    assert found == all_events(log)
 
 
 def test_nothing_is_no_row() -> None:

@@ -1,15 +1,20 @@
-"""The rows in which a store keeps a session's events.
+"""The rows in which a store keeps the events of a session or a task's run.
 
 Guarantees: a row is small or one large event, so that reading on from a seq never costs much more than what is read;
 text is kept as one event with the length of each piece, so that it can be cut at any seq. Called for every turn
 (stored_events.py): what is usual, pieces of few bytes that fit in one row, is made without further steps.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
 
 from agent_node.events.encoding import stored_event
-from agent_node.events.entries import READ_BYTES, Entry, Single
+from agent_node.events.entries import READ_BYTES, Entry, Single, TextRun
 from agent_node.store import EventRow
+from agent_node.store.readable import to_stored_events
+from agentring.ids import Epoch
+from agentring.v1 import store_pb2
 
 _ROW_BYTES = READ_BYTES
 """About the most that goes into one row."""
@@ -36,6 +41,11 @@ def event_rows(entries: Sequence[Entry], begin_bytes: int) -> list[EventRow]:
     return rows
 
 
+def entries_of(rows: Iterable[EventRow]) -> list[Entry]:
+    """What the rows were made of. Raises DecodeError."""
+    return [_entry(event) for row in rows for event in to_stored_events(row.events)]
+
+
 def _encoded(entry: Entry) -> bytes:
     if isinstance(entry, Single):
         return stored_event(entry.whole().raw, ())
@@ -44,3 +54,19 @@ def _encoded(entry: Entry) -> bytes:
         pieces.append(end - begin)
         begin = end
     return stored_event(entry.merged(entry.first_seq - 1, entry.seq).raw, pieces)
+
+
+def _entry(stored: store_pb2.StoredEvent) -> Entry:
+    event = stored.event
+    if not stored.piece_bytes:
+        return Single.of(event)
+    return TextRun(
+        first_seq=event.first_seq or event.seq,
+        epoch=Epoch(event.epoch),
+        turn_id=event.turn_id,
+        attempt=event.attempt,
+        time_ns=event.time.ToNanoseconds(),
+        offset=event.text_delta.offset,
+        text=bytearray(event.text_delta.text.encode()),
+        ends=array("I", accumulate(stored.piece_bytes)),
+    )
