@@ -1,9 +1,9 @@
 """What a run says again of what an earlier attempt had told: it is not told again.
 
 Guarantees: words and emitted events up to the last commit of an earlier attempt go nowhere while they are the same (by
-their hashes); what comes after them is told. Where they are not the same, nothing
-is told until it is stored how far they were (`diverged`): then a further `attempt_restarted` voids what was told beyond
-that, and the rest is told. Words are cut at a character. Stands between a run (run_log.py) and its event log.
+their hashes); what comes after them is published. Where they are not the same, nothing is published until it is stored
+how far they were (`diverged`): then a further `attempt_restarted` voids what was published beyond that, and the rest is
+published. Words are cut at a character. Stands between a run (run_log.py) and its event log.
 """
 
 from collections.abc import Callable, Sequence
