@@ -101,9 +101,9 @@ class RunSteps:
         options = StepOptions(key, idempotent, retry, timeout_s, pure, returns)
         return Stream(self._all_steps(), name, StepCall(function, args, kwargs), options, self._check_may_begin)
 
-    def scope(self, name: str) -> AbstractContextManager[None]:
+    def scope(self, name: str, *, resumes: bool = False) -> AbstractContextManager[None]:
         """As Context."""
-        return self._all_steps().scope(name)
+        return self._all_steps().scope(name, resumes=resumes)
 
     async def now(self) -> datetime:
         """As Context."""

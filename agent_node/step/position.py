@@ -19,6 +19,8 @@ class Position:
     """Of the innermost step or scope."""
     outer_ids: bytes = b""
     """As StoredStep.outer_ids."""
+    resumes: bool = False
+    """What is here is not asked for again where its framework has gone past it."""
 
     @property
     def depth(self) -> int:
@@ -27,11 +29,11 @@ class Position:
 
     def inside(self, step_id: bytes) -> "Position":
         """Of the step's function."""
-        return Position(self.run, step_id, self.outer_ids + step_id)
+        return Position(self.run, step_id, self.outer_ids + step_id, self.resumes)
 
-    def in_scope(self, name: str) -> "Position":
+    def in_scope(self, name: str, *, resumes: bool = False) -> "Position":
         """Of what is in a scope."""
-        return Position(self.run, scope_id(self.parent_id, name), self.outer_ids)
+        return Position(self.run, scope_id(self.parent_id, name), self.outer_ids, self.resumes or resumes)
 
 
 _POSITION: ContextVar[Position | None] = ContextVar("agentring_position", default=None)

@@ -95,7 +95,8 @@ class Steps:
         if position.depth == MOST_DEPTH:
             raise RuntimeError(f"steps are at most {MOST_DEPTH} deep")
         outer_ids, attempt = position.outer_ids, self._run.attempt
-        row = StoredStep(0, self._next_id(base), outer_ids, name, attempt, StepState.STARTED, options.pure)
+        pure = options.pure or position.resumes
+        row = StoredStep(0, self._next_id(base), outer_ids, name, attempt, StepState.STARTED, pure)
         storage = Changes(self.storage.keys, row.step_id, outer_ids)
         return self._open.add(OpenStep(base, row, position, storage, waits, asyncio.current_task()))
 
@@ -105,9 +106,9 @@ class Steps:
         self._streams.pop(opened.row.step_id, None)
         self._open.remove(opened)
 
-    def scope(self, name: str) -> AbstractContextManager[None]:
+    def scope(self, name: str, *, resumes: bool = False) -> AbstractContextManager[None]:
         """As Context.scope."""
-        return being(position_in(self).in_scope(name))
+        return being(position_in(self).in_scope(name, resumes=resumes))
 
     async def finish(self) -> None:
         """The agent has come to its end. Raises StepDiverged where a recorded step was not asked for, and as `step`."""
@@ -125,7 +126,7 @@ class Steps:
         is read. Raises what ends the run."""
         row = opened.row
         self._count_new()
-        if not options.pure and not await self.journal.may_begin(row.step_id):
+        if not row.pure and not await self.journal.may_begin(row.step_id):
             self.diverge(f"the step {row.name} begins, but {self.journal.difference()}")
         self.check()
         self._note_streams(row)

@@ -86,13 +86,15 @@ class Steps(Protocol):
         for the whole of it, of which the agent's own between two pieces is a part.
         """
 
-    def scope(self, name: str) -> AbstractContextManager[None]:
+    def scope(self, name: str, *, resumes: bool = False) -> AbstractContextManager[None]:
         """What is in it has a place of its own: equal steps of two scopes are two, though they run at the same time.
 
             with ctx.scope(city):
                 found = await ctx.step("look up", look_up)
 
-        Holds for the tasks that are begun in it, too. Raises TypeError, ValueError as `step`.
+        Holds for the tasks that are begun in it, too. resumes: what is in it goes on by itself where an earlier attempt
+        was cut off, with what that one has stored (`ctx.storage.latest`), as frameworks do: so its recorded steps may
+        be left out, and new ones may begin at any time. Raises TypeError, ValueError as `step`.
         """
 
     async def now(self) -> datetime:

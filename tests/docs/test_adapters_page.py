@@ -42,3 +42,17 @@ async def test_the_agent_of_the_openai_agents_sdk_runs(tmp_path: Path, monkeypat
     assert callable(page.support)
     monkeypatch.syspath_prepend(str(tmp_path))
     assert list(load_module("support")) == ["support"], "as `agentring dev support.py` does"
+
+
+async def test_the_graph_of_langgraph_says_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = module("greeter", tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert list(load_module("greeter")) == ["greeter"], "as `agentring dev greeter.py` does"
+    listed = list(blocks(PAGE))
+    (after,) = [number + 1 for number, block in enumerate(listed) if block.file_name == "greeter.py"]
+    lines = listed[after].text.splitlines()
+    typed = [line.removeprefix("> ") for line in lines if line.startswith("> ")]
+    async with AgentTest(page.greeter) as t:
+        t.answers(*typed[1:])
+        turn = await t.turn(typed[0])
+        assert [*turn.questions, turn.text] == [line for line in lines if not line.startswith("> ")]

@@ -137,7 +137,7 @@ class FakeContext:
         """Hands on the pieces of the function, and at the end its last value that has been through JSON."""
         return FakeStream(name, function(*args))
 
-    def scope(self, name: str) -> AbstractContextManager[None]:
+    def scope(self, name: str, *, resumes: bool = False) -> AbstractContextManager[None]:
         """Changes nothing."""
         return nullcontext()
 

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/agent.py"))
 NAMES = [path.name for path in EXAMPLES]
 STARTS = re.compile(r"AGENTRING_AGENT=(\S+) \./scripts/up\n")
-AGENTS = ("counter", "payment", "approval", "clerk", "openai_agents")
+AGENTS = ("counter", "payment", "approval", "clerk", "openai_agents", "florist")
 TOGETHER = ",".join(f"{name}=examples.{name}.agent:{name}" for name in AGENTS)
 RACERS = 20
 
@@ -119,10 +119,14 @@ def test_an_example_is_small_and_imports_nothing_of_ours_but_an_agent_s_face(exa
             imported.add("." * statement.level + (statement.module or ""))
     others = {name for name in imported if name.split(".")[0] not in sys.stdlib_module_names}
     ours = {name for name in others if name.split(".")[0] == "agentring"}
-    framework = {"openai_agents": {"agents"}}.get(example.name, set())
-    adapters = {"agentring.adapters", f"agentring.adapters.{example.name}"} if framework else {"agentring.models"}
+    adapter, *framework = {
+        "openai_agents": ("openai_agents", "agents"),
+        "florist": ("langgraph", "langgraph", "langchain_core"),
+    }.get(example.name, ("",))
+    faces = {"agentring.adapters", f"agentring.adapters.{adapter}"} if adapter else {"agentring.models"}
     assert ours
-    assert others <= {"agentring.agent", *adapters, *framework, f"examples.{example.name}.fake_model"}
+    theirs = {name for name in others if name.split(".")[0] in framework}
+    assert others - theirs <= {"agentring.agent", *faces, f"examples.{example.name}.fake_model"}
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=NAMES)

@@ -35,3 +35,16 @@ async def test_an_agent_of_the_openai_agents_sdk_finishes_elsewhere(
     assert seen.text == "Let me look.So: 2 tea ordered"
     assert seen.model_calls == ["model call 1", "model call 2", "model call 3"]
     assert seen.end.turn_completed.usage.model_calls == 3
+
+
+async def test_florist_finishes_elsewhere_and_asks_its_model_once_for_each_step(
+    make_cluster: Callable[..., Cluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = tmp_path / "calls"
+    monkeypatch.setenv("EXAMPLE_CALLS", str(calls))
+    seen = await killed_while_asking(make_cluster, calls, "florist", "roses", "yes")
+    assert seen.questions == ["12 roses? yes or no"]
+    assert len(set(seen.nodes)) == 2
+    assert seen.text == "Let me look. So: 12 roses ordered"
+    assert seen.model_calls == ["model call 1", "model call 2", "model call 3"]
+    assert seen.end.turn_completed.usage.model_calls == 3

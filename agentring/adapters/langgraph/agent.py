@@ -1,0 +1,170 @@
+"""A compiled graph as an agent.
+
+Guarantees: a node that has finished is not run again, also where the turn goes on elsewhere: the graph goes on at its
+last checkpoint, which is committed before the next nodes run; a turn that is run again says again what its messages
+say, so that its text is whole; what earlier turns have put into the graph's state is there in the next one.
+"""
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import Any, cast
+
+from langchain_core.messages import BaseMessage, HumanMessage
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+from langgraph.types import StateSnapshot
+
+from agentring.adapters.current import within
+from agentring.adapters.langgraph.asked import Asked, Resume, data_or_text
+from agentring.adapters.langgraph.messages import Transcript, in_update, plain
+from agentring.adapters.langgraph.saver import AgentringSaver
+from agentring.agent import AgentEvent, Context, Result
+
+MESSAGES = "messages"
+_TURN = "agentring_turn"
+"""In a checkpoint's metadata: the idempotency key of the turn that has made it."""
+_BEFORE = "agentring_messages_before"
+"""Likewise: how many messages the state had when that turn began."""
+
+Graph = Pregel[Any, Any, Any, Any]
+GraphAgent = Callable[[Context[Any]], AsyncIterator[AgentEvent]]
+
+
+def langgraph_agent(
+    graph: Graph,
+    *,
+    input: Callable[[Context[Any]], Any] | None = None,
+    output: Callable[[Any], Mapping[str, Any] | None] | None = None,
+    resume: Resume = data_or_text,
+    config: RunnableConfig | None = None,
+    context: Callable[[Context[Any]], Any] | None = None,
+    prune: bool = True,
+) -> GraphAgent:
+    """Makes an agent of a compiled graph, which stays as it is:
+
+        agent = langgraph_agent(builder.compile())
+
+    graph: of any kind; its checkpointer, if it has one, is an AgentringSaver's place. input: what a turn begins with;
+    by default the user's text as a message, and the input's data beside it, or the data alone where the state has no
+    `messages`. output: the turn's result, made of the state; by default all but the messages, as JSON; None: no result.
+    resume: what an interrupt returns, made of it and of the user's answer; by default the answer's data, or its text
+    where it has none. config: as the graph's methods take it, without a thread. context: the run's, as the graph
+    declares it. prune: removes the checkpoints that the next turn does not need when a turn has completed.
+
+    What models say is streamed as text, by the nodes' and subgraphs' own streams; tool calls are shown with their
+    results; what a node writes with a stream writer is the event `custom`, and a node's end the event `node`; tokens
+    are counted; an interrupt is asked by `ctx.ask`.
+
+    In a turn it raises what the graph raises; NobodyToAsk at an interrupt in a task.
+    """
+    runs = graph.copy({"checkpointer": AgentringSaver()})
+
+    async def agent(ctx: Context[Any]) -> AsyncIterator[AgentEvent]:
+        turn = _GraphTurn(ctx, runs, config or {}, resume)
+        with within(ctx), ctx.scope("langgraph", resumes=True):
+            first = (input or _default_input)(ctx) if input is not None or _has_messages(runs) else ctx.input_data
+            async with aclosing(turn.run(first, context(ctx) if context is not None else None)) as events:
+                async for event in events:
+                    yield event
+            values = await turn.values()
+            if prune:
+                await turn.prune()
+        result = output(values) if output is not None else _default_output(values)
+        if result is not None:
+            yield Result(result)
+
+    # A node that is handed a module takes the agents that are defined there.
+    agent.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)
+    return agent
+
+
+class _GraphTurn:
+    """One attempt of a turn."""
+
+    def __init__(self, ctx: Context[Any], graph: Graph, config: RunnableConfig, resume: Resume) -> None:
+        self._ctx = ctx
+        self._graph = graph
+        self._thread_id = ctx.session_id or ctx.task_key
+        self._given = config
+        self._config = self._with({})
+        self._asked = Asked(ctx, resume)
+
+    async def run(self, first: Any, context: Any) -> AsyncGenerator[str, None]:
+        """Until the graph has come to its end: its words. first: its input, where this is the first attempt."""
+        state = await self._graph.aget_state(self._config)
+        messages, metadata = _messages(state), state.metadata or {}
+        goes_on = metadata.get(_TURN) == self._ctx.idempotency_key
+        before = int(str(metadata.get(_BEFORE, 0))) if goes_on else len(messages)
+        self._config = self._with({_TURN: self._ctx.idempotency_key, _BEFORE: before})
+        transcript = Transcript(self._ctx, messages[:before])
+        if goes_on:
+            for message in messages[before:]:
+                if words := transcript.words(message):
+                    yield words
+            await transcript.show_tools(messages[before:])
+            await self._asked.again()
+        following = first if not goes_on else await self._asked.answered(state.interrupts) if state.interrupts else None
+        while not goes_on or state.tasks:  # `next` is empty already where the last ones have only to be put together
+            async with aclosing(self._stream(following, context, transcript)) as words_of_models:
+                async for words in words_of_models:
+                    yield words
+            state, goes_on = await self._graph.aget_state(self._config), True
+            if not state.interrupts:
+                return
+            following = await self._asked.answered(state.interrupts)
+
+    async def values(self) -> Any:
+        """Of the graph's state."""
+        return (await self._graph.aget_state(self._config)).values
+
+    async def prune(self) -> None:
+        """Removes what the next turn does not need."""
+        await AgentringSaver().aprune([self._thread_id])
+
+    async def _stream(self, following: Any, context: Any, transcript: Transcript) -> AsyncGenerator[str, None]:
+        stream = self._graph.astream(
+            following,
+            self._config,
+            context=context,
+            stream_mode=["messages", "custom", "updates"],
+            subgraphs=True,
+            durability="sync",
+        )
+        part: Any
+        async for part in stream:
+            namespace, mode, payload = part
+            if mode == "messages":
+                if words := transcript.words(payload[0]):
+                    yield words
+            elif mode == "custom":
+                self._ctx.emit("custom", plain(payload))
+            else:
+                for node, update in payload.items():
+                    await transcript.show_tools(in_update(update))
+                    if not node.startswith("__"):
+                        self._ctx.emit("node", {"node": node, "namespace": list(namespace)})
+
+    def _with(self, metadata: Mapping[str, Any]) -> RunnableConfig:
+        configurable = {**self._given.get("configurable", {}), "thread_id": self._thread_id}
+        merged = {**self._given, "configurable": configurable}
+        merged["metadata"] = {**self._given.get("metadata", {}), **metadata}
+        return cast(RunnableConfig, merged)
+
+
+def _has_messages(graph: Graph) -> bool:
+    return MESSAGES in graph.channels
+
+
+def _messages(state: StateSnapshot) -> list[BaseMessage]:
+    found = state.values.get(MESSAGES) if isinstance(state.values, dict) else None
+    return [each for each in found or [] if isinstance(each, BaseMessage)]
+
+
+def _default_input(ctx: Context[Any]) -> dict[str, Any]:
+    return {**ctx.input_data, MESSAGES: [HumanMessage(ctx.input_text)]}
+
+
+def _default_output(values: Any) -> Mapping[str, Any] | None:
+    others = {name: value for name, value in values.items() if name != MESSAGES} if isinstance(values, dict) else {}
+    return plain(others) if others else None
