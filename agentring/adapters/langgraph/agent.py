@@ -40,6 +40,7 @@ def langgraph_agent(
     config: RunnableConfig | None = None,
     context: Callable[[Context[Any]], Any] | None = None,
     prune: bool = True,
+    node_events: bool = False,
 ) -> GraphAgent:
     """Makes an agent of a compiled graph, which stays as it is:
 
@@ -50,18 +51,19 @@ def langgraph_agent(
     `messages`. output: the turn's result, made of the state; by default all but the messages, as JSON; None: no result.
     resume: what an interrupt returns, made of it and of the user's answer; by default the answer's data, or its text
     where it has none. config: as the graph's methods take it, without a thread. context: the run's, as the graph
-    declares it. prune: removes the checkpoints that the next turn does not need when a turn has completed.
+    declares it. prune: removes the checkpoints that the next turn does not need when a turn has completed. node_events:
+    sends an event `node` at the end of each node.
 
     What models say is streamed as text, by the nodes' and subgraphs' own streams; tool calls are shown with their
-    results; what a node writes with a stream writer is the event `custom`, and a node's end the event `node`; tokens
-    are counted; an interrupt is asked by `ctx.ask`.
+    results; what a node writes with a stream writer is the event `custom`; tokens are counted; an interrupt is asked by
+    `ctx.ask`.
 
     In a turn it raises what the graph raises; NobodyToAsk at an interrupt in a task.
     """
     runs = graph.copy({"checkpointer": AgentringSaver()})
 
     async def agent(ctx: Context[Any]) -> AsyncIterator[AgentEvent]:
-        turn = _GraphTurn(ctx, runs, config or {}, resume)
+        turn = _GraphTurn(ctx, runs, config or {}, resume, node_events=node_events)
         with within(ctx), ctx.scope("langgraph", resumes=True):
             first = (input or _default_input)(ctx) if input is not None or _has_messages(runs) else ctx.input_data
             async with aclosing(turn.run(first, context(ctx) if context is not None else None)) as events:
@@ -82,11 +84,14 @@ def langgraph_agent(
 class _GraphTurn:
     """One attempt of a turn."""
 
-    def __init__(self, ctx: Context[Any], graph: Graph, config: RunnableConfig, resume: Resume) -> None:
+    def __init__(
+        self, ctx: Context[Any], graph: Graph, config: RunnableConfig, resume: Resume, *, node_events: bool
+    ) -> None:
         self._ctx = ctx
         self._graph = graph
         self._thread_id = ctx.session_id or ctx.task_key
         self._given = config
+        self._node_events = node_events
         self._config = self._with({})
         self._asked = Asked(ctx, resume)
 
@@ -142,7 +147,7 @@ class _GraphTurn:
             else:
                 for node, update in payload.items():
                     await transcript.show_tools(in_update(update))
-                    if not node.startswith("__"):
+                    if self._node_events and not node.startswith("__"):
                         self._ctx.emit("node", {"node": node, "namespace": list(namespace)})
 
     def _with(self, metadata: Mapping[str, Any]) -> RunnableConfig:
