@@ -51,7 +51,7 @@ class Steps:
         self.tasks, self.publication = recorder.tasks, run.publication
         self.clock, self.journal = run.clock, Journal(run.wait_s)
         self._commits = Commits(recorder, self.publication.now)
-        self.storage = RunStorage(recorder, self._commits, self.check, self._fail, run.most_storage_bytes, run.wait_s)
+        self.storage = RunStorage(recorder, self._commits, self.ready, self.check, self._fail, run)
         """Its bytes by key."""
         self._counts: Counter[bytes] = Counter()
         self._open = OpenSteps()

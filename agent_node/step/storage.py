@@ -5,13 +5,16 @@ committed in the order in which it came, behind what steps have committed before
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NoReturn
 
 from agent_node.step.commits import Commits
 from agent_node.step.errors import StepCorrupt
+from agent_node.step.identity import digest
 from agent_node.step.recorder import StepRecorder
+from agent_node.step.step_run import StepRun
 from agent_node.step.storage_keys import Changes, StorageKeys
+from agent_node.store.step_records import StepState, StoredStep
 from agent_node.store.storage_records import PAGE_KEYS, StorageEntry
 
 
@@ -22,17 +25,21 @@ class RunStorage:
         self,
         recorder: StepRecorder,
         commits: Commits,
+        steps_ready: Callable[[], Awaitable[None]],
         check: Callable[[], None],
         fail: Callable[[StepCorrupt], NoReturn],
-        most_bytes: int,
-        wait_s: float,
+        run: StepRun,
     ) -> None:
-        """check: raises what ends the run by itself; fail: ends it with an error, which it raises."""
+        """steps_ready: returns when what earlier attempts recorded is known; check: raises what ends the run by itself;
+        fail: ends it with an error, which it raises."""
         self._recorder = recorder
         self._commits = commits
         self._check = check
         self._fail = fail
-        self.keys = StorageKeys(most_bytes, wait_s)
+        self._steps_ready = steps_ready
+        self._attempt = run.attempt
+        self._has_gained = False
+        self.keys = StorageKeys(run.most_storage_bytes, run.wait_s)
         self._loading: asyncio.Future[None] | None = None
 
     async def ready(self) -> None:
@@ -59,6 +66,7 @@ class RunStorage:
 
     async def change(self, values: Mapping[str, bytes | None]) -> None:
         """Commits all of these, as no step's. Cancellation: they may be committed."""
+        await self._steps_ready()  # whose rows have the ordinals before
         await self.ready()
         changes = Changes(self.keys)
         try:
@@ -68,8 +76,16 @@ class RunStorage:
             self.keys.undo(changes)
             raise
         if changes.values:
-            await self._commits.add(None, changes.writes(), settled=self.settling(changes))
+            row = None if self._has_gained else self._gain()
+            self._has_gained = True
+            await self._commits.add(row, changes.writes(), settled=self.settling(changes))
             self._check()
+
+    def _gain(self) -> StoredStep:
+        """A row that says that the attempt has gained something, as one with a step's outcome does: what is stored here
+        is what a framework goes on with, so a run that is cut off then was not in vain."""
+        step_id = digest(b"stored", self._recorder.life_id.encode(), str(self._attempt).encode())
+        return StoredStep(0, step_id, b"", "storage", self._attempt, StepState.NOTED, pure=True)
 
     def settling(self, changes: Changes) -> "Callable[[asyncio.Future[None]], None]":
         """What is to be called once it is known whether they were committed."""

@@ -79,3 +79,26 @@ async def test_an_owner_that_has_lost_the_session_stores_nothing(ran: Ran) -> No
             assert await owner.until_ended("next") == ["turn_completed"]
             last = [event.text_delta.text for event in owner.events() if event.turn_id == "next"]
     assert "".join(last) == "2 b'2'"
+
+
+async def test_attempts_that_store_something_are_not_in_vain(ran: Ran) -> None:
+    """Of ten attempts that are allowed each stores something, so that the turn comes to its end in its fourteenth."""
+    store, most = RecordingStore(durable=True), 13
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        latest = ctx.storage.latest
+        await latest.put("number", str(int(await latest.get("number") or b"0") + 1).encode())
+        if ctx.attempt <= most:
+            ran.called("stops")
+            await asyncio.get_running_loop().create_future()
+        yield str(await latest.get("number"))
+
+    for attempt in range(1, most + 1):
+        async with acting(agent, store=store, epoch=Epoch(EPOCH + attempt), lost=True) as lost:
+            if attempt == 1:
+                await lost.submit("t")
+            await ran.until_called("stops", attempt)
+    async with acting(agent, store=store, epoch=Epoch(EPOCH + 20), lost=True) as owner:
+        assert await owner.until_ended("t") == ["turn_completed"]
+        last = max(event.attempt for event in owner.events())
+        assert "".join(event.text_delta.text for event in owner.events() if event.attempt == last) == "b'14'"
