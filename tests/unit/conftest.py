@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import structlog
@@ -12,6 +12,18 @@ structlog.configure(processors=[structlog.processors.format_exc_info, structlog.
 
 _SETTLE_S = 1.0
 """How long what a test has ended may take to be gone (gRPC's own tasks end a little later than the call)."""
+
+
+@pytest.fixture(autouse=True)
+def _log_as_it_was() -> Iterator[None]:
+    """Fails a test that leaves the log otherwise than it was: every test after it would log so, in the same process."""
+    before = structlog.get_config()
+    processors = [*before["processors"]]
+    yield
+    after = structlog.get_config()
+    if after != before or after["processors"] != processors:
+        structlog.configure(**{**before, "processors": processors})
+        pytest.fail("structlog's configuration is not the one before")
 
 
 @pytest.fixture(autouse=True)

@@ -175,21 +175,13 @@ async def test_an_error_without_a_text_is_an_error_all_the_same(error: Exception
 
 
 async def test_such_an_error_is_in_the_real_log_too(capsys: pytest.CaptureFixture[str]) -> None:
-    structlog.reset_defaults()
-    structlog.configure(
-        processors=[structlog.processors.format_exc_info, structlog.processors.JSONRenderer()],
-        logger_factory=structlog.PrintLoggerFactory(),
-    )
-    try:
-        for error in UNTELLABLE.values():
+    for error in UNTELLABLE.values():
 
-            async def agent(_ctx: Context, error: Exception = error) -> AsyncIterator[AgentEvent]:
-                yield "begun"
-                raise error
+        async def agent(_ctx: Context, error: Exception = error) -> AsyncIterator[AgentEvent]:
+            yield "begun"
+            raise error
 
-            assert failed(await Bench().run(agent)) == "AGENT_ERROR"
-    finally:
-        structlog.reset_defaults()
+        assert failed(await Bench().run(agent)) == "AGENT_ERROR"
     assert capsys.readouterr().out.count("agent_failed") == 3
 
 
