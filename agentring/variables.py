@@ -23,6 +23,7 @@ NODES = (
         "advertise",
         "data_dir",
         "agent",
+        "agent_settings",
         "store",
         "store_timeout_s",
         "store_wait_s",
@@ -38,7 +39,7 @@ NODES = (
     *("max_tenant_tasks",),
     *("unwatched_timeout_s", "max_once_keys", "max_once_result_bytes", "once_retention_s", "once_failure_s"),
     *("max_log_bytes", "max_stored_log_bytes", "max_text_bytes", "max_state_bytes", "max_turn_attempts"),
-    *("max_history_turns",),
+    *("max_history_turns", "max_session_file_bytes", "max_storage_bytes"),
 )
 ROUTERS = (
     *("shared_port", "workers", "metrics_listen", "owner_cache_size", "sync_timeout_s", "stop_grace_s"),

@@ -1,4 +1,4 @@
-"""A flag that a page names is one: of a setting, of a command, or of a script."""
+"""A flag that a page names is one: of a setting, of a command, of a script, or of our plugin of pytest."""
 
 import re
 from pathlib import Path
@@ -11,14 +11,22 @@ from router.settings import RouterSettings
 
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z0-9-]+)(?![\w-])")
 _PARAMETER = re.compile(r"^    (\w+): (?:Annotated\[|\w+Option\b)", re.MULTILINE)
-_PROGRAMS = ("agentring/cli", "benchmarks", "examples", "robustness", "scripts", "docs/settings_page.py")
+_PROGRAMS = (
+    "agentring/cli",
+    "agentring/pytest_plugin.py",
+    "benchmarks",
+    "examples",
+    "robustness",
+    "scripts",
+    "docs/settings_page.py",
+)
 _OTHERS = frozenset({"check", "no-deps", "editable", "cflags", "libs", "plugin", "exclude-source-info"})
 """Of programs that are not ours: ruff, pip, pkg-config, protoc, buf. (One with an underscore is never ours.)."""
 _PAGES = [path.relative_to(ROOT).as_posix() for path in pages()]
 
 
 def sources() -> list[Path]:
-    """Where the flags of commands and scripts are said."""
+    """Where the flags of commands, scripts and our plugin of pytest are said."""
     found = []
     for place in _PROGRAMS:
         path = ROOT / place
@@ -42,4 +50,4 @@ def test_every_flag_exists(name: str, known: set[str]) -> None:
 
 def test_a_flag_that_is_none_is_found(known: set[str]) -> None:
     assert not {"drain-timeout", "lease-ttl", "max-session"} & known
-    assert {"drain-timeout-s", "forget-store", "run-again", "svg", "fault"} <= known
+    assert {"drain-timeout-s", "forget-store", "run-again", "svg", "fault", "agents-on-cluster"} <= known
