@@ -7,44 +7,28 @@ from pathlib import Path
 import pytest
 
 from harness.cluster import Cluster
-from harness.killed_examples import killed_while_asking
+from harness.killed_examples import Asking, killed_while_asking
+
+ORDER = 'May I call order({"item": "tea", "count": 2})? yes or no'
+EXPECTED = {
+    Asking("clerk", "tea", "yes"): (ORDER, "Let me look.So: 2 tea ordered"),
+    Asking("openai_agents", "tea", "yes"): (ORDER, "Let me look.So: 2 tea ordered"),
+    Asking("florist", "roses", "yes"): ("12 roses? yes or no", "Let me look. So: 12 roses ordered"),
+}
 
 
-async def test_clerk_finishes_elsewhere_and_asks_its_model_once_for_each_step(
+async def test_they_finish_elsewhere_and_ask_their_models_once_for_each_step(
     make_cluster: Callable[..., Cluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls = tmp_path / "calls"
     monkeypatch.setenv("EXAMPLE_CALLS", str(calls))
-    seen = await killed_while_asking(make_cluster, calls, "clerk", "tea", "yes")
-    assert seen.questions == ['May I call order({"item": "tea", "count": 2})? yes or no']
-    assert len(set(seen.nodes)) == 2
-    assert seen.text == "Let me look.So: 2 tea ordered"
-    assert seen.result == {"finish_reason": "stop", "rounds": 3.0}
-    assert seen.model_calls == ["model call 1", "model call 2", "model call 3"]
-    assert seen.end.turn_completed.usage.model_calls == 3
-
-
-async def test_an_agent_of_the_openai_agents_sdk_finishes_elsewhere(
-    make_cluster: Callable[..., Cluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = tmp_path / "calls"
-    monkeypatch.setenv("EXAMPLE_CALLS", str(calls))
-    seen = await killed_while_asking(make_cluster, calls, "openai_agents", "tea", "yes")
-    assert seen.questions == ['May I call order({"item": "tea", "count": 2})? yes or no']
-    assert len(set(seen.nodes)) == 2
-    assert seen.text == "Let me look.So: 2 tea ordered"
-    assert seen.model_calls == ["model call 1", "model call 2", "model call 3"]
-    assert seen.end.turn_completed.usage.model_calls == 3
-
-
-async def test_florist_finishes_elsewhere_and_asks_its_model_once_for_each_step(
-    make_cluster: Callable[..., Cluster], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    calls = tmp_path / "calls"
-    monkeypatch.setenv("EXAMPLE_CALLS", str(calls))
-    seen = await killed_while_asking(make_cluster, calls, "florist", "roses", "yes")
-    assert seen.questions == ["12 roses? yes or no"]
-    assert len(set(seen.nodes)) == 2
-    assert seen.text == "Let me look. So: 12 roses ordered"
-    assert seen.model_calls == ["model call 1", "model call 2", "model call 3"]
-    assert seen.end.turn_completed.usage.model_calls == 3
+    found = dict(zip(EXPECTED, await killed_while_asking(make_cluster, list(EXPECTED)), strict=True))
+    for turn, (question, text) in EXPECTED.items():
+        seen = found[turn]
+        assert (seen.questions, seen.text) == ([question], text)
+        assert seen.nodes == ["n1", "n2"], turn
+        assert seen.end.turn_completed.usage.model_calls == 3, turn
+    clerk, *_ = found.values()
+    assert clerk.result == {"finish_reason": "stop", "rounds": 3.0}
+    each_once = [f"model call {number}" for number in (1, 2, 3)]
+    assert sorted(calls.read_text().splitlines()) == sorted(each_once * len(EXPECTED))
