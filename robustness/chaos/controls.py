@@ -50,6 +50,7 @@ CONTROLS = {
     "a step's result is kept": Control("no-memory-of-steps", "kill-once", frozenset({"I4"})),
     "a run's recorded steps": Control("no-memory-of-outcomes", "kill", frozenset({"S1"})),
     "a step that must not run twice": Control("no-memory-of-starts", "kill", frozenset({"S2"}), steps=24),
+    "what was said": Control("no-memory-of-words", "kill", frozenset({"S4"}), steps=24),
     "the SQL compare of steps": Control("no-step-compare", "pause-before-step", frozenset({"I1"})),
     "what ended a node runs apart": Control("nothing-apart", "poison", frozenset({"poison"}), ttl_s=2),
     "the sweep of tasks": Control("no-task-sweep", "leave-tasks", frozenset({"I5"}), ttl_s=2),

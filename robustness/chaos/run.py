@@ -40,6 +40,10 @@ BROKEN = ("Traceback", "never retrieved", "never awaited")
 """What must not stand in any process's log, whatever is done to it."""
 
 
+_EXPECTED = ("StoreUnavailable", "TOOL_CANCELLED")
+"""A store that does not answer fails its sessions, and a tool is cut off with its run: both say so with a traceback."""
+
+
 @dataclass(slots=True)
 class Outcome:
     """What came of one run."""
@@ -139,8 +143,7 @@ async def _run(
 def _broken(world: World) -> list[str]:
     found = []
     for host in (*world.nodes.values(), *world.routers.values()):
-        # A store that does not answer fails its sessions, and says so with a traceback.
         lines = (world.directory / f"{host.name}.log").read_text().splitlines()
-        log = "\n".join(line for line in lines if "StoreUnavailable" not in line)
+        log = "\n".join(line for line in lines if not any(word in line for word in _EXPECTED))
         found += [f"{host.name}'s log says {word!r}" for word in BROKEN if word in log]
     return found

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import bindparam
 
+from agent_node.run.republished import Republished
 from agent_node.step import steps
 from agent_node.step.clock import RunClock
 from agent_node.step.function import StepCall, StepOptions, Tries, outcome_of
@@ -67,8 +68,20 @@ def no_step_compare(trigger: Path) -> None:
     replace(step_transactions, "OWNED_AND_OPEN", HotStatement(blind))
 
 
+def no_memory_of_words(_: Path) -> None:
+    """A later attempt says again what stays valid of an earlier one."""
+    original = Republished.__init__
+
+    def init(self: Republished, *args: Any) -> None:
+        original(self, *args)
+        self.is_over = True
+
+    replace(Republished, "__init__", init)
+
+
 STEP_MUTATIONS: dict[str, Callable[[Path], None]] = {
     "no-memory-of-outcomes": no_memory_of_outcomes,
     "no-memory-of-starts": no_memory_of_starts,
+    "no-memory-of-words": no_memory_of_words,
     "no-step-compare": no_step_compare,
 }

@@ -21,6 +21,7 @@ from agentring.rpc.status import read_error
 from agentring.v1 import session_pb2, session_pb2_grpc, task_pb2, task_pb2_grpc
 from robustness.chaos.validate.audit_files import until
 from robustness.chaos.validate.evidence import Call, now_ns
+from robustness.chaos.validate.said import Kind, Said
 
 AGENT = "counting"
 TENANT = "default"
@@ -134,14 +135,17 @@ class Traffic:
         request.turn.turn_id = turn_id
         request.turn.input.data.update(data)
         call = Call(client, f"session/{TENANT}/{session_id}", turn_id, router, now_ns(), once=data.get("once", ""))
+        request.keeps_valid = call.keeps_valid = _keeps_valid(client)
         stub = session_pb2_grpc.SessionServiceStub(self._channels[router])
         return await self._tried(call, lambda: stub.RunTurn(request, timeout=timeout_s))
 
     async def task(self, client: str, key: str, data: dict[str, Any], router: str, *, timeout_s: float = TRY_S) -> Call:
         """One try of one task."""
         call = Call(client, f"task/{TENANT}/{key}", "", router, now_ns(), once=data.get("once", ""))
+        request = _task(key, data)
+        request.keeps_valid = call.keeps_valid = _keeps_valid(client)
         stub = task_pb2_grpc.TaskServiceStub(self._channels[router])
-        return await self._tried(call, lambda: stub.RunTask(_task(key, data), timeout=timeout_s))
+        return await self._tried(call, lambda: stub.RunTask(request, timeout=timeout_s))
 
     async def leave_task(self, key: str, data: dict[str, Any], router: str) -> str:
         """Asks for a task and leaves once it is accepted; its node. Raises AioRpcError."""
@@ -198,14 +202,40 @@ def _task(key: str, data: dict[str, Any]) -> task_pb2.RunTaskRequest:
     return request
 
 
+def _keeps_valid(client: str) -> bool:
+    """Half of the clients do; of two that ask for one task the second."""
+    return client[-1] in "13579b"
+
+
+def _said(event: session_pb2.Event) -> Said | None:
+    match event.WhichOneof("body"):
+        case "text_delta":
+            return Said(Kind.WORDS, event.seq, event.text_delta.offset, event.text_delta.text)
+        case "custom_event":
+            number = event.custom_event.data.struct_value.fields["number"].number_value
+            return Said(Kind.EMITTED, event.seq, int(number))
+        case "attempt_restarted":
+            restarted = event.attempt_restarted
+            return Said(
+                Kind.RESTARTED, event.seq, restarted.valid_text_bytes, valid_seq=int(restarted.valid_through_seq)
+            )
+        case "gap":
+            return Said(Kind.GAP, event.seq)
+        case _:
+            return None
+
+
 def _take(call: Call, event: session_pb2.Event) -> None:
     kind = event.WhichOneof("body")
+    if (said := _said(event)) is not None:
+        call.said.append(said)
     if kind == "turn_accepted":
         call.acknowledged_ns = call.acknowledged_ns or now_ns()
     if kind == "turn_completed":
         result: struct_pb2.Struct = event.turn_completed.result
         call.ok, call.result, call.end_epoch = True, str(result["run"]), event.epoch
         call.once_result = str(result["once"])
+        call.words, call.emitted = str(result["words"]), int(result.fields["emitted"].number_value)
         call.number = int(result.fields["number"].number_value) if call.turn else None
     elif kind in ("turn_failed", "turn_cancelled"):
         end = event.turn_failed if kind == "turn_failed" else event.turn_cancelled

@@ -15,6 +15,7 @@ from robustness.chaos.validate.ends import Ends
 from robustness.chaos.validate.evidence import Call, Evidence, Line, StoredRow
 from robustness.chaos.validate.once_rules import callers_of_a_step_got_one_result, steps_run_once, what_began_ends
 from robustness.chaos.validate.poison_rules import no_run_ends_node_after_node
+from robustness.chaos.validate.said_rules import what_was_said_stays
 from robustness.chaos.validate.step_rules import (
     a_step_begins_once_an_attempt,
     no_step_is_recorded_after_the_end,
@@ -217,6 +218,7 @@ RULES: tuple[Rule, ...] = (
     no_step_with_an_outcome_begins_again,
     a_step_begins_once_an_attempt,
     no_step_is_recorded_after_the_end,
+    what_was_said_stays,
     owners_change_for_a_reason,
     no_run_ends_node_after_node,
 )

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robustness.chaos.validate.said import Said
+
 
 def now_ns() -> int:
     """CLOCK_BOOTTIME."""
@@ -92,6 +94,14 @@ class Call:
     """The epochs of what was told as it happened, each once, in their order; not of an outcome that is told again."""
     acknowledged_ns: int | None = None
     """When it was told that the turn was accepted; None: it was not."""
+    keeps_valid: bool = False
+    """It said that it keeps what stays valid where a turn runs again."""
+    said: list[Said] = field(default_factory=list)
+    """What it was sent of what the run says, in its order."""
+    words: str = ""
+    """The hash of all words, as the agent ended with it."""
+    emitted: int = 0
+    """How many events the agent emitted."""
 
 
 @dataclass(frozen=True, slots=True)

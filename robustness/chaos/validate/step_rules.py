@@ -13,6 +13,8 @@ from robustness.chaos.validate.violation import Violation
 _ENDS = frozenset(
     {"turn_committed", "turn_failed", "turn_cancelled", "task_committed", "task_failed", "task_cancelled"}
 )
+_NO_OUTCOMES = ("STARTED", "NOTED")
+"""Noted are the pieces that a streaming step had come to when another one began."""
 _DIVERGED = ("STEP_DIVERGED", "STEP_CORRUPT")
 
 
@@ -20,12 +22,12 @@ def no_step_with_an_outcome_begins_again(evidence: Evidence) -> Iterator[Violati
     """S1: once an outcome of a step was committed no later epoch begins it again, nor has another outcome of it; and no
     run fails because of its recorded steps: the agent of the traffic asks for the same ones in every attempt."""
     for subject, step, lines in _steps(evidence):
-        outcomes = [line for line in lines if line.event == "step_recorded" and line.state != "STARTED"]
+        outcomes = [line for line in lines if line.event == "step_recorded" and line.state not in _NO_OUTCOMES]
         if not outcomes:
             continue
         first = min(outcomes, key=lambda line: line.epoch)
         for line in lines:
-            again = line.event == "step_begun" or (line.event == "step_recorded" and line.state != "STARTED")
+            again = line.event == "step_begun" or (line.event == "step_recorded" and line.state not in _NO_OUTCOMES)
             if again and line.epoch > first.epoch:
                 what = f"epoch {line.epoch} has {line.event} of {step} after its {first.state} of {first.epoch}"
                 yield Violation("S1", subject, what)

@@ -4,11 +4,15 @@ none."""
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from agent_node.run.republished import Republished
+from agent_node.run.run_input import RunEvents
 from agent_node.step.function import outcome_of
 from agent_node.store.opening import open_store
+from agent_node.store.published import Published
 from agent_node.store.sql import step_transactions
 from agent_node.store.sql.sessions import SqlStore
 from agent_node.store.sql.steps import SqlStepStore
@@ -53,3 +57,23 @@ async def test_without_memory_rows_are_not_read(
     assert len(await all_rows(turn, owned)) == 2
     MUTATIONS[name](Path("no trigger"))
     assert await all_rows(turn, owned) == left
+
+
+def test_without_memory_of_words_they_are_said_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Republished, "__init__", Republished.__init__)
+    said: list[str] = []
+
+    class Log:
+        def append_text(self, turn_id: str, attempt: int, offset: int, *texts: str) -> int:
+            said.extend(texts)
+            return 0
+
+    def republished() -> Republished:
+        valid = (Published(3, 2, 0, b""),)
+        return Republished(cast(RunEvents, Log()), valid, 1, lambda _: None, lambda: None)
+
+    republished().append_text("t", 2, 0, "ab")
+    assert said == []
+    MUTATIONS["no-memory-of-words"](Path("no trigger"))
+    republished().append_text("t", 2, 0, "ab")
+    assert said == ["ab"]

@@ -39,6 +39,11 @@ def test_one_that_has_an_outcome_neither_begins_again_nor_has_another_one(state:
     assert broken([*recorded, ("step_recorded", 20, "COMPLETED")]) == ["S1"]
 
 
+def test_the_pieces_that_a_stream_had_come_to_are_no_outcome() -> None:
+    noted = [*CLAIMED, ("step_recorded", 10, "NOTED"), *AFTERWARDS, ("step_begun", 20, "")]
+    assert broken([*noted, ("step_recorded", 20, "COMPLETED")]) == []
+
+
 def test_a_cancellation_that_came_after_the_outcome_is_of_the_same_epoch() -> None:
     assert broken([*CLAIMED, ("step_recorded", 10, "COMPLETED"), ("step_recorded", 10, "CANCELLED")]) == []
 
