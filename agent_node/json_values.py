@@ -32,6 +32,8 @@ class NotJson(Exception):
         super().__init__(what, path, problem)
         self.reason = _REASONS.get(what.partition(" ")[0], "TOOL_ARGUMENT_INVALID")
         """Of a turn that fails with it."""
+        self.path = path
+        self.problem = problem
         self.detail = f"{what} {path}: {problem}"
         """For people: what, where and why."""
 

@@ -135,7 +135,10 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
         if ended.error is not None:
             if ended.is_again and isinstance(ended.error, OnceUnknown):
                 self._publish_unknown(key)
-            raise ended.error
+            try:
+                raise ended.error
+            finally:
+                del ended  # or else the error holds this frame, and this frame the error
         return ended.value
 
     async def ask(self, prompt: str, *, schema: JsonObject | None = None) -> Answer:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from agent_node.run.outcome import new_error_id
+from agent_node.run.tool_places import CallPlace
 from agent_node.step import own_errors
 from agent_node.step.function import StepCall, StepOptions
 from agent_node.step.outcome import KeptError, StepOutcome
@@ -47,6 +48,17 @@ class Ended:
     """Whether an earlier attempt made the call."""
 
 
+@dataclass(frozen=True, slots=True)
+class MadeCall:
+    """A call that is made."""
+
+    call_id: str
+    idempotency_key: str
+    fencing_token: int
+    restart: Callable[[], None] = lambda: None
+    """Called before a further try: what the last one has stored by key is not to be stored."""
+
+
 class RecordedCalls:
     """Of one run."""
 
@@ -62,27 +74,42 @@ class RecordedCalls:
         self,
         steps: Steps | None,
         call: OwnCall,
-        function: Callable[[str, str, int], Awaitable[Any]],
+        function: Callable[[MadeCall], Awaitable[Any]],
         known: Callable[[str], None] = lambda _: None,
+        place: CallPlace | None = None,
     ) -> Ended:
-        """Makes the call, unless it is recorded. steps: of the run; None: nothing is recorded. function: gets the
-        call_id, an idempotency key and a fencing token, and returns JSON; known: is called with the call_id at once
-        where the function will not be.
+        """Makes the call, unless it is recorded. steps: of the run; None: nothing is recorded. function: returns JSON;
+        it may be called again, where a key of the storage was another step's. known: is called with the call_id at once
+        where the function will not be. place: taken before the call begins.
 
         Raises what ends the run, NodeFenced say, and what Steps.open does. Cancellation: as Context.step.
         """
-        if steps is None:
-            return await self._unrecorded(function)
-        ended: Ended | None = None
-        options = StepOptions(call.key, call.idempotent)
+        try:
+            if steps is None:
+                return await self._unrecorded(function, place)
+            return await self._recorded(steps, call, function, known, place)
+        finally:
+            if place is not None:
+                place.leave()
+
+    async def _recorded(
+        self,
+        steps: Steps,
+        call: OwnCall,
+        function: Callable[[MadeCall], Awaitable[Any]],
+        known: Callable[[str], None],
+        place: CallPlace | None,
+    ) -> Ended:
+        ended: list[Ended] = []
+        options = StepOptions(call.key, call.idempotent, take_place=place.take if place is not None else None)
 
         async def run(idempotency_key: str, fencing_token: int) -> Any:
-            nonlocal ended
+            made = MadeCall(call_id, idempotency_key, fencing_token, opened.storage.restart)
             try:
-                return await function(call_id, idempotency_key, fencing_token)
+                return await function(made)
             except Exception as error:
-                ended = Ended(error=error, error_id=new_error_id())
-                raise KeptError([*own_errors.recorded(error), ended.error_id]) from None
+                ended[:] = [Ended(error=error, error_id=new_error_id())]
+                raise KeptError([*own_errors.recorded(error), ended[0].error_id], error) from None
 
         step_call = StepCall(run, (), {})
         await steps.ready()
@@ -95,13 +122,16 @@ class RecordedCalls:
             outcome = await steps.carry_out(opened, step_call, options)
         finally:
             steps.close(opened)
-        return ended if ended is not None and outcome.state == StepState.FAILED else _read(call, outcome, is_again)
+        return ended.pop() if ended and outcome.state == StepState.FAILED else _read(call, outcome, is_again)
 
-    async def _unrecorded(self, function: Callable[[str, str, int], Awaitable[Any]]) -> Ended:
+    async def _unrecorded(self, function: Callable[[MadeCall], Awaitable[Any]], place: CallPlace | None) -> Ended:
         self._count += 1
         key = f"{self._idempotency_key}/step/{self._count}"
+        made = MadeCall(f"{self._attempt}.{self._count}", key, self._token)
+        if place is not None:
+            await place.take()
         try:
-            return Ended(await function(f"{self._attempt}.{self._count}", key, self._token))
+            return Ended(await function(made))
         except Exception as error:
             return Ended(error=error, error_id=new_error_id())
 

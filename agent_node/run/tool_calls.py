@@ -7,8 +7,8 @@ too, whatever ends it, and once, under the same call_id in every attempt. Used b
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, nullcontext, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any
 
@@ -19,13 +19,14 @@ from agent_node.agent_errors import log_failure
 from agent_node.json_values import NotJson, to_plain_value, to_struct, to_value
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import new_error_id
-from agent_node.run.recorded_calls import Ended, OwnCall, RecordedCalls
+from agent_node.run.recorded_calls import Ended, MadeCall, OwnCall, RecordedCalls
 from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
+from agent_node.run.tool_places import CallPlace
 from agent_node.step.function import StepCall
 from agent_node.step.steps import Steps
 from agent_node.store import ToolStart
-from agentring.agent import Context, Retry, StepUnknown, Tool, ToolArgumentInvalid
+from agentring.agent import ArgumentProblem, Context, Retry, StepUnknown, StorageConflict, Tool, ToolArgumentInvalid
 from agentring.errors import AgentringError
 from agentring.ids import Epoch
 from agentring.plain_json import type_name
@@ -49,7 +50,7 @@ class _Call:
     retry: Retry | None = None
     timeout_s: float | None = None
     idempotent: bool = True
-    place: AbstractAsyncContextManager[Any] = field(default_factory=nullcontext)
+    place: CallPlace | None = None
 
     @property
     def own(self) -> OwnCall:
@@ -96,10 +97,15 @@ class ToolCalls:
         key: str | None,
     ) -> Any:
         """As Context.call_tool. steps: as RecordedCalls."""
+        if not isinstance(tool, Tool):
+            raise TypeError(f"call_tool calls a Tool, not {type_name(type(tool))}: write @tool above the function")
         if key is not None and not isinstance(key, str):
             raise TypeError(f"a call's key is a str, not {type_name(type(key))}")
         checked = tool.check(arguments)
-        shown = to_struct(checked.plain, f"arguments of the tool {tool.name}")
+        try:
+            shown = to_struct(checked.plain, f"arguments of the tool {tool.name}")
+        except NotJson as refused:  # NaN, half a character, more than a message holds
+            raise ToolArgumentInvalid(tool.name, [ArgumentProblem(refused.path, refused.problem, "not_json")]) from None
 
         async def with_values(idempotency_key: str, fencing_token: int) -> Any:
             handed = {"ctx": ctx, "idempotency_key": idempotency_key, "fencing_token": fencing_token}
@@ -126,16 +132,15 @@ class ToolCalls:
             self._log.append(session_pb2.Event(tool_call=shown))
             self._open[call_id] = answer
 
-        async def function(call_id: str, idempotency_key: str, fencing_token: int) -> Any:
-            async with call.place:
+        async def function(made: MadeCall) -> Any:
+            if made.call_id not in self._open:
                 # Invariant: a start is stored before the tool is called (tests/unit/agent_node/run/test_tool_calls.py).
-                await self._store_start(call_id, call.name)
-                publish(call_id)
-                result = await self._tried(call, idempotency_key, fencing_token)
-                return to_plain_value(result, f"result of the tool {call.name}")
+                await self._store_start(made.call_id, call.name)
+                publish(made.call_id)
+            return to_plain_value(await self._tried(call, made), f"result of the tool {call.name}")
 
         try:
-            ended = await self._recorded.carry_out(steps, call.own, function, publish)
+            ended = await self._recorded.carry_out(steps, call.own, function, publish, call.place)
             if ended.error is None:
                 self._publish_result(answer, ended)
         except BaseException as error:
@@ -143,22 +148,29 @@ class ToolCalls:
             raise
         if ended.error is not None:
             self._publish_failure(answer, ended.error, ended.error_id, is_new=not ended.is_again)
-            raise ended.error
+            try:
+                raise ended.error
+            finally:
+                del ended  # or else the error holds this frame, and this frame the error
         await asyncio.sleep(0)  # a tool need not await, nor need its agent yield: the event loop breathes here
         return ended.value
 
-    async def _tried(self, call: _Call, idempotency_key: str, fencing_token: int) -> Any:
+    async def _tried(self, call: _Call, made: MadeCall) -> Any:
         tries = 0
         while True:
             tries += 1
             try:
                 async with self._env.clock.timeout(call.timeout_s):
-                    return await call.function(idempotency_key, fencing_token)
+                    return await call.function(made.idempotency_key, made.fencing_token)
             except Exception as error:
                 self._log.check()
-                if type(error) is NotJson or call.retry is None or not call.retry.tries_again(error, tries):
+                if isinstance(error, NotJson | StorageConflict) or call.retry is None:
                     raise
+                if not call.retry.tries_again(error, tries):
+                    raise
+                made.restart()
                 await self._env.clock.sleep(call.retry.wait_s(tries))
+                made.restart()
 
     async def _store_start(self, call_id: str, name: str) -> None:
         self._log.check()

@@ -1,8 +1,9 @@
 """What earlier attempts of a run have recorded, read with this attempt's first step."""
 
 import asyncio
-from collections.abc import Callable, Sequence
 
+from agent_node.step.commits import Commits
+from agent_node.step.journal import Journal
 from agent_node.step.recorder import StepRecorder
 from agent_node.store.step_records import PAGE_ROWS, StoredStep
 
@@ -10,15 +11,14 @@ from agent_node.store.step_records import PAGE_ROWS, StoredStep
 class EarlierRows:
     """Read once, whoever asks first; a failed read is everybody's."""
 
-    def __init__(
-        self, recorder: StepRecorder, take: Callable[[Sequence[StoredStep]], None], *, are_known: bool
-    ) -> None:
-        """take: gets them all; are_known: there are none."""
+    def __init__(self, recorder: StepRecorder, journal: Journal, commits: Commits, *, are_known: bool) -> None:
+        """journal: gets them all; commits: goes on behind them; are_known: there are none."""
         self._recorder = recorder
-        self._take = take
+        self._journal = journal
+        self._commits = commits
         self._reading: asyncio.Future[None] | None = None
         self.are_known = are_known
-        """Whether `take` has got them."""
+        """Whether the journal has got them."""
 
     async def wait(self) -> None:
         """Returns when they are known. Raises what the store raises. Cancellation: they are read all the same."""
@@ -35,7 +35,8 @@ class EarlierRows:
                 page = await self._recorder.read(rows[-1].ordinal if rows else 0)
                 rows += page
                 is_last = len(page) < PAGE_ROWS
-            self._take(rows)
+            self._journal.load(rows)
+            self._commits.last_ordinal = self._journal.last_ordinal
             self.are_known = True
             done.set_result(None)
         except Exception as error:

@@ -2,12 +2,12 @@
 policy says."""
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent_node.step.clock import RunClock
-from agent_node.step.outcome import StepOutcome, completed, failed
+from agent_node.step.outcome import KeptError, StepOutcome, completed, failed
 from agent_node.step.typed import as_json
 from agentring.agent import Retry
 
@@ -23,6 +23,8 @@ class StepOptions:
     pure: bool = False
     returns: Any = None
     """The type of the result; None: JSON."""
+    take_place: Callable[[], Awaitable[None]] | None = None
+    """What is waited for before the step begins, so that one that waits has not begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,10 @@ class StepCall:
         function = self.function
         code = getattr(function, "__code__", None)
         if code is not None:
-            return name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+            if name in code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]:
+                return True
+            if not code.co_flags & inspect.CO_VARKEYWORDS or not hasattr(function, "__wrapped__"):
+                return False  # else it is a decorator's, which hands on what it does not name itself
         try:
             return name in inspect.signature(function).parameters
         except (TypeError, ValueError):
@@ -73,7 +78,8 @@ async def outcome_of(
                 value = await call.function(*call.args, **call.kwargs)
         except Exception as error:
             check()
-            if options.idempotent and await storage.tries_again(error):
+            raised = error.error if type(error) is KeptError else error
+            if options.idempotent and await storage.tries_again(raised):
                 continue
             if not options.idempotent or options.retry is None or not options.retry.tries_again(error, tries):
                 return failed(error)

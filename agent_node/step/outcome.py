@@ -58,10 +58,11 @@ def completed(value: Any, most_bytes: int = MOST_VALUE_BYTES) -> StepOutcome:
 class KeptError(Exception):
     """Raised by a function that says itself what is kept of its failure."""
 
-    def __init__(self, kept: list[Any]) -> None:
-        """kept: JSON, the error's type and text first."""
+    def __init__(self, kept: list[Any], error: Exception) -> None:
+        """kept: JSON, the error's type and text first; error: what it failed with."""
         super().__init__()
         self.kept = kept
+        self.error = error
 
 
 def failed(error: BaseException) -> StepOutcome:

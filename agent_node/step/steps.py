@@ -9,7 +9,7 @@ the agent itself is an outcome, the run's own end is none. Nothing is read, writ
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -57,7 +57,7 @@ class Steps:
         self._open = OpenSteps()
         self._streams: dict[bytes, StoredStep] = {}
         """Those of streams that are being read and have no row yet, by their ids."""
-        self._earlier = EarlierRows(recorder, self._load, are_known=run.attempt == 1)
+        self._earlier = EarlierRows(recorder, self.journal, self._commits, are_known=run.attempt == 1)
         self._failure: StepsFailed | None = None
 
     @property
@@ -128,6 +128,8 @@ class Steps:
         self._count_new()
         if not row.pure and not await self.journal.may_begin(row.step_id):
             self.diverge(f"the step {row.name} begins, but {self.journal.difference()}")
+        if options.take_place is not None:
+            await options.take_place()
         self.check()
         self._note_streams(row)
         if not options.idempotent:
@@ -290,10 +292,6 @@ class Steps:
         if not self._earlier.are_known:
             await self._earlier.wait()
             self.check()
-
-    def _load(self, rows: Sequence[StoredStep]) -> None:
-        self.journal.load(rows)
-        self._commits.last_ordinal = self.journal.last_ordinal
 
 
 def _ended(row: StoredStep, outcome: StepOutcome) -> StoredStep:

@@ -4,9 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from agentring.agent import Context, JsonObject, NobodyToAsk
+from agentring.shown_call import shown_call
 
-_MOST_ARGUMENTS = 2_000
-"""Characters; a question has 16 KiB at most."""
 _YES = frozenset({"y", "yes", "ok", "okay", "sure"})
 _SCHEMA: JsonObject = {
     "type": "object",
@@ -33,7 +32,7 @@ async def ask_consent(ctx: Context[Any], tool: str, arguments: str) -> Consent:
     ask, as in a task, is no consent. Raises as Context.ask.
     """
     try:
-        answer = await ctx.ask(f"May I call {tool}({arguments[:_MOST_ARGUMENTS]})? yes or no", schema=_SCHEMA)
+        answer = await ctx.ask(f"May I call {shown_call(tool, arguments)}? yes or no", schema=_SCHEMA)
     except NobodyToAsk:
         return Consent(False, "nobody is there to ask")
     approve = answer.data.get("approve")

@@ -109,6 +109,16 @@ class ToolArgumentInvalid(ValueError):
     problems: Sequence[ArgumentProblem]
     """At least one."""
 
+    def __post_init__(self) -> None:
+        """Problems may come as lists of their fields."""
+        self.problems = [
+            each if isinstance(each, ArgumentProblem) else ArgumentProblem(*each) for each in self.problems
+        ]
+
+    def __reduce__(self) -> tuple[type["ToolArgumentInvalid"], tuple[str, list[list[str]]]]:
+        """It is recorded, and comes again as itself."""
+        return ToolArgumentInvalid, (self.tool, [[each.path, each.text, each.kind] for each in self.problems])
+
     def __str__(self) -> str:
         """One line, with every problem."""
         said = "; ".join(f"{problem.path}: {problem.text}" for problem in self.problems)

@@ -21,6 +21,12 @@ HANDED = ("ctx", "idempotency_key", "fencing_token")
 """What a run hands over to the tools that name it; none of it is an argument of the model's."""
 
 
+MOST_CHARS = 1 << 20
+"""Of the arguments as a model writes them. No event has room for more."""
+_MOST_PROBLEMS = 100
+"""That are listed: a model may get each of 100,000 items wrong, and listing them takes a second."""
+
+
 @dataclass(frozen=True, slots=True)
 class Checked:
     """Arguments that have passed."""
@@ -63,6 +69,9 @@ class Declared:
         try:
             checked = self._model.model_validate(found)
         except ValidationError as error:
+            if (count := error.error_count()) > _MOST_PROBLEMS:
+                many = ArgumentProblem("$", f"{count} things are wrong, too many to be listed", "too_many_problems")
+                raise ToolArgumentInvalid(self._name, [many]) from None
             listed = error.errors(include_url=False, include_context=False, include_input=False)
             problems = [ArgumentProblem(_path(each["loc"]), each["msg"], each["type"]) for each in listed]
             raise ToolArgumentInvalid(self._name, problems) from None
@@ -107,6 +116,9 @@ def _of_model(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
 def _object(name: str, arguments: Mapping[str, Any] | str) -> dict[str, Any]:
     found: Any = arguments
     if isinstance(arguments, str):
+        if len(arguments) > MOST_CHARS:
+            said = f"has {len(arguments)} characters, more than the {MOST_CHARS} that are allowed"
+            raise ToolArgumentInvalid(name, [ArgumentProblem("$", said, "too_long")])
         try:
             found = json.loads(arguments) if arguments.strip() else {}  # models write nothing for no arguments
         except (ValueError, RecursionError) as error:

@@ -62,7 +62,7 @@ class Tool(Generic[P, R]):
                 f"the tool {_name_of(function)} is no async function: write `async def`, and where it blocks "
                 "`await asyncio.to_thread(...)`"
             )
-        self.function = function
+        self.function = self.__wrapped__ = function
         self.name = _checked_name(_name_of(function) if name is None else name)
         self.description = (
             inspect.cleandoc(getattr(function, "__doc__", None) or "") if description is None else description

@@ -17,9 +17,9 @@ from agentring.models.conversation import Conversation
 from agentring.models.messages import Message, assistant, system, tool_result, user
 from agentring.models.model import Model
 from agentring.models.reply import ToolCall
+from agentring.shown_call import shown_call
 
 _MOST_ERROR = 1_000
-_MOST_ASKED = 2_000
 _YES = frozenset({"y", "yes", "ok", "okay", "sure"})
 
 
@@ -99,7 +99,7 @@ async def _results(
 async def _may(ctx: Context, call: ToolCall) -> bool:
     """Whether the user consents. Nobody there is no consent."""
     try:
-        answer = await ctx.ask(f"May I call {call.name}({call.arguments_json[:_MOST_ASKED]})? yes or no")
+        answer = await ctx.ask(f"May I call {shown_call(call.name, call.arguments_json)}? yes or no")
     except NobodyToAsk:
         return False
     return answer.text.strip().rstrip(".!").lower() in _YES
@@ -115,5 +115,18 @@ async def _result(ctx: Context, tools: Mapping[str, Tool[..., Any]], call: ToolC
         return await ctx.call_tool(tool, call.arguments_json or "{}", key=key)
     except AgentringError:
         raise  # the run is over
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return "The call failed: it was cancelled."  # what the tool waited for was, and nobody cancels the turn
     except Exception as error:
-        return f"The call failed: {type(error).__name__}: {error}"[:_MOST_ERROR]
+        return _failure(error)
+
+
+def _failure(error: Exception) -> str:
+    try:
+        text = f"The call failed: {type(error).__name__}: {error}"
+    except Exception:  # an error of the tool's may say what it likes, or not be able to
+        text = f"The call failed: {type(error).__name__}"
+    return text[:_MOST_ERROR].encode("utf-8", "replace").decode()

@@ -1,12 +1,15 @@
 """Tools are steps: one that has ended is not called again in a later attempt, and is shown as it was."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from agent_node.run.outcome import Completed, Failed
-from agentring.agent import Agent, AgentEvent, Context, StepUnknown, tool
+from agentring.agent import Agent, AgentEvent, Context, Retry, StepUnknown, ToolArgumentInvalid, tool
 from harness.attempts import Attempt, Ran, Run
 from harness.shown_tools import shown
 
@@ -190,3 +193,84 @@ async def test_a_lease_that_ends_meanwhile_records_nothing(ran: Ran) -> None:
 
     await run.attempt(meanwhile=closed)
     assert [kind for _, kind in shown(run)] == [{"name": "held"}, "TOOL_CANCELLED"]
+
+
+async def test_a_tool_whose_key_another_one_holds_is_called_again_and_shown_once(ran: Ran) -> None:
+    async def add(ctx: Context, number: int) -> int:
+        ran.called(number)
+        before = int(await ctx.storage.get("sum") or b"0")
+        await asyncio.sleep(0)
+        await ctx.storage.put("sum", str(before + number).encode())
+        return number
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        await asyncio.gather(*(ctx.tool("add", partial(add, ctx), number=number) for number in (1, 2)))
+        yield f"{await ctx.storage.get('sum')!r}"
+
+    run = Run(agent)
+    assert await run.to_the_end() == "b'3'"
+    assert ran.calls[2] > 1
+    assert len(shown(run)) == 4
+
+
+async def test_what_a_failed_try_of_a_tool_has_stored_is_not_stored(ran: Ran) -> None:
+    @tool(retry=Retry(most_tries=2, first_wait_s=0.0))
+    async def add(ctx: Context) -> int:
+        """Adds one."""
+        before = int(await ctx.storage.get("sum") or b"0")
+        await ctx.storage.put("sum", str(before + 1).encode())
+        ran.called("add")
+        if ran.calls["add"] == 1:
+            raise ConnectionError
+        return before + 1
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield f"{await ctx.call_tool(add, {})}"
+
+    run = Run(agent)
+    assert await run.to_the_end() == "1"
+    assert run.kept.stored() == {"sum": b"1"}
+
+
+async def test_invalid_arguments_of_a_tool_within_a_tool_are_the_same_in_a_later_attempt(ran: Ran) -> None:
+    async def outer(ctx: Context) -> None:
+        ran.called("outer")
+        await ctx.call_tool(charge, {"amount": "much"})
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        try:
+            await ctx.tool("outer", partial(outer, ctx))
+        except ToolArgumentInvalid:
+            await ctx.step("next", ran.effect, "next")
+            raise
+        yield ""
+
+    run = Run(agent)
+    assert await run.attempt(2) is None
+    outcome = await run.attempt()
+    assert isinstance(outcome, Failed)
+    assert (outcome.reason, outcome.detail) == (
+        "TOOL_ARGUMENT_INVALID",
+        "arguments of the tool charge $.amount: int_parsing",
+    )
+    assert ran.calls["outer"] == 1
+
+
+async def test_a_tool_that_has_failed_leaves_no_circle_of_objects(ran: Ran) -> None:
+    class Held(Exception):
+        pass
+
+    async def fails() -> None:
+        raise Held
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        with suppress(Held):
+            await ctx.tool("fails", fails)
+        gc.disable()
+        found.append(sum(type(each) is Held for each in gc.get_objects()))
+        gc.enable()
+        yield ""
+
+    found: list[int] = []
+    await Run(agent).to_the_end()
+    assert found == [0]

@@ -1,12 +1,16 @@
 """`ctx.call_tool`: arguments that a model made are checked before anything is called or shown."""
 
 import datetime
+import functools
+import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import pytest
+
 from agent_node.run.outcome import Failed
-from agentring.agent import AgentEvent, Context, ToolArgumentInvalid, tool
+from agentring.agent import AgentEvent, Context, Tool, ToolArgumentInvalid, tool
 from harness.bench import EPOCH, Bench, completed, failed
 
 
@@ -77,3 +81,75 @@ async def test_what_an_agent_makes_of_the_error_itself_tells_nothing(bench: Benc
     assert failed(outcome) == "TOOL_ARGUMENT_INVALID"
     assert isinstance(outcome, Failed)
     assert outcome.detail == ""
+
+
+@tool
+async def measure(metres: float, unit: str = "m") -> str:
+    """Measures."""
+    return f"{metres} {unit}"
+
+
+async def anything(**arguments: Any) -> str:
+    return f"{arguments}"
+
+
+GIVEN = Tool(anything, parameters={"type": "object"})
+
+
+@pytest.mark.parametrize("each", [measure, GIVEN], ids=["by types", "by a schema"])
+@pytest.mark.parametrize(
+    ("arguments", "kind"),
+    [
+        ('{"metres": NaN}', "not_json"),
+        ('{"metres": 1e999}', "not_json"),
+        ('{"metres": 1, "unit": "\\ud800"}', "not_json"),
+        (json.dumps({"metres": 1, "unit": "x" * (1 << 20)}), "too_long"),
+        (json.dumps({"metres": 1, "unit": "é" * (1 << 17) * 5}, ensure_ascii=False), "not_json"),
+        ('{"metres": ' + "[" * 100_000 + "}", "json_invalid"),
+        ('{"metres": ' + "9" * 5_000 + "}", "json_invalid"),
+    ],
+)
+async def test_whatever_a_model_writes_is_an_invalid_argument(
+    bench: Bench, each: Tool[Any, Any], arguments: str, kind: str
+) -> None:
+    found: list[ToolArgumentInvalid] = []
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        try:
+            await ctx.call_tool(each, arguments)
+        except ToolArgumentInvalid as invalid:
+            found.append(invalid)
+        yield ""
+
+    completed(await bench.run(agent))
+    assert [problem.kind for problem in found[0].problems] == [kind]
+    assert len(str(found[0])) < 300
+
+
+async def test_what_is_no_tool_is_refused_with_what_to_do(bench: Bench) -> None:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        with pytest.raises(TypeError, match="call_tool calls a Tool, not function: write @tool above the function"):
+            await ctx.call_tool(anything, {})  # type: ignore[arg-type]
+        yield ""
+
+    completed(await bench.run(agent))
+
+
+async def test_what_a_decorator_hands_on_is_handed_to_it(bench: Bench) -> None:
+    def traced(function: Any) -> Any:
+        @functools.wraps(function)
+        async def inner(*args: Any, **kwargs: Any) -> Any:
+            return await function(*args, **kwargs)
+
+        return inner
+
+    @traced
+    async def pay(amount: int, idempotency_key: str = "") -> bool:
+        return bool(idempotency_key)
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        found = [await ctx.tool("pay", pay, amount=1), await ctx.tool("pay", Tool(pay), amount=1)]
+        found.append(await ctx.call_tool(Tool(pay), {"amount": 1}))
+        yield f"{found}"
+
+    assert completed(await bench.run(agent)).text == "[True, True, True]"

@@ -174,3 +174,29 @@ async def test_wherever_it_is_cut_off_it_ends_the_same() -> None:
     assert ended.usage is not None
     assert ended.usage.model_calls == 2
     assert len(model.requests) == requests + 2
+
+
+async def test_whatever_a_tool_raises_is_told_to_the_model() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    @tool
+    async def raises(number: int) -> str:
+        """Raises."""
+        if number == 0:
+            raise Mute
+        if number == 1:
+            raise ValueError("half \ud800")
+        never = asyncio.get_running_loop().create_future()
+        never.cancel()
+        return str(await never)
+
+    calls = [("raises", f'{{"number": {number}}}') for number in range(3)]
+    model = ScriptedModel(wants(*calls), ["ok", Reply("ok")])
+    await run_agent(chat_agent(model, tools=[raises]), FakeContext("go"))
+    assert results(model) == [
+        "The call failed: Mute",
+        "The call failed: ValueError: half ?",
+        "The call failed: it was cancelled.",
+    ]
