@@ -10,7 +10,9 @@ from hashlib import blake2b
 
 from agent_node.run.republished import DIGEST_BYTES, Republished
 from agent_node.run.run_log import RunLog
+from agent_node.run.step_events import StepEvents
 from agent_node.store.published import Published
+from agent_node.store.step_records import StepState, StoredStep
 
 
 class RunPublication:
@@ -19,6 +21,7 @@ class RunPublication:
     def __init__(self, log: RunLog, mark: Callable[[], int], republished: Republished | None) -> None:
         """mark: as StepRecorder; republished: what of it is not told again; None: the run is in its first attempt."""
         self._log = log
+        self._steps = StepEvents(log)
         self._mark = mark
         self._republished = republished
         self._hash = blake2b(digest_size=DIGEST_BYTES)
@@ -44,6 +47,18 @@ class RunPublication:
             assert self._republished is not None
             published = self._republished.last
         return published
+
+    def step_begun(self, row: StoredStep, replayed: int) -> None:
+        """As Publication."""
+        self._steps.begun(row, replayed)
+
+    def step_ended(self, row: StoredStep, state: StepState) -> None:
+        """As Publication."""
+        self._steps.ended(row, state)
+
+    def end(self) -> None:
+        """As Publication."""
+        self._steps.end()
 
     def _here(self) -> Published | None:
         if self._republished is not None and not self._republished.is_over:

@@ -23,12 +23,12 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Outcome
 from agent_node.run.restarts import ValidNumbers
 from agent_node.run.slots import RunSlot, RunSlots
+from agent_node.run.steps_under_way import StepsUnderWay
 from agent_node.session.change_signal import ChangeSignal
 from agent_node.session.fenced_writer import FencedWriter
 from agent_node.session.interrupted_turns import next_attempt
 from agent_node.session.mailbox import Mailbox, WaitingTurn
 from agent_node.session.missing_events import MissingEvents
-from agent_node.session.open_steps import OpenSteps
 from agent_node.session.questions import SessionQuestions
 from agent_node.session.stored_events import StoredEvents
 from agent_node.session.turn_index import TurnIndex
@@ -57,7 +57,7 @@ class RunningTurn:
     """What runs it; None: it has not waited for anything yet, or has ended."""
     outcome: Outcome | None = None
     """None: it has none yet, was cancelled, or the lease may have expired."""
-    open_steps: OpenSteps | None = None
+    open_steps: StepsUnderWay | None = None
     """None: it has had none."""
     cancel_reason: str | None = ""
     """Why it is being cancelled; empty: it is not; None: it is cut off, and left to the session's next owner."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from agent_node.run.restarts import ValidNumbers
-from agent_node.session.open_steps import OpenSteps
+from agent_node.run.steps_under_way import StepsUnderWay
 from agent_node.session.state import SessionState
 from agent_node.step.decided_end import decided, decided_reason
 from agent_node.store import EventRow, Publication, StoredTurn
@@ -53,7 +53,7 @@ class TurnSteps:
         self._session = session
         self._run = run_of(session, turn)
         self._is_over = False
-        self._open = OpenSteps()
+        self._open = StepsUnderWay()
         if session.running is not None:
             session.running.open_steps = self._open
 

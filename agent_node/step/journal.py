@@ -55,6 +55,8 @@ class Journal:
         """Of all values."""
         self.questions = 0
         """That were asked in any attempt."""
+        self.replayed = 0
+        """Steps that were asked for and have an outcome of an earlier attempt."""
 
     def load(self, rows: Iterable[StoredStep]) -> None:
         """All rows of the earlier attempts, in their order."""
@@ -89,6 +91,7 @@ class Journal:
             self._look_if_all_asked()
         if (recorded := self._order.get(step_id)) is not None:
             recorded.is_asked = True
+            self.replayed += 1
         return recorded
 
     def knows(self, step_id: bytes) -> bool:

@@ -12,6 +12,9 @@ from agent_node.step.position import Position
 from agent_node.step.storage_keys import Changes
 from agent_node.store.step_records import StoredStep
 
+_SHOWN = ("step", "stream", "once")
+"""The kinds of steps that have events of their own."""
+
 
 @dataclass(slots=True)
 class OpenStep:
@@ -26,8 +29,15 @@ class OpenStep:
     """What its function stores by key."""
     waits: bool
     """Whether a question may be asked meanwhile."""
+    kind: str
+    """One of another kind is another step."""
     task: "asyncio.Task[Any] | None"
     """In which it was asked for."""
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether it has events of its own."""
+        return self.kind in _SHOWN
 
 
 class OpenSteps:

@@ -5,7 +5,7 @@ Guarantees: what the agent gets is made of what is kept, in the first attempt as
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, assert_never
 
 from agent_node.agent_errors import text_of
@@ -75,6 +75,11 @@ def failed(error: BaseException) -> StepOutcome:
 def failed_with(type_name: str, text: str) -> StepOutcome:
     """An error by its type's name and its text."""
     return StepOutcome(StepState.FAILED, _encode([type_name, text[:_MOST_TEXT]]).encode())
+
+
+def ended(row: StoredStep, outcome: StepOutcome) -> StoredStep:
+    """A step's row with its outcome."""
+    return replace(row, state=outcome.state, value=outcome.value, size_bytes=len(outcome.value))
 
 
 def result_of(name: str, outcome: StepOutcome) -> Any:

@@ -7,6 +7,7 @@ from typing import Protocol
 from agent_node.step.clock import SYSTEM_CLOCK, RunClock
 from agent_node.step.errors import StepsFailed
 from agent_node.store.published import Published
+from agent_node.store.step_records import StepState, StoredStep
 
 
 class Publication(Protocol):
@@ -20,6 +21,15 @@ class Publication(Protocol):
 
     def now(self) -> Published:
         """What a commit is to keep. Raises what the event log raises."""
+
+    def step_begun(self, row: StoredStep, replayed: int) -> None:
+        """A step's function is about to be called. replayed: how many steps were answered from their records."""
+
+    def step_ended(self, row: StoredStep, state: StepState) -> None:
+        """Its outcome is about to be committed."""
+
+    def end(self) -> None:
+        """The run is over, and its steps that are under way with it."""
 
 
 @dataclass(frozen=True, slots=True)

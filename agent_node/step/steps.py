@@ -26,6 +26,7 @@ from agent_node.step.outcome import (
     CANCELLED_UNKNOWN,
     UNKNOWN,
     StepOutcome,
+    ended,
     failed_with,
     result_of,
     was_cancelled,
@@ -38,9 +39,7 @@ from agent_node.step.storage_keys import Changes
 from agent_node.step.typed import as_type
 from agent_node.store.step_records import StepState, StoredStep
 
-MOST_STEPS = 10_000
-MOST_BYTES = 64 << 20
-MOST_DEPTH = 8
+MOST_STEPS, MOST_BYTES, MOST_DEPTH = 10_000, 64 << 20, 8
 
 
 class Steps:
@@ -98,7 +97,7 @@ class Steps:
         pure = options.pure or position.resumes
         row = StoredStep(0, self._next_id(base), outer_ids, name, attempt, StepState.STARTED, pure)
         storage = Changes(self.storage.keys, row.step_id, outer_ids)
-        return self._open.add(OpenStep(base, row, position, storage, waits, asyncio.current_task()))
+        return self._open.add(OpenStep(base, row, position, storage, waits, kind, asyncio.current_task()))
 
     def close(self, opened: OpenStep) -> None:
         """It is over."""
@@ -118,6 +117,7 @@ class Steps:
 
     def end(self) -> None:
         """The run is over: what its agent left behind is cut off, and writes nothing any more."""
+        self.publication.end()
         self._recorder.close()
         self._open.cut_off()
 
@@ -138,6 +138,8 @@ class Steps:
         elif streams:
             self._streams[row.step_id] = row
         await self._recorder.begun(row)
+        if opened.is_shown:
+            self.publication.step_begun(row, self.journal.replayed)
         self.storage.keys.begin(opened.storage)
         if streams:
             self.publication.begin_stream()
@@ -175,7 +177,8 @@ class Steps:
         self.storage.keys.end(opened.storage)
         try:
             settled = self.storage.settling(opened.storage)
-            await self._commits.add(_ended(row, outcome), opened.storage.writes(), settled=settled)
+            self.publication.step_ended(row, outcome.state)
+            await self._commits.add(ended(row, outcome), opened.storage.writes(), settled=settled)
             self.check()
         except asyncio.CancelledError:
             if not self.is_stopping:
@@ -213,7 +216,8 @@ class Steps:
     def note_end(self, row: StoredStep, outcome: StepOutcome) -> None:
         """The agent gets its outcome at once; that it did is committed before anything that it does then."""
         self.journal.size_bytes += len(outcome.value)
-        self._commits.add(_ended(row, outcome))
+        self.publication.step_ended(row, outcome.state)
+        self._commits.add(ended(row, outcome))
         self.journal.ended(row.step_id)
 
     def note_cancel(self, row: StoredStep, *, is_called: bool, idempotent: bool, value: bytes = b"") -> None:
@@ -292,7 +296,3 @@ class Steps:
         if not self._earlier.are_known:
             await self._earlier.wait()
             self.check()
-
-
-def _ended(row: StoredStep, outcome: StepOutcome) -> StoredStep:
-    return replace(row, state=outcome.state, value=outcome.value, size_bytes=len(outcome.value))

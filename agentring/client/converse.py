@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from grpc import aio
 
 from agentring.client.errors import UnknownFailure, to_error
-from agentring.client.events import Question, read_questions
+from agentring.client.event_reading import read_questions
+from agentring.client.events import Question
 from agentring.client.streams import Connection, Metadata
 from agentring.client.unary import call
 from agentring.v1 import session_pb2

@@ -11,7 +11,8 @@ the words elsewhere than the one before.
 
 from dataclasses import dataclass
 
-from agentring.client.events import ENDS, AttemptRestarted, Event, read_event, read_restart, read_words
+from agentring.client.event_reading import read_event, read_restart, read_words
+from agentring.client.events import ENDS, AttemptRestarted, Event
 from agentring.v1 import session_pb2
 
 _OUTSIDE = frozenset({"opened", "heartbeat", "go_away", "turn_rejected"})

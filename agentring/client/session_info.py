@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from agentring.client.events import Question, read_questions
+from agentring.client.event_reading import read_questions
+from agentring.client.events import Question
 from agentring.v1 import session_pb2
 
 

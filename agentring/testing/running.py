@@ -11,7 +11,8 @@ from agent_node.run.typed_state import VERSION_KEY
 from agent_node.session.session import Session
 from agent_node.task.run import TaskRun
 from agentring.agent import Answer, JsonObject
-from agentring.client.events import Question, read_questions
+from agentring.client.event_reading import read_questions
+from agentring.client.events import Question
 from agentring.ids import parse_task
 from agentring.plain_json import to_struct
 from agentring.testing.ended_turn import Turn, read_events, turn_of

@@ -114,6 +114,38 @@ TURN_STATE_CANCELLED: TurnState.ValueType  # 5
 """Ended by a cancel, an interrupt or the session's close."""
 Global___TurnState: _TypeAlias = TurnState  # noqa: Y015
 
+class _StepOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _StepOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_StepOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    STEP_OUTCOME_UNSPECIFIED: _StepOutcome.ValueType  # 0
+    """A kind that is younger than this file."""
+    STEP_OUTCOME_COMPLETED: _StepOutcome.ValueType  # 1
+    """Its function has returned."""
+    STEP_OUTCOME_FAILED: _StepOutcome.ValueType  # 2
+    """Its function has raised, or its time was over."""
+    STEP_OUTCOME_CANCELLED: _StepOutcome.ValueType  # 3
+    """It was cut off: by its agent, or because the run is to end."""
+    STEP_OUTCOME_UNKNOWN: _StepOutcome.ValueType  # 4
+    """It was cut off and may have taken effect."""
+
+class StepOutcome(_StepOutcome, metaclass=_StepOutcomeEnumTypeWrapper):
+    """How a step ended."""
+
+STEP_OUTCOME_UNSPECIFIED: StepOutcome.ValueType  # 0
+"""A kind that is younger than this file."""
+STEP_OUTCOME_COMPLETED: StepOutcome.ValueType  # 1
+"""Its function has returned."""
+STEP_OUTCOME_FAILED: StepOutcome.ValueType  # 2
+"""Its function has raised, or its time was over."""
+STEP_OUTCOME_CANCELLED: StepOutcome.ValueType  # 3
+"""It was cut off: by its agent, or because the run is to end."""
+STEP_OUTCOME_UNKNOWN: StepOutcome.ValueType  # 4
+"""It was cut off and may have taken effect."""
+Global___StepOutcome: _TypeAlias = StepOutcome  # noqa: Y015
+
 @_typing.final
 class Input(_message.Message):
     """What a user gives an agent.
@@ -1071,6 +1103,8 @@ class Event(_message.Message):
     GO_AWAY_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     CUSTOM_EVENT_FIELD_NUMBER: _builtins.int
+    STEP_BEGUN_FIELD_NUMBER: _builtins.int
+    STEP_ENDED_FIELD_NUMBER: _builtins.int
     RUN_UNKNOWN_FIELD_NUMBER: _builtins.int
     FILE_OUTPUT_FIELD_NUMBER: _builtins.int
     seq: _builtins.int
@@ -1156,6 +1190,14 @@ class Event(_message.Message):
         """An event of the agent's own, for the user interface."""
 
     @_builtins.property
+    def step_begun(self) -> Global___StepBegun:
+        """A step takes its time."""
+
+    @_builtins.property
+    def step_ended(self) -> Global___StepEnded:
+        """A step that was told has ended."""
+
+    @_builtins.property
     def run_unknown(self) -> Global___RunUnknown:
         """A step that must not run twice was cut off: somebody has to say what became of it."""
 
@@ -1189,16 +1231,18 @@ class Event(_message.Message):
         go_away: Global___GoAway | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         custom_event: Global___CustomEvent | None = ...,
+        step_begun: Global___StepBegun | None = ...,
+        step_ended: Global___StepEnded | None = ...,
         run_unknown: Global___RunUnknown | None = ...,
         file_output: Global___FileOutput | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt_restarted", b"attempt_restarted", "body", b"body", "custom_event", b"custom_event", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt_restarted", b"attempt_restarted", "body", b"body", "custom_event", b"custom_event", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "state_changed", b"state_changed", "step_begun", b"step_begun", "step_ended", b"step_ended", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt", b"attempt", "attempt_restarted", b"attempt_restarted", "body", b"body", "custom_event", b"custom_event", "epoch", b"epoch", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "seq", b"seq", "state_changed", b"state_changed", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_id", b"turn_id", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq", "attempt", b"attempt", "attempt_restarted", b"attempt_restarted", "body", b"body", "custom_event", b"custom_event", "epoch", b"epoch", "file_output", b"file_output", "first_seq", b"first_seq", "gap", b"gap", "go_away", b"go_away", "heartbeat", b"heartbeat", "input_required", b"input_required", "opened", b"opened", "run_unknown", b"run_unknown", "seq", b"seq", "state_changed", b"state_changed", "step_begun", b"step_begun", "step_ended", b"step_ended", "text_delta", b"text_delta", "time", b"time", "tool_call", b"tool_call", "tool_result", b"tool_result", "turn_accepted", b"turn_accepted", "turn_cancelled", b"turn_cancelled", "turn_completed", b"turn_completed", "turn_failed", b"turn_failed", "turn_id", b"turn_id", "turn_rejected", b"turn_rejected", "turn_started", b"turn_started"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__first_seq: _TypeAlias = _typing.Literal["first_seq"]  # noqa: Y015
     _WhichOneofArgType__first_seq: _TypeAlias = _typing.Literal["_first_seq", b"_first_seq"]  # noqa: Y015
-    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["opened", "turn_accepted", "turn_started", "text_delta", "tool_call", "tool_result", "state_changed", "input_required", "attempt_restarted", "turn_completed", "turn_failed", "turn_cancelled", "turn_rejected", "gap", "go_away", "heartbeat", "custom_event", "run_unknown", "file_output"]  # noqa: Y015
+    _WhichOneofReturnType_body: _TypeAlias = _typing.Literal["opened", "turn_accepted", "turn_started", "text_delta", "tool_call", "tool_result", "state_changed", "input_required", "attempt_restarted", "turn_completed", "turn_failed", "turn_cancelled", "turn_rejected", "gap", "go_away", "heartbeat", "custom_event", "step_begun", "step_ended", "run_unknown", "file_output"]  # noqa: Y015
     _WhichOneofArgType_body: _TypeAlias = _typing.Literal["body", b"body"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__first_seq) -> _WhichOneofReturnType__first_seq | None: ...
@@ -1782,6 +1826,89 @@ class Heartbeat(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Heartbeat: _TypeAlias = Heartbeat  # noqa: Y015
+
+@_typing.final
+class StepBegun(_message.Message):
+    """A step of `ctx.step`, `ctx.stream_step` or `ctx.once` has run for a quarter of a second, and goes on. Shorter ones are
+    not told, and neither are more than 1,000 in one run of a turn; a tool has tool_call. A step that is answered from its
+    record is not told again. For people: attempt_restarted and the turn's end leave no step open, told or not.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
+    BEGIN_TIME_FIELD_NUMBER: _builtins.int
+    REPLAYED_STEPS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The step's, or the key of `ctx.once`."""
+    step_id: _builtins.str
+    """The same in every run of the turn."""
+    parent_id: _builtins.str
+    """The step that it is inside of; empty: none."""
+    replayed_steps: _builtins.int
+    """How many steps this run of the turn had been answered from their records by then."""
+    @_builtins.property
+    def begin_time(self) -> _timestamp_pb2.Timestamp:
+        """When it began, by the node's wall clock."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        step_id: _builtins.str = ...,
+        parent_id: _builtins.str = ...,
+        begin_time: _timestamp_pb2.Timestamp | None = ...,
+        replayed_steps: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["begin_time", b"begin_time", "name", b"name", "parent_id", b"parent_id", "replayed_steps", b"replayed_steps", "step_id", b"step_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepBegun: _TypeAlias = StepBegun  # noqa: Y015
+
+@_typing.final
+class StepEnded(_message.Message):
+    """A step has ended of which step_begun was told. What it returned is in no event."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STEP_ID_FIELD_NUMBER: _builtins.int
+    PARENT_ID_FIELD_NUMBER: _builtins.int
+    DURATION_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """As StepBegun.name."""
+    step_id: _builtins.str
+    """As StepBegun.step_id."""
+    parent_id: _builtins.str
+    """As StepBegun.parent_id."""
+    outcome: Global___StepOutcome.ValueType
+    """How it ended."""
+    @_builtins.property
+    def duration(self) -> _duration_pb2.Duration:
+        """How long it took."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        step_id: _builtins.str = ...,
+        parent_id: _builtins.str = ...,
+        duration: _duration_pb2.Duration | None = ...,
+        outcome: Global___StepOutcome.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration", "name", b"name", "outcome", b"outcome", "parent_id", b"parent_id", "step_id", b"step_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StepEnded: _TypeAlias = StepEnded  # noqa: Y015
 
 @_typing.final
 class RunUnknown(_message.Message):

@@ -477,6 +477,7 @@ class Task(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     WATCHERS_FIELD_NUMBER: _builtins.int
+    OPEN_STEPS_FIELD_NUMBER: _builtins.int
     task_key: _builtins.str
     """Its key."""
     agent: _builtins.str
@@ -509,6 +510,10 @@ class Task(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended."""
 
+    @_builtins.property
+    def open_steps(self) -> _containers.RepeatedCompositeFieldContainer[_session_pb2.OpenStep]:
+        """The steps and tools of its run that are under way, the oldest first, at most 100."""
+
     def __init__(
         self,
         *,
@@ -524,10 +529,11 @@ class Task(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         watchers: _builtins.int = ...,
+        open_steps: _abc.Iterable[_session_pb2.OpenStep] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "result", b"result"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "epoch", b"epoch", "failure", b"failure", "node_id", b"node_id", "result", b"result", "state", b"state", "task_key", b"task_key", "text", b"text", "watchers", b"watchers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agent", b"agent", "attempt", b"attempt", "create_time", b"create_time", "end_time", b"end_time", "epoch", b"epoch", "failure", b"failure", "node_id", b"node_id", "open_steps", b"open_steps", "result", b"result", "state", b"state", "task_key", b"task_key", "text", b"text", "watchers", b"watchers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -21,6 +21,7 @@ def chat(
     agent: Annotated[str, typer.Option(help="The agent that a new session is bound to.")] = "assistant",
     router: RouterOption = None,
     tenant: TenantOption = "",
+    steps: Annotated[bool, typer.Option("--steps", help="Show steps that take longer than 0.25 s.")] = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
 ) -> None:
     """Speak with an agent: each line is a turn, the input's end is the end.
@@ -32,13 +33,12 @@ def chat(
     logs = f"agentring logs{for_data_dir(data_dir)}" if local is not None and found[0] in local.router else ""
     if sys.stdin is None:
         raise NothingToRead
-    if not run_interruptible(_chat(routers, session, agent, tenant, logs)):
+    if not run_interruptible(_chat(routers, session, agent, tenant, EventView(console(), session, logs, steps=steps))):
         raise typer.Exit(1)
 
 
-async def _chat(routers: str, session: str, agent: str, tenant: str, logs: str) -> bool:
+async def _chat(routers: str, session: str, agent: str, tenant: str, view: EventView) -> bool:
     """Runs a turn for each line of the input; whether all of them completed. Raises CallFailed."""
-    view = EventView(console(), session, logs)
     conversation = Conversation(routers, session, agent, tenant, view)
     loop = ChatLoop(conversation, view, StdinLines(sys.stdin.fileno()))
     try:

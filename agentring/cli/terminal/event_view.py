@@ -15,14 +15,29 @@ from rich.text import Text
 from agentring.cli.terminal.printing import without_control
 from agentring.client import Question
 from agentring.plain_json import from_struct, from_value
-from agentring.v1.session_pb2 import Event, TextDelta, Usage
+from agentring.v1.session_pb2 import (
+    STEP_OUTCOME_CANCELLED,
+    STEP_OUTCOME_FAILED,
+    STEP_OUTCOME_UNKNOWN,
+    Event,
+    TextDelta,
+    Usage,
+)
+
+_STEP_ENDS = {
+    STEP_OUTCOME_FAILED: ", failed",
+    STEP_OUTCOME_CANCELLED: ", cancelled",
+    STEP_OUTCOME_UNKNOWN: ", nobody knows how it ended",
+}
 
 
 class EventView:
     """Prints one session's events."""
 
-    def __init__(self, console: Console, session: str, logs: str = "") -> None:
-        """logs: the command that shows what the session's nodes log; empty: there is none. Nothing is printed yet."""
+    def __init__(self, console: Console, session: str, logs: str = "", *, steps: bool = False) -> None:
+        """logs: the command that shows what the session's nodes log; empty: there is none; steps: whether steps are
+        shown. Nothing is printed yet."""
+        self._steps = steps
         self._logs = logs
         self._console = console
         self._session = session
@@ -65,6 +80,15 @@ class EventView:
                 self.note(f"{result.name} -> {outcome}")
             case "custom_event":
                 self.note(f"{event.custom_event.name}: {_short(from_value(event.custom_event.data))}")
+            case "step_begun" if self._steps:
+                again = event.step_begun.replayed_steps
+                answered = f", {again} before it from their records" if again else ""
+                attempt = f" (attempt {event.attempt}{answered})" if event.attempt > 1 else ""
+                self.note(f"{event.step_begun.name} …{attempt}")
+            case "step_ended" if self._steps:
+                ended = event.step_ended
+                took_s = ended.duration.ToNanoseconds() / 1e9
+                self.note(f"{ended.name}: {took_s:.1f} s{_STEP_ENDS.get(ended.outcome, '')}")
             case "file_output":
                 file = event.file_output.file
                 self.note(f"file {file.name or file.sha256.hex()[:16]}, {file.media_type}, {file.size_bytes:,} bytes")

@@ -7,9 +7,13 @@ from rich.console import Console
 
 from agentring.cli.terminal.event_view import EventView
 from agentring.v1.session_pb2 import (
+    STEP_OUTCOME_COMPLETED,
+    STEP_OUTCOME_FAILED,
     AttemptRestarted,
     CustomEvent,
     Event,
+    StepBegun,
+    StepEnded,
     TextDelta,
     ToolCall,
     ToolResult,
@@ -23,10 +27,10 @@ from agentring.v1.session_pb2 import (
 class Seen:
     """A screen and what it has shown."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, steps: bool = False) -> None:
         """Nothing is shown yet."""
         self._file = io.StringIO()
-        self.screen = EventView(Console(file=self._file, markup=False, highlight=False), "ada")
+        self.screen = EventView(Console(file=self._file, markup=False, highlight=False), "ada", steps=steps)
 
     @property
     def text(self) -> str:
@@ -105,6 +109,30 @@ def test_an_agents_own_event_stands_on_a_line_of_its_own() -> None:
     seen.words("Wait", 0)
     seen.screen.show(Event(custom_event=CustomEvent(name="progress", data=Value(number_value=4))))
     assert seen.text == "Wait\nprogress: 4\n"
+
+
+def test_steps_are_shown_where_they_are_asked_for() -> None:
+    completed = StepEnded(name="model", outcome=STEP_OUTCOME_COMPLETED)
+    completed.duration.FromMilliseconds(1_240)
+    failed = StepEnded(name="search", outcome=STEP_OUTCOME_FAILED)
+    failed.duration.FromMilliseconds(300)
+    events = [
+        Event(attempt=1, step_begun=StepBegun(name="model")),
+        Event(attempt=1, step_ended=completed),
+        Event(attempt=2, step_begun=StepBegun(name="search", replayed_steps=4)),
+        Event(attempt=2, step_ended=failed),
+    ]
+    silent, seen = Seen(), Seen(steps=True)
+    for event in events:
+        silent.screen.show(event)
+        seen.screen.show(event)
+    assert silent.text == ""
+    assert seen.text.splitlines() == [
+        "model …",
+        "model: 1.2 s",
+        "search … (attempt 2, 4 before it from their records)",
+        "search: 0.3 s, failed",
+    ]
 
 
 def test_a_failed_turn_is_told() -> None:

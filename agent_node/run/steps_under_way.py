@@ -1,7 +1,7 @@
-"""Which steps of a session's running turn are under way, for those who look at the session (GetSession).
+"""Which steps of a run are under way, for those who look at its session or task (GetSession, GetTask).
 
-Guarantees: costs a turn without steps nothing, one with steps an entry each. Kept by turn_steps.py, also for a run in a
-process of its own.
+Guarantees: costs a run without steps nothing, one with steps an entry each. Kept by what records the steps on the node,
+also for a run in a process of its own.
 """
 
 import time
@@ -16,7 +16,7 @@ from agentring.v1 import session_pb2
 MOST_SHOWN = 100
 
 
-class OpenSteps:
+class StepsUnderWay:
     """Of one attempt."""
 
     def __init__(self) -> None:

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from agent_node.session.open_steps import MOST_SHOWN
+from agent_node.run.steps_under_way import MOST_SHOWN
 from agentring.agent import AgentEvent, Context
 from agentring.ids import Epoch
 from harness.attempts import Ran
