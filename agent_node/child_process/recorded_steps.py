@@ -101,6 +101,8 @@ class NodeSteps:
         """What the child asks for."""
         if method not in _METHODS:
             raise ValueError(method)
+        if method == "begun":
+            self._recorder.check()  # which the child cannot
         if method == "keep":
             steps, *others = arguments
             arguments = (self._with_seq(steps), *others)

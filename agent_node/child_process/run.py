@@ -104,7 +104,7 @@ class ChildRun:
                     outcome = failed("AGENT_BLOCKED", "agent_blocked_its_process", log_fields, for_s=blocked_s)
                     self._blame_steps()
                 except asyncio.CancelledError:
-                    await self._stop()
+                    await self._stop(group)
                     raise
                 finally:
                     allowing.cancel()
@@ -159,16 +159,13 @@ class ChildRun:
             if number not in in_steps:
                 task.cancel()
 
-    async def _stop(self) -> None:
-        """Lets the child end the run by itself, for as long as it may take."""
+    async def _stop(self, group: asyncio.TaskGroup) -> None:
+        """Lets the child end the run by itself, for as long as it may take, with what its agent does then."""
         self._channel.send("cancel")
         with suppress(TimeoutError):
             async with asyncio.timeout(self._env.limits.cancel_grace_s):
                 while (message := await self._channel.receive()) is not None and message[0] not in _ENDS:
-                    if message[0] in ("event", "text", "restart"):
-                        self._append(message)
-                    elif message[0] == "drop":
-                        self._drop(message[1])
+                    self._handle(message, group)
 
     def _handle(self, message: Message, group: asyncio.TaskGroup) -> None:
         context = contextvars.copy_context()

@@ -75,6 +75,17 @@ async def waiting(ctx: Context) -> AsyncIterator[AgentEvent]:
     await asyncio.Event().wait()
 
 
+async def undoing(ctx: Context) -> AsyncIterator[AgentEvent]:
+    async def undo() -> str:
+        return "undone"
+
+    yield f"{os.getpid()} {os.getppid()}"
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await ctx.tool("undo", undo)
+
+
 async def blocking(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield f"{os.getpid()} {os.getppid()}"
     await asyncio.sleep(0.1)  # until that was said
@@ -158,4 +169,4 @@ async def unopened(ctx: Context) -> AsyncIterator[AgentEvent]:
 AGENTS: Mapping[str, Agent] = {
     each.__name__: cast(Agent, each)
     for each in (blocking, changing_its_mind, ending, everything, raising, exiting, signalled, waiting, stubborn)
-} | {"pooling": pooling, "unopened": unopened}
+} | {"pooling": pooling, "undoing": undoing, "unopened": unopened}

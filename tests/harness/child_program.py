@@ -208,7 +208,7 @@ def runs(children: ChildRuns) -> dict[str, Awaitable[Any]]:
         found[f"{agent} as on the node"] = Bench(None, agent).run()
     found["late"] = Bench(children, "waiting", timeout_s=0.2).run()
     found["late and stubborn"] = Bench(children, "stubborn", timeout_s=0.2).run()
-    found |= {f"cancelled {agent}": cancelled(children, agent) for agent in ("waiting", "stubborn")}
+    found |= {f"cancelled {agent}": cancelled(children, agent) for agent in ("waiting", "stubborn", "undoing")}
     return found
 
 
@@ -218,14 +218,15 @@ def ends_by(way: str) -> list[str]:
 
 
 async def cancelled(children: ChildRuns, agent: str) -> dict[str, Any]:
-    bench = Bench(children, agent)
+    bench = Bench(children, agent, grace_s=60.0 if agent == "undoing" else 0.2)
     running = asyncio.create_task(bench.run())
     pid, _ = await said(bench)
     running.cancel()
     await asyncio.wait([running])
     while is_there(pid):  # noqa: ASYNC110  else the test's time is over
         await asyncio.sleep(0.01)
-    return {"cancelled": running.cancelled()}
+    results = [event.tool_result for event in all_events(bench.log) if event.HasField("tool_result")]
+    return {"cancelled": running.cancelled(), "undone": [each.result.string_value or each.reason for each in results]}
 
 
 async def said(bench: Bench) -> list[int]:

@@ -107,7 +107,11 @@ def test_every_process_of_a_service_may_be_signalled_to_stop(outcomes: Outcomes)
 
 @pytest.mark.parametrize("agent", ["waiting", "stubborn"])
 def test_a_run_that_is_cancelled_leaves_no_process(outcomes: Outcomes, agent: str) -> None:
-    assert outcomes[f"cancelled {agent}"] == {"cancelled": True}
+    assert outcomes[f"cancelled {agent}"] == {"cancelled": True, "undone": []}
+
+
+def test_an_agent_that_is_cancelled_undoes_its_steps(outcomes: Outcomes) -> None:
+    assert outcomes["cancelled undoing"] == {"cancelled": True, "undone": ["undone"]}
 
 
 def test_the_log_says_whose_run_it_was_and_where_it_stood(ran: tuple[Outcomes, str]) -> None:

@@ -9,8 +9,9 @@ import pytest
 
 from agent_node.child_process.recorded_steps import ChildSteps, NodeSteps
 from agent_node.run.outcome import Completed
-from agent_node.store.step_records import CHUNK_BYTES, BlobChunk
+from agent_node.store.step_records import CHUNK_BYTES, BlobChunk, StepState, StoredStep
 from agentring.agent import AgentEvent, Context
+from agentring.errors import NodeDraining
 from harness.attempts import Attempt, Kept, Ran
 from harness.bench import Bench
 
@@ -102,6 +103,17 @@ async def test_a_write_that_was_begun_is_carried_out_though_the_child_has_ended(
         assert kept.chunks == {}
         attempt.held.set()
     assert kept.chunks == {(b"d", 0): b"data"}
+
+
+async def test_no_step_begins_in_a_run_that_is_left_to_its_next_owner() -> None:
+    step = StoredStep(1, bytes(16), b"", "undo", 1, StepState.STARTED, False)
+    async with asyncio.TaskGroup() as tasks:
+        attempt = Attempt(Kept(), tasks, float("inf"))
+        node = NodeSteps(attempt)
+        await node.answer("begun", step)
+        attempt.cut_off = True
+        with pytest.raises(NodeDraining):
+            await node.answer("begun", step)
 
 
 async def test_the_child_reaches_nothing_else_of_the_recorder() -> None:
