@@ -11,7 +11,9 @@ from agents.testing import function_call
 from agent_node.agents.loading import load_module
 from agentring.adapters.openai_agents import openai_agents_agent
 from agentring.testing import AgentTest
+from harness import pydantic_ai_model
 from harness.pages import ROOT, blocks
+from harness.pydantic_ai_model import ShopModel
 from harness.sdk_model import SdkModel, results
 
 PAGE = ROOT / "docs" / "adapters.md"
@@ -56,3 +58,16 @@ async def test_the_graph_of_langgraph_says_what_the_page_says(tmp_path: Path, mo
         t.answers(*typed[1:])
         turn = await t.turn(typed[0])
         assert [*turn.questions, turn.text] == [line for line in lines if not line.startswith("> ")]
+
+
+async def test_the_agent_of_pydantic_ai_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    page = module("tea_shop", tmp_path)
+    order = pydantic_ai_model.call("order", "1", item="tea", count=2)
+    with page.clerk.override(model=ShopModel(lambda heard: pydantic_ai_model.results(heard)[-1:] or [order])):
+        async with AgentTest(page.tea_shop) as t:
+            t.answers({"approve": True}, {"approve": False, "reason": "too much"})
+            assert (await t.turn("two tea")).text == "2 tea ordered"
+            assert "too much" in (await t.turn("two tea")).text
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert list(load_module("tea_shop")) == ["tea_shop"], "as `agentring dev tea_shop.py` does"

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /pro
 EXAMPLES = sorted(path.parent for path in (ROOT / "examples").glob("*/agent.py"))
 NAMES = [path.name for path in EXAMPLES]
 STARTS = re.compile(r"AGENTRING_AGENT=(\S+) \./scripts/up\n")
-AGENTS = ("counter", "payment", "approval", "clerk", "openai_agents", "florist")
+AGENTS = ("counter", "payment", "approval", "clerk", "openai_agents", "pydantic_ai", "florist")
 TOGETHER = ",".join(f"{name}=examples.{name}.agent:{name}" for name in AGENTS)
 RACERS = 20
 
@@ -121,6 +121,7 @@ def test_an_example_is_small_and_imports_nothing_of_ours_but_an_agent_s_face(exa
     ours = {name for name in others if name.split(".")[0] == "agentring"}
     adapter, *framework = {
         "openai_agents": ("openai_agents", "agents"),
+        "pydantic_ai": ("pydantic_ai", "pydantic_ai"),
         "florist": ("langgraph", "langgraph", "langchain_core"),
     }.get(example.name, ("",))
     faces = {"agentring.adapters", f"agentring.adapters.{adapter}"} if adapter else {"agentring.models"}

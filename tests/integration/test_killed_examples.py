@@ -13,6 +13,7 @@ ORDER = 'May I call order({"item": "tea", "count": 2})? yes or no'
 EXPECTED = {
     Asking("clerk", "tea", "yes"): (ORDER, "Let me look.So: 2 tea ordered"),
     Asking("openai_agents", "tea", "yes"): (ORDER, "Let me look.So: 2 tea ordered"),
+    Asking("pydantic_ai", "tea", "yes"): (ORDER.replace(": ", ":").replace(", ", ","), "Let me look.So: 2 tea ordered"),
     Asking("florist", "roses", "yes"): ("12 roses? yes or no", "Let me look. So: 12 roses ordered"),
 }
 
