@@ -17,7 +17,8 @@ MOST_PARTS = 64
 _DIGEST_BYTES = 32
 _NAME_BYTES = 255
 _WORD = r"[a-z0-9!#$&^_.+-]{1,127}"
-_MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}(?:\s*;[ -~]*)?", re.ASCII)
+_MEDIA_TYPE = re.compile(rf"{_WORD}/{_WORD}(?: *;[ -~]*)?", re.ASCII)
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MEDIA_TYPE_CHARS = 255
 
 
@@ -51,6 +52,8 @@ def problem_of_file(file: session_pb2.BlobRef) -> str:
         return "media_type is none, as image/png in small letters is"
     if len(file.name.encode()) > _NAME_BYTES:
         return f"a name of more than {_NAME_BYTES} bytes"
+    if _CONTROL.search(file.name):
+        return "a name with control characters"
     return ""
 
 

@@ -1,7 +1,8 @@
 """BlobService on a node: files of sessions, put in pieces and read in pieces.
 
 Guarantees: a file is stored once all of it has come and is what its first message says; few are taken at a time, so
-that what has come of them fits in memory, and each must go on coming. Reading one claims nothing.
+that what has come of them fits in memory, and each must come at a pace, so that no client keeps the others from it for
+long. Reading one claims nothing.
 """
 
 import asyncio
@@ -13,11 +14,20 @@ from agent_node.services.route import accept, session_of
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store.file_records import CHUNK_BYTES, FILE_BYTES
-from agentring.errors import AgentMismatch, FileNotFound, FirstFrameTimeout, InvalidFile, MalformedRequest
+from agentring.errors import (
+    AgentMismatch,
+    FileNotFound,
+    FirstFrameTimeout,
+    InvalidFile,
+    MalformedRequest,
+    NodeOverloaded,
+)
 from agentring.rpc.service import Call
 from agentring.v1 import blob_pb2
 
 _AT_A_TIME = 4
+_LEAST_BYTES_S = 64 << 10
+"""How much of a file comes in a second, at least."""
 _PIECE_BYTES = 512 << 10
 _DIGEST_BYTES = 32
 
@@ -44,8 +54,11 @@ class BlobService:
         incarnation = self._incarnations.current
         session = await incarnation.host.open(ref, agent)
         await accept(call, incarnation, session.claim.epoch)
-        async with self._places:
+        await self._take_place()
+        try:
             await session.put_file(await self._received(first, requests))
+        finally:
+            self._places.release()
         await call.send(blob_pb2.PutBlobResponse())
 
     async def GetBlob(self, request: blob_pb2.GetBlobRequest, call: Call) -> None:
@@ -68,12 +81,23 @@ class BlobService:
             for begin in range(0, len(chunk), _PIECE_BYTES):
                 await call.send(blob_pb2.GetBlobResponse(data=chunk[begin : begin + _PIECE_BYTES]))
 
+    async def _take_place(self) -> None:
+        try:
+            async with asyncio.timeout(self._next_within_s):
+                await self._places.acquire()
+        except TimeoutError:
+            raise NodeOverloaded from None
+
     async def _received(
         self, first: blob_pb2.PutBlobRequest, requests: AsyncIterator[blob_pb2.PutBlobRequest]
     ) -> bytes:
         data = bytearray(first.data)
-        while len(data) <= first.size_bytes and (request := await self._next(requests)) is not None:
-            data += request.data
+        try:
+            async with asyncio.timeout(self._next_within_s + first.size_bytes / _LEAST_BYTES_S):
+                while len(data) <= first.size_bytes and (request := await self._next(requests)) is not None:
+                    data += request.data
+        except TimeoutError:
+            raise FirstFrameTimeout from None
         if len(data) != first.size_bytes:
             more = " or more" if len(data) > first.size_bytes else ""
             raise InvalidFile(f"{len(data)} bytes{more} came, and {first.size_bytes} were announced")

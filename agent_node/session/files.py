@@ -12,7 +12,7 @@ from hashlib import sha256
 from agent_node.session.state import SessionState
 from agent_node.store.file_records import CHUNK_BYTES, FILE_BYTES, FileChunk
 from agent_node.store.session_store import Store
-from agentring.errors import FileNotFound, FilesFull, InvalidFile
+from agentring.errors import FileNotFound, FilesFull, InvalidFile, InvalidPart
 from agentring.ids import SessionRef
 from agentring.v1 import session_pb2
 
@@ -28,29 +28,38 @@ async def put(session: SessionState, data: bytes, *, is_used: bool = False, in_u
     has_room = True
     async with session.writer:
         # One write of the session at a time: what is begun here counts when the next one asks for room.
-        is_there = await files.size(session.ref, digest) is not None
-        if not is_there:
-            stays = {*in_use, *_of_open_turns(session), digest}
-            has_room = await files.make_room(ownership, len(data), session.max_file_bytes, stays)
+        if await files.size(session.ref, digest) is not None:
+            del pieces[1:]  # it is there
+        else:
+            stays = {*in_use, *_of_open_turns(session)}
+            has_room = await files.make_room(ownership, digest, len(data), session.max_file_bytes, stays)
+        # What is cut off before its last piece is of no use, and expires.
+        uses = [False] * (len(pieces) - 1) + [is_used]
         if has_room:
-            await files.keep_chunk(ownership, FileChunk(digest, len(data), 0, pieces[0], is_used))
+            await files.keep_chunk(ownership, FileChunk(digest, len(data), 0, pieces[0], uses[0]))
     if not has_room:
         raise FilesFull(session.max_file_bytes)
-    for number, piece in enumerate(pieces[1:] if not is_there else (), 1):
+    for number in range(1, len(pieces)):
         async with session.writer:
-            await files.keep_chunk(ownership, FileChunk(digest, len(data), number, piece, is_used))
+            await files.keep_chunk(ownership, FileChunk(digest, len(data), number, pieces[number], uses[number]))
     return digest
 
 
 async def use(session: SessionState, input: session_pb2.Input) -> None:
-    """The files of an input are in use from now on. Raises FileNotFound, and as `put`. Called under the session's
-    lock."""
-    if not (digests := set(_digests(input))):
+    """The files of an input are in use from now on; they are `files_coming` until the turn has them, so that they stay
+    meanwhile. Raises FileNotFound, InvalidPart, and as `put`. Called under the session's lock."""
+    if not (digests := {part.file.sha256 for _, part in _file_parts(input)}):
         return
     async with session.writer:
-        missing = await session.store.files.use(session.ownership, digests)
-    if missing:
-        raise FileNotFound(min(missing).hex())
+        sizes = await session.store.files.use(session.ownership, digests)
+        session.files_coming = sizes.keys()
+    for index, part in _file_parts(input):
+        size_bytes = sizes.get(part.file.sha256)
+        if size_bytes != part.file.size_bytes:
+            session.files_coming = ()
+            if size_bytes is None:
+                raise FileNotFound(part.file.sha256.hex())
+            raise InvalidPart(index, f"size_bytes is {part.file.size_bytes}, and the file has {size_bytes}")
 
 
 async def read(store: Store, ref: SessionRef, digest: bytes) -> bytes:
@@ -67,9 +76,12 @@ async def read(store: Store, ref: SessionRef, digest: bytes) -> bytes:
     return bytes(data)
 
 
-def _digests(input: session_pb2.Input) -> Iterable[bytes]:
-    return (part.file.sha256 for part in input.parts if part.HasField("file"))
+def _file_parts(input: session_pb2.Input) -> Iterable[tuple[int, session_pb2.Part]]:
+    return ((index, part) for index, part in enumerate(input.parts) if part.HasField("file"))
 
 
 def _of_open_turns(session: SessionState) -> Iterable[bytes]:
-    return (digest for turn in session.turns.open for digest in _digests(turn.input_message()))
+    yield from session.files_coming
+    for turn in session.turns.open:
+        for _, part in _file_parts(turn.input_message()):
+            yield part.file.sha256

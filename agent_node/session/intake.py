@@ -40,42 +40,47 @@ async def accept(
         _check_accepts(session, on_busy)
         if session.all_ended:
             session.slots.check_room(session.ref.tenant)
-        if on_busy == session_pb2.ON_BUSY_INTERRUPT:
-            await cancel_all(session, "INTERRUPTED")
-            _check_accepts(session, on_busy)
         if input.parts:
-            await files.use(session, input)
-        # Where no turn is ahead it is stored as running, which saves a write. A volatile store knows nothing of earlier
-        # owners: there, a turn that comes again may have ended the node that ran it.
-        state = TURN_STATE_ACCEPTED if session.turns_ahead else TURN_STATE_RUNNING
-        deaths = int(retry and not session.store.durable)
-        number = session.turns_accepted + 1
-        raw = to_stored(input, terms)
-        shown = raw if terms == NO_TERMS else input.SerializeToString()  # what only the agent may see is no event
-        async with session.writer:
-            accepted_seq = session.log.used_seq + 1
-            life_id = os.urandom(16).hex()
-            turn = StoredTurn(turn_id, fingerprint, number, raw, state, 1, accepted_seq, deaths=deaths, life_id=life_id)
-            head_seq = session.checkpoint_seq
-            rows = session.events.rows(session.log, head_seq)
-            acceptance = await session.store.accept_turn(session.ownership, turn, head_seq, rows)
-            session.events.written(rows)
-        session.events.trim_soon(rows)
-        if acceptance.known is not None:
-            session.turns.put(acceptance.known)
-            return _same(acceptance.known, fingerprint), False
-        session.turns_accepted = number
-        if state == TURN_STATE_RUNNING:
-            session.begun_commit = acceptance.commit
-        accepted = _accepted(session).SerializeToString() if session.turns_ahead else b""
-        seq = session.log.append_accepted(turn_id, accepted, shown)
-        if seq != accepted_seq:  # a running turn has published meanwhile
-            turn = replace(turn, accepted_seq=seq)
-        session.turns.put(turn)
-        session.audit("turn_accepted", turn, acceptance.commit)
-        if not session.begins_nothing:
-            session.mailbox.put(WaitingTurn(turn_id, input, TRACE.get(), terms))
-        return turn, True
+            await files.use(session, input)  # what is refused for its files interrupts nothing
+        try:
+            if on_busy == session_pb2.ON_BUSY_INTERRUPT:
+                await cancel_all(session, "INTERRUPTED")
+                _check_accepts(session, on_busy)
+            # Where no turn is ahead it is stored as running, which saves a write. A volatile store knows nothing of
+            # earlier owners: there, a turn that comes again may have ended the node that ran it.
+            state = TURN_STATE_ACCEPTED if session.turns_ahead else TURN_STATE_RUNNING
+            deaths = int(retry and not session.store.durable)
+            number = session.turns_accepted + 1
+            raw = to_stored(input, terms)
+            shown = raw if terms == NO_TERMS else input.SerializeToString()  # what only the agent may see is no event
+            async with session.writer:
+                accepted_seq = session.log.used_seq + 1
+                life_id = os.urandom(16).hex()
+                turn = StoredTurn(
+                    turn_id, fingerprint, number, raw, state, 1, accepted_seq, deaths=deaths, life_id=life_id
+                )
+                head_seq = session.checkpoint_seq
+                rows = session.events.rows(session.log, head_seq)
+                acceptance = await session.store.accept_turn(session.ownership, turn, head_seq, rows)
+                session.events.written(rows)
+            session.events.trim_soon(rows)
+            if acceptance.known is not None:
+                session.turns.put(acceptance.known)
+                return _same(acceptance.known, fingerprint), False
+            session.turns_accepted = number
+            if state == TURN_STATE_RUNNING:
+                session.begun_commit = acceptance.commit
+            accepted = _accepted(session).SerializeToString() if session.turns_ahead else b""
+            seq = session.log.append_accepted(turn_id, accepted, shown)
+            if seq != accepted_seq:  # a running turn has published meanwhile
+                turn = replace(turn, accepted_seq=seq)
+            session.turns.put(turn)
+            session.audit("turn_accepted", turn, acceptance.commit)
+            if not session.begins_nothing:
+                session.mailbox.put(WaitingTurn(turn_id, input, TRACE.get(), terms))
+            return turn, True
+        finally:
+            session.files_coming = ()
 
 
 async def take_file(session: SessionState, data: bytes) -> None:

@@ -10,7 +10,7 @@ writes is the writer's (fenced_writer.py). What the stages wait for in each othe
 """
 
 import asyncio
-from collections.abc import Hashable, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -77,6 +77,7 @@ class SessionState:
         "draining",
         "env",
         "events",
+        "files_coming",
         "flights",
         "lock",
         "log",
@@ -138,6 +139,8 @@ class SessionState:
         self.max_file_bytes = max_file_bytes
         self.restarted: ValidNumbers | None = None
         """What is valid of the turn that an earlier owner's end cut off; None: none was, or it has begun."""
+        self.files_coming: Collection[bytes] = ()
+        """Of an input that is about to be accepted."""
         self.running: RunningTurn | None = None
         self.lock = asyncio.Lock()
         self.changed = ChangeSignal()

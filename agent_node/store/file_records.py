@@ -12,6 +12,8 @@ CHUNK_BYTES = 1 << 20
 """A file is written and read in pieces of this size, so that no transaction is large."""
 SESSION_BYTES = 64 << 20
 """The most that the files of one session have together, by default."""
+MOST_FILES = 10_000
+"""Of one session: a file counts as this part of SESSION_BYTES at least."""
 UNUSED_S = 3600.0
 """How long a file is kept that no turn has used, by the store's clock."""
 

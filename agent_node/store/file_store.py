@@ -5,7 +5,7 @@ there only whole; one that a turn uses is not removed by a sweep that runs at th
 Raises as Store (session_store.py).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 from agent_node.store.file_records import FileChunk
@@ -16,15 +16,19 @@ from agentring.ids import SessionRef
 class FileStore(Protocol):
     """The files of sessions, by their digests."""
 
-    async def make_room(self, ownership: Ownership, size_bytes: int, max_bytes: int, in_use: Collection[bytes]) -> bool:
-        """Removes the files that were used longest ago, until a further one of size_bytes is within max_bytes. False:
-        it would not be, and nothing was removed. in_use: those that stay; those that no turn has used yet do, too."""
+    async def make_room(
+        self, ownership: Ownership, digest: bytes, size_bytes: int, max_bytes: int, in_use: Collection[bytes]
+    ) -> bool:
+        """Removes the files that were used longest ago, until this one is within max_bytes; what an earlier try has
+        begun of it does not count twice. False: it would not be, and nothing was removed. in_use: those that stay;
+        those that no turn has used yet do, too. A file counts as max_bytes / MOST_FILES at least."""
 
     async def keep_chunk(self, ownership: Ownership, chunk: FileChunk) -> None:
         """Keeps a piece; one that is there stays. Pieces come in their order."""
 
-    async def use(self, ownership: Ownership, digests: Collection[bytes]) -> Collection[bytes]:
-        """A turn uses these files: they do not expire from now on. Returns those that are not there."""
+    async def use(self, ownership: Ownership, digests: Collection[bytes]) -> Mapping[bytes, int]:
+        """A turn uses these files, if all are there: they do not expire from now on. Returns the sizes of those that
+        are."""
 
     async def size(self, ref: SessionRef, digest: bytes) -> int | None:
         """How many bytes a file has; None: it is not there."""

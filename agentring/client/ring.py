@@ -134,9 +134,7 @@ class Ring:
             retention_s=retention_s,
             timeout_s=timeout_s,
         ) as task:
-            await anext(task)
-            assert task.disposition is not None, "the first response says it"
-            return task.disposition
+            return await task.accepted()
 
     def watch_task(self, key: str, *, after_seq: int = 0) -> TaskWatch:
         """The events of a task that is there, to its end, to be iterated: those after a seq; 0: all that are kept.

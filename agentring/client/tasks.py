@@ -15,6 +15,7 @@ from agentring.client.inputs import Json, to_input
 from agentring.client.streams import Call, Connection, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.client.unary import call
+from agentring.held import waiting
 from agentring.ids import parse_task
 from agentring.plain_json import from_struct
 from agentring.v1 import task_pb2
@@ -82,6 +83,14 @@ class Task(RunStream):
             return TaskServiceStub(channel).RunTask(request, metadata=metadata)
 
         super().__init__(connection, start, ref)
+
+    async def accepted(self) -> Disposition:
+        """Returns once the task is accepted, be it that it waits for a place to run; no event is lost. Raises as
+        iterating does. Cancellation: it may be accepted all the same."""
+        with waiting(self._ref):
+            while self.disposition is None:
+                await self._read_on()
+        return self.disposition
 
     def _respond(self, response: Any) -> None:
         if self.disposition is None and response.disposition:

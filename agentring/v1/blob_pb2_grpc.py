@@ -56,12 +56,12 @@ class BlobServiceServicer:
         a turn may refer to it for an hour at least; from then on it is kept with the session. Putting what is there already
         changes nothing. The session is made if it does not exist, as by Converse.
 
-        A session has 64 MiB of files (`--max-session-file-bytes`). Where a further one would be too much, those go that were
+        A session has 64 MiB of files (`--max-session-file-bytes`), and at most 10,000. Where a further one would be too much, those go that were
         used longest ago, but none of a turn that has not ended, and none that no turn has referred to yet.
 
         Errors: INVALID_ARGUMENT AGENT_REQUIRED, INVALID_FILE {problem}; NOT_FOUND AGENT_NOT_FOUND; FAILED_PRECONDITION
-        AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the
-        next message did not come).
+        AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}, NODE_OVERLOADED (it takes other files);
+        DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the next message did not come, or all of it not at 64 KiB a second).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,12 +42,12 @@ class BlobServiceStub:
     a turn may refer to it for an hour at least; from then on it is kept with the session. Putting what is there already
     changes nothing. The session is made if it does not exist, as by Converse.
 
-    A session has 64 MiB of files (`--max-session-file-bytes`). Where a further one would be too much, those go that were
+    A session has 64 MiB of files (`--max-session-file-bytes`), and at most 10,000. Where a further one would be too much, those go that were
     used longest ago, but none of a turn that has not ended, and none that no turn has referred to yet.
 
     Errors: INVALID_ARGUMENT AGENT_REQUIRED, INVALID_FILE {problem}; NOT_FOUND AGENT_NOT_FOUND; FAILED_PRECONDITION
-    AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the
-    next message did not come).
+    AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}, NODE_OVERLOADED (it takes other files);
+    DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the next message did not come, or all of it not at 64 KiB a second).
     """
     GetBlob: _grpc.UnaryStreamMultiCallable[_blob_pb2.GetBlobRequest, _blob_pb2.GetBlobResponse]
     """Streams a file's bytes, in their order. Never makes, claims or moves a session.
@@ -66,12 +66,12 @@ class BlobServiceAsyncStub(BlobServiceStub):
     a turn may refer to it for an hour at least; from then on it is kept with the session. Putting what is there already
     changes nothing. The session is made if it does not exist, as by Converse.
 
-    A session has 64 MiB of files (`--max-session-file-bytes`). Where a further one would be too much, those go that were
+    A session has 64 MiB of files (`--max-session-file-bytes`), and at most 10,000. Where a further one would be too much, those go that were
     used longest ago, but none of a turn that has not ended, and none that no turn has referred to yet.
 
     Errors: INVALID_ARGUMENT AGENT_REQUIRED, INVALID_FILE {problem}; NOT_FOUND AGENT_NOT_FOUND; FAILED_PRECONDITION
-    AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the
-    next message did not come).
+    AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}, NODE_OVERLOADED (it takes other files);
+    DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the next message did not come, or all of it not at 64 KiB a second).
     """
     GetBlob: _aio.UnaryStreamMultiCallable[_blob_pb2.GetBlobRequest, _blob_pb2.GetBlobResponse]  # type: ignore[assignment]
     """Streams a file's bytes, in their order. Never makes, claims or moves a session.
@@ -93,12 +93,12 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         a turn may refer to it for an hour at least; from then on it is kept with the session. Putting what is there already
         changes nothing. The session is made if it does not exist, as by Converse.
 
-        A session has 64 MiB of files (`--max-session-file-bytes`). Where a further one would be too much, those go that were
+        A session has 64 MiB of files (`--max-session-file-bytes`), and at most 10,000. Where a further one would be too much, those go that were
         used longest ago, but none of a turn that has not ended, and none that no turn has referred to yet.
 
         Errors: INVALID_ARGUMENT AGENT_REQUIRED, INVALID_FILE {problem}; NOT_FOUND AGENT_NOT_FOUND; FAILED_PRECONDITION
-        AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the
-        next message did not come).
+        AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}, NODE_OVERLOADED (it takes other files);
+        DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the next message did not come, or all of it not at 64 KiB a second).
         """
 
     @_abc_1.abstractmethod

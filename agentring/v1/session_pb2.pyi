@@ -236,11 +236,11 @@ class BlobRef(_message.Message):
     sha256: _builtins.bytes
     """The SHA-256 of the bytes, 32 bytes. It names them."""
     size_bytes: _builtins.int
-    """How many they are, at most 16 MiB."""
+    """How many they are, at most 16 MiB: as many as the session's file has, or the input is refused with INVALID_PART."""
     media_type: _builtins.str
     """As in `image/png`, of at most 255 characters, in small letters, with parameters or without."""
     name: _builtins.str
-    """The file's name, for people, of at most 255 bytes; empty: it has none."""
+    """The file's name, for people, of at most 255 bytes, without control characters; empty: it has none."""
     def __init__(
         self,
         *,

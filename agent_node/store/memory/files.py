@@ -1,10 +1,10 @@
 """The volatile store of files: in the process, with the session."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
 from agent_node.store.clock import StoreClock, in_ns
-from agent_node.store.file_records import FileChunk
+from agent_node.store.file_records import MOST_FILES, FileChunk
 from agent_node.store.session_records import Ownership
 from agentring.ids import SessionRef
 
@@ -33,22 +33,26 @@ class MemoryFileStore:
         self._clock = clock
         self._sessions: dict[SessionRef, _Files] = {}
 
-    async def make_room(self, ownership: Ownership, size_bytes: int, max_bytes: int, in_use: Collection[bytes]) -> bool:
+    async def make_room(
+        self, ownership: Ownership, digest: bytes, size_bytes: int, max_bytes: int, in_use: Collection[bytes]
+    ) -> bool:
         """As FileStore."""
         self._check(ownership)
         files = self._sessions.get(ownership.ref, {})
-        left_bytes = max_bytes - size_bytes - sum(file.size_bytes for file in files.values())
+        least = max_bytes // MOST_FILES
+        others = {other: max(file.size_bytes, least) for other, file in files.items() if other != digest}
+        left_bytes = max_bytes - max(size_bytes, least) - sum(others.values())
         due = []
-        for digest, file in files.items():
+        for other, freed_bytes in others.items():
             if left_bytes >= 0:
                 break
-            if file.is_used and digest not in in_use:
-                due.append(digest)
-                left_bytes += file.size_bytes
+            if files[other].is_used and other not in in_use:
+                due.append(other)
+                left_bytes += freed_bytes
         if left_bytes < 0:
             return False
-        for digest in due:
-            del files[digest]
+        for other in due:
+            del files[other]
         return True
 
     async def keep_chunk(self, ownership: Ownership, chunk: FileChunk) -> None:
@@ -59,14 +63,15 @@ class MemoryFileStore:
         file.is_used = file.is_used or chunk.is_used
         file.chunks.setdefault(chunk.number, chunk.data)
 
-    async def use(self, ownership: Ownership, digests: Collection[bytes]) -> Collection[bytes]:
+    async def use(self, ownership: Ownership, digests: Collection[bytes]) -> Mapping[bytes, int]:
         """As FileStore."""
         self._check(ownership)
         files = self._sessions.get(ownership.ref, {})
-        missing = {digest for digest in digests if digest not in files or not files[digest].is_whole}
-        for digest in set(digests) - missing:
-            self._touched(files, digest, files[digest]).is_used = True
-        return missing
+        found = {digest: files[digest].size_bytes for digest in digests if digest in files and files[digest].is_whole}
+        if len(found) == len(set(digests)):
+            for digest in found:
+                self._touched(files, digest, files[digest]).is_used = True
+        return found
 
     async def size(self, ref: SessionRef, digest: bytes) -> int | None:
         """As FileStore."""

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, case, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from agent_node.store.file_records import FileChunk
+from agent_node.store.file_records import MOST_FILES, FileChunk
 from agent_node.store.session_records import Ownership
 from agent_node.store.sql.file_schema import chunks, files
 from agent_node.store.sql.session_schema import of_session, session_columns, session_keys
@@ -27,6 +27,7 @@ def make_room(
     connection: Connection,
     ownership: Ownership,
     commit_id: str,
+    digest: bytes,
     size_bytes: int,
     max_bytes: int,
     in_use: Collection[bytes],
@@ -34,20 +35,23 @@ def make_room(
     """As FileStore."""
     assert_owned(connection, ownership, commit_id, None)
     keys = session_keys(ownership.ref)
-    stored = connection.execute(select(func.sum(files.c.size_bytes)).where(of_session(files)), keys).scalar() or 0
-    left_bytes = max_bytes - size_bytes - stored
+    least = max_bytes // MOST_FILES
+    counted = case((files.c.size_bytes < least, least), else_=files.c.size_bytes)
+    others = of_session(files) & (files.c.digest != digest)
+    stored = connection.execute(select(func.sum(counted)).where(others), keys).scalar() or 0
+    left_bytes = max_bytes - max(size_bytes, least) - int(stored)
     due = []
     if left_bytes < 0:
-        oldest = select(files.c.digest, files.c.size_bytes).where(of_session(files), files.c.is_used == 1)
-        for digest, freed_bytes in connection.execute(oldest.order_by(files.c.touched_ns), keys).all():
-            if left_bytes < 0 and digest not in in_use:
-                due.append(digest)
+        oldest = select(files.c.digest, counted).where(others, files.c.is_used == 1)
+        for other, freed_bytes in connection.execute(oldest.order_by(files.c.touched_ns), keys).all():
+            if left_bytes < 0 and other not in in_use:
+                due.append(other)
                 left_bytes += freed_bytes
     if left_bytes < 0:
         return False
-    for digest in due:
+    for other in due:
         for table in (chunks, files):
-            connection.execute(delete(table).where(of_session(table), table.c.digest == digest), keys)
+            connection.execute(delete(table).where(of_session(table), table.c.digest == other), keys)
     return True
 
 
@@ -78,14 +82,21 @@ def keep_chunk(connection: Connection, ownership: Ownership, commit_id: str, chu
 
 def use(
     connection: Connection, ownership: Ownership, commit_id: str, digests: Collection[bytes], now_ns: int
-) -> list[bytes]:
+) -> dict[bytes, int]:
     """As FileStore."""
     assert_owned(connection, ownership, commit_id, None)
-    found = update(files).where(of_session(files), files.c.digest == bindparam("k_digest"), files.c.is_whole == 1)
-    using, keys = found.values(is_used=1, touched_ns=now_ns), session_keys(ownership.ref)
-    return [
-        digest for digest in sorted(digests) if connection.execute(using, keys | {"k_digest": digest}).rowcount != 1
-    ]
+    keys = session_keys(ownership.ref)
+    whole = select(files.c.digest, files.c.size_bytes).where(of_session(files), files.c.is_whole == 1)
+    there = connection.execute(whole.where(files.c.digest.in_(digests)), keys).all()
+    found = {bytes(digest): int(size_bytes) for digest, size_bytes in there}
+    if len(found) < len(set(digests)):
+        return found
+    one = update(files).where(of_session(files), files.c.digest == bindparam("k_digest"))
+    using = one.values(is_used=1, touched_ns=now_ns)
+    for digest in sorted(found):
+        if connection.execute(using, keys | {"k_digest": digest}).rowcount != 1:
+            del found[digest]  # the sweep has removed it meanwhile
+    return found
 
 
 def size(connection: Connection, ref: SessionRef, digest: bytes) -> int | None:

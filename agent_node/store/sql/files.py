@@ -6,7 +6,7 @@ group of transactions is large.
 
 import asyncio
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from functools import partial
 
 from agent_node.store.clock import StoreClock, in_ns
@@ -27,12 +27,15 @@ class SqlFileStore:
         self._clock = clock
         self._writing_chunks = asyncio.Semaphore(_CHUNKS_AT_A_TIME)
 
-    async def make_room(self, ownership: Ownership, size_bytes: int, max_bytes: int, in_use: Collection[bytes]) -> bool:
+    async def make_room(
+        self, ownership: Ownership, digest: bytes, size_bytes: int, max_bytes: int, in_use: Collection[bytes]
+    ) -> bool:
         """As FileStore."""
         work = partial(
             file_transactions.make_room,
             ownership=ownership,
             commit_id=_commit_id(),
+            digest=digest,
             size_bytes=size_bytes,
             max_bytes=max_bytes,
             in_use=in_use,
@@ -48,7 +51,7 @@ class SqlFileStore:
         async with self._writing_chunks:
             await self._driver.transact(keep, retry=True)
 
-    async def use(self, ownership: Ownership, digests: Collection[bytes]) -> Collection[bytes]:
+    async def use(self, ownership: Ownership, digests: Collection[bytes]) -> Mapping[bytes, int]:
         """As FileStore."""
         now_ns = self._clock.now().at_most_ns
         using = partial(

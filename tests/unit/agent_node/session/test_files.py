@@ -1,16 +1,19 @@
 """A session's turns and its files: what a turn refers to is there, and stays until it has ended."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Collection, Mapping
 from hashlib import sha256
 
 import pytest
 from google.protobuf.struct_pb2 import Value
 
 from agent_node.session import files
+from agent_node.store import Ownership
+from agent_node.store.file_records import FileChunk
 from agentring.agent import AgentEvent, Context, File, FilePart, JsonPart, TextPart
 from agentring.errors import FileNotFound, FilesFull, InvalidFile, InvalidPart, MalformedRequest, SessionClosed
 from agentring.plain_json import to_value
-from agentring.v1.session_pb2 import ON_BUSY_ENQUEUE, BlobRef, Input, Part
+from agentring.v1.session_pb2 import ON_BUSY_ENQUEUE, ON_BUSY_INTERRUPT, BlobRef, Input, Part
 from harness.premises import Stage
 from harness.sessions import Actor, acting
 
@@ -99,7 +102,9 @@ async def test_a_turn_that_is_sent_again_is_known_though_its_files_are_gone() ->
         (Part(file=BlobRef(sha256=bytes(32), media_type="image")), "media_type"),
         (Part(file=BlobRef(sha256=bytes(32), media_type="Image/PNG")), "media_type"),
         (Part(file=BlobRef(sha256=bytes(32), media_type="text/plain; charset=utf-8\n")), "media_type"),
+        (Part(file=BlobRef(sha256=bytes(32), media_type="image/png\r\n; x: y")), "media_type"),
         (Part(file=BlobRef(sha256=bytes(32), media_type="a/b", name="é" * 128)), "255"),
+        (Part(file=BlobRef(sha256=bytes(32), media_type="a/b", name="\x1b[2J")), "control"),
     ],
 )
 async def test_a_part_that_is_not_well_formed_is_refused_with_its_place(part: Part, problem: str) -> None:
@@ -139,6 +144,65 @@ async def test_the_files_of_an_open_turn_stay_and_others_make_room() -> None:
             await files.read(actor.store, actor.session.ref, sha256(b"0123456789").digest())
         stage.go.set()
         await actor.until_ended("a")
+
+
+async def test_a_file_is_as_large_as_the_input_says() -> None:
+    async with acting(looking) as actor:
+        await actor.session.put_file(CAT)
+        lie = ref(CAT)
+        lie.file.size_bytes = 3
+        with pytest.raises(InvalidPart, match="size_bytes is 3, and the file has 8"):
+            await submit(actor, "a", ref(CAT), lie)
+
+
+async def test_what_is_refused_for_its_files_interrupts_nothing() -> None:
+    stage = Stage()
+    async with acting(stage.held) as actor:
+        await submit(actor, "a", text="hi")
+        await stage.begun.wait()
+        with pytest.raises(FileNotFound):
+            await actor.session.submit("b", Input(parts=[ref(CAT)]), ON_BUSY_INTERRUPT)
+        stage.go.set()
+        assert await actor.until_ended("a") == ["turn_completed"]
+
+
+async def test_the_files_of_a_turn_that_is_being_accepted_stay() -> None:
+    async with acting(looking) as actor:
+        actor.session.max_file_bytes = 20
+        await actor.session.put_file(CAT)
+        puts: list[asyncio.Future[bytes]] = []
+        store = actor.store.files
+        use = store.use
+
+        async def use_while_another_is_put(ownership: Ownership, digests: Collection[bytes]) -> Mapping[bytes, int]:
+            puts.append(asyncio.ensure_future(files.put(actor.session, b"put out meanwhile", is_used=True)))
+            await asyncio.sleep(0)  # it waits for the session's writer
+            return await use(ownership, digests)
+
+        store.use = use_while_another_is_put  # type: ignore[method-assign]
+        await submit(actor, "a", ref(CAT))
+        with pytest.raises(FilesFull):
+            await puts[0]
+        assert "[ image/png 8]" in await said(actor, "a")
+        assert await files.put(actor.session, b"put out later", is_used=True)
+
+
+async def test_a_file_that_was_put_out_by_half_is_not_used() -> None:
+    data = b"x" * (1 << 20) + b"rest"
+    async with acting(looking) as actor:
+        kept: list[FileChunk] = []
+        store = actor.store.files
+        keep_chunk = store.keep_chunk
+
+        async def keep(ownership: Ownership, chunk: FileChunk) -> None:
+            kept.append(chunk)
+            await keep_chunk(ownership, chunk)
+
+        store.keep_chunk = keep  # type: ignore[method-assign]
+        await files.put(actor.session, data, is_used=True)
+        assert [(each.number, each.is_used) for each in kept] == [(0, False), (1, True)]
+        await files.put(actor.session, data, is_used=True)
+        assert [(each.number, each.is_used) for each in kept[2:]] == [(0, True)]
 
 
 async def test_a_file_that_is_damaged_in_the_store_is_none() -> None:

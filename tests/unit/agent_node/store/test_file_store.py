@@ -8,7 +8,7 @@ import pytest
 
 from agent_node.store import MemoryStore, Ownership, Store
 from agent_node.store.clock import VolatileClock
-from agent_node.store.file_records import CHUNK_BYTES, UNUSED_S, FileChunk
+from agent_node.store.file_records import CHUNK_BYTES, MOST_FILES, UNUSED_S, FileChunk
 from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StaleEpoch
 from harness.clock import FakeClock
@@ -49,7 +49,7 @@ async def test_a_file_is_there_once_its_last_piece_is(store: Store) -> None:
     pieces = [FileChunk(digest, len(data), 0, data[:CHUNK_BYTES]), FileChunk(digest, len(data), 1, b"rest")]
     await store.files.keep_chunk(OWNER, pieces[0])
     assert await store.files.size(SESSION, digest) is None
-    assert await store.files.use(OWNER, [digest]) != []
+    assert not await store.files.use(OWNER, [digest])
     for piece in (pieces[1], pieces[0]):  # and once more, as by a client that tries again
         await store.files.keep_chunk(OWNER, piece)
     assert await store.files.size(SESSION, digest) == len(data)
@@ -62,10 +62,29 @@ async def test_an_empty_file_is_one(store: Store) -> None:
     assert await names(store, b"") == [b""]
 
 
-async def test_what_is_missing_is_named_and_the_rest_is_used(store: Store) -> None:
+async def test_files_are_used_all_or_none(store: Store, pass_time: PassTime) -> None:
     await store.files.keep_chunk(OWNER, chunk(b"here"))
     here, away = sha256(b"here").digest(), sha256(b"away").digest()
-    assert list(await store.files.use(OWNER, {here, away})) == [away]
+    assert await store.files.use(OWNER, {here, away}) == {here: 4}
+    await pass_time(2 * UNUSED_S)
+    assert await store.files.expire(UNUSED_S) == 1  # what was refused is no use
+
+
+async def test_a_file_that_was_begun_does_not_count_twice(store: Store) -> None:
+    data = b"x" * CHUNK_BYTES + b"rest"
+    begun = FileChunk(sha256(data).digest(), len(data), 0, data[:CHUNK_BYTES])
+    await store.files.keep_chunk(OWNER, begun)
+    assert await store.files.make_room(OWNER, begun.digest, len(data), len(data), [])
+    assert not await store.files.make_room(OWNER, chunk(b"another").digest, 1, len(data), [])
+
+
+async def test_small_files_are_not_too_many(store: Store) -> None:
+    data = [bytes([number]) for number in range(3)]
+    for each in data[:2]:
+        await store.files.keep_chunk(OWNER, chunk(each))
+    most = MOST_FILES * 1_000_000
+    assert await store.files.make_room(OWNER, chunk(data[2]).digest, most - 2_000_000, most, [])
+    assert not await store.files.make_room(OWNER, chunk(data[2]).digest, most - 1_999_999, most, [])
 
 
 async def test_room_is_made_by_what_was_used_longest_ago(store: Store, pass_time: PassTime) -> None:
@@ -74,7 +93,7 @@ async def test_room_is_made_by_what_was_used_longest_ago(store: Store, pass_time
         await store.files.keep_chunk(OWNER, chunk(data, is_used=True))
         await pass_time(4)
     await store.files.use(OWNER, [chunk(a).digest])
-    assert await store.files.make_room(OWNER, len(new), MOST, [chunk(b).digest])
+    assert await store.files.make_room(OWNER, chunk(new).digest, len(new), MOST, [chunk(b).digest])
     assert await names(store, a, b, c) == [a, b]
 
 
@@ -82,9 +101,9 @@ async def test_what_is_in_use_or_waits_for_its_turn_is_not_removed_for_another(s
     used, waiting = b"u" * 50, b"w" * 50
     await store.files.keep_chunk(OWNER, chunk(used, is_used=True))
     await store.files.keep_chunk(OWNER, chunk(waiting))
-    assert not await store.files.make_room(OWNER, 1, MOST, [chunk(used).digest])
+    assert not await store.files.make_room(OWNER, chunk(b"n").digest, 1, MOST, [chunk(used).digest])
     assert await names(store, used, waiting) == [used, waiting]
-    assert await store.files.make_room(OWNER, 1, MOST, [])
+    assert await store.files.make_room(OWNER, chunk(b"n").digest, 1, MOST, [])
     assert await names(store, used, waiting) == [waiting]
 
 
@@ -108,7 +127,7 @@ async def test_a_file_that_is_put_while_it_expires_is_there_or_is_made_anew(stor
         await store.files.keep_chunk(OWNER, chunk(data))
         await pass_time(2 * UNUSED_S)
         await asyncio.gather(store.files.expire(UNUSED_S), store.files.keep_chunk(OWNER, chunk(data)))
-        assert await store.files.use(OWNER, [chunk(data).digest]) in ([], set())
+        assert await store.files.use(OWNER, [chunk(data).digest]) == {chunk(data).digest: len(data)}
         assert await store.files.read_chunk(SESSION, chunk(data).digest, 0) == data
 
 
@@ -119,7 +138,7 @@ async def test_who_does_not_own_the_session_changes_nothing(store: Store) -> Non
     with pytest.raises(StaleEpoch):
         await store.files.use(OWNER, [chunk(b"stale").digest])
     with pytest.raises(StaleEpoch):
-        await store.files.make_room(OWNER, 1, MOST, [])
+        await store.files.make_room(OWNER, chunk(b"n").digest, 1, MOST, [])
     assert await names(store, b"stale") == []
 
 

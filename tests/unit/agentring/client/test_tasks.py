@@ -4,7 +4,7 @@ import asyncio
 
 from grpc import aio
 
-from agentring.client import Usage, connect, sync
+from agentring.client import Disposition, Usage, connect, sync
 from agentring.v1 import session_pb2, task_pb2
 from agentring.v1.task_pb2_grpc import TaskServiceServicer, add_TaskServiceServicer_to_server
 
@@ -45,3 +45,23 @@ async def test_a_task_can_be_asked_for_that_is_cancelled_when_nobody_watches() -
     finally:
         await server.stop(0)
     assert [request.cancel_when_unwatched for request in noting.asked] == [False, True, True, True, True]
+
+
+class Full(TaskServiceServicer):
+    """Accepts a task, for which there is no place to run."""
+
+    async def RunTask(self, request, context):  # type: ignore[no-untyped-def]
+        yield task_pb2.RunTaskResponse(through_seq=0, acked_frame=1, disposition=task_pb2.DISPOSITION_STARTED)
+        await asyncio.Event().wait()
+
+
+async def test_a_task_is_submitted_once_it_is_accepted_though_it_waits_for_a_place() -> None:
+    server = aio.server()  # type: ignore[abstract]
+    add_TaskServiceServicer_to_server(Full(), server)
+    address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+    await server.start()
+    try:
+        async with connect(address) as ring, asyncio.timeout(30):
+            assert await ring.submit_task("a", agent="echo") is Disposition.STARTED
+    finally:
+        await server.stop(0)
