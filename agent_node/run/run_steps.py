@@ -15,6 +15,7 @@ from agent_node.run.publication import RunPublication
 from agent_node.run.republished import Republished
 from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
+from agent_node.run.steps_failure import StepsFailure
 from agent_node.run.time_limit import PausableDeadline, Stop
 from agent_node.step import values
 from agent_node.step.agent_storage import AgentStorage
@@ -59,9 +60,8 @@ class RunSteps:
         """Made with the first step."""
         self._storage: AgentStorage | None = None
         """Made with its first use."""
-        self.failure: StepsFailed | None = None
-        """What the run fails with, whatever its agent makes of it."""
         self.time = PausableDeadline(timeout_s)
+        self._failure = StepsFailure(self.time)
 
     async def step(
         self,
@@ -125,6 +125,11 @@ class RunSteps:
         return self._storage
 
     @property
+    def failure(self) -> StepsFailed | None:
+        """What the run fails with, whatever its agent makes of it."""
+        return self._failure.error
+
+    @property
     def may_have_steps(self) -> bool:
         """Whether steps of this attempt or an earlier one may be recorded."""
         return self._steps is not None or (self._turn.attempt > 1 and self._turn.steps is not None)
@@ -180,13 +185,14 @@ class RunSteps:
                 raise RuntimeError("this node records no steps")
             recorder, watch = self._turn.steps(), self._env.watch_steps
             recorder = recorder if watch is None else watch(recorder)
+            stop = self._stop  # not `self`: a run would hold itself, and only the garbage collector could free it
             run = StepRun(
                 self._turn.attempt,
                 self._epoch,
                 self._turn.idempotency_key,
                 self._log.check,
-                lambda: self._stop.asked,
-                self._fail,
+                lambda: stop.asked,
+                self._failure.take,
                 self._env.limits.step_wait_s,
                 RunPublication(self._log, recorder.mark, self._republished),
                 self._env.clock,
@@ -194,8 +200,3 @@ class RunSteps:
             )
             self._steps = Steps(recorder, run)
         return self._steps
-
-    def _fail(self, error: StepsFailed) -> None:
-        if self.failure is None:
-            self.failure = error
-            self.time.expire()

@@ -78,8 +78,8 @@ async def outcome_of(
                 value = await call.function(*call.args, **call.kwargs)
         except Exception as error:
             check()
-            raised = error.error if type(error) is KeptError else error
-            if options.idempotent and await storage.tries_again(raised):
+            # No name for it: this frame, which the error's traceback has, would hold it.
+            if options.idempotent and await storage.tries_again(error.error if type(error) is KeptError else error):
                 continue
             if not options.idempotent or options.retry is None or not options.retry.tries_again(error, tries):
                 return failed(error)

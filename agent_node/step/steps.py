@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from agent_node.step import identity
 from agent_node.step.commits import Commits
 from agent_node.step.earlier import EarlierRows
-from agent_node.step.errors import StepCorrupt, StepDiverged, StepsFailed
+from agent_node.step.errors import StepCorrupt, StepDiverged
 from agent_node.step.function import StepCall, StepOptions, outcome_of
 from agent_node.step.journal import Journal, Recorded
 from agent_node.step.open_steps import OpenStep, OpenSteps
@@ -33,6 +33,7 @@ from agent_node.step.outcome import (
 )
 from agent_node.step.position import being, position_in
 from agent_node.step.recorder import StepRecorder
+from agent_node.step.run_end import RunEnd
 from agent_node.step.step_run import StepRun
 from agent_node.step.storage import RunStorage
 from agent_node.step.storage_keys import Changes
@@ -50,14 +51,15 @@ class Steps:
         self.tasks, self.publication = recorder.tasks, run.publication
         self.clock, self.journal = run.clock, Journal(run.wait_s)
         self._commits = Commits(recorder, self.publication.now)
-        self.storage = RunStorage(recorder, self._commits, self.ready, self.check, self._fail, run)
+        # What this holds must not hold it: a run would leave a cycle for the garbage collector.
+        self._end = end = RunEnd(run, recorder, self._commits)
+        self._earlier = EarlierRows(recorder, self.journal, self._commits, end, are_known=run.attempt == 1)
+        self.storage = RunStorage(recorder, self._commits, self._earlier.ready, end.check, end.fail, run)
         """Its bytes by key."""
         self._counts: Counter[bytes] = Counter()
         self._open = OpenSteps()
         self._streams: dict[bytes, StoredStep] = {}
         """Those of streams that are being read and have no row yet, by their ids."""
-        self._earlier = EarlierRows(recorder, self.journal, self._commits, are_known=run.attempt == 1)
-        self._failure: StepsFailed | None = None
 
     @property
     def are_open(self) -> bool:
@@ -211,7 +213,7 @@ class Steps:
         try:
             return StepOutcome(row.state, await self._commits.value_of(row))
         except StepCorrupt as error:
-            self._fail(error)
+            self._end.fail(error)
 
     def note_end(self, row: StoredStep, outcome: StepOutcome) -> None:
         """The agent gets its outcome at once; that it did is committed before anything that it does then."""
@@ -275,24 +277,12 @@ class Steps:
 
     def check(self) -> None:
         """Raises what ends the run by itself."""
-        if self._failure is not None:
-            raise self._failure
-        self._run.check()
-        self._recorder.check()
-        self._commits.check()
+        self._end.check()
 
     def diverge(self, detail: str) -> NoReturn:
         """Fails the run: this attempt goes another way than one before it. Raises StepDiverged."""
-        self._fail(StepDiverged(detail))
-
-    def _fail(self, error: StepsFailed) -> NoReturn:
-        self._failure = self._failure or error
-        self._run.stop(self._failure)
-        raise self._failure
+        self._end.fail(StepDiverged(detail))
 
     async def ready(self) -> None:
         """Returns when what earlier attempts recorded is known. Raises what ends the run, and what the store raises."""
-        self.check()
-        if not self._earlier.are_known:
-            await self._earlier.wait()
-            self.check()
+        await self._earlier.ready()

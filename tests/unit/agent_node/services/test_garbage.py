@@ -3,13 +3,14 @@
 import asyncio
 import gc
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from functools import partial
 from types import FunctionType
 from typing import Any
 
 import pytest
 
-from agentring.agent import Agent, AgentEvent, Context, Result
+from agentring.agent import Agent, AgentEvent, Context, Result, StepFailed, agent
 from harness.calls import FakeConversation
 from harness.sessions import acting
 
@@ -30,6 +31,29 @@ async def counting(ctx: Context) -> AsyncIterator[AgentEvent]:
 
 async def with_a_tool(ctx: Context) -> AsyncIterator[AgentEvent]:
     yield await ctx.tool("shout", shout, word=ctx.input_text)
+
+
+async def fail(word: str) -> str:
+    raise ValueError(word)
+
+
+async def words(word: str) -> AsyncIterator[str]:
+    yield word
+
+
+@agent
+async def with_all(ctx: Context) -> AsyncIterator[AgentEvent]:
+    assert len([message async for message in ctx.messages()]) % 3 == 0
+    with ctx.scope("all"):
+        yield await ctx.step("shout", shout, ctx.input_text)
+    async for word in ctx.stream_step("words", words, ctx.input_text):
+        yield word
+    await ctx.storage.put("key", b"value")
+    ctx.emit("seen", {"at": str(await ctx.now()), "id": str(ctx.uuid()), "random": ctx.random()})
+    with suppress(ValueError):
+        await ctx.tool("fail", fail, word="no")
+    with suppress(StepFailed):
+        await ctx.step("fail", fail, "no")
 
 
 @pytest.fixture(autouse=True)
@@ -63,7 +87,7 @@ def ended(stream: FakeConversation, count: int) -> bool:
     return len(stream.of("turn_completed")) == count
 
 
-@pytest.mark.parametrize("agent", [counting, with_a_tool])
+@pytest.mark.parametrize("agent", [counting, with_a_tool, with_all])
 async def test_a_turn_that_a_stream_has_had_is_gone(agent: Agent) -> None:
     async with acting(agent) as actor:
         stream = FakeConversation(actor.session)
