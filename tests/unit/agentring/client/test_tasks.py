@@ -56,8 +56,8 @@ class Full(TaskServiceServicer):
 
 
 async def test_a_task_is_submitted_once_it_is_accepted_though_it_waits_for_a_place() -> None:
-    server = aio.server()  # type: ignore[abstract]
-    add_TaskServiceServicer_to_server(Full(), server)
+    server, full = aio.server(), Full()  # type: ignore[abstract]
+    add_TaskServiceServicer_to_server(full, server)
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:
