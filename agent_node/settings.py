@@ -74,7 +74,9 @@ class NodeSettings(ProcessSettings):
     turn_timeout_s: float = Field(
         300.0, gt=0, description="deadline of a turn or a task's run whose agent and caller name none"
     )
-    max_turn_timeout_s: float = Field(86_400.0, gt=0, description="the longest deadline that a caller may ask for")
+    max_turn_timeout_s: float = Field(
+        86_400.0, ge=1, le=31_536_000, description="the longest deadline that a caller may ask for"
+    )
     heartbeat_s: float = Field(30.0, gt=0, description="how long a stream may be silent before a heartbeat")
     merge_bytes: int = Field(
         16 << 10,

@@ -7,8 +7,7 @@ before passes over what was added.
 
 from dataclasses import dataclass
 
-from google.protobuf.duration_pb2 import Duration
-
+from agentring.durations import to_duration, to_seconds
 from agentring.v1 import session_pb2, store_pb2
 
 CallerMetadata = tuple[tuple[str, str], ...]
@@ -46,13 +45,3 @@ def of_stored(raw: bytes) -> CallTerms:
         return NO_TERMS
     kept = store_pb2.CallTerms.FromString(store_pb2.StoredInput.FromString(raw).call_terms)
     return CallTerms(tuple(sorted(kept.metadata.items())), to_seconds(kept.timeout))
-
-
-def to_duration(seconds: float) -> Duration:
-    """As the wire has it."""
-    return Duration(seconds=int(seconds), nanos=int(seconds % 1 * 1e9))
-
-
-def to_seconds(duration: Duration) -> float:
-    """Of what the wire has."""
-    return float(duration.seconds + duration.nanos / 1e9)

@@ -2,9 +2,10 @@
 
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.log_fields import TRACE, trace_of
-from agent_node.run.call_terms import NO_TERMS, CallTerms, to_seconds
+from agent_node.run.call_terms import NO_TERMS, CallTerms
 from agent_node.settings import NodeSettings
 from agentring import metadata
+from agentring.durations import to_seconds
 from agentring.errors import InvalidTimeout, RouteMismatch, RouteMissing
 from agentring.held import Ref, from_header
 from agentring.ids import (

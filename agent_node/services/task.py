@@ -7,13 +7,13 @@ NOT_OWNER leads.
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
-from agent_node.run.call_terms import to_seconds
 from agent_node.services.resume_point import resume_point_of
 from agent_node.services.route import accept, held_by, task_of, tenant_of, terms_of
 from agent_node.services.streaming import accept_stream, stream
 from agent_node.services.task_list import list_page
 from agent_node.settings import NodeSettings
 from agent_node.task.run import TaskRun, described
+from agentring.durations import to_seconds
 from agentring.errors import InvalidRetention
 from agentring.ids import Epoch
 from agentring.rpc.service import Call

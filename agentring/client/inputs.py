@@ -6,9 +6,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from agentring.errors import InvalidFile
 from agentring.plain_json import from_struct, from_value, to_struct, to_value
 from agentring.v1 import session_pb2
 
+_FILE_BYTES = 16 << 20
 Json: TypeAlias = Any
 """What JSON can say: None, bool, int, float, str, list, dict."""
 
@@ -77,7 +79,7 @@ def read_input(raw: session_pb2.Input) -> Input:
 
 def to_input(text: str | Sequence[SentPart], data: dict[str, Json] | None) -> tuple[session_pb2.Input, list[bytes]]:
     """What an agent is given, and the content of the files that the session must have first. Raises NotJson (a
-    ValueError): the data would not arrive as they are; OSError."""
+    ValueError): the data would not arrive as they are; InvalidFile, OSError."""
     made, contents = session_pb2.Input(), list[bytes]()
     if isinstance(text, str):
         made.text = text
@@ -89,8 +91,14 @@ def to_input(text: str | Sequence[SentPart], data: dict[str, Json] | None) -> tu
 
 
 def to_file(file: File) -> tuple[FilePart, bytes]:
-    """A file as it is referred to, and its content. Raises OSError."""
-    content = file.data.read_bytes() if isinstance(file.data, Path) else file.data
+    """A file as it is referred to, and its content. Raises InvalidFile, before much of it is read, and OSError."""
+    if isinstance(file.data, Path):
+        with file.data.open("rb") as opened:
+            content = opened.read(_FILE_BYTES + 1)  # it may be endless
+    else:
+        content = file.data
+    if len(content) > _FILE_BYTES:
+        raise InvalidFile(f"more than the {_FILE_BYTES} bytes that are allowed")
     name = file.name or (file.data.name if isinstance(file.data, Path) else "")
     return FilePart(sha256(content).hexdigest(), len(content), file.media_type, name), content
 

@@ -12,7 +12,6 @@ from uuid import uuid4
 from grpc import aio
 
 from agentring.client.converse import Attached, attach, reply
-from agentring.client.duration import to_duration
 from agentring.client.events import Event
 from agentring.client.files import get_file, put_file
 from agentring.client.inputs import File, FilePart, Json, SentPart, to_file, to_input
@@ -20,6 +19,7 @@ from agentring.client.session_info import SessionInfo, to_session_info
 from agentring.client.streams import Call, Connection, EventStream, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.client.unary import call
+from agentring.durations import to_duration
 from agentring.ids import parse_session, parse_turn_id
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2_grpc import SessionServiceStub

@@ -10,11 +10,11 @@ from typing import Any
 
 from grpc import aio
 
-from agentring.client.duration import to_duration
 from agentring.client.inputs import Json, to_input
 from agentring.client.streams import Call, Connection, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.client.unary import call
+from agentring.durations import to_duration
 from agentring.held import waiting
 from agentring.ids import parse_task
 from agentring.plain_json import from_struct
