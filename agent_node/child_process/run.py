@@ -19,10 +19,10 @@ import structlog
 
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import BEAT_S, Begin, Channel, Message
-from agent_node.child_process.open_calls import OpenCalls
 from agent_node.child_process.recorded_steps import NodeSteps
 from agent_node.child_process.step import Step
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.open_calls import OpenCalls
 from agent_node.run.outcome import Failed, Outcome, new_error_id
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.slots import RunSlot

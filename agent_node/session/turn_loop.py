@@ -16,6 +16,7 @@ from agent_node.json_values import from_struct
 from agent_node.run.agent_run import AgentRun, run_agent
 from agent_node.run.first_steps import FirstSteps
 from agent_node.run.input_parts import parts_of
+from agent_node.run.open_calls import cut_off_calls
 from agent_node.run.outcome import Completed, Failed, Outcome, attempts_exhausted, cancelled_by_nobody
 from agent_node.run.restarts import ValidNumbers
 from agent_node.run.run_input import TurnInput
@@ -52,6 +53,7 @@ async def cancel(session: SessionState, turn_id: str, reason: str) -> StoredTurn
     dropped with, and what the store raises."""
     running = session.running
     if session.mailbox.take_back(turn_id):
+        await _cut_off_calls(session, session.turn(turn_id))
         await turn_end.cancel(session, turn_id, reason)
         session.changed.wake()
     elif running is not None and running.turn_id == turn_id:
@@ -257,11 +259,19 @@ async def _start_tool(session: SessionState, start: ToolStart) -> None:
     session.audit("tool_started", session.turn(start.turn_id), commit, tool=start.name)
 
 
+async def _cut_off_calls(session: SessionState, turn: StoredTurn) -> None:
+    """Those that earlier attempts have shown, and this one has not come to."""
+    if turn.published:
+        await cut_off_calls(session.log, turn.turn_id, turn.attempt, turn.accepted_seq)
+
+
 async def _finish(session: SessionState, waiting: WaitingTurn, running: RunningTurn) -> None:
     session.writer.check()
-    if running.task is not None and running.task.cancelled():
-        if running.cancel_reason is None:
-            return
+    is_cancelled = running.task is not None and running.task.cancelled()
+    if is_cancelled and running.cancel_reason is None:
+        return
+    await _cut_off_calls(session, session.turn(waiting.turn_id))
+    if is_cancelled:
         if running.cancel_reason:
             await turn_end.cancel(session, waiting.turn_id, running.cancel_reason)
         else:

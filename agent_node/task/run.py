@@ -17,6 +17,7 @@ from agent_node.events.whole_log import all_events, text_of
 from agent_node.run.call_terms import NO_TERMS, CallTerms, of_stored
 from agent_node.run.outcome import Completed, Failed
 from agent_node.run.restarts import ValidNumbers
+from agent_node.run.steps_under_way import StepsUnderWay
 from agent_node.store import StoredTask, TaskEnd
 from agent_node.store.published import Published
 from agent_node.store.readable import to_task_events
@@ -72,6 +73,8 @@ class TaskRun:
     """Up to which event what was told is stored."""
     may_have_steps: bool = False
     """Whether rows of its steps may be stored."""
+    open_steps: StepsUnderWay | None = None
+    """Of its steps those that are under way; None: it has had none."""
     failure: AgentringError | None = None
     """Why it stops half-way; None: it does not."""
     ending: bool = False
@@ -165,6 +168,8 @@ class TaskRun:
             watchers=self.log.readers,
         )
         task.create_time.FromNanoseconds(self.created_ns)
+        if self.open_steps is not None and not self.has_ended:
+            task.open_steps.extend(self.open_steps.shown())
         if self.has_ended:
             task.end_time.FromNanoseconds(self.ended_ns)
         match self.outcome:

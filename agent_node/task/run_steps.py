@@ -13,6 +13,7 @@ from typing import TypeVar
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.event_rows import event_rows
 from agent_node.run.restarts import published_through
+from agent_node.run.steps_under_way import StepsUnderWay
 from agent_node.store import Publication, TaskStore
 from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
 from agent_node.store.storage_records import StorageEntry, StorageValue, StorageWrite, task_scope
@@ -34,6 +35,7 @@ class RunSteps:
         self._owned = RunOwnership(run.ref, run.epoch, env.owner, run.request_id, storage=self._scope)
         self._writing = asyncio.Lock()
         self._is_over = False
+        self._under_way = run.open_steps = StepsUnderWay()
         self.tasks = tasks
 
     @property
@@ -72,6 +74,7 @@ class RunSteps:
         self._env.audit.write(
             "step_begun", owned.ref, epoch=owned.epoch, turn="", attempt=step.attempt, step=step.step_id.hex()
         )
+        self._under_way.begun(step)
 
     async def keep(self, steps: Sequence[StoredStep], storage: Sequence[StorageWrite] = ()) -> None:
         """As StepRecorder."""
@@ -103,6 +106,7 @@ class RunSteps:
             self._env.audit.write(
                 "storage_written", self._run.ref, epoch=self._run.epoch, turn="", keys=keys, **numbered
             )
+        self._under_way.recorded(steps)
         for step in steps:
             self._env.audit.write(
                 "step_recorded",

@@ -26,6 +26,7 @@ from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.event_rows import entries_of
 from agent_node.run.input_parts import parts_of
+from agent_node.run.open_calls import cut_off_calls
 from agent_node.run.outcome import Completed, Failed, attempts_exhausted
 from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
@@ -175,6 +176,8 @@ class TaskRunner:
             raise run.failure
         self._env.lease.check()
         run.ending = True
+        if run.published:
+            await cut_off_calls(run.log, "", run.attempt, 1)
         event, end = run.ending_of(outcome)
         # Invariant: an end is stored before it is published (tests/unit/agent_node/task/test_resumed.py).
         commit = await self._stored(lambda: self._store.end(run.ref, run.epoch, end))

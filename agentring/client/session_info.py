@@ -1,5 +1,6 @@
 """What is known of a session, as a client's code sees it."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -59,8 +60,12 @@ def to_session_info(found: session_pb2.Session) -> SessionInfo:
         waiting_turns=found.waiting_turns,
         created=found.create_time.ToDatetime(tzinfo=UTC),
         questions=read_questions(found.questions),
-        open_steps=tuple(
-            OpenStep(step.name, step.begin_time.ToDatetime(tzinfo=UTC), step.attempt, step.depth)
-            for step in found.open_steps
-        ),
+        open_steps=to_open_steps(found.open_steps),
+    )
+
+
+def to_open_steps(found: Iterable[session_pb2.OpenStep]) -> tuple[OpenStep, ...]:
+    """As the wire has them."""
+    return tuple(
+        OpenStep(step.name, step.begin_time.ToDatetime(tzinfo=UTC), step.attempt, step.depth) for step in found
     )

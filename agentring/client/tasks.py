@@ -11,6 +11,7 @@ from typing import Any
 from grpc import aio
 
 from agentring.client.inputs import Json, to_input
+from agentring.client.session_info import OpenStep, to_open_steps
 from agentring.client.streams import Call, Connection, Metadata
 from agentring.client.turn_stream import Outcome, RunStream
 from agentring.client.unary import call
@@ -65,6 +66,8 @@ class TaskInfo:
     text: str
     """The words so far, or, after the end, all of them."""
     result: dict[str, Json] | None
+    open_steps: tuple[OpenStep, ...] = ()
+    """The steps and tools of its run that are under way, the oldest first, at most 100."""
 
 
 class Task(RunStream):
@@ -183,4 +186,5 @@ def to_task_info(found: task_pb2.Task) -> TaskInfo:
         attempt=found.attempt,
         text=found.text,
         result=from_struct(found.result) if found.HasField("result") else None,
+        open_steps=to_open_steps(found.open_steps),
     )

@@ -176,6 +176,11 @@ class Bench:
             "events": [kind_of(event) for event in all_events(self.log)],
             "text": text_of(all_events(self.log)),
             "steps": self.steps.ended,
+            "tools": [
+                [event.tool_result.name, event.tool_result.reason]
+                for event in all_events(self.log)
+                if event.HasField("tool_result")
+            ],
             "files": sorted(data.decode() for data in self.files.kept.values()),
         }
         if isinstance(outcome, Failed):
@@ -200,6 +205,7 @@ def runs(children: ChildRuns) -> dict[str, Awaitable[Any]]:
     found |= {f"{end} as a task": ends(True, end, "") for end in ("exits", "blocks")}
     found |= {f"{end} in a step": ends(False, end, "", step="k") for end in ("exits", "blocks")}
     found["exits in a step that must not run twice"] = ends(False, "exits", "", step="k", idempotent=False)
+    found |= {f"{end} in a tool": ends(False, end, "", tool="look_up") for end in ("is killed", "blocks")}
     found |= {
         agent: Bench(children, agent).run() for agent in ("raising", "exiting", "signalled", "pooling", "unopened")
     }

@@ -74,8 +74,8 @@ WAYS: dict[str, Callable[[Callable[[], object]], Coroutine[Any, Any, None]]] = {
 
 
 async def ending(ctx: Context) -> AsyncIterator[AgentEvent]:
-    """Data `end` and `way` name how it ends its process; `step` is a key of ctx.once in which it does; `log` is a file
-    that each run adds a line to; `only` says in how many of them it does. Otherwise: says who it is."""
+    """Data `end` and `way` name how it ends its process; `step` is a key of ctx.once, `tool` a tool, in which it does;
+    `log` is a file that each run adds a line to; `only` says in how many of them it does. Otherwise: says who it is."""
     data = ctx.input_data
     runs = _count(Path(str(data["log"])), ctx) if "log" in data else 1
     ctx.state["turns"] = ctx.state.get("turns", 0) + 1
@@ -89,7 +89,9 @@ async def ending(ctx: Context) -> AsyncIterator[AgentEvent]:
             await asyncio.sleep(60)
             return "never"
 
-        if "step" in data:
+        if "tool" in data:
+            await ctx.tool(str(data["tool"]), step)
+        elif "step" in data:
             await ctx.once(str(data["step"]), step, idempotent=bool(data.get("idempotent", True)))
         else:
             await step()

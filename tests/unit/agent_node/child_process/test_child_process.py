@@ -61,6 +61,13 @@ def test_a_task_and_a_step_likewise(outcomes: Outcomes, end: str, reason: str) -
     assert (outcome["reason"], outcome["steps"]) == (reason, [["k", "AGENT_ENDED_NODE"]])
 
 
+@pytest.mark.parametrize(("end", "reason"), [("is killed", "AGENT_ENDED_NODE"), ("blocks", "AGENT_BLOCKED")])
+def test_a_tool_that_was_called_there_is_shown_as_cut_off_once(outcomes: Outcomes, end: str, reason: str) -> None:
+    outcome = outcomes[f"{end} in a tool"]
+    assert (outcome["reason"], outcome["tools"]) == (reason, [["look_up", "TOOL_CANCELLED"]])
+    assert outcome["events"] == ["text_delta", "tool_call", "tool_result"]
+
+
 def test_a_step_that_must_not_run_twice_is_not_known_to_have_failed(outcomes: Outcomes) -> None:
     outcome = outcomes["exits in a step that must not run twice"]
     assert (outcome["reason"], outcome["steps"]) == ("AGENT_ENDED_NODE", [["k", "CancelledError"]])

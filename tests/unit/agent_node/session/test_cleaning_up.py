@@ -3,6 +3,7 @@ nor recorded where it goes on elsewhere."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -10,6 +11,7 @@ from agent_node.store.step_records import StepState
 from agentring.agent import Agent, AgentEvent, Context
 from agentring.errors import StoreUnavailable
 from agentring.ids import Epoch
+from agentring.v1.session_pb2 import Event
 from harness.attempts import Ran
 from harness.sessions import EPOCH, acting
 from harness.stores import RecordingStore
@@ -105,3 +107,58 @@ async def test_nothing_is_undone_where_the_session_has_failed_since_its_turn_goe
         await asyncio.wait([actor.runner])
         assert actor.failure is store.errors["start_tool"]
     assert ran.calls == {"a": 1}
+
+
+def calling(ran: Ran) -> Agent:
+    """Calls a tool that never answers, and commits a step beside it."""
+
+    async def hangs() -> str:
+        ran.called("hangs")
+        return str(await asyncio.get_running_loop().create_future())
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        await ctx.tool("answers", ran.effect, name="answers")
+        tool = asyncio.ensure_future(ctx.tool("hangs", hangs))
+        await ran.until_called("hangs", ctx.attempt)
+        if ctx.attempt == 1:
+            yield str(await ctx.step("a", ran.effect, "a"))
+            ran.called("waits")
+        yield str(await tool)
+
+    return agent
+
+
+def results(events: list[Event]) -> list[tuple[str, str, int]]:
+    return [
+        (event.tool_result.name, event.tool_result.reason, event.attempt)
+        for event in events
+        if event.HasField("tool_result")
+    ]
+
+
+@pytest.mark.parametrize("end", ["decided", "cancelled before it runs", "attempts exhausted"])
+async def test_a_call_that_stays_valid_has_a_result_where_the_next_attempt_is_not_executed(ran: Ran, end: str) -> None:
+    store = RecordingStore(durable=True)
+    async with acting(calling(ran), store=store) as lost:
+        await lost.submit("t")
+        await ran.until_called("waits")
+        if end == "decided":
+            store.hold("end_turn")
+            cancelling = asyncio.ensure_future(lost.session.cancel("t"))
+            await store.reached["end_turn"].wait()
+            lost.drop()
+            await asyncio.wait([cancelling])
+            store.held.clear()
+        (call,) = [e.tool_call for e in lost.events() if e.HasField("tool_call") and e.tool_call.name == "hangs"]
+    async with acting(calling(ran), store=store, epoch=Epoch(EPOCH + 1), lost=True) as owner:
+        if end == "attempts exhausted":
+            few = replace(owner.env.limits, max_attempts=1, most_attempts=1)
+            owner.session.env = replace(owner.env, limits=few)
+        if end == "cancelled before it runs":
+            await owner.session.cancel("t")
+        how = await owner.until_ended("t")
+        assert how == ["turn_failed" if end == "attempts exhausted" else "turn_cancelled"]
+        assert results(owner.events()) == [("hangs", "TOOL_CANCELLED", 2)]
+        answer = next(e.tool_result for e in owner.events() if e.HasField("tool_result"))
+        assert (answer.call_id, len(answer.error_id)) == (call.call_id, 16)
+    assert ran.calls["hangs"] == 1

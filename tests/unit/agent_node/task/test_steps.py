@@ -2,10 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from unittest.mock import AsyncMock
 
 import pytest
 
 from agent_node.events.whole_log import all_events, text_of
+from agent_node.run.event_rows import event_rows
 from agent_node.store.step_records import Life, StepState
 from agent_node.task.run import TaskRun
 from agentring.agent import Agent, AgentEvent, Context
@@ -159,3 +161,46 @@ async def test_a_drained_task_s_clean_up_is_neither_done_nor_recorded_since_it_g
         await run.ended.wait()
         assert (run.state, run.attempt) == (TASK_STATE_COMPLETED, 2)
         assert ran.calls == {"a": 1, "waits": 1}
+
+
+async def test_open_steps_of_a_task_are_shown_while_it_runs(ran: Ran) -> None:
+    go = asyncio.Event()
+    async with two_nodes() as nodes:
+        caller = await begun(nodes, stepping(ran, go))
+        await ran.until_called("b")
+        run, _ = await caller
+        (step,) = run.to_task().open_steps
+        assert (step.name, step.attempt, step.depth) == ("b", 1, 0)
+        go.set()
+        await run.ended.wait()
+        assert list(run.to_task().open_steps) == []
+
+
+async def test_a_call_that_stays_valid_has_a_result_where_the_next_run_is_not_executed(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hangs() -> str:
+        ran.called("hangs")
+        return str(await asyncio.get_running_loop().create_future())
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        tool = asyncio.ensure_future(ctx.tool("hangs", hangs))
+        await ran.until_called("hangs")
+        yield str(await ctx.step("a", ran.effect, "a"))
+        ran.called("waits")
+        yield str(await tool)
+
+    async with two_nodes() as nodes:
+        caller = await begun(nodes, agent)
+        await ran.until_called("waits")
+        first, _ = await caller
+        nodes.one.die()
+        monkeypatch.setattr(
+            nodes.stored.steps, "read_events", AsyncMock(return_value=event_rows(first.log.entries(0)[:2], 0))
+        )
+        run = await nodes.two.runs.find(KEY, "stepping", to_cancel=True)
+        await run.ended.wait()
+        assert run.state == TASK_STATE_CANCELLED
+        answers = [event for event in all_events(run.log) if event.HasField("tool_result")]
+        assert [(each.tool_result.reason, each.attempt) for each in answers] == [("TOOL_CANCELLED", 2)]
+        assert ran.calls["hangs"] == 1

@@ -1,6 +1,6 @@
 """A child that ends in the middle of a tool's call leaves no call without a result."""
 
-from agent_node.child_process.open_calls import OpenCalls
+from agent_node.run.open_calls import OpenCalls
 from agentring.v1.session_pb2 import Event, ToolCall, ToolResult
 
 
