@@ -111,6 +111,7 @@ def test_the_other_limits_are_the_codes() -> None:
         "a value of it, and all that one step writes": storage_keys.MOST_STEP_BYTES,
         "parts of an input": input_parts.MOST_PARTS,
         "a file": file_records.FILE_BYTES,
+        "their number": file_records.MOST_FILES,
     }
     page = PAGE.read_text()
     assert f"| AGENT_STUCK | {MOST_ABANDONED} of its runs" in page

@@ -7,7 +7,10 @@ import pytest
 
 from harness.tools import run
 
-OURS = {"address", "client", "errors", "held", "ids", "metadata", "plain_copy", "plain_json", "rpc", "usage", "v1"}
+OURS = {
+    *("address", "client", "durations", "errors", "held", "ids", "metadata", "plain_copy", "plain_json", "rpc"),
+    *("usage", "v1"),
+}
 RPC = {"agentring.rpc.channel", "agentring.rpc.limits", "agentring.rpc.status"}
 V1 = {
     "agentring.v1.blob_pb2",
