@@ -6,7 +6,7 @@ say, so that its text is whole; what earlier turns have put into the graph's sta
 """
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, cast
 
@@ -19,7 +19,9 @@ from agentring.adapters.current import within
 from agentring.adapters.langgraph.asked import Asked, Resume, data_or_text
 from agentring.adapters.langgraph.messages import Transcript, in_update, plain
 from agentring.adapters.langgraph.saver import AgentringSaver
-from agentring.agent import AgentEvent, Context, Result
+from agentring.adapters.langgraph.shown import CUSTOM, NODE, TOOL, USED, WORDS, Piece, Shown
+from agentring.agent import AgentEvent, Context, JsonObject, Result
+from agentring.usage import Usage
 
 MESSAGES = "messages"
 _TURN = "agentring_turn"
@@ -94,6 +96,7 @@ class _GraphTurn:
         self._node_events = node_events
         self._config = self._with({})
         self._asked = Asked(ctx, resume)
+        self._shown = Shown(ctx)
 
     async def run(self, first: Any, context: Any) -> AsyncGenerator[str, None]:
         """Until the graph has come to its end: its words. first: its input, where this is the first attempt."""
@@ -103,9 +106,16 @@ class _GraphTurn:
         before = int(str(metadata.get(_BEFORE, 0))) if goes_on else len(messages)
         self._config = self._with({_TURN: self._ctx.idempotency_key, _BEFORE: before})
         transcript = Transcript(self._ctx, messages[:before])
+        for kind, what in await self._shown.again(await self._begun_anew() if goes_on else None):
+            if kind == WORDS:
+                yield what
+            else:
+                await self._tell(transcript, kind, what)
         if goes_on:
+            # What was cut off between a node's writes and what is kept of its words.
             for message in messages[before:]:
-                if words := transcript.words(message):
+                if message.id not in self._shown.message_ids and (words := transcript.words(message)):
+                    transcript.used(message)
                     yield words
             await transcript.show_tools(messages[before:])
             await self._asked.again()
@@ -127,28 +137,68 @@ class _GraphTurn:
         """Removes what the next turn does not need."""
         await AgentringSaver().aprune([self._thread_id])
 
+    async def _begun_anew(self) -> list[str]:
+        """The places of tasks that are about to run again, and whose subgraphs do not go on: they had come to their
+        end, or are not known."""
+        anew: list[str] = []
+        waiting = [("", await self._graph.aget_state(self._config, subgraphs=True))]
+        while waiting:
+            graph, state = waiting.pop()
+            for task in state.tasks:
+                place = f"{graph}{task.name}:{task.id}"
+                if isinstance(task.state, StateSnapshot) and task.state.tasks:
+                    waiting.append((f"{place}|", task.state))
+                elif task.result is None:
+                    anew.append(place)
+        return anew
+
+    async def _tell(self, transcript: Transcript, kind: str, what: Any) -> None:
+        if kind == USED:
+            self._ctx.add_usage(Usage(*what))
+        elif kind == TOOL:
+            await transcript.show_tool(what)
+        else:
+            self._ctx.emit(kind, what)
+
     async def _stream(self, following: Any, context: Any, transcript: Transcript) -> AsyncGenerator[str, None]:
         stream = self._graph.astream(
             following,
             self._config,
             context=context,
-            stream_mode=["messages", "custom", "updates"],
+            stream_mode=["messages", "custom", "updates", "tasks"],
             subgraphs=True,
             durability="sync",
         )
+        shown, tools = self._shown, list[JsonObject]()
         part: Any
         async for part in stream:
             namespace, mode, payload = part
             if mode == "messages":
-                if words := transcript.words(payload[0]):
+                message, place = payload[0], payload[1].get("langgraph_checkpoint_ns", "")
+                if counts := transcript.used(message):
+                    shown.by_task(place, USED, counts)
+                if words := transcript.words(message):
+                    shown.by_task(place, WORDS, words, message.id)
                     yield words
             elif mode == "custom":
-                self._ctx.emit("custom", plain(payload))
+                shown.by_step(namespace, CUSTOM, data := plain(payload))
+                self._ctx.emit(CUSTOM, data)
+            elif mode == "updates":
+                for update in payload.values():
+                    tools += await transcript.show_tools(in_update(update))
             else:
-                for node, update in payload.items():
-                    await transcript.show_tools(in_update(update))
-                    if self._node_events and not node.startswith("__"):
-                        self._ctx.emit("node", {"node": node, "namespace": list(namespace)})
+                await shown.task_changed(namespace, payload, self._ended(namespace, payload, tools))
+
+    def _ended(self, namespace: Sequence[str], task: Mapping[str, Any], tools: list[JsonObject]) -> Sequence[Piece]:
+        """What is told of a task with its end. tools: what was shown since another one ended."""
+        if "input" in task or task["error"] or task["interrupts"]:
+            return ()
+        pieces: list[Piece] = [(TOOL, tool) for tool in tools]
+        tools.clear()
+        if self._node_events:
+            pieces.append((NODE, {"node": task["name"], "namespace": list(namespace)}))
+            self._ctx.emit(*pieces[-1])
+        return pieces
 
     def _with(self, metadata: Mapping[str, Any]) -> RunnableConfig:
         configurable = {**self._given.get("configurable", {}), "thread_id": self._thread_id}

@@ -12,7 +12,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, BaseMessage, ToolMessage
 from pydantic_core import to_jsonable_python
 
-from agentring.agent import Context
+from agentring.agent import Context, JsonObject
 from agentring.usage import Usage
 
 
@@ -27,30 +27,50 @@ class Transcript:
         self._counted: set[str | None] = set()
 
     def words(self, message: object) -> str:
-        """Of a model's message, or a piece of one; its tokens are counted."""
-        if not isinstance(message, AIMessage):
-            return ""
-        if (used := message.usage_metadata) is not None:
-            calls = int(message.id not in self._counted)
-            self._counted.add(message.id)
-            cached = (used.get("input_token_details") or {}).get("cache_read", 0)
-            self._ctx.add_usage(Usage(used["input_tokens"], used["output_tokens"], cached, calls))
-        return str(message.text)
+        """Of a model's message, or a piece of one."""
+        return str(message.text) if isinstance(message, AIMessage) else ""
 
-    async def show_tools(self, messages: Iterable[BaseMessage]) -> None:
-        """Publishes the tool calls that have come to a result."""
+    def used(self, message: object) -> tuple[int, int, int, int] | None:
+        """Counts its tokens: what a Usage is made of; None: there are none."""
+        if not isinstance(message, AIMessage) or (used := message.usage_metadata) is None:
+            return None
+        calls = int(message.id not in self._counted)
+        self._counted.add(message.id)
+        cached = (used.get("input_token_details") or {}).get("cache_read", 0)
+        counts = used["input_tokens"], used["output_tokens"], cached, calls
+        self._ctx.add_usage(Usage(*counts))
+        return counts
+
+    async def show_tools(self, messages: Iterable[BaseMessage]) -> list[JsonObject]:
+        """Publishes the tool calls that have come to a result; what `show_tool` is to be given of each later."""
+        shown: list[JsonObject] = []
         for message in messages:
             if isinstance(message, AIMessage):
                 self._calls.update({str(call["id"]): dict(call) for call in message.tool_calls})
             elif isinstance(message, ToolMessage) and message.tool_call_id not in self._known:
-                self._known.add(message.tool_call_id)
                 call = self._calls.get(message.tool_call_id, {"name": message.name or "tool", "args": {}})
-                with suppress(ToolFailed):  # which the graph's model is told by the graph
-                    await self._ctx.tool(call["name"], _returning(message), **call["args"])
+                has_failed = message.status == "error"
+                shown.append(
+                    {
+                        "id": message.tool_call_id,
+                        "name": call["name"],
+                        "arguments": plain(call["args"]),
+                        "result": str(message.text) if has_failed else plain(message.content),
+                        "has_failed": has_failed,
+                    }
+                )
+                await self.show_tool(shown[-1])
+        return shown
+
+    async def show_tool(self, shown: JsonObject) -> None:
+        """Publishes a tool call that has come to a result."""
+        self._known.add(shown["id"])
+        with suppress(ToolFailed):  # which the graph's model is told by the graph
+            await self._ctx.tool(shown["name"], _returning(shown), **shown["arguments"])
 
 
 class ToolFailed(Exception):
-    """A tool of the graph's has failed; the model has been transcript."""
+    """A tool of the graph's has failed; its model was told."""
 
 
 def in_update(update: object) -> Iterator[BaseMessage]:
@@ -70,10 +90,10 @@ def plain(value: object) -> Any:
     return json.loads(json.dumps(to_jsonable_python(value, fallback=repr), default=repr))
 
 
-def _returning(message: ToolMessage) -> Callable[..., Awaitable[Any]]:
+def _returning(shown: JsonObject) -> Callable[..., Awaitable[Any]]:
     async def result(**_: Any) -> Any:
-        if message.status == "error":
-            raise ToolFailed(str(message.text))
-        return plain(message.content)
+        if shown["has_failed"]:
+            raise ToolFailed(shown["result"])
+        return shown["result"]
 
     return result

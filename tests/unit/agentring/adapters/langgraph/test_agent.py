@@ -281,5 +281,5 @@ async def test_tokens_are_counted_once_a_message() -> None:
     transcript = Transcript(Metered(), [])  # type: ignore[arg-type]
     for message in (used("a", 5), used("b", 7)):
         message.id = "one"
-        transcript.words(message)
+        transcript.used(message)
     assert sum((usage for usage in counted), Usage()) == Usage(12, 4, 0, 1)
