@@ -1,11 +1,8 @@
 """docs/agents.md: its agents say on a real cluster what it says they say, and its limits are the code's."""
 
-import asyncio
 import re
-import subprocess
 import sys
 import tomllib
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -19,9 +16,10 @@ from agent_node.step import agent_storage, identity, outcome, steps, storage_key
 from agent_node.store import file_records
 from agentring.rpc.limits import MAX_MESSAGE_BYTES
 from agentring.v1 import session_pb2
+from harness.chats import chats
 from harness.pages import ROOT, blocks
 from harness.printed import as_printed
-from harness.up_process import OURS, running_up
+from harness.up_process import running_up
 
 PAGE = ROOT / "docs" / "agents.md"
 LIMIT = re.compile(r"\| ([^|]+) \| ([\d,]+)(?: (\w+))? \|(?: `--([a-z-]+)`)? \|")
@@ -50,23 +48,14 @@ async def test_every_agent_says_what_the_page_says(tmp_path: Path) -> None:
     env = {"AGENTRING_AGENT": ",".join(f"{name}={name}:{name}" for name in agents())}
     async with running_up(tmp_path / ".agentring", "--nodes", "2", env=env, within=code) as up:
         await up.until_line("ready")
-        for name, (_, conversation) in agents().items():
-            lines = conversation.splitlines()
-            typed = "\n".join(line.removeprefix("> ") for line in lines if line.startswith("> "))
-            chat = partial(
-                subprocess.run,
-                [*OURS, "chat", f"on-{name}", "--agent", name, "--data-dir", str(tmp_path / ".agentring")],
-                input=typed,
-                cwd=tmp_path,
-                capture_output=True,
-                text=True,
-                timeout=60,
-                check=False,
-            )
-            done = await asyncio.to_thread(chat)
-            _place, *answers = as_printed(done.stdout)
-            expected = "\n".join(line for line in lines if not line.startswith("> "))
-            assert answers == as_printed(expected), (name, done.stderr)
+        talks = {name: conversation.splitlines() for name, (_, conversation) in agents().items()}
+        typed = {name: [line[2:] for line in lines if line.startswith("> ")] for name, lines in talks.items()}
+        printed = await chats(tmp_path / ".agentring", typed)
+    for name, lines in talks.items():
+        out, err = printed[name]
+        _place, *answers = as_printed(out)
+        expected = "\n".join(line for line in lines if not line.startswith("> "))
+        assert answers == as_printed(expected), (name, err)
 
 
 def test_the_page_has_agents_that_say_something() -> None:
