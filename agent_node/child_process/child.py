@@ -40,6 +40,7 @@ from agent_node.store.once_records import OnceCaller
 from agentring import log
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.lease import Lease
+from agentring.errors import NodeDraining
 from agentring.plain_json import type_name
 from agentring.process import forks
 from agentring.process.entry import drive
@@ -100,6 +101,8 @@ class _Child:
         self._requests: dict[int, _Request] = {}
         self._running: asyncio.Task[None] | None = None
         self._steps: dict[int, asyncio.Task[None]] = {}
+        self._is_cut_off = False
+        """The run is left to its next owner."""
 
     async def run(self, agents: LoadedAgents) -> None:
         self._running = asyncio.current_task()
@@ -120,8 +123,8 @@ class _Child:
         if begin.has_records:
             turn = replace(turn, records=lambda: NodesRecords(self._request))
         if begin.life_id is not None:
-            steps = partial(ChildSteps, begin.life_id, self._group, self._request, self._channel.send)
-            turn = replace(turn, steps=steps)
+            steps = partial(ChildSteps, begin.life_id, self._group, self._request, self._channel.send, self._check)
+            turn = replace(turn, steps=steps, decide_end=partial(self._request, "decide"))
         outcome: Outcome | None = None
         try:
             if left_out := await lifespans.open():
@@ -153,7 +156,8 @@ class _Child:
                     task.add_done_callback(partial(self._step_over, step))
                 case ("cut", step) if step in self._steps:
                     self._steps[step].cancel()
-                case ("cancel",) if self._running is not None:
+                case ("cancel", is_cut_off) if self._running is not None:
+                    self._is_cut_off = is_cut_off
                     self._running.cancel()
 
     async def ask(
@@ -188,6 +192,10 @@ class _Child:
             notify=lambda _: publish_unknown(),
             function=function,
         )
+
+    def _check(self) -> None:
+        if self._is_cut_off:
+            raise NodeDraining
 
     def _restart(self, event: session_pb2.Event) -> None:
         self._channel.send("restart", event.SerializeToString())

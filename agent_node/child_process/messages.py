@@ -2,9 +2,11 @@
 kind. They are pickled: both are one program of one version, forked from each other.
 
 Child to node: `hello` (its pid), `beat` (its event loop turns), `event`, `text` and `restart` (for the log), `mark` (of
-what was said so far), `tool`, `ask`, `once`, `records` and `steps` (with a number, under which `reply` comes), `drop`
-(nobody waits for it any more), `step_done` or `step_cut`, `done` (the outcome), `cancelled`.
-Node to child: `begin`, `reply`, `notify` (while an `ask` or `once` is under way), `step`, `cut` (of a step), `cancel`.
+what was said so far), `tool`, `ask`, `once`, `records`, `steps` and `decide` (why the run is about to end; these with a
+number, under which `reply` comes), `drop` (nobody waits for it any more), `step_done` or `step_cut`, `done` (the
+outcome), `cancelled`.
+Node to child: `begin`, `reply`, `notify` (while an `ask` or `once` is under way), `step`, `cut` (of a step), `cancel`
+(whether the run is left to its next owner).
 """
 
 import asyncio

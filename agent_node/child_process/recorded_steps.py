@@ -26,8 +26,11 @@ class ChildSteps:
         tasks: asyncio.TaskGroup,
         request: Callable[..., Awaitable[Any]],
         send: Callable[..., None],
+        check: Callable[[], None],
     ) -> None:
-        """request: asks the node, and returns its reply; send: tells it, in the order of the run's events."""
+        """request: asks the node, and returns its reply; send: tells it, in the order of the run's events; check: as
+        StepRecorder, as far as the node has said."""
+        self._check = check
         self._send = send
         self._marks = 0
         self.life_id = life_id
@@ -41,7 +44,8 @@ class ChildSteps:
         return self._marks
 
     def check(self) -> None:
-        """As StepRecorder: a node that cuts the run off answers nothing of it any more."""
+        """As StepRecorder."""
+        self._check()
 
     async def read(self, after_ordinal: int) -> Sequence[StoredStep]:
         """As StepRecorder."""
@@ -92,6 +96,15 @@ class NodeSteps:
     def life_id(self) -> str:
         """As StepRecorder."""
         return self._recorder.life_id
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether the attempt ends and the run does not."""
+        try:
+            self._recorder.check()
+        except Exception:
+            return True
+        return False
 
     def mark(self, number: int) -> None:
         """The child says that this is what it has told."""

@@ -15,20 +15,19 @@ from functools import partial
 from itertools import count
 from typing import Any
 
-import structlog
-
+from agent_node.child_process.failures import check, failed
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import BEAT_S, Begin, Channel, Message
 from agent_node.child_process.recorded_steps import NodeSteps
 from agent_node.child_process.step import Step
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.open_calls import OpenCalls
-from agent_node.run.outcome import Failed, Outcome, new_error_id
+from agent_node.run.outcome import Outcome
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.slots import RunSlot
 from agent_node.run.time_limit import PausableDeadline
 from agent_node.store.once_records import OnceCaller
-from agentring.errors import AgentringError, SessionMoving
+from agentring.errors import AgentringError
 from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
@@ -36,8 +35,7 @@ _LAST_WORDS_S = 0.2
 """How long a blocked child may take to log where it stands."""
 _LET_RUN_EVERY_S = 0.25
 _ENDS = ("done", "cancelled")
-
-_log = structlog.get_logger()
+_WITHOUT_REPLY = ("event", "text", "restart", "mark", "drop")
 
 
 class ChildRun:
@@ -64,6 +62,8 @@ class ChildRun:
         self._tools = OpenCalls()
         self._recorded = NodeSteps(turn.steps()) if turn.steps is not None else None
         self._records = turn.records() if turn.records is not None else None
+        self._end_unstored = False
+        """Why the run is to end could not be stored."""
         self._time = PausableDeadline(env.limits.timeout_s)
         self._time.pause()  # the child keeps the deadline itself
 
@@ -72,7 +72,7 @@ class ChildRun:
     ) -> Outcome:
         """From its beginning to its end, and the child's."""
         env, turn = self._env, self._turn
-        bare = replace(turn, tool_starts=None, questions=None, steps=None, records=None, restart=None)
+        bare = replace(turn, tool_starts=None, questions=None, steps=None, records=None, restart=None, decide_end=None)
         begin = Begin(
             agent=turn.agent,
             turn=bare,
@@ -160,12 +160,14 @@ class ChildRun:
                 task.cancel()
 
     async def _stop(self, group: asyncio.TaskGroup) -> None:
-        """Lets the child end the run by itself, for as long as it may take, with what its agent does then."""
-        self._channel.send("cancel")
+        """Lets the child end the run by itself, for as long as it may take: its clean-up may run steps."""
+        is_cut_off = self._end_unstored or (self._recorded is not None and self._recorded.is_cut_off)
+        self._channel.send("cancel", is_cut_off)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._env.limits.cancel_grace_s):
                 while (message := await self._channel.receive()) is not None and message[0] not in _ENDS:
-                    self._handle(message, group)
+                    if not self._end_unstored or message[0] in _WITHOUT_REPLY:  # else the group takes nothing more
+                        self._handle(message, group)
 
     def _handle(self, message: Message, group: asyncio.TaskGroup) -> None:
         context = contextvars.copy_context()
@@ -192,6 +194,8 @@ class ChildRun:
                 call = self._start_tool(start)
             case ("steps", number, method, *arguments) if self._recorded is not None:
                 call = self._recorded.answer(method, *arguments)
+            case ("decide", number, reason) if self._turn.decide_end is not None:
+                call = self._decide_end(reason)
             case ("records", number, method, *arguments) if self._records is not None:
                 call = getattr(self._records, method)(*arguments)
             case ("ask", number, ordinal, question):
@@ -211,7 +215,7 @@ class ChildRun:
 
     def _finished(self, number: int, task: "asyncio.Task[None]") -> None:
         self._requests.pop(number, None)
-        if task.cancelled():  # also one that had not begun
+        if task.cancelled() or task.exception() is not None:  # also one that had not begun
             self._channel.send("reply", number, asyncio.CancelledError(), None)
 
     def _append(self, message: Message) -> None:
@@ -226,10 +230,20 @@ class ChildRun:
         else:
             self._log.append_text(*message[1:])
 
+    async def _decide_end(self, reason: str) -> None:
+        assert self._turn.decide_end is not None
+        try:
+            await self._turn.decide_end(reason)
+        except Exception:
+            self._end_unstored = True
+            raise
+
     async def _answer(self, number: int, call: Coroutine[Any, Any, Any]) -> None:
         try:
             reply: Message = ("reply", number, None, await call)
         except Exception as error:
+            if self._end_unstored:
+                raise  # ends the run here, which goes on elsewhere
             reply = ("reply", number, error, None)
         try:
             self._channel.send(*reply)
@@ -281,16 +295,3 @@ class ChildRun:
             publish_unknown=lambda: self._channel.send("notify", number, None),
             in_child=True,
         )
-
-
-def check(forker: ForkServer) -> None:
-    """Raises SessionMoving where the child has ended because the fork server has."""
-    if forker.has_ended:
-        raise SessionMoving
-
-
-def failed(reason: str, event: str, log_fields: dict[str, str | int], **more: float) -> Failed:
-    """The outcome, which is logged."""
-    error_id = new_error_id()
-    _log.error(event, reason=reason, error_id=error_id, **log_fields, **more)
-    return Failed(reason, error_id)

@@ -9,9 +9,10 @@ import asyncio
 
 import structlog
 
+from agent_node.child_process.failures import check, failed
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.messages import Channel
-from agent_node.child_process.run import ChildRun, check, failed
+from agent_node.child_process.run import ChildRun
 from agent_node.log_fields import named
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.outcome import Outcome

@@ -20,7 +20,7 @@ from agent_node.agent_errors import log_failure
 from agent_node.json_values import NotJson
 from agent_node.run.context import RunContext
 from agent_node.run.environment import RunEnvironment
-from agent_node.run.outcome import Completed, Failed, Outcome, new_error_id
+from agent_node.run.outcome import TURN_DEADLINE, Completed, Failed, Outcome, new_error_id
 from agent_node.run.owner import RunOwner
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.time_limit import BoundedRun, CancelledItself, DeadlineExceeded, Stop, TooManyAbandoned
@@ -87,7 +87,7 @@ class AgentRun:
     async def wait(self) -> Outcome:
         """The outcome, once it has ended. Raises and Cancellation: as run_agent."""
         try:
-            cause = await self._bounded.wait()
+            cause = await self._bounded.wait(self._decide_end)
         except BaseException:
             self._end()
             raise
@@ -103,6 +103,12 @@ class AgentRun:
         self._holder.is_over = True
         self._env.wait_cycles.end(self._holder)
         self._run.end()
+
+    async def _decide_end(self) -> None:
+        """The time is over. Its steps may be those of another way from here on: the agent is asked to end."""
+        ends_otherwise = self._run.failure or self._owner.error
+        if self._turn.decide_end is not None and self._run.may_have_steps and ends_otherwise is None:
+            await self._turn.decide_end(TURN_DEADLINE)
 
     def _outcome(self, cause: BaseException | None) -> Outcome:
         cause = self._run.failure or self._owner.error or cause
@@ -193,7 +199,7 @@ class AgentRun:
 
 _REASONS: tuple[tuple[type[BaseException], str], ...] = (
     (CancelledItself, "AGENT_CANCELLED_ITSELF"),
-    (DeadlineExceeded, "TURN_DEADLINE"),
+    (DeadlineExceeded, TURN_DEADLINE),
     (TooManyAbandoned, "AGENT_STUCK"),
     (OutputLimit, "OUTPUT_LIMIT"),
 )

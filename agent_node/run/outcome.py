@@ -9,6 +9,9 @@ from google.protobuf import struct_pb2
 from agentring.agent import Usage
 from agentring.v1 import session_pb2
 
+TURN_DEADLINE = "TURN_DEADLINE"
+"""The reason of a run that took longer than it may."""
+
 _log = structlog.get_logger()
 
 
@@ -53,6 +56,15 @@ Outcome = Completed | Failed
 def new_error_id() -> str:
     """Identifies an error to the client and in the log."""
     return uuid.uuid4().hex[:16]
+
+
+def failed_before(reason: str) -> Failed | None:
+    """The outcome of a run whose end was decided by an earlier attempt for this reason; None: it is cancelled."""
+    if reason != TURN_DEADLINE:
+        return None
+    error_id = new_error_id()
+    _log.warning("deadline_was_over_before", reason=reason, error_id=error_id)
+    return Failed(reason, error_id)
 
 
 def attempts_exhausted(attempt: int) -> Failed:

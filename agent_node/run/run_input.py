@@ -83,6 +83,9 @@ class TurnInput:
     """Publishes a further attempt_restarted, where `published` is not empty."""
     steps: Callable[[], StepRecorder] | None = None
     """Makes what records the run's steps; None: nothing does."""
+    decide_end: Callable[[str], Awaitable[None]] | None = None
+    """Stores why the run is about to be ended, where it may have recorded steps; None: nothing does. Raises what the
+    store raises."""
     parts: bytes = b""
     """A session_pb2.Input of which all is a part; empty: the text is all."""
     records: Callable[[], SessionRecords] | None = None

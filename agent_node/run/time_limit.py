@@ -185,8 +185,9 @@ class BoundedRun:
             return own
         return error
 
-    async def wait(self) -> BaseException | None:
-        """Returns `ending` once the code has ended, or DeadlineExceeded.
+    async def wait(self, late: Callable[[], Awaitable[None]] | None = None) -> BaseException | None:
+        """Returns `ending` once the code has ended, or DeadlineExceeded. late: awaited once the time is over, before
+        the code is asked to end. Raises what that raises, once the code has ended or was abandoned.
 
         Cancellation: the code is cancelled too, and abandoned if it has not ended grace_s later, or at a second
         cancellation.
@@ -195,16 +196,18 @@ class BoundedRun:
         assert task is not None
         _tasks.add(task)
         task.add_done_callback(self._ended)
-        cancelled = None
+        stopped: BaseException | None = None
         try:
             await self._time.until_over()
-        except asyncio.CancelledError as error:
-            cancelled = error
+            if late is not None and not task.done():
+                await late()
+        except BaseException as error:
+            stopped = error
         finally:
             self._time.pause()
-        if cancelled is not None:
+        if stopped is not None:
             await self._end(task)
-            raise cancelled
+            raise stopped
         if task.done():
             return self.ending
         await self._end(task)

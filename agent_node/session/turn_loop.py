@@ -17,7 +17,7 @@ from agent_node.run.agent_run import AgentRun, run_agent
 from agent_node.run.first_steps import FirstSteps
 from agent_node.run.input_parts import parts_of
 from agent_node.run.open_calls import cut_off_calls
-from agent_node.run.outcome import Completed, Failed, Outcome, attempts_exhausted, cancelled_by_nobody
+from agent_node.run.outcome import Completed, Failed, Outcome, attempts_exhausted, cancelled_by_nobody, failed_before
 from agent_node.run.restarts import ValidNumbers
 from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot
@@ -177,6 +177,8 @@ def _resolve(ended: "asyncio.Future[None]") -> None:
 async def _run_agent(session: SessionState, waiting: WaitingTurn, slot: RunSlot) -> Outcome:
     turn = await _start(session, waiting.turn_id)
     if (reason := await decided_end(session, turn)) and session.running is not None:
+        if (failed := failed_before(reason)) is not None:
+            return failed
         session.running.cancel_reason = reason
         raise asyncio.CancelledError
     runs_cut_off = session.questions.runs_cut_off(turn.turn_id)
@@ -210,11 +212,16 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         turn_seq=turn.accepted_seq,
         restart=partial(valid.append_further, session.log),
         steps=partial(TurnSteps, session, turn, valid),
+        decide_end=partial(_decide_end, session, turn.turn_id),
         parts=parts_of(waiting.input),
         records=partial(TurnRecords, session),
         trace=waiting.trace,
         terms=waiting.terms,
     )
+
+
+async def _decide_end(session: SessionState, turn_id: str, reason: str) -> None:
+    await run_to_end(session.tasks, partial(decide_end, session, turn_id, reason))
 
 
 async def _start(session: SessionState, turn_id: str) -> StoredTurn:

@@ -19,7 +19,7 @@ from agentring.errors import NodeDraining
 
 
 async def decide_end(session: SessionState, turn_id: str, reason: str) -> None:
-    """Stores that a turn is to be cancelled, before its agent is: its clean-up may record steps. Does nothing where
+    """Stores that a turn is to end, before its agent is asked to: its clean-up may record steps. Does nothing where
     none may be recorded, or the turn has ended. Raises what the store raises."""
     if not session.store.durable or not session.turn(turn_id).may_have_steps:
         return
@@ -30,7 +30,7 @@ async def decide_end(session: SessionState, turn_id: str, reason: str) -> None:
 
 
 async def decided_end(session: SessionState, turn: StoredTurn) -> str:
-    """Why an earlier owner was about to cancel the turn; empty: it was not. Raises what the store raises."""
+    """Why an earlier owner was about to end the turn; empty: it was not. Raises what the store raises."""
     if turn.attempt == 1 or not session.store.durable:
         return ""
     async with session.writer:

@@ -1,4 +1,4 @@
-"""The end of a run that was decided before its agent was asked to end: cancelled, and why.
+"""The end of a run that was decided before its agent was asked to end, and why.
 
 Guarantees: an agent that is cancelled may still record steps, to undo others say; where its node is lost meanwhile the
 next owner finds that the end was decided, and ends the run instead of executing it again, which would go another way.
@@ -10,7 +10,7 @@ from agent_node.store.step_store import StepStore
 
 
 def decided(reason: str, attempt: int) -> StoredStep:
-    """The row that says so. reason: as turn_cancelled.reason."""
+    """The row that says so. reason: TURN_DEADLINE, or as turn_cancelled.reason."""
     return StoredStep(0, b"", b"", "end", attempt, StepState.ENDING, value=reason.encode(), size_bytes=len(reason))
 
 

@@ -104,8 +104,20 @@ class TaskRun:
 
     def cancel(self, reason: str) -> None:
         """Cancels the run unless it is over; its task then stores and publishes the end. The first reason stays."""
-        if self.task is not None and not self._is_settled and self.cancel_reason is None:
+        if self.decide(reason):
+            self.cancel_decided()
+
+    def decide(self, reason: str) -> bool:
+        """The run is to be cancelled, unless it is over; the first reason stays. False: it is over, or is cancelled for
+        another reason."""
+        is_new = self.task is not None and not self._is_settled and self.cancel_reason is None
+        if is_new:
             self.cancel_reason = reason
+        return is_new
+
+    def cancel_decided(self) -> None:
+        """Does what was decided, unless the run is over by now."""
+        if self.task is not None and not self._is_settled:
             self.task.cancel()
 
     def fail(self, error: AgentringError) -> None:

@@ -14,6 +14,7 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.event_rows import event_rows
 from agent_node.run.restarts import published_through
 from agent_node.run.steps_under_way import StepsUnderWay
+from agent_node.step.decided_end import decided
 from agent_node.store import Publication, TaskStore
 from agent_node.store.step_records import BlobChunk, RunOwnership, StoredStep
 from agent_node.store.storage_records import StorageEntry, StorageValue, StorageWrite, task_scope
@@ -21,6 +22,14 @@ from agent_node.task.run import TaskRun
 from agentring.errors import SessionCorrupt, StaleEpoch, StoreUnavailable
 
 T = TypeVar("T")
+
+
+async def decide_end(env: RunEnvironment, store: TaskStore, run: TaskRun, reason: str) -> None:
+    """Stores that a run is to end, before its agent is asked to: its clean-up may record steps. Does nothing where none
+    may be recorded, or the run has ended. Raises StaleEpoch, StoreUnavailable."""
+    if store.durable and run.may_have_steps and not run.has_ended:
+        owned = RunOwnership(run.ref, run.epoch, env.owner, run.request_id)
+        await store.steps.keep(owned, [decided(reason, run.attempt)])
 
 
 class RunSteps:

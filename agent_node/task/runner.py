@@ -27,7 +27,7 @@ from agent_node.run.environment import RunEnvironment
 from agent_node.run.event_rows import entries_of
 from agent_node.run.input_parts import parts_of
 from agent_node.run.open_calls import cut_off_calls
-from agent_node.run.outcome import Completed, Failed, attempts_exhausted
+from agent_node.run.outcome import Completed, Failed, attempts_exhausted, failed_before
 from agent_node.run.run_input import TurnInput
 from agent_node.run.slots import RunSlot, RunSlots
 from agent_node.settings import NodeSettings
@@ -37,7 +37,7 @@ from agent_node.store.published import Published, still_valid
 from agent_node.store.session_records import text_of
 from agent_node.store.step_records import Life
 from agent_node.task.run import ATTEMPT_RANGE, TaskRun, begun
-from agent_node.task.run_steps import RunSteps
+from agent_node.task.run_steps import RunSteps, decide_end
 from agentring.agent import Agent
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.clock import Clock
@@ -178,6 +178,8 @@ class TaskRunner:
         run.ending = True
         if run.published:
             await cut_off_calls(run.log, "", run.attempt, 1)
+        if outcome is not None:
+            run.cancel_reason = None  # it has ended before what was decided was done
         event, end = run.ending_of(outcome)
         # Invariant: an end is stored before it is published (tests/unit/agent_node/task/test_resumed.py).
         commit = await self._stored(lambda: self._store.end(run.ref, run.epoch, end))
@@ -189,10 +191,11 @@ class TaskRunner:
         if run.cancel_reason is not None:
             return None
         life = Life(run.ref.tenant, run.request_id)
-        if run.attempt > 1 and self._store.durable:
-            run.cancel_reason = await decided_reason(self._store.steps, life) or None
-            if run.cancel_reason is not None:
-                return None
+        may_be_decided = run.attempt > 1 and self._store.durable
+        if may_be_decided and (reason := await decided_reason(self._store.steps, life)):
+            if (failed := failed_before(reason)) is None:
+                run.cancel_reason = reason
+            return failed
         if run.attempt > self._env.limits.max_attempts:
             last_gain = await self._store.steps.last_gain(life)
             if self._env.limits.are_exhausted(run.attempt, last_gain):
@@ -218,6 +221,7 @@ class TaskRunner:
                 turn_seq=1,
                 restart=partial(run.valid.append_further, run.log),
                 steps=partial(RunSteps, self._env, self._store, run, self._tasks),
+                decide_end=partial(decide_end, self._env, self._store, run),
                 trace=TRACE.get(),
                 terms=run.terms,
             )

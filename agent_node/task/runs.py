@@ -24,11 +24,10 @@ from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.run.input_parts import check_input
 from agent_node.run.slots import RunSlots
 from agent_node.settings import NodeSettings
-from agent_node.step.decided_end import decided
 from agent_node.store import StoredTask, TaskRequest, TaskStore
-from agent_node.store.step_records import RunOwnership
 from agent_node.task.ended import EndedTasks
-from agent_node.task.run import TaskRun, all_ended
+from agent_node.task.run import UNWATCHED, TaskRun, all_ended
+from agent_node.task.run_steps import decide_end
 from agent_node.task.runner import TaskRunner
 from agent_node.task.starter import TaskStarter
 from agent_node.task.unwatched import Unwatched
@@ -76,7 +75,8 @@ class TaskRuns:
         self._store = store
         self._clock = clock
         self._ended = EndedTasks(store, claims, clock)
-        self.unwatched = Unwatched(clock, settings.unwatched_timeout_s)
+        self._tasks = tasks
+        self.unwatched = Unwatched(clock, settings.unwatched_timeout_s, self._cancel_unwatched)
         runner = TaskRunner(env, claims, store, agents, clock, settings, slots, tasks)
         self._starter = TaskStarter(
             env, claims, store, agents, clock, settings, runner, self._ended, self.unwatched, tasks
@@ -178,14 +178,20 @@ class TaskRuns:
             run.log.check()
 
     async def _decide_end(self, run: TaskRun, reason: str) -> None:
-        """Stores that a run is to be cancelled, before its agent is: its clean-up may record steps."""
-        if not self._store.durable or not run.may_have_steps or run.has_ended:
-            return
-        owned = RunOwnership(run.ref, run.epoch, self._env.owner, run.request_id)
         try:
-            await self._store.steps.keep(owned, [decided(reason, run.attempt)])
+            await decide_end(self._env, self._store, run, reason)
         except (StaleEpoch, StoreUnavailable) as error:
             run.fail(error)  # nothing, where it has ended meanwhile
+
+    def _cancel_unwatched(self, run: TaskRun) -> None:
+        if not (self._store.durable and run.may_have_steps):
+            run.cancel(UNWATCHED)
+        elif run.decide(UNWATCHED):  # nobody joins it from now on
+            self._tasks.create_task(self._cancel_decided(run, UNWATCHED))
+
+    async def _cancel_decided(self, run: TaskRun, reason: str) -> None:
+        await self._decide_end(run, reason)
+        run.cancel_decided()
 
     async def resume(self, ref: TaskRef) -> None:
         """For the sweep: runs a task that was left behind, if it still is. Raises as `find`."""

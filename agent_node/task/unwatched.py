@@ -5,15 +5,19 @@ it meanwhile; a caller that comes while that cancel is being stored gets a new r
 Owned by `TaskRuns`.
 """
 
-from agent_node.task.run import UNWATCHED, TaskRun
+from collections.abc import Callable
+
+from agent_node.task.run import TaskRun
 from agentring.cluster.clock import Clock
 
 
 class Unwatched:
     """Runs under way whose callers asked for this."""
 
-    def __init__(self, clock: Clock, timeout_s: float) -> None:
-        """timeout_s: how long nobody may watch."""
+    def __init__(self, clock: Clock, timeout_s: float, cancel: Callable[[TaskRun], None]) -> None:
+        """timeout_s: how long nobody may watch; cancel: called for a run that has had no watcher for so long, again
+        and again until it is over."""
+        self._cancel = cancel
         self._clock = clock
         self._timeout_s = timeout_s
         self._since_s: dict[TaskRun, float | None] = {}
@@ -48,4 +52,4 @@ class Unwatched:
             elif since_s is None:
                 self._since_s[run] = now_s
             elif now_s - since_s >= self._timeout_s:
-                run.cancel(UNWATCHED)
+                self._cancel(run)

@@ -59,7 +59,7 @@ async def test_the_next_attempt_in_a_child_gets_what_one_on_the_node_has_recorde
         on_node = Attempt(kept, tasks, float("inf"))
         first = await Bench().run(agent_with(ran), steps=lambda: on_node)
         node = Node(Attempt(kept, tasks, float("inf")))
-        in_child = ChildSteps(node.steps.life_id, tasks, node.request, node.send)
+        in_child = ChildSteps(node.steps.life_id, tasks, node.request, node.send, lambda: None)
         second = await Bench().run(agent_with(ran), steps=lambda: in_child, attempt=2)
     assert isinstance(first, Completed)
     assert isinstance(second, Completed)
@@ -72,7 +72,7 @@ async def test_a_first_attempt_in_a_child_is_recorded_by_the_node() -> None:
     kept, ran = Kept(), Ran()
     async with asyncio.TaskGroup() as tasks:
         node = Node(Attempt(kept, tasks, float("inf")))
-        in_child = ChildSteps(node.steps.life_id, tasks, node.request, node.send)
+        in_child = ChildSteps(node.steps.life_id, tasks, node.request, node.send, lambda: None)
         done = await Bench().run(agent_with(ran), steps=lambda: in_child)
     assert isinstance(done, Completed)
     assert kept.names() == ["large COMPLETED", "once STARTED", "once COMPLETED", "stream COMPLETED"]
@@ -134,7 +134,7 @@ async def test_what_a_run_in_a_child_stores_by_key_its_node_writes_and_reads() -
     kept = Kept()
     async with asyncio.TaskGroup() as tasks:
         node = Node(Attempt(kept, tasks, float("inf")))
-        in_child = ChildSteps(node.steps.life_id, tasks, node.request, node.send)
+        in_child = ChildSteps(node.steps.life_id, tasks, node.request, node.send, lambda: None)
         done = await Bench().run(agent, steps=lambda: in_child)
     assert isinstance(done, Completed)
     assert done.text == "True ['a', 'b', 'c']"

@@ -10,6 +10,7 @@ import structlog
 from agent_node.run.time_limit import (
     ABANDONED,
     MOST_ABANDONED,
+    BoundedRun,
     DeadlineExceeded,
     PausableDeadline,
     TooManyAbandoned,
@@ -48,6 +49,59 @@ async def test_whatever_it_raises_is_returned(error: BaseException) -> None:
         raise error
 
     assert await run_bounded(raising, time=PausableDeadline(PATIENCE_S), grace_s=PATIENCE_S, agent=AGENT) is error
+
+
+async def test_what_is_awaited_once_the_time_is_over_comes_before_the_code_is_asked_to_end() -> None:
+    seen: list[str] = []
+
+    async def waiting() -> None:
+        try:
+            await _waiting()
+        finally:
+            seen.append("ended")
+
+    async def late() -> None:
+        seen.append("late")
+        await asyncio.sleep(0)
+        seen.append("stored")
+
+    time = PausableDeadline(PATIENCE_S)
+    run = BoundedRun(time=time, grace_s=PATIENCE_S, agent=AGENT)
+    assert not run.begin(waiting)
+    time.expire()
+    assert isinstance(await run.wait(late), DeadlineExceeded)
+    assert seen == ["late", "stored", "ended"]
+
+
+async def test_the_code_ends_also_where_that_fails_or_is_cancelled() -> None:
+    reached = asyncio.Event()
+
+    async def failing() -> None:
+        raise ValueError
+
+    async def cancelled() -> None:
+        reached.set()
+        await _waiting()
+
+    for late, error in ((failing, ValueError), (cancelled, asyncio.CancelledError)):
+        ended, time = asyncio.Event(), PausableDeadline(PATIENCE_S)
+
+        async def waiting(ended: asyncio.Event = ended) -> None:
+            try:
+                await _waiting()
+            finally:
+                ended.set()
+
+        run = BoundedRun(time=time, grace_s=PATIENCE_S, agent=AGENT)
+        assert not run.begin(waiting)
+        time.expire()
+        waits = asyncio.ensure_future(run.wait(late))
+        if late is cancelled:
+            await reached.wait()
+            waits.cancel()
+        with pytest.raises(error):
+            await waits
+        assert ended.is_set()
 
 
 async def test_code_that_is_over_time_is_cancelled() -> None:

@@ -4,9 +4,11 @@ nor recorded where it goes on elsewhere."""
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
+from agent_node.run.context import RunContext
 from agent_node.store.step_records import StepState
 from agentring.agent import Agent, AgentEvent, Context
 from agentring.errors import StoreUnavailable
@@ -22,13 +24,15 @@ def ran() -> Ran:
     return Ran()
 
 
-def undoing(ran: Ran) -> Agent:
-    """Runs the step a, waits for ever, and undoes what it did when it is cancelled."""
+def undoing(ran: Ran, *, late: bool = False) -> Agent:
+    """Runs the step a, waits for ever, and undoes what it did when it is asked to end. late: its time is over."""
 
     async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
         yield str(await ctx.step("a", ran.effect, "a"))
         try:
             ran.called("waits")
+            if late:
+                cast(RunContext, ctx).time.expire()
             await asyncio.get_running_loop().create_future()
         finally:
             await ctx.step("undo", ran.effect, "undo")
@@ -59,6 +63,51 @@ async def test_a_cancelled_turn_whose_node_is_lost_in_its_clean_up_is_cancelled_
         StepState.ENDING,
         StepState.COMPLETED,
     ]
+
+
+async def test_one_that_was_too_late_is_failed_by_the_next_owner(ran: Ran) -> None:
+    store = RecordingStore(durable=True)
+    store.hold("end_turn")
+    async with acting(undoing(ran, late=True), store=store) as lost:
+        await lost.submit("t")
+        await store.reached["end_turn"].wait()
+    assert ran.calls == {"a": 1, "waits": 1, "undo": 1}
+    store.held.clear()
+    async with acting(undoing(ran), store=store, epoch=Epoch(EPOCH + 1), lost=True) as owner:
+        assert await owner.until_ended("t") == ["turn_failed"]
+        assert owner.events()[-1].turn_failed.reason == "TURN_DEADLINE"
+    assert ran.calls == {"a": 1, "waits": 1, "undo": 1}
+    assert [row.state for row in store.steps.kept] == [StepState.COMPLETED, StepState.ENDING, StepState.COMPLETED]
+
+
+async def test_one_whose_end_could_not_be_stored_goes_on_elsewhere_and_undoes_nothing(ran: Ran) -> None:
+    store = RecordingStore(durable=True)
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        async for event in undoing(ran, late=True)(ctx):
+            store.errors["keep_steps"] = StoreUnavailable()
+            yield event
+
+    async with acting(agent, store=store) as actor:
+        await actor.submit("t")
+        await asyncio.wait([actor.runner])
+        assert actor.failure is store.errors["keep_steps"]
+    assert ran.calls == {"a": 1, "waits": 1}
+
+
+async def test_a_turn_without_steps_that_is_too_late_fails_without_a_further_write() -> None:
+    store = RecordingStore(durable=True)
+
+    async def late(ctx: Context) -> AsyncIterator[AgentEvent]:
+        cast(RunContext, ctx).time.expire()
+        await asyncio.get_running_loop().create_future()
+        yield ""
+
+    async with acting(late, store=store) as actor:
+        await actor.submit("t")
+        assert await actor.until_ended("t") == ["turn_failed"]
+    assert [call for call in store.calls if call != "release"] == ["accept_turn", "end_turn"]
+    assert store.steps.kept == []
 
 
 async def test_a_turn_without_steps_is_cancelled_without_a_further_write() -> None:

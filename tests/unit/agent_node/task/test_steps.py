@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import cast
 from unittest.mock import AsyncMock
 
 import pytest
 
 from agent_node.events.whole_log import all_events, text_of
+from agent_node.run.context import RunContext
 from agent_node.run.event_rows import event_rows
 from agent_node.store.step_records import Life, StepState
 from agent_node.task.run import TaskRun
@@ -14,7 +16,7 @@ from agentring.agent import Agent, AgentEvent, Context
 from agentring.errors import StaleEpoch, StoreUnavailable
 from agentring.v1.task_pb2 import TASK_STATE_CANCELLED, TASK_STATE_COMPLETED, TASK_STATE_FAILED
 from harness.attempts import Ran
-from harness.two_task_nodes import KEY, Two, two_nodes
+from harness.two_task_nodes import KEY, Two, events_of, two_nodes
 
 
 @pytest.fixture
@@ -140,6 +142,57 @@ async def test_a_cancelled_task_whose_node_is_lost_in_its_clean_up_is_cancelled_
         await followed.ended.wait()
         assert followed.state == TASK_STATE_CANCELLED
         assert ran.calls == {"a": 1, "waits": 1, "undo": 1}
+
+
+@pytest.mark.parametrize(("why", "state"), [("late", TASK_STATE_FAILED), ("unwatched", TASK_STATE_CANCELLED)])
+async def test_one_that_is_late_or_unwatched_is_ended_by_the_next_node_and_not_run_again(
+    ran: Ran, why: str, state: int
+) -> None:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield str(await ctx.step("a", ran.effect, "a"))
+        try:
+            ran.called("waits")
+            if why == "late":
+                cast(RunContext, ctx).time.expire()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            await ctx.step("undo", ran.effect, "undo")
+
+    async with two_nodes(unwatched_timeout_s=1) as nodes:
+        one, two = nodes.one, nodes.two
+        one.agents["stepping"] = two.agents["stepping"] = agent
+        run, _ = await one.run(agent="stepping", cancel_when_unwatched=why == "unwatched")
+        await ran.until_called("waits")
+        one.points.hold("before end")
+        if why == "unwatched":
+            one.runs.unwatched.cancel_due()
+            one.clock.advance(1)
+            for _ in "ab":
+                one.runs.unwatched.cancel_due()
+            assert run.begins_anew
+        await one.points.reached["before end"].wait()
+        one.die()
+        found = await two.runs.find(KEY)
+        await found.ended.wait()
+        assert found.state == state
+        last = events_of(found)[-1]
+        assert (last.turn_failed.reason, last.turn_cancelled.reason) in [("TURN_DEADLINE", ""), ("", "UNWATCHED")]
+        assert ran.calls == {"a": 1, "waits": 1, "undo": 1}
+
+
+async def test_one_that_ends_while_it_is_decided_to_cancel_it_has_completed(ran: Ran) -> None:
+    go = asyncio.Event()
+    async with two_nodes(unwatched_timeout_s=1) as nodes:
+        one = nodes.one
+        one.agents["stepping"] = stepping(ran, go)
+        run, _ = await one.run(agent="stepping", cancel_when_unwatched=True)
+        await ran.until_called("b")
+        assert run.decide("UNWATCHED")
+        go.set()
+        await run.ended.wait()
+        assert (run.state, run.begins_anew) == (TASK_STATE_COMPLETED, False)
+        run.cancel_decided()
+        assert (await one.run(agent="stepping"))[0] is run
 
 
 async def test_a_drained_task_s_clean_up_is_neither_done_nor_recorded_since_it_goes_on(ran: Ran) -> None:
