@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from agentring.models.assembly import AssembledReply, BadChunk, TooLong
+from agentring.models.bounded_answers import Endless, bounding
 from agentring.models.errors import ModelFailed
 from agentring.models.messages import Message
 from agentring.models.openai_errors import Failures
@@ -136,8 +137,10 @@ class OpenAIModel:
 
     def _made(self, package: Any, api_key: str | None) -> openai.AsyncOpenAI:
         timeout = package.Timeout(self._silence_s, connect=min(self._silence_s, 10.0))
+        client_type = package.DefaultAsyncHttpxClient
+        http_client = client_type(timeout=timeout, event_hooks={"response": [bounding(client_type)]})
         made: openai.AsyncOpenAI = package.AsyncOpenAI(
-            api_key=api_key, base_url=self._base_url or None, max_retries=0, timeout=timeout
+            api_key=api_key, base_url=self._base_url or None, max_retries=0, timeout=timeout, http_client=http_client
         )
         return made
 
@@ -166,6 +169,8 @@ class OpenAIModel:
                 return failures.broken(f"{why} ({type(error.__cause__).__name__})", has_begun=has_begun)
             case openai.APIError() if has_begun:
                 return failures.in_stream(error)
+            case Endless():
+                return failures.refused(str(error), "look whether this is a model's endpoint", has_begun=has_begun)
             case TooLong():
                 advice = "ask for less, by max_completion_tokens of the options say"
                 return failures.refused(str(error), advice, has_begun=True)

@@ -215,3 +215,19 @@ def test_a_reply_is_the_same_after_json() -> None:
     reply = Reply("a", (ToolCall("1", "f", "{"),), Usage(1, 2, 3, 4), "tool_calls")
     assert Reply.from_json(reply.text, json.loads(json.dumps(reply.to_json()))) == reply
     assert Reply.from_json("", json.loads(json.dumps(Reply("").to_json()))) == Reply("")
+
+
+@pytest.mark.parametrize("status", [200, 500])
+async def test_what_has_no_end_is_given_up(monkeypatch: pytest.MonkeyPatch, status: int) -> None:
+    """An endpoint that sends one line for ever would fill the memory until the time is over."""
+    monkeypatch.setattr("agentring.models.bounded_answers.MOST_LINE_BYTES", 1 << 20)
+
+    async def endless(exchange: Exchange) -> None:
+        head = f"HTTP/1.1 {status} x\r\nContent-Type: text/event-stream\r\nConnection: close\r\n\r\ndata: "
+        await exchange.raw(head.encode())
+        while True:
+            await exchange.raw(b"x" * (64 << 10))
+
+    error = await failure(endless)
+    assert "more than 1048576 bytes without an end" in str(error)
+    assert not error.is_retryable
