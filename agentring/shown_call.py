@@ -15,7 +15,10 @@ def shown_call(name: str, arguments: str) -> str:
     assert shown_call("pay", '{"amount":    7}') == 'pay({"amount": 7})'
     """
     try:
-        said = json.dumps(json.loads(arguments), ensure_ascii=False)
+        found = json.loads(arguments)
+        said = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+        if said != arguments:  # else as the model wrote it
+            said = json.dumps(found, ensure_ascii=False)
     except (ValueError, RecursionError):
         said = " ".join(arguments.split())
     said = "".join(each if each.isprintable() else f"\\u{ord(each):04x}" for each in said[: _MOST_CHARS + 1])

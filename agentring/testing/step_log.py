@@ -12,6 +12,7 @@ from typing import Any
 
 from agent_node.step.identity import ID_BYTES
 from agent_node.step.journal import QUESTION
+from agent_node.step.packing import unpacked
 from agent_node.step.position import innermost
 from agent_node.step.recorder import StepRecorder
 from agent_node.store.step_records import BlobChunk, StepState, StoredStep
@@ -58,7 +59,7 @@ class StepLog:
         raw = row.value
         if row.blob:
             pieces = sorted((number, data) for (digest, number), data in self._chunks.items() if digest == row.blob)
-            raw = b"".join(data for _, data in pieces)
+            raw = b"".join(unpacked(data) for _, data in pieces)
         return json.loads(raw) if raw and row.state in (StepState.COMPLETED, StepState.FAILED) else None
 
     def current(self) -> SeenStep | None:

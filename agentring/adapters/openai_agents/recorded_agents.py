@@ -5,8 +5,9 @@ round. An agent that is used as a tool (`Agent.as_tool`) is one step as a whole,
 """
 
 import dataclasses
+import json
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from agents import Agent, FunctionTool, Handoff, Model, ToolOutputFileContent, ToolOutputImage, ToolOutputText
 from agents.tool_context import ToolContext
@@ -15,6 +16,14 @@ from pydantic import BaseModel
 from agentring.adapters.current import current_context
 from agentring.adapters.openai_agents.recorded_model import RecordedModel
 from agentring.agent import Tool
+from agentring.plain_json import to_struct
+
+_MOST_SHOWN_BYTES = 256 << 10
+"""Of arguments that are shown as they are."""
+_MOST_SAID = 1_000
+"""Characters of those that are not."""
+_MOST_KEY = 1_000
+"""Characters. What a model names its call with may be of any length."""
 
 
 class RecordedAgents:
@@ -57,9 +66,20 @@ def _recorded(tool: FunctionTool) -> FunctionTool:
     async def invoked(context: ToolContext[Any], arguments: str) -> Any:
         call = _call(invoke, context, arguments)
         ring_tool = Tool(call, name=tool.name, description=tool.description, parameters=tool.params_json_schema)
-        return _of_json(await current_context().call_tool(ring_tool, arguments or "{}", key=context.tool_call_id))
+        shown, key = _shown(arguments or "{}"), context.tool_call_id[:_MOST_KEY]
+        return _of_json(await current_context().call_tool(ring_tool, shown, key=key))
 
     return dataclasses.replace(tool, on_invoke_tool=invoked)
+
+
+def _shown(arguments: str) -> dict[str, Any]:
+    """What of the arguments is shown. The SDK tells the model what is wrong with those that are none."""
+    try:
+        found = json.loads(arguments)
+        to_struct(found, max_bytes=_MOST_SHOWN_BYTES)
+    except (ValueError, RecursionError):
+        return {"arguments": arguments[:_MOST_SAID].encode("utf-8", "replace").decode()}
+    return cast(dict[str, Any], found)
 
 
 def _call(

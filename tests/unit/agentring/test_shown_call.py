@@ -9,6 +9,7 @@ from agentring.shown_call import shown_call
     ("arguments", "shown"),
     [
         ('{"amount": 7}', '{"amount": 7}'),
+        ('{"amount":7}', '{"amount":7}'),
         ('{"amount":' + " " * 5_000 + "7}", '{"amount": 7}'),
         ('{"amount": 7, "amount": 9000}', '{"amount": 9000}'),
         ('{"to":\n\n"\u202eoslO"}', '{"to": "\\u202eoslO"}'),

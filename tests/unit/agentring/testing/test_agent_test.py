@@ -174,3 +174,18 @@ async def test_a_declared_agent_has_its_state_and_its_migration() -> None:
         report = await t.crash_everywhere("b")
         assert report.turn.text == "turn 6, 1 before"
         assert t.state == {"turns": 5}
+
+
+@pytest.mark.parametrize("size", [5, 5 << 10, 900_000])
+async def test_large_results_of_steps_are_seen(size: int) -> None:
+    async def large() -> str:
+        return "word " * (size // 5)
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield str(len(await ctx.step("large", large)))
+        yield str(len(await ctx.tool("large", large)))
+
+    async with AgentTest(agent) as t:
+        t.crash(after_step=2)
+        turn = await t.turn("hi")
+    assert [step.value for step in turn.steps] == ["word " * (size // 5)] * 2

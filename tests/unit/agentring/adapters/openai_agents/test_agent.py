@@ -204,3 +204,35 @@ async def test_nothing_goes_on_when_the_turn_is_left() -> None:
 
     async with AgentTest(leaves) as t:
         assert (await t.turn("hi")).text == "True"
+
+
+NO_ARGUMENTS = {
+    "no JSON": "no json",
+    "NaN": '{"count": NaN}',
+    "a list": "[]",
+    "deep": "{" * 5_000,
+}
+
+
+@pytest.mark.parametrize("arguments", NO_ARGUMENTS.values(), ids=NO_ARGUMENTS)
+async def test_arguments_that_are_none_are_told_to_the_model_as_the_sdk_tells_it(arguments: str) -> None:
+    called: list[float] = []
+
+    @function_tool
+    async def count(count: int) -> str:
+        called.append(count)
+        return "counted"
+
+    def say(instructions: str | None, items: list[Any]) -> Said:
+        if results(items):
+            return ["so"]
+        call = function_call("count", {}, call_id="c" * 5_000)
+        return [call.model_copy(update={"arguments": arguments})]
+
+    plain, recorded = SdkModel(say, streams=False), SdkModel(say)
+    agent = Agent(name="a", model=plain, tools=[count])
+    await Runner.run(agent, "go")
+    async with AgentTest(openai_agents_agent(agent.clone(model=recorded))) as t:
+        assert (await t.turn("go")).text == "so"
+    assert results(recorded.calls[-1]) == results(plain.calls[-1])
+    assert len(called) in (0, 2)
