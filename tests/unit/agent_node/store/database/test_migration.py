@@ -30,6 +30,8 @@ OpenSql = Callable[..., Awaitable[SqlStore]]
 
 MIGRATIONS = Path(agent_node.store.database.__file__).parent / "migrations"
 VERSIONS = [each.revision for each in ScriptDirectory(str(MIGRATIONS)).walk_revisions()][::-1]
+RELEASED = "0011"
+"""The tables of the release before, whose nodes may run beside a later one for as long as a deploy takes."""
 OWNED = Ownership(parse_session("", "s"), epoch(1), "n1/1")
 BOTH = pytest.mark.parametrize("kind", ["sqlite", "postgresql"], indirect=True)
 
@@ -244,3 +246,20 @@ async def test_what_has_ended_by_a_wall_clock_begins_its_retention_again(
     assert await store.tasks.read(parse_task("", "k")) is not None
     await pass_time(30.0)
     assert await store.tasks.expire_ended() == await store.once.expire_ended() == 1
+
+
+def test_nodes_of_the_release_before_go_on_with_the_tables_of_this_one(tmp_path: Path) -> None:
+    """They name their own columns alone, in rows that they add."""
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 's.db'}")
+    with engine.begin() as connection:
+        make(RELEASED)(connection)
+        before = {name: sa.inspect(connection).get_columns(name) for name in sa.inspect(connection).get_table_names()}
+        bring_to_head(connection)
+        now = {name: sa.inspect(connection).get_columns(name) for name in sa.inspect(connection).get_table_names()}
+    engine.dispose()
+    assert before.keys() < now.keys()
+    for table, columns in before.items():
+        known = {column["name"]: str(column["type"]) for column in columns}
+        assert known.items() <= {column["name"]: str(column["type"]) for column in now[table]}.items()
+        added = [column for column in now[table] if column["name"] not in known]
+        assert all(column["nullable"] or column["default"] is not None for column in added), (table, added)
