@@ -61,12 +61,12 @@ async def run_turn(nodes: Nodes, turn_id: str, given_input: session_pb2.Input, r
                 await _to_its_end(node, session, turn_id, given_input, replies)
         except NodeDied:
             cuts.append(node.life.cut)
-            events += _events_of(session, turn_id)
+            events += await _events_of(session, turn_id)
             continue
         except (QuestionUnanswered, TurnTimeout):
             await node.call(lambda session=session: session.cancel(turn_id))  # type: ignore[misc]
             raise
-        events += _events_of(session, turn_id)
+        events += await _events_of(session, turn_id)
         turn, stored = session.turn(turn_id), session.stored
         return turn_of(
             list(read_events(events)),
@@ -152,8 +152,14 @@ async def _reply(node: Node, session: Session, asked: Question, replies: Replies
     await node.call(lambda: session.reply(asked.input_id, given_input))
 
 
-def _events_of(session: Session, turn_id: str) -> list[Event]:
-    return [event for event in all_events(session.log) if event.turn_id == turn_id]
+async def _events_of(session: Session, turn_id: str) -> list[Event]:
+    """Also those that memory has dropped because the store has them: those of a long turn, say."""
+    log, found, turn = session.log, list[Event](), session.turns.get(turn_id)
+    before, seq = -1, (turn.accepted_seq - 1 if turn is not None else log.head_seq)
+    while before < seq < log.head_seq:
+        before, (seq, events) = seq, await log.recall(seq)
+        found += [event for each in events if (event := each.whole().event).turn_id == turn_id]
+    return found
 
 
 @asynccontextmanager

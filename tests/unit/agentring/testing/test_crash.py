@@ -168,3 +168,20 @@ def test_a_crash_has_one_place(charge: Effect, mail: Effect) -> None:
         t.crash()
     with pytest.raises(ValueError, match="say one place"):
         t.crash(after_step=1, at_end=True)
+
+
+async def test_a_long_text_is_there_in_full() -> None:
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        for _ in range(30):
+            yield "\u00e9" * 3_000
+        yield await ctx.step("end", _said, "!")
+
+    async with AgentTest(agent) as test:
+        for after_step in (None, 1):
+            if after_step is not None:
+                test.crash(after_step=after_step)
+            assert (await test.turn("go")).text == "\u00e9" * 90_000 + "!"
+
+
+async def _said(what: str) -> str:
+    return what
