@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from agent_node.child_process.recorded_steps import ChildSteps, NodeSteps
+from agent_node.run import step_events
 from agent_node.run.outcome import Completed
 from agent_node.store.step_records import CHUNK_BYTES, BlobChunk, StepState, StoredStep
 from agentring.agent import AgentEvent, Context
@@ -88,6 +89,25 @@ async def test_a_first_attempt_in_a_child_is_recorded_by_the_node() -> None:
         "begun",
         "keep",
     ]
+
+
+async def test_steps_in_a_child_are_shown_to_who_watches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(step_events, "SHOWN_AFTER_S", 0.0)
+    bench, appended = Bench(), asyncio.Event()
+    bench.log.subscribe(appended)
+
+    async def slow() -> str:
+        await appended.wait()
+        return "slow"
+
+    async def agent(ctx: Context) -> AsyncIterator[AgentEvent]:
+        yield str(await ctx.step("slow", slow))
+
+    async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+        node = Node(Attempt(Kept(), tasks, float("inf")))
+        in_child = ChildSteps(node.steps.life_id, tasks, node.request, node.send, lambda: None)
+        await bench.run(agent, steps=lambda: in_child)
+    assert bench.kinds == ["step_begun", "step_ended", "text_delta"]
 
 
 async def test_a_write_that_was_begun_is_carried_out_though_the_child_has_ended() -> None:
