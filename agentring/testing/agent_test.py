@@ -18,7 +18,7 @@ from agentring.testing.ended_turn import Turn
 from agentring.testing.loop_tasks import mortal_tasks
 from agentring.testing.nodes import Nodes
 from agentring.testing.running import input_of, run_task, run_turn
-from agentring.testing.surroundings import surroundings
+from agentring.testing.surroundings import log_plainly, surroundings
 
 _WAIT_S = 10.0
 
@@ -83,6 +83,7 @@ class AgentTest:
     async def __aenter__(self) -> "AgentTest":
         if self._is_open or self._nodes.are_closed:
             raise RuntimeError("an AgentTest is entered once; make another one")
+        log_plainly()
         try:
             self._nodes.opened = await self._stack.enter_async_context(self._surroundings)
             self._stack.enter_context(mortal_tasks())

@@ -4,9 +4,25 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import structlog
+
 from agent_node.agents.lifespans import OpenedAgent
 from agentring.agent import Agent
 from agentring.agent.declaration import options_of
+
+
+def log_plainly() -> None:
+    """What nobody has configured logs as nodes do: tracebacks without the values of the code's variables, among which
+    are keys and what users say."""
+    if not structlog.is_configured():
+        structlog.configure(
+            processors=[
+                structlog.contextvars.merge_contextvars,
+                structlog.processors.add_log_level,
+                structlog.processors.format_exc_info,
+                structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+            ]
+        )
 
 
 @asynccontextmanager

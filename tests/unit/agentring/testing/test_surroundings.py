@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import pytest
+import structlog
 
 from agentring.agent import AgentEvent, Context, agent
 from agentring.testing import AgentTest, TurnNotAsExpected
@@ -62,3 +63,25 @@ async def test_what_the_lifespan_raises_is_the_tests() -> None:
     async with AgentTest(library) as t:
         with pytest.raises(TurnNotAsExpected):
             await t.turn("Persuasion")
+
+
+async def test_the_log_of_a_test_has_no_values_of_variables(capsys: pytest.CaptureFixture[str]) -> None:
+    async def pay() -> None:
+        key = "sk-" + "secret"
+        raise ValueError(len(key))
+
+    async def paying(ctx: Context) -> AsyncIterator[AgentEvent]:
+        await ctx.tool("pay", pay)
+        yield ""
+
+    before = structlog.get_config()
+    structlog.reset_defaults()
+    try:
+        async with AgentTest(paying) as t:
+            await t.turn(fails="AGENT_ERROR")
+        logged = "".join(capsys.readouterr())
+    finally:
+        structlog.configure(**before)
+    assert "ValueError: 9" in logged
+    assert "raise ValueError(len(key))" in logged
+    assert "sk-secret" not in logged
