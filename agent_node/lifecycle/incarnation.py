@@ -163,6 +163,7 @@ class Incarnation:
             passivate_by_time(self._collector, clock, settings.idle_timeout_s),
             session_sweep.run(),
             tombstones.expire_stored(durable, clock, settings.tombstone_s),
+            tombstones.remove_leftovers(durable, clock),
             unused_files.expire(durable, clock),
             task_sweep.run(),
             expire_tasks(self.task_store, clock),

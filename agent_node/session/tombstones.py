@@ -1,7 +1,8 @@
 """Closed sessions leave a tombstone, so that their ids are not used again at once. Here tombstones expire.
 
 In a durable store the session's row is the tombstone, and any node removes it; in a volatile one it is the closed
-session itself, with its claim, on the node that owns it. Called by the incarnation.
+session itself, with its claim, on the node that owns it. A node of the release before that removes a session leaves
+what it knows nothing of. Called by the incarnation.
 """
 
 import structlog
@@ -12,6 +13,7 @@ from agentring.cluster.clock import Clock
 from agentring.errors import AgentringError
 
 _LOOK_EVERY_S = 60.0
+_LEFTOVERS_EVERY_S = 3_600.0
 
 _log = structlog.get_logger()
 
@@ -25,6 +27,17 @@ async def expire_stored(store: Store, clock: Clock, tombstone_s: float) -> None:
                 pass
         except AgentringError as error:
             _log.warning("burial_failed", reason=error.reason)
+
+
+async def remove_leftovers(store: Store, clock: Clock) -> None:
+    """Removes from a durable store what nodes of an earlier release leave of what runs store by key."""
+    while True:
+        await clock.sleep(_LEFTOVERS_EVERY_S)
+        try:
+            if count := await store.storage.remove_leftovers():
+                _log.info("leftovers_removed", count=count)
+        except AgentringError as error:
+            _log.warning("leftovers_stay", reason=error.reason)
 
 
 async def expire_owned(host: Host, clock: Clock, tombstone_s: float) -> None:

@@ -66,3 +66,16 @@ def session_scope(ref: SessionRef, created_ns: int) -> StorageScope:
 def task_scope(tenant: TenantId, life_id: str) -> StorageScope:
     """life_id: of the task's run."""
     return StorageScope(tenant, f"task/{life_id}")
+
+
+def session_of(scope: StorageScope) -> tuple[str, int] | None:
+    """The session's id and created_ns; None: it is no session's."""
+    kind, _, rest = scope.name.partition("/")
+    session_id, _, created_ns = rest.rpartition("/")
+    return (session_id, int(created_ns)) if kind == "session" else None
+
+
+def life_of(scope: StorageScope) -> str | None:
+    """The life_id of the task's run; None: it is none's."""
+    kind, _, life_id = scope.name.partition("/")
+    return life_id if kind == "task" else None

@@ -18,3 +18,6 @@ class StorageStore(Protocol):
 
     async def keys(self, scope: StorageScope, after: bytes) -> Sequence[StorageEntry]:
         """The keys after one (empty: all) in their order, at most PAGE_KEYS; fewer: there are no more."""
+
+    async def remove_leftovers(self) -> int:
+        """Removes what nodes of a release that knows nothing of it have left of sessions and tasks; of how many."""

@@ -6,12 +6,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection
+from sqlalchemy import Connection, update
 
 from agent_node.store import MemoryStore, MemoryTaskStore, Ownership, Store
 from agent_node.store.clock import VolatileClock
 from agent_node.store.sql import step_transactions
+from agent_node.store.sql.session_schema import sessions
 from agent_node.store.sql.sessions import SqlStore
+from agent_node.store.sql.task_schema import tasks
 from agent_node.store.step_records import RunOwnership
 from agent_node.store.storage_counts import STORAGE
 from agent_node.store.storage_records import PAGE_KEYS, StorageScope, StorageWrite
@@ -165,3 +167,21 @@ async def test_what_was_written_is_counted(run: OwnedRun) -> None:
     await run.steps.keep(owned, [], [put("a", b"123"), put("b", b"4"), put("c", None)])
     after = (STORAGE.written_bytes, STORAGE.puts, STORAGE.deletes)
     assert [now - then for now, then in zip(after, before, strict=True)] == [4, 2, 1]
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_what_a_node_of_an_older_release_leaves_is_removed(run: OwnedRun) -> None:
+    """It buries the session, or ends the task, and knows nothing of what is stored by key."""
+    owned = await run.take(1)
+    await run.steps.keep(owned, [], [put("a", b"1"), put("b", b"2")])
+    assert await run.store.storage.remove_leftovers() == 0
+    assert await keys(run, owned) == [("a", 1), ("b", 1)]
+    store: Any = run.steps
+
+    def leave(connection: Connection) -> None:
+        table = sessions if isinstance(run, OwnedTurn) else tasks
+        connection.execute(update(table).values(tenant="of another one"))
+
+    await store._driver.transact(leave, retry=False)
+    assert await run.store.storage.remove_leftovers() == 1
+    assert await keys(run, owned) == []
