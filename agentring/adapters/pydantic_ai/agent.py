@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_ai import AgentRunResult, BinaryContent, UsageLimits, UserContent
 from pydantic_ai.agent import AbstractAgent
-from pydantic_ai.capabilities import HandleDeferredToolCalls
+from pydantic_ai.capabilities import HandleDeferredToolCalls, ReinjectSystemPrompt
 
 from agentring.adapters.current import within
 from agentring.adapters.pydantic_ai.durability import Durability, Recorder
@@ -61,6 +61,8 @@ def pydantic_ai_agent(
                     usage_limits=usage_limits,
                     capabilities=[
                         HandleDeferredToolCalls(answered),
+                        # The turn that began with it may have been dropped. An id of its own leaves the author's alone.
+                        ReinjectSystemPrompt(id="agentring_system_prompt"),
                         Durability(ctx, recorder, agent.name or "agent"),
                     ],
                 )

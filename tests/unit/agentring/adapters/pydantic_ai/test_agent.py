@@ -14,6 +14,7 @@ from pydantic_ai import (
     RunContext,
     UsageLimits,
 )
+from pydantic_ai.capabilities import AbstractCapability, durable_operation
 from pydantic_ai.messages import ModelMessage
 
 from agentring.adapters.pydantic_ai import pydantic_ai_agent
@@ -184,3 +185,35 @@ async def test_nothing_goes_on_when_the_turn_is_left(where: str) -> None:
 
     async with AgentTest(leaves) as t:
         assert (await t.turn("hi")).text == "True"
+
+
+async def test_the_system_prompt_outlives_the_turn_that_began_with_it() -> None:
+    model = ShopModel(lambda heard: ["so"])
+    async with AgentTest(pydantic_ai_agent(Agent(model, system_prompt="Sell tea."), history_bytes=1_500)) as t:
+        for number in range(5):
+            await t.turn(f"{number}")
+    systems = [[part.content for part in heard[0].parts if part.part_kind == "system-prompt"] for heard in model.calls]
+    assert systems == [["Sell tea."]] * 5
+    assert "0" not in prompts(model.calls[-1])
+    assert prompts(model.calls[-1])[-2:] == ["3", "4"]
+
+
+async def test_what_a_capability_declares_as_durable_is_a_step() -> None:
+    looked: list[str] = []
+
+    class Weather(AbstractCapability[Any]):
+        id = "weather"
+
+        @durable_operation(name="look")
+        async def look(self, ctx: RunContext[Any], city: str) -> str:
+            looked.append(city)
+            return f"rain in {city}"
+
+        async def before_run(self, ctx: RunContext[Any]) -> None:
+            looked.append(await self.look(ctx, "Oslo"))
+
+    agent = Agent(ShopModel(lambda heard: ["so"]), name="a", capabilities=[Weather()])
+    async with AgentTest(pydantic_ai_agent(agent)) as t:
+        turn = await t.turn("hi")
+    assert [step.name for step in turn.steps] == ["a__capability__weather.look", "model"]
+    assert looked == ["Oslo", "rain in Oslo"]

@@ -1,5 +1,6 @@
 """Tools of Pydantic AI, of whatever toolset, are steps of the turn."""
 
+import threading
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -18,6 +19,7 @@ from pydantic_ai.messages import ModelMessage, ModelRequest, RetryPromptPart
 from pydantic_ai.models.test import TestModel
 from pydantic_ai.toolsets import FunctionToolset
 
+from agentring.adapters import current_context
 from agentring.adapters.pydantic_ai import pydantic_ai_agent
 from agentring.testing import AgentTest
 from harness.pydantic_ai_model import ShopModel, call, results, says_results
@@ -157,3 +159,15 @@ async def test_an_agent_that_is_asked_by_a_tool_is_a_part_of_its_step() -> None:
         turn = await t.turn("hi")
     assert turn.text == "['from within']"
     assert [step.name for step in turn.steps] == ["model", "ask", "model"]
+
+
+async def test_a_tool_that_does_not_await_runs_in_a_thread_of_the_turn() -> None:
+    agent = Agent(says_results(call("whose", "1")))
+
+    @agent.tool_plain
+    def whose() -> str:
+        assert threading.current_thread() is not threading.main_thread()
+        return current_context().turn_id
+
+    async with AgentTest(pydantic_ai_agent(agent)) as t:
+        assert (await t.turn("hi")).text == "['turn-1']"
