@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from agent_node.audit import ObservedAudit
 from agent_node.child_process.runs import ChildRuns
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.run.restarts import WORDS_DIFFER
 from agent_node.run.time_limit import ABANDONED
 from agent_node.store.database.counted import CountedDriver
 from agent_node.store.storage_counts import STORAGE
@@ -66,6 +67,9 @@ class NodeMetrics(Collector):
             ("storage_deletes", "Keys that agents have removed.", STORAGE.deletes),
         ):
             yield CounterMetricFamily(f"agentring_node_{name}", about, value=count)
+        yield CounterMetricFamily(
+            "agentring_node_words_differ", "Runs that said other words than an attempt before.", WORDS_DIFFER.total
+        )
         if self._store is not None:
             failures = dict(self._store.failures)
             yield _by("store_failures", "What the store did not carry out, by the error's reason.", "reason", failures)

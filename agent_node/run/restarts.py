@@ -14,6 +14,17 @@ from agentring.ids import Epoch
 from agentring.v1 import session_pb2
 
 
+class WordsDiffer:
+    """Counts the runs of this process that said something else than an attempt before, for the node's metrics."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        """Since the start."""
+
+
+WORDS_DIFFER = WordsDiffer()
+
+
 class ValidNumbers:
     """Counts the numbers of what a turn or a task's run has told and is still valid."""
 
@@ -44,6 +55,7 @@ class ValidNumbers:
         if not log.skip(event.attempt_restarted.valid_numbers):
             raise StoreUnavailable
         self._append(log, event)
+        WORDS_DIFFER.total += 1
 
     def _append(self, log: EventLog, event: session_pb2.Event) -> None:
         log.was_restarted = True

@@ -8,6 +8,7 @@ import pytest
 from agent_node.store import EventRow, Ownership, Publication
 from agent_node.store.published import NOTHING_PUBLISHED, Published, still_valid
 from agent_node.store.sql.sessions import SqlStore
+from agentring.errors import StaleEpoch
 from agentring.v1.session_pb2 import TURN_STATE_CANCELLED
 from harness.stored_steps import SESSION, OwnedTask, OwnedTurn, all_rows, row
 from harness.stored_turns import accepted, epoch
@@ -68,6 +69,22 @@ async def test_a_tasks_events_go_with_its_end(durable: SqlStore) -> None:
     await run.end(owned)
     assert list(await run.steps.read_events(owned.life)) == []
     assert list(await run.steps.read_published(owned.life)) == []
+
+
+@pytest.mark.parametrize("runs", [OwnedTurn, OwnedTask])
+async def test_a_step_that_is_refused_leaves_no_events(
+    durable: SqlStore, runs: type[OwnedTurn] | type[OwnedTask]
+) -> None:
+    run = OwnedTurn(durable) if runs is OwnedTurn else OwnedTask(durable.tasks)
+    old = await run.take(1)
+    new = await run.take(2, "n2/1")
+    through = 20 if runs is OwnedTurn else None
+    said = Publication(through, [EventRow(1, 20, 0, b"stale")])
+    with pytest.raises(StaleEpoch):
+        await run.steps.keep(old, [replace(row(1), published=at(20))], (), said)
+    assert list(await durable.read_events(SESSION, 0, 1 << 20)) == []
+    assert list(await run.steps.read_events(new.life)) == []
+    assert list(await run.steps.read_published(new.life)) == []
 
 
 def test_what_a_later_commit_took_back_is_not_valid_any_more() -> None:
