@@ -1,8 +1,8 @@
 """A compiled graph as an agent.
 
 Guarantees: a node that has finished is not run again, also where the turn goes on elsewhere: the graph goes on at its
-last checkpoint, which is committed before the next nodes run; a turn that is run again says again what its messages
-say, so that its text is whole; what earlier turns have put into the graph's state is there in the next one.
+last checkpoint, which is committed before the next nodes run; a turn that is run again says again what its finished
+nodes have said, so that its text is whole; what earlier turns have put into the graph's state is there in the next one.
 """
 
 import sys
@@ -190,7 +190,7 @@ class _GraphTurn:
                 await shown.task_changed(namespace, payload, self._ended(namespace, payload, tools))
 
     def _ended(self, namespace: Sequence[str], task: Mapping[str, Any], tools: list[JsonObject]) -> Sequence[Piece]:
-        """What is told of a task with its end. tools: what was shown since another one ended."""
+        """What a task shows with its end. tools: what was shown since another one ended."""
         if "input" in task or task["error"] or task["interrupts"]:
             return ()
         pieces: list[Piece] = [(TOOL, tool) for tool in tools]
