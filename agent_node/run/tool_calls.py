@@ -27,7 +27,7 @@ from agent_node.step.function import StepCall
 from agent_node.step.steps import Steps
 from agent_node.store import ToolStart
 from agentring.agent import ArgumentProblem, Context, Retry, StepUnknown, StorageConflict, Tool, ToolArgumentInvalid
-from agentring.errors import AgentringError
+from agentring.errors import AgentringError, NodeFenced, StaleEpoch, StoreUnavailable
 from agentring.ids import Epoch
 from agentring.plain_json import type_name
 from agentring.v1 import session_pb2
@@ -192,9 +192,14 @@ class ToolCalls:
             return
         answer.error_id, answer.reason = error_id, _reason_of(error)
         if is_new:
-            log_failure("tool_failed", error, tool=answer.name, reason=answer.reason, error_id=error_id)
+            # What ended the run is none of the tool's, and its traceback would show only our own frames.
+            logged = None if type(error) in _OF_THE_RUN else error
+            log_failure("tool_failed", logged, tool=answer.name, reason=answer.reason, error_id=error_id)
         with suppress(AgentringError):  # the run's own ending says what ended it
             self._log.append(session_pb2.Event(tool_result=answer))
+
+
+_OF_THE_RUN = (NodeFenced, StaleEpoch, StoreUnavailable)
 
 
 def _reason_of(error: BaseException) -> str:

@@ -57,13 +57,26 @@ CONTROLS = {
 }
 
 
+_TRIES = 3
+"""With a seed each. A fault meets the moment that a protection is for mostly, on a loaded machine less often."""
+
+
 async def run_control(control: Control, etcd: Path) -> list[Violation]:
-    """The violations that the checker found."""
+    """The violations that the checker found, of the first run that broke what was to be broken, or of the last."""
+    violations: list[Violation] = []
+    for seed in range(1, _TRIES + 1):
+        violations = await _run(control, etcd, seed)
+        if {violation.rule for violation in violations} >= control.breaks:
+            break
+    return violations
+
+
+async def _run(control: Control, etcd: Path, seed: int) -> list[Violation]:
     plan = Plan(etcd, ttl_s=control.ttl_s, nodes=2, routers=1, store=control.store)
     fault = replace(FAULTS[control.fault], steps=control.steps)
     if control.of_routers:
         plan = replace(plan, alter_routers=(control.mutation,))
     else:  # the fault's own failpoint is part of the mutation
         fault, plan = replace(fault, alter=()), replace(plan, alter=(control.mutation,))
-    outcome = await run_fault(fault, plan, seed=1, seconds=1, sessions=8, tasks=control.tasks, cycles=1)
+    outcome = await run_fault(fault, plan, seed=seed, seconds=1, sessions=8, tasks=control.tasks, cycles=1)
     return outcome.violations

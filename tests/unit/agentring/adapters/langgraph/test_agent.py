@@ -46,6 +46,17 @@ class Model:
         return {"messages": [await self._model.ainvoke(state["messages"])]}
 
 
+class Repeating(Model):
+    """Says by what it is sent, not by how often, so that a call which is made again has the same answer."""
+
+    def __init__(self) -> None:
+        super().__init__("first ", "last")
+
+    @property
+    def _reply(self) -> str | AIMessage:
+        return self._replies[0 if self.seen[-1] == 1 else 1]
+
+
 def chain(*nodes: tuple[str, Any], state: Any = MessagesState) -> Any:
     builder = StateGraph(state)
     for name, node in nodes:
@@ -129,7 +140,7 @@ async def test_an_interrupt_is_a_question_and_its_answer_what_it_returns() -> No
 @pytest.mark.parametrize("waits", [1, 7, 8, 26, 48, 62])
 async def test_wherever_a_turn_is_cut_off_no_finished_node_runs_again_and_its_text_is_whole(waits: int) -> None:
     """Before anything, behind the first writes and the first checkpoint, in the question, in a model, at the end."""
-    model = Model("first ", "last")
+    model = Repeating()
     async with AgentTest(langgraph_agent(asking(model))) as test:
         test.answers("yes", "yes")
         test.crash(at_wait=waits)

@@ -37,7 +37,7 @@ async def test_words_tools_questions_and_usage_are_the_turns() -> None:
         t.answers("yes")
         turn = await t.turn("tea")
         assert turn.text == "Let me look. 4 tea ordered, milk 0"
-        assert turn.questions == ('May I call order({"item": "tea", "count": "4"})? yes or no',)
+        assert turn.questions == ('May I call order({"item":"tea","count":"4"})? yes or no',)
         assert sorted(call.name for call in turn.tools) == ["order", "stock", "stock"]
         assert [step.name for step in turn.steps if step.name == "model"] == ["model"] * 3
         usage = turn.events[-1].raw.turn_completed.usage
