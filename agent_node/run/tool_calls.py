@@ -193,7 +193,8 @@ class ToolCalls:
         answer.error_id, answer.reason = error_id, _reason_of(error)
         if is_new:
             # What ended the run is none of the tool's, and its traceback would show only our own frames.
-            logged = None if type(error) in _OF_THE_RUN else error
+            # By identity: the class of a tool's error may have an equality of its own.
+            logged = None if any(type(error) is kind for kind in _OF_THE_RUN) else error
             log_failure("tool_failed", logged, tool=answer.name, reason=answer.reason, error_id=error_id)
         with suppress(AgentringError):  # the run's own ending says what ended it
             self._log.append(session_pb2.Event(tool_result=answer))
