@@ -3,15 +3,28 @@
 
 import { credentials, type ServiceError } from "@grpc/grpc-js";
 
-import { type ConverseResponse, type Event, OnBusy, SessionServiceClient, type Turn } from "./gen/agentring/v1/session";
-import { dispositionToJSON, OnDuplicate, type RunTaskResponse, TaskServiceClient } from "./gen/agentring/v1/task";
+import {
+  ConverseRequest,
+  type ConverseResponse,
+  type Event,
+  OnBusy,
+  RunTurnRequest,
+  SessionServiceClient,
+  Turn,
+} from "./gen/agentring/v1/session";
+import { dispositionToJSON, OnDuplicate, RunTaskRequest, type RunTaskResponse, TaskServiceClient } from "./gen/agentring/v1/task";
 import { ErrorInfo } from "./gen/google/rpc/error_details";
 import { Status } from "./gen/google/rpc/status";
 
 const DEADLINE_MS = 20_000;
 
+// By fromPartial: what a request leaves out has its default, as what later releases add.
 function turn(turnId: string, text: string): Turn {
-  return { turnId, input: { text, data: undefined }, onBusy: OnBusy.ON_BUSY_ENQUEUE };
+  return Turn.fromPartial({ turnId, input: { text }, onBusy: OnBusy.ON_BUSY_ENQUEUE });
+}
+
+function runTurnRequest(sessionId: string, agent: string, turn: Turn): RunTurnRequest {
+  return RunTurnRequest.fromPartial({ sessionId, agent, turn });
 }
 
 function options() {
@@ -35,7 +48,7 @@ async function converse(client: SessionServiceClient, sessionId: string) {
   const stream = client.converse(options());
   const events: Event[] = [];
   let last: ConverseResponse | undefined;
-  stream.write({ frame: { $case: "open", value: { sessionId, agent: "assistant" } } });
+  stream.write(ConverseRequest.fromPartial({ frame: { $case: "open", value: { sessionId, agent: "assistant" } } }));
   stream.write({ frame: { $case: "turn", value: turn("first", "my name is Ada") } });
   for await (const response of stream as AsyncIterable<ConverseResponse>) {
     last = response;
@@ -58,21 +71,19 @@ async function converse(client: SessionServiceClient, sessionId: string) {
 
 async function runTurn(client: SessionServiceClient, sessionId: string) {
   const events: Event[] = [];
-  const stream = client.runTurn({ sessionId, agent: "", turn: turn("third", "what is my name?") }, options());
+  const stream = client.runTurn(runTurnRequest(sessionId, "", turn("third", "what is my name?")), options());
   for await (const response of stream) events.push(...response.events);
   return outcome(events);
 }
 
 async function runTask(client: TaskServiceClient, taskKey: string) {
   const responses: RunTaskResponse[] = [];
-  const request = {
+  const request = RunTaskRequest.fromPartial({
     taskKey,
     agent: "echo",
-    input: { text: "", data: { tokens: 20, rate: 20 } },
+    input: { data: { tokens: 20, rate: 20 } },
     onDuplicate: OnDuplicate.ON_DUPLICATE_JOIN,
-    retention: undefined,
-    cancelWhenUnwatched: false,
-  };
+  });
   for await (const response of client.runTask(request, options())) responses.push(response);
   const first = responses[0]?.disposition ?? -1;
   return { disposition: dispositionToJSON(first), ...outcome(responses.flatMap((response) => response.events)) };
@@ -81,7 +92,7 @@ async function runTask(client: TaskServiceClient, taskKey: string) {
 // The error of a call that must fail, with what its one ErrorInfo says.
 async function refusal(client: SessionServiceClient, sessionId: string, agent: string) {
   try {
-    for await (const _ of client.runTurn({ sessionId, agent, turn: turn("fourth", "hi") }, options()));
+    for await (const _ of client.runTurn(runTurnRequest(sessionId, agent, turn("fourth", "hi")), options()));
   } catch (error) {
     const { code, details, metadata } = error as ServiceError;
     const [packed] = metadata.get("grpc-status-details-bin");
