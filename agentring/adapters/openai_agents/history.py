@@ -1,7 +1,8 @@
 """The SDK's session, kept in the state of agentring's: what the model knows of earlier turns.
 
 Guarantees: it is committed with the turn, or not at all; it has no more than the most bytes as JSON, of which the
-latest turns are kept, whole, so that no tool call stands there without its result.
+latest turns are kept, whole, so that no tool call stands there without its result. The turn under way is kept whatever
+its size: the SDK goes on with its items.
 """
 
 import json
@@ -46,12 +47,14 @@ class StateSession:
         await StateSession(ctx).add_items([{"role": "user", "content": "hello"}])
         """
         kept: list[Any] = [*self._items, *json.loads(json.dumps(items, allow_nan=False))]
-        while kept and _bytes(kept) > self._most_bytes:
-            begins = [number for number, item in enumerate(kept) if number and item.get("role") == "user"]
-            if not begins:
-                break  # the turn under way, whose items the SDK may ask for
-            del kept[: begins[0]]
-        self._state[KEY] = kept
+        first, left_bytes = 0, _bytes(kept)
+        begins = [number for number, item in enumerate(kept) if number and item.get("role") == "user"]
+        for begin in begins:
+            if left_bytes <= self._most_bytes:
+                break
+            left_bytes -= _bytes(kept[first:begin])
+            first = begin
+        self._state[KEY] = kept[first:]
 
     async def pop_item(self) -> TResponseInputItem | None:
         """Takes the latest one out.
