@@ -1,10 +1,12 @@
-"""Fixtures of all tests: one etcd for each test process, and clusters on it."""
+"""Fixtures of all tests: one etcd for each test process, and clusters on it; and the order in which tests run."""
 
+import os
 import shutil
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 
 import grpc
@@ -18,6 +20,32 @@ from harness.postgres import PostgresProcess, find_programs
 # How long one example takes depends on what else runs on the machine.
 hypothesis.settings.register_profile("agentring", deadline=None)
 hypothesis.settings.load_profile("agentring")
+
+_HERE = Path(__file__).parent
+_WAITING = ("chaos", "abuse", "interop", "contract", "integration")
+"""Folders whose tests wait for processes rather than compute, those with the longest tests first."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Deals the tests to pytest-xdist's workers, a module at a time, so that each begins with its share of those that
+    wait, and ends with short ones that another can take over. (`--dist worksteal` gives each worker an equal run of the
+    list. In the list's own order one worker has all that wait, and the others have nothing left to do beside them.)"""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+
+    def place(item: pytest.Item) -> tuple[int, str]:
+        folder = item.path.relative_to(_HERE).parts[0]
+        # (Those of chaos have a cluster each, and share nothing by their module.)
+        return (
+            _WAITING.index(folder) if folder in _WAITING else len(_WAITING),
+            item.nodeid if folder == "chaos" else str(item.path),
+        )
+
+    hands: list[list[pytest.Item]] = [[] for _ in range(workers)]
+    for _, module in groupby(sorted(items, key=place), key=place):
+        min(hands, key=len).extend(module)
+    items[:] = [item for hand in hands for item in hand]
 
 
 @pytest.fixture(scope="session")

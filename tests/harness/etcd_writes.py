@@ -11,7 +11,8 @@ from harness.conditions import PATIENCE_S
 
 
 async def put(etcd: EtcdClient, key: str, value: bytes = b"", lease_id: int = 0) -> Revision:
-    return (await etcd.txn([], [Put(key, value, lease_id)])).revision
+    # The client's own time-out is for those who would ask another member; a test has nothing better to do than to wait.
+    return (await etcd.txn([], [Put(key, value, lease_id)], timeout_s=PATIENCE_S)).revision
 
 
 async def until(batches: AsyncGenerator[WatchBatch, None], revision: Revision) -> list[WatchBatch]:
