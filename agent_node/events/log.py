@@ -64,6 +64,7 @@ class EventLog:
         """A log that is over: it holds events that were numbered before, whose coverage has no gap. A read that begins
         inside of one has all of it."""
         log = cls(epoch, NO_END)
+        log.was_restarted = True  # nobody has looked
         for event in events:
             log.head_seq = event.seq
             log._add(Single.of(event))

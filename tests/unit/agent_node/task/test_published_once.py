@@ -6,6 +6,8 @@ from unittest.mock import AsyncMock
 
 import pytest
 
+from agent_node.events.log import EventLog
+from agent_node.events.whole_log import all_events
 from agent_node.store import EventRow, Publication
 from agent_node.store.step_records import RunOwnership, StoredStep
 from agent_node.store.storage_records import StorageWrite
@@ -73,3 +75,6 @@ async def test_the_next_node_goes_on_where_the_last_commit_was(
     said_again = 0 if keeps_valid else len("first a")
     assert client.sent_bytes == len("first aé1é2end".encode()) + said_again
     assert ran.calls == {"a": 1, "b": 1, "streams": 2}
+    late = TurnClient(keeps_valid=keeps_valid)
+    await late.read(EventLog.restored(again.epoch, all_events(again.log)))  # as a store has it of an ended task
+    assert (late.words, late.restarts) == (client.words, ["NODE_LOST"])
