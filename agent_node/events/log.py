@@ -64,10 +64,7 @@ class EventLog:
         """A log that is over: it holds events that were numbered before, whose coverage has no gap. A read that begins
         inside of one has all of it."""
         log = cls(epoch, NO_END)
-        log.was_restarted = True  # nobody has looked
-        for event in events:
-            log.head_seq = event.seq
-            log._add(Single.of(event))
+        log.restore(map(Single.of, events))
         return log
 
     @property
@@ -192,7 +189,7 @@ class EventLog:
 
     def restore(self, entries: Iterable[Entry]) -> None:
         """Takes what an earlier owner told, up to head_seq."""
-        self.was_restarted = True
+        self.was_restarted = True  # nobody has looked
         for self.head_seq, entry in ((entry.seq, entry) for entry in entries):
             self._add(entry)
 

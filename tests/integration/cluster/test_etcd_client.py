@@ -213,7 +213,7 @@ async def test_a_frozen_etcd_fails_calls_at_their_deadline(own_etcd: EtcdProcess
         began_s = time.monotonic()
         failures = await asyncio.gather(
             etcd.get(keys.meta),
-            put(etcd, keys.meta),
+            etcd.txn([], [Put(keys.meta, b"", 0)]),
             etcd.grant(60),
             patient.txn([], [Put(keys.meta, b"", 0)], timeout_s=0.5),
             patient.keep_alive(lease_id, timeout_s=0.5),
