@@ -119,7 +119,7 @@ class ControlFrames(SendSide):
             raise ConnectionBroken(Code.PROTOCOL_ERROR, "PING on a stream")
         if flags & frames.ACK:
             if self.is_crowded and payload == CROWDED_PING:
-                self.crowd_read()
+                self.crowd_answered()
                 return
             if self.ping_sent_s is None:
                 self._idle_frames.take(self.now_s)

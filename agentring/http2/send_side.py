@@ -25,6 +25,11 @@ _SMALL_BYTES: Final = 256
 yet: half its window, so a hundred frames where the window is the protocol's own."""
 _MOST_SMALL_FRAMES: Final = 16
 """A PING is answered before the program has read what came before it: some such groups may be unread at a time."""
+_LEAST_GROUPS: Final = 4
+_WINDOW_BYTES_A_GROUP: Final = 16 << 10
+"""So many bytes of the connection's window allow one more group in _READ_S: some 60 % of what h2 allows unread."""
+_READ_S: Final = 0.1
+"""A program that is kept from its processor for longer is rare; one that has not read at its PING's answer is not."""
 CROWDED_PING: Final = b"crowded?"
 _CROWDED_S: Final = 1.0
 _EMPTY_TABLE: Final = b"\x20"
@@ -44,6 +49,11 @@ class SendSide(StreamConnection):
         """The socket takes no more for now."""
         self._small_frames = 0
         self._crowded_s: float | None = None
+        self._groups = 0
+        self._groups_since_s = now_s
+        self._most_groups = _LEAST_GROUPS
+        self.rest_s = 0.0
+        """`crowd_read` is to be called in so many seconds, where it is not 0."""
         self._table_shrunk = False
         self.peer_max_frame_bytes = frames.MAX_FRAME_BYTES
         self.broken_for = ""
@@ -109,22 +119,36 @@ class SendSide(StreamConnection):
 
     def count_frame(self, length: int) -> None:
         """A DATA frame is written to a peer that counts. After _MOST_SMALL_FRAMES small ones it is asked, by a PING,
-        whether it has read them; what comes meanwhile waits in the streams' queues, and leaves in fewer frames."""
+        whether it is there, and after some such groups it is given time to read; what comes meanwhile waits in the
+        streams' queues, and leaves in fewer frames."""
         if length < _SMALL_BYTES:
             self._small_frames += 1
             if self._small_frames == _MOST_SMALL_FRAMES:
                 self._crowded_s = self.now_s
                 self.held = True
+                if self.now_s - self._groups_since_s >= _READ_S:
+                    self._groups_since_s, self._groups = self.now_s, 0
+                self._groups += 1
+                self._most_groups = max(self._most_groups, self.send_window // _WINDOW_BYTES_A_GROUP)
                 self.write(frames.ping(CROWDED_PING, ack=False))
 
     @property
     def is_crowded(self) -> bool:
-        """The peer was asked whether it has read the small frames, and has not answered."""
+        """The peer was asked whether it is there, and has not answered, or not had its time."""
         return self._crowded_s is not None
 
     def check_crowd(self, now_s: float) -> None:
         """Once a second: who does not answer is not waited for."""
         if self._crowded_s is not None and now_s - self._crowded_s > _CROWDED_S:
+            self.crowd_read()
+
+    def crowd_answered(self) -> None:
+        """The peer has received the small frames. (That it has read them, nothing in the protocol says.)"""
+        rest_s = self._groups_since_s + _READ_S - self.now_s
+        if self._groups >= self._most_groups and rest_s > 0:
+            self.rest_s = rest_s
+            self.wake()
+        else:
             self.crowd_read()
 
     def crowd_read(self) -> None:

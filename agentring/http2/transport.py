@@ -147,6 +147,9 @@ class ConnectionProtocol(asyncio.Protocol):
                 connection.fail(TooMany("unread answers"))
                 self._transport.abort()
                 return
+        if connection.rest_s:
+            asyncio.get_running_loop().call_later(connection.rest_s, connection.crowd_read)
+            connection.rest_s = 0.0
         if connection.ended is not None and self._ended_s is None:
             self._end(self._transport)
 

@@ -197,6 +197,38 @@ def test_a_client_that_counts_small_frames_is_asked_whether_it_has_read_them() -
     wire.close()
 
 
+@pytest.mark.parametrize(("window", "most"), [(0, 4), (4 << 20, 259)])
+def test_a_client_that_answers_is_given_time_to_read(window: int, most: int) -> None:
+    wire, client, node = crowding(TONIC)
+    if window:
+        client.send(frames.window_update(0, window))
+    connection = client.connection
+    for _ in range(most - 1):
+        assert kinds(tell(wire, client, node, MOST)) == {frames.DATA: MOST, frames.PING: 1}
+        assert client.send(frames.ping(b"crowded?", ack=True)) == []
+        assert not connection.is_crowded
+    tell(wire, client, node, MOST)
+    client.send(frames.ping(b"crowded?", ack=True))
+    assert connection.is_crowded
+    assert connection.rest_s == pytest.approx(0.1)
+    assert tell(wire, client, node, 30) == []
+    connection.crowd_read()
+    assert [each.payload for each in client.read()] == [message(b"y") * 30]
+    client.connection.socket_lost()
+    wire.close()
+
+
+def test_a_client_that_has_had_time_is_not_given_more() -> None:
+    wire, client, node = crowding(TONIC)
+    for _ in range(40):
+        assert kinds(tell(wire, client, node, MOST)) == {frames.DATA: MOST, frames.PING: 1}
+        wire.clock.advance(0.03)
+        client.send(frames.ping(b"crowded?", ack=True))
+        assert not client.connection.is_crowded
+    client.connection.socket_lost()
+    wire.close()
+
+
 def test_a_client_that_does_not_answer_is_not_waited_for_long() -> None:
     wire, client, node = crowding(TONIC)
     tell(wire, client, node, MOST)
