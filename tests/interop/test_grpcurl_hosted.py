@@ -7,7 +7,6 @@ base64 and cannot compress, so those cases are left to the libraries.
 import asyncio
 import base64
 import json
-import signal
 import uuid
 from asyncio.subprocess import PIPE, Process
 from collections.abc import Iterator
@@ -153,7 +152,7 @@ async def test_cancel(grpcurl: Grpcurl) -> None:
     call_id = uuid.uuid4().hex
     process = await grpcurl.start("Hold", "-H", f"call-id: {call_id}")
     await _until_held(process)
-    process.send_signal(signal.SIGINT)  # its connection goes with it
+    process.terminate()  # its connection goes with it
     await process.wait()
     assert await _outcome(grpcurl, call_id) == "cancelled"
 
