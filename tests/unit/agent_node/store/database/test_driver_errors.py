@@ -18,6 +18,7 @@ from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.sql.sessions import SqlStore
 from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 from agentring.ids import parse_session
+from harness.clock import PATIENCE_S
 from harness.postgres import PostgresProcess
 from harness.stored_turns import accepted, epoch
 
@@ -51,7 +52,7 @@ async def on_postgres(postgres: PostgresProcess) -> AsyncIterator[PostgresDriver
 
 @pytest.fixture
 async def on_sqlite(tmp_path: Path) -> AsyncIterator[SqliteDriver]:
-    driver = SqliteDriver(tmp_path / "store.db", 0.5)
+    driver = SqliteDriver(tmp_path / "store.db", PATIENCE_S)
     yield driver
     await driver.close()
 
