@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from agent_node.lifecycle.cluster_duties import ClusterDuties
+from agent_node.lifecycle.page_key import page_key
 from agent_node.lifecycle.resources import NodeResources
 from agent_node.once.expiry import expire_runs
 from agent_node.once.keys import OnceKeys
@@ -68,6 +69,9 @@ class Incarnation:
         self.task_store: TaskStore = (
             resources.durable.tasks if resources.durable is not None else MemoryTaskStore(volatile)
         )
+        secret = resources.durable.page_secret if resources.durable is not None else None
+        self.page_key = page_key(secret, resources.membership.history.cluster_uuid)
+        """Of the lists' page tokens."""
         self._claims = claims = Claims(
             resources.etcd,
             resources.keys,

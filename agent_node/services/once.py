@@ -32,7 +32,8 @@ class OnceService:
 
     async def ListRuns(self, request: once_pb2.ListRunsRequest, call: Call) -> once_pb2.ListRunsResponse:
         """Reads a page of runs; with a volatile store, those of this node alone."""
-        return await list_page(self._incarnations.current.once.keys, tenant_of(call), request, _described)
+        incarnation = self._incarnations.current
+        return await list_page(incarnation.once.keys, incarnation.page_key, tenant_of(call), request, _described)
 
     async def ResolveRun(self, request: once_pb2.ResolveRunRequest, call: Call) -> once_pb2.ResolveRunResponse:
         """Settles a run."""

@@ -6,7 +6,7 @@ not.
 from collections.abc import Callable
 
 from agent_node.once.keys import OnceKeys
-from agent_node.services.paging import page_size, read_page
+from agent_node.services.paging import Listing, page_size, read_page
 from agent_node.store.once_records import StoredRun
 from agentring.ids import DEFAULT_TENANT, TaskKey, TenantId, parse_once
 from agentring.v1 import once_pb2
@@ -14,6 +14,7 @@ from agentring.v1 import once_pb2
 
 async def list_page(
     keys: OnceKeys,
+    page_key: bytes,
     tenant: TenantId,
     request: once_pb2.ListRunsRequest,
     described: Callable[[StoredRun], once_pb2.Run],
@@ -23,7 +24,7 @@ async def list_page(
     if prefix:
         _parse_key(prefix)
     listed, token = await read_page(
-        (prefix, int(request.state)),
+        Listing(page_key, "once", tenant, (prefix, int(request.state))),
         request.page_token,
         size,
         _parse_key,

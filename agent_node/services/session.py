@@ -117,7 +117,7 @@ class SessionService:
     ) -> session_pb2.ListSessionsResponse:
         """See session_list.py."""
         incarnation = self._incarnations.current
-        page = await list_page(incarnation.store, tenant_of(call), request)
+        page = await list_page(incarnation.store, incarnation.page_key, tenant_of(call), request)
         await accept(call, incarnation, Epoch(0))
         return page
 

@@ -5,7 +5,7 @@ a session has done since its last write to the store is not in it, and its node 
 With a volatile store a node knows its own sessions alone.
 """
 
-from agent_node.services.paging import page_size, read_page
+from agent_node.services.paging import Listing, page_size, read_page
 from agent_node.store import ListedSession, SessionFilter, Store
 from agentring.errors import MalformedRequest
 from agentring.ids import DEFAULT_TENANT, SessionId, TenantId, parse_session, parse_session_prefix
@@ -13,12 +13,15 @@ from agentring.v1 import session_pb2
 
 
 async def list_page(
-    store: Store, tenant: TenantId, request: session_pb2.ListSessionsRequest
+    store: Store, key: bytes, tenant: TenantId, request: session_pb2.ListSessionsRequest
 ) -> session_pb2.ListSessionsResponse:
-    """The page that is asked for. Raises MalformedRequest, InvalidSessionId, InvalidPageToken, StoreUnavailable."""
+    """The page that is asked for. key: of the page tokens.
+
+    Raises MalformedRequest, InvalidSessionId, InvalidPageToken, StoreUnavailable.
+    """
     which, size = _filter(request), page_size(request.page_size)
     listed, token = await read_page(
-        (which.prefix, which.agent),
+        Listing(key, "sessions", tenant, (which.prefix, which.agent)),
         request.page_token,
         size,
         _parse_id,

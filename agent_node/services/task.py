@@ -83,7 +83,7 @@ class TaskService:
     async def ListTasks(self, request: task_pb2.ListTasksRequest, call: Call) -> task_pb2.ListTasksResponse:
         """See task_list.py."""
         incarnation = self._incarnations.current
-        page = await list_page(incarnation.task_store, tenant_of(call), request)
+        page = await list_page(incarnation.task_store, incarnation.page_key, tenant_of(call), request)
         await accept(call, incarnation, Epoch(0))
         return page
 

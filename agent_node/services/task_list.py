@@ -4,7 +4,7 @@ As with ListSessions (session_list.py) no node is looked up, and what comes and 
 not; everything else is listed once.
 """
 
-from agent_node.services.paging import page_size, read_page
+from agent_node.services.paging import Listing, page_size, read_page
 from agent_node.store import ListedTask, TaskFilter, TaskStore
 from agentring.errors import MalformedRequest
 from agentring.ids import DEFAULT_TENANT, TaskKey, TenantId, parse_task
@@ -12,12 +12,15 @@ from agentring.v1 import task_pb2
 
 
 async def list_page(
-    store: TaskStore, tenant: TenantId, request: task_pb2.ListTasksRequest
+    store: TaskStore, key: bytes, tenant: TenantId, request: task_pb2.ListTasksRequest
 ) -> task_pb2.ListTasksResponse:
-    """The page that is asked for. Raises MalformedRequest, InvalidTaskKey, InvalidPageToken, StoreUnavailable."""
+    """The page that is asked for. key: of the page tokens.
+
+    Raises MalformedRequest, InvalidTaskKey, InvalidPageToken, StoreUnavailable.
+    """
     which, size = _filter(request), page_size(request.page_size)
     listed, token = await read_page(
-        (which.prefix, which.agent, int(which.state)),
+        Listing(key, "tasks", tenant, (which.prefix, which.agent, int(which.state))),
         request.page_token,
         size,
         _parse_key,

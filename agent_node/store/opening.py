@@ -21,6 +21,7 @@ from agent_node.store.database.counted import CountedDriver
 from agent_node.store.database.driver import Driver
 from agent_node.store.database.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
 from agent_node.store.database.sqlite import SqliteDriver
+from agent_node.store.sql.access_schema import PAGE_TOKENS, store_secrets
 from agent_node.store.sql.session_schema import cluster
 from agent_node.store.sql.sessions import SqlStore
 from agent_node.store.sql.shared_clock import SharedClock
@@ -107,6 +108,7 @@ async def _opened(
         if not await driver.read(is_at_head):
             await _bring_to_head(url, identity)
         store_uuid = await driver.transact(lambda connection: _take_possession(connection, identity), retry=True)
+        secret = await driver.read(_page_secret)
         shared = SharedClock(driver, clock, uuid.uuid4().hex)
         await shared.tick()
     except SQLAlchemyError as error:
@@ -115,7 +117,7 @@ async def _opened(
     except BaseException:
         await driver.close()
         raise
-    return SqlStore(driver, identity.generation, store_uuid, shared, max_history_turns=max_history_turns)
+    return SqlStore(driver, identity.generation, store_uuid, shared, secret, max_history_turns=max_history_turns)
 
 
 async def enter_generation(store: SqlStore, identity: ClusterIdentity) -> None:
@@ -197,6 +199,11 @@ def _take_possession(connection: Connection, identity: ClusterIdentity) -> str:
     else:
         connection.execute(update(cluster).values(generation=identity.generation, **here))
     return str(connection.execute(select(cluster.c.store_uuid)).scalar_one())
+
+
+def _page_secret(connection: Connection) -> bytes:
+    found = connection.execute(select(store_secrets.c.value).where(store_secrets.c.name == PAGE_TOKENS)).scalar_one()
+    return bytes(found)
 
 
 def _whose(connection: Connection, identity: ClusterIdentity) -> bool:

@@ -35,6 +35,7 @@ from agent_node.store.sql import session_at_once as at_once
 from agent_node.store.sql import session_events, session_inputs, session_reads
 from agent_node.store.sql import session_lists as lists
 from agent_node.store.sql import session_transactions as transactions
+from agent_node.store.sql.access_heads import AccessHeads
 from agent_node.store.sql.files import SqlFileStore
 from agent_node.store.sql.once import SqlOnceStore
 from agent_node.store.sql.shared_clock import SharedClock
@@ -58,17 +59,20 @@ class SqlStore:
         generation: int,
         store_uuid: str,
         clock: SharedClock,
+        page_secret: bytes,
         *,
         max_history_turns: int,
         seq_range: int = SEQ_RANGE,
     ) -> None:
         """generation: the cluster's; the database must not go on to another one meanwhile. store_uuid: the database's
-        own; clock: the store's, which has been read."""
+        own; clock: the store's, which has been read; page_secret: the store's, of page tokens."""
         self._generation = generation
         self._max_history_turns = max_history_turns
         self._seq_range = seq_range
         self._commit_ids, self._commits = os.urandom(8).hex(), count(1)
         self.uuid = store_uuid
+        self.page_secret = page_secret
+        """Of the lists' page tokens."""
         self.driver = driver
         """Who carries out its transactions, and knows how many failed."""
         self.clock = clock
@@ -81,6 +85,8 @@ class SqlStore:
         """The steps of turns."""
         self.storage = SqlStorageStore(driver)
         """What turns have stored by key."""
+        self.access_heads = AccessHeads(driver)
+        """How far the access logs of the cluster's processes are."""
         self.files = SqlFileStore(driver, clock)
         """The files of sessions."""
 
