@@ -16,6 +16,7 @@ from agent_node.lifecycle.data_dir import DataDirInUse
 from agent_node.settings import NodeSettings
 from agent_node.store.opening import StoreRefused
 from agentring import settings
+from agentring.audit.chain import BadKey
 from agentring.cluster.registration import NodeIdTaken
 from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted
 from agentring.http2.listener import CannotListen
@@ -40,6 +41,7 @@ def main(load: Load = _load) -> None:
         program="agent_node",
         log_level=node.log_level,
         cannot_start=(
+            BadKey,
             CannotListen,
             ClockTooFarOff,
             DataDirInUse,

@@ -33,6 +33,9 @@ from agent_node.settings import NodeSettings
 from agent_node.store.opening import ClusterIdentity, machine_id, open_store
 from agent_node.store.sql.sessions import SqlStore
 from agentring.agent import Agent
+from agentring.audit.anchoring import no_store_keeps_heads
+from agentring.audit.calls import RecordedCalls
+from agentring.audit.process_log import open_process_log
 from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
@@ -72,7 +75,7 @@ async def run_node(
     the names of its agents and a line for each one that could not be loaded. forker: forks the processes of runs that
     may have ended a node; None: they are run as all others.
 
-    Raises CannotServe where it found that it does not serve any more, or can fork no child processes any more;
+    Raises BadKey; CannotServe where it found that it does not serve any more, or can fork no child processes any more;
     DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted,
     StoreRefused, EtcdError, OSError.
     """
@@ -131,6 +134,8 @@ async def _serve(
                 child_runs=child_runs,
             )
             incarnations = IncarnationSupervisor(resources, guard, skew)
+            keep_head = durable.access_heads.keep if durable is not None else no_store_keeps_heads
+            access = open_process_log(settings, f"node/{settings.node_id}", keep_head, clock.sleep, stack)
             server = Server(
                 settings.listen,
                 {
@@ -138,10 +143,11 @@ async def _serve(
                     task_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskService(incarnations, settings),
                     blob_pb2.DESCRIPTOR.services_by_name["BlobService"]: BlobService(incarnations, settings),
                     once_pb2.DESCRIPTOR.services_by_name["OnceService"]: OnceService(incarnations),
-                    node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations),
+                    node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations, keep_head),
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 tls=settings.server_tls(),
+                recorder=RecordedCalls(access.log) if access is not None else None,
             )
             forks.close_port_in_children(int(server.address.rpartition(":")[2]))
             identity = _node_identity(settings, frozenset(agents), server.address, data_dir, guard)
@@ -153,7 +159,7 @@ async def _serve(
             if settings.metrics_listen is not None:
                 driver = durable.driver if durable is not None else None
                 port = metrics.serve(
-                    NodeMetrics(board, observed, incarnations, driver, child_runs), settings.metrics_listen
+                    NodeMetrics(board, observed, incarnations, driver, child_runs, access), settings.metrics_listen
                 )
                 forks.close_port_in_children(port)
             stack.enter_context(
@@ -199,6 +205,8 @@ async def _serve(
                 await guard.leave()
             finally:
                 await server.stop(_STOP_GRACE_S)
+                if access is not None:
+                    await access.close()
                 if durable is not None:
                     await durable.close()
             fault.check()

@@ -16,6 +16,8 @@ from agent_node.run.restarts import WORDS_DIFFER
 from agent_node.run.time_limit import ABANDONED
 from agent_node.store.database.counted import CountedDriver
 from agent_node.store.storage_counts import STORAGE
+from agentring.audit.log_metrics import log_metrics
+from agentring.audit.process_log import ProcessLog
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeDraining, NodeFenced
 
@@ -30,9 +32,11 @@ class NodeMetrics(Collector):
         incarnations: IncarnationSupervisor,
         store: CountedDriver | None = None,
         child_runs: ChildRuns | None = None,
+        access: ProcessLog | None = None,
     ) -> None:
         """incarnations: whose sessions and lease are reported; store: the durable one's; None: there is none;
-        child_runs: None: there are none."""
+        child_runs: None: there are none; access: None: calls are not written down."""
+        self._access = access
         self._child_runs = child_runs
         self._store = store
         self._board = board
@@ -47,6 +51,7 @@ class NodeMetrics(Collector):
         yield _by("fences", "Fences, by their reason.", "reason", dict(audit.fences))
         yield _by("transitions", "Transitions, by their names in the audit log.", "event", dict(audit.transitions))
         yield _by("runs_failed", "Turns and tasks that failed, by their reason.", "reason", dict(audit.failures))
+        yield from log_metrics("agentring_node_", self._access)
         if self._child_runs is not None:
             yield _gauge("runs_apart", "Runs in processes of their own: they may end it.", self._child_runs.running)
             yield CounterMetricFamily("agentring_node_runs_apart_ever", "Runs so begun.", self._child_runs.total)

@@ -75,6 +75,15 @@ class ProcessSettings(BaseSettings):
     node_ca: Path | None = Field(None, description="PEM file: the authority of the nodes' certificates; turns TLS on")
     node_cert: Path | None = Field(None, description="PEM file: our certificate for nodes")
     node_key: Path | None = Field(None, description="PEM file: the key of node_cert")
+    access_log: Path | None = Field(
+        None, description="directory for the log of who called what; none of it without this"
+    )
+    access_log_key: Path | None = Field(
+        None, description="file of 32 bytes or more that the access log is sealed with, the same in all processes"
+    )
+    access_log_file_mib: int = Field(
+        64, ge=1, description="a file of the access log is followed by the next beyond so much"
+    )
     cluster: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the cluster's name in etcd")
     first_frame_timeout_s: float = Field(10.0, gt=0, description="how long a stream may be opened and silent")
     self_check_s: float = Field(
@@ -102,6 +111,12 @@ class ProcessSettings(BaseSettings):
             raise ValueError("--tls-cert and --tls-key are given together or not at all")
         if self.tls_client_ca and not self.tls_cert:
             raise ValueError("--tls-client-ca needs --tls-cert, which turns TLS on")
+        return self
+
+    @model_validator(mode="after")
+    def _access_log_fits_together(self) -> Self:
+        if (self.access_log is None) != (self.access_log_key is None):
+            raise ValueError("--access-log and --access-log-key are given together or not at all")
         return self
 
     @model_validator(mode="after")

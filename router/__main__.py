@@ -3,6 +3,7 @@
 import sys
 
 from agentring import settings
+from agentring.audit.chain import BadKey
 from agentring.http2.listener import CannotListen
 from agentring.process import entry as process
 from router.app import run_router
@@ -18,7 +19,7 @@ def main() -> None:
         lambda stop, ready: run(router, stop, ready),
         program="router",
         log_level=router.log_level,
-        cannot_start=(CannotListen, WorkerFailed),
+        cannot_start=(BadKey, CannotListen, WorkerFailed),
     )
 
 

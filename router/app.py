@@ -7,11 +7,13 @@ more stops likewise, and ends.
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 
 import structlog
 
+from agentring.audit.calls import RecordedCalls, RelayedCalls
+from agentring.audit.process_log import open_process_log
 from agentring.cluster.clock import BootClock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
@@ -35,6 +37,7 @@ from router.relay.relay import Relay
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView
+from router.services.access_head import keep_at_a_node
 from router.services.cluster import ClusterService
 from router.services.own_socket import own_socket
 from router.settings import RouterSettings
@@ -61,7 +64,8 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
     capacity = connection_capacity(raise_limit(settings.max_connections + RESERVE))
     if capacity < settings.max_connections:
         _log.warning("max_connections_lowered", max_connections=capacity, wanted=settings.max_connections)
-    with own_socket() as socket_path:
+    with ExitStack() as stack:
+        socket_path = stack.enter_context(own_socket())
         async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
             membership = Membership(etcd, keys, clock)
             await membership.history.begin()
@@ -76,6 +80,13 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             view.on_change(report_nodes)
             lookup = OwnerLookup(view, settings.owner_cache_size, missing=known_agents.missing)
             own_address = f"unix:{socket_path}"
+            access = open_process_log(
+                settings,
+                f"router/{settings.listen}",
+                keep_at_a_node(view, settings.node_credentials()),
+                clock.sleep,
+                stack,
+            )
             own_services = Server(
                 own_address,
                 {
@@ -87,6 +98,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 reflected=_NODE_SERVICES,
                 name="router",
                 stopping=RouterStopping(),
+                recorder=RecordedCalls(access.log, is_relayed=True) if access is not None else None,
             )
             board.on_change(
                 lambda: own_services.set_condition(
@@ -107,9 +119,10 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 connect_timeout_s=settings.connect_timeout_s,
                 client_tls=settings.server_tls(),
                 node_tls=settings.node_tls(),
+                recorder=RelayedCalls(access.log) if access is not None else None,
             )
             if settings.metrics_listen is not None:
-                metrics.serve(RouterMetrics(relay, view, board), settings.metrics_listen)
+                metrics.serve(RouterMetrics(relay, view, board, access), settings.metrics_listen)
             await own_services.start()
             fault = Fault()
             try:
@@ -149,6 +162,8 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                         task.cancel()
             finally:
                 await own_services.stop(0)
+                if access is not None:
+                    await access.close()
             fault.check()
 
 

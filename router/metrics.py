@@ -12,6 +12,8 @@ from typing import Protocol
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from agentring.audit.log_metrics import log_metrics
+from agentring.audit.process_log import ProcessLog
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import CoordinatorUnavailable
 from agentring.http2.budget import Budget
@@ -41,8 +43,9 @@ class Counted(Protocol):
 class RouterMetrics(Collector):
     """Reads the numbers."""
 
-    def __init__(self, relay: Counted, view: View, board: ConditionBoard) -> None:
-        """view: whose ring is reported."""
+    def __init__(self, relay: Counted, view: View, board: ConditionBoard, access: ProcessLog | None = None) -> None:
+        """view: whose ring is reported; access: None: calls are not written down."""
+        self._access = access
         self._relay = relay
         self._board = board
         self._view = view
@@ -93,6 +96,7 @@ class RouterMetrics(Collector):
         yield _gauge("buffered_bytes", "Bytes held for those who do not read, or not yet.", budget.used_bytes)
         yield _gauge("buffered_streams", "Streams that hold such bytes.", len(budget))
         yield _counter("shed", "Calls that were ended because too many bytes were held.", budget.shed_count)
+        yield from log_metrics("agentring_router_", self._access)
         try:
             ring = self._view.ring
         except CoordinatorUnavailable:

@@ -1,10 +1,14 @@
 """NodeService: how the node is, for operators on the spot and for other processes of the cluster."""
 
 import asyncio
+import re
 import time
 
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
-from agentring.errors import NodeDraining, NodeFenced, SessionMoving
+from agentring.audit.anchoring import Keep
+from agentring.audit.chain import Head
+from agentring.audit.entries import MAX_TEXT
+from agentring.errors import MalformedRequest, NodeDraining, NodeFenced, SessionMoving
 from agentring.ids import parse_once
 from agentring.rpc.service import Call
 from agentring.v1 import node_pb2
@@ -12,13 +16,15 @@ from agentring.v1.session_pb2 import Event, Heartbeat
 
 _PROGRESS_S = 0.25
 _HEARTBEAT_S = 1.0
+_CHAIN, _CODE = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{64}")
 
 
 class NodeService:
     """The service's methods; see protos/agentring/v1/node.proto."""
 
-    def __init__(self, incarnations: IncarnationSupervisor) -> None:
-        """incarnations: whose state is reported."""
+    def __init__(self, incarnations: IncarnationSupervisor, keep_head: Keep) -> None:
+        """incarnations: whose state is reported; keep_head: of access logs, in the store."""
+        self._keep_head = keep_head
         self._incarnations = incarnations
 
     async def GetNodeStatus(
@@ -44,6 +50,7 @@ class NodeService:
         InvalidTaskKey, RunNotFound, TaskCycle, NodeFenced, and SessionMoving where the run was given up."""
         incarnation = self._incarnations.current
         ref = parse_once(request.tenant_id, request.task_key)
+        call.named(ref.tenant, f"once/{ref.task_key}")
         held = frozenset(parse_once(ref.tenant, key) for key in request.held_task_keys)
         run = incarnation.once.keys.watch(ref, held)
         heartbeat = Event(heartbeat=Heartbeat())
@@ -74,6 +81,18 @@ class NodeService:
         """Ends a drain's effect."""
         incarnation = await self._incarnations.undrain()
         return node_pb2.UndrainResponse(incarnation=incarnation.registration.incarnation)
+
+    async def KeepAccessLogHead(
+        self, request: node_pb2.KeepAccessLogHeadRequest, _call: Call
+    ) -> node_pb2.KeepAccessLogHeadResponse:
+        """Keeps it. Raises MalformedRequest, StoreUnavailable."""
+        if not (_CHAIN.fullmatch(request.chain) and _CODE.fullmatch(request.mac) and request.lines > 0):
+            raise MalformedRequest
+        if not request.process.isprintable() or len(request.process) > MAX_TEXT:
+            raise MalformedRequest
+        head = Head(request.chain, request.process, request.lines, request.mac, request.ended)
+        await self._keep_head(head)
+        return node_pb2.KeepAccessLogHeadResponse()
 
     def _progress(self, done: bool) -> node_pb2.DrainResponse:
         try:

@@ -9,6 +9,7 @@ from agentring.durations import to_seconds
 from agentring.errors import InvalidTimeout, RouteMismatch, RouteMissing
 from agentring.held import Ref, from_header
 from agentring.ids import (
+    DEFAULT_TENANT,
     Epoch,
     OnceRef,
     SessionRef,
@@ -26,7 +27,7 @@ from agentring.v1 import session_pb2, task_pb2
 def session_of(call: Call, session_id: str, agent: str) -> tuple[SessionRef, str]:
     """The session, and the agent or an empty string. Raises RouteMissing, RouteMismatch, InvalidSessionId and
     InvalidTenantId."""
-    name = _agreed(call, metadata.SESSION_ID, session_id)
+    name = _named(call, metadata.SESSION_ID, session_id, "session/")
     TRACE.set(trace_of(call.metadata.get(metadata.TRACEPARENT, "")))
     return parse_session(_tenant(call), name), _agreed(call, metadata.AGENT, agent, may_be_empty=True)
 
@@ -34,14 +35,14 @@ def session_of(call: Call, session_id: str, agent: str) -> tuple[SessionRef, str
 def task_of(call: Call, task_key: str, agent: str) -> tuple[TaskRef, str]:
     """The task, and the agent or an empty string. Raises RouteMissing, RouteMismatch, InvalidTaskKey and
     InvalidTenantId."""
-    name = _agreed(call, metadata.TASK_KEY, task_key)
+    name = _named(call, metadata.TASK_KEY, task_key, "task/")
     TRACE.set(trace_of(call.metadata.get(metadata.TRACEPARENT, "")))
     return parse_task(_tenant(call), name), _agreed(call, metadata.AGENT, agent, may_be_empty=True)
 
 
 def once_of(call: Call, once_key: str) -> OnceRef:
     """The step that runs once. Raises RouteMissing, RouteMismatch, InvalidTaskKey and InvalidTenantId."""
-    return parse_once(_tenant(call), _agreed(call, metadata.TASK_KEY, once_key))
+    return parse_once(_tenant(call), _named(call, metadata.TASK_KEY, once_key, "once/"))
 
 
 def tenant_of(call: Call) -> TenantId:
@@ -79,6 +80,13 @@ async def accept(
 
 def _tenant(call: Call) -> str:
     return call.metadata.get(metadata.TENANT_ID, "")
+
+
+def _named(call: Call, header: str, field: str, kind: str) -> str:
+    name = _agreed(call, header, field)
+    if header not in call.metadata:
+        call.named(_tenant(call) or DEFAULT_TENANT, kind + name)
+    return name
 
 
 def _agreed(call: Call, header: str, field: str, *, may_be_empty: bool = False) -> str:

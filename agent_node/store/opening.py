@@ -21,10 +21,12 @@ from agent_node.store.database.counted import CountedDriver
 from agent_node.store.database.driver import Driver
 from agent_node.store.database.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
 from agent_node.store.database.sqlite import SqliteDriver
+from agent_node.store.sql.access_heads import read_heads
 from agent_node.store.sql.access_schema import PAGE_TOKENS, store_secrets
 from agent_node.store.sql.session_schema import cluster
 from agent_node.store.sql.sessions import SqlStore
 from agent_node.store.sql.shared_clock import SharedClock
+from agentring.audit.chain import Head
 from agentring.cluster.clock import BootClock, Clock
 from agentring.errors import StoreUnavailable, StoreUnusable
 from agentring.process import private_files
@@ -38,6 +40,7 @@ _LOCK = 0x6167656E7472696E  # "agentrin": nobody else's advisory lock
 _MIGRATION_S = 600.0
 """How long the tables may take to be brought up to date."""
 _AGAIN_S = 1.0
+_HEADS_S = 10.0
 
 _log = structlog.get_logger()
 
@@ -124,6 +127,20 @@ async def enter_generation(store: SqlStore, identity: ClusterIdentity) -> None:
     """Lets an open store go on with a later generation of its cluster. Raises StoreRefused, StoreUnavailable."""
     if store.generation != identity.generation:
         await store.enter_generation(identity.generation, lambda connection: _take_possession(connection, identity))
+
+
+async def read_access_heads(url: str) -> list[Head]:
+    """What the store has of access logs' heads, whoever's store it is. Raises StoreRefused, StoreUnavailable,
+    SQLAlchemyError."""
+    if url == MEMORY or (url.startswith(_SQLITE) and not await asyncio.to_thread(os.path.exists, url[len(_SQLITE) :])):
+        raise StoreRefused(f"there is no store {without_password(url)}")
+    driver = await _driver(url, _HEADS_S)
+    try:
+        if not await driver.read(is_at_head):
+            raise StoreRefused(f"the store {without_password(url)} is of another release than this")
+        return await driver.read(read_heads)
+    finally:
+        await driver.close()
 
 
 def machine_id() -> str:

@@ -82,9 +82,11 @@ class AccessLog:
         """Calls that are not written yet."""
         return len(self._waiting)
 
-    def record(self, caller: Caller | None, method: str, target: str, peer: str, refused: str = "") -> None:
-        """A call was opened, or refused. caller: None: nobody knows; target, peer, refused: as Access. One thread
-        alone, the event loop's."""
+    def record(
+        self, caller: Caller | None, method: str, target_tenant: str, target: str, peer: str, refused: str = ""
+    ) -> None:
+        """A call was opened, or refused. caller: None: nobody knows; the others: as Access. One thread alone, the
+        event loop's."""
         now_ns = time.time_ns()
         if len(self._waiting) >= MAX_WAITING:
             self._lose(now_ns)
@@ -100,6 +102,7 @@ class AccessLog:
                 bounded(subject),
                 bounded(credential),
                 bounded(method),
+                bounded(target_tenant),
                 bounded(target),
                 bounded(peer),
                 bounded(refused),

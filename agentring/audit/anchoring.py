@@ -11,7 +11,7 @@ import structlog
 
 from agentring.audit.access_log import AccessLog
 from agentring.audit.chain import Head
-from agentring.errors import AgentringError
+from agentring.errors import AgentringError, StoreUnavailable
 
 EVERY_S = 10.0
 _AT_ONCE_S = 3.0
@@ -61,3 +61,8 @@ class Anchor:
         """Ends the log, and has its last head kept."""
         await asyncio.to_thread(self._access.close)
         await self.keep()
+
+
+async def no_store_keeps_heads(_head: Head) -> None:
+    """In place of a store where sessions are kept in memory. Raises StoreUnavailable."""
+    raise StoreUnavailable

@@ -37,6 +37,8 @@ class Access:
     subject: str
     credential: str
     method: str
+    target_tenant: str
+    """For which tenant, which is another one than the caller's where an operator names it."""
     target: str
     """Which session, task or node: `session/<id>`; empty: none."""
     peer: str
@@ -56,6 +58,7 @@ class Access:
             "subject": bounded(self.subject),
             "credential": bounded(self.credential),
             "method": bounded(self.method),
+            "target_tenant": bounded(self.target_tenant),
             "target": bounded(self.target),
             "peer": bounded(self.peer),
             "allowed": not self.refused,

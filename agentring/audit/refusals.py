@@ -40,7 +40,7 @@ class Refusals:
         if not is_known:
             # One for each reason besides: their number is that of the errors there are.
             kind = (access.refused,)
-            access = Access(access.at_ns, *(_OTHERS,) * 6, access.refused)
+            access = Access(access.at_ns, *(_OTHERS,) * 7, access.refused)
         if (counted := self._followers.get(kind)) is None:
             access.until_ns = access.at_ns
             self._followers[kind] = access

@@ -268,3 +268,25 @@ class AdminFailed(CommandError):
     def __str__(self) -> str:
         """One line."""
         return self.why
+
+
+@dataclass(eq=False)
+class AuditFailed(CommandError):
+    """The access logs cannot be checked."""
+
+    why: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return self.why
+
+
+@dataclass(eq=False)
+class AuditNotWhole(CommandError):
+    """Something in the access logs is not as it was written."""
+
+    findings: int
+
+    def __str__(self) -> str:
+        """One line."""
+        return f"the access logs are not as they were written: {self.findings} findings, which stand above"

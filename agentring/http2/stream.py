@@ -32,6 +32,8 @@ class StreamConnection:
         """wake: called when `out` was empty and no longer is."""
         self.now_s = now_s
         self.wake = wake
+        self.peer = ""
+        """From where it was made, `host:port`; empty: a unix socket."""
         self.out: list[bytes] = []
         self.streams: dict[int, Stream] = {}
         self.blocked: dict[Stream, None] = {}

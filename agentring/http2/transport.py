@@ -72,6 +72,9 @@ class ConnectionProtocol(asyncio.Protocol):
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=_MAX_UNWRITTEN_BYTES)
         self.connection = self._make(self._wake)
+        name = transport.get_extra_info("peername")
+        if isinstance(name, tuple):
+            self.connection.peer = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
 
     def data_received(self, data: bytes) -> None:
         """As asyncio.Protocol."""

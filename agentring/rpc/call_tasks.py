@@ -13,6 +13,7 @@ from collections.abc import Mapping
 import structlog
 
 from agentring.errors import AgentringError, InternalError
+from agentring.rpc.call_recorder import CallRecorder
 from agentring.rpc.service import Serve, serve
 from agentring.rpc.service_stream import ServiceStream
 
@@ -23,9 +24,15 @@ class CallTasks:
     """The calls that have not ended. Resource handling: `end_all`, then `wait`."""
 
     def __init__(
-        self, methods: Mapping[str, Serve], loop: asyncio.AbstractEventLoop, *, first_frame_timeout_s: float
+        self,
+        methods: Mapping[str, Serve],
+        loop: asyncio.AbstractEventLoop,
+        *,
+        first_frame_timeout_s: float,
+        recorder: CallRecorder | None = None,
     ) -> None:
-        """methods: by their full names."""
+        """methods: by their full names; recorder: who writes down what calls there are; None: nobody."""
+        self._recorder = recorder
         self._methods = methods
         self._loop = loop
         self._first_frame_timeout_s = first_frame_timeout_s
@@ -37,6 +44,9 @@ class CallTasks:
 
     def begin(self, stream: ServiceStream) -> None:
         """A call's headers came."""
+        if (recorder := self._recorder) is not None:
+            stream.recorder = recorder
+            recorder.opened(stream.head, stream.connection.peer)
         method = self._methods.get(stream.head.method)
         task = self._loop.create_task(serve(stream, method, self._first_frame_timeout_s))
         stream.task = task

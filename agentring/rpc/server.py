@@ -24,6 +24,7 @@ from agentring.http2.limits import Limits, Rate
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from agentring.rpc import reflection
+from agentring.rpc.call_recorder import CallRecorder
 from agentring.rpc.call_tasks import CallTasks
 from agentring.rpc.health import Health
 from agentring.rpc.reflection import Reflection, Symbols
@@ -61,10 +62,12 @@ class Server:
         tls: ssl.SSLContext | None = None,
         name: str = "node",
         stopping: AgentringError | None = None,
+        recorder: CallRecorder | None = None,
     ) -> None:
         """address: `host:port` or `unix:path`; services: objects by what they implement; reflected: further services'
         full names that reflection lists; tls: None: plaintext; name: what the process is, for its peers; stopping: what
-        calls end with that outlast the server; default: NodeDraining. Raises CannotListen."""
+        calls end with that outlast the server; default: NodeDraining; recorder: who writes down what calls there are;
+        None: nobody. Raises CannotListen."""
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._stopping = stopping or NodeDraining()
@@ -77,7 +80,7 @@ class Server:
             for service, servicer in (*services.items(), *own)
             for path, method in methods(service, servicer).items()
         }
-        self._calls = CallTasks(served, loop, first_frame_timeout_s=first_frame_timeout_s)
+        self._calls = CallTasks(served, loop, first_frame_timeout_s=first_frame_timeout_s, recorder=recorder)
         limits = replace(LIMITS, first_frame_timeout_s=first_frame_timeout_s)
         context = ServerContext(name, limits, Budget(_MAX_BUFFERED_BYTES), loop, self._calls.begin)
         self._listener = Listener(

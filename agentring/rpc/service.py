@@ -53,6 +53,12 @@ class Call:
         self.metadata: Mapping[str, str] = stream.head.metadata
         """By name; of one that came several times, the last."""
 
+    def named(self, tenant: str, target: str) -> None:
+        """The message says what the call is about, and the metadata do not. target: `session/<id>`, for one."""
+        stream = self._stream
+        if (recorder := stream.recorder) is not None:
+            recorder.named(stream.head, stream.connection.peer, tenant, target)
+
     async def accept(self, *metadata: tuple[str, str]) -> None:
         """Sends the initial metadata: the call is accepted here, which is what a router waits for."""
         self._stream.accept(metadata)

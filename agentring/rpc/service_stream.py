@@ -17,6 +17,7 @@ from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.stream import Stream, StreamConnection
 from agentring.rpc import response_blocks
+from agentring.rpc.call_recorder import CallRecorder
 from agentring.rpc.clock import Timer
 from agentring.rpc.inbox import WINDOW, Inbox
 from agentring.rpc.late_heads import LateHeads
@@ -44,6 +45,7 @@ class ServiceStream(Stream):
         "head",
         "inbox",
         "opened_s",
+        "recorder",
         "task",
     )
 
@@ -62,6 +64,8 @@ class ServiceStream(Stream):
         self.head = head
         self.opened_s = connection.now_s
         self.inbox = Inbox(budget, self)
+        self.recorder: CallRecorder | None = None
+        """Who writes down what calls are about; None: nobody."""
         self.task: asyncio.Task[None] | None = None
         """What serves it."""
         self.ended = False

@@ -338,3 +338,58 @@ class DrainResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DrainResponse: _TypeAlias = DrainResponse  # noqa: Y015
+
+@_typing.final
+class KeepAccessLogHeadRequest(_message.Message):
+    """How far the chain of an access log has come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHAIN_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    MAC_FIELD_NUMBER: _builtins.int
+    ENDED_FIELD_NUMBER: _builtins.int
+    chain: _builtins.str
+    """The chain's name: 32 hexadecimal digits."""
+    process: _builtins.str
+    """Whose it is."""
+    lines: _builtins.int
+    """How many lines it has."""
+    mac: _builtins.str
+    """The last line's code: 64 hexadecimal digits."""
+    ended: _builtins.bool
+    """No line follows."""
+    def __init__(
+        self,
+        *,
+        chain: _builtins.str = ...,
+        process: _builtins.str = ...,
+        lines: _builtins.int = ...,
+        mac: _builtins.str = ...,
+        ended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chain", b"chain", "ended", b"ended", "lines", b"lines", "mac", b"mac", "process", b"process"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepAccessLogHeadRequest: _TypeAlias = KeepAccessLogHeadRequest  # noqa: Y015
+
+@_typing.final
+class KeepAccessLogHeadResponse(_message.Message):
+    """The head is kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___KeepAccessLogHeadResponse: _TypeAlias = KeepAccessLogHeadResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class NodeServiceStub:
                 request_serializer=agentring_dot_v1_dot_node__pb2.UndrainRequest.SerializeToString,
                 response_deserializer=agentring_dot_v1_dot_node__pb2.UndrainResponse.FromString,
                 _registered_method=True)
+        self.KeepAccessLogHead = channel.unary_unary(
+                '/agentring.v1.NodeService/KeepAccessLogHead',
+                request_serializer=agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadRequest.SerializeToString,
+                response_deserializer=agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -96,6 +101,15 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def KeepAccessLogHead(self, request, context):
+        """Keeps the head of a router's access log in the store, which routers do not reach.
+
+        Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -118,6 +132,11 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.Undrain,
                     request_deserializer=agentring_dot_v1_dot_node__pb2.UndrainRequest.FromString,
                     response_serializer=agentring_dot_v1_dot_node__pb2.UndrainResponse.SerializeToString,
+            ),
+            'KeepAccessLogHead': grpc.unary_unary_rpc_method_handler(
+                    servicer.KeepAccessLogHead,
+                    request_deserializer=agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadRequest.FromString,
+                    response_serializer=agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -229,6 +248,33 @@ class NodeService:
             '/agentring.v1.NodeService/Undrain',
             agentring_dot_v1_dot_node__pb2.UndrainRequest.SerializeToString,
             agentring_dot_v1_dot_node__pb2.UndrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepAccessLogHead(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentring.v1.NodeService/KeepAccessLogHead',
+            agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadRequest.SerializeToString,
+            agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -88,6 +88,11 @@ class NodeServiceStub:
 
     Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
     """
+    KeepAccessLogHead: _grpc.UnaryUnaryMultiCallable[_node_pb2.KeepAccessLogHeadRequest, _node_pb2.KeepAccessLogHeadResponse]
+    """Keeps the head of a router's access log in the store, which routers do not reach.
+
+    Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
+    """
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -111,6 +116,11 @@ class NodeServiceAsyncStub(NodeServiceStub):
     """Has the node join again after its drain, and answers once it has.
 
     Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+    """
+    KeepAccessLogHead: _aio.UnaryUnaryMultiCallable[_node_pb2.KeepAccessLogHeadRequest, _node_pb2.KeepAccessLogHeadResponse]  # type: ignore[assignment]
+    """Keeps the head of a router's access log in the store, which routers do not reach.
+
+    Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
     """
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -156,6 +166,17 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Has the node join again after its drain, and answers once it has.
 
         Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+        """
+
+    @_abc_1.abstractmethod
+    def KeepAccessLogHead(
+        self,
+        request: _node_pb2.KeepAccessLogHeadRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.KeepAccessLogHeadResponse, _abc.Awaitable[_node_pb2.KeepAccessLogHeadResponse]]:
+        """Keeps the head of a router's access log in the store, which routers do not reach.
+
+        Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
         """
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

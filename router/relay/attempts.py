@@ -7,9 +7,10 @@ nodes itself is routing/owner.py's. Called by Call.
 from __future__ import annotations
 
 from agentring import metadata
+from agentring.audit.calls import RelayedCalls
 from agentring.errors import MethodNotImplemented, NodeUnreachable, SessionMoving
 from agentring.http2.hpack import literal
-from agentring.ids import NodeId
+from agentring.ids import NodeId, OnceRef, SessionRef
 from agentring.rpc import messages
 from router.relay.call_routing import CallRouting
 from router.relay.client_stream import ClientStream
@@ -82,6 +83,16 @@ class RouteAttempts:
         assert request is not None
         raw = messages.body(first, request.encoding) if first is not None else b""
         self._go_to_owner(request, route.from_message(request.method, request.routing, raw))
+
+    def record(self, recorder: RelayedCalls, peer: str) -> None:
+        """Writes down what the call's first message says that it is about."""
+        if (found := self._route) is not None:
+            ref = found.ref
+            if isinstance(ref, SessionRef):
+                target = f"session/{ref.session_id}"
+            else:
+                target = f"{'once' if isinstance(ref, OnceRef) else 'task'}/{ref.task_key}"
+            recorder.named(self.method, ref.tenant, target, peer)
 
     @property
     def is_repeatable(self) -> bool:

@@ -51,11 +51,15 @@ class Call(CallFailover):
             if (timeout_s := request.timeout_s()) is not None:
                 self._call_timers().set_deadline(timeout_s)
             self._attempts.route_by_headers(request)
+            if (recorder := self._context.routing.recorder) is not None and self._attempts.is_routed:
+                recorder.opened(request.method, request.routing, self._client.connection.peer)
             if self._attempts.target is not None:
                 self._try()
             else:
                 self._await_first_message()
         except AgentringError as error:
+            if (recorder := self._context.routing.recorder) is not None:
+                recorder.opened(request.method, request.routing, self._client.connection.peer, error.reason)
             self._wait_or_refuse(error)
         except Exception:
             self._fail_unexpectedly()
@@ -70,8 +74,12 @@ class Call(CallFailover):
             received = self._client.replay.messages
             try:
                 self._attempts.route_by_first_message(received[0] if received else None)
+                if (recorder := self._context.routing.recorder) is not None:
+                    self._attempts.record(recorder, self._client.connection.peer)
                 self._try()
             except AgentringError as error:
+                if not self._attempts.is_routed and (recorder := self._context.routing.recorder) is not None:
+                    recorder.opened(self._attempts.method, {}, self._client.connection.peer, error.reason)
                 self._wait_or_refuse(error)
             except Exception:
                 self._fail_unexpectedly()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 
 from agentring import metadata
+from agentring.audit.calls import RelayedCalls
 from agentring.http2.hpack import literal
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target, View
@@ -13,8 +14,16 @@ from router.routing.owner import OwnerLookup, Target, View
 class CallRouting:
     """Routing as calls see it."""
 
-    def __init__(self, lookup: OwnerLookup, view: View, own_services: Target, epochs: Epochs) -> None:
-        """own_services: where the router's own services are."""
+    def __init__(
+        self,
+        lookup: OwnerLookup,
+        view: View,
+        own_services: Target,
+        epochs: Epochs,
+        recorder: RelayedCalls | None = None,
+    ) -> None:
+        """own_services: where the router's own services are; recorder: of calls; None: nobody writes them down."""
+        self.recorder = recorder
         self.lookup = lookup
         self.own_services = own_services
         self.epochs = epochs

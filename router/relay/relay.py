@@ -8,6 +8,7 @@ import ssl
 
 import structlog
 
+from agentring.audit.calls import RelayedCalls
 from agentring.errors import RouterStopping
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
@@ -47,9 +48,10 @@ class Relay:
         connect_timeout_s: float,
         client_tls: ssl.SSLContext | None,
         node_tls: ssl.SSLContext | None,
+        recorder: RelayedCalls | None = None,
     ) -> None:
         """own_services: the router's own services, on a unix socket; max_buffered_bytes: for all slow readers
-        together. Raises CannotListen."""
+        together; recorder: of calls; None: nobody writes them down. Raises CannotListen."""
         loop = asyncio.get_running_loop()
         self._flusher = Flusher(loop)
         self.budget = Budget(max_buffered_bytes)
@@ -63,7 +65,7 @@ class Relay:
             connect_timeout_s=connect_timeout_s,
             tls=node_tls,
         )
-        routing = CallRouting(lookup, view, own_services, epochs)
+        routing = CallRouting(lookup, view, own_services, epochs, recorder)
         context = RelayContext(routing, self._nodes, client_limits, self.budget, loop, self.stats)
         self._calls = context.registry
         self._linger_s = client_limits.linger_s

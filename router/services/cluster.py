@@ -12,7 +12,7 @@ from agentring.cluster.owners import read_owner
 from agentring.cluster.ring import POINTS_PER_WEIGHT
 from agentring.cluster.snapshot import Node
 from agentring.errors import NodeNotFound
-from agentring.ids import NodeId, parse_session
+from agentring.ids import DEFAULT_TENANT, NodeId, parse_session
 from agentring.rpc.service import Call
 from agentring.v1 import cluster_pb2
 from router.routing.explanation import explain
@@ -76,6 +76,7 @@ class ClusterService:
     ) -> cluster_pb2.LocateSessionResponse:
         """What the ring proposes and what the claim says."""
         tenant = request.tenant_id or call.metadata.get(metadata.TENANT_ID, "")
+        call.named(tenant or DEFAULT_TENANT, f"session/{request.session_id}")
         ref = parse_session(tenant, request.session_id)
         owner = await read_owner(self._etcd, self._keys, self._membership.history.generation, ref)
         view = self._view
@@ -86,6 +87,7 @@ class ClusterService:
 
     async def DrainNode(self, request: cluster_pb2.DrainNodeRequest, call: Call) -> None:
         """Passes on the progress of the node's drain."""
+        call.named("", f"node/{request.node_id}")
         node = self._registered(request.node_id)
         async with aclosing(drain_node(node, self._membership, self._node_credentials, force=request.force)) as drain:
             async for progress in drain:
@@ -95,10 +97,9 @@ class ClusterService:
                     )
                 )
 
-    async def UndrainNode(
-        self, request: cluster_pb2.UndrainNodeRequest, _call: Call
-    ) -> cluster_pb2.UndrainNodeResponse:
+    async def UndrainNode(self, request: cluster_pb2.UndrainNodeRequest, call: Call) -> cluster_pb2.UndrainNodeResponse:
         """Has the node come back."""
+        call.named("", f"node/{request.node_id}")
         incarnation = await undrain_node(self._registered(request.node_id), self._node_credentials)
         return cluster_pb2.UndrainNodeResponse(incarnation=incarnation)
 

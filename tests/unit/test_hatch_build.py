@@ -13,7 +13,19 @@ ROOT = Path(__file__).parents[2]
 _INTERPRETED = {
     "agentring/http2": {"listener", "tls_acceptor"},
     "agentring/rpc": {
-        *("channel", "clock", "health", "limits", "metrics", "probe", "reflection", "server", "service", "status"),
+        *(
+            "call_recorder",
+            "channel",
+            "clock",
+            "health",
+            "limits",
+            "metrics",
+            "probe",
+            "reflection",
+            "server",
+            "service",
+        ),
+        "status",
     },
     "agent_node/events": {"restart_replay", "waiting", "whole_log"},
     "router/relay": {"node_pool", "relay"},

@@ -46,8 +46,8 @@ class FullDisk(ChainFiles):
 
 def test_a_call_is_a_line_with_its_fields_alone(tmp_path: Path) -> None:
     log = AccessLog(tmp_path, KEY, "router/127.0.0.1:1", gather_s=0)
-    log.record(Caller(), "/agentring.v1.SessionService/RunTurn", "session/s1", "10.0.0.1:4711")
-    log.record(None, "/x/Y", "", "10.0.0.2:1", "NO_CREDENTIAL")
+    log.record(Caller(), "/agentring.v1.SessionService/RunTurn", "acme", "session/s1", "10.0.0.1:4711")
+    log.record(None, "/x/Y", "", "", "10.0.0.2:1", "NO_CREDENTIAL")
     log.close()
     opened, allowed, refused, ended = _lines(tmp_path)
     assert (opened["event"], ended["event"]) == ("opened", "ended")
@@ -58,6 +58,7 @@ def test_a_call_is_a_line_with_its_fields_alone(tmp_path: Path) -> None:
         "subject": "ann",
         "credential": "k1",
         "method": "/agentring.v1.SessionService/RunTurn",
+        "target_tenant": "acme",
         "target": "session/s1",
         "peer": "10.0.0.1:4711",
         "allowed": True,
@@ -70,7 +71,7 @@ def test_a_call_is_a_line_with_its_fields_alone(tmp_path: Path) -> None:
 def test_values_are_bounded_and_make_no_line_of_their_own(tmp_path: Path) -> None:
     log = AccessLog(tmp_path, KEY, "node/a", gather_s=0)
     hostile = 'x"}\n{"n":3,"event":"ended","mac":"' + "0" * 64 + '"}\r\x1b[2J\u2028\ud800'
-    log.record(Caller(hostile, "é" * 10_000, hostile), hostile, hostile, hostile, "")
+    log.record(Caller(hostile, "é" * 10_000, hostile), hostile, hostile, hostile, hostile, "")
     log.close()
     content = next(tmp_path.iterdir()).read_bytes()
     assert content.isascii()
@@ -105,10 +106,10 @@ def test_a_full_disk_holds_nobody_up_and_is_said(tmp_path: Path, monkeypatch: py
     log = AccessLog(tmp_path, KEY, "node/a", files=files, gather_s=0, again_s=0.001)
     _until(lambda: files.size_bytes > 0)
     files.full = True
-    log.record(Caller(), "/s/First", "", "p:1")
+    log.record(Caller(), "/s/First", "", "", "p:1")
     _until(lambda: log.failing != "")
     for i in range(25):
-        log.record(Caller(), f"/s/M{i}", "", "p:1")
+        log.record(Caller(), f"/s/M{i}", "", "", "p:1")
     assert (log.failing, log.lost) == ("No space left on device", 15)
     files.full = False
     _until(lambda: log.waiting == 0 and log.failing == "")
@@ -127,7 +128,7 @@ def test_a_disk_that_stays_full_ends_the_log_within_its_time(tmp_path: Path, mon
     log = AccessLog(tmp_path, KEY, "node/a", files=files, gather_s=0, again_s=0.001)
     _until(lambda: files.size_bytes > 0)
     files.full = True
-    log.record(Caller(), "/s/M", "", "p:1")
+    log.record(Caller(), "/s/M", "", "", "p:1")
     log.close()
     assert not log.head.ended
     assert log.failing
@@ -174,7 +175,7 @@ def test_a_key_must_be_long_enough(tmp_path: Path) -> None:
 
 
 def _refusal(tenant: str = "acme", peer: str = "10.0.0.1:1", at_ns: int = 1) -> Access:
-    return Access(at_ns, tenant, "ann", "k1", "/s/M", "session/s", peer, "PERMISSION_DENIED")
+    return Access(at_ns, tenant, "ann", "k1", "/s/M", "acme", "session/s", peer, "PERMISSION_DENIED")
 
 
 def _lines(directory: Path) -> list[dict[str, Any]]:

@@ -29,7 +29,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, bytes],
     log = AccessLog(directory, KEY, "node/a", max_file_bytes=1, gather_s=0)
     for part in range(3):
         for call in range(5):
-            log.record(Caller(), "/s/M", f"session/{part}-{call}", "10.0.0.1:1")
+            log.record(Caller(), "/s/M", "acme", f"session/{part}-{call}", "10.0.0.1:1")
         _until(lambda: log.waiting == 0)
     log.close()
     return {path.name: path.read_bytes() for path in sorted(directory.iterdir())}, log.head

@@ -1,0 +1,17 @@
+"""Where a server says which calls it was asked for; agentring/audit has the one that there is. None costs nothing."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from agentring.rpc.request_head import RequestHead
+
+
+class CallRecorder(Protocol):
+    """Is handed what a server's calls are."""
+
+    def opened(self, head: RequestHead, peer: str) -> None:
+        """A call's headers came. peer: from where; a refusal stands in the headers."""
+
+    def named(self, head: RequestHead, peer: str, tenant: str, target: str) -> None:
+        """The call's message says what it is about, and its headers did not."""

@@ -1,0 +1,41 @@
+"""Has a node keep the head of this router's access log: the store is the nodes' alone.
+
+One node is asked at a time, another one the next time, so a node that does not answer costs one try. The head is kept
+in the store that all of them share.
+"""
+
+from itertools import count
+
+import grpc
+from grpc import aio
+
+from agentring.audit.anchoring import Keep
+from agentring.audit.chain import Head
+from agentring.errors import NoNodes, StoreUnavailable
+from agentring.rpc.channel import open_channel
+from agentring.v1 import node_pb2, node_pb2_grpc
+from router.routing.ring_view import RingView
+
+_ANSWERS_WITHIN_S = 2.0
+
+
+def keep_at_a_node(view: RingView, credentials: grpc.ChannelCredentials | None) -> Keep:
+    """view: whose nodes are asked; credentials: None: nodes serve plaintext."""
+    turns = count()
+
+    async def keep(head: Head) -> None:
+        """Raises NoNodes, StoreUnavailable, CoordinatorUnavailable."""
+        nodes = [node for _, node in sorted(view.snapshot.nodes.items())]
+        if not nodes:
+            raise NoNodes
+        node = nodes[next(turns) % len(nodes)]
+        request = node_pb2.KeepAccessLogHeadRequest(
+            chain=head.chain, process=head.process, lines=head.lines, mac=head.mac, ended=head.ended
+        )
+        async with open_channel(node.address, credentials) as channel:
+            try:
+                await node_pb2_grpc.NodeServiceStub(channel).KeepAccessLogHead(request, timeout=_ANSWERS_WITHIN_S)
+            except aio.AioRpcError:
+                raise StoreUnavailable from None
+
+    return keep
