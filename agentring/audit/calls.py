@@ -23,15 +23,15 @@ class RecordedCalls:
         self._log = log
         self._is_relayed = is_relayed
 
-    def opened(self, head: RequestHead, peer: str) -> None:
+    def opened(self, head: RequestHead, peer: str, caller: Caller | None) -> None:
         """As CallRecorder."""
         if not self._is_relayed and not head.method.startswith(_HEALTH):
             refused = head.refusal.reason if head.refusal is not None else ""
-            record_call(self._log, None, head.method, head.metadata, peer, refused)
+            record_call(self._log, caller, head.method, head.metadata, peer, refused)
 
-    def named(self, head: RequestHead, peer: str, tenant: str, target: str) -> None:
+    def named(self, head: RequestHead, peer: str, caller: Caller | None, tenant: str, target: str) -> None:
         """As CallRecorder."""
-        self._log.record(None, head.method, tenant, target, peer)
+        self._log.record(caller, head.method, tenant, target, peer)
 
 
 class RelayedCalls:
@@ -41,14 +41,16 @@ class RelayedCalls:
         """log: the router's."""
         self._log = log
 
-    def opened(self, method: str, routing: Mapping[str, str], peer: str, refused: str = "") -> None:
-        """A call has been let in, or not. routing: what of its metadata routes."""
+    def opened(
+        self, method: str, routing: Mapping[str, str], peer: str, caller: Caller | None, refused: str = ""
+    ) -> None:
+        """A call has been let in, or not. routing: what of its metadata routes; caller: None: nobody was asked."""
         if not method.startswith(_HEALTH):
-            record_call(self._log, None, method, routing, peer, refused)
+            record_call(self._log, caller, method, routing, peer, refused)
 
-    def named(self, method: str, tenant: str, target: str, peer: str) -> None:
+    def named(self, method: str, caller: Caller | None, tenant: str, target: str, peer: str) -> None:
         """As `opened`, of a call whose message says what it is about."""
-        self._log.record(None, method, tenant, target, peer)
+        self._log.record(caller, method, tenant, target, peer)
 
 
 def record_call(

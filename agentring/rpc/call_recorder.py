@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from agentring.auth.identity import Identity
 from agentring.rpc.request_head import RequestHead
 
 
 class CallRecorder(Protocol):
     """Is handed what a server's calls are."""
 
-    def opened(self, head: RequestHead, peer: str) -> None:
-        """A call's headers came. peer: from where; a refusal stands in the headers."""
+    def opened(self, head: RequestHead, peer: str, caller: Identity | None) -> None:
+        """A call's headers came. peer: from where; caller: None: nobody was asked; a refusal stands in the
+        headers."""
 
-    def named(self, head: RequestHead, peer: str, tenant: str, target: str) -> None:
+    def named(self, head: RequestHead, peer: str, caller: Identity | None, tenant: str, target: str) -> None:
         """The call's message says what it is about, and its headers did not."""

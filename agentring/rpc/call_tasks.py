@@ -46,7 +46,7 @@ class CallTasks:
         """A call's headers came."""
         if (recorder := self._recorder) is not None:
             stream.recorder = recorder
-            recorder.opened(stream.head, stream.connection.peer)
+            recorder.opened(stream.head, stream.connection.peer, None)
         method = self._methods.get(stream.head.method)
         task = self._loop.create_task(serve(stream, method, self._first_frame_timeout_s))
         stream.task = task

@@ -57,7 +57,7 @@ class Call:
         """The message says what the call is about, and the metadata do not. target: `session/<id>`, for one."""
         stream = self._stream
         if (recorder := stream.recorder) is not None:
-            recorder.named(stream.head, stream.connection.peer, tenant, target)
+            recorder.named(stream.head, stream.connection.peer, None, tenant, target)
 
     async def accept(self, *metadata: tuple[str, str]) -> None:
         """Sends the initial metadata: the call is accepted here, which is what a router waits for."""

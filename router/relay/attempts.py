@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from agentring import metadata
 from agentring.audit.calls import RelayedCalls
+from agentring.auth.identity import Identity
 from agentring.errors import MethodNotImplemented, NodeUnreachable, SessionMoving
 from agentring.http2.hpack import literal
 from agentring.ids import NodeId, OnceRef, SessionRef
@@ -84,7 +85,7 @@ class RouteAttempts:
         raw = messages.body(first, request.encoding) if first is not None else b""
         self._go_to_owner(request, route.from_message(request.method, request.routing, raw))
 
-    def record(self, recorder: RelayedCalls, peer: str) -> None:
+    def record(self, recorder: RelayedCalls, peer: str, caller: Identity | None) -> None:
         """Writes down what the call's first message says that it is about."""
         if (found := self._route) is not None:
             ref = found.ref
@@ -92,7 +93,7 @@ class RouteAttempts:
                 target = f"session/{ref.session_id}"
             else:
                 target = f"{'once' if isinstance(ref, OnceRef) else 'task'}/{ref.task_key}"
-            recorder.named(self.method, ref.tenant, target, peer)
+            recorder.named(self.method, caller, ref.tenant, target, peer)
 
     @property
     def is_repeatable(self) -> bool:

@@ -52,14 +52,14 @@ class Call(CallFailover):
                 self._call_timers().set_deadline(timeout_s)
             self._attempts.route_by_headers(request)
             if (recorder := self._context.routing.recorder) is not None and self._attempts.is_routed:
-                recorder.opened(request.method, request.routing, self._client.connection.peer)
+                recorder.opened(request.method, request.routing, self._client.connection.peer, None)
             if self._attempts.target is not None:
                 self._try()
             else:
                 self._await_first_message()
         except AgentringError as error:
             if (recorder := self._context.routing.recorder) is not None:
-                recorder.opened(request.method, request.routing, self._client.connection.peer, error.reason)
+                recorder.opened(request.method, request.routing, self._client.connection.peer, None, error.reason)
             self._wait_or_refuse(error)
         except Exception:
             self._fail_unexpectedly()
@@ -75,11 +75,11 @@ class Call(CallFailover):
             try:
                 self._attempts.route_by_first_message(received[0] if received else None)
                 if (recorder := self._context.routing.recorder) is not None:
-                    self._attempts.record(recorder, self._client.connection.peer)
+                    self._attempts.record(recorder, self._client.connection.peer, None)
                 self._try()
             except AgentringError as error:
                 if not self._attempts.is_routed and (recorder := self._context.routing.recorder) is not None:
-                    recorder.opened(self._attempts.method, {}, self._client.connection.peer, error.reason)
+                    recorder.opened(self._attempts.method, {}, self._client.connection.peer, None, error.reason)
                 self._wait_or_refuse(error)
             except Exception:
                 self._fail_unexpectedly()

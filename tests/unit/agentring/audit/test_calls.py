@@ -7,9 +7,11 @@ import pytest
 from agentring import metadata
 from agentring.audit.access_log import AccessLog
 from agentring.audit.calls import RecordedCalls, RelayedCalls
+from agentring.auth.identity import Identity
 from agentring.errors import AgentringError, MalformedRequest
 from agentring.rpc.request_head import RequestHead
 
+ANN = Identity("acme", "ann", frozenset(), "k1", None)
 TURN = "/agentring.v1.SessionService/RunTurn"
 
 
@@ -47,32 +49,32 @@ def test_a_nodes_call_is_a_line_that_says_what_it_is_about(written: Written) -> 
         Said(TURN, MalformedRequest(), x_session_id="s"),
         Said("/grpc.health.v1.Health/Check"),
     ):
-        calls.opened(cast(RequestHead, head), "10.0.0.1:5")
-    calls.named(cast(RequestHead, Said(once)), "10.0.0.1:5", "default", "once/k")
+        calls.opened(cast(RequestHead, head), "10.0.0.1:5", ANN)
+    calls.named(cast(RequestHead, Said(once)), "10.0.0.1:5", ANN, "default", "once/k")
     assert written.lines == [
-        (None, TURN, "acme", "session/s", "10.0.0.1:5", ""),
-        (None, "/agentring.v1.TaskService/GetTask", "default", "task/k/1", "10.0.0.1:5", ""),
-        (None, once, "default", "once/k/1", "10.0.0.1:5", ""),
-        (None, "/agentring.v1.NodeService/Drain", "default", "", "10.0.0.1:5", ""),
-        (None, TURN, "default", "session/s", "10.0.0.1:5", "MALFORMED_REQUEST"),
-        (None, once, "default", "once/k", "10.0.0.1:5"),
+        (ANN, TURN, "acme", "session/s", "10.0.0.1:5", ""),
+        (ANN, "/agentring.v1.TaskService/GetTask", "default", "task/k/1", "10.0.0.1:5", ""),
+        (ANN, once, "default", "once/k/1", "10.0.0.1:5", ""),
+        (ANN, "/agentring.v1.NodeService/Drain", "default", "", "10.0.0.1:5", ""),
+        (ANN, TURN, "default", "session/s", "10.0.0.1:5", "MALFORMED_REQUEST"),
+        (ANN, once, "default", "once/k", "10.0.0.1:5"),
     ]
 
 
 def test_behind_a_relay_only_what_a_message_names_is_a_line(written: Written) -> None:
     calls = RecordedCalls(cast(AccessLog, written), is_relayed=True)
     drain = Said("/agentring.v1.ClusterService/DrainNode")
-    calls.opened(cast(RequestHead, drain), "")
-    calls.named(cast(RequestHead, drain), "", "", "node/n1")
-    assert written.lines == [(None, drain.method, "", "node/n1", "")]
+    calls.opened(cast(RequestHead, drain), "", None)
+    calls.named(cast(RequestHead, drain), "", ANN, "", "node/n1")
+    assert written.lines == [(ANN, drain.method, "", "node/n1", "")]
 
 
 def test_a_relay_writes_what_it_lets_in_and_what_it_does_not(written: Written) -> None:
     calls = RelayedCalls(cast(AccessLog, written))
-    calls.opened(TURN, {metadata.SESSION_ID: "s", metadata.TENANT_ID: "acme"}, "p:1")
-    calls.opened("/x.Y/Z", {}, "p:1", "METHOD_NOT_IMPLEMENTED")
-    calls.opened("/grpc.health.v1.Health/Watch", {}, "p:1")
+    calls.opened(TURN, {metadata.SESSION_ID: "s", metadata.TENANT_ID: "acme"}, "p:1", ANN)
+    calls.opened("/x.Y/Z", {}, "p:1", None, "METHOD_NOT_IMPLEMENTED")
+    calls.opened("/grpc.health.v1.Health/Watch", {}, "p:1", None)
     assert written.lines == [
-        (None, TURN, "acme", "session/s", "p:1", ""),
+        (ANN, TURN, "acme", "session/s", "p:1", ""),
         (None, "/x.Y/Z", "default", "", "p:1", "METHOD_NOT_IMPLEMENTED"),
     ]

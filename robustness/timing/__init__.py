@@ -1,0 +1,1 @@
+"""Whether the time of an answer tells what another tenant has."""
