@@ -16,6 +16,7 @@ from agent_node.agents.registry import LoadedAgents, hosted
 from agent_node.audit import AuditLog, FileAuditLog, NoAuditLog, ObservedAudit
 from agent_node.child_process.fork_server import ForkServer
 from agent_node.child_process.runs import ChildRuns
+from agent_node.halt.reading import HaltReader
 from agent_node.lifecycle.clock_skew import ClockSkew
 from agent_node.lifecycle.data_dir import DataDir, boot_id
 from agent_node.lifecycle.interruptible import unless_set
@@ -125,6 +126,7 @@ async def _serve(
                 etcd=etcd,
                 keys=keys,
                 membership=membership,
+                halts=HaltReader(etcd, keys, clock, durable.halts if durable is not None else None),
                 claims_are_made=lambda: board.trouble is None,
                 clock=clock,
                 agents=agents,
@@ -143,7 +145,9 @@ async def _serve(
                     task_pb2.DESCRIPTOR.services_by_name["TaskService"]: TaskService(incarnations, settings),
                     blob_pb2.DESCRIPTOR.services_by_name["BlobService"]: BlobService(incarnations, settings),
                     once_pb2.DESCRIPTOR.services_by_name["OnceService"]: OnceService(incarnations),
-                    node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(incarnations, keep_head),
+                    node_pb2.DESCRIPTOR.services_by_name["NodeService"]: NodeService(
+                        incarnations, keep_head, resources.halts, settings.node_id
+                    ),
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 tls=settings.server_tls(),
@@ -185,6 +189,7 @@ async def _serve(
                         membership.run(),
                         CoordinatorProbe(etcd, keys, clock, board).run(),
                         guard.run(),
+                        resources.halts.run(),
                     )
                     background = [group.create_task(work) for work in works]
                     joined = asyncio.Event()

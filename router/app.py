@@ -31,7 +31,7 @@ from agentring.process.self_check import Fault, SelfCheck, all_of
 from agentring.rpc import metrics
 from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
-from agentring.v1 import blob_pb2, cluster_pb2, once_pb2, session_pb2, task_pb2
+from agentring.v1 import blob_pb2, cluster_pb2, halt_pb2, once_pb2, session_pb2, task_pb2
 from router.metrics import RouterMetrics
 from router.relay.relay import Relay
 from router.routing.epochs import Epochs
@@ -39,6 +39,7 @@ from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView
 from router.services.access_head import keep_at_a_node
 from router.services.cluster import ClusterService
+from router.services.halts import HaltService
 from router.services.own_socket import own_socket
 from router.settings import RouterSettings
 
@@ -92,7 +93,10 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 {
                     cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]: ClusterService(
                         view, lookup, membership, etcd, keys, settings.node_credentials()
-                    )
+                    ),
+                    halt_pb2.DESCRIPTOR.services_by_name["HaltService"]: HaltService(
+                        membership, etcd, keys, settings.node_credentials()
+                    ),
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 reflected=_NODE_SERVICES,

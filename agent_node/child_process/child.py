@@ -181,8 +181,9 @@ class _Child:
         timeout_s: float,
         idempotent: bool,
         publish_unknown: Callable[[], None],
+        may_run: object = None,
     ) -> Any:
-        """As Once."""
+        """As Once. What is halted is the node's to know."""
         return await self._request(
             "once",
             _step.get(),

@@ -86,9 +86,10 @@ class ChildSteps:
 class NodeSteps:
     """The node's side."""
 
-    def __init__(self, recorder: StepRecorder) -> None:
-        """recorder: the run's own."""
+    def __init__(self, recorder: StepRecorder, may_begin: Callable[[], Awaitable[None]]) -> None:
+        """recorder: the run's own; may_begin: awaited before a step begins."""
         self._recorder = recorder
+        self._may_begin = may_begin
         self._marks: dict[int, int] = {}
         self._under_way: SingleFlight[object, Any] = SingleFlight(recorder.tasks)
 
@@ -115,6 +116,7 @@ class NodeSteps:
         if method not in _METHODS:
             raise ValueError(method)
         if method == "begun":
+            await self._may_begin()
             self._recorder.check()  # which the child cannot
         if method == "keep":
             steps, *others = arguments

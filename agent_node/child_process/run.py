@@ -23,6 +23,7 @@ from agent_node.child_process.step import Step
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.open_calls import OpenCalls
 from agent_node.run.outcome import Outcome
+from agent_node.run.run_gate import RunGate
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.slots import RunSlot
 from agent_node.run.time_limit import PausableDeadline
@@ -60,19 +61,23 @@ class ChildRun:
         self._steps: dict[int, Step] = {}
         self._step_numbers = count(1)
         self._tools = OpenCalls()
-        self._recorded = NodeSteps(turn.steps()) if turn.steps is not None else None
+        self._is_stopping = False
+        self._time = PausableDeadline(env.limits.timeout_s)
+        self._time.pause()  # the child keeps the deadline itself
+        self._gate = RunGate(env.halts, turn.ref, turn.agent, self._time, slot, lambda: self._is_stopping)
+        self._recorded = NodeSteps(turn.steps(), self._gate.pass_by) if turn.steps is not None else None
         self._records = turn.records() if turn.records is not None else None
         self._end_unstored = False
         """Why the run is to end could not be stored."""
-        self._time = PausableDeadline(env.limits.timeout_s)
-        self._time.pause()  # the child keeps the deadline itself
 
     async def carry_out(
         self, forker: ForkServer, pid: int, blocked_s: float, log_fields: dict[str, str | int]
     ) -> Outcome:
         """From its beginning to its end, and the child's."""
         env, turn = self._env, self._turn
-        bare = replace(turn, tool_starts=None, questions=None, steps=None, records=None, restart=None, decide_end=None)
+        bare = replace(
+            turn, tool_starts=None, questions=None, steps=None, records=None, restart=None, decide_end=None, slot=None
+        )
         begin = Begin(
             agent=turn.agent,
             turn=bare,
@@ -162,6 +167,7 @@ class ChildRun:
     async def _stop(self, group: asyncio.TaskGroup) -> None:
         """Lets the child end the run by itself, for as long as it may take: its clean-up may run steps."""
         is_cut_off = self._end_unstored or (self._recorded is not None and self._recorded.is_cut_off)
+        self._is_stopping = True
         self._channel.send("cancel", is_cut_off)
         with suppress(TimeoutError):
             async with asyncio.timeout(self._env.limits.cancel_grace_s):
@@ -187,8 +193,8 @@ class ChildRun:
                 if step in self._steps:
                     self._steps[step].cut_off()
                 return
-            case ("drop", number):
-                self._drop(number)
+            case ("drop", number) if number in self._requests:
+                self._requests[number].cancel()
                 return
             case ("tool", number, start):
                 call = self._start_tool(start)
@@ -208,10 +214,6 @@ class ChildRun:
                 return
         task = self._requests[number] = group.create_task(self._answer(number, call), context=context)
         task.add_done_callback(partial(self._finished, number))
-
-    def _drop(self, number: int) -> None:
-        if (request := self._requests.get(number)) is not None:
-            request.cancel()
 
     def _finished(self, number: int, task: "asyncio.Task[None]") -> None:
         self._requests.pop(number, None)
@@ -294,4 +296,5 @@ class ChildRun:
             idempotent=idempotent,
             publish_unknown=lambda: self._channel.send("notify", number, None),
             in_child=True,
+            may_run=self._gate.pass_by,
         )

@@ -13,6 +13,7 @@ from typing import Any
 import structlog
 
 from agent_node.lifecycle.cluster_duties import ClusterDuties
+from agent_node.lifecycle.halting import stop_halted
 from agent_node.lifecycle.page_key import page_key
 from agent_node.lifecycle.resources import NodeResources
 from agent_node.once.expiry import expire_runs
@@ -104,7 +105,9 @@ class Incarnation:
             duties.known_agents.missing,
             self.wait_cycles,
             resources.opened,
+            halts=resources.halts.halts,
         )
+        self._tasks = tasks
         self._load = BoundedLoad(
             resources.etcd,
             resources.keys,
@@ -137,6 +140,8 @@ class Incarnation:
             self._memory.keep(self._resources.clock, self._evictor if durable is not None else None),
             self._expire_held(),
             self._sweep_claims(),
+            self._resources.halts.keep(self.registration.lease),
+            stop_halted(self._resources.halts.halts, self.host, self.task_runs, self._tasks),
         ]
         return works if durable is None else [*works, *self._tend_store(durable)]
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from agent_node.agents.lifespans import OpenedAgent
 from agent_node.audit import AuditLog
+from agent_node.halt.reading import HaltReader
 from agent_node.run.environment import ChildRunner
 from agent_node.settings import NodeSettings
 from agent_node.store.sql.sessions import SqlStore
@@ -23,6 +24,8 @@ class NodeResources:
     etcd: EtcdClient
     keys: Keys
     membership: Membership
+    halts: HaltReader
+    """What is halted."""
     claims_are_made: Callable[[], bool]
     """Whether etcd takes claims now."""
     clock: Clock

@@ -183,9 +183,11 @@ class IncarnationSupervisor:
                 *self.duties.serving(registration),
                 self._guard.watch(registration.lease),
                 self.skew.run(),
-                *incarnation.background(),
             ]
             background = [tasks.create_task(work) for work in works]
+            # Nothing may begin here before it is known what is halted.
+            await unless_set(self.drain.begun, self._resources.halts.begin(registration.lease))
+            background += [tasks.create_task(work) for work in incarnation.background()]
             self._resources.audit.incarnation = registration.incarnation
             self._guard.admitted()
             self._resources.audit.write("joined")

@@ -58,6 +58,10 @@ _LONGEST_PAUSE_S = 0.5
 """Between looks for the holder of a key: twice as long after each, while none answers."""
 
 
+async def _at_once() -> None:
+    """Nothing is waited for."""
+
+
 class RunWatcher(Protocol):
     """Waits for another node's run (remote.py)."""
 
@@ -75,6 +79,7 @@ class _Call:
     held: Sequence[OnceRun]
     publish_unknown: Callable[[], None]
     in_child: bool
+    may_run: Callable[[], Awaitable[None]]
 
     @property
     def held_refs(self) -> frozenset[OnceRef]:
@@ -102,9 +107,10 @@ class Once:
         idempotent: bool,
         publish_unknown: Callable[[], None],
         in_child: bool = False,
+        may_run: Callable[[], Awaitable[None]] = _at_once,
     ) -> Any:
         """The step's result, as Context.once says. publish_unknown: called where the step is UNKNOWN; in_child:
-        the function is in a child process (agent_node/child_process).
+        the function is in a child process (agent_node/child_process); may_run: awaited before the function is called.
 
         Raises OnceFailed, OnceUnknown, OnceTimeout, InvalidTaskKey, TaskCycle, NodeFenced, NodeOverloaded, StaleEpoch,
         and, where etcd or the store were away until the deadline, CoordinatorUnavailable or StoreUnavailable.
@@ -114,7 +120,7 @@ class Once:
         ref = parse_once(caller.ref.tenant, key)
         if ref in held():  # by itself, or by a step that waits for this turn
             raise TaskCycle
-        call = _Call(caller, ref, function, idempotent, held_runs(), publish_unknown, in_child)
+        call = _Call(caller, ref, function, idempotent, held_runs(), publish_unknown, in_child, may_run)
         with waiting(call.held, ref):
             ending = await self._find(call, asyncio.get_running_loop().time() + timeout_s, timeout_s)
         self._lease.check()
@@ -219,6 +225,8 @@ class Once:
         return Ending(TASK_STATE_PENDING if run.stored.idempotent else TASK_STATE_UNKNOWN)
 
     async def _run(self, run: OnceRun, call: _Call) -> Ending:
+        await call.may_run()  # whoever has looked the key up may have been halted since
+        self._lease.check()
         self.keys.started(run)
         try:
             result = await call.function(idempotency_key=run.idempotency_key, fencing_token=run.claim.epoch)

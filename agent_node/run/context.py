@@ -125,6 +125,7 @@ class RunContext(RunSteps, RunUsage, RunInfo, RunOutput, RunMessages):
                 timeout_s=timeout_s,
                 idempotent=idempotent,
                 publish_unknown=lambda: self._publish_unknown(key),
+                may_run=self._gate.pass_by,
             )
 
         self._once_open += 1

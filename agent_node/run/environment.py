@@ -6,6 +6,7 @@ from typing import Protocol
 
 from agent_node.agents.lifespans import OpenedAgent
 from agent_node.audit import AuditLog
+from agent_node.halt.halts import Halts
 from agent_node.once.steps import Once
 from agent_node.run.outcome import Outcome
 from agent_node.run.run_input import RunEvents, TurnInput
@@ -76,6 +77,8 @@ class RunEnvironment:
     """What time it is for steps."""
     watch_steps: Callable[[StepRecorder], StepRecorder] | None = None
     """The test kit's: what stands between a run's steps and their recorder; None: nothing does."""
+    halts: Halts = field(default_factory=Halts)
+    """What is halted."""
     tool_places: ToolPlaces = field(default_factory=ToolPlaces)
     """How many calls of a tool run at a time."""
 

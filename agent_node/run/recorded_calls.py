@@ -8,7 +8,7 @@ records nothing, calls are made all the same. Used by tool_calls.py and context.
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from agent_node.run.outcome import new_error_id
@@ -101,7 +101,9 @@ class RecordedCalls:
         place: CallPlace | None,
     ) -> Ended:
         ended: list[Ended] = []
-        options = StepOptions(call.key, call.idempotent, take_place=place.take if place is not None else None)
+        options = StepOptions(call.key, call.idempotent)
+        if place is not None:
+            options = replace(options, take_place=place.take, leave_place=place.leave)
 
         async def run(idempotency_key: str, fencing_token: int) -> Any:
             made = MadeCall(call_id, idempotency_key, fencing_token, opened.storage.restart)

@@ -24,6 +24,16 @@ class Questions(Protocol):
         time: the run's, paused meanwhile."""
 
 
+class RunPlace(Protocol):
+    """A run's slot on its node (slots.py)."""
+
+    async def acquire(self) -> None:
+        """Waits for one. Cancellation: none is held."""
+
+    def release(self) -> None:
+        """Lets another run have it, if this one holds it."""
+
+
 class SessionRecords(Protocol):
     """The files and the past events of the session that a run belongs to."""
 
@@ -92,6 +102,8 @@ class TurnInput:
     """Makes the way to the session's files and past events; None: there are none, as in tasks."""
     trace: str = ""
     """Of the call that caused it, for the log; empty: it is not known."""
+    slot: RunPlace | None = None
+    """That the run holds; None: nobody counts it, or it is the node's that runs it in a process of its own."""
     terms: CallTerms = NO_TERMS
     """Of the call that brought it, as far as the node's settings let agents see it."""
 

@@ -13,6 +13,7 @@ from uuid import UUID
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.publication import RunPublication
 from agent_node.run.republished import Republished
+from agent_node.run.run_gate import RunGate
 from agent_node.run.run_input import TurnInput
 from agent_node.run.run_log import RunLog
 from agent_node.run.steps_failure import StepsFailure
@@ -58,6 +59,7 @@ class RunSteps:
         self._is_asking = False
         self._steps: Steps | None = None
         """Made with the first step."""
+        self._made_gate: RunGate | None = None
         self._storage: AgentStorage | None = None
         """Made with its first use."""
         self.time = PausableDeadline(timeout_s)
@@ -179,6 +181,14 @@ class RunSteps:
         if self._is_asking:
             raise RuntimeError(NOT_TOGETHER)
 
+    @property
+    def _gate(self) -> RunGate:
+        """Made when it is first asked for: one for a run, whose slot it gives back and takes again."""
+        if self._made_gate is None:
+            turn, stop = self._turn, self._stop
+            self._made_gate = RunGate(self._env.halts, turn.ref, turn.agent, self.time, turn.slot, lambda: stop.asked)
+        return self._made_gate
+
     def _all_steps(self) -> Steps:
         if self._steps is None:
             if self._turn.steps is None:
@@ -195,6 +205,7 @@ class RunSteps:
                 self._failure.take,
                 self._env.limits.step_wait_s,
                 RunPublication(self._log, recorder.mark, self._republished),
+                self._gate,
                 self._env.clock,
                 self._env.limits.max_storage_bytes,
             )

@@ -101,6 +101,11 @@ class RunSlot:
     ) -> None:
         self.release()
 
+    @property
+    def is_held(self) -> bool:
+        """Whether the run has it now."""
+        return self._is_held
+
     def acquire_free(self) -> bool:
         """Takes a slot if one is free; whether it is held now."""
         self._is_held = self._slots.acquire_free()
@@ -109,6 +114,8 @@ class RunSlot:
     async def acquire(self) -> None:
         """Waits for a slot. Cancellation: none is held."""
         await self._slots.acquire(self._tenant)
+        if self._is_held:  # another part of the run has waited for it, too
+            self._slots.release()
         self._is_held = True
 
     def release(self) -> None:

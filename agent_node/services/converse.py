@@ -28,6 +28,7 @@ from agentring.errors import (
     AgentringError,
     FileNotFound,
     FirstFrameNotOpen,
+    Halted,
     InputAnswered,
     InputNotFound,
     InvalidPart,
@@ -58,6 +59,7 @@ _REFUSALS = (
     InputAnswered,
     InvalidPart,
     FileNotFound,
+    Halted,
 )
 
 
@@ -124,7 +126,8 @@ class _Frames:
                 try:
                     await self._deal_with(request, number)
                 except _REFUSALS as refusal:
-                    rejected = session_pb2.TurnRejected(reason=refusal.reason, frame=number)
+                    detail = str(refusal) if isinstance(refusal, Halted) else ""
+                    rejected = session_pb2.TurnRejected(reason=refusal.reason, frame=number, detail=detail)
                 if rejected is not None:
                     await self._attachment.push([Event(turn_id=_turn_id(request), turn_rejected=rejected)])
                 self._attachment.ack(number)

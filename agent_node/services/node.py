@@ -4,7 +4,9 @@ import asyncio
 import re
 import time
 
+from agent_node.halt.reading import HaltReader
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.services.node_halts import apply_halt, lift_halt, list_running
 from agentring.audit.anchoring import Keep
 from agentring.audit.chain import Head
 from agentring.audit.entries import MAX_TEXT
@@ -22,10 +24,13 @@ _CHAIN, _CODE = re.compile("[0-9a-f]{32}"), re.compile("[0-9a-f]{64}")
 class NodeService:
     """The service's methods; see protos/agentring/v1/node.proto."""
 
-    def __init__(self, incarnations: IncarnationSupervisor, keep_head: Keep) -> None:
-        """incarnations: whose state is reported; keep_head: of access logs, in the store."""
+    def __init__(self, incarnations: IncarnationSupervisor, keep_head: Keep, halts: HaltReader, node_id: str) -> None:
+        """incarnations: whose state is reported; keep_head: of access logs, in the store; halts: what is halted here;
+        node_id: the node's."""
         self._keep_head = keep_head
         self._incarnations = incarnations
+        self._halts = halts
+        self._node_id = node_id
 
     async def GetNodeStatus(
         self, _request: node_pb2.GetNodeStatusRequest, _call: Call
@@ -93,6 +98,24 @@ class NodeService:
         head = Head(request.chain, request.process, request.lines, request.mac, request.ended)
         await self._keep_head(head)
         return node_pb2.KeepAccessLogHeadResponse()
+
+    async def ApplyHalt(self, request: node_pb2.ApplyHaltRequest, _call: Call) -> node_pb2.ApplyHaltResponse:
+        """Halts a scope here."""
+        return await apply_halt(self._halts, self._node_id, request)
+
+    async def LiftHalt(self, request: node_pb2.LiftHaltRequest, _call: Call) -> node_pb2.LiftHaltResponse:
+        """Ends the halt of a scope here."""
+        return await lift_halt(self._halts, self._node_id, request)
+
+    async def ListNodeHalts(
+        self, _request: node_pb2.ListNodeHaltsRequest, _call: Call
+    ) -> node_pb2.ListNodeHaltsResponse:
+        """What is halted here."""
+        return node_pb2.ListNodeHaltsResponse(halts=[halt.to_record() for halt in self._halts.halts.all])
+
+    async def ListNodeRunning(self, request: node_pb2.ListNodeRunningRequest, call: Call) -> None:
+        """What runs here."""
+        await list_running(self._incarnations, self._halts, self._node_id, request, call)
 
     def _progress(self, done: bool) -> node_pb2.DrainResponse:
         try:

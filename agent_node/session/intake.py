@@ -109,6 +109,8 @@ def _accepted(session: SessionState) -> session_pb2.TurnAccepted:
 
 def _would_disturb(session: SessionState, on_busy: session_pb2.OnBusy.ValueType) -> bool:
     """Whether a new turn would be refused, or others be cancelled for it."""
+    if session.env.halts.current is not None:
+        return True
     if session.all_ended:
         return not session.slots.has_room(session.ref.tenant)
     may_wait = on_busy not in (session_pb2.ON_BUSY_REJECT, session_pb2.ON_BUSY_INTERRUPT)
@@ -117,6 +119,8 @@ def _would_disturb(session: SessionState, on_busy: session_pb2.OnBusy.ValueType)
 
 def _check_accepts(session: SessionState, on_busy: session_pb2.OnBusy.ValueType) -> None:
     _check_open(session)
+    if session.env.halts.current is not None:
+        session.env.halts.check(session.ref, session.stored.agent)
     if on_busy == session_pb2.ON_BUSY_REJECT and not session.all_ended:
         raise TurnInProgress(session.running.turn_id if session.running is not None else "")
     if on_busy != session_pb2.ON_BUSY_INTERRUPT:

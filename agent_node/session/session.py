@@ -102,6 +102,10 @@ class Session(SessionState):
             turn = await self.flights.get(turn_id, partial(turn_loop.cancel, self, turn_id, reason))
         return turn
 
+    async def cancel_all(self, reason: str) -> None:
+        """Cancels every turn, and returns once they have ended. Raises as `cancel`. Cancellation: likewise."""
+        await turn_loop.cancel_all(self, reason)
+
     async def close(self, now_s: float) -> None:
         """Cancels every turn, marks the session closed and ends its streams. Closing it again changes nothing.
 

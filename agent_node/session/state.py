@@ -20,6 +20,7 @@ from agent_node.log_fields import named
 from agent_node.run.agent_run import AgentRun
 from agent_node.run.call_terms import of_stored
 from agent_node.run.environment import RunEnvironment
+from agent_node.run.halted_start import HALTED, acquire_slot
 from agent_node.run.outcome import Outcome
 from agent_node.run.restarts import ValidNumbers
 from agent_node.run.slots import RunSlot, RunSlots
@@ -51,6 +52,8 @@ class RunningTurn:
 
     turn_id: str
     slot: RunSlot
+    begun_s: float = 0.0
+    """When it began to wait for something, in the event loop's time; 0: it has not waited yet."""
     run: AgentRun | None = None
     """Its agent, which has begun and waits; None: it is yet to begin, or has ended."""
     task: asyncio.Task[None] | None = None
@@ -178,6 +181,12 @@ class SessionState:
         return (self.all_ended or self.questions.is_waiting) and not self.log.readers
 
     @property
+    def is_halted(self) -> bool:
+        """Whether none of its turns may begin now."""
+        halts = self.env.halts
+        return halts.current is not None and halts.find(self.ref, self.stored.agent) is not None
+
+    @property
     def turns_ahead(self) -> int:
         """How many turns run or wait."""
         return len(self.mailbox) + (self.running is not None)
@@ -188,6 +197,14 @@ class SessionState:
         if any(turn.state == TURN_STATE_RUNNING or turn.attempt > 1 for turn in self.turns.open):
             return None
         return self.log.head_seq
+
+    async def acquire_slot(self, running: RunningTurn) -> None:
+        """Waits for a turn's slot, and for the end of a halt that holds it. Raises CancelledError where one cancels
+        it, with the reason in `running`."""
+        if not await acquire_slot(self.env.halts, self.ref, self.stored.agent, running.slot):
+            running.cancel_reason = HALTED
+            await asyncio.sleep(0)  # until the turn loop has its task, which ends as cancelled
+            raise asyncio.CancelledError
 
     def turn(self, turn_id: str) -> StoredTurn:
         """A turn that has not ended, or not long ago. Raises TurnNotFound."""

@@ -109,7 +109,9 @@ def _run_at_once(session: SessionState, waiting: WaitingTurn, running: RunningTu
     """Runs a turn that waits for nothing, and that nothing can cut off therefore; whether that was all of it. Raises
     what prevents that it is written to the log."""
     turn, slot = session.turn(waiting.turn_id), running.slot
-    if turn.state != TURN_STATE_RUNNING or turn.attempt > 1 or turn.deaths or not slot.acquire_free():
+    if turn.state != TURN_STATE_RUNNING or turn.attempt > 1 or turn.deaths or session.is_halted:
+        return False
+    if not slot.acquire_free():
         return False
     try:
         session.writer.check()
@@ -134,6 +136,7 @@ async def _run_in_task(
 ) -> None:
     """Runs a turn, or the rest of one that has begun, in a task of its own, which can be cancelled."""
     ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    running.begun_s = asyncio.get_running_loop().time()
     context = copy_context()
     steps = FirstSteps(_run(session, waiting, running, ended))
     task = group.create_task(steps, context=context)
@@ -160,7 +163,7 @@ async def _run(
         if running.run is not None:
             running.outcome = await running.run.wait()
         else:
-            await running.slot.acquire()
+            await session.acquire_slot(running)
             running.outcome = await _run_agent(session, waiting, running.slot)
     except NodeFenced:
         pass
@@ -216,6 +219,7 @@ def _run_input(session: SessionState, waiting: WaitingTurn, turn: StoredTurn, sl
         parts=parts_of(waiting.input),
         records=partial(TurnRecords, session),
         trace=waiting.trace,
+        slot=slot,
         terms=waiting.terms,
     )
 

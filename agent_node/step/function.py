@@ -25,6 +25,8 @@ class StepOptions:
     """The type of the result; None: JSON."""
     take_place: Callable[[], Awaitable[None]] | None = None
     """What is waited for before the step begins, so that one that waits has not begun."""
+    leave_place: Callable[[], None] = lambda: None
+    """Gives that back, to be waited for once more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,22 @@ class Tries(Protocol):
 
 
 async def outcome_of(
-    call: StepCall, options: StepOptions, most_bytes: int, check: Callable[[], None], clock: RunClock, storage: Tries
+    call: StepCall,
+    options: StepOptions,
+    most_bytes: int,
+    check: Callable[[], None],
+    clock: RunClock,
+    storage: Tries,
+    may_try: Callable[[], Awaitable[None]],
 ) -> StepOutcome:
     """Calls the function until it has an outcome. most_bytes: as `completed`; check: raises where the run is at its end
-    by itself, whatever the function raised. Raises CancelledError where it was cancelled or raised that."""
+    by itself, whatever the function raised; may_try: awaited before each further try. Raises CancelledError where it
+    was cancelled or raised that, and what may_try raises."""
     tries = 0
     while True:
         tries += 1
+        if tries > 1:
+            await may_try()
         storage.restart()
         try:
             async with clock.timeout(options.timeout_s):

@@ -32,6 +32,17 @@ class Publication(Protocol):
         """The run is over, and its steps that are under way with it."""
 
 
+class Gate(Protocol):
+    """What holds a run's next step while the run is halted."""
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether nothing may begin now."""
+
+    async def pass_by(self) -> None:
+        """Returns once something may. Raises Halted where the run was asked to end."""
+
+
 @dataclass(frozen=True, slots=True)
 class StepRun:
     """What the steps need of their run."""
@@ -48,6 +59,7 @@ class StepRun:
     wait_s: float
     """As Journal."""
     publication: Publication
+    gate: Gate
     clock: RunClock = SYSTEM_CLOCK
     most_storage_bytes: int = 64 << 20
     """That may be stored by key."""

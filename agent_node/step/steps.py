@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from typing import Any, NoReturn
 
-from agent_node.step import identity
+from agent_node.step import identity, starting
 from agent_node.step.commits import Commits
 from agent_node.step.earlier import EarlierRows
 from agent_node.step.errors import StepCorrupt, StepDiverged
@@ -130,12 +130,12 @@ class Steps:
         self._count_new()
         if not row.pure and not await self.journal.may_begin(row.step_id):
             self.diverge(f"the step {row.name} begins, but {self.journal.difference()}")
-        if options.take_place is not None:
-            await options.take_place()
+        await starting.may_begin(self._run.gate, options)
         self.check()
         self._note_streams(row)
         if not options.idempotent:
             await self._commits.add(row)
+            await starting.may_still_begin(self._run.gate, options)
             self.check()
         elif streams:
             self._streams[row.step_id] = row
@@ -158,9 +158,8 @@ class Steps:
             call = await self.enter(opened, call, options)
             is_called = True
             with being(opened.position.inside(row.step_id)):
-                outcome = await outcome_of(
-                    call, options, MOST_BYTES - self.journal.size_bytes, self.check, self.clock, opened.storage
-                )
+                left = MOST_BYTES - self.journal.size_bytes
+                outcome = await outcome_of(call, options, left, self.check, self.clock, opened.storage, self.may_try)
         except asyncio.CancelledError:
             if self.is_stopping:
                 raise
@@ -278,6 +277,11 @@ class Steps:
     def check(self) -> None:
         """Raises what ends the run by itself."""
         self._end.check()
+
+    async def may_try(self) -> None:
+        """Returns once a function may be tried again. Raises what ends the run, and Halted."""
+        await self._run.gate.pass_by()
+        self.check()
 
     def diverge(self, detail: str) -> NoReturn:
         """Fails the run: this attempt goes another way than one before it. Raises StepDiverged."""

@@ -143,6 +143,8 @@ class Stream:
             try:
                 if self._source is None:
                     self._tries += 1
+                    if self._tries > 1:
+                        await self._steps.may_try()
                     storage.restart()
                     self._gives_up_at_s = None if options.timeout_s is None else clock.now_s() + options.timeout_s
                 left_s = None if self._gives_up_at_s is None else self._gives_up_at_s - clock.now_s()

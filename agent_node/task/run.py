@@ -57,6 +57,8 @@ class TaskRun:
     outcome: Completed | Failed | None = None
     end_seq: int | None = None
     created_ns: int = field(default_factory=time.time_ns)
+    begun_s: float = field(default_factory=time.monotonic)
+    """When this run was begun; it may have waited for a slot since."""
     ended_ns: int = 0
     forget_at_s: float | None = None
     """When its retention is over; None: it runs."""

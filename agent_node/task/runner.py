@@ -25,6 +25,7 @@ from agent_node.ownership.release import release
 from agent_node.run.agent_run import run_agent
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.event_rows import entries_of
+from agent_node.run.halted_start import HALTED, acquire_slot
 from agent_node.run.input_parts import parts_of
 from agent_node.run.open_calls import cut_off_calls
 from agent_node.run.outcome import Completed, Failed, attempts_exhausted, failed_before
@@ -200,7 +201,11 @@ class TaskRunner:
             last_gain = await self._store.steps.last_gain(life)
             if self._env.limits.are_exhausted(run.attempt, last_gain):
                 return attempts_exhausted(run.attempt)
-        async with RunSlot(self._slots, run.ref.tenant):
+        slot = RunSlot(self._slots, run.ref.tenant)
+        if not await acquire_slot(self._env.halts, run.ref, run.agent, slot):
+            run.cancel_reason = HALTED
+            return None
+        try:
             self._env.lease.check()
             run.state = task_pb2.TASK_STATE_RUNNING
             run.log.append(Event(attempt=run.attempt, turn_started=session_pb2.TurnStarted(node_id=run.node_id)))
@@ -223,9 +228,12 @@ class TaskRunner:
                 steps=partial(RunSteps, self._env, self._store, run, self._tasks),
                 decide_end=partial(decide_end, self._env, self._store, run),
                 trace=TRACE.get(),
+                slot=slot,
                 terms=run.terms,
             )
             return await run_agent(self._env, self._agents[run.agent], turn, run.log, run.epoch)
+        finally:
+            slot.release()
 
     async def _store_tool_start(self, run: TaskRun, start: ToolStart) -> None:
         try:

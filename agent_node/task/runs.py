@@ -97,6 +97,11 @@ class TaskRuns:
         return self._starter.draining
 
     @property
+    def under_way(self) -> list[TaskRun]:
+        """The runs that have not ended."""
+        return list(self._held.under_way())
+
+    @property
     def running(self) -> int:
         """How many runs are under way."""
         return len(self._held.under_way())
@@ -167,12 +172,12 @@ class TaskRuns:
         await self._claims.raise_if_held_elsewhere(ref)
         return await self._ended.read(ref)  # it may have ended between the two looks
 
-    async def cancel(self, run: TaskRun) -> None:
+    async def cancel(self, run: TaskRun, reason: str = "CLIENT") -> None:
         """Cancels a run and returns once it has ended; one that has ended stays as it is. Raises what the run was
         dropped with."""
         await asyncio.sleep(0)  # a task that is cancelled before its first step does not even publish its end
-        await self._decide_end(run, "CLIENT")
-        run.cancel("CLIENT")
+        await self._decide_end(run, reason)
+        run.cancel(reason)
         await run.ended.wait()
         if not run.has_ended:
             run.log.check()

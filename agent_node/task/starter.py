@@ -77,6 +77,8 @@ class TaskStarter:
             return AgentRequired()
         if agent not in self._agents:
             return self._env.missing_agent(agent)
+        if (halt := self._env.halts.find(ref, agent)) is not None:
+            return halt.error()
         if ref in self._starts:
             return None
         return NodeDraining() if self.draining else self._quota.refusal(ref.tenant)

@@ -13,9 +13,11 @@ from agentring.cli.commands.chat import chat
 from agentring.cli.commands.dev import dev
 from agentring.cli.commands.down import down
 from agentring.cli.commands.drain import drain, undrain
+from agentring.cli.commands.halt import halt, halts, resume
 from agentring.cli.commands.locate import locate
 from agentring.cli.commands.logs import logs
 from agentring.cli.commands.new import new
+from agentring.cli.commands.ps import ps
 from agentring.cli.commands.ring import ring
 from agentring.cli.commands.sessions import sessions
 from agentring.cli.commands.status import status
@@ -32,7 +34,24 @@ app = typer.Typer(
 )
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
-for command in (new, dev, up, down, logs, chat, status, sessions, locate, ring, drain, undrain):
+for command in (
+    new,
+    dev,
+    up,
+    down,
+    logs,
+    chat,
+    status,
+    sessions,
+    ps,
+    locate,
+    ring,
+    drain,
+    undrain,
+    halt,
+    resume,
+    halts,
+):
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")

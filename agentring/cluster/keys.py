@@ -62,6 +62,15 @@ class Keys:
         return unquote(key.removeprefix(self.agents))
 
     @property
+    def halts(self) -> str:
+        """The prefix of all HaltRecords; nodes watch it, routers write it."""
+        return f"{self.root}halts/"
+
+    def halt(self, *scope: str) -> str:
+        """The HaltRecord of a scope; without a lease. scope: its kind, tenant and name; the last ones may be empty."""
+        return self.halts + "/".join(_part(each) for each in scope if each)
+
+    @property
     def sessions(self) -> str:
         """The prefix of all sessions' ClaimRecords."""
         return f"{self.root}sessions/"

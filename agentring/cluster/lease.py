@@ -49,6 +49,8 @@ class FenceReason(StrEnum):
     """The holder found that nobody can reach it."""
     STORE_REPLACED = "STORE_REPLACED"
     """What is in the place of the holder's store is not what it had opened."""
+    HALTS_UNREAD = "HALTS_UNREAD"
+    """What is halted could not be read for as long as the lease lasts without a renewal."""
     HISTORY_BROKEN = "HISTORY_BROKEN"
     """etcd's data went back in time or are another cluster's."""
 

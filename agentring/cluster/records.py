@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from google.protobuf import json_format
 
-from agentring.v1 import cluster_pb2
+from agentring.v1 import cluster_pb2, halt_pb2
 
 RECORD_VERSION = 1
 PROTOCOL_VERSION = 1
@@ -19,7 +19,12 @@ MAX_NODE_ID_CHARS = 512
 
 
 Record = TypeVar(
-    "Record", cluster_pb2.NodeRecord, cluster_pb2.ClaimRecord, cluster_pb2.ClusterMeta, cluster_pb2.StoreRecord
+    "Record",
+    cluster_pb2.NodeRecord,
+    cluster_pb2.ClaimRecord,
+    cluster_pb2.ClusterMeta,
+    cluster_pb2.StoreRecord,
+    halt_pb2.HaltRecord,
 )
 
 
@@ -55,6 +60,11 @@ def decode_meta(value: bytes) -> cluster_pb2.ClusterMeta:
 def decode_store(value: bytes) -> cluster_pb2.StoreRecord:
     """Raises UnreadableRecord."""
     return _decode(value, cluster_pb2.StoreRecord())
+
+
+def decode_halt(value: bytes) -> halt_pb2.HaltRecord:
+    """Raises UnreadableRecord."""
+    return _decode(value, halt_pb2.HaltRecord())
 
 
 def _decode(value: bytes, into: Record) -> Record:

@@ -213,3 +213,12 @@ class InvalidFile(InvalidArgument):
     reason: ClassVar[str] = "INVALID_FILE"
     sentence: ClassVar[str] = "the file cannot be taken"
     problem: str
+
+
+@dataclass(eq=False)
+class InvalidHalt(InvalidArgument):
+    """What is to be halted or resumed is not said, or cannot be."""
+
+    reason: ClassVar[str] = "INVALID_HALT"
+    sentence: ClassVar[str] = "the halt is not complete"
+    problem: str

@@ -187,3 +187,19 @@ class ResumeOffsetExpired(AgentringError):
     sentence: ClassVar[str] = "after_seq lies outside of the events that are kept"
     oldest_seq: int
     head_seq: int
+
+
+@dataclass(eq=False)
+class Halted(AgentringError):
+    """Somebody has stopped it, until it is resumed."""
+
+    code: ClassVar[StatusCode] = StatusCode.FAILED_PRECONDITION
+    reason: ClassVar[str] = "HALTED"
+    sentence: ClassVar[str] = (
+        "it is halted; nothing of it starts until `agentring resume` with what is halted ends that"
+    )
+    what: str
+    """As `agentring resume` takes it."""
+    by: str
+    since: str
+    """RFC 3339."""

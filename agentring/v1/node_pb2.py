@@ -22,12 +22,13 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from agentring.v1 import halt_pb2 as agentring_dot_v1_dot_halt__pb2
 from agentring.v1 import session_pb2 as agentring_dot_v1_dot_session__pb2
 from agentring.v1 import task_pb2 as agentring_dot_v1_dot_task__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61gentring/v1/node.proto\x12\x0c\x61gentring.v1\x1a\x1a\x61gentring/v1/session.proto\x1a\x17\x61gentring/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetNodeStatusRequest\"\xd4\x01\n\x15GetNodeStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x03\x12\x10\n\x08sessions\x18\x03 \x01(\r\x12\x15\n\rturns_running\x18\x04 \x01(\r\x12\x15\n\rtasks_running\x18\x05 \x01(\r\x12\x12\n\ntasks_held\x18\x06 \x01(\r\x12\x12\n\nfence_in_s\x18\x07 \x01(\x01\x12-\n\twall_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x0fWatchRunRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08task_key\x18\x02 \x01(\t\x12\x16\n\x0eheld_task_keys\x18\x03 \x03(\t\x12\x16\n\tafter_seq\x18\x04 \x01(\x06H\x00\x88\x01\x01\x42\x0c\n\n_after_seq\"\xb6\x01\n\x10WatchRunResponse\x12\x18\n\x0bthrough_seq\x18\x01 \x01(\x06H\x00\x88\x01\x01\x12\x18\n\x0b\x61\x63ked_frame\x18\x02 \x01(\x06H\x01\x88\x01\x01\x12#\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x13.agentring.v1.Event\x12)\n\x07outcome\x18\x04 \x01(\x0b\x32\x18.agentring.v1.RunOutcomeB\x0e\n\x0c_through_seqB\x0e\n\x0c_acked_frame\"q\n\nRunOutcome\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.agentring.v1.TaskState\x12\x13\n\x0bresult_json\x18\x02 \x01(\t\x12\x12\n\nerror_type\x18\x03 \x01(\t\x12\x12\n\nerror_text\x18\x04 \x01(\t\"0\n\x0c\x44rainRequest\x12\x11\n\ttimeout_s\x18\x01 \x01(\x01\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x10\n\x0eUndrainRequest\"&\n\x0fUndrainResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x03\"K\n\rDrainResponse\x12\x15\n\rsessions_left\x18\x01 \x01(\r\x12\x15\n\rturns_running\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\"e\n\x18KeepAccessLogHeadRequest\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x0f\n\x07process\x18\x02 \x01(\t\x12\r\n\x05lines\x18\x03 \x01(\x03\x12\x0b\n\x03mac\x18\x04 \x01(\t\x12\r\n\x05\x65nded\x18\x05 \x01(\x08\"\x1b\n\x19KeepAccessLogHeadResponse2\xa6\x03\n\x0bNodeService\x12X\n\rGetNodeStatus\x12\".agentring.v1.GetNodeStatusRequest\x1a#.agentring.v1.GetNodeStatusResponse\x12K\n\x08WatchRun\x12\x1d.agentring.v1.WatchRunRequest\x1a\x1e.agentring.v1.WatchRunResponse0\x01\x12\x42\n\x05\x44rain\x12\x1a.agentring.v1.DrainRequest\x1a\x1b.agentring.v1.DrainResponse0\x01\x12\x46\n\x07Undrain\x12\x1c.agentring.v1.UndrainRequest\x1a\x1d.agentring.v1.UndrainResponse\x12\x64\n\x11KeepAccessLogHead\x12&.agentring.v1.KeepAccessLogHeadRequest\x1a\'.agentring.v1.KeepAccessLogHeadResponseB5\n\x0c\x61gentring.v1B\tNodeProtoP\x01Z\x18\x61gentring/v1;agentringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17\x61gentring/v1/node.proto\x12\x0c\x61gentring.v1\x1a\x17\x61gentring/v1/halt.proto\x1a\x1a\x61gentring/v1/session.proto\x1a\x17\x61gentring/v1/task.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x16\n\x14GetNodeStatusRequest\"\xd4\x01\n\x15GetNodeStatusResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x03\x12\x10\n\x08sessions\x18\x03 \x01(\r\x12\x15\n\rturns_running\x18\x04 \x01(\r\x12\x15\n\rtasks_running\x18\x05 \x01(\r\x12\x12\n\ntasks_held\x18\x06 \x01(\r\x12\x12\n\nfence_in_s\x18\x07 \x01(\x01\x12-\n\twall_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"t\n\x0fWatchRunRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\x12\x10\n\x08task_key\x18\x02 \x01(\t\x12\x16\n\x0eheld_task_keys\x18\x03 \x03(\t\x12\x16\n\tafter_seq\x18\x04 \x01(\x06H\x00\x88\x01\x01\x42\x0c\n\n_after_seq\"\xb6\x01\n\x10WatchRunResponse\x12\x18\n\x0bthrough_seq\x18\x01 \x01(\x06H\x00\x88\x01\x01\x12\x18\n\x0b\x61\x63ked_frame\x18\x02 \x01(\x06H\x01\x88\x01\x01\x12#\n\x06\x65vents\x18\x03 \x03(\x0b\x32\x13.agentring.v1.Event\x12)\n\x07outcome\x18\x04 \x01(\x0b\x32\x18.agentring.v1.RunOutcomeB\x0e\n\x0c_through_seqB\x0e\n\x0c_acked_frame\"q\n\nRunOutcome\x12&\n\x05state\x18\x01 \x01(\x0e\x32\x17.agentring.v1.TaskState\x12\x13\n\x0bresult_json\x18\x02 \x01(\t\x12\x12\n\nerror_type\x18\x03 \x01(\t\x12\x12\n\nerror_text\x18\x04 \x01(\t\"0\n\x0c\x44rainRequest\x12\x11\n\ttimeout_s\x18\x01 \x01(\x01\x12\r\n\x05\x66orce\x18\x02 \x01(\x08\"\x10\n\x0eUndrainRequest\"&\n\x0fUndrainResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x03\"K\n\rDrainResponse\x12\x15\n\rsessions_left\x18\x01 \x01(\r\x12\x15\n\rturns_running\x18\x02 \x01(\r\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\"e\n\x18KeepAccessLogHeadRequest\x12\r\n\x05\x63hain\x18\x01 \x01(\t\x12\x0f\n\x07process\x18\x02 \x01(\t\x12\r\n\x05lines\x18\x03 \x01(\x03\x12\x0b\n\x03mac\x18\x04 \x01(\t\x12\r\n\x05\x65nded\x18\x05 \x01(\x08\"\x1b\n\x19KeepAccessLogHeadResponse\":\n\x10\x41pplyHaltRequest\x12&\n\x04halt\x18\x01 \x01(\x0b\x32\x18.agentring.v1.HaltRecord\"E\n\x11\x41pplyHaltResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64urable\x18\x02 \x01(\x08\x12\x0e\n\x06stored\x18\x03 \x01(\x08\"9\n\x0fLiftHaltRequest\x12&\n\x05scope\x18\x01 \x01(\x0b\x32\x17.agentring.v1.HaltScope\"l\n\x10LiftHaltResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x0f\n\x07\x64urable\x18\x02 \x01(\x08\x12\x0f\n\x07removed\x18\x03 \x01(\x08\x12\x12\n\nwas_halted\x18\x04 \x01(\x08\x12\x11\n\tis_halted\x18\x05 \x01(\x08\"\x16\n\x14ListNodeHaltsRequest\"@\n\x15ListNodeHaltsResponse\x12\'\n\x05halts\x18\x01 \x03(\x0b\x32\x18.agentring.v1.HaltRecord\"+\n\x16ListNodeRunningRequest\x12\x11\n\ttenant_id\x18\x01 \x01(\t\"V\n\x17ListNodeRunningResponse\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12*\n\x07running\x18\x02 \x03(\x0b\x32\x19.agentring.v1.RunningWork2\xfb\x05\n\x0bNodeService\x12X\n\rGetNodeStatus\x12\".agentring.v1.GetNodeStatusRequest\x1a#.agentring.v1.GetNodeStatusResponse\x12K\n\x08WatchRun\x12\x1d.agentring.v1.WatchRunRequest\x1a\x1e.agentring.v1.WatchRunResponse0\x01\x12\x42\n\x05\x44rain\x12\x1a.agentring.v1.DrainRequest\x1a\x1b.agentring.v1.DrainResponse0\x01\x12\x46\n\x07Undrain\x12\x1c.agentring.v1.UndrainRequest\x1a\x1d.agentring.v1.UndrainResponse\x12\x64\n\x11KeepAccessLogHead\x12&.agentring.v1.KeepAccessLogHeadRequest\x1a\'.agentring.v1.KeepAccessLogHeadResponse\x12L\n\tApplyHalt\x12\x1e.agentring.v1.ApplyHaltRequest\x1a\x1f.agentring.v1.ApplyHaltResponse\x12I\n\x08LiftHalt\x12\x1d.agentring.v1.LiftHaltRequest\x1a\x1e.agentring.v1.LiftHaltResponse\x12X\n\rListNodeHalts\x12\".agentring.v1.ListNodeHaltsRequest\x1a#.agentring.v1.ListNodeHaltsResponse\x12`\n\x0fListNodeRunning\x12$.agentring.v1.ListNodeRunningRequest\x1a%.agentring.v1.ListNodeRunningResponse0\x01\x42\x35\n\x0c\x61gentring.v1B\tNodeProtoP\x01Z\x18\x61gentring/v1;agentringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,28 +36,44 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'agentring.v1.node_pb2', _gl
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\014agentring.v1B\tNodeProtoP\001Z\030agentring/v1;agentringv1'
-  _globals['_GETNODESTATUSREQUEST']._serialized_start=127
-  _globals['_GETNODESTATUSREQUEST']._serialized_end=149
-  _globals['_GETNODESTATUSRESPONSE']._serialized_start=152
-  _globals['_GETNODESTATUSRESPONSE']._serialized_end=364
-  _globals['_WATCHRUNREQUEST']._serialized_start=366
-  _globals['_WATCHRUNREQUEST']._serialized_end=482
-  _globals['_WATCHRUNRESPONSE']._serialized_start=485
-  _globals['_WATCHRUNRESPONSE']._serialized_end=667
-  _globals['_RUNOUTCOME']._serialized_start=669
-  _globals['_RUNOUTCOME']._serialized_end=782
-  _globals['_DRAINREQUEST']._serialized_start=784
-  _globals['_DRAINREQUEST']._serialized_end=832
-  _globals['_UNDRAINREQUEST']._serialized_start=834
-  _globals['_UNDRAINREQUEST']._serialized_end=850
-  _globals['_UNDRAINRESPONSE']._serialized_start=852
-  _globals['_UNDRAINRESPONSE']._serialized_end=890
-  _globals['_DRAINRESPONSE']._serialized_start=892
-  _globals['_DRAINRESPONSE']._serialized_end=967
-  _globals['_KEEPACCESSLOGHEADREQUEST']._serialized_start=969
-  _globals['_KEEPACCESSLOGHEADREQUEST']._serialized_end=1070
-  _globals['_KEEPACCESSLOGHEADRESPONSE']._serialized_start=1072
-  _globals['_KEEPACCESSLOGHEADRESPONSE']._serialized_end=1099
-  _globals['_NODESERVICE']._serialized_start=1102
-  _globals['_NODESERVICE']._serialized_end=1524
+  _globals['_GETNODESTATUSREQUEST']._serialized_start=152
+  _globals['_GETNODESTATUSREQUEST']._serialized_end=174
+  _globals['_GETNODESTATUSRESPONSE']._serialized_start=177
+  _globals['_GETNODESTATUSRESPONSE']._serialized_end=389
+  _globals['_WATCHRUNREQUEST']._serialized_start=391
+  _globals['_WATCHRUNREQUEST']._serialized_end=507
+  _globals['_WATCHRUNRESPONSE']._serialized_start=510
+  _globals['_WATCHRUNRESPONSE']._serialized_end=692
+  _globals['_RUNOUTCOME']._serialized_start=694
+  _globals['_RUNOUTCOME']._serialized_end=807
+  _globals['_DRAINREQUEST']._serialized_start=809
+  _globals['_DRAINREQUEST']._serialized_end=857
+  _globals['_UNDRAINREQUEST']._serialized_start=859
+  _globals['_UNDRAINREQUEST']._serialized_end=875
+  _globals['_UNDRAINRESPONSE']._serialized_start=877
+  _globals['_UNDRAINRESPONSE']._serialized_end=915
+  _globals['_DRAINRESPONSE']._serialized_start=917
+  _globals['_DRAINRESPONSE']._serialized_end=992
+  _globals['_KEEPACCESSLOGHEADREQUEST']._serialized_start=994
+  _globals['_KEEPACCESSLOGHEADREQUEST']._serialized_end=1095
+  _globals['_KEEPACCESSLOGHEADRESPONSE']._serialized_start=1097
+  _globals['_KEEPACCESSLOGHEADRESPONSE']._serialized_end=1124
+  _globals['_APPLYHALTREQUEST']._serialized_start=1126
+  _globals['_APPLYHALTREQUEST']._serialized_end=1184
+  _globals['_APPLYHALTRESPONSE']._serialized_start=1186
+  _globals['_APPLYHALTRESPONSE']._serialized_end=1255
+  _globals['_LIFTHALTREQUEST']._serialized_start=1257
+  _globals['_LIFTHALTREQUEST']._serialized_end=1314
+  _globals['_LIFTHALTRESPONSE']._serialized_start=1316
+  _globals['_LIFTHALTRESPONSE']._serialized_end=1424
+  _globals['_LISTNODEHALTSREQUEST']._serialized_start=1426
+  _globals['_LISTNODEHALTSREQUEST']._serialized_end=1448
+  _globals['_LISTNODEHALTSRESPONSE']._serialized_start=1450
+  _globals['_LISTNODEHALTSRESPONSE']._serialized_end=1514
+  _globals['_LISTNODERUNNINGREQUEST']._serialized_start=1516
+  _globals['_LISTNODERUNNINGREQUEST']._serialized_end=1559
+  _globals['_LISTNODERUNNINGRESPONSE']._serialized_start=1561
+  _globals['_LISTNODERUNNINGRESPONSE']._serialized_end=1647
+  _globals['_NODESERVICE']._serialized_start=1650
+  _globals['_NODESERVICE']._serialized_end=2413
 # @@protoc_insertion_point(module_scope)

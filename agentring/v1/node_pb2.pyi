@@ -40,6 +40,7 @@ A node says in its HTTP/2 SETTINGS how often it may be sent PING: 0xF0A1, in mil
 as gRPC's servers allow by default.
 """
 
+from agentring.v1 import halt_pb2 as _halt_pb2
 from agentring.v1 import session_pb2 as _session_pb2
 from agentring.v1 import task_pb2 as _task_pb2
 from collections import abc as _abc
@@ -393,3 +394,210 @@ class KeepAccessLogHeadResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___KeepAccessLogHeadResponse: _TypeAlias = KeepAccessLogHeadResponse  # noqa: Y015
+
+@_typing.final
+class ApplyHaltRequest(_message.Message):
+    """Halts a scope on one node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HALT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def halt(self) -> _halt_pb2.HaltRecord:
+        """The halt."""
+
+    def __init__(
+        self,
+        *,
+        halt: _halt_pb2.HaltRecord | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["halt", b"halt"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["halt", b"halt"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyHaltRequest: _TypeAlias = ApplyHaltRequest  # noqa: Y015
+
+@_typing.final
+class ApplyHaltResponse(_message.Message):
+    """The halt stands here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    DURABLE_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    durable: _builtins.bool
+    """Whether its store outlives it."""
+    stored: _builtins.bool
+    """Whether the store has the halt."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        durable: _builtins.bool = ...,
+        stored: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "node_id", b"node_id", "stored", b"stored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ApplyHaltResponse: _TypeAlias = ApplyHaltResponse  # noqa: Y015
+
+@_typing.final
+class LiftHaltRequest(_message.Message):
+    """Ends the halt of a scope on one node."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCOPE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def scope(self) -> _halt_pb2.HaltScope:
+        """The scope, with its tenant."""
+
+    def __init__(
+        self,
+        *,
+        scope: _halt_pb2.HaltScope | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["scope", b"scope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftHaltRequest: _TypeAlias = LiftHaltRequest  # noqa: Y015
+
+@_typing.final
+class LiftHaltResponse(_message.Message):
+    """What the node knows now."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    DURABLE_FIELD_NUMBER: _builtins.int
+    REMOVED_FIELD_NUMBER: _builtins.int
+    WAS_HALTED_FIELD_NUMBER: _builtins.int
+    IS_HALTED_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    durable: _builtins.bool
+    """Whether its store outlives it."""
+    removed: _builtins.bool
+    """Whether the store has the halt no more."""
+    was_halted: _builtins.bool
+    """Whether the scope was halted here."""
+    is_halted: _builtins.bool
+    """Whether it still is."""
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        durable: _builtins.bool = ...,
+        removed: _builtins.bool = ...,
+        was_halted: _builtins.bool = ...,
+        is_halted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["durable", b"durable", "is_halted", b"is_halted", "node_id", b"node_id", "removed", b"removed", "was_halted", b"was_halted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiftHaltResponse: _TypeAlias = LiftHaltResponse  # noqa: Y015
+
+@_typing.final
+class ListNodeHaltsRequest(_message.Message):
+    """Asks what is halted here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodeHaltsRequest: _TypeAlias = ListNodeHaltsRequest  # noqa: Y015
+
+@_typing.final
+class ListNodeHaltsResponse(_message.Message):
+    """What is halted here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HALTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def halts(self) -> _containers.RepeatedCompositeFieldContainer[_halt_pb2.HaltRecord]:
+        """Each scope once."""
+
+    def __init__(
+        self,
+        *,
+        halts: _abc.Iterable[_halt_pb2.HaltRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["halts", b"halts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodeHaltsResponse: _TypeAlias = ListNodeHaltsResponse  # noqa: Y015
+
+@_typing.final
+class ListNodeRunningRequest(_message.Message):
+    """Asks what runs here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_ID_FIELD_NUMBER: _builtins.int
+    tenant_id: _builtins.str
+    """Of which tenant; empty: of all."""
+    def __init__(
+        self,
+        *,
+        tenant_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tenant_id", b"tenant_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodeRunningRequest: _TypeAlias = ListNodeRunningRequest  # noqa: Y015
+
+@_typing.final
+class ListNodeRunningResponse(_message.Message):
+    """Some of what runs here."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NODE_ID_FIELD_NUMBER: _builtins.int
+    RUNNING_FIELD_NUMBER: _builtins.int
+    node_id: _builtins.str
+    """The node."""
+    @_builtins.property
+    def running(self) -> _containers.RepeatedCompositeFieldContainer[_halt_pb2.RunningWork]:
+        """Turns and tasks."""
+
+    def __init__(
+        self,
+        *,
+        node_id: _builtins.str = ...,
+        running: _abc.Iterable[_halt_pb2.RunningWork] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["node_id", b"node_id", "running", b"running"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListNodeRunningResponse: _TypeAlias = ListNodeRunningResponse  # noqa: Y015

@@ -60,6 +60,26 @@ class NodeServiceStub:
                 request_serializer=agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadRequest.SerializeToString,
                 response_deserializer=agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadResponse.FromString,
                 _registered_method=True)
+        self.ApplyHalt = channel.unary_unary(
+                '/agentring.v1.NodeService/ApplyHalt',
+                request_serializer=agentring_dot_v1_dot_node__pb2.ApplyHaltRequest.SerializeToString,
+                response_deserializer=agentring_dot_v1_dot_node__pb2.ApplyHaltResponse.FromString,
+                _registered_method=True)
+        self.LiftHalt = channel.unary_unary(
+                '/agentring.v1.NodeService/LiftHalt',
+                request_serializer=agentring_dot_v1_dot_node__pb2.LiftHaltRequest.SerializeToString,
+                response_deserializer=agentring_dot_v1_dot_node__pb2.LiftHaltResponse.FromString,
+                _registered_method=True)
+        self.ListNodeHalts = channel.unary_unary(
+                '/agentring.v1.NodeService/ListNodeHalts',
+                request_serializer=agentring_dot_v1_dot_node__pb2.ListNodeHaltsRequest.SerializeToString,
+                response_deserializer=agentring_dot_v1_dot_node__pb2.ListNodeHaltsResponse.FromString,
+                _registered_method=True)
+        self.ListNodeRunning = channel.unary_stream(
+                '/agentring.v1.NodeService/ListNodeRunning',
+                request_serializer=agentring_dot_v1_dot_node__pb2.ListNodeRunningRequest.SerializeToString,
+                response_deserializer=agentring_dot_v1_dot_node__pb2.ListNodeRunningResponse.FromString,
+                _registered_method=True)
 
 
 class NodeServiceServicer:
@@ -110,6 +130,37 @@ class NodeServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ApplyHalt(self, request, context):
+        """Halts a scope on this node, and answers once nothing of it starts here any more and the node's store has it, or could
+        not take it. For routers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftHalt(self, request, context):
+        """Ends the halt of a scope on this node, removes it from the node's store, and reads again what is halted. For routers.
+
+        Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (what is halted could not be read).
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNodeHalts(self, request, context):
+        """Lists what this node knows to be halted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListNodeRunning(self, request, context):
+        """Streams the turns and tasks that run here, or wait, some in each response.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_NodeServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -137,6 +188,26 @@ def add_NodeServiceServicer_to_server(servicer, server):
                     servicer.KeepAccessLogHead,
                     request_deserializer=agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadRequest.FromString,
                     response_serializer=agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadResponse.SerializeToString,
+            ),
+            'ApplyHalt': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApplyHalt,
+                    request_deserializer=agentring_dot_v1_dot_node__pb2.ApplyHaltRequest.FromString,
+                    response_serializer=agentring_dot_v1_dot_node__pb2.ApplyHaltResponse.SerializeToString,
+            ),
+            'LiftHalt': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftHalt,
+                    request_deserializer=agentring_dot_v1_dot_node__pb2.LiftHaltRequest.FromString,
+                    response_serializer=agentring_dot_v1_dot_node__pb2.LiftHaltResponse.SerializeToString,
+            ),
+            'ListNodeHalts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListNodeHalts,
+                    request_deserializer=agentring_dot_v1_dot_node__pb2.ListNodeHaltsRequest.FromString,
+                    response_serializer=agentring_dot_v1_dot_node__pb2.ListNodeHaltsResponse.SerializeToString,
+            ),
+            'ListNodeRunning': grpc.unary_stream_rpc_method_handler(
+                    servicer.ListNodeRunning,
+                    request_deserializer=agentring_dot_v1_dot_node__pb2.ListNodeRunningRequest.FromString,
+                    response_serializer=agentring_dot_v1_dot_node__pb2.ListNodeRunningResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -275,6 +346,114 @@ class NodeService:
             '/agentring.v1.NodeService/KeepAccessLogHead',
             agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadRequest.SerializeToString,
             agentring_dot_v1_dot_node__pb2.KeepAccessLogHeadResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApplyHalt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentring.v1.NodeService/ApplyHalt',
+            agentring_dot_v1_dot_node__pb2.ApplyHaltRequest.SerializeToString,
+            agentring_dot_v1_dot_node__pb2.ApplyHaltResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftHalt(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentring.v1.NodeService/LiftHalt',
+            agentring_dot_v1_dot_node__pb2.LiftHaltRequest.SerializeToString,
+            agentring_dot_v1_dot_node__pb2.LiftHaltResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodeHalts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/agentring.v1.NodeService/ListNodeHalts',
+            agentring_dot_v1_dot_node__pb2.ListNodeHaltsRequest.SerializeToString,
+            agentring_dot_v1_dot_node__pb2.ListNodeHaltsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListNodeRunning(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/agentring.v1.NodeService/ListNodeRunning',
+            agentring_dot_v1_dot_node__pb2.ListNodeRunningRequest.SerializeToString,
+            agentring_dot_v1_dot_node__pb2.ListNodeRunningResponse.FromString,
             options,
             channel_credentials,
             insecure,

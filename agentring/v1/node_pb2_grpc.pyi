@@ -93,6 +93,19 @@ class NodeServiceStub:
 
     Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
     """
+    ApplyHalt: _grpc.UnaryUnaryMultiCallable[_node_pb2.ApplyHaltRequest, _node_pb2.ApplyHaltResponse]
+    """Halts a scope on this node, and answers once nothing of it starts here any more and the node's store has it, or could
+    not take it. For routers.
+    """
+    LiftHalt: _grpc.UnaryUnaryMultiCallable[_node_pb2.LiftHaltRequest, _node_pb2.LiftHaltResponse]
+    """Ends the halt of a scope on this node, removes it from the node's store, and reads again what is halted. For routers.
+
+    Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (what is halted could not be read).
+    """
+    ListNodeHalts: _grpc.UnaryUnaryMultiCallable[_node_pb2.ListNodeHaltsRequest, _node_pb2.ListNodeHaltsResponse]
+    """Lists what this node knows to be halted."""
+    ListNodeRunning: _grpc.UnaryStreamMultiCallable[_node_pb2.ListNodeRunningRequest, _node_pb2.ListNodeRunningResponse]
+    """Streams the turns and tasks that run here, or wait, some in each response."""
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -122,6 +135,19 @@ class NodeServiceAsyncStub(NodeServiceStub):
 
     Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
     """
+    ApplyHalt: _aio.UnaryUnaryMultiCallable[_node_pb2.ApplyHaltRequest, _node_pb2.ApplyHaltResponse]  # type: ignore[assignment]
+    """Halts a scope on this node, and answers once nothing of it starts here any more and the node's store has it, or could
+    not take it. For routers.
+    """
+    LiftHalt: _aio.UnaryUnaryMultiCallable[_node_pb2.LiftHaltRequest, _node_pb2.LiftHaltResponse]  # type: ignore[assignment]
+    """Ends the halt of a scope on this node, removes it from the node's store, and reads again what is halted. For routers.
+
+    Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (what is halted could not be read).
+    """
+    ListNodeHalts: _aio.UnaryUnaryMultiCallable[_node_pb2.ListNodeHaltsRequest, _node_pb2.ListNodeHaltsResponse]  # type: ignore[assignment]
+    """Lists what this node knows to be halted."""
+    ListNodeRunning: _aio.UnaryStreamMultiCallable[_node_pb2.ListNodeRunningRequest, _node_pb2.ListNodeRunningResponse]  # type: ignore[assignment]
+    """Streams the turns and tasks that run here, or wait, some in each response."""
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """A node's own service."""
@@ -178,5 +204,42 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
         """
+
+    @_abc_1.abstractmethod
+    def ApplyHalt(
+        self,
+        request: _node_pb2.ApplyHaltRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.ApplyHaltResponse, _abc.Awaitable[_node_pb2.ApplyHaltResponse]]:
+        """Halts a scope on this node, and answers once nothing of it starts here any more and the node's store has it, or could
+        not take it. For routers.
+        """
+
+    @_abc_1.abstractmethod
+    def LiftHalt(
+        self,
+        request: _node_pb2.LiftHaltRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.LiftHaltResponse, _abc.Awaitable[_node_pb2.LiftHaltResponse]]:
+        """Ends the halt of a scope on this node, removes it from the node's store, and reads again what is halted. For routers.
+
+        Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (what is halted could not be read).
+        """
+
+    @_abc_1.abstractmethod
+    def ListNodeHalts(
+        self,
+        request: _node_pb2.ListNodeHaltsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_node_pb2.ListNodeHaltsResponse, _abc.Awaitable[_node_pb2.ListNodeHaltsResponse]]:
+        """Lists what this node knows to be halted."""
+
+    @_abc_1.abstractmethod
+    def ListNodeRunning(
+        self,
+        request: _node_pb2.ListNodeRunningRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_node_pb2.ListNodeRunningResponse], _abc.AsyncIterator[_node_pb2.ListNodeRunningResponse]]:
+        """Streams the turns and tasks that run here, or wait, some in each response."""
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -1717,7 +1717,7 @@ class TurnCancelled(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """CLIENT, INTERRUPTED, SESSION_CLOSED or NODE_DRAINING."""
+    """CLIENT, INTERRUPTED, SESSION_CLOSED, NODE_DRAINING or HALTED."""
     def __init__(
         self,
         *,
@@ -1739,22 +1739,26 @@ class TurnRejected(_message.Message):
 
     REASON_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """TURN_IN_PROGRESS, MAILBOX_FULL, TOO_MANY_TURNS, TURN_ID_REUSED, INVALID_TURN_ID, INVALID_TIMEOUT, TURN_NOT_FOUND (a cancel),
     INPUT_NOT_FOUND (a reply), INPUT_ANSWERED (a reply, with something else before), INVALID_PART, FILE_NOT_FOUND (the
-    session does not have a file that the input refers to) or NODE_DRAINING.
+    session does not have a file that the input refers to), HALTED or NODE_DRAINING.
     """
     frame: _builtins.int
     """The frame's number."""
+    detail: _builtins.str
+    """Of HALTED: what is halted, by whom, since when, and how it is resumed."""
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         frame: _builtins.int = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["frame", b"frame", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "frame", b"frame", "reason", b"reason"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

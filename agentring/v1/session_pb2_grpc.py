@@ -102,7 +102,7 @@ class SessionServiceServicer:
     def RunTurn(self, request, context):
         """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), TASK_CYCLE (the caller is an agent
+        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), HALTED, TASK_CYCLE (the caller is an agent
         whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
         TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
         """

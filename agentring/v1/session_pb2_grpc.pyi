@@ -78,7 +78,7 @@ class SessionServiceStub:
     RunTurn: _grpc.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), TASK_CYCLE (the caller is an agent
+    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), HALTED, TASK_CYCLE (the caller is an agent
     whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
     TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
     """
@@ -142,7 +142,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     RunTurn: _aio.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]  # type: ignore[assignment]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), TASK_CYCLE (the caller is an agent
+    Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), HALTED, TASK_CYCLE (the caller is an agent
     whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
     TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
     """
@@ -215,7 +215,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_session_pb2.RunTurnResponse], _abc.AsyncIterator[_session_pb2.RunTurnResponse]]:
         """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
 
-        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), TASK_CYCLE (the caller is an agent
+        Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), HALTED, TASK_CYCLE (the caller is an agent
         whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
         TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
         """

@@ -44,7 +44,7 @@ class TaskServiceStub:
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION, INVALID_PART,
     INVALID_TIMEOUT {max_s}; NOT_FOUND AGENT_NOT_FOUND;
     ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
-    TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
+    HALTED, TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
     would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]
@@ -82,7 +82,7 @@ class TaskServiceAsyncStub(TaskServiceStub):
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION, INVALID_PART,
     INVALID_TIMEOUT {max_s}; NOT_FOUND AGENT_NOT_FOUND;
     ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
-    TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
+    HALTED, TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
     would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]  # type: ignore[assignment]
@@ -123,7 +123,7 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY, AGENT_REQUIRED, INVALID_RETENTION, INVALID_PART,
         INVALID_TIMEOUT {max_s}; NOT_FOUND AGENT_NOT_FOUND;
         ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
-        TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
+        HALTED, TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
         would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
         """
 

@@ -69,7 +69,7 @@ def destination(method: str, headers: Mapping[str, str]) -> Destination:
         return Destination.ANY_NODE
     if method in _REQUESTS:
         return Destination.OWNER
-    if method.startswith(("/grpc.", "/agentring.v1.ClusterService/")):
+    if method.startswith(("/grpc.", "/agentring.v1.ClusterService/", "/agentring.v1.HaltService/")):
         return Destination.ROUTER
     if method.startswith("/agentring."):
         return Destination.NOBODY

@@ -112,8 +112,10 @@ class Steps:
         idempotent: bool,
         publish_unknown: Callable[[], None],
         in_child: bool = False,
+        may_run: Callable[[], Awaitable[None]],
     ) -> Any:
         try:
+            await may_run()
             result = await function(idempotency_key=f"once/{key}", fencing_token=9)
         except BaseException as error:
             self.ended.append([key, type(error).__name__])

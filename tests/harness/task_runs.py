@@ -43,8 +43,9 @@ class Node:
         self.stubborn = Stubborn()
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
         self.slots = RunSlots(10, 100)
+        self.env = replace(environment(self.clock), limits=limits)
         self.runs = TaskRuns(
-            replace(environment(self.clock), limits=limits),
+            self.env,
             self.claims.as_claims,
             MemoryTaskStore(),
             {"held": self.stage.held, "failing": self.stage.failing, "stubborn": self.stubborn.agent},

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sqlalchemy import Column, Connection, MetaData, String, Table, inspect, select
 
-HEAD = "0016"
+HEAD = "0017"
 """The last of `migrations/versions`, each of which has a number of its own."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -37,6 +37,7 @@ from agent_node.store.sql import session_lists as lists
 from agent_node.store.sql import session_transactions as transactions
 from agent_node.store.sql.access_heads import AccessHeads
 from agent_node.store.sql.files import SqlFileStore
+from agent_node.store.sql.halts import SqlHaltStore
 from agent_node.store.sql.once import SqlOnceStore
 from agent_node.store.sql.shared_clock import SharedClock
 from agent_node.store.sql.steps import SqlStepStore
@@ -89,6 +90,8 @@ class SqlStore:
         """How far the access logs of the cluster's processes are."""
         self.files = SqlFileStore(driver, clock)
         """The files of sessions."""
+        self.halts = SqlHaltStore(driver)
+        """What is halted."""
 
     async def close(self) -> None:
         """Lets go of the database."""

@@ -1,7 +1,7 @@
 """Mutations of what protects the steps of runs; as mutations.py, which puts them together."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,11 @@ def no_memory_of_starts(_: Path) -> None:
         check: Callable[[], None],
         clock: RunClock,
         storage: Tries,
+        may_try: Callable[[], Awaitable[None]],
     ) -> StepOutcome:
         if not options.idempotent:
             await asyncio.sleep(_LASTS_S)
-        return await outcome_of(call, options, most_bytes, check, clock, storage)
+        return await outcome_of(call, options, most_bytes, check, clock, storage, may_try)
 
     replace(SqlStepStore, "read", read)
     replace(steps, "outcome_of", lasting)

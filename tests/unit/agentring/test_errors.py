@@ -36,15 +36,15 @@ STATUSES = {
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed FilesFull MailboxFull MessageTooLarge MetadataTooLarge"
     " NodeOverloaded RouterOverloaded TooManyTasks TooManyTurns",
-    "FAILED_PRECONDITION": "AgentMismatch LastNodeOfAgent RunNotResolvable SessionClosed TaskCycle TaskInputMismatch"
-    " TurnInProgress",
+    "FAILED_PRECONDITION": "AgentMismatch Halted LastNodeOfAgent RunNotResolvable SessionClosed TaskCycle"
+    " TaskInputMismatch TurnInProgress",
     "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
     "OUT_OF_RANGE": "ResumeOffsetExpired",
     "NOT_FOUND": "AgentNotFound FileNotFound InputNotFound NodeNotFound RunNotFound ServiceNotFound SessionNotFound"
     " TaskNotFound TurnNotFound",
-    "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidFile InvalidPageToken InvalidPart InvalidRetention"
-    " InvalidSessionId InvalidTaskKey InvalidTenantId InvalidTimeout InvalidTurnId MalformedHeader MalformedRequest"
-    " RouteMismatch RouteMissing SecondMessage SecondOpen UnknownEnumValue",
+    "INVALID_ARGUMENT": "AgentRequired FirstFrameNotOpen InvalidFile InvalidHalt InvalidPageToken InvalidPart"
+    " InvalidRetention InvalidSessionId InvalidTaskKey InvalidTenantId InvalidTimeout InvalidTurnId MalformedHeader"
+    " MalformedRequest RouteMismatch RouteMissing SecondMessage SecondOpen UnknownEnumValue",
     "DEADLINE_EXCEEDED": "DeadlineExceeded FirstFrameTimeout",
     "UNIMPLEMENTED": "EncodingNotSupported MethodNotImplemented",
     "DATA_LOSS": "SessionCorrupt",
@@ -241,7 +241,7 @@ def _documented() -> dict[str, set[str]]:
         text = re.sub(r"\n *// *", " ", proto.read_text())
         for listing in re.findall(r"Errors(?: carry|:)(.*?)(?:\n|\. [A-Z][a-z])", text):
             status = ""
-            words = r"[A-Z]+(?:_[A-Z]+)+|UNAVAILABLE|UNIMPLEMENTED|ABORTED|CANCELLED|QUOTA|INTERNAL"
+            words = r"[A-Z]+(?:_[A-Z]+)+|UNAVAILABLE|UNIMPLEMENTED|ABORTED|CANCELLED|QUOTA|INTERNAL|HALTED"
             for word in re.findall(words, listing):
                 if word in StatusCode.__members__:
                     status = word

@@ -19,11 +19,15 @@ from harness.bench import Bench
 LARGE = "x" * (2 * CHUNK_BYTES)
 
 
+async def at_once() -> None:
+    """Nothing is halted."""
+
+
 class Node:
     """The node's side, at the other end of a connection."""
 
     def __init__(self, attempt: Attempt) -> None:
-        self.steps = NodeSteps(attempt)
+        self.steps = NodeSteps(attempt, at_once)
         self.asked: list[str] = []
 
     def send(self, kind: str, number: int) -> None:
@@ -115,7 +119,7 @@ async def test_a_write_that_was_begun_is_carried_out_though_the_child_has_ended(
     async with asyncio.TaskGroup() as tasks:
         attempt = Attempt(kept, tasks, float("inf"))
         attempt.held = asyncio.Event()
-        node = NodeSteps(attempt)
+        node = NodeSteps(attempt, at_once)
         writing = asyncio.ensure_future(node.answer("keep_chunk", BlobChunk(b"d", 0, b"data")))
         await attempt.reached.wait()
         writing.cancel()
@@ -129,7 +133,7 @@ async def test_no_step_begins_in_a_run_that_is_left_to_its_next_owner() -> None:
     step = StoredStep(1, bytes(16), b"", "undo", 1, StepState.STARTED, False)
     async with asyncio.TaskGroup() as tasks:
         attempt = Attempt(Kept(), tasks, float("inf"))
-        node = NodeSteps(attempt)
+        node = NodeSteps(attempt, at_once)
         await node.answer("begun", step)
         attempt.cut_off = True
         with pytest.raises(NodeDraining):
@@ -138,7 +142,7 @@ async def test_no_step_begins_in_a_run_that_is_left_to_its_next_owner() -> None:
 
 async def test_the_child_reaches_nothing_else_of_the_recorder() -> None:
     async with asyncio.TaskGroup() as tasks:
-        node = NodeSteps(Attempt(Kept(), tasks, float("inf")))
+        node = NodeSteps(Attempt(Kept(), tasks, float("inf")), at_once)
         for method in ("close", "tasks", "__class__"):
             with pytest.raises(ValueError, match=method):
                 await node.answer(method)
