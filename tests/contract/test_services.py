@@ -18,6 +18,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 SERVICES = {
     "agentring.v1.BlobService",
     "agentring.v1.ClusterService",
+    "agentring.v1.HaltService",
     "agentring.v1.OnceService",
     "agentring.v1.SessionService",
     "agentring.v1.TaskService",
