@@ -260,18 +260,6 @@ class NothingToResolveWith(CommandError):
 
 
 @dataclass(eq=False)
-class HaltUnclear(CommandError):
-    """What is to be halted or resumed is not said, or said twice."""
-
-    exit_status: ClassVar[int] = 2
-    problem: str
-
-    def __str__(self) -> str:
-        """One line."""
-        return self.problem
-
-
-@dataclass(eq=False)
 class AdminFailed(CommandError):
     """What an operator asked for was refused."""
 

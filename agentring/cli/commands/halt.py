@@ -3,8 +3,9 @@
 import getpass
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import UTC
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 from rich.console import Group
@@ -12,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
-from agentring.cli.errors import HaltUnclear
+from agentring.cli.errors import CommandError
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
 from agentring.cli.terminal.printing import console, print_json, to_fields
@@ -41,6 +42,18 @@ AgentOption = Annotated[str, typer.Option(help="An agent: its sessions and tasks
 TenantOption = Annotated[str, typer.Option(help="A tenant: all of it, unless a session or an agent is named.")]
 AllOption = Annotated[bool, typer.Option("--all", help="Every tenant.")]
 TimeoutOption = Annotated[float, typer.Option(min=0.1, max=60.0, help="How long to wait for the nodes.")]
+
+
+@dataclass(eq=False)
+class HaltUnclear(CommandError):
+    """What is to be halted or resumed is not said, or said twice."""
+
+    exit_status: ClassVar[int] = 2
+    problem: str
+
+    def __str__(self) -> str:
+        """One line."""
+        return self.problem
 
 
 def halt(
