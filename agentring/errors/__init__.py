@@ -5,6 +5,13 @@ variables as dataclass fields, all of which go into the ErrorInfo's metadata. `a
 that puts them on the wire. None ever carries another exception's text.
 """
 
+from agentring.errors.access import (
+    CredentialUnchecked,
+    MetadataReserved,
+    NotAuthenticated,
+    RoleMissing,
+    TenantForeign,
+)
 from agentring.errors.availability import (
     AgentUnavailable,
     ClaimUnreadable,
@@ -103,6 +110,7 @@ __all__ = [
     "ClaimUnreadable",
     "ConnectionsLost",
     "CoordinatorUnavailable",
+    "CredentialUnchecked",
     "DeadlineExceeded",
     "EncodingNotSupported",
     "FileNotFound",
@@ -130,6 +138,7 @@ __all__ = [
     "MalformedHeader",
     "MalformedRequest",
     "MessageTooLarge",
+    "MetadataReserved",
     "MetadataTooLarge",
     "MethodNotImplemented",
     "NoNodes",
@@ -138,10 +147,12 @@ __all__ = [
     "NodeNotFound",
     "NodeOverloaded",
     "NodeUnreachable",
+    "NotAuthenticated",
     "NotFound",
     "NotOwner",
     "OwnerUnreachable",
     "ResumeOffsetExpired",
+    "RoleMissing",
     "RouteMismatch",
     "RouteMissing",
     "RouterOverloaded",
@@ -164,6 +175,7 @@ __all__ = [
     "TaskInputMismatch",
     "TaskKeyActive",
     "TaskNotFound",
+    "TenantForeign",
     "TooManyTasks",
     "TooManyTurns",
     "TurnIdReused",

@@ -30,8 +30,8 @@ from agentring.rpc.status import STATUS_DETAILS, ErrorReport, Metadata, read_err
 PROTOS = Path(__file__).parents[3] / "protos" / "agentring" / "v1"
 
 STATUSES = {
-    "UNAVAILABLE": "AgentUnavailable ClaimUnreadable CoordinatorUnavailable NoNodes NodeDraining NodeFenced"
-    " NodeUnreachable OwnerUnreachable RouterStopping SessionMoving StoreFull StoreReplaced StoreUnavailable"
+    "UNAVAILABLE": "AgentUnavailable ClaimUnreadable CoordinatorUnavailable CredentialUnchecked NoNodes NodeDraining"
+    " NodeFenced NodeUnreachable OwnerUnreachable RouterStopping SessionMoving StoreFull StoreReplaced StoreUnavailable"
     " StoreUnusable",
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed FilesFull MailboxFull MessageTooLarge MetadataTooLarge"
@@ -49,11 +49,16 @@ STATUSES = {
     "UNIMPLEMENTED": "EncodingNotSupported MethodNotImplemented",
     "DATA_LOSS": "SessionCorrupt",
     "CANCELLED": "CallCancelled",
+    "UNAUTHENTICATED": "NotAuthenticated",
+    "PERMISSION_DENIED": "MetadataReserved RoleMissing TenantForeign",
     "INTERNAL": "CallReset ConnectionsLost InternalError MalformedAnswer",
 }
-OF_NO_RPC_OF_OURS = {"INTERNAL", "UNIMPLEMENTED", "SERVICE_NOT_FOUND", "ANSWER_METADATA_TOO_LARGE"}
+OF_NO_RPC_OF_OURS = {
+    *("INTERNAL", "UNIMPLEMENTED", "SERVICE_NOT_FOUND", "ANSWER_METADATA_TOO_LARGE"),
+    *("NOT_AUTHENTICATED", "CREDENTIAL_UNCHECKED", "ROLE_MISSING", "TENANT_FOREIGN", "METADATA_RESERVED"),
+}
 """Reasons that the protos need not name: any call can end with the first two; the third is of health checks, the fourth
-of calls to hosted services."""
+of calls to hosted services; the others are of who calls, not of what is called."""
 
 
 class Failed(grpc.RpcError):
@@ -241,7 +246,9 @@ def _documented() -> dict[str, set[str]]:
         text = re.sub(r"\n *// *", " ", proto.read_text())
         for listing in re.findall(r"Errors(?: carry|:)(.*?)(?:\n|\. [A-Z][a-z])", text):
             status = ""
-            words = r"[A-Z]+(?:_[A-Z]+)+|UNAVAILABLE|UNIMPLEMENTED|ABORTED|CANCELLED|QUOTA|INTERNAL|HALTED"
+            words = (
+                r"[A-Z]+(?:_[A-Z]+)+|UNAVAILABLE|UNIMPLEMENTED|UNAUTHENTICATED|ABORTED|CANCELLED|QUOTA|INTERNAL|HALTED"
+            )
             for word in re.findall(words, listing):
                 if word in StatusCode.__members__:
                     status = word
