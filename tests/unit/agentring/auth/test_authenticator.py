@@ -79,7 +79,7 @@ def ask(auth: AuthFile, credential: str) -> Identity:
 
 def test_a_token_gives_its_tenant_its_subject_and_the_roles_that_its_issuer_may_give(tmp_path: Path) -> None:
     found = ask(AuthFile(write(tmp_path)), token(roles=["user", "operator", "peer", "else"]))
-    assert (found.tenant, found.subject, found.roles) == ("acme", f"{ISSUER}|ann", {Role.user})
+    assert (found.tenant, found.subject, found.roles) == ("acme", f"{ISSUER}|ann", frozenset({Role.user}))
     assert found.expires_at is not None
     assert found.expires_at > time.time() + 600
 
@@ -156,7 +156,7 @@ def test_a_field_that_is_bad_or_doubled_is_refused_whatever_the_certificate_says
         auth.identify(fields, ["URI:spiffe://acme/one"])
     assert auth.identify([], ["URI:spiffe://acme/one"]).subject == "one"
     assert auth.identify([f"bearer {KEY}"], []).subject == "robot"
-    assert auth.identify([], ["URI:spiffe://acme/one/", "DNS:spiffe://acme/one"]).roles == {Role.viewer}
+    assert auth.identify([], ["URI:spiffe://acme/one/", "DNS:spiffe://acme/one"]).roles == frozenset({Role.viewer})
 
 
 def test_without_its_table_nobody_is_anonymous(tmp_path: Path) -> None:
