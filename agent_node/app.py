@@ -119,7 +119,7 @@ async def _serve(
             observed = ObservedAudit(audit, board)
             guard = StoreGuard(durable, etcd, keys, lambda: _identity(membership.history))
             skew = ClockSkew(
-                etcd, keys, clock, NodeId(settings.node_id), settings.node_credentials(), settings.max_clock_skew_s
+                etcd, keys, clock, NodeId(settings.node_id), settings.node_credentials, settings.max_clock_skew_s
             )
             resources = NodeResources(
                 settings=settings,

@@ -28,6 +28,7 @@ from pydantic_settings import (
 
 from agentring import variables
 from agentring.address import check_address, check_etcd_endpoint
+from agentring.certificates.context_files import ContextFiles
 from agentring.cluster.etcd.channel import EtcdTls
 from agentring.rpc.probe import Tls
 
@@ -155,10 +156,15 @@ class ProcessSettings(BaseSettings):
             self.etcd_key.read_bytes() if self.etcd_key else None,
         )
 
-    def server_tls(self) -> ssl.SSLContext | None:
+    def server_tls(self) -> ContextFiles | None:
         """For those who call us; None: plaintext. Raises OSError."""
         if self.tls_cert is None:
             return None
+        files = [file for file in (self.tls_cert, self.tls_key, self.tls_client_ca) if file is not None]
+        return ContextFiles(self._server_context, files)
+
+    def _server_context(self) -> ssl.SSLContext:
+        assert self.tls_cert is not None
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.tls_client_ca)
         context.load_cert_chain(self.tls_cert, self.tls_key)
         if self.tls_client_ca is not None:

@@ -33,6 +33,7 @@ from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
 from agentring.v1 import blob_pb2, cluster_pb2, halt_pb2, once_pb2, session_pb2, task_pb2
 from router.metrics import RouterMetrics
+from router.relay.node_pool import NodeTls
 from router.relay.relay import Relay
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
@@ -84,7 +85,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             access = open_process_log(
                 settings,
                 f"router/{settings.listen}",
-                keep_at_a_node(view, settings.node_credentials()),
+                keep_at_a_node(view, settings.node_credentials),
                 clock.sleep,
                 stack,
             )
@@ -92,10 +93,10 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 own_address,
                 {
                     cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]: ClusterService(
-                        view, lookup, membership, etcd, keys, settings.node_credentials()
+                        view, lookup, membership, etcd, keys, settings.node_credentials
                     ),
                     halt_pb2.DESCRIPTOR.services_by_name["HaltService"]: HaltService(
-                        membership, etcd, keys, settings.node_credentials()
+                        membership, etcd, keys, settings.node_credentials
                     ),
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
@@ -122,7 +123,7 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 max_buffered_bytes=settings.max_buffered_bytes,
                 connect_timeout_s=settings.connect_timeout_s,
                 client_tls=settings.server_tls(),
-                node_tls=settings.node_tls(),
+                node_tls=NodeTls(node_tls, settings.cluster) if (node_tls := settings.node_tls()) is not None else None,
                 recorder=RelayedCalls(access.log) if access is not None else None,
             )
             if settings.metrics_listen is not None:

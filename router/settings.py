@@ -4,6 +4,7 @@ import ssl
 
 from pydantic import Field
 
+from agentring.certificates.context_files import ContextFiles
 from agentring.http2.limits import Limits, Rate
 from agentring.settings import HostPort, ProcessSettings, http2_only
 
@@ -88,11 +89,17 @@ class RouterSettings(ProcessSettings):
             keepalive_timeout_s=self.keepalive_timeout_s,
         )
 
-    def node_tls(self) -> ssl.SSLContext | None:
+    def node_tls(self) -> ContextFiles | None:
         """For the connections to nodes; None: plaintext. Raises OSError."""
         if self.node_ca is None:
             return None
+        files = [file for file in (self.node_ca, self.node_cert, self.node_key) if file is not None]
+        return ContextFiles(self._node_context, files)
+
+    def _node_context(self) -> ssl.SSLContext:
         context = ssl.create_default_context(ssl.Purpose.SERVER_AUTH, cafile=self.node_ca)
+        # The certificate has to name the node, wherever it is reached (NodeTls in router/relay/node_pool.py).
+        context.check_hostname = False
         if self.node_cert is not None:
             context.load_cert_chain(self.node_cert, self.node_key)
         return http2_only(context)

@@ -52,12 +52,12 @@ class ClockSkew:
         keys: Keys,
         clock: Clock,
         node_id: NodeId,
-        credentials: grpc.ChannelCredentials | None,
+        credentials: Callable[[], grpc.ChannelCredentials | None],
         most_s: float,
         *,
         wall_s: Callable[[], float] = time.time,
     ) -> None:
-        """credentials: for calls of nodes; None: they serve plaintext. most_s: how far off it may be."""
+        """credentials: for calls of nodes, read for each; None: they serve plaintext. most_s: how far off it may be."""
         self._etcd = etcd
         self._keys = keys
         self._clock = clock
@@ -104,7 +104,7 @@ class ClockSkew:
     async def _ahead_of(self, address: str) -> float | None:
         """None: it does not answer, or is of an earlier release."""
         try:
-            async with open_channel(address, self._credentials) as channel:
+            async with open_channel(address, self._credentials()) as channel:
                 before_s, began_s = self._wall_s(), self._clock.now_s()
                 answer = await node_pb2_grpc.NodeServiceStub(channel).GetNodeStatus(
                     node_pb2.GetNodeStatusRequest(), timeout=_ANSWERS_WITHIN_S

@@ -6,7 +6,7 @@ waited for, shared by all waits and closed with the last of them. Used by Once.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -33,8 +33,8 @@ class _Connection:
 class RemoteRuns:
     """The other nodes' runs. Resource handling: connections end with the waits that they are for."""
 
-    def __init__(self, credentials: grpc.ChannelCredentials | None, silence_s: float = SILENCE_S) -> None:
-        """credentials: None: nodes serve plaintext."""
+    def __init__(self, credentials: Callable[[], grpc.ChannelCredentials | None], silence_s: float = SILENCE_S) -> None:
+        """credentials: read for each connection; None: nodes serve plaintext."""
         self._credentials = credentials
         self._silence_s = silence_s
         self._connections: dict[str, _Connection] = {}
@@ -69,7 +69,7 @@ class RemoteRuns:
     async def _connected(self, address: str) -> AsyncIterator[aio.Channel]:
         connection = self._connections.get(address)
         if connection is None:
-            connection = self._connections[address] = _Connection(open_channel(address, self._credentials))
+            connection = self._connections[address] = _Connection(open_channel(address, self._credentials()))
         connection.waits += 1
         try:
             yield connection.channel

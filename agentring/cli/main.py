@@ -8,7 +8,7 @@ from io import TextIOWrapper
 import typer
 
 from agentring import variables
-from agentring.cli.commands import admin, audit, once, questions, tasks
+from agentring.cli.commands import admin, audit, certs, once, questions, tasks
 from agentring.cli.commands.chat import chat
 from agentring.cli.commands.dev import dev
 from agentring.cli.commands.down import down
@@ -55,6 +55,7 @@ for command in (
     app.command()(command)
 app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")
+app.add_typer(certs.app, name="certs")
 app.add_typer(once.app, name="once")
 app.add_typer(questions.app, name="questions")
 app.add_typer(tasks.app, name="tasks")

@@ -129,6 +129,14 @@ class Connection(ControlFrames):
         else:
             self._idle_frames.take(self.now_s)
 
+    def drain(self, why: str = "") -> None:
+        """Takes no more streams, and ends with the last one."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """Ends it for good."""
+        raise NotImplementedError
+
     def peer_ended(self) -> bool:
         """The peer sends nothing more. Whether there is something for it yet, so that the connection stays."""
         return False

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from typing import cast
 
 import structlog
 
+from agentring.certificates.context_files import ContextFiles
 from agentring.http2 import frames
 from agentring.http2.frames import Code
 from agentring.http2.server_connection import ServerConnection
@@ -44,7 +44,7 @@ class Listener:
         traffic: Traffic,
         *,
         max_connections: int,
-        tls: ssl.SSLContext | None,
+        tls: ContextFiles | None,
         handshake_timeout_s: float = 10.0,
     ) -> None:
         """make: a connection, given its `wake`; max_connections: those whose TLS handshake is not over included; tls:
@@ -53,6 +53,7 @@ class Listener:
         self._flusher = flusher
         self._traffic = traffic
         self._max_connections = max_connections
+        self._tls = tls
         self._acceptor: TlsAcceptor | None = None
         if tls is not None:
             self._acceptor = TlsAcceptor(tls, handshake_timeout_s, has_room=self._has_room, make=self._protocol)
@@ -108,6 +109,8 @@ class Listener:
 
     def tick(self, now_s: float) -> None:
         """Once a second."""
+        if self._tls is not None:
+            self._tls.poll()
         for protocol in list(self.protocols):
             try:
                 protocol.tick(now_s)

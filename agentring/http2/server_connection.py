@@ -57,6 +57,7 @@ class ServerConnection(Connection):
         self._preface_seen = False
         self._accepts_through = frames.MAX_STREAM_ID
         self._draining = self._half_closed = False
+        self._draining_for = ""
         self._opened_s = self._idle_since_s = self._block_since_s = now_s
         self._block_after = 0
         settings = {
@@ -79,10 +80,12 @@ class ServerConnection(Connection):
         read either, so it is to be answered at once."""
         raise NotImplementedError
 
-    def drain(self) -> None:
-        """Asks the client to open no more streams here; what it opens until it has read that is still served."""
+    def drain(self, why: str = "") -> None:
+        """Asks the client to open no more streams here; what it opens until it has read that is still served. why: for
+        people; default: that the process stops."""
         self._draining = True
-        self.write(frames.goaway(frames.MAX_STREAM_ID, Code.NO_ERROR, f"the {self.name} is stopping"))
+        self._draining_for = why or f"the {self.name} is stopping"
+        self.write(frames.goaway(frames.MAX_STREAM_ID, Code.NO_ERROR, self._draining_for))
         self.write(frames.ping(_DRAIN_PING, ack=False))
 
     def peer_ended(self) -> bool:
@@ -186,7 +189,7 @@ class ServerConnection(Connection):
         """The client has read that we are stopping: what it opens from now on is refused."""
         if payload == _DRAIN_PING and self._draining:
             self._accepts_through = self._last_stream_id
-            self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, f"the {self.name} is stopping"))
+            self.write(frames.goaway(self._last_stream_id, Code.NO_ERROR, self._draining_for))
             self._end_if_drained()
 
     def _end_if_drained(self) -> None:

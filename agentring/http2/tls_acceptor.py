@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 
 import structlog
+
+from agentring.certificates.context_files import ContextFiles
 
 _log = structlog.get_logger()
 
@@ -25,7 +26,7 @@ class TlsAcceptor:
 
     def __init__(
         self,
-        context: ssl.SSLContext,
+        context: ContextFiles,
         timeout_s: float,
         *,
         has_room: Callable[[], bool],
@@ -88,7 +89,7 @@ class TlsAcceptor:
             accepted.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._make_protocol, accepted, ssl=self._context, ssl_handshake_timeout=self._timeout_s
+                self._make_protocol, accepted, ssl=self._context.current, ssl_handshake_timeout=self._timeout_s
             )
         except (OSError, EOFError) as error:  # of TLS, of the connection, or that it took too long
             _log.debug("handshake_failed", why=type(error).__name__)

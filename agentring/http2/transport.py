@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from typing import cast
 
@@ -10,6 +11,7 @@ import structlog
 
 from agentring.http2.connection import Connection
 from agentring.http2.limits import TooMany
+from agentring.http2.peer import Peer, peer_of
 from agentring.http2.traffic import Traffic
 
 _log = structlog.get_logger()
@@ -19,6 +21,10 @@ _MAX_UNWRITTEN_BYTES = 256 << 10
 _PROBE_S = 0.1
 """When a peer that has closed has long said so, being written to; then only another write tells us."""
 _MAX_UNREAD_BYTES = 4 << 20
+
+
+EXPIRY_NOTICE_S = 30.0
+"""Before its certificate ends, a peer is asked to come again by another connection."""
 
 
 class Flusher:
@@ -63,7 +69,7 @@ class ConnectionProtocol(asyncio.Protocol):
         self._now = asyncio.get_running_loop().time
         self._transport: asyncio.Transport | None = None
         self._ended_s: float | None = None
-        self._read_paused = self._eof = False
+        self._read_paused = self._eof = self._peer_noticed = False
         self.connection: Connection
         self.lost = asyncio.get_running_loop().create_future()
 
@@ -75,6 +81,7 @@ class ConnectionProtocol(asyncio.Protocol):
         name = transport.get_extra_info("peername")
         if isinstance(name, tuple):
             self.connection.peer = f"[{name[0]}]:{name[1]}" if ":" in name[0] else f"{name[0]}:{name[1]}"
+        self.connection.peer_certificate = peer_of(transport.get_extra_info("ssl_object"))
 
     def data_received(self, data: bytes) -> None:
         """As asyncio.Protocol."""
@@ -161,11 +168,22 @@ class ConnectionProtocol(asyncio.Protocol):
         if self._transport is None:
             return
         self.connection.tick(now_s)
+        if self.connection.peer_certificate is not None and self.connection.ended is None:
+            self._tick_peer(self.connection.peer_certificate)
         if self.connection.ended is not None:
             if self._ended_s is None:
                 self.flush()
             elif now_s - self._ended_s > self.connection.limits.linger_s:
                 self._transport.abort()
+
+    def _tick_peer(self, peer: Peer) -> None:
+        """A certificate says for how long its holder is to be believed, so no connection outlives it."""
+        left_s = peer.not_after_s - time.time()
+        if left_s <= 0:
+            self.connection.stop()
+        elif left_s <= EXPIRY_NOTICE_S and not self._peer_noticed:
+            self._peer_noticed = True
+            self.connection.drain("the certificate ends")
 
     def abort(self) -> None:
         """Closes the socket at once."""

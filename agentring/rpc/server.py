@@ -9,7 +9,6 @@ tells whoever supervises the process that nothing is served any more.
 
 import asyncio
 import math
-import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,6 +17,7 @@ import structlog
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 
+from agentring.certificates.context_files import ContextFiles
 from agentring.errors import AgentringError, NodeDraining
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits, Rate
@@ -59,7 +59,7 @@ class Server:
         *,
         first_frame_timeout_s: float,
         reflected: Sequence[str] = (),
-        tls: ssl.SSLContext | None = None,
+        tls: ContextFiles | None = None,
         name: str = "node",
         stopping: AgentringError | None = None,
         recorder: CallRecorder | None = None,

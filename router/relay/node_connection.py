@@ -128,6 +128,15 @@ class NodeConnection(NodeStreamConnection):
         if not self.streams:
             self.end(Code.NO_ERROR)
 
+    def drain(self, why: str = "") -> None:
+        """As Connection."""
+        self.retire()
+
+    def stop(self) -> None:
+        """As Connection: calls that can go on elsewhere do."""
+        self.broken_for = "certificate ended"
+        self.end(Code.NO_ERROR)
+
     def node_left(self) -> None:
         """The node has left the cluster, and its claims with it: calls that can go on or be asked anew elsewhere do. It
         may be frozen and never end them itself."""

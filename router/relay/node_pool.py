@@ -11,13 +11,17 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from dataclasses import dataclass
 from typing import cast
 
 import structlog
 
+from agentring.certificates.context_files import ContextFiles
+from agentring.certificates.names import Holder, uri_of
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
+from agentring.http2.peer import Peer
 from agentring.http2.transport import ConnectionProtocol, Flusher
 from router.relay.call_events import CallEvents
 from router.relay.node_connection import NodeConnection
@@ -32,6 +36,25 @@ _PROBES = 3
 """Of TCP, before a connection is given up."""
 
 
+class _WrongPeer(OSError):
+    """Another one than the node answers at its address."""
+
+
+@dataclass(frozen=True, slots=True)
+class NodeTls:
+    """How the router and nodes know each other."""
+
+    files: ContextFiles
+    cluster: str
+
+    def check(self, peer: Peer | None, target: Target) -> None:
+        """Whether the certificate is the node's that the record or redirect names: nodes all have one of the same
+        authority, and addresses change hands. Raises _WrongPeer."""
+        wanted = uri_of(self.cluster, Holder.node, target.node_id)
+        if peer is None or wanted not in peer.uris:
+            raise _WrongPeer(f"no certificate of {wanted}")
+
+
 class NodePool:
     """The connections, by target. Resource handling: `close`."""
 
@@ -43,7 +66,7 @@ class NodePool:
         flusher: Flusher,
         *,
         connect_timeout_s: float,
-        tls: ssl.SSLContext | None,
+        tls: NodeTls | None,
     ) -> None:
         """connect_timeout_s: until the node has answered our SETTINGS; tls: None: plaintext."""
         self._limits = limits
@@ -80,6 +103,8 @@ class NodePool:
 
     def tick(self, now_s: float) -> None:
         """Once a second."""
+        if self._tls is not None:
+            self._tls.files.poll()
         for protocol in list(self._protocols):
             protocol.tick(now_s)
 
@@ -167,9 +192,14 @@ class NodePool:
                 protocol,
                 host.strip("[]"),
                 int(port),
-                ssl=self._tls,
-                server_hostname=host.strip("[]") if self._tls else None,
+                ssl=self._tls.files.current if self._tls is not None else None,
             )
+            if self._tls is not None:
+                try:
+                    self._tls.check(made.connection.peer_certificate, target)
+                except _WrongPeer:
+                    transport.abort()
+                    raise
             self._keep_alive(transport)
         self._protocols.add(made)
         return made

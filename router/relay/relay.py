@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 
 import structlog
 
 from agentring.audit.calls import RelayedCalls
+from agentring.certificates.context_files import ContextFiles
 from agentring.errors import RouterStopping
 from agentring.http2.budget import Budget
 from agentring.http2.limits import Limits
@@ -18,7 +18,7 @@ from agentring.rpc.probe import ProbeFailed
 from router.relay.call_routing import CallRouting
 from router.relay.client_connection import ClientConnection
 from router.relay.context import RelayContext
-from router.relay.node_pool import NodePool
+from router.relay.node_pool import NodePool, NodeTls
 from router.routing.epochs import Epochs
 from router.routing.owner import OwnerLookup, Target
 from router.routing.ring_view import RingView
@@ -46,8 +46,8 @@ class Relay:
         max_connections: int,
         max_buffered_bytes: int,
         connect_timeout_s: float,
-        client_tls: ssl.SSLContext | None,
-        node_tls: ssl.SSLContext | None,
+        client_tls: ContextFiles | None,
+        node_tls: NodeTls | None,
         recorder: RelayedCalls | None = None,
     ) -> None:
         """own_services: the router's own services, on a unix socket; max_buffered_bytes: for all slow readers

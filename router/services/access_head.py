@@ -4,6 +4,7 @@ One node is asked at a time, another one the next time, so a node that does not 
 in the store that all of them share.
 """
 
+from collections.abc import Callable
 from itertools import count
 
 import grpc
@@ -19,8 +20,8 @@ from router.routing.ring_view import RingView
 _ANSWERS_WITHIN_S = 2.0
 
 
-def keep_at_a_node(view: RingView, credentials: grpc.ChannelCredentials | None) -> Keep:
-    """view: whose nodes are asked; credentials: None: nodes serve plaintext."""
+def keep_at_a_node(view: RingView, credentials: Callable[[], grpc.ChannelCredentials | None]) -> Keep:
+    """view: whose nodes are asked; credentials: read for each call; None: nodes serve plaintext."""
     turns = count()
 
     async def keep(head: Head) -> None:
@@ -32,7 +33,7 @@ def keep_at_a_node(view: RingView, credentials: grpc.ChannelCredentials | None) 
         request = node_pb2.KeepAccessLogHeadRequest(
             chain=head.chain, process=head.process, lines=head.lines, mac=head.mac, ended=head.ended
         )
-        async with open_channel(node.address, credentials) as channel:
+        async with open_channel(node.address, credentials()) as channel:
             try:
                 await node_pb2_grpc.NodeServiceStub(channel).KeepAccessLogHead(request, timeout=_ANSWERS_WITHIN_S)
             except aio.AioRpcError:

@@ -8,7 +8,7 @@ has not confirmed is named. Nothing of it goes through the ring.
 import asyncio
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import grpc
@@ -46,9 +46,9 @@ class HaltService:
         membership: Membership,
         etcd: EtcdClient,
         keys: Keys,
-        node_credentials: grpc.ChannelCredentials | None = None,
+        node_credentials: Callable[[], grpc.ChannelCredentials | None] = lambda: None,
     ) -> None:
-        """membership: who is asked; node_credentials: where nodes serve TLS."""
+        """membership: who is asked; node_credentials: read for each call; None of them: plaintext."""
         self._membership = membership
         self._etcd = etcd
         self._keys = keys
@@ -78,7 +78,7 @@ class HaltService:
             except EtcdError as error:
                 _log.warning("halt_not_in_etcd", error=str(error))
 
-        answers = await ask_all(self._nodes, self._node_credentials, apply, timeout_s, write)
+        answers = await ask_all(self._nodes, self._node_credentials(), apply, timeout_s, write)
         kept = halt_pb2.HaltKept(
             in_etcd=in_etcd,
             in_store=any(each.stored for each in answers.by_node.values()),
@@ -104,7 +104,7 @@ class HaltService:
         async def lift(stub: "NodeServiceAsyncStub", within_s: float) -> node_pb2.LiftHaltResponse:
             return await stub.LiftHalt(order, timeout=within_s + 1.0)
 
-        answers = await ask_all(self._nodes, self._node_credentials, lift, timeout_s)
+        answers = await ask_all(self._nodes, self._node_credentials(), lift, timeout_s)
         for node_id in [node_id for node_id, each in answers.by_node.items() if each.is_halted]:
             answers.silent[node_id] = "it is halted by what its store still says"
             was_halted = was_halted or answers.by_node[node_id].was_halted
@@ -138,7 +138,7 @@ class HaltService:
         async def ask(stub: "NodeServiceAsyncStub", within_s: float) -> node_pb2.ListNodeHaltsResponse:
             return await stub.ListNodeHalts(node_pb2.ListNodeHaltsRequest(), timeout=within_s)
 
-        answers = await ask_all(self._nodes, self._node_credentials, ask, _LIST_S, from_etcd)
+        answers = await ask_all(self._nodes, self._node_credentials(), ask, _LIST_S, from_etcd)
         for answer in answers.by_node.values():
             for record in answer.halts:
                 found[read_scope(record.scope)] = record
@@ -155,7 +155,7 @@ class HaltService:
 
         async def one(node: Node) -> None:
             try:
-                async with node_stub(node, self._node_credentials) as stub:
+                async with node_stub(node, self._node_credentials()) as stub:
                     async for page in stub.ListNodeRunning(order, timeout=within_s):
                         async with sending:
                             await call.send(halt_pb2.ListRunningResponse(node_id=node.node_id, running=page.running))

@@ -1,31 +1,41 @@
 """TLS: clients to the router, and the router to nodes, each with certificates on both sides."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
-import trustme
 from grpc import aio
 
+from agentring.certificates.authority import Authority, make_authority
+from agentring.certificates.names import Holder
 from agentring.v1 import session_pb2, session_pb2_grpc
 from harness.client import run_turn, turn
-from harness.cluster import Cluster
+from harness.cluster import Cluster, until_sees
 
 
 class Certificates:
-    """An authority and what it has signed, as PEM files."""
+    """An authority of a cluster and what it has signed, as PEM files."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, cluster: str) -> None:
         self._directory = directory
-        self._authority = trustme.CA()
-        self.ca = self._write("ca.pem", self._authority.cert_pem.bytes())
+        made = make_authority(cluster, timedelta(days=1))
+        self._authority = Authority.load(made.certificate, made.key)
+        self.ca = self._write("ca.pem", made.certificate)
 
-    def issue(self, name: str) -> tuple[Path, Path]:
+    def issue(self, name: str, holder: Holder = Holder.client) -> tuple[Path, Path]:
         """A certificate for 127.0.0.1, and its key."""
-        issued = self._authority.issue_cert("127.0.0.1")
-        chain = b"".join(pem.bytes() for pem in issued.cert_chain_pems)
-        return self._write(f"{name}.pem", chain), self._write(f"{name}.key", issued.private_key_pem.bytes())
+        issued = self._authority.issue(holder, name, ["127.0.0.1"], timedelta(days=1))
+        return self._write(f"{name}.pem", issued.certificate), self._write(f"{name}.key", issued.key)
+
+    def serving(self, name: str, holder: Holder) -> tuple[str, ...]:
+        certificate, key = self.issue(name, holder)
+        return (f"--tls-cert={certificate}", f"--tls-key={key}", f"--tls-client-ca={self.ca}")
+
+    def to_nodes(self) -> tuple[str, ...]:
+        certificate, key = self.issue("r1", Holder.router)
+        return (f"--node-ca={self.ca}", f"--node-cert={certificate}", f"--node-key={key}")
 
     def credentials(self, name: str | None) -> grpc.ChannelCredentials:
         """A client's; None: one without a certificate."""
@@ -40,40 +50,28 @@ class Certificates:
         return path
 
 
-@pytest.fixture
-def certificates(tmp_path: Path) -> Certificates:
-    return Certificates(tmp_path)
-
-
-def _serving(certificates: Certificates, name: str) -> tuple[str, ...]:
-    certificate, key = certificates.issue(name)
-    return (f"--tls-cert={certificate}", f"--tls-key={key}", f"--tls-client-ca={certificates.ca}")
-
-
-def _stranger(tmp_path: Path) -> tuple[bytes, bytes]:
+def _stranger(tmp_path: Path, cluster: str) -> tuple[bytes, bytes]:
     """A key and its certificate of another authority."""
     directory = tmp_path / "stranger"
     directory.mkdir()
-    certificate, key = Certificates(directory).issue("stranger")
+    certificate, key = Certificates(directory, cluster).issue("stranger")
     return key.read_bytes(), certificate.read_bytes()
 
 
 async def test_every_hop_is_encrypted_and_both_ends_are_known(
-    make_cluster: Callable[..., Cluster], certificates: Certificates, tmp_path: Path
+    make_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
-    certificate, key = certificates.issue("router-to-node")
-    to_nodes = (f"--node-ca={certificates.ca}", f"--node-cert={certificate}", f"--node-key={key}")
-    cluster = make_cluster(
-        nodes=2,
-        flags=_serving(certificates, "node"),
-        router_flags=(*_serving(certificates, "router"), *to_nodes),
-        sees_by=certificates.credentials("tests"),
-    )
+    cluster = make_cluster(nodes=0, routers=0)
+    certificates = Certificates(tmp_path, cluster.name)
+    for name in ("n1", "n2"):
+        cluster.start_node(name, *certificates.serving(name, Holder.node))
+    cluster.start_router("r1", *certificates.serving("r1", Holder.router), *certificates.to_nodes())
+    until_sees(cluster.router, 2, certificates.credentials("tests"))
     async with aio.secure_channel(cluster.router, certificates.credentials("client")) as channel:
         for n in range(8):
             assert (await run_turn(channel, f"s{n}", turn("hi"))).text == "hi"
 
-    stranger_key, stranger_certificate = _stranger(tmp_path)
+    stranger_key, stranger_certificate = _stranger(tmp_path, cluster.name)
     stranger = grpc.ssl_channel_credentials(certificates.ca.read_bytes(), stranger_key, stranger_certificate)
     request = session_pb2.RunTurnRequest(session_id="s0", agent="echo", turn=turn("hi"))
     for address, credentials in [
@@ -91,19 +89,25 @@ async def test_every_hop_is_encrypted_and_both_ends_are_known(
         assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_a_router_that_cannot_trust_a_node_says_that_it_is_unreachable(
-    make_cluster: Callable[..., Cluster], certificates: Certificates, tmp_path: Path
-) -> None:
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    cluster = make_cluster(
-        nodes=1,
-        flags=_serving(certificates, "node"),
-        router_flags=(f"--node-ca={Certificates(elsewhere).ca}",),
-    )
-    async with aio.insecure_channel(cluster.router) as channel:
+async def _refused_by(router: str) -> aio.AioRpcError:
+    async with aio.insecure_channel(router) as channel:
         request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=turn("hi"))
         with pytest.raises(aio.AioRpcError) as refused:
             await session_pb2_grpc.SessionServiceStub(channel).RunTurn(request, timeout=10).read()
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert "lost" in (refused.value.details() or "")
+    return refused.value
+
+
+async def test_a_router_serves_no_call_by_a_node_that_it_cannot_trust(
+    make_cluster: Callable[..., Cluster], tmp_path: Path
+) -> None:
+    cluster = make_cluster(nodes=0, routers=0)
+    certificates = Certificates(tmp_path, cluster.name)
+    cluster.start_node("n1", *certificates.serving("n2", Holder.node))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    cluster.start_router("r2", f"--node-ca={Certificates(elsewhere, cluster.name).ca}")
+    cluster.start_router("r1", *certificates.to_nodes())
+    until_sees(cluster.router, 1)
+    assert "lost" in ((await _refused_by(cluster.routers["r1"].address)).details() or "")  # another node's certificate
+    assert "lost" in ((await _refused_by(cluster.routers["r2"].address)).details() or "")  # another authority's

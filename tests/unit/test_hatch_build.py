@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 _INTERPRETED = {
-    "agentring/http2": {"listener", "tls_acceptor"},
+    "agentring/http2": {"listener", "peer", "tls_acceptor"},
     "agentring/rpc": {
         *(
             "call_recorder",

@@ -7,6 +7,7 @@ import pytest
 import trustme
 import uvloop
 
+from agentring.certificates.context_files import ContextFiles
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Setting
@@ -46,7 +47,7 @@ class Port:
             Flusher(loop),
             context.traffic,
             max_connections=3,
-            tls=server_context(),
+            tls=ContextFiles(server_context),
             handshake_timeout_s=handshake_timeout_s,
         )
         self.bound, self.address = bind("127.0.0.1:0", shared=False)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from agentring.certificates.context_files import ContextFiles
 from agentring.http2 import frames
 from agentring.rpc.probe import ProbeFailed, Tls, probe
 from agentring.rpc.server import Server
@@ -21,7 +22,8 @@ TIMEOUT_S = 10.0
 @asynccontextmanager
 async def serving(address: str, tls: ssl.SSLContext | None = None) -> AsyncIterator[Server]:
     """A server with health checks alone."""
-    server = Server(address, {}, first_frame_timeout_s=5.0, tls=tls)
+    files = ContextFiles(lambda: tls) if tls is not None else None
+    server = Server(address, {}, first_frame_timeout_s=5.0, tls=files)
     await server.start()
     try:
         yield server
