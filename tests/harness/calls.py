@@ -24,6 +24,8 @@ class FakeConversation:
         self.metadata = metadata or {}
         self.headers: dict[str, str] = {}
         """What the call was accepted with."""
+        self.targets: list[str] = []
+        """What the call's message said it is about, where its metadata did not."""
         self.responses: list[ConverseResponse] = []
         self.frames_taken = 0
         self.reads = asyncio.Event()
@@ -52,6 +54,10 @@ class FakeConversation:
                 raise frame
             self.frames_taken += 1
             yield frame
+
+    def named(self, _tenant: str, target: str) -> None:
+        """As Call."""
+        self.targets.append(target)
 
     async def accept(self, *metadata: tuple[str, str]) -> None:
         """As Call."""

@@ -42,6 +42,9 @@ class Putting:
     async def _open(self, *_: object) -> Session:
         return self._session
 
+    def named(self, *_: str) -> None:
+        """As Call."""
+
     async def accept(self, *_: object) -> None:
         """As Call."""
 

@@ -55,6 +55,7 @@ async def test_a_stream_that_sends_nothing_is_opened_and_ends(actor: Actor) -> N
     conversation.close()
     await conversation.served
     assert conversation.kinds == ["opened"]
+    assert conversation.targets == ["session/s"]
 
 
 @pytest.mark.parametrize("first", ["turn", "nothing", "empty"])

@@ -44,6 +44,9 @@ class FakeCall:
         self.responses: list[Any] = []
         self.sent = asyncio.Event()
 
+    def named(self, *_: str) -> None:
+        """As Call. What is written of it is nothing here."""
+
     async def accept(self, *pairs: tuple[str, str]) -> None:
         self.headers = dict(pairs)
 
