@@ -163,7 +163,9 @@ async def _serve(
             if settings.metrics_listen is not None:
                 driver = durable.driver if durable is not None else None
                 port = metrics.serve(
-                    NodeMetrics(board, observed, incarnations, driver, child_runs, access), settings.metrics_listen
+                    NodeMetrics(board, observed, incarnations, driver, child_runs, access),
+                    settings.metrics_listen,
+                    settings.metrics_tls(),
                 )
                 forks.close_port_in_children(port)
             stack.enter_context(

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from agent_node.store.opening import check_url
 from agentring import metadata
-from agentring.settings import CommaSeparated, HostPort, PeerAddress, ProcessSettings
+from agentring.settings import CommaSeparated, PeerAddress, ProcessSettings
 
 MiB = 1 << 20
 _METADATA_NAME = re.compile(r"[a-z0-9._-]{1,64}")
@@ -56,7 +56,6 @@ class NodeSettings(ProcessSettings):
     weight: int = Field(1, ge=1, le=100, description="the node's share of the ring, relative to the others'")
     label: CommaSeparated = Field((), description="key=value; calls can ask for nodes that have them")
     require: CommaSeparated = Field((), description="agent:key=value, a label that a node must have to host the agent")
-    metrics_listen: HostPort | None = Field(None, description="host:port for Prometheus")
     audit_log: Path | None = Field(None, description="file that every state transition is appended to")
 
     lease_ttl_s: int = Field(10, ge=2, le=600, description="how long a silent node keeps its sessions")

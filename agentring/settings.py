@@ -8,7 +8,7 @@ import argparse
 import os
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Self, TypeVar
@@ -18,6 +18,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, mo
 from pydantic_settings import (
     BaseSettings,
     CliSettingsSource,
+    CliToggleFlag,
     EnvSettingsSource,
     NoDecode,
     PydanticBaseSettingsSource,
@@ -29,7 +30,9 @@ from pydantic_settings import (
 from agentring import variables
 from agentring.address import check_address, check_etcd_endpoint
 from agentring.certificates.context_files import ContextFiles
+from agentring.certificates.contexts import http2_only, serving_context
 from agentring.cluster.etcd.channel import EtcdTls
+from agentring.exposure import Port, check_ports, is_reached
 from agentring.rpc.probe import Tls
 
 EXIT_BAD_SETTINGS = 2
@@ -73,6 +76,18 @@ class ProcessSettings(BaseSettings):
     tls_cert: Path | None = Field(None, description="PEM file: our certificate for those who call us; turns TLS on")
     tls_key: Path | None = Field(None, description="PEM file: the key of tls_cert")
     tls_client_ca: Path | None = Field(None, description="PEM file: callers must have a certificate of this authority")
+    metrics_listen: HostPort | None = Field(
+        None, description="host:port for Prometheus; worker n of several has the port n higher"
+    )
+    metrics_client_ca: Path | None = Field(
+        None, description="PEM file: who reads the metrics must have a certificate of this authority"
+    )
+    insecure_plaintext: CliToggleFlag[bool] = Field(
+        False, description="ports that other machines can reach may be without TLS"
+    )
+    insecure_anonymous: CliToggleFlag[bool] = Field(
+        False, description="ports that other machines can reach may ask nobody who he is"
+    )
     node_ca: Path | None = Field(None, description="PEM file: the authority of the nodes' certificates; turns TLS on")
     node_cert: Path | None = Field(None, description="PEM file: our certificate for nodes")
     node_key: Path | None = Field(None, description="PEM file: the key of node_cert")
@@ -112,6 +127,8 @@ class ProcessSettings(BaseSettings):
             raise ValueError("--tls-cert and --tls-key are given together or not at all")
         if self.tls_client_ca and not self.tls_cert:
             raise ValueError("--tls-client-ca needs --tls-cert, which turns TLS on")
+        if self.metrics_client_ca and not self.tls_cert:
+            raise ValueError("--metrics-client-ca needs --tls-cert, which turns TLS on")
         return self
 
     @model_validator(mode="after")
@@ -127,6 +144,18 @@ class ProcessSettings(BaseSettings):
         if self.node_cert and not self.node_ca:
             raise ValueError("--node-cert needs --node-ca, which turns TLS on")
         return self
+
+    @model_validator(mode="after")
+    def _nothing_stands_open(self) -> Self:
+        check_ports(self._ports(), plaintext=self.insecure_plaintext, anonymous=self.insecure_anonymous)
+        return self
+
+    def _ports(self) -> Iterator[Port]:
+        tls, by = self.tls_cert is not None, "--tls-cert and --tls-key"
+        yield Port("--listen", self.listen, tls, by, True, "")
+        if self.metrics_listen is not None:
+            asks = self.metrics_client_ca is not None
+            yield Port("--metrics-listen", self.metrics_listen, tls, by, asks, "--metrics-client-ca")
 
     @classmethod
     def settings_customise_sources(
@@ -165,11 +194,18 @@ class ProcessSettings(BaseSettings):
 
     def _server_context(self) -> ssl.SSLContext:
         assert self.tls_cert is not None
-        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=self.tls_client_ca)
-        context.load_cert_chain(self.tls_cert, self.tls_key)
-        if self.tls_client_ca is not None:
-            context.verify_mode = ssl.CERT_REQUIRED
-        return http2_only(context)
+        return http2_only(serving_context(self.tls_cert, self.tls_key, self.tls_client_ca))
+
+    def metrics_tls(self) -> ContextFiles | None:
+        """For those who read the metrics: where other machines can reach them, or a certificate is asked for. None:
+        plaintext. Raises OSError."""
+        if self.tls_cert is None or self.metrics_listen is None:
+            return None
+        if self.metrics_client_ca is None and not is_reached(self.metrics_listen):
+            return None
+        make = partial(serving_context, self.tls_cert, self.tls_key, self.metrics_client_ca)
+        files = [file for file in (self.tls_cert, self.tls_key, self.metrics_client_ca) if file is not None]
+        return ContextFiles(make, files)
 
     def node_credentials(self) -> grpc.ChannelCredentials | None:
         """For calls of nodes; None: plaintext. Raises OSError."""
@@ -177,13 +213,6 @@ class ProcessSettings(BaseSettings):
             return None
         key, cert = (path.read_bytes() if path is not None else None for path in (self.node_key, self.node_cert))
         return grpc.ssl_channel_credentials(self.node_ca.read_bytes(), key, cert)
-
-
-def http2_only(context: ssl.SSLContext) -> ssl.SSLContext:
-    """The context, set for what RFC 9113 9.2 asks for."""
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    return context
 
 
 S = TypeVar("S", bound=ProcessSettings)

@@ -15,6 +15,7 @@ OTHERS = ("config", "pure", "router")
 SHARED = (
     *("access_log", "access_log_key", "access_log_file_mib"),
     *("listen", "etcd", "etcd_timeout_s", "etcd_ca", "etcd_cert", "etcd_key", "tls_cert", "tls_key", "tls_client_ca"),
+    *("metrics_listen", "metrics_client_ca", "insecure_plaintext", "insecure_anonymous"),
     *("node_ca", "node_cert", "node_key", "cluster", "first_frame_timeout_s", "self_check_s"),
     *("self_check_patience_s", "log_level"),
 )
@@ -34,7 +35,7 @@ NODES = (
         "label",
         "require",
     ),
-    *("metrics_listen", "audit_log", "lease_ttl_s", "max_clock_skew_s", "join_timeout_s", "drain_timeout_s"),
+    *("audit_log", "lease_ttl_s", "max_clock_skew_s", "join_timeout_s", "drain_timeout_s"),
     *("turn_timeout_s", "heartbeat_s", "merge_bytes", "idle_timeout_s", "tombstone_s", "load_factor"),
     *("max_sessions", "max_memory_mib", "max_running_turns", "max_waiting_turns", "mailbox_size", "max_tasks"),
     *("max_tenant_tasks",),
@@ -43,7 +44,7 @@ NODES = (
     *("max_history_turns", "max_session_file_bytes", "max_storage_bytes"),
 )
 ROUTERS = (
-    *("shared_port", "workers", "metrics_listen", "owner_cache_size", "sync_timeout_s", "stop_grace_s"),
+    *("shared_port", "workers", "owner_cache_size", "sync_timeout_s", "stop_grace_s"),
     *("connect_timeout_s", "max_connections", "max_streams", "max_buffered_bytes", "max_header_block_bytes"),
     *("max_header_list_bytes", "max_continuations", "ping_burst", "pings_per_s", "settings_burst", "settings_per_s"),
     *("reset_burst", "resets_per_s", "idle_frame_burst", "idle_frames_per_s", "idle_timeout_s", "keepalive_s"),

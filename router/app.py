@@ -127,7 +127,9 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 recorder=RelayedCalls(access.log) if access is not None else None,
             )
             if settings.metrics_listen is not None:
-                metrics.serve(RouterMetrics(relay, view, board, access), settings.metrics_listen)
+                metrics.serve(
+                    RouterMetrics(relay, view, board, access), settings.metrics_listen, settings.metrics_tls()
+                )
             await own_services.start()
             fault = Fault()
             try:

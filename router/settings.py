@@ -5,8 +5,9 @@ import ssl
 from pydantic import Field
 
 from agentring.certificates.context_files import ContextFiles
+from agentring.certificates.contexts import http2_only
 from agentring.http2.limits import Limits, Rate
-from agentring.settings import HostPort, ProcessSettings, http2_only
+from agentring.settings import HostPort, ProcessSettings
 
 
 class RouterSettings(ProcessSettings):

@@ -25,6 +25,8 @@ _READY_S = 60.0
 _EXTRA_S = 10.0
 """How long a worker may take to stop beyond its grace."""
 _PR_SET_PDEATHSIG = 1
+_WORDS = ("insecure_plaintext", "insecure_anonymous")
+"""Settings whose flag stands alone."""
 
 
 class WorkerFailed(Exception):
@@ -108,7 +110,9 @@ def _command(settings: RouterSettings, address: str, number: int) -> list[str]:
     # As ours does, or does not, a worker looks in the working directory for its own code.
     command = [sys.executable, *(("-P",) if sys.flags.safe_path else ()), "-m", "router"]
     for name, value in values.items():
-        if value is not None:
+        if name in _WORDS:
+            command += [f"--{name.replace('_', '-')}"] if value else []
+        elif value is not None:
             text = ",".join(value) if isinstance(value, list) else str(value)
             command += [f"--{name.replace('_', '-')}", text.lower() if isinstance(value, bool) else text]
     return command

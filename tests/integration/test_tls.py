@@ -1,53 +1,17 @@
 """TLS: clients to the router, and the router to nodes, each with certificates on both sides."""
 
 from collections.abc import Callable
-from datetime import timedelta
 from pathlib import Path
 
 import grpc
 import pytest
 from grpc import aio
 
-from agentring.certificates.authority import Authority, make_authority
 from agentring.certificates.names import Holder
 from agentring.v1 import session_pb2, session_pb2_grpc
+from harness.certificates import Certificates
 from harness.client import run_turn, turn
 from harness.cluster import Cluster, until_sees
-
-
-class Certificates:
-    """An authority of a cluster and what it has signed, as PEM files."""
-
-    def __init__(self, directory: Path, cluster: str) -> None:
-        self._directory = directory
-        made = make_authority(cluster, timedelta(days=1))
-        self._authority = Authority.load(made.certificate, made.key)
-        self.ca = self._write("ca.pem", made.certificate)
-
-    def issue(self, name: str, holder: Holder = Holder.client) -> tuple[Path, Path]:
-        """A certificate for 127.0.0.1, and its key."""
-        issued = self._authority.issue(holder, name, ["127.0.0.1"], timedelta(days=1))
-        return self._write(f"{name}.pem", issued.certificate), self._write(f"{name}.key", issued.key)
-
-    def serving(self, name: str, holder: Holder) -> tuple[str, ...]:
-        certificate, key = self.issue(name, holder)
-        return (f"--tls-cert={certificate}", f"--tls-key={key}", f"--tls-client-ca={self.ca}")
-
-    def to_nodes(self) -> tuple[str, ...]:
-        certificate, key = self.issue("r1", Holder.router)
-        return (f"--node-ca={self.ca}", f"--node-cert={certificate}", f"--node-key={key}")
-
-    def credentials(self, name: str | None) -> grpc.ChannelCredentials:
-        """A client's; None: one without a certificate."""
-        certificate, key = self.issue(name) if name else (None, None)
-        return grpc.ssl_channel_credentials(
-            self.ca.read_bytes(), key.read_bytes() if key else None, certificate.read_bytes() if certificate else None
-        )
-
-    def _write(self, name: str, pem: bytes) -> Path:
-        path = self._directory / name
-        path.write_bytes(pem)
-        return path
 
 
 def _stranger(tmp_path: Path, cluster: str) -> tuple[bytes, bytes]:
@@ -65,7 +29,7 @@ async def test_every_hop_is_encrypted_and_both_ends_are_known(
     certificates = Certificates(tmp_path, cluster.name)
     for name in ("n1", "n2"):
         cluster.start_node(name, *certificates.serving(name, Holder.node))
-    cluster.start_router("r1", *certificates.serving("r1", Holder.router), *certificates.to_nodes())
+    cluster.start_router("r1", *certificates.serving("r1", Holder.router), *certificates.to_nodes("r1"))
     until_sees(cluster.router, 2, certificates.credentials("tests"))
     async with aio.secure_channel(cluster.router, certificates.credentials("client")) as channel:
         for n in range(8):
@@ -107,7 +71,7 @@ async def test_a_router_serves_no_call_by_a_node_that_it_cannot_trust(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     cluster.start_router("r2", f"--node-ca={Certificates(elsewhere, cluster.name).ca}")
-    cluster.start_router("r1", *certificates.to_nodes())
+    cluster.start_router("r1", *certificates.to_nodes("r1"))
     until_sees(cluster.router, 1)
     assert "lost" in ((await _refused_by(cluster.routers["r1"].address)).details() or "")  # another node's certificate
     assert "lost" in ((await _refused_by(cluster.routers["r2"].address)).details() or "")  # another authority's

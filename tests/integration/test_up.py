@@ -30,7 +30,8 @@ async def membership_revision(up: UpProcess) -> int:
 async def test_it_comes_is_described_and_goes_and_comes_again(tmp_path: Path) -> None:
     revisions = []
     for stop_signal in (signal.SIGINT, signal.SIGTERM):
-        async with running_up(tmp_path, "--nodes", "2", "--routers", "2") as up:
+        open_to_all = ("--host", "0.0.0.0", "--insecure-plaintext", "--insecure-anonymous")
+        async with running_up(tmp_path, "--nodes", "2", "--routers", "2", *open_to_all) as up:
             await up.until_line("ready")
             cluster = up.cluster
             assert [node["id"] for node in cluster["nodes"]] == ["n1", "n2"]

@@ -20,6 +20,7 @@ _INTERPRETED = {
             "health",
             "limits",
             "metrics",
+            "metrics_port",
             "probe",
             "reflection",
             "server",

@@ -35,6 +35,12 @@ def up(
         int, typer.Option(min=0, max=65_535, help="The first router's port; the others' follow. 0: any free ones.")
     ] = 7700,
     host: Annotated[str, typer.Option(help="Where the routers listen.")] = LOOPBACK,
+    insecure_plaintext: Annotated[
+        bool, typer.Option("--insecure-plaintext", help="Routers that other machines can reach may be without TLS.")
+    ] = False,
+    insecure_anonymous: Annotated[
+        bool, typer.Option("--insecure-anonymous", help="Routers that other machines can reach may ask nobody.")
+    ] = False,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     etcd: Annotated[
         str | None, typer.Option(help="An etcd that runs already, e.g. http://127.0.0.1:2379; several with commas.")
@@ -65,10 +71,12 @@ def up(
     """Run a cluster on this machine: etcd, nodes and routers, until Ctrl-C."""
     if store is not None and not store.startswith(_STORES):
         raise StoreUnknown(store)
+    words = {"--insecure-plaintext": insecure_plaintext, "--insecure-anonymous": insecure_anonymous}
     plan = ClusterPlan(
         nodes=nodes,
         routers=routers,
         host=host,
+        insecure=tuple(word for word, said in words.items() if said),
         port=port,
         data_dir=DataDir(data_dir),
         etcd=check_option("--etcd", etcd, check_etcd_endpoint) if etcd else (),

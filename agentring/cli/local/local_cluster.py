@@ -44,6 +44,8 @@ class ClusterPlan:
     """The endpoints of an etcd that runs already; empty: start one."""
     store: str
     lease_ttl_s: int
+    insecure: tuple[str, ...] = ()
+    """Flags of the routers, by which they may be open to other machines."""
     forget_store: bool = False
     """The nodes' store is taken, though the cluster knows another one."""
     hosting: Hosting = field(default_factory=Hosting)
@@ -195,6 +197,7 @@ class LocalCluster:
             *("--listen", join_address(plan.host, plan.router_port(index))),
             *("--etcd", ",".join(etcd_urls)),
             *("--cluster", "default"),
+            *plan.insecure,
         )
         spec = ChildSpec(name, command, plan.data_dir.log(name), _ROUTER_PATIENCE_S, env=python_variables)
         child = await _start_into(self._routers, spec)

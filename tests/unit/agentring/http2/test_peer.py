@@ -10,6 +10,7 @@ import pytest
 
 from agentring.certificates.authority import Authority, make_authority
 from agentring.certificates.context_files import ContextFiles
+from agentring.certificates.contexts import http2_only
 from agentring.certificates.names import Holder
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
@@ -18,7 +19,6 @@ from agentring.http2.listener import Listener, bind
 from agentring.http2.peer import Peer
 from agentring.http2.transport import EXPIRY_NOTICE_S, Flusher
 from agentring.rpc.service_connection import ServerContext, ServiceConnection
-from agentring.settings import http2_only
 from harness.http2_frames import frame
 
 MADE = make_authority("blue", timedelta(days=1))

@@ -8,6 +8,7 @@ import trustme
 import uvloop
 
 from agentring.certificates.context_files import ContextFiles
+from agentring.certificates.contexts import http2_only
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Setting
@@ -15,7 +16,6 @@ from agentring.http2.limits import Limits
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from agentring.rpc.service_connection import ServerContext, ServiceConnection
-from agentring.settings import http2_only
 from harness.http2_frames import frame
 
 PATIENCE_S = 10.0
