@@ -18,7 +18,7 @@ from agent_node.store.opening import StoreRefused
 from agentring import settings
 from agentring.audit.chain import BadKey
 from agentring.cluster.registration import NodeIdTaken
-from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted
+from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted, StoreNotPrepared
 from agentring.http2.listener import CannotListen
 from agentring.process import entry as process
 from agentring.process.owned_loop import OwnedLoop, log_errors_without_text
@@ -48,6 +48,7 @@ def main(load: Load = _load) -> None:
             NodeIdTaken,
             StoreDiffers,
             StoreNotAccepted,
+            StoreNotPrepared,
             StoreRefused,
         ),
         new_loop=OwnedLoop,

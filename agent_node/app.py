@@ -40,7 +40,7 @@ from agentring.audit.process_log import open_process_log
 from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
-from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.access_control import connected
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
@@ -107,7 +107,9 @@ async def _serve(
     with ExitStack() as stack:
         data_dir = stack.enter_context(DataDir(settings.data_dir))
         audit = _open_audit_log(settings, stack)
-        async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
+        async with connected(
+            settings.etcd, settings.etcd_tls(), settings.etcd_login(), settings.etcd_timeout_s
+        ) as etcd:
             membership = Membership(etcd, keys, clock)
             await membership.history.begin()
             durable = await unless_set(stop, _open_store(settings, membership.history, clock))

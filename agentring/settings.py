@@ -32,6 +32,7 @@ from agentring.address import check_address, check_etcd_endpoint
 from agentring.certificates.context_files import ContextFiles
 from agentring.certificates.contexts import http2_only, serving_context
 from agentring.cluster.etcd.channel import EtcdTls
+from agentring.cluster.etcd.login import EtcdLogin, check_etcd_login, login_of
 from agentring.exposure import Port, check_ports, is_reached
 from agentring.rpc.probe import Tls
 
@@ -73,6 +74,10 @@ class ProcessSettings(BaseSettings):
     etcd_ca: Path | None = Field(None, description="PEM file: the authority of etcd's certificates; turns TLS on")
     etcd_cert: Path | None = Field(None, description="PEM file: our certificate for etcd")
     etcd_key: Path | None = Field(None, description="PEM file: the key of etcd_cert")
+    etcd_user: str | None = Field(
+        None, min_length=1, description="our user in etcd; without: the name in etcd_cert, where etcd looks at it"
+    )
+    etcd_password_file: Path | None = Field(None, description="file: the password of etcd_user, read at each login")
     tls_cert: Path | None = Field(None, description="PEM file: our certificate for those who call us; turns TLS on")
     tls_key: Path | None = Field(None, description="PEM file: the key of tls_cert")
     tls_client_ca: Path | None = Field(None, description="PEM file: callers must have a certificate of this authority")
@@ -119,6 +124,7 @@ class ProcessSettings(BaseSettings):
         for endpoint in self.etcd:
             if endpoint.startswith("http://" if self.etcd_ca else "https://"):
                 raise ValueError(f"--etcd {endpoint} does not go with{'' if self.etcd_ca else 'out'} --etcd-ca")
+        check_etcd_login(self.etcd, self.etcd_user, self.etcd_password_file, tls=self.etcd_ca is not None)
         return self
 
     @model_validator(mode="after")
@@ -184,6 +190,10 @@ class ProcessSettings(BaseSettings):
             self.etcd_cert.read_bytes() if self.etcd_cert else None,
             self.etcd_key.read_bytes() if self.etcd_key else None,
         )
+
+    def etcd_login(self) -> EtcdLogin | None:
+        """Who we are to etcd; None: whom our certificate names, or nobody. Raises PasswordUnreadable."""
+        return login_of(self.etcd_user, self.etcd_password_file)
 
     def server_tls(self) -> ContextFiles | None:
         """For those who call us; None: plaintext. Raises OSError."""

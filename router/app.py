@@ -17,7 +17,7 @@ from agentring.audit.process_log import open_process_log
 from agentring.cluster.clock import BootClock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
-from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.access_control import connected
 from agentring.cluster.etcd.errors import EtcdError, EtcdUnavailable
 from agentring.cluster.keys import Keys
 from agentring.cluster.known_agents import KnownAgents
@@ -68,7 +68,9 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
         _log.warning("max_connections_lowered", max_connections=capacity, wanted=settings.max_connections)
     with ExitStack() as stack:
         socket_path = stack.enter_context(own_socket())
-        async with EtcdClient(settings.etcd, tls=settings.etcd_tls(), timeout_s=settings.etcd_timeout_s) as etcd:
+        async with connected(
+            settings.etcd, settings.etcd_tls(), settings.etcd_login(), settings.etcd_timeout_s
+        ) as etcd:
             membership = Membership(etcd, keys, clock)
             await membership.history.begin()
             board = ConditionBoard()

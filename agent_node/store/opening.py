@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 from sqlalchemy import Connection, insert, inspect, select, text, update
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from agent_node.store.database.counted import CountedDriver
 from agent_node.store.database.driver import Driver
@@ -37,6 +37,8 @@ _SQLITE = "sqlite:///"
 _POSTGRESQL = "postgresql://"
 _LOCK = 0x6167656E7472696E  # "agentrin": nobody else's advisory lock
 
+_NOT_ALLOWED = "42501"
+"""PostgreSQL's SQLSTATE of what a role may not do."""
 _MIGRATION_S = 600.0
 """How long the tables may take to be brought up to date."""
 _AGAIN_S = 1.0
@@ -185,7 +187,15 @@ async def _bring_to_head(url: str, identity: ClusterIdentity) -> None:
         _lock(connection)
         if inspect(connection).has_table(cluster.name):
             _whose(connection, identity)
-        bring_to_head(connection)
+        try:
+            bring_to_head(connection)
+        except DBAPIError as error:
+            if getattr(error.orig, "sqlstate", None) != _NOT_ALLOWED:
+                raise
+            raise StoreRefused(
+                f"the store's tables are not of this release's version, {HEAD}, and the node's role may not change "
+                "them: run `agentring admin migrate` with their owner, and --grant with the node's role"
+            ) from None
 
     try:
         await driver.transact(migrate, retry=True)

@@ -8,7 +8,7 @@ from io import TextIOWrapper
 import typer
 
 from agentring import variables
-from agentring.cli.commands import admin, audit, certs, once, questions, tasks
+from agentring.cli.commands import admin, audit, certs, once, prepare, questions, tasks
 from agentring.cli.commands.chat import chat
 from agentring.cli.commands.dev import dev
 from agentring.cli.commands.down import down
@@ -53,6 +53,8 @@ for command in (
     halts,
 ):
     app.command()(command)
+admin.app.command("init")(prepare.init)
+admin.app.command("migrate")(prepare.migrate)
 app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")
 app.add_typer(certs.app, name="certs")

@@ -1,6 +1,7 @@
 """Asks etcd periodically whether it would take a transaction, and puts the answer on the condition board.
 
-The question is a transaction that writes nothing: its compare never holds. It is refused exactly where a claim would
+The question is a transaction that writes nothing: its compare never holds, on a key of its own, since etcd's access
+control asks for the permission to write all the same. It is refused exactly where a claim would
 be, also where etcd's quota is exhausted (then reads and leases go on, and only transactions fail), so a node that
 claims nothing at the moment is known to be degraded too. Run by routers and nodes.
 """
@@ -36,7 +37,7 @@ class CoordinatorProbe:
     async def probe(self) -> Trouble | None:
         """What is wrong now; None: nothing."""
         try:
-            await self._etcd.txn([Compare(self._keys.meta, "create", _NEVER)], [Put(self._keys.meta, b"", 0)])
+            await self._etcd.txn([Compare(self._keys.probe, "create", _NEVER)], [Put(self._keys.probe, b"", 0)])
         except EtcdHistoryBroken:
             return Trouble.HISTORY_BROKEN
         except EtcdNoSpace:

@@ -105,13 +105,21 @@ class ClusterHistory:
 
 
 async def ensure_meta(etcd: EtcdClient, keys: Keys) -> cluster_pb2.ClusterMeta:
-    """The cluster's meta record, made by whoever comes first. Raises EtcdError, EtcdHistoryBroken where it
-    cannot be read."""
+    """The cluster's meta record, made by whoever comes first. Raises EtcdError, EtcdPermissionDenied where it is to be
+    made and may not be, EtcdHistoryBroken where it cannot be read."""
+    # Looked for first: etcd's access control refuses a transaction that might write it, whether or not it would.
+    existing: KeyValue | None = await etcd.get(keys.meta)
+    if existing is not None:
+        return _readable(keys, existing)
     fresh = cluster_pb2.ClusterMeta(v=RECORD_VERSION, generation=1, cluster_uuid=str(uuid.uuid4()))
     result = await etcd.txn([Compare(keys.meta, "create", 0)], [Put(keys.meta, encode(fresh), 0)], [Get(keys.meta)])
     if result.succeeded:
         return fresh
     (existing,) = result.gets
+    return _readable(keys, existing)
+
+
+def _readable(keys: Keys, existing: KeyValue | None) -> cluster_pb2.ClusterMeta:
     if (meta := readable_meta(existing)) is None:
         raise EtcdHistoryBroken(f"the cluster's record {keys.meta} cannot be read")
     return meta

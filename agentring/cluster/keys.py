@@ -36,6 +36,17 @@ class Keys:
         return f"{self.root}store"
 
     @property
+    def store_mark(self) -> str:
+        """StoreRecord, without a lease: what nodes write down of the store where etcd's access control keeps `store`
+        from them. Begins with the key `store`, so one read has both."""
+        return f"{self.root}store-mark"
+
+    @property
+    def probe(self) -> str:
+        """Never there: what routers and nodes ask etcd about to see whether it would take a write."""
+        return f"{self.root}probe"
+
+    @property
     def nodes(self) -> str:
         """The prefix of all NodeRecords; routers and nodes watch it."""
         return f"{self.root}nodes/"
@@ -79,8 +90,18 @@ class Keys:
         """The ClaimRecord of a session, a task or a step that runs once; nobody watches it."""
         if isinstance(ref, SessionRef):
             return f"{self.sessions}{_part(ref.tenant)}/{_part(ref.session_id)}"
-        space = "once" if isinstance(ref, OnceRef) else "tasks"
-        return f"{self.root}{space}/{_part(ref.tenant)}/{_part(ref.task_key)}"
+        space = self.once if isinstance(ref, OnceRef) else self.tasks
+        return f"{space}{_part(ref.tenant)}/{_part(ref.task_key)}"
+
+    @property
+    def tasks(self) -> str:
+        """The prefix of all tasks' ClaimRecords."""
+        return f"{self.root}tasks/"
+
+    @property
+    def once(self) -> str:
+        """The prefix of the ClaimRecords of steps that run once."""
+        return f"{self.root}once/"
 
 
 @cache

@@ -17,6 +17,7 @@ import structlog
 
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd.client import EtcdClient
+from agentring.cluster.etcd.errors import EtcdPermissionDenied
 from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put
 from agentring.cluster.history import ClusterHistory
 from agentring.cluster.keys import Keys
@@ -29,7 +30,13 @@ from agentring.cluster.records import (
     encode,
 )
 from agentring.cluster.snapshot import MembershipSnapshot
-from agentring.cluster.store_record import NO_STORE, StoreDiffers, StoreIdentity, join_conditions
+from agentring.cluster.store_record import (
+    NO_STORE,
+    StoreDiffers,
+    StoreIdentity,
+    StoreNotPrepared,
+    join_conditions,
+)
 from agentring.errors import NodeFenced
 from agentring.ids import Incarnation, NodeId, Revision
 from agentring.v1 import cluster_pb2
@@ -155,7 +162,8 @@ async def join(
     drained: bool = False,
 ) -> Registration:
     """Registers the node. Raises EtcdError, EtcdHistoryBroken among them; NodeIdTaken if a predecessor is still there
-    after timeout_s, StoreDiffers if nodes with another store are, StoreNotAccepted if there were such.
+    after timeout_s, StoreDiffers if nodes with another store are, StoreNotAccepted if there were such,
+    StoreNotPrepared.
 
     history: that the node's earlier incarnations knew; None: this is the first one; drained: it is to stand on no ring
     and owns nothing, but can be seen and reached.
@@ -190,6 +198,11 @@ async def join(
                 [Put(key, record, lease.lease_id), *puts],
                 timeout_s=ttl_s / 2,
             )
+        except EtcdPermissionDenied:
+            await lease.revoke_quietly()
+            if puts:
+                raise StoreNotPrepared from None
+            raise
         except BaseException:
             # The transaction may have landed. Without its lease it is gone at once, not in a TTL.
             await asyncio.shield(lease.revoke_quietly())

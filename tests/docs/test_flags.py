@@ -20,8 +20,12 @@ _PROGRAMS = (
     "scripts",
     "docs/settings_page.py",
 )
-_OTHERS = frozenset({"check", "no-deps", "editable", "cflags", "libs", "plugin", "exclude-source-info"})
-"""Of programs that are not ours: ruff, pip, pkg-config, protoc, buf. (One with an underscore is never ours.)."""
+_OTHERS = frozenset({"check", "no-deps", "editable", "cflags", "libs", "plugin", "exclude-source-info"}) | {
+    "cert-file",
+    "key-file",
+    "client-cert-auth",
+}
+"""Of programs that are not ours: ruff, pip, pkg-config, protoc, buf, etcd. (One with an underscore is never ours.)."""
 _PAGES = [path.relative_to(ROOT).as_posix() for path in pages()]
 
 

@@ -4,6 +4,7 @@ import asyncio
 import json
 import shutil
 import signal
+import ssl
 import time
 import urllib.request
 from pathlib import Path
@@ -15,9 +16,11 @@ from harness.processes import READY_S, Process, free_port, wait_for_port
 class EtcdProcess:
     """One member on free loopback ports."""
 
-    def __init__(self, directory: Path, *flags: str) -> None:
-        """flags: beside those that `agentring up` would give it."""
+    def __init__(self, directory: Path, *flags: str, tls: ssl.SSLContext | None = None) -> None:
+        """flags: beside those that `agentring up` would give it; tls: how it is asked where flags name its
+        certificate."""
         self._directory = directory
+        self._tls = tls
         self._port, self._peer_port = free_port(), free_port()
         path = find_program()
         program = EtcdProgram(path, asyncio.run(ask_version(path)))
@@ -27,7 +30,7 @@ class EtcdProcess:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"{'https' if self._tls else 'http'}://127.0.0.1:{self._port}"
 
     def restart(self) -> None:
         """Starts it again on the same data, after it was stopped."""
@@ -64,7 +67,7 @@ class EtcdProcess:
         deadline_s = time.monotonic() + READY_S
         while time.monotonic() < deadline_s:
             try:
-                with urllib.request.urlopen(f"{self.url}/health", timeout=READY_S) as answer:
+                with urllib.request.urlopen(f"{self.url}/health", timeout=READY_S, context=self._tls) as answer:
                     if json.load(answer)["health"] == "true":
                         return
             except OSError:

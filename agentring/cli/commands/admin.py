@@ -7,12 +7,21 @@ from typing import Annotated
 import typer
 
 from agentring.cli.errors import AdminFailed
-from agentring.cli.etcd import forget_store, still_registered
+from agentring.cli.etcd import (
+    ClusterOption,
+    EtcdAccess,
+    EtcdCaOption,
+    EtcdCertOption,
+    EtcdKeyOption,
+    EtcdOption,
+    EtcdPasswordFileOption,
+    EtcdUserOption,
+    forget_store,
+    still_registered,
+)
 from agentring.cli.local.cluster_file import ClusterFile
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption
 from agentring.cli.terminal.printing import console, print_json, to_fields
-from agentring.cluster.etcd.channel import EtcdTls
-from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.keys import Keys
 from agentring.cluster.new_generation import (
@@ -35,10 +44,8 @@ def admin() -> None:
 
 @app.command("new-generation")
 def new_generation(
-    etcd: Annotated[
-        list[str] | None, typer.Option(help="An endpoint of etcd's, repeatedly for more; else the local cluster's.")
-    ] = None,
-    cluster: Annotated[str, typer.Option(help="The cluster's name in etcd.")] = "default",
+    etcd: EtcdOption = None,
+    cluster: ClusterOption = "default",
     above: Annotated[
         int | None,
         typer.Option(
@@ -49,9 +56,11 @@ def new_generation(
         str,
         typer.Option(help="The cluster's uuid, where etcd lost it: nodes and routers log it, stores insist on it."),
     ] = "",
-    etcd_ca: Annotated[Path | None, typer.Option(help="PEM file; turns TLS on.")] = None,
-    etcd_cert: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
-    etcd_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    etcd_ca: EtcdCaOption = None,
+    etcd_cert: EtcdCertOption = None,
+    etcd_key: EtcdKeyOption = None,
+    etcd_user: EtcdUserOption = None,
+    etcd_password_file: EtcdPasswordFileOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,9 +69,9 @@ def new_generation(
     Refused while a node is registered. Routers and nodes that have stopped trusting etcd go on by themselves.
     """
     endpoints = tuple(etcd or ()) or _local_etcd(data_dir)
+    access = EtcdAccess(endpoints, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file)
     try:
-        tls = _tls(etcd_ca, etcd_cert, etcd_key)
-        meta = asyncio.run(_begin(endpoints, tls, Keys(cluster), above, cluster_uuid))
+        meta = asyncio.run(_begin(access, Keys(cluster), above, cluster_uuid))
     except NodesRegistered as error:
         raise AdminFailed(still_registered(error)) from error
     except GenerationUnknown as error:
@@ -82,13 +91,13 @@ def new_generation(
 
 @app.command("forget-store")
 def forget(
-    etcd: Annotated[
-        list[str] | None, typer.Option(help="An endpoint of etcd's, repeatedly for more; else the local cluster's.")
-    ] = None,
-    cluster: Annotated[str, typer.Option(help="The cluster's name in etcd.")] = "default",
-    etcd_ca: Annotated[Path | None, typer.Option(help="PEM file; turns TLS on.")] = None,
-    etcd_cert: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
-    etcd_key: Annotated[Path | None, typer.Option(help="PEM file.")] = None,
+    etcd: EtcdOption = None,
+    cluster: ClusterOption = "default",
+    etcd_ca: EtcdCaOption = None,
+    etcd_cert: EtcdCertOption = None,
+    etcd_key: EtcdKeyOption = None,
+    etcd_user: EtcdUserOption = None,
+    etcd_password_file: EtcdPasswordFileOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
     as_json: JsonOption = False,
 ) -> None:
@@ -96,12 +105,9 @@ def forget(
 
     What only the cluster's own store had is given up with it. Refused while a node is registered.
     """
-    try:
-        tls = _tls(etcd_ca, etcd_cert, etcd_key)
-        endpoints = tuple(etcd or ()) or _local_etcd(data_dir)
-    except (OSError, ValueError) as error:
-        raise AdminFailed(str(error)) from error
-    forgotten = asyncio.run(forget_store(endpoints, tls, Keys(cluster)))
+    endpoints = tuple(etcd or ()) or _local_etcd(data_dir)
+    access = EtcdAccess(endpoints, etcd_ca, etcd_cert, etcd_key, etcd_user, etcd_password_file)
+    forgotten = asyncio.run(forget_store(access, Keys(cluster)))
     if as_json:
         print_json(to_fields(forgotten or StoreRecord()))
     elif forgotten is None:
@@ -110,19 +116,11 @@ def forget(
         console().print(f"the cluster {cluster} has forgotten the store {forgotten.store_uuid}")
 
 
-async def _begin(
-    endpoints: tuple[str, ...], tls: EtcdTls | None, keys: Keys, above: int | None, cluster_uuid: str
-) -> ClusterMeta:
-    async with EtcdClient(endpoints, tls=tls) as etcd:
+async def _begin(access: EtcdAccess, keys: Keys, above: int | None, cluster_uuid: str) -> ClusterMeta:
+    async with access.client() as etcd:
         return await begin_new_generation(etcd, keys, above=above, cluster_uuid=cluster_uuid)
 
 
 def _local_etcd(data_dir: Path) -> tuple[str, ...]:
     file = ClusterFile.read(data_dir / "cluster.json")
     return file.etcd if file is not None and file.etcd else (_DEFAULT_ETCD,)
-
-
-def _tls(ca: Path | None, cert: Path | None, key: Path | None) -> EtcdTls | None:
-    if ca is None:
-        return None
-    return EtcdTls(ca.read_bytes(), cert.read_bytes() if cert else None, key.read_bytes() if key else None)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 from agentring.cli.errors import ChildFailed
-from agentring.cli.etcd import forget_store
+from agentring.cli.etcd import EtcdAccess, forget_store
 from agentring.cli.local import import_path
 from agentring.cli.local.child import Child, ChildSpec
 from agentring.cli.local.cluster_file import ClusterFile, NodeEntry, RouterEntry
@@ -84,7 +84,7 @@ class LocalCluster:
         """Starts everything and waits until it serves. Raises EtcdUnusable, ChildFailed."""
         self._etcd_urls = urls = self._plan.etcd or (await self._start_etcd(),)
         if self._plan.forget_store:
-            await forget_store(urls, None, Keys("default"))
+            await forget_store(EtcdAccess(urls), Keys("default"))
         try:
             async with asyncio.TaskGroup() as tasks:
                 starting_nodes = [tasks.create_task(self._start_node(node_id)) for node_id in self.node_ids]

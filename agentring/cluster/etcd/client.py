@@ -7,7 +7,7 @@ call begins with another endpoint. Revisions never go back: a linearizable answe
 was known when its request was sent means that etcd's data were lost or replaced; from then on every read and
 transaction raises EtcdHistoryBroken, until `begin_anew` (agentring/cluster/history.py).
 
-With channel.py, messages.py and watch.py the only user of the generated stubs (of the package aetcd,
+With channel.py, endpoint.py, messages.py and watch.py the only user of the generated stubs (of the package aetcd,
 whose own client has no TLS, a single endpoint and no deadlines). Called by lease, registration, claim and membership.
 """
 
@@ -17,17 +17,18 @@ from contextlib import aclosing, suppress
 from typing import Any, Self
 
 from aetcd import rpc
-from grpc import aio
 
-from agentring.cluster.etcd.channel import EtcdTls, keep_alive_once, open_channel
+from agentring.cluster.etcd.channel import EtcdTls, keep_alive_once
+from agentring.cluster.etcd.endpoint import Endpoint
 from agentring.cluster.etcd.errors import (
     EtcdCompacted,
     EtcdError,
     EtcdHistoryBroken,
     EtcdLeaseNotFound,
+    EtcdTokenRefused,
     EtcdUnavailable,
-    from_rpc_error,
 )
+from agentring.cluster.etcd.login import EtcdLogin
 from agentring.cluster.etcd.messages import (
     batch_of,
     key_value_of,
@@ -39,7 +40,6 @@ from agentring.cluster.etcd.messages import (
     txn_result,
 )
 from agentring.cluster.etcd.types import Compare, Delete, Get, KeyValue, Put, RangeResult, Txn, TxnResult, WatchBatch
-from agentring.cluster.etcd.watch import watch_responses
 from agentring.ids import Revision
 
 WATCH_SILENCE_S = 2.0
@@ -57,15 +57,16 @@ class EtcdClient:
         endpoints: Sequence[str],
         *,
         tls: EtcdTls | None = None,
+        login: EtcdLogin | None = None,
         timeout_s: float = 2.0,
         watch_silence_s: float = WATCH_SILENCE_S,
     ) -> None:
-        """endpoints: `host:port`, `http://host:port` or, with tls, `https://host:port`; timeout_s: of every call that
-        is given none of its own; watch_silence_s: how long a watch may be silent, half of it until it is asked."""
+        """endpoints: `host:port`, `http://host:port` or, with tls, `https://host:port`; login: who calls; None: whom
+        the certificate names, or nobody; timeout_s: of every call that is given none of its own; watch_silence_s: how
+        long a watch may be silent, half of it until it is asked."""
         if not endpoints:
             raise ValueError("etcd needs at least one endpoint")
-        self._timeout_s = timeout_s
-        self._channels = [open_channel(endpoint, tls) for endpoint in endpoints]
+        self._endpoints = [Endpoint(each, tls, login, timeout_s) for each in endpoints]
         self._current = 0
         self._watch_silence_s = watch_silence_s
         self._newest_revision = Revision(0)
@@ -81,8 +82,8 @@ class EtcdClient:
 
     async def close(self) -> None:
         """Closes the connections; calls under way fail."""
-        for channel in self._channels:
-            await channel.close()
+        for endpoint in self._endpoints:
+            await endpoint.close()
 
     async def range(self, prefix: str) -> RangeResult:
         """All keys under a prefix, at one revision, linearizable. Raises EtcdError."""
@@ -197,6 +198,19 @@ class EtcdClient:
         with suppress(EtcdLeaseNotFound):
             await self._unary(lambda channel: rpc.LeaseStub(channel).LeaseRevoke, request, timeout_s)
 
+    async def call(self, method: Any, request: Any) -> Any:
+        """One of etcd's own calls. method: of a channel, the stub's. Raises EtcdError."""
+        return await self._unary(method, request, None)
+
+    async def call_each(self, method: Any, request: Any) -> list[Any]:
+        """As `call`, at each endpoint; an EtcdError in the place of an answer that did not come."""
+        calls = (endpoint.call(method, request) for endpoint in self._endpoints)
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException) and not isinstance(answer, EtcdError):
+                raise answer
+        return answers
+
     async def watch(self, prefix: str, from_revision: Revision) -> AsyncGenerator[WatchBatch, None]:
         """Changes under a prefix from a revision on, each response as one batch, until cancelled or broken.
 
@@ -205,10 +219,9 @@ class EtcdClient:
         after etcd's data were found to have begun anew.
         """
         index, life = self._current, self._life
+        watching = self._endpoints[index].watch(prefix, from_revision, self._watch_silence_s)
         try:
-            async with aclosing(
-                watch_responses(self._channels[index], prefix, from_revision, self._watch_silence_s)
-            ) as responses:
+            async with aclosing(watching) as responses:
                 async for response in responses:
                     if self._history_broken:  # somebody else's read or transaction found out
                         raise EtcdHistoryBroken
@@ -218,7 +231,7 @@ class EtcdClient:
                         batch = batch_of(response)
                         self._newest_revision = max(self._newest_revision, batch.revision)
                         yield batch
-        except (EtcdCompacted, EtcdHistoryBroken):
+        except (EtcdCompacted, EtcdHistoryBroken, EtcdTokenRefused):
             raise
         except EtcdError:
             self._move_on(index)
@@ -243,7 +256,7 @@ class EtcdClient:
         return response
 
     async def _read(self, request: Any) -> Any:
-        for last in [False] * (len(self._channels) - 1) + [True]:
+        for last in [False] * (len(self._endpoints) - 1) + [True]:
             try:
                 return await self._unary(lambda channel: rpc.KVStub(channel).Range, request, None)
             except EtcdError:
@@ -254,12 +267,12 @@ class EtcdClient:
     async def _unary(self, method: Any, request: Any, timeout_s: float | None) -> Any:
         index = self._current
         try:
-            return await method(self._channels[index])(request, timeout=timeout_s or self._timeout_s)
-        except aio.AioRpcError as error:
+            return await self._endpoints[index].call(method, request, timeout_s)
+        except EtcdError:
             self._move_on(index)
-            raise from_rpc_error(error) from None
+            raise
 
     def _move_on(self, failed: int) -> None:
         # Only the first of several calls that failed together moves on; the others would skip endpoints.
         if self._current == failed:
-            self._current = (failed + 1) % len(self._channels)
+            self._current = (failed + 1) % len(self._endpoints)

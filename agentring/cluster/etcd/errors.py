@@ -3,6 +3,8 @@
 import grpc
 from grpc import StatusCode
 
+from agentring.cluster.etcd.login import is_token_refused
+
 
 class EtcdError(Exception):
     """A call failed."""
@@ -31,6 +33,36 @@ class EtcdLeaseNotFound(EtcdError):
     """The lease is gone."""
 
 
+class EtcdPermissionDenied(EtcdError):
+    """etcd's access control does not let this process do that."""
+
+    def __init__(self) -> None:
+        super().__init__(code=StatusCode.PERMISSION_DENIED)
+        self.args = (
+            "etcd does not let this process's user do that: run `agentring admin init` for the cluster and this "
+            "process's user (docs/security.md)",
+        )
+
+
+class EtcdTokenRefused(EtcdError):
+    """etcd does not take the token that went with the call, or there was none and it wants one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.args = ("etcd wants to know who calls: give --etcd-user and --etcd-password-file, or --etcd-cert",)
+
+
+class EtcdLoginFailed(EtcdError):
+    """etcd does not know the user, or the password is another one, or there is none."""
+
+    def __init__(
+        self, what: str = "it does not take the user's name or password (--etcd-user, --etcd-password-file)"
+    ) -> None:
+        """what: the trouble, in one sentence."""
+        super().__init__()
+        self.args = (f"etcd: {what}",)
+
+
 class EtcdCompacted(EtcdError):
     """The revision to watch from is no longer kept."""
 
@@ -57,6 +89,12 @@ def from_rpc_error(error: Exception) -> EtcdError:
     details = error.details() or ""
     if code in (StatusCode.UNAVAILABLE, StatusCode.DEADLINE_EXCEEDED, StatusCode.CANCELLED):
         return EtcdUnavailable(outcome_unknown=True, code=code)
+    if code is StatusCode.PERMISSION_DENIED:
+        return EtcdPermissionDenied()
+    if is_token_refused(code, details):
+        return EtcdTokenRefused()
+    if code is StatusCode.INVALID_ARGUMENT and "authentication failed" in details:
+        return EtcdLoginFailed()
     if code is StatusCode.NOT_FOUND and "lease" in details:
         return EtcdLeaseNotFound(code=code)
     if code is StatusCode.RESOURCE_EXHAUSTED and "space" in details:

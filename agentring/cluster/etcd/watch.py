@@ -12,7 +12,15 @@ from typing import Any
 from aetcd import rpc
 from grpc import aio
 
-from agentring.cluster.etcd.errors import EtcdCompacted, EtcdError, EtcdSilent, from_rpc_error
+from agentring.cluster.etcd.errors import (
+    EtcdCompacted,
+    EtcdError,
+    EtcdPermissionDenied,
+    EtcdSilent,
+    EtcdTokenRefused,
+    from_rpc_error,
+)
+from agentring.cluster.etcd.login import is_token_refused, metadata_of
 from agentring.cluster.etcd.messages import prefix_end
 from agentring.ids import Revision
 
@@ -24,14 +32,15 @@ _HAS_LEADER = (("hasleader", "true"),)
 
 
 async def watch_responses(
-    channel: aio.Channel, prefix: str, from_revision: Revision, silence_s: float
+    channel: aio.Channel, prefix: str, from_revision: Revision, silence_s: float, token: str = ""
 ) -> AsyncGenerator[Any, None]:
     """Each WatchResponse under a prefix from a revision on, progress notifications too, until cancelled.
 
     Raises EtcdCompacted where from_revision is compacted, EtcdSilent after silence_s without a word (after half of it
-    etcd is asked for one), EtcdError where the stream breaks or ends.
+    etcd is asked for one), EtcdTokenRefused, EtcdPermissionDenied, EtcdError where the stream breaks or ends. token:
+    who calls; empty: nobody says.
     """
-    call = rpc.WatchStub(channel).Watch(metadata=_HAS_LEADER)
+    call = rpc.WatchStub(channel).Watch(metadata=(*_HAS_LEADER, *metadata_of(token)))
     # One earlier than asked for, which etcd has reached: of a watch that begins in its future newer releases say
     # nothing (etcd issue 20221), so where nothing happens it would pass for one whose etcd is gone.
     start = max(1, from_revision - 1)
@@ -42,7 +51,7 @@ async def watch_responses(
         await call.write(rpc.WatchRequest(create_request=create))
         while (response := await _next(call, silence_s)) is not aio.EOF:
             if response.canceled:
-                raise EtcdCompacted if response.compact_revision else EtcdError(outcome_unknown=False)
+                raise _why_canceled(response)
             while response.events and response.events[0].kv.mod_revision < from_revision:
                 del response.events[0]
             yield response
@@ -51,6 +60,16 @@ async def watch_responses(
         raise from_rpc_error(error) from None
     finally:
         call.cancel()
+
+
+def _why_canceled(response: Any) -> EtcdError:
+    if response.compact_revision:
+        return EtcdCompacted()
+    if is_token_refused(None, response.cancel_reason):
+        return EtcdTokenRefused()
+    if "permission denied" in response.cancel_reason:
+        return EtcdPermissionDenied()
+    return EtcdError(outcome_unknown=False)
 
 
 async def _next(call: Any, silence_s: float) -> Any:

@@ -112,7 +112,7 @@ async def test_a_key_that_is_no_text_stops_nobody(etcd: EtcdClient, keys: Keys) 
     from aetcd import rpc
 
     await joined(etcd, keys, "n1")
-    stub = rpc.KVStub(etcd._channels[0])
+    stub = rpc.KVStub(etcd._endpoints[0]._channel)
     for name in (b"\xff\xfe", b"n1\xff", b""):
         await stub.Put(rpc.PutRequest(key=keys.nodes.encode() + name, value=b"?"), timeout=5)
     snapshot = await seen(etcd, keys)
