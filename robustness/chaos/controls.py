@@ -53,6 +53,7 @@ CONTROLS = {
     "what was said": Control("no-memory-of-words", "kill", frozenset({"S4"}), steps=24),
     "the SQL compare of steps": Control("no-step-compare", "pause-before-step", frozenset({"I1"})),
     "what ended a node runs apart": Control("nothing-apart", "poison", frozenset({"poison"}), ttl_s=2),
+    "a halt": Control("no-halts", "halt", frozenset({"halt"})),
     "the sweep of tasks": Control("no-task-sweep", "leave-tasks", frozenset({"I5"}), ttl_s=2),
 }
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from robustness.chaos.cluster.etcd import QUOTA_BYTES
 from robustness.chaos.cluster.world import Plan, World
-from robustness.chaos.faults import clock, etcd, network, once, poison, process, rolling, store, tasks
+from robustness.chaos.faults import clock, etcd, halt, network, once, poison, process, rolling, store, tasks
 from robustness.chaos.faults.fault import VOLATILE, Fault, Scene
 from robustness.chaos.traffic.traffic import running
 from robustness.chaos.validate import stored
@@ -30,6 +30,7 @@ FAULTS = {
             *clock.FAULTS,
             *rolling.FAULTS,
             *poison.FAULTS,
+            *halt.FAULTS,
         ),
         key=lambda fault: fault.number,
     )

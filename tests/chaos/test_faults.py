@@ -18,6 +18,7 @@ from robustness.chaos.run import FAULTS, run_fault
         "ask-everywhere",
         "roll",
         "poison",
+        "halt-cut-off",
         "store-replaced",
     ],
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam
 
+from agent_node.halt.halts import Halts
 from agent_node.store.session_records import Ownership, StoredSession
 from agent_node.store.sql import session_reads
 from agent_node.store.sql import session_statements as statements
@@ -107,12 +108,18 @@ def no_memory_of_epochs(_: Path) -> None:
     replace(Epochs, "admits", lambda *_: True)
 
 
+def no_halts(_: Path) -> None:
+    """The node confirms halts, and goes on."""
+    replace(Halts, "_settle", lambda _: None)
+
+
 MUTATIONS: dict[str, Callable[[Path], None]] = {
     "no-fence": no_fence,
     "extend-late": extend_late,
     "no-compare": no_compare,
     "read-before-raise": read_before_raise,
     "no-memory-of-epochs": no_memory_of_epochs,
+    "no-halts": no_halts,
     **TASK_MUTATIONS,
     **STEP_MUTATIONS,
 }

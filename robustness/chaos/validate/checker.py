@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from robustness.chaos.validate.ends import Ends
 from robustness.chaos.validate.evidence import Call, Evidence, Line, StoredRow
+from robustness.chaos.validate.halt_rules import nothing_starts_once_halted
 from robustness.chaos.validate.once_rules import callers_of_a_step_got_one_result, steps_run_once, what_began_ends
 from robustness.chaos.validate.poison_rules import no_run_ends_node_after_node
 from robustness.chaos.validate.said_rules import what_was_said_stays
@@ -221,4 +222,5 @@ RULES: tuple[Rule, ...] = (
     what_was_said_stays,
     owners_change_for_a_reason,
     no_run_ends_node_after_node,
+    nothing_starts_once_halted,
 )

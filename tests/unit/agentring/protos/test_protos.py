@@ -7,7 +7,7 @@ from pathlib import Path
 from agentring import protos
 from harness.tools import ROOT, run
 
-OURS = ("blob", "cluster", "node", "once", "session", "store", "task")
+OURS = ("blob", "cluster", "halt", "node", "once", "session", "store", "task")
 NAMES = {f"agentring/v1/{name}.proto" for name in OURS} | {"google/rpc/status.proto", "google/rpc/error_details.proto"}
 
 
