@@ -17,6 +17,8 @@ from agent_node.settings import NodeSettings
 from agent_node.store.opening import StoreRefused
 from agentring import settings
 from agentring.audit.chain import BadKey
+from agentring.auth.rules import AuthFileUnusable
+from agentring.auth.signatures import SecretUnusable
 from agentring.cluster.registration import NodeIdTaken
 from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted, StoreNotPrepared
 from agentring.http2.listener import CannotListen
@@ -41,11 +43,13 @@ def main(load: Load = _load) -> None:
         program="agent_node",
         log_level=node.log_level,
         cannot_start=(
+            AuthFileUnusable,
             BadKey,
             CannotListen,
             ClockTooFarOff,
             DataDirInUse,
             NodeIdTaken,
+            SecretUnusable,
             StoreDiffers,
             StoreNotAccepted,
             StoreNotPrepared,

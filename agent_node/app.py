@@ -37,6 +37,7 @@ from agentring.agent import Agent
 from agentring.audit.anchoring import no_store_keeps_heads
 from agentring.audit.calls import RecordedCalls
 from agentring.audit.process_log import open_process_log
+from agentring.auth.permissions import NODE_SUBJECT
 from agentring.cluster.clock import BootClock, Clock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
@@ -47,11 +48,13 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
 from agentring.process import forks
+from agentring.process.access import open_access
 from agentring.process.collector import settle_collector
 from agentring.process.descriptors import raise_limit
 from agentring.process.entry import Ready
 from agentring.process.self_check import CannotServe, Fault, SelfCheck
 from agentring.rpc import metrics
+from agentring.rpc.access import NodeAccess
 from agentring.rpc.probe import probe
 from agentring.rpc.server import Server
 from agentring.v1 import blob_pb2, node_pb2, once_pb2, session_pb2, task_pb2
@@ -103,6 +106,8 @@ async def _serve(
 ) -> None:
     clock = BootClock()
     keys = Keys(settings.cluster)
+    node_id = NodeId(settings.node_id)
+    access = open_access(settings.auth, settings.cluster_secret_file, settings.cluster, NODE_SUBJECT + node_id)
     child_runs = ChildRuns(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
     with ExitStack() as stack:
         data_dir = stack.enter_context(DataDir(settings.data_dir))
@@ -120,8 +125,9 @@ async def _serve(
             board = ConditionBoard()
             observed = ObservedAudit(audit, board)
             guard = StoreGuard(durable, etcd, keys, lambda: _identity(membership.history))
+            signer = access.signer if access is not None else None
             skew = ClockSkew(
-                etcd, keys, clock, NodeId(settings.node_id), settings.node_credentials, settings.max_clock_skew_s
+                etcd, keys, clock, node_id, settings.node_credentials, settings.max_clock_skew_s, signer=signer
             )
             resources = NodeResources(
                 settings=settings,
@@ -136,10 +142,11 @@ async def _serve(
                 durable=durable,
                 opened=opened,
                 child_runs=child_runs,
+                signer=signer,
             )
             incarnations = IncarnationSupervisor(resources, guard, skew)
             keep_head = durable.access_heads.keep if durable is not None else no_store_keeps_heads
-            access = open_process_log(settings, f"node/{settings.node_id}", keep_head, clock.sleep, stack)
+            access_log = open_process_log(settings, f"node/{settings.node_id}", keep_head, clock.sleep, stack)
             server = Server(
                 settings.listen,
                 {
@@ -153,7 +160,12 @@ async def _serve(
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 tls=settings.server_tls(),
-                recorder=RecordedCalls(access.log) if access is not None else None,
+                recorder=RecordedCalls(access_log.log) if access_log is not None else None,
+                access=NodeAccess(
+                    access.control, access.signature_check(lambda: incarnations.registered_as), settings.cluster
+                )
+                if access is not None
+                else None,
             )
             forks.close_port_in_children(int(server.address.rpartition(":")[2]))
             identity = _node_identity(settings, frozenset(agents), server.address, data_dir, guard)
@@ -165,7 +177,7 @@ async def _serve(
             if settings.metrics_listen is not None:
                 driver = durable.driver if durable is not None else None
                 port = metrics.serve(
-                    NodeMetrics(board, observed, incarnations, driver, child_runs, access),
+                    NodeMetrics(board, observed, incarnations, driver, child_runs, access_log),
                     settings.metrics_listen,
                     settings.metrics_tls(),
                 )
@@ -194,6 +206,7 @@ async def _serve(
                         CoordinatorProbe(etcd, keys, clock, board).run(),
                         guard.run(),
                         resources.halts.run(),
+                        *([access.credentials.run()] if access is not None else []),
                     )
                     background = [group.create_task(work) for work in works]
                     joined = asyncio.Event()
@@ -214,8 +227,8 @@ async def _serve(
                 await guard.leave()
             finally:
                 await server.stop(_STOP_GRACE_S)
-                if access is not None:
-                    await access.close()
+                if access_log is not None:
+                    await access_log.close()
                 if durable is not None:
                     await durable.close()
             fault.check()

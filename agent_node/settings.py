@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from agent_node.store.opening import check_url
 from agentring import metadata
+from agentring.address import is_loopback
 from agentring.settings import CommaSeparated, PeerAddress, ProcessSettings
 
 MiB = 1 << 20
@@ -148,6 +149,10 @@ class NodeSettings(ProcessSettings):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
+        if self.cluster_secret_file is not None:
+            for flag, address in (("--listen", self.listen), ("--advertise", self.advertise or self.listen)):
+                if not is_loopback(address):
+                    raise ValueError(f"{flag} {address} is not on loopback, which --cluster-secret-file is for")
         for pair in self.label:
             if "=" not in pair:
                 raise ValueError(f"--label {pair!r} is not key=value")

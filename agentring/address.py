@@ -9,6 +9,7 @@ import ipaddress
 import re
 
 _LARGEST_PORT = 65_535
+_LOCAL_NAMES = ("localhost", "unix")
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):([0-9]{1,5})", re.ASCII)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):/", re.ASCII)
 _ETCD_SCHEME = re.compile(r"https?://", re.ASCII)
@@ -26,6 +27,16 @@ def check_etcd_endpoint(word: str) -> str:
     if (why := _what_is_wrong(_ETCD_SCHEME.sub("", word, count=1).removesuffix("/"), to_listen=False)) is not None:
         raise ValueError(f"{word!r} is not host:port, http://host:port or https://host:port{why}")
     return word
+
+
+def is_loopback(address: str) -> bool:
+    """Whether what is said to an address, `host:port` or `unix:path`, stays on this machine. A name other than
+    localhost does not count, wherever it leads."""
+    host = address.rpartition(":")[0].strip("[]") if not address.startswith("unix:") else "unix"
+    try:
+        return host in _LOCAL_NAMES or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _what_is_wrong(word: str, *, to_listen: bool) -> str | None:

@@ -105,6 +105,12 @@ class ProcessSettings(BaseSettings):
     access_log_file_mib: int = Field(
         64, ge=1, description="a file of the access log is followed by the next beyond so much"
     )
+    auth: Path | None = Field(
+        None, description="TOML file: who may call, and as whom; without it everybody may do everything"
+    )
+    cluster_secret_file: Path | None = Field(
+        None, description="file: what routers and nodes of one machine sign their calls to nodes with"
+    )
     cluster: str = Field("default", pattern=r"^[A-Za-z0-9._-]{1,64}$", description="the cluster's name in etcd")
     first_frame_timeout_s: float = Field(10.0, gt=0, description="how long a stream may be opened and silent")
     self_check_s: float = Field(
@@ -162,6 +168,17 @@ class ProcessSettings(BaseSettings):
         if self.metrics_listen is not None:
             asks = self.metrics_client_ca is not None
             yield Port("--metrics-listen", self.metrics_listen, tls, by, asks, "--metrics-client-ca")
+
+    def _auth_fits_together(self) -> Self:
+        if self.auth is None and self.cluster_secret_file is not None:
+            raise ValueError("--cluster-secret-file needs --auth: without it nobody is asked who calls")
+        has_certificates = self.node_cert is not None or self.tls_client_ca is not None
+        if self.auth is not None and self.cluster_secret_file is None and not has_certificates:
+            raise ValueError(
+                "--auth needs --cluster-secret-file, or certificates of routers and nodes (--node-cert, "
+                "--tls-client-ca): a node that asks who calls must know its routers"
+            )
+        return self
 
     @classmethod
     def settings_customise_sources(

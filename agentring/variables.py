@@ -17,8 +17,8 @@ SHARED = (
     *("listen", "etcd", "etcd_timeout_s", "etcd_ca", "etcd_cert", "etcd_key", "etcd_user"),
     *("etcd_password_file", "tls_cert", "tls_key", "tls_client_ca"),
     *("metrics_listen", "metrics_client_ca", "insecure_plaintext", "insecure_anonymous"),
-    *("node_ca", "node_cert", "node_key", "cluster", "first_frame_timeout_s", "self_check_s"),
-    *("self_check_patience_s", "log_level"),
+    *("node_ca", "node_cert", "node_key", "auth", "cluster_secret_file", "cluster", "first_frame_timeout_s"),
+    *("self_check_s", "self_check_patience_s", "log_level"),
 )
 NODES = (
     *(

@@ -4,6 +4,8 @@ import sys
 
 from agentring import settings
 from agentring.audit.chain import BadKey
+from agentring.auth.rules import AuthFileUnusable
+from agentring.auth.signatures import SecretUnusable
 from agentring.http2.listener import CannotListen
 from agentring.process import entry as process
 from router.app import run_router
@@ -19,7 +21,7 @@ def main() -> None:
         lambda stop, ready: run(router, stop, ready),
         program="router",
         log_level=router.log_level,
-        cannot_start=(BadKey, CannotListen, WorkerFailed),
+        cannot_start=(AuthFileUnusable, BadKey, CannotListen, SecretUnusable, WorkerFailed),
     )
 
 

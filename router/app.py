@@ -6,6 +6,7 @@ more stops likewise, and ends.
 """
 
 import asyncio
+import secrets
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -14,6 +15,7 @@ import structlog
 
 from agentring.audit.calls import RecordedCalls, RelayedCalls
 from agentring.audit.process_log import open_process_log
+from agentring.auth.permissions import ROUTER_SUBJECT
 from agentring.cluster.clock import BootClock
 from agentring.cluster.condition import Condition, ConditionBoard
 from agentring.cluster.coordinator import CoordinatorProbe
@@ -25,14 +27,17 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import RouterStopping
 from agentring.ids import NodeId
+from agentring.process.access import open_access
 from agentring.process.collector import settle_collector
 from agentring.process.descriptors import RESERVE, connection_capacity, raise_limit
 from agentring.process.self_check import Fault, SelfCheck, all_of
 from agentring.rpc import metrics
+from agentring.rpc.access import RelayedAccess
 from agentring.rpc.probe import Probe, Tls, probe
 from agentring.rpc.server import Server
 from agentring.v1 import blob_pb2, cluster_pb2, halt_pb2, once_pb2, session_pb2, task_pb2
 from router.metrics import RouterMetrics
+from router.relay.access import RelayAccess
 from router.relay.node_pool import NodeTls
 from router.relay.relay import Relay
 from router.routing.epochs import Epochs
@@ -63,6 +68,8 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
     Raises CannotServe where it found that it does not serve any more, and CannotListen, EtcdError, OSError.
     """
     clock, keys = BootClock(), Keys(settings.cluster)
+    name = f"{ROUTER_SUBJECT}{secrets.token_hex(4)}"
+    access = open_access(settings.auth, settings.cluster_secret_file, settings.cluster, name)
     capacity = connection_capacity(raise_limit(settings.max_connections + RESERVE))
     if capacity < settings.max_connections:
         _log.warning("max_connections_lowered", max_connections=capacity, wanted=settings.max_connections)
@@ -84,10 +91,11 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             view.on_change(report_nodes)
             lookup = OwnerLookup(view, settings.owner_cache_size, missing=known_agents.missing)
             own_address = f"unix:{socket_path}"
-            access = open_process_log(
+            signer = access.signer if access is not None else None
+            access_log = open_process_log(
                 settings,
                 f"router/{settings.listen}",
-                keep_at_a_node(view, settings.node_credentials),
+                keep_at_a_node(view, settings.node_credentials, signer),
                 clock.sleep,
                 stack,
             )
@@ -95,17 +103,18 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 own_address,
                 {
                     cluster_pb2.DESCRIPTOR.services_by_name["ClusterService"]: ClusterService(
-                        view, lookup, membership, etcd, keys, settings.node_credentials
+                        view, lookup, membership, etcd, keys, settings.node_credentials, signer
                     ),
                     halt_pb2.DESCRIPTOR.services_by_name["HaltService"]: HaltService(
-                        membership, etcd, keys, settings.node_credentials
+                        membership, etcd, keys, settings.node_credentials, signer
                     ),
                 },
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 reflected=_NODE_SERVICES,
                 name="router",
                 stopping=RouterStopping(),
-                recorder=RecordedCalls(access.log, is_relayed=True) if access is not None else None,
+                recorder=RecordedCalls(access_log.log, is_relayed=True) if access_log is not None else None,
+                access=RelayedAccess() if access is not None else None,
             )
             board.on_change(
                 lambda: own_services.set_condition(
@@ -126,11 +135,14 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                 connect_timeout_s=settings.connect_timeout_s,
                 client_tls=settings.server_tls(),
                 node_tls=NodeTls(node_tls, settings.cluster) if (node_tls := settings.node_tls()) is not None else None,
-                recorder=RelayedCalls(access.log) if access is not None else None,
+                recorder=RelayedCalls(access_log.log) if access_log is not None else None,
+                access=RelayAccess(access.control, access.signer, uses_tls=settings.node_ca is not None)
+                if access is not None
+                else None,
             )
             if settings.metrics_listen is not None:
                 metrics.serve(
-                    RouterMetrics(relay, view, board, access), settings.metrics_listen, settings.metrics_tls()
+                    RouterMetrics(relay, view, board, access_log), settings.metrics_listen, settings.metrics_tls()
                 )
             await own_services.start()
             fault = Fault()
@@ -146,6 +158,8 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                         group.create_task(known_agents.run()),
                         group.create_task(CoordinatorProbe(etcd, keys, clock, board).run()),
                     ]
+                    if access is not None:
+                        background.append(group.create_task(access.credentials.run()))
                     with suppress(EtcdError):  # it is asked again
                         await known_agents.refresh()
                     await _synced(view, settings.sync_timeout_s)
@@ -171,8 +185,8 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
                         task.cancel()
             finally:
                 await own_services.stop(0)
-                if access is not None:
-                    await access.close()
+                if access_log is not None:
+                    await access_log.close()
             fault.check()
 
 

@@ -83,12 +83,20 @@ def make_cluster(etcd_url: str, tmp_path: Path) -> Iterator[Callable[..., Cluste
         router_flags: tuple[str, ...] = (),
         lease_ttl_s: int = 3,
         sees_by: grpc.ChannelCredentials | None = None,
+        metadata: tuple[tuple[str, str], ...] = (),
     ) -> Cluster:
         directory = tmp_path / f"cluster{len(clusters)}"
         directory.mkdir()
         cluster = Cluster(etcd_url, directory, lease_ttl_s=lease_ttl_s)
         clusters.append(cluster)
-        cluster.start(nodes=nodes, routers=routers, flags=flags, router_flags=router_flags, sees_by=sees_by)
+        cluster.start(
+            nodes=nodes,
+            routers=routers,
+            flags=flags,
+            router_flags=router_flags,
+            sees_by=sees_by,
+            metadata=metadata,
+        )
         return cluster
 
     try:

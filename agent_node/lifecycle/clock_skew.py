@@ -15,6 +15,8 @@ import grpc
 import structlog
 from grpc import aio
 
+from agentring.auth.peer_calls import peer_metadata
+from agentring.auth.signatures import Signer
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.etcd.types import KeyValue
@@ -26,6 +28,7 @@ from agentring.rpc.channel import open_channel
 from agentring.v1 import node_pb2, node_pb2_grpc
 
 _MOST_ASKED = 5
+_GET_NODE_STATUS = "/agentring.v1.NodeService/GetNodeStatus"
 _EVERY_S = 30.0
 _ANSWERS_WITHIN_S = 0.5
 
@@ -56,8 +59,11 @@ class ClockSkew:
         most_s: float,
         *,
         wall_s: Callable[[], float] = time.time,
+        signer: Signer | None = None,
     ) -> None:
-        """credentials: for calls of nodes, read for each; None: they serve plaintext. most_s: how far off it may be."""
+        """credentials: for calls of nodes, read for each; None: they serve plaintext. most_s: how far off it may be;
+        signer: None: nodes ask nobody who he is."""
+        self._signer = signer
         self._etcd = etcd
         self._keys = keys
         self._clock = clock
@@ -89,7 +95,7 @@ class ClockSkew:
         nodes = [node for kv in (await self._etcd.range(self._keys.nodes)).kvs if (node := _node(kv)) is not None]
         others = [node for node in nodes if node.node_id != self._node_id]
         others.sort(key=lambda node: (node.node_id < self._node_id, node.node_id))
-        asked = await asyncio.gather(*(self._ahead_of(node.address) for node in others[:_MOST_ASKED]))
+        asked = await asyncio.gather(*(self._ahead_of(node) for node in others[:_MOST_ASKED]))
         known = [skew_s for skew_s in asked if skew_s is not None]
         self.skew_s = median(known) if known else None
         is_off = self.skew_s is not None and abs(self.skew_s) > self._most_s
@@ -101,13 +107,14 @@ class ClockSkew:
             else:
                 _log.info("clock_skew_over", skew_s=skew_s)
 
-    async def _ahead_of(self, address: str) -> float | None:
+    async def _ahead_of(self, node: Node) -> float | None:
         """None: it does not answer, or is of an earlier release."""
         try:
-            async with open_channel(address, self._credentials()) as channel:
+            said = peer_metadata(self._signer, _GET_NODE_STATUS, node.address, node.incarnation)
+            async with open_channel(node.address, self._credentials()) as channel:
                 before_s, began_s = self._wall_s(), self._clock.now_s()
                 answer = await node_pb2_grpc.NodeServiceStub(channel).GetNodeStatus(
-                    node_pb2.GetNodeStatusRequest(), timeout=_ANSWERS_WITHIN_S
+                    node_pb2.GetNodeStatusRequest(), timeout=_ANSWERS_WITHIN_S, metadata=said
                 )
         except (aio.AioRpcError, OSError, ValueError):
             return None

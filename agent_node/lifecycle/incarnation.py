@@ -92,7 +92,7 @@ class Incarnation:
             _once_limits(settings),
             tasks,
         )
-        self.once = Once(once_keys, registration.lease, RemoteRuns(settings.node_credentials))
+        self.once = Once(once_keys, registration.lease, RemoteRuns(settings.node_credentials, proof=resources.proof))
         self.wait_cycles = WaitCycles()
         env = RunEnvironment(
             node_id,

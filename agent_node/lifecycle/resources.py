@@ -10,6 +10,9 @@ from agent_node.run.environment import ChildRunner
 from agent_node.settings import NodeSettings
 from agent_node.store.sql.sessions import SqlStore
 from agentring.agent import Agent
+from agentring.auth.caller_fields import Pairs
+from agentring.auth.peer_calls import peer_metadata
+from agentring.auth.signatures import Signer
 from agentring.cluster.clock import Clock
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
@@ -35,5 +38,16 @@ class NodeResources:
     """Where sessions, tasks and steps are stored; None: in each incarnation's own memory."""
     opened: Mapping[str, OpenedAgent]
     """What agents find in this process, by their names."""
+    signer: Signer | None = None
+    """Of this node's calls to others; None: they ask nobody who he is."""
     child_runs: ChildRunner | None = None
     """Where runs go that may end their process; None: all run in the node's own."""
+
+    def proof(self, path: str, address: str) -> Pairs:
+        """The metadata of a call to another node. path: the RPC's full name."""
+        if self.signer is None:
+            return ()
+        snapshot = self.membership.current
+        nodes = snapshot.nodes.values() if snapshot is not None else ()
+        incarnation = next((node.incarnation for node in nodes if node.address == address), 0)
+        return peer_metadata(self.signer, path, address, incarnation)

@@ -52,6 +52,8 @@ class IncarnationSupervisor:
         self._at_work = asyncio.Event()
         """Set while there is a current incarnation."""
         self.duties = ClusterDuties(resources)
+        self.registered_as = 0
+        """The incarnation of the latest registration, a drained one's too; 0: there was none."""
         self._renewals_failed = 0
         """Of the incarnations that are over."""
 
@@ -163,7 +165,7 @@ class IncarnationSupervisor:
             raise EtcdHistoryBroken  # it opens in a moment, if an operator has begun a new generation
         await self._guard.admit()
         await self.skew.check()
-        return await join(
+        registration = await join(
             self._resources.etcd,
             self._resources.keys,
             self._resources.clock,
@@ -173,6 +175,8 @@ class IncarnationSupervisor:
             history=self._resources.membership.history,
             drained=drained,
         )
+        self.registered_as = registration.incarnation
+        return registration
 
     async def _live(self, registration: Registration, joined: asyncio.Event) -> None:
         """From the registration to its end."""

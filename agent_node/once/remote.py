@@ -14,12 +14,14 @@ import grpc
 from grpc import aio
 
 from agent_node.store.once_records import ENDED, Ending
+from agentring.auth.caller_fields import Pairs
 from agentring.errors import TaskCycle
 from agentring.ids import OnceRef
 from agentring.rpc.channel import open_channel
 from agentring.rpc.status import read_error
 from agentring.v1 import node_pb2, node_pb2_grpc
 
+_WATCH_RUN = "/agentring.v1.NodeService/WatchRun"
 SILENCE_S = 5.0
 """A node that has the run says something every second."""
 
@@ -33,8 +35,15 @@ class _Connection:
 class RemoteRuns:
     """The other nodes' runs. Resource handling: connections end with the waits that they are for."""
 
-    def __init__(self, credentials: Callable[[], grpc.ChannelCredentials | None], silence_s: float = SILENCE_S) -> None:
-        """credentials: read for each connection; None: nodes serve plaintext."""
+    def __init__(
+        self,
+        credentials: Callable[[], grpc.ChannelCredentials | None],
+        silence_s: float = SILENCE_S,
+        proof: Callable[[str, str], Pairs] = lambda _path, _address: (),
+    ) -> None:
+        """credentials: read for each connection; None: nodes serve plaintext; proof: the metadata of a call, by its
+        path and the node's address, that prove to the node who calls."""
+        self._proof = proof
         self._credentials = credentials
         self._silence_s = silence_s
         self._connections: dict[str, _Connection] = {}
@@ -47,7 +56,7 @@ class RemoteRuns:
             held_task_keys=sorted(each.task_key for each in held if each.tenant == ref.tenant),
         )
         async with self._connected(address) as channel:
-            call = node_pb2_grpc.NodeServiceStub(channel).WatchRun(request)
+            call = node_pb2_grpc.NodeServiceStub(channel).WatchRun(request, metadata=self._proof(_WATCH_RUN, address))
             try:
                 while True:
                     async with asyncio.timeout(self._silence_s):

@@ -1,4 +1,5 @@
-"""What is kept with an input of the call that brought it: metadata that its agent may see, and the run's deadline.
+"""What is kept with an input of the call that brought it: who called, metadata that its agent may see, and the run's
+deadline.
 
 Guarantees: what was kept is what the node let in: a client that writes such a field into its input itself has it
 overwritten. An input whose call had nothing of this costs nothing and is stored as it always was; a node of a release
@@ -23,6 +24,10 @@ class CallTerms:
     metadata: CallerMetadata = ()
     timeout_s: float = 0.0
     """The run's deadline, to the nanosecond; 0: the agent's, or else the node's."""
+    subject: str = ""
+    """Who called; empty: nobody was asked."""
+    credential_id: str = ""
+    """Of what proved it: its name, never itself."""
 
 
 NO_TERMS = CallTerms()
@@ -33,7 +38,7 @@ def to_stored(input: session_pb2.Input, terms: CallTerms) -> bytes:
     raw = input.SerializeToString()
     if terms == NO_TERMS and _TAG not in raw:
         return raw
-    kept = store_pb2.CallTerms(metadata=dict(terms.metadata))
+    kept = store_pb2.CallTerms(metadata=dict(terms.metadata), subject=terms.subject, credential_id=terms.credential_id)
     if terms.timeout_s:
         kept.timeout.CopyFrom(to_duration(terms.timeout_s))
     return raw + store_pb2.StoredInput(call_terms=kept.SerializeToString(deterministic=True)).SerializeToString()
@@ -44,4 +49,5 @@ def of_stored(raw: bytes) -> CallTerms:
     if _TAG not in raw:
         return NO_TERMS
     kept = store_pb2.CallTerms.FromString(store_pb2.StoredInput.FromString(raw).call_terms)
-    return CallTerms(tuple(sorted(kept.metadata.items())), to_seconds(kept.timeout))
+    metadata = tuple(sorted(kept.metadata.items()))
+    return CallTerms(metadata, to_seconds(kept.timeout), kept.subject, kept.credential_id)

@@ -48,7 +48,7 @@ class RunInfo:
     @property
     def caller(self) -> Caller:
         """As Context."""
-        return Caller(self._turn.ref.tenant, metadata=dict(self._turn.terms.metadata))
+        return Caller(self._turn.ref.tenant, self._turn.terms.subject, metadata=dict(self._turn.terms.metadata))
 
     @property
     def settings(self) -> Any:

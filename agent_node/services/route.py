@@ -62,9 +62,12 @@ def terms_of(call: Call, request: session_pb2.Turn | task_pb2.RunTaskRequest, se
         timeout_s = to_seconds(request.timeout)
         if not 0 < timeout_s <= settings.max_turn_timeout_s:
             raise InvalidTimeout(int(settings.max_turn_timeout_s))
-    elif not names:
+    elif not names and call.caller is None:
         return NO_TERMS
-    return CallTerms(tuple((name, call.metadata[name]) for name in names if name in call.metadata), timeout_s)
+    shown = tuple((name, call.metadata[name]) for name in names if name in call.metadata)
+    if call.caller is None:
+        return CallTerms(shown, timeout_s)
+    return CallTerms(shown, timeout_s, call.caller.identity.subject, call.caller.identity.credential_id)
 
 
 async def accept(
@@ -79,7 +82,7 @@ async def accept(
 
 
 def _tenant(call: Call) -> str:
-    return call.metadata.get(metadata.TENANT_ID, "")
+    return call.caller.tenant if call.caller is not None else call.metadata.get(metadata.TENANT_ID, "")
 
 
 def _named(call: Call, header: str, field: str, kind: str) -> str:

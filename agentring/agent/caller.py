@@ -14,11 +14,12 @@ class Caller:
     """
 
     tenant: str
-    """As the metadata `x-tenant-id` says."""
+    """That of the session or task: the caller's own where nodes ask who calls, else as the metadata `x-tenant-id`
+    says."""
     subject: str = ""
-    """The authenticated caller. Empty until agentring authenticates callers: until then nobody has proved who calls."""
+    """Who has proved to call, as his credential names him. Empty where nodes run without `--auth`: then nobody has."""
     claims: Mapping[str, Any] = field(default_factory=dict)
-    """What was proved of the caller. Empty, as `subject`."""
+    """What else was proved of the caller. Empty."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """Those of the call's metadata that the node's setting `--caller-metadata` names, which is none by default: whoever
     calls can write there what he likes, unless a proxy before the router sets it."""

@@ -10,6 +10,7 @@ import re
 from base64 import urlsafe_b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final
 
@@ -60,6 +61,7 @@ def verify_token(token: str, issuers: Issuers) -> TokenIdentity:
     raise NotAuthenticated("the token's issuer, key or algorithm is not known here")
 
 
+@lru_cache(1_024)
 def thumbprint(key: jwt.PyJWK) -> str:
     """A name for the key's bytes."""
     return sha256(json.dumps(key._jwk_data, sort_keys=True).encode()).hexdigest()

@@ -3,6 +3,7 @@
 Names are compared as they stand, byte for byte. A cluster's and a node's have no slash, so no two holders share one.
 """
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 SCHEME = "spiffe://"
@@ -14,6 +15,13 @@ class Holder(StrEnum):
     router = "router"
     node = "node"
     client = "client"
+
+
+def peer_name(cluster: str, uris: Iterable[str]) -> str:
+    """`router/ID` or `node/ID`, of a certificate's URIs; empty: it is no peer's of this cluster, or several peers'."""
+    begins = tuple(uri_of(cluster, holder, "") for holder in (Holder.router, Holder.node))
+    found = [uri.removeprefix(f"{SCHEME}{cluster}/") for uri in uris if uri.startswith(begins)]
+    return found[0] if len(found) == 1 else ""
 
 
 def uri_of(cluster: str, holder: Holder, name: str) -> str:

@@ -10,7 +10,7 @@ from typing import Self
 from agentring.client.inputs import Json
 from agentring.client.listing import list_sessions, list_tasks
 from agentring.client.retry import RetryPolicy
-from agentring.client.routers import Routers, Tls
+from agentring.client.routers import Credentials, Routers, Tls
 from agentring.client.session import Session
 from agentring.client.session_info import SessionInfo
 from agentring.client.streams import Connection
@@ -35,13 +35,18 @@ def connect(
     tenant: str = "",
     policy: RetryPolicy | None = None,
     metadata: Mapping[str, str] | None = None,
+    credentials: Credentials | None = None,
 ) -> "Ring":
     """A ring, by one of its routers or several: `host:port`, with commas between. Connects with the first call.
 
     tls: None: plain text. metadata: of every call, by names in lower case: agents see those as `ctx.caller.metadata`
-    that their nodes' `--caller-metadata` names. Raises ValueError, InvalidTenantId.
+    that their nodes' `--caller-metadata` names. credentials: gives, before each call, a token or key:
+
+        ring = connect("ring.example:7700", tls=Tls(), credentials=lambda: Path("token").read_text().strip())
+
+    Raises ValueError, InvalidTenantId; also where credentials would go over a network in plain text.
     """
-    return Ring(Connection(Routers(target, tls, tenant, metadata), policy or RetryPolicy()))
+    return Ring(Connection(Routers(target, tls, tenant, metadata, credentials), policy or RetryPolicy()))
 
 
 class Ring:

@@ -5,9 +5,10 @@ closed by ring.py.
 """
 
 import asyncio
+import inspect
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from dataclasses import replace as _replace
 
@@ -15,9 +16,9 @@ import grpc
 from grpc import aio
 
 from agentring import metadata
-from agentring.address import check_address
+from agentring.address import check_address, is_loopback
 from agentring.client.errors import Failure, ForkedProcess, RingClosed
-from agentring.errors import RouterStopping
+from agentring.errors import NotAuthenticated, RouterStopping
 from agentring.held import to_header
 from agentring.ids import parse_tenant
 from agentring.rpc.channel import open_channel
@@ -34,8 +35,18 @@ class Tls:
     key: bytes | None = None
 
 
+Credentials = Callable[[], str | Awaitable[str]]
+"""Gives what `authorization: Bearer` carries: a token or a key that is valid now. Asked before every call."""
+
+_TOKEN = re.compile(r"[!-~]+")
 _NAME = re.compile(r"[a-z0-9._-]{1,64}")
-_OWN = (metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.HELD_KEYS)
+_OWN = (
+    metadata.SESSION_ID,
+    metadata.AGENT,
+    metadata.TASK_KEY,
+    metadata.TENANT_ID,
+    metadata.HELD_KEYS,
+)
 
 _made_in: int | None = None
 """The process that opened the first channel; None: there has been none."""
@@ -44,8 +55,16 @@ _made_in: int | None = None
 class Routers:
     """Of one client."""
 
-    def __init__(self, target: str, tls: Tls | None, tenant: str, more: Mapping[str, str] | None = None) -> None:
-        """target: `host:port`, several with commas; more: further metadata of every call. Connects with the first call.
+    def __init__(
+        self,
+        target: str,
+        tls: Tls | None,
+        tenant: str,
+        more: Mapping[str, str] | None = None,
+        credentials: Credentials | None = None,
+    ) -> None:
+        """target: `host:port`, several with commas; more: further metadata of every call; credentials: None: calls have
+        none. Connects with the first call.
 
         Raises ValueError, InvalidTenantId.
         """
@@ -54,6 +73,11 @@ class Routers:
             raise ValueError("connect needs a router's address, as in 127.0.0.1:7700")
         for each in self._targets:
             check_address(each)
+            if credentials is not None and tls is None and not is_loopback(each):
+                raise ValueError(f"credentials would go to {each} in plain text: give tls=Tls()")
+        if credentials is not None and metadata.AUTHORIZATION in (more or {}):
+            raise ValueError("credentials and the metadata authorization do not go together")
+        self._bearer = credentials
         self.tenant = parse_tenant(tenant)
         own: tuple[tuple[str, str], ...] = ((metadata.TENANT_ID, tenant),) if tenant else ()
         self._constant_metadata = own + _checked(more or {})
@@ -62,11 +86,19 @@ class Routers:
         self._current = 0
         self.closed = False
 
-    @property
-    def metadata(self) -> tuple[tuple[str, str], ...]:
-        """Of a call that is made now: whose it is, and what the agent holds that makes it, if one does."""
-        held = to_header(self.tenant)
-        return (*self._constant_metadata, (metadata.HELD_KEYS, held)) if held else self._constant_metadata
+    async def metadata(self) -> tuple[tuple[str, str], ...]:
+        """Of a call that is made now: whose it is, what the agent holds that makes it, if one does, and the credential.
+        Raises ValueError, and what `credentials` raises."""
+        pairs = self._constant_metadata
+        if held := to_header(self.tenant):
+            pairs = (*pairs, (metadata.HELD_KEYS, held))
+        if self._bearer is not None:
+            given = self._bearer()
+            token = await given if inspect.isawaitable(given) else given
+            if not _TOKEN.fullmatch(token):
+                raise ValueError("credentials gave no token: it has printable ASCII characters other than the space")
+            pairs = (*pairs, (metadata.AUTHORIZATION, f"Bearer {token}"))
+        return pairs
 
     def current(self) -> aio.Channel:
         """The router to use now. Raises RingClosed, ForkedProcess."""
@@ -86,6 +118,14 @@ class Routers:
         if isinstance(failure.error, RouterStopping) and len(self._targets) > 1:
             return _replace(failure, retry_after_s=0.0)
         return failure
+
+    async def after(self, failure: Failure, channel: aio.Channel, used: tuple[tuple[str, str], ...]) -> Failure:
+        """What a failed call means: as move_on, and one whose credential is not valid any more may be made again with a
+        fresh one, where there is another. used: the call's metadata. Raises what `metadata` raises."""
+        if isinstance(failure.error, NotAuthenticated) and self._bearer is not None:
+            fresh = await self.metadata()
+            return _replace(failure, is_final=set(used) == set(fresh))
+        return self.move_on(channel, failure)
 
     def check_cancelled(self) -> None:
         """To be called where an await was cancelled. Raises RingClosed if the connection was closed: gRPC reports that

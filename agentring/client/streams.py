@@ -79,6 +79,8 @@ class EventStream:
         self._ready: deque[Event] = deque()
         self._call: Call | None = None
         self._channel: aio.Channel | None = None
+        self._metadata: Metadata = ()
+        """Of the latest call."""
         self._schedule: RetrySchedule | None = None
         self._over = False
         self._was_heard = False
@@ -141,14 +143,15 @@ class EventStream:
     async def _read_on(self) -> None:
         schedule = self._schedule = self._schedule or RetrySchedule(self._connection.policy)
         if self._call is None:
+            self._metadata = await self._connection.routers.metadata()
             self._channel = self._connection.routers.current()
-            self._call = self._start(self._channel, self._connection.routers.metadata, self._progress.seq)
+            self._call = self._start(self._channel, self._metadata, self._progress.seq)
         failure = await self._read(self._call, schedule)
         if failure is None or self._channel is None:
             return
         self._drop()
         if not self._passes_over(failure):
-            await schedule.wait(self._connection.routers.move_on(self._channel, failure))
+            await schedule.wait(await self._connection.routers.after(failure, self._channel, self._metadata))
 
     async def _read_end(self) -> None:
         """The last event has come: what the call has left is its status. Not to wait for that would cancel the call, so

@@ -17,7 +17,7 @@ from agentring.client.loop_thread import LoopThread
 from agentring.client.retry import RetryPolicy
 from agentring.client.ring import Ring as AsyncRing
 from agentring.client.ring import connect as connect_async
-from agentring.client.routers import Tls
+from agentring.client.routers import Credentials, Tls
 from agentring.client.session_info import SessionInfo
 from agentring.client.sync_session import Events, Run, Session, SubmittedTurn, Turn
 from agentring.client.tasks import Disposition, OnDuplicate, TaskInfo, TaskOutcome, TaskState
@@ -54,9 +54,12 @@ def connect(
     tenant: str = "",
     policy: RetryPolicy | None = None,
     metadata: Mapping[str, str] | None = None,
+    credentials: Credentials | None = None,
 ) -> "Ring":
     """As agentring.client.connect."""
-    return Ring(connect_async(target, tls=tls, tenant=tenant, policy=policy, metadata=metadata))
+    return Ring(
+        connect_async(target, tls=tls, tenant=tenant, policy=policy, metadata=metadata, credentials=credentials)
+    )
 
 
 class Ring:

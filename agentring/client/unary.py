@@ -27,11 +27,12 @@ async def call(
     """
     schedule = RetrySchedule(policy)
     while True:
+        metadata = await routers.metadata()
         channel = routers.current()
         try:
-            return await try_once(channel, routers.metadata, schedule.bound(policy.call_timeout_s))
+            return await try_once(channel, metadata, schedule.bound(policy.call_timeout_s))
         except aio.AioRpcError as error:
-            failure = routers.move_on(channel, read_failure(error))
+            failure = await routers.after(read_failure(error), channel, metadata)
         except asyncio.CancelledError:
             routers.check_cancelled()
             raise

@@ -25,9 +25,7 @@ Kind = Literal["plain", "pseudo", "routing", "dropped", "forbidden"]
 """What a relay does with a field: sends it on; reads it as part of the request or status line; reads it and writes it
 anew; leaves it out; must not meet it in HTTP/2."""
 
-_ROUTING: Final = frozenset(
-    {metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.NODE_LABELS}
-)
+_ROUTING: Final = metadata.ROUTING
 _DROPPED: Final = frozenset({"grpc-timeout", "content-length", "host"})
 _FORBIDDEN: Final = frozenset({"connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade"})
 

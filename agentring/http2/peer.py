@@ -17,6 +17,8 @@ class Peer:
     """Its DNS names, as they stand in the certificate."""
     not_after_s: float
     """When the certificate ends, in Unix seconds."""
+    names: tuple[str, ...] = ()
+    """All of them, `URI:` or `DNS:` before each; DNS names in lower case."""
 
 
 def peer_of(tls: ssl.SSLObject | None) -> Peer | None:
@@ -26,4 +28,5 @@ def peer_of(tls: ssl.SSLObject | None) -> Peer | None:
         return None
     names = found.get("subjectAltName", ())
     uris, dns = (tuple(str(name[1]) for name in names if name[0] == kind) for kind in ("URI", "DNS"))
-    return Peer(uris, dns, ssl.cert_time_to_seconds(str(found["notAfter"])))
+    named = (*(f"URI:{name}" for name in uris), *(f"DNS:{name.lower()}" for name in dns))
+    return Peer(uris, dns, ssl.cert_time_to_seconds(str(found["notAfter"])), named)

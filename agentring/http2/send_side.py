@@ -16,7 +16,6 @@ import structlog
 from agentring.http2 import frames
 from agentring.http2.frames import Code, ConnectionBroken, StreamBroken
 from agentring.http2.limits import Bucket, Limits, TooMany
-from agentring.http2.peer import Peer
 from agentring.http2.stream import Stream, StreamConnection
 
 _log = structlog.get_logger()
@@ -46,8 +45,6 @@ class SendSide(StreamConnection):
         """As StreamConnection."""
         super().__init__(now_s, wake)
         self.limits = limits
-        self.peer_certificate: Peer | None = None
-        """Whom the other end's certificate names, from before the first byte on; None: it has shown none."""
         self.paused = False
         """The socket takes no more for now."""
         self._small_frames = 0

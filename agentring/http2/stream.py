@@ -15,6 +15,7 @@ from typing import Final
 from agentring.http2 import frames
 from agentring.http2.budget import Budget
 from agentring.http2.frames import DATA_HEADS, WORD, Code, StreamBroken
+from agentring.http2.peer import Peer
 from agentring.http2.stream_events import StreamEvents
 
 _MAX_UNQUEUED_BYTES: Final = 256 << 10
@@ -34,6 +35,8 @@ class StreamConnection:
         self.wake = wake
         self.peer = ""
         """From where it was made, `host:port`; empty: a unix socket."""
+        self.peer_certificate: Peer | None = None
+        """Whom the other end's certificate names, from before the first byte on; None: it has shown none."""
         self.out: list[bytes] = []
         self.streams: dict[int, Stream] = {}
         self.blocked: dict[Stream, None] = {}
@@ -83,23 +86,8 @@ class Stream(StreamEvents):
     calls of our own services (ServiceStream), and what is no call (NonGrpcStream, AbandonedStream)."""
 
     __slots__ = (
-        "budget",
-        "connection",
-        "cut",
-        "frame_bytes",
-        "frame_head",
-        "frame_index",
-        "frame_tail",
-        "granted",
-        "id",
-        "id_bytes",
-        "low",
-        "queue",
-        "queued_bytes",
-        "receive_ended",
-        "send_ended",
-        "trailers",
-        "window",
+        *("budget", "connection", "cut", "frame_bytes", "frame_head", "frame_index", "frame_tail", "granted", "id"),
+        *("id_bytes", "low", "queue", "queued_bytes", "receive_ended", "send_ended", "trailers", "window"),
     )
 
     def __init__(self, connection: StreamConnection, stream_id: int, granted: int, budget: Budget) -> None:

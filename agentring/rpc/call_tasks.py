@@ -9,15 +9,30 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Mapping
+from typing import Protocol
 
 import structlog
 
+from agentring.auth.access import Caller
 from agentring.errors import AgentringError, InternalError
 from agentring.rpc.call_recorder import CallRecorder
 from agentring.rpc.service import Serve, serve
 from agentring.rpc.service_stream import ServiceStream
 
 _log = structlog.get_logger()
+
+
+class CallAccess(Protocol):
+    """Says who may have which call."""
+
+    def admit(self, stream: ServiceStream) -> Caller | None:
+        """Who has the call; None: nobody is asked for it. Raises AgentringError."""
+
+    def ended(self, stream: ServiceStream) -> None:
+        """The call of a caller has ended."""
+
+    def tick(self) -> None:
+        """Once a second."""
 
 
 class CallTasks:
@@ -30,9 +45,12 @@ class CallTasks:
         *,
         first_frame_timeout_s: float,
         recorder: CallRecorder | None = None,
+        access: CallAccess | None = None,
     ) -> None:
-        """methods: by their full names; recorder: who writes down what calls there are; None: nobody."""
+        """methods: by their full names; recorder: who writes down what calls there are; None: nobody; access: None:
+        everybody may have every call."""
         self._recorder = recorder
+        self._access = access
         self._methods = methods
         self._loop = loop
         self._first_frame_timeout_s = first_frame_timeout_s
@@ -44,9 +62,16 @@ class CallTasks:
 
     def begin(self, stream: ServiceStream) -> None:
         """A call's headers came."""
+        if self._access is not None and stream.head.refusal is None:
+            try:
+                stream.caller = self._access.admit(stream)
+            except AgentringError as error:
+                stream.head.refusal = error
         if (recorder := self._recorder) is not None:
             stream.recorder = recorder
-            recorder.opened(stream.head, stream.connection.peer, None)
+            recorder.opened(
+                stream.head, stream.connection.peer, stream.caller.identity if stream.caller is not None else None
+            )
         method = self._methods.get(stream.head.method)
         task = self._loop.create_task(serve(stream, method, self._first_frame_timeout_s))
         stream.task = task
@@ -67,6 +92,8 @@ class CallTasks:
     def _ended(self, task: asyncio.Task[None]) -> None:
         stream = self._streams.pop(task)
         stream.task = None
+        if stream.caller is not None and self._access is not None:
+            self._access.ended(stream)
         error = None if task.cancelled() else task.exception()
         if error is None and stream.ended:
             return

@@ -31,6 +31,10 @@ CHANNEL_OPTIONS = (
 
 
 ROUTING: Final = frozenset(
-    {metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.STREAM_ID}
+    {
+        *(metadata.SESSION_ID, metadata.AGENT, metadata.TASK_KEY, metadata.TENANT_ID, metadata.STREAM_ID),
+        *(metadata.CALLER_TENANT, metadata.CALLER_SUBJECT, metadata.CALLER_ROLES, metadata.CALLER_CREDENTIAL),
+        *(metadata.PEER, metadata.SIGNATURE),
+    }
 )
 """Not counted: a router adds it, and what it let through must not be too large for the node."""

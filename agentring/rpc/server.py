@@ -25,7 +25,7 @@ from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from agentring.rpc import reflection
 from agentring.rpc.call_recorder import CallRecorder
-from agentring.rpc.call_tasks import CallTasks
+from agentring.rpc.call_tasks import CallAccess, CallTasks
 from agentring.rpc.health import Health
 from agentring.rpc.reflection import Reflection, Symbols
 from agentring.rpc.service import methods
@@ -63,11 +63,12 @@ class Server:
         name: str = "node",
         stopping: AgentringError | None = None,
         recorder: CallRecorder | None = None,
+        access: CallAccess | None = None,
     ) -> None:
         """address: `host:port` or `unix:path`; services: objects by what they implement; reflected: further services'
         full names that reflection lists; tls: None: plaintext; name: what the process is, for its peers; stopping: what
         calls end with that outlast the server; default: NodeDraining; recorder: who writes down what calls there are;
-        None: nobody. Raises CannotListen."""
+        None: nobody; access: who may have which call; None: everybody has every one. Raises CannotListen."""
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._stopping = stopping or NodeDraining()
@@ -80,7 +81,10 @@ class Server:
             for service, servicer in (*services.items(), *own)
             for path, method in methods(service, servicer).items()
         }
-        self._calls = CallTasks(served, loop, first_frame_timeout_s=first_frame_timeout_s, recorder=recorder)
+        self._access = access
+        self._calls = CallTasks(
+            served, loop, first_frame_timeout_s=first_frame_timeout_s, recorder=recorder, access=access
+        )
         limits = replace(LIMITS, first_frame_timeout_s=first_frame_timeout_s)
         context = ServerContext(name, limits, Budget(_MAX_BUFFERED_BYTES), loop, self._calls.begin)
         self._listener = Listener(
@@ -129,6 +133,8 @@ class Server:
         while self._listener.is_open:
             await asyncio.sleep(_TICK_S)
             self._listener.tick(self._loop.time())
+            if self._access is not None:
+                self._access.tick()
 
     def _tell_end(self, ticking: asyncio.Task[None]) -> None:
         if not ticking.cancelled() and (error := ticking.exception()) is not None:

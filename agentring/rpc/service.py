@@ -52,6 +52,8 @@ class Call:
         self._stream = stream
         self.metadata: Mapping[str, str] = stream.head.metadata
         """By name; of one that came several times, the last."""
+        self.caller = stream.caller
+        """Who calls; None: nobody was asked."""
 
     def named(self, tenant: str, target: str) -> None:
         """The message says what the call is about, and the metadata do not. target: `session/<id>`, for one."""

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from agentring.auth.access import Caller
 from agentring.errors import AgentringError, DeadlineExceeded, NodeOverloaded
 from agentring.http2.budget import Budget
 from agentring.http2.frames import Code, StreamBroken
@@ -41,6 +42,7 @@ class ServiceStream(Stream):
         "_late_heads",
         "_pacing",
         "_written",
+        "caller",
         "ended",
         "head",
         "inbox",
@@ -66,6 +68,8 @@ class ServiceStream(Stream):
         self.inbox = Inbox(budget, self)
         self.recorder: CallRecorder | None = None
         """Who writes down what calls are about; None: nobody."""
+        self.caller: Caller | None = None
+        """Who has it; None: nobody is asked for it, or nobody was (call_tasks.py)."""
         self.task: asyncio.Task[None] | None = None
         """What serves it."""
         self.ended = False
@@ -164,6 +168,9 @@ class ServiceStream(Stream):
         if not self.ended:
             self.end(error)
             self._cancel()
+
+    def credential_ends(self) -> None:
+        """As OpenCall; there are no words for it here."""
 
     def set_deadline(self, timer: Timer) -> None:
         """timer: will call `deadline_met`."""

@@ -62,6 +62,8 @@ class BlobServiceServicer:
         Errors: INVALID_ARGUMENT AGENT_REQUIRED, INVALID_FILE {problem}; NOT_FOUND AGENT_NOT_FOUND; FAILED_PRECONDITION
         AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}, NODE_OVERLOADED (it takes other files);
         DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the next message did not come, or all of it not at 64 KiB a second).
+
+        Roles: user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -72,6 +74,8 @@ class BlobServiceServicer:
 
         Errors: INVALID_ARGUMENT INVALID_FILE {problem}; NOT_FOUND SESSION_NOT_FOUND, FILE_NOT_FOUND {sha256};
         FAILED_PRECONDITION AGENT_MISMATCH.
+
+        Roles: user, viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

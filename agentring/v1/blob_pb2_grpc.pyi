@@ -48,12 +48,16 @@ class BlobServiceStub:
     Errors: INVALID_ARGUMENT AGENT_REQUIRED, INVALID_FILE {problem}; NOT_FOUND AGENT_NOT_FOUND; FAILED_PRECONDITION
     AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}, NODE_OVERLOADED (it takes other files);
     DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the next message did not come, or all of it not at 64 KiB a second).
+
+    Roles: user.
     """
     GetBlob: _grpc.UnaryStreamMultiCallable[_blob_pb2.GetBlobRequest, _blob_pb2.GetBlobResponse]
     """Streams a file's bytes, in their order. Never makes, claims or moves a session.
 
     Errors: INVALID_ARGUMENT INVALID_FILE {problem}; NOT_FOUND SESSION_NOT_FOUND, FILE_NOT_FOUND {sha256};
     FAILED_PRECONDITION AGENT_MISMATCH.
+
+    Roles: user, viewer, admin, operator.
     """
 
 @_typing.type_check_only
@@ -72,12 +76,16 @@ class BlobServiceAsyncStub(BlobServiceStub):
     Errors: INVALID_ARGUMENT AGENT_REQUIRED, INVALID_FILE {problem}; NOT_FOUND AGENT_NOT_FOUND; FAILED_PRECONDITION
     AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}, NODE_OVERLOADED (it takes other files);
     DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the next message did not come, or all of it not at 64 KiB a second).
+
+    Roles: user.
     """
     GetBlob: _aio.UnaryStreamMultiCallable[_blob_pb2.GetBlobRequest, _blob_pb2.GetBlobResponse]  # type: ignore[assignment]
     """Streams a file's bytes, in their order. Never makes, claims or moves a session.
 
     Errors: INVALID_ARGUMENT INVALID_FILE {problem}; NOT_FOUND SESSION_NOT_FOUND, FILE_NOT_FOUND {sha256};
     FAILED_PRECONDITION AGENT_MISMATCH.
+
+    Roles: user, viewer, admin, operator.
     """
 
 class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -99,6 +107,8 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: INVALID_ARGUMENT AGENT_REQUIRED, INVALID_FILE {problem}; NOT_FOUND AGENT_NOT_FOUND; FAILED_PRECONDITION
         AGENT_MISMATCH, SESSION_CLOSED; RESOURCE_EXHAUSTED FILES_FULL {max_bytes}, NODE_OVERLOADED (it takes other files);
         DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT (the next message did not come, or all of it not at 64 KiB a second).
+
+        Roles: user.
         """
 
     @_abc_1.abstractmethod
@@ -111,6 +121,8 @@ class BlobServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT INVALID_FILE {problem}; NOT_FOUND SESSION_NOT_FOUND, FILE_NOT_FOUND {sha256};
         FAILED_PRECONDITION AGENT_MISMATCH.
+
+        Roles: user, viewer, admin, operator.
         """
 
 def add_BlobServiceServicer_to_server(servicer: BlobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

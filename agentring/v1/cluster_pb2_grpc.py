@@ -79,6 +79,8 @@ class ClusterServiceServicer:
 
     def ListNodes(self, request, context):
         """Lists the registered nodes.
+
+        Roles: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,6 +88,8 @@ class ClusterServiceServicer:
 
     def GetRing(self, request, context):
         """Shows the ring that this router routes by.
+
+        Roles: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -95,6 +99,8 @@ class ClusterServiceServicer:
         """Explains where a session is, or would be made, and why. Never makes, claims or moves one.
 
         Errors: INVALID_ARGUMENT INVALID_SESSION_ID, INVALID_TENANT_ID.
+
+        Roles: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +113,8 @@ class ClusterServiceServicer:
         several that are asked at once, one stays.
 
         Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
+
+        Roles: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -117,6 +125,8 @@ class ClusterServiceServicer:
         under way comes to its end first. Of a node that is ACTIVE nothing is changed.
 
         Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE, NODE_DRAINING (its process is about to end).
+
+        Roles: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +134,8 @@ class ClusterServiceServicer:
 
     def WatchCluster(self, request, context):
         """Streams the membership: what it is now, then each change.
+
+        Roles: operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

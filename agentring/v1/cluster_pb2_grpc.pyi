@@ -38,13 +38,21 @@ class ClusterServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ClusterServiceAsyncStub: ...
     ListNodes: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.ListNodesRequest, _cluster_pb2.ListNodesResponse]
-    """Lists the registered nodes."""
+    """Lists the registered nodes.
+
+    Roles: operator.
+    """
     GetRing: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.GetRingRequest, _cluster_pb2.GetRingResponse]
-    """Shows the ring that this router routes by."""
+    """Shows the ring that this router routes by.
+
+    Roles: operator.
+    """
     LocateSession: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.LocateSessionRequest, _cluster_pb2.LocateSessionResponse]
     """Explains where a session is, or would be made, and why. Never makes, claims or moves one.
 
     Errors: INVALID_ARGUMENT INVALID_SESSION_ID, INVALID_TENANT_ID.
+
+    Roles: operator.
     """
     DrainNode: _grpc.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]
     """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
@@ -53,15 +61,22 @@ class ClusterServiceStub:
     several that are asked at once, one stays.
 
     Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
+
+    Roles: operator.
     """
     UndrainNode: _grpc.UnaryUnaryMultiCallable[_cluster_pb2.UndrainNodeRequest, _cluster_pb2.UndrainNodeResponse]
     """Makes a node that drains, or was drained, ACTIVE again, and answers once it is, as another incarnation. A drain that is
     under way comes to its end first. Of a node that is ACTIVE nothing is changed.
 
     Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE, NODE_DRAINING (its process is about to end).
+
+    Roles: operator.
     """
     WatchCluster: _grpc.UnaryStreamMultiCallable[_cluster_pb2.WatchClusterRequest, _cluster_pb2.WatchClusterResponse]
-    """Streams the membership: what it is now, then each change."""
+    """Streams the membership: what it is now, then each change.
+
+    Roles: operator.
+    """
 
 @_typing.type_check_only
 class ClusterServiceAsyncStub(ClusterServiceStub):
@@ -73,13 +88,21 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     ListNodes: _aio.UnaryUnaryMultiCallable[_cluster_pb2.ListNodesRequest, _cluster_pb2.ListNodesResponse]  # type: ignore[assignment]
-    """Lists the registered nodes."""
+    """Lists the registered nodes.
+
+    Roles: operator.
+    """
     GetRing: _aio.UnaryUnaryMultiCallable[_cluster_pb2.GetRingRequest, _cluster_pb2.GetRingResponse]  # type: ignore[assignment]
-    """Shows the ring that this router routes by."""
+    """Shows the ring that this router routes by.
+
+    Roles: operator.
+    """
     LocateSession: _aio.UnaryUnaryMultiCallable[_cluster_pb2.LocateSessionRequest, _cluster_pb2.LocateSessionResponse]  # type: ignore[assignment]
     """Explains where a session is, or would be made, and why. Never makes, claims or moves one.
 
     Errors: INVALID_ARGUMENT INVALID_SESSION_ID, INVALID_TENANT_ID.
+
+    Roles: operator.
     """
     DrainNode: _aio.UnaryStreamMultiCallable[_cluster_pb2.DrainNodeRequest, _cluster_pb2.DrainNodeResponse]  # type: ignore[assignment]
     """Drains a node: it takes no new sessions, ends its running turns, hands its sessions on and owns nothing more. Its
@@ -88,15 +111,22 @@ class ClusterServiceAsyncStub(ClusterServiceStub):
     several that are asked at once, one stays.
 
     Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
+
+    Roles: operator.
     """
     UndrainNode: _aio.UnaryUnaryMultiCallable[_cluster_pb2.UndrainNodeRequest, _cluster_pb2.UndrainNodeResponse]  # type: ignore[assignment]
     """Makes a node that drains, or was drained, ACTIVE again, and answers once it is, as another incarnation. A drain that is
     under way comes to its end first. Of a node that is ACTIVE nothing is changed.
 
     Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE, NODE_DRAINING (its process is about to end).
+
+    Roles: operator.
     """
     WatchCluster: _aio.UnaryStreamMultiCallable[_cluster_pb2.WatchClusterRequest, _cluster_pb2.WatchClusterResponse]  # type: ignore[assignment]
-    """Streams the membership: what it is now, then each change."""
+    """Streams the membership: what it is now, then each change.
+
+    Roles: operator.
+    """
 
 class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
     """For operators: answered by any router, from its own view of the cluster.
@@ -111,7 +141,10 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.ListNodesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.ListNodesResponse, _abc.Awaitable[_cluster_pb2.ListNodesResponse]]:
-        """Lists the registered nodes."""
+        """Lists the registered nodes.
+
+        Roles: operator.
+        """
 
     @_abc_1.abstractmethod
     def GetRing(
@@ -119,7 +152,10 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.GetRingRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cluster_pb2.GetRingResponse, _abc.Awaitable[_cluster_pb2.GetRingResponse]]:
-        """Shows the ring that this router routes by."""
+        """Shows the ring that this router routes by.
+
+        Roles: operator.
+        """
 
     @_abc_1.abstractmethod
     def LocateSession(
@@ -130,6 +166,8 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         """Explains where a session is, or would be made, and why. Never makes, claims or moves one.
 
         Errors: INVALID_ARGUMENT INVALID_SESSION_ID, INVALID_TENANT_ID.
+
+        Roles: operator.
         """
 
     @_abc_1.abstractmethod
@@ -144,6 +182,8 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         several that are asked at once, one stays.
 
         Errors: NOT_FOUND NODE_NOT_FOUND; FAILED_PRECONDITION LAST_NODE_OF_AGENT; UNAVAILABLE NODE_UNREACHABLE.
+
+        Roles: operator.
         """
 
     @_abc_1.abstractmethod
@@ -156,6 +196,8 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         under way comes to its end first. Of a node that is ACTIVE nothing is changed.
 
         Errors: NOT_FOUND NODE_NOT_FOUND; UNAVAILABLE NODE_UNREACHABLE, NODE_DRAINING (its process is about to end).
+
+        Roles: operator.
         """
 
     @_abc_1.abstractmethod
@@ -164,6 +206,9 @@ class ClusterServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cluster_pb2.WatchClusterRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_cluster_pb2.WatchClusterResponse], _abc.AsyncIterator[_cluster_pb2.WatchClusterResponse]]:
-        """Streams the membership: what it is now, then each change."""
+        """Streams the membership: what it is now, then each change.
+
+        Roles: operator.
+        """
 
 def add_ClusterServiceServicer_to_server(servicer: ClusterServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

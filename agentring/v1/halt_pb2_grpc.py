@@ -35,7 +35,8 @@ class HaltServiceStub:
     and its time stands still.
 
     Errors: INVALID_ARGUMENT INVALID_HALT (the scope is not complete, or a field is too long), INVALID_TENANT_ID,
-    INVALID_SESSION_ID.
+    INVALID_SESSION_ID. Where callers are asked who they are: only operators may name another tenant than their own, or all
+    of them; and `by` is the caller, whatever the request says.
     """
 
     def __init__(self, channel):
@@ -76,13 +77,16 @@ class HaltServiceServicer:
     and its time stands still.
 
     Errors: INVALID_ARGUMENT INVALID_HALT (the scope is not complete, or a field is too long), INVALID_TENANT_ID,
-    INVALID_SESSION_ID.
+    INVALID_SESSION_ID. Where callers are asked who they are: only operators may name another tenant than their own, or all
+    of them; and `by` is the caller, whatever the request says.
     """
 
     def Halt(self, request, context):
         """Halts a scope, and answers once every node has confirmed it, or at the deadline: the answer names those that have not.
         A scope that is halted already is halted anew: the later call says whether what runs is held, by whom and why. Nothing
         has to answer but the nodes: etcd may have no space, or be away.
+
+        Roles: admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -92,6 +96,8 @@ class HaltServiceServicer:
         """Ends the halt of exactly this scope; other halts that overlap it stand. Of a scope that is not halted nothing changes.
 
         Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (etcd does not answer: nothing is resumed).
+
+        Roles: admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,6 +105,8 @@ class HaltServiceServicer:
 
     def ListHalts(self, request, context):
         """Lists the halts that etcd and the nodes know.
+
+        Roles: viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +115,8 @@ class HaltServiceServicer:
     def ListRunning(self, request, context):
         """Streams every turn and task that runs now, or waits for a slot, an answer or a resume: responses of each node as it
         answers, and last of all the names of the nodes that have not answered in time.
+
+        Roles: viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,7 +163,8 @@ class HaltService:
     and its time stands still.
 
     Errors: INVALID_ARGUMENT INVALID_HALT (the scope is not complete, or a field is too long), INVALID_TENANT_ID,
-    INVALID_SESSION_ID.
+    INVALID_SESSION_ID. Where callers are asked who they are: only operators may name another tenant than their own, or all
+    of them; and `by` is the caller, whatever the request says.
     """
 
     @staticmethod

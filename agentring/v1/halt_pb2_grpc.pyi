@@ -36,7 +36,8 @@ class HaltServiceStub:
     and its time stands still.
 
     Errors: INVALID_ARGUMENT INVALID_HALT (the scope is not complete, or a field is too long), INVALID_TENANT_ID,
-    INVALID_SESSION_ID.
+    INVALID_SESSION_ID. Where callers are asked who they are: only operators may name another tenant than their own, or all
+    of them; and `by` is the caller, whatever the request says.
     """
 
     @_typing.overload
@@ -47,17 +48,26 @@ class HaltServiceStub:
     """Halts a scope, and answers once every node has confirmed it, or at the deadline: the answer names those that have not.
     A scope that is halted already is halted anew: the later call says whether what runs is held, by whom and why. Nothing
     has to answer but the nodes: etcd may have no space, or be away.
+
+    Roles: admin, operator.
     """
     Resume: _grpc.UnaryUnaryMultiCallable[_halt_pb2.ResumeRequest, _halt_pb2.ResumeResponse]
     """Ends the halt of exactly this scope; other halts that overlap it stand. Of a scope that is not halted nothing changes.
 
     Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (etcd does not answer: nothing is resumed).
+
+    Roles: admin, operator.
     """
     ListHalts: _grpc.UnaryUnaryMultiCallable[_halt_pb2.ListHaltsRequest, _halt_pb2.ListHaltsResponse]
-    """Lists the halts that etcd and the nodes know."""
+    """Lists the halts that etcd and the nodes know.
+
+    Roles: viewer, admin, operator.
+    """
     ListRunning: _grpc.UnaryStreamMultiCallable[_halt_pb2.ListRunningRequest, _halt_pb2.ListRunningResponse]
     """Streams every turn and task that runs now, or waits for a slot, an answer or a resume: responses of each node as it
     answers, and last of all the names of the nodes that have not answered in time.
+
+    Roles: viewer, admin, operator.
     """
 
 @_typing.type_check_only
@@ -71,7 +81,8 @@ class HaltServiceAsyncStub(HaltServiceStub):
     and its time stands still.
 
     Errors: INVALID_ARGUMENT INVALID_HALT (the scope is not complete, or a field is too long), INVALID_TENANT_ID,
-    INVALID_SESSION_ID.
+    INVALID_SESSION_ID. Where callers are asked who they are: only operators may name another tenant than their own, or all
+    of them; and `by` is the caller, whatever the request says.
     """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
@@ -79,17 +90,26 @@ class HaltServiceAsyncStub(HaltServiceStub):
     """Halts a scope, and answers once every node has confirmed it, or at the deadline: the answer names those that have not.
     A scope that is halted already is halted anew: the later call says whether what runs is held, by whom and why. Nothing
     has to answer but the nodes: etcd may have no space, or be away.
+
+    Roles: admin, operator.
     """
     Resume: _aio.UnaryUnaryMultiCallable[_halt_pb2.ResumeRequest, _halt_pb2.ResumeResponse]  # type: ignore[assignment]
     """Ends the halt of exactly this scope; other halts that overlap it stand. Of a scope that is not halted nothing changes.
 
     Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (etcd does not answer: nothing is resumed).
+
+    Roles: admin, operator.
     """
     ListHalts: _aio.UnaryUnaryMultiCallable[_halt_pb2.ListHaltsRequest, _halt_pb2.ListHaltsResponse]  # type: ignore[assignment]
-    """Lists the halts that etcd and the nodes know."""
+    """Lists the halts that etcd and the nodes know.
+
+    Roles: viewer, admin, operator.
+    """
     ListRunning: _aio.UnaryStreamMultiCallable[_halt_pb2.ListRunningRequest, _halt_pb2.ListRunningResponse]  # type: ignore[assignment]
     """Streams every turn and task that runs now, or waits for a slot, an answer or a resume: responses of each node as it
     answers, and last of all the names of the nodes that have not answered in time.
+
+    Roles: viewer, admin, operator.
     """
 
 class HaltServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -102,7 +122,8 @@ class HaltServiceServicer(metaclass=_abc_1.ABCMeta):
     and its time stands still.
 
     Errors: INVALID_ARGUMENT INVALID_HALT (the scope is not complete, or a field is too long), INVALID_TENANT_ID,
-    INVALID_SESSION_ID.
+    INVALID_SESSION_ID. Where callers are asked who they are: only operators may name another tenant than their own, or all
+    of them; and `by` is the caller, whatever the request says.
     """
 
     @_abc_1.abstractmethod
@@ -114,6 +135,8 @@ class HaltServiceServicer(metaclass=_abc_1.ABCMeta):
         """Halts a scope, and answers once every node has confirmed it, or at the deadline: the answer names those that have not.
         A scope that is halted already is halted anew: the later call says whether what runs is held, by whom and why. Nothing
         has to answer but the nodes: etcd may have no space, or be away.
+
+        Roles: admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -125,6 +148,8 @@ class HaltServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends the halt of exactly this scope; other halts that overlap it stand. Of a scope that is not halted nothing changes.
 
         Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (etcd does not answer: nothing is resumed).
+
+        Roles: admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -133,7 +158,10 @@ class HaltServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _halt_pb2.ListHaltsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_halt_pb2.ListHaltsResponse, _abc.Awaitable[_halt_pb2.ListHaltsResponse]]:
-        """Lists the halts that etcd and the nodes know."""
+        """Lists the halts that etcd and the nodes know.
+
+        Roles: viewer, admin, operator.
+        """
 
     @_abc_1.abstractmethod
     def ListRunning(
@@ -143,6 +171,8 @@ class HaltServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_halt_pb2.ListRunningResponse], _abc.AsyncIterator[_halt_pb2.ListRunningResponse]]:
         """Streams every turn and task that runs now, or waits for a slot, an answer or a resume: responses of each node as it
         answers, and last of all the names of the nodes that have not answered in time.
+
+        Roles: viewer, admin, operator.
         """
 
 def add_HaltServiceServicer_to_server(servicer: HaltServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,6 +16,15 @@ Plain metadata between router and node:
             x-agentring-begins-after                         likewise: as the first node said
             x-agentring-keeps-valid                          likewise: as the first node said
             x-agentring-epoch                                likewise: under which the last node served it
+            x-agentring-tenant, x-agentring-subject,         where routers run with --auth: who calls. The caller's own
+            x-agentring-roles, x-agentring-credential        tenant, his subject (percent-encoded), his roles (separated
+                                                             by commas), his credential's name (percent-encoded). Hosted
+                                                             services get them, too
+            x-agentring-peer, x-agentring-signature          likewise: `router/<id>` or `node/<id>`, and its proof:
+                                                             `time nonce incarnation mac`, the mac being HMAC-SHA256
+                                                             over the lines POST, path, peer, `time nonce incarnation`,
+                                                             then `name:value` of each field that routes or begins with
+                                                             x-agentring-, but for these two, in the order of names
   response  x-agentring-node, x-agentring-epoch              in the initial metadata, right after the ownership check
             x-agentring-begins-after                         likewise, where the client's after_seq may be absent: the
                                                              seq that the stream begins after
@@ -26,6 +35,10 @@ Plain metadata between router and node:
                                                              candidate
             x-agentring-moved                                the session or task goes on elsewhere, or will
             x-agentring-node-says                            with every status that the node itself gives
+
+Where a node runs with --auth, it takes no field that begins with x-agentring- without such a proof (PERMISSION_DENIED
+METADATA_RESERVED), each proof once, within 30 s, and for its present incarnation; a call that names none of the first four
+is the peer's own.
 
 Any response headers that do not end the call are its acceptance: they go on to the client at once, and the call is this
 node's. So a redirect or a refusal stands in trailers alone. Once a client has sent more than 1 MiB and a message, a

@@ -88,6 +88,8 @@ class NodeServiceServicer:
 
     def GetNodeStatus(self, request, context):
         """Reports how the node is.
+
+        Roles: peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -98,6 +100,8 @@ class NodeServiceServicer:
         then the outcome. A stream that ends without one says that nobody holds the key any more.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
+
+        Roles: peer (nodes alone).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,6 +111,8 @@ class NodeServiceServicer:
         """Starts the node's drain and reports how far it is.
 
         Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
+
+        Roles: peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -116,6 +122,8 @@ class NodeServiceServicer:
         """Has the node join again after its drain, and answers once it has.
 
         Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+
+        Roles: peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -125,6 +133,8 @@ class NodeServiceServicer:
         """Keeps the head of a router's access log in the store, which routers do not reach.
 
         Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
+
+        Roles: peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -133,6 +143,8 @@ class NodeServiceServicer:
     def ApplyHalt(self, request, context):
         """Halts a scope on this node, and answers once nothing of it starts here any more and the node's store has it, or could
         not take it. For routers.
+
+        Roles: peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -142,6 +154,8 @@ class NodeServiceServicer:
         """Ends the halt of a scope on this node, removes it from the node's store, and reads again what is halted. For routers.
 
         Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (what is halted could not be read).
+
+        Roles: peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -149,6 +163,8 @@ class NodeServiceServicer:
 
     def ListNodeHalts(self, request, context):
         """Lists what this node knows to be halted.
+
+        Roles: peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,6 +172,8 @@ class NodeServiceServicer:
 
     def ListNodeRunning(self, request, context):
         """Streams the turns and tasks that run here, or wait, some in each response.
+
+        Roles: peer.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -16,6 +16,15 @@ Plain metadata between router and node:
             x-agentring-begins-after                         likewise: as the first node said
             x-agentring-keeps-valid                          likewise: as the first node said
             x-agentring-epoch                                likewise: under which the last node served it
+            x-agentring-tenant, x-agentring-subject,         where routers run with --auth: who calls. The caller's own
+            x-agentring-roles, x-agentring-credential        tenant, his subject (percent-encoded), his roles (separated
+                                                             by commas), his credential's name (percent-encoded). Hosted
+                                                             services get them, too
+            x-agentring-peer, x-agentring-signature          likewise: `router/<id>` or `node/<id>`, and its proof:
+                                                             `time nonce incarnation mac`, the mac being HMAC-SHA256
+                                                             over the lines POST, path, peer, `time nonce incarnation`,
+                                                             then `name:value` of each field that routes or begins with
+                                                             x-agentring-, but for these two, in the order of names
   response  x-agentring-node, x-agentring-epoch              in the initial metadata, right after the ownership check
             x-agentring-begins-after                         likewise, where the client's after_seq may be absent: the
                                                              seq that the stream begins after
@@ -26,6 +35,10 @@ Plain metadata between router and node:
                                                              candidate
             x-agentring-moved                                the session or task goes on elsewhere, or will
             x-agentring-node-says                            with every status that the node itself gives
+
+Where a node runs with --auth, it takes no field that begins with x-agentring- without such a proof (PERMISSION_DENIED
+METADATA_RESERVED), each proof once, within 30 s, and for its present incarnation; a call that names none of the first four
+is the peer's own.
 
 Any response headers that do not end the call are its acceptance: they go on to the client at once, and the call is this
 node's. So a redirect or a refusal stands in trailers alone. Once a client has sent more than 1 MiB and a message, a
@@ -71,41 +84,62 @@ class NodeServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> NodeServiceAsyncStub: ...
     GetNodeStatus: _grpc.UnaryUnaryMultiCallable[_node_pb2.GetNodeStatusRequest, _node_pb2.GetNodeStatusResponse]
-    """Reports how the node is."""
+    """Reports how the node is.
+
+    Roles: peer.
+    """
     WatchRun: _grpc.UnaryStreamMultiCallable[_node_pb2.WatchRunRequest, _node_pb2.WatchRunResponse]
     """Joins the run of a step (`ctx.once`) on the node that holds its key, for single-flight across the cluster: heartbeats,
     then the outcome. A stream that ends without one says that nobody holds the key any more.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
+
+    Roles: peer (nodes alone).
     """
     Drain: _grpc.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]
     """Starts the node's drain and reports how far it is.
 
     Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
+
+    Roles: peer.
     """
     Undrain: _grpc.UnaryUnaryMultiCallable[_node_pb2.UndrainRequest, _node_pb2.UndrainResponse]
     """Has the node join again after its drain, and answers once it has.
 
     Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+
+    Roles: peer.
     """
     KeepAccessLogHead: _grpc.UnaryUnaryMultiCallable[_node_pb2.KeepAccessLogHeadRequest, _node_pb2.KeepAccessLogHeadResponse]
     """Keeps the head of a router's access log in the store, which routers do not reach.
 
     Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
+
+    Roles: peer.
     """
     ApplyHalt: _grpc.UnaryUnaryMultiCallable[_node_pb2.ApplyHaltRequest, _node_pb2.ApplyHaltResponse]
     """Halts a scope on this node, and answers once nothing of it starts here any more and the node's store has it, or could
     not take it. For routers.
+
+    Roles: peer.
     """
     LiftHalt: _grpc.UnaryUnaryMultiCallable[_node_pb2.LiftHaltRequest, _node_pb2.LiftHaltResponse]
     """Ends the halt of a scope on this node, removes it from the node's store, and reads again what is halted. For routers.
 
     Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (what is halted could not be read).
+
+    Roles: peer.
     """
     ListNodeHalts: _grpc.UnaryUnaryMultiCallable[_node_pb2.ListNodeHaltsRequest, _node_pb2.ListNodeHaltsResponse]
-    """Lists what this node knows to be halted."""
+    """Lists what this node knows to be halted.
+
+    Roles: peer.
+    """
     ListNodeRunning: _grpc.UnaryStreamMultiCallable[_node_pb2.ListNodeRunningRequest, _node_pb2.ListNodeRunningResponse]
-    """Streams the turns and tasks that run here, or wait, some in each response."""
+    """Streams the turns and tasks that run here, or wait, some in each response.
+
+    Roles: peer.
+    """
 
 @_typing.type_check_only
 class NodeServiceAsyncStub(NodeServiceStub):
@@ -113,41 +147,62 @@ class NodeServiceAsyncStub(NodeServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GetNodeStatus: _aio.UnaryUnaryMultiCallable[_node_pb2.GetNodeStatusRequest, _node_pb2.GetNodeStatusResponse]  # type: ignore[assignment]
-    """Reports how the node is."""
+    """Reports how the node is.
+
+    Roles: peer.
+    """
     WatchRun: _aio.UnaryStreamMultiCallable[_node_pb2.WatchRunRequest, _node_pb2.WatchRunResponse]  # type: ignore[assignment]
     """Joins the run of a step (`ctx.once`) on the node that holds its key, for single-flight across the cluster: heartbeats,
     then the outcome. A stream that ends without one says that nobody holds the key any more.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
+
+    Roles: peer (nodes alone).
     """
     Drain: _aio.UnaryStreamMultiCallable[_node_pb2.DrainRequest, _node_pb2.DrainResponse]  # type: ignore[assignment]
     """Starts the node's drain and reports how far it is.
 
     Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
+
+    Roles: peer.
     """
     Undrain: _aio.UnaryUnaryMultiCallable[_node_pb2.UndrainRequest, _node_pb2.UndrainResponse]  # type: ignore[assignment]
     """Has the node join again after its drain, and answers once it has.
 
     Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+
+    Roles: peer.
     """
     KeepAccessLogHead: _aio.UnaryUnaryMultiCallable[_node_pb2.KeepAccessLogHeadRequest, _node_pb2.KeepAccessLogHeadResponse]  # type: ignore[assignment]
     """Keeps the head of a router's access log in the store, which routers do not reach.
 
     Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
+
+    Roles: peer.
     """
     ApplyHalt: _aio.UnaryUnaryMultiCallable[_node_pb2.ApplyHaltRequest, _node_pb2.ApplyHaltResponse]  # type: ignore[assignment]
     """Halts a scope on this node, and answers once nothing of it starts here any more and the node's store has it, or could
     not take it. For routers.
+
+    Roles: peer.
     """
     LiftHalt: _aio.UnaryUnaryMultiCallable[_node_pb2.LiftHaltRequest, _node_pb2.LiftHaltResponse]  # type: ignore[assignment]
     """Ends the halt of a scope on this node, removes it from the node's store, and reads again what is halted. For routers.
 
     Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (what is halted could not be read).
+
+    Roles: peer.
     """
     ListNodeHalts: _aio.UnaryUnaryMultiCallable[_node_pb2.ListNodeHaltsRequest, _node_pb2.ListNodeHaltsResponse]  # type: ignore[assignment]
-    """Lists what this node knows to be halted."""
+    """Lists what this node knows to be halted.
+
+    Roles: peer.
+    """
     ListNodeRunning: _aio.UnaryStreamMultiCallable[_node_pb2.ListNodeRunningRequest, _node_pb2.ListNodeRunningResponse]  # type: ignore[assignment]
-    """Streams the turns and tasks that run here, or wait, some in each response."""
+    """Streams the turns and tasks that run here, or wait, some in each response.
+
+    Roles: peer.
+    """
 
 class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     """A node's own service."""
@@ -158,7 +213,10 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.GetNodeStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.GetNodeStatusResponse, _abc.Awaitable[_node_pb2.GetNodeStatusResponse]]:
-        """Reports how the node is."""
+        """Reports how the node is.
+
+        Roles: peer.
+        """
 
     @_abc_1.abstractmethod
     def WatchRun(
@@ -170,6 +228,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         then the outcome. A stream that ends without one says that nobody holds the key any more.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND; FAILED_PRECONDITION TASK_CYCLE.
+
+        Roles: peer (nodes alone).
         """
 
     @_abc_1.abstractmethod
@@ -181,6 +241,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Starts the node's drain and reports how far it is.
 
         Errors: FAILED_PRECONDITION LAST_NODE_OF_AGENT.
+
+        Roles: peer.
         """
 
     @_abc_1.abstractmethod
@@ -192,6 +254,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Has the node join again after its drain, and answers once it has.
 
         Errors: UNAVAILABLE NODE_DRAINING (its process is about to end).
+
+        Roles: peer.
         """
 
     @_abc_1.abstractmethod
@@ -203,6 +267,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Keeps the head of a router's access log in the store, which routers do not reach.
 
         Errors: INVALID_ARGUMENT MALFORMED_REQUEST; UNAVAILABLE STORE_UNAVAILABLE (also where sessions are kept in memory).
+
+        Roles: peer.
         """
 
     @_abc_1.abstractmethod
@@ -213,6 +279,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_node_pb2.ApplyHaltResponse, _abc.Awaitable[_node_pb2.ApplyHaltResponse]]:
         """Halts a scope on this node, and answers once nothing of it starts here any more and the node's store has it, or could
         not take it. For routers.
+
+        Roles: peer.
         """
 
     @_abc_1.abstractmethod
@@ -224,6 +292,8 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         """Ends the halt of a scope on this node, removes it from the node's store, and reads again what is halted. For routers.
 
         Errors: UNAVAILABLE COORDINATOR_UNAVAILABLE (what is halted could not be read).
+
+        Roles: peer.
         """
 
     @_abc_1.abstractmethod
@@ -232,7 +302,10 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.ListNodeHaltsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_node_pb2.ListNodeHaltsResponse, _abc.Awaitable[_node_pb2.ListNodeHaltsResponse]]:
-        """Lists what this node knows to be halted."""
+        """Lists what this node knows to be halted.
+
+        Roles: peer.
+        """
 
     @_abc_1.abstractmethod
     def ListNodeRunning(
@@ -240,6 +313,9 @@ class NodeServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _node_pb2.ListNodeRunningRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_node_pb2.ListNodeRunningResponse], _abc.AsyncIterator[_node_pb2.ListNodeRunningResponse]]:
-        """Streams the turns and tasks that run here, or wait, some in each response."""
+        """Streams the turns and tasks that run here, or wait, some in each response.
+
+        Roles: peer.
+        """
 
 def add_NodeServiceServicer_to_server(servicer: NodeServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -60,6 +60,8 @@ class OnceServiceServicer:
         """Returns what is known of a key's latest run. Never starts or claims one.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
+
+        Roles: user, viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -70,6 +72,8 @@ class OnceServiceServicer:
         wait for somebody.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY (prefix), INVALID_PAGE_TOKEN, MALFORMED_REQUEST (page_size below 0).
+
+        Roles: viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -80,6 +84,8 @@ class OnceServiceServicer:
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY, MALFORMED_REQUEST (no resolution); NOT_FOUND RUN_NOT_FOUND;
         FAILED_PRECONDITION RUN_NOT_RESOLVABLE {state}; RESOURCE_EXHAUSTED MESSAGE_TOO_LARGE.
+
+        Roles: admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,18 +41,24 @@ class OnceServiceStub:
     """Returns what is known of a key's latest run. Never starts or claims one.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
+
+    Roles: user, viewer, admin, operator.
     """
     ListRuns: _grpc.UnaryUnaryMultiCallable[_once_pb2.ListRunsRequest, _once_pb2.ListRunsResponse]
     """Lists the tenant's runs in the order of their keys, a page at a time, without their results: those in state UNKNOWN
     wait for somebody.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY (prefix), INVALID_PAGE_TOKEN, MALFORMED_REQUEST (page_size below 0).
+
+    Roles: viewer, admin, operator.
     """
     ResolveRun: _grpc.UnaryUnaryMultiCallable[_once_pb2.ResolveRunRequest, _once_pb2.ResolveRunResponse]
     """Settles a run that is UNKNOWN, or that has failed: says what it came to, or that it may be run again.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY, MALFORMED_REQUEST (no resolution); NOT_FOUND RUN_NOT_FOUND;
     FAILED_PRECONDITION RUN_NOT_RESOLVABLE {state}; RESOURCE_EXHAUSTED MESSAGE_TOO_LARGE.
+
+    Roles: admin, operator.
     """
 
 @_typing.type_check_only
@@ -64,18 +70,24 @@ class OnceServiceAsyncStub(OnceServiceStub):
     """Returns what is known of a key's latest run. Never starts or claims one.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
+
+    Roles: user, viewer, admin, operator.
     """
     ListRuns: _aio.UnaryUnaryMultiCallable[_once_pb2.ListRunsRequest, _once_pb2.ListRunsResponse]  # type: ignore[assignment]
     """Lists the tenant's runs in the order of their keys, a page at a time, without their results: those in state UNKNOWN
     wait for somebody.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY (prefix), INVALID_PAGE_TOKEN, MALFORMED_REQUEST (page_size below 0).
+
+    Roles: viewer, admin, operator.
     """
     ResolveRun: _aio.UnaryUnaryMultiCallable[_once_pb2.ResolveRunRequest, _once_pb2.ResolveRunResponse]  # type: ignore[assignment]
     """Settles a run that is UNKNOWN, or that has failed: says what it came to, or that it may be run again.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY, MALFORMED_REQUEST (no resolution); NOT_FOUND RUN_NOT_FOUND;
     FAILED_PRECONDITION RUN_NOT_RESOLVABLE {state}; RESOURCE_EXHAUSTED MESSAGE_TOO_LARGE.
+
+    Roles: admin, operator.
     """
 
 class OnceServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -90,6 +102,8 @@ class OnceServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns what is known of a key's latest run. Never starts or claims one.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND RUN_NOT_FOUND.
+
+        Roles: user, viewer, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -102,6 +116,8 @@ class OnceServiceServicer(metaclass=_abc_1.ABCMeta):
         wait for somebody.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY (prefix), INVALID_PAGE_TOKEN, MALFORMED_REQUEST (page_size below 0).
+
+        Roles: viewer, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -114,6 +130,8 @@ class OnceServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY, MALFORMED_REQUEST (no resolution); NOT_FOUND RUN_NOT_FOUND;
         FAILED_PRECONDITION RUN_NOT_RESOLVABLE {state}; RESOURCE_EXHAUSTED MESSAGE_TOO_LARGE.
+
+        Roles: admin, operator.
         """
 
 def add_OnceServiceServicer_to_server(servicer: OnceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -27,7 +27,12 @@ Common to every RPC here:
                           while they had the call: it may be the call that does that, so no client should send it
                           again by itself)
       CANCELLED           CALL_CANCELLED {http2_code}: the node reset the call by CANCEL
+      UNAUTHENTICATED     NOT_AUTHENTICATED {why} (where routers and nodes run with --auth, as are the next three)
+      PERMISSION_DENIED   ROLE_MISSING {method, roles}, TENANT_FOREIGN, METADATA_RESERVED {header} (met only without a
+                          router)
       RESOURCE_EXHAUSTED  CALL_SHED {http2_code}: the node reset the call by ENHANCE_YOUR_CALM
+  * Roles. Where routers and nodes run with --auth, a caller needs one of the roles that each RPC names. The tenant is
+    the credential's; an operator alone may name another one, by the metadata `x-tenant-id`.
   * Sizes: a message is at most 1 MiB, metadata at most 8 KiB.
 """
 
@@ -1790,14 +1795,14 @@ Global___Gap: _TypeAlias = Gap  # noqa: Y015
 
 @_typing.final
 class GoAway(_message.Message):
-    """The router that carries this stream stops."""
+    """The router that carries this stream stops, or the credential that the stream was opened with ends within 30 s."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     REASON_FIELD_NUMBER: _builtins.int
     RESUME_SEQ_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
-    """ROUTER_STOPPING."""
+    """ROUTER_STOPPING, CREDENTIAL_ENDS."""
     resume_seq: _builtins.int
     """Open the next stream with this after_seq."""
     def __init__(

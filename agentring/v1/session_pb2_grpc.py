@@ -94,6 +94,8 @@ class SessionServiceServicer:
         AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
         SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
         turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
+
+        Roles: user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -105,6 +107,8 @@ class SessionServiceServicer:
         Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), HALTED, TASK_CYCLE (the caller is an agent
         whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
         TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
+
+        Roles: user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,6 +118,8 @@ class SessionServiceServicer:
         """Hands in one turn and returns once it is accepted; its events are read by WatchSession or by Converse.
 
         Errors: as RunTurn.
+
+        Roles: user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -124,6 +130,8 @@ class SessionServiceServicer:
 
         Errors: INVALID_ARGUMENT INVALID_TURN_ID; NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND; FAILED_PRECONDITION
         AGENT_MISMATCH.
+
+        Roles: user, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -134,6 +142,8 @@ class SessionServiceServicer:
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq};
         FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
+
+        Roles: user, viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -143,6 +153,8 @@ class SessionServiceServicer:
         """Returns what is known of a session. Never makes, claims or moves one.
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+        Roles: user, viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +167,8 @@ class SessionServiceServicer:
         once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
         Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
+
+        Roles: user, viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -166,6 +180,8 @@ class SessionServiceServicer:
         something stored cannot be read (SESSION_CORRUPT) is closed, too.
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+        Roles: user, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -27,7 +27,12 @@ Common to every RPC here:
                           while they had the call: it may be the call that does that, so no client should send it
                           again by itself)
       CANCELLED           CALL_CANCELLED {http2_code}: the node reset the call by CANCEL
+      UNAUTHENTICATED     NOT_AUTHENTICATED {why} (where routers and nodes run with --auth, as are the next three)
+      PERMISSION_DENIED   ROLE_MISSING {method, roles}, TENANT_FOREIGN, METADATA_RESERVED {header} (met only without a
+                          router)
       RESOURCE_EXHAUSTED  CALL_SHED {http2_code}: the node reset the call by ENHANCE_YOUR_CALM
+  * Roles. Where routers and nodes run with --auth, a caller needs one of the roles that each RPC names. The tenant is
+    the credential's; an operator alone may name another one, by the metadata `x-tenant-id`.
   * Sizes: a message is at most 1 MiB, metadata at most 8 KiB.
 """
 
@@ -74,6 +79,8 @@ class SessionServiceStub:
     AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
     SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
     turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
+
+    Roles: user.
     """
     RunTurn: _grpc.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
@@ -81,28 +88,38 @@ class SessionServiceStub:
     Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), HALTED, TASK_CYCLE (the caller is an agent
     whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
     TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
+
+    Roles: user.
     """
     SubmitTurn: _grpc.UnaryUnaryMultiCallable[_session_pb2.SubmitTurnRequest, _session_pb2.SubmitTurnResponse]
     """Hands in one turn and returns once it is accepted; its events are read by WatchSession or by Converse.
 
     Errors: as RunTurn.
+
+    Roles: user.
     """
     CancelTurn: _grpc.UnaryUnaryMultiCallable[_session_pb2.CancelTurnRequest, _session_pb2.CancelTurnResponse]
     """Cancels a turn that waits or runs. Cancelling a turn that has ended changes nothing and says how it ended.
 
     Errors: INVALID_ARGUMENT INVALID_TURN_ID; NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND; FAILED_PRECONDITION
     AGENT_MISMATCH.
+
+    Roles: user, admin, operator.
     """
     WatchSession: _grpc.UnaryStreamMultiCallable[_session_pb2.WatchSessionRequest, _session_pb2.WatchSessionResponse]
     """Streams the events of a session without sending anything.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq};
     FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
+
+    Roles: user, viewer, admin, operator.
     """
     GetSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]
     """Returns what is known of a session. Never makes, claims or moves one.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+    Roles: user, viewer, admin, operator.
     """
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]
     """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
@@ -111,6 +128,8 @@ class SessionServiceStub:
     once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
     Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
+
+    Roles: user, viewer, admin, operator.
     """
     CloseSession: _grpc.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
@@ -118,6 +137,8 @@ class SessionServiceStub:
     something stored cannot be read (SESSION_CORRUPT) is closed, too.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+    Roles: user, admin, operator.
     """
 
 @_typing.type_check_only
@@ -138,6 +159,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
     SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
     turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
+
+    Roles: user.
     """
     RunTurn: _aio.UnaryStreamMultiCallable[_session_pb2.RunTurnRequest, _session_pb2.RunTurnResponse]  # type: ignore[assignment]
     """Sends one turn and streams its events, from `turn_accepted` to its end. For grpcurl and scripts.
@@ -145,28 +168,38 @@ class SessionServiceAsyncStub(SessionServiceStub):
     Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), HALTED, TASK_CYCLE (the caller is an agent
     whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
     TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
+
+    Roles: user.
     """
     SubmitTurn: _aio.UnaryUnaryMultiCallable[_session_pb2.SubmitTurnRequest, _session_pb2.SubmitTurnResponse]  # type: ignore[assignment]
     """Hands in one turn and returns once it is accepted; its events are read by WatchSession or by Converse.
 
     Errors: as RunTurn.
+
+    Roles: user.
     """
     CancelTurn: _aio.UnaryUnaryMultiCallable[_session_pb2.CancelTurnRequest, _session_pb2.CancelTurnResponse]  # type: ignore[assignment]
     """Cancels a turn that waits or runs. Cancelling a turn that has ended changes nothing and says how it ended.
 
     Errors: INVALID_ARGUMENT INVALID_TURN_ID; NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND; FAILED_PRECONDITION
     AGENT_MISMATCH.
+
+    Roles: user, admin, operator.
     """
     WatchSession: _aio.UnaryStreamMultiCallable[_session_pb2.WatchSessionRequest, _session_pb2.WatchSessionResponse]  # type: ignore[assignment]
     """Streams the events of a session without sending anything.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq};
     FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
+
+    Roles: user, viewer, admin, operator.
     """
     GetSession: _aio.UnaryUnaryMultiCallable[_session_pb2.GetSessionRequest, _session_pb2.GetSessionResponse]  # type: ignore[assignment]
     """Returns what is known of a session. Never makes, claims or moves one.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+    Roles: user, viewer, admin, operator.
     """
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_pb2.ListSessionsRequest, _session_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the tenant's sessions in the order of their ids, a page at a time. Any node answers, from the store, without
@@ -175,6 +208,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
     Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
+
+    Roles: user, viewer, admin, operator.
     """
     CloseSession: _aio.UnaryUnaryMultiCallable[_session_pb2.CloseSessionRequest, _session_pb2.CloseSessionResponse]  # type: ignore[assignment]
     """Closes a session for good: its running and waiting turns are cancelled, its attached streams end with
@@ -182,6 +217,8 @@ class SessionServiceAsyncStub(SessionServiceStub):
     something stored cannot be read (SESSION_CORRUPT) is closed, too.
 
     Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+    Roles: user, admin, operator.
     """
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -205,6 +242,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         AGENT_NOT_FOUND, INPUT_NOT_FOUND; ALREADY_EXISTS INPUT_ANSWERED; FAILED_PRECONDITION AGENT_MISMATCH,
         SESSION_CLOSED; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}; DEADLINE_EXCEEDED FIRST_FRAME_TIMEOUT. A
         turn, cancel or reply that is refused does not end the stream: it is answered with `turn_rejected`.
+
+        Roles: user.
         """
 
     @_abc_1.abstractmethod
@@ -218,6 +257,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         Errors: as Converse, and FAILED_PRECONDITION TURN_IN_PROGRESS (on_busy REJECT), HALTED, TASK_CYCLE (the caller is an agent
         whose own turn this one would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED MAILBOX_FULL,
         TOO_MANY_TURNS; ALREADY_EXISTS TURN_ID_REUSED.
+
+        Roles: user.
         """
 
     @_abc_1.abstractmethod
@@ -229,6 +270,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Hands in one turn and returns once it is accepted; its events are read by WatchSession or by Converse.
 
         Errors: as RunTurn.
+
+        Roles: user.
         """
 
     @_abc_1.abstractmethod
@@ -241,6 +284,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: INVALID_ARGUMENT INVALID_TURN_ID; NOT_FOUND SESSION_NOT_FOUND, TURN_NOT_FOUND; FAILED_PRECONDITION
         AGENT_MISMATCH.
+
+        Roles: user, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -253,6 +298,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq};
         FAILED_PRECONDITION AGENT_MISMATCH, SESSION_CLOSED (how it ends when the session is closed).
+
+        Roles: user, viewer, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -264,6 +311,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns what is known of a session. Never makes, claims or moves one.
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+        Roles: user, viewer, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -278,6 +327,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         once. With a volatile store a node lists the sessions that it has itself. Never makes, claims or moves one.
 
         Errors: INVALID_ARGUMENT INVALID_SESSION_ID (the prefix), INVALID_PAGE_TOKEN (not of a page of the same list).
+
+        Roles: user, viewer, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -291,6 +342,8 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         something stored cannot be read (SESSION_CORRUPT) is closed, too.
 
         Errors: NOT_FOUND SESSION_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+        Roles: user, admin, operator.
         """
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

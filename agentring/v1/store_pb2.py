@@ -27,7 +27,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61gentring/v1/store.proto\x12\x0c\x61gentring.v1\x1a\x1a\x61gentring/v1/session.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x0bStoredInput\x12\x18\n\ncall_terms\x18\xe8\x07 \x01(\x0cH\x00\x88\x01\x01\x42\r\n\x0b_call_terms\"\xa1\x01\n\tCallTerms\x12\x37\n\x08metadata\x18\x01 \x03(\x0b\x32%.agentring.v1.CallTerms.MetadataEntry\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x0cStoredEvents\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.agentring.v1.StoredEvent\"F\n\x0bStoredEvent\x12\"\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x13.agentring.v1.Event\x12\x13\n\x0bpiece_bytes\x18\x02 \x03(\r\"C\n\x11StoredEventsFrame\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.agentring.v1.StoredEventFrame\"6\n\x10StoredEventFrame\x12\r\n\x05\x65vent\x18\x01 \x01(\x0c\x12\x13\n\x0bpiece_bytes\x18\x02 \x03(\r\"&\n\x14RunTaskResponseFrame\x12\x0e\n\x06\x65vents\x18\x03 \x03(\x0c\"\xec\x01\n\nEventFrame\x12\x0b\n\x03seq\x18\x01 \x01(\x06\x12\x16\n\tfirst_seq\x18\x02 \x01(\x06H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x03 \x01(\x06\x12\x0f\n\x07turn_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0eturn_completed\x18\x13 \x01(\x0b\x32 .agentring.v1.TurnCompletedFrameH\x01\x88\x01\x01\x42\x0c\n\n_first_seqB\x11\n\x0f_turn_completed\"8\n\x12TurnCompletedFrame\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12\x12\n\ntext_bytes\x18\x02 \x01(\x04\x42\x36\n\x0c\x61gentring.v1B\nStoreProtoP\x01Z\x18\x61gentring/v1;agentringv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18\x61gentring/v1/store.proto\x12\x0c\x61gentring.v1\x1a\x1a\x61gentring/v1/session.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n\x0bStoredInput\x12\x18\n\ncall_terms\x18\xe8\x07 \x01(\x0cH\x00\x88\x01\x01\x42\r\n\x0b_call_terms\"\xc9\x01\n\tCallTerms\x12\x37\n\x08metadata\x18\x01 \x03(\x0b\x32%.agentring.v1.CallTerms.MetadataEntry\x12*\n\x07timeout\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07subject\x18\x03 \x01(\t\x12\x15\n\rcredential_id\x18\x04 \x01(\t\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"9\n\x0cStoredEvents\x12)\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x19.agentring.v1.StoredEvent\"F\n\x0bStoredEvent\x12\"\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x13.agentring.v1.Event\x12\x13\n\x0bpiece_bytes\x18\x02 \x03(\r\"C\n\x11StoredEventsFrame\x12.\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x1e.agentring.v1.StoredEventFrame\"6\n\x10StoredEventFrame\x12\r\n\x05\x65vent\x18\x01 \x01(\x0c\x12\x13\n\x0bpiece_bytes\x18\x02 \x03(\r\"&\n\x14RunTaskResponseFrame\x12\x0e\n\x06\x65vents\x18\x03 \x03(\x0c\"\xec\x01\n\nEventFrame\x12\x0b\n\x03seq\x18\x01 \x01(\x06\x12\x16\n\tfirst_seq\x18\x02 \x01(\x06H\x00\x88\x01\x01\x12\r\n\x05\x65poch\x18\x03 \x01(\x06\x12\x0f\n\x07turn_id\x18\x04 \x01(\t\x12\x0f\n\x07\x61ttempt\x18\x05 \x01(\r\x12(\n\x04time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12=\n\x0eturn_completed\x18\x13 \x01(\x0b\x32 .agentring.v1.TurnCompletedFrameH\x01\x88\x01\x01\x42\x0c\n\n_first_seqB\x11\n\x0f_turn_completed\"8\n\x12TurnCompletedFrame\x12\x0e\n\x06result\x18\x01 \x01(\x0c\x12\x12\n\ntext_bytes\x18\x02 \x01(\x04\x42\x36\n\x0c\x61gentring.v1B\nStoreProtoP\x01Z\x18\x61gentring/v1;agentringv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -40,21 +40,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_STOREDINPUT']._serialized_start=135
   _globals['_STOREDINPUT']._serialized_end=189
   _globals['_CALLTERMS']._serialized_start=192
-  _globals['_CALLTERMS']._serialized_end=353
-  _globals['_CALLTERMS_METADATAENTRY']._serialized_start=306
-  _globals['_CALLTERMS_METADATAENTRY']._serialized_end=353
-  _globals['_STOREDEVENTS']._serialized_start=355
-  _globals['_STOREDEVENTS']._serialized_end=412
-  _globals['_STOREDEVENT']._serialized_start=414
-  _globals['_STOREDEVENT']._serialized_end=484
-  _globals['_STOREDEVENTSFRAME']._serialized_start=486
-  _globals['_STOREDEVENTSFRAME']._serialized_end=553
-  _globals['_STOREDEVENTFRAME']._serialized_start=555
-  _globals['_STOREDEVENTFRAME']._serialized_end=609
-  _globals['_RUNTASKRESPONSEFRAME']._serialized_start=611
-  _globals['_RUNTASKRESPONSEFRAME']._serialized_end=649
-  _globals['_EVENTFRAME']._serialized_start=652
-  _globals['_EVENTFRAME']._serialized_end=888
-  _globals['_TURNCOMPLETEDFRAME']._serialized_start=890
-  _globals['_TURNCOMPLETEDFRAME']._serialized_end=946
+  _globals['_CALLTERMS']._serialized_end=393
+  _globals['_CALLTERMS_METADATAENTRY']._serialized_start=346
+  _globals['_CALLTERMS_METADATAENTRY']._serialized_end=393
+  _globals['_STOREDEVENTS']._serialized_start=395
+  _globals['_STOREDEVENTS']._serialized_end=452
+  _globals['_STOREDEVENT']._serialized_start=454
+  _globals['_STOREDEVENT']._serialized_end=524
+  _globals['_STOREDEVENTSFRAME']._serialized_start=526
+  _globals['_STOREDEVENTSFRAME']._serialized_end=593
+  _globals['_STOREDEVENTFRAME']._serialized_start=595
+  _globals['_STOREDEVENTFRAME']._serialized_end=649
+  _globals['_RUNTASKRESPONSEFRAME']._serialized_start=651
+  _globals['_RUNTASKRESPONSEFRAME']._serialized_end=689
+  _globals['_EVENTFRAME']._serialized_start=692
+  _globals['_EVENTFRAME']._serialized_end=928
+  _globals['_TURNCOMPLETEDFRAME']._serialized_start=930
+  _globals['_TURNCOMPLETEDFRAME']._serialized_end=986
 # @@protoc_insertion_point(module_scope)

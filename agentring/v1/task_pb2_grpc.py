@@ -75,6 +75,8 @@ class TaskServiceServicer:
         ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
         HALTED, TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
         would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
+
+        Roles: user.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -84,6 +86,8 @@ class TaskServiceServicer:
         """Returns what is known of a task. Never starts or claims one.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+        Roles: user, viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -94,6 +98,8 @@ class TaskServiceServicer:
         and that its node has left behind is taken up.
 
         Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
+
+        Roles: user, viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -104,6 +110,8 @@ class TaskServiceServicer:
         failure and watchers. With volatile stores, those of the node that answers.
 
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+
+        Roles: user, viewer, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +121,8 @@ class TaskServiceServicer:
         """Cancels a task's run. Cancelling one that has ended changes nothing and says how it ended.
 
         Errors: as GetTask.
+
+        Roles: user, admin, operator.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -46,28 +46,38 @@ class TaskServiceStub:
     ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
     HALTED, TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
     would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
+
+    Roles: user.
     """
     GetTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]
     """Returns what is known of a task. Never starts or claims one.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+    Roles: user, viewer, admin, operator.
     """
     WatchTask: _grpc.UnaryStreamMultiCallable[_task_pb2.WatchTaskRequest, _task_pb2.WatchTaskResponse]
     """Streams a task's events, from the first one or from after_seq, to its end. Never makes one; a task that was accepted
     and that its node has left behind is taken up.
 
     Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
+
+    Roles: user, viewer, admin, operator.
     """
     ListTasks: _grpc.UnaryUnaryMultiCallable[_task_pb2.ListTasksRequest, _task_pb2.ListTasksResponse]
     """Lists the tenant's tasks in the order of their keys, a page at a time, as the store has them: without text, result,
     failure and watchers. With volatile stores, those of the node that answers.
 
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+
+    Roles: user, viewer, admin, operator.
     """
     CancelTask: _grpc.UnaryUnaryMultiCallable[_task_pb2.CancelTaskRequest, _task_pb2.CancelTaskResponse]
     """Cancels a task's run. Cancelling one that has ended changes nothing and says how it ended.
 
     Errors: as GetTask.
+
+    Roles: user, admin, operator.
     """
 
 @_typing.type_check_only
@@ -84,28 +94,38 @@ class TaskServiceAsyncStub(TaskServiceStub):
     ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
     HALTED, TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
     would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
+
+    Roles: user.
     """
     GetTask: _aio.UnaryUnaryMultiCallable[_task_pb2.GetTaskRequest, _task_pb2.GetTaskResponse]  # type: ignore[assignment]
     """Returns what is known of a task. Never starts or claims one.
 
     Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+    Roles: user, viewer, admin, operator.
     """
     WatchTask: _aio.UnaryStreamMultiCallable[_task_pb2.WatchTaskRequest, _task_pb2.WatchTaskResponse]  # type: ignore[assignment]
     """Streams a task's events, from the first one or from after_seq, to its end. Never makes one; a task that was accepted
     and that its node has left behind is taken up.
 
     Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
+
+    Roles: user, viewer, admin, operator.
     """
     ListTasks: _aio.UnaryUnaryMultiCallable[_task_pb2.ListTasksRequest, _task_pb2.ListTasksResponse]  # type: ignore[assignment]
     """Lists the tenant's tasks in the order of their keys, a page at a time, as the store has them: without text, result,
     failure and watchers. With volatile stores, those of the node that answers.
 
     Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+
+    Roles: user, viewer, admin, operator.
     """
     CancelTask: _aio.UnaryUnaryMultiCallable[_task_pb2.CancelTaskRequest, _task_pb2.CancelTaskResponse]  # type: ignore[assignment]
     """Cancels a task's run. Cancelling one that has ended changes nothing and says how it ended.
 
     Errors: as GetTask.
+
+    Roles: user, admin, operator.
     """
 
 class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -125,6 +145,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         ALREADY_EXISTS TASK_KEY_ACTIVE (on_duplicate REJECT while a run is under way); FAILED_PRECONDITION
         HALTED, TASK_INPUT_MISMATCH (the key is known with another agent or input), TASK_CYCLE (the caller is an agent that this run
         would wait for, as its metadata `x-held-keys` says); RESOURCE_EXHAUSTED NODE_OVERLOADED, TOO_MANY_TASKS.
+
+        Roles: user.
         """
 
     @_abc_1.abstractmethod
@@ -136,6 +158,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns what is known of a task. Never starts or claims one.
 
         Errors: INVALID_ARGUMENT INVALID_TASK_KEY; NOT_FOUND TASK_NOT_FOUND; FAILED_PRECONDITION AGENT_MISMATCH.
+
+        Roles: user, viewer, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -148,6 +172,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         and that its node has left behind is taken up.
 
         Errors: as GetTask, and OUT_OF_RANGE RESUME_OFFSET_EXPIRED {oldest_seq, head_seq}.
+
+        Roles: user, viewer, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -160,6 +186,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         failure and watchers. With volatile stores, those of the node that answers.
 
         Errors: INVALID_ARGUMENT INVALID_PAGE_TOKEN.
+
+        Roles: user, viewer, admin, operator.
         """
 
     @_abc_1.abstractmethod
@@ -171,6 +199,8 @@ class TaskServiceServicer(metaclass=_abc_1.ABCMeta):
         """Cancels a task's run. Cancelling one that has ended changes nothing and says how it ended.
 
         Errors: as GetTask.
+
+        Roles: user, admin, operator.
         """
 
 def add_TaskServiceServicer_to_server(servicer: TaskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from agentring import metadata
 from agentring.audit.calls import RelayedCalls
+from agentring.auth.access import Caller
+from agentring.auth.caller_fields import Pairs
 from agentring.auth.identity import Identity
 from agentring.errors import MethodNotImplemented, NodeUnreachable, SessionMoving
-from agentring.http2.hpack import literal
+from agentring.http2 import hpack
 from agentring.ids import NodeId, OnceRef, SessionRef
 from agentring.rpc import messages
 from router.relay.call_routing import CallRouting
@@ -29,8 +31,10 @@ class RouteAttempts:
     __slots__ = (
         "_begins_after",
         "_bound",
+        "_caller",
         "_epoch",
         "_keeps_valid",
+        "_pairs",
         "_request",
         "_retried",
         "_route",
@@ -54,7 +58,10 @@ class RouteAttempts:
         self.target: Target | None = None
         """The node that it goes to now; None: not known before the first message."""
         self.block = b""
-        """The request's headers for it, but for the deadline."""
+        """The request's headers for it, but for the deadline and what `opening_block` adds."""
+        self._pairs: Pairs = ()
+        """What routes, where the router has to prove it."""
+        self._caller: Caller | None = None
         self.method = request.method
         self.reattachable = request.method in route.REATTACHABLE
         """The call's responses begin with through_seq and acked_frame."""
@@ -168,7 +175,7 @@ class RouteAttempts:
         """The node has accepted the call, with these header fields; what the client's headers say of the routing."""
         walk, self._walk, self._request = self._walk, None, None
         if not self.reattachable:
-            self.block, self._route = b"", None
+            self.block, self._route, self._pairs = b"", None, ()
         else:
             self._epoch = values.get(metadata.EPOCH, "")
             if not self._begins_after:
@@ -179,27 +186,55 @@ class RouteAttempts:
         walk.accepted(self.target)
         return self._routing.ring_field()
 
-    def resume_fields(self, client: ClientStream) -> bytes:
+    def opening_block(self, client: ClientStream, *, takes_over: bool) -> bytes:
+        """The headers for the target, but for the deadline. takes_over: from a node that had the call before. Raises
+        NotAuthenticated, SessionMoving, NodeUnreachable, as RelayAccess.fields."""
+        resumed = self._resume_pairs(client) if takes_over else ()
+        access = self._routing.access
+        if access is None:
+            return self.block + hpack.block(resumed) if resumed else self.block
+        target = self.target
+        assert target is not None
+        pairs = (*self._pairs, *resumed)
+        # Invariant: each opening has an identity that was checked again (tests/unit/router/relay/test_access.py).
+        return self.block + hpack.block(
+            access.fields(self._caller, self.method, pairs, target, self._routing.incarnation(target))
+        )
+
+    def _resume_pairs(self, client: ClientStream) -> Pairs:
         """The fields that tell a node where a stream that it takes over has come to: what the client was sent, and
         which of its messages are sent again."""
         replay = client.replay
         first, last = (1, 1) if replay.request else (replay.acked + 1, replay.sent_to_lost_node)
-        block = literal(metadata.FRAMES, f"{first} {last}")
+        pairs = [(metadata.FRAMES, f"{first} {last}")]
         if self._epoch:
-            block += literal(metadata.EPOCH, self._epoch)
+            pairs.append((metadata.EPOCH, self._epoch))
         if self._begins_after:
-            block += literal(metadata.BEGINS_AFTER, self._begins_after)
+            pairs.append((metadata.BEGINS_AFTER, self._begins_after))
         if self._keeps_valid:
-            block += literal(metadata.KEEPS_VALID, self._keeps_valid)
+            pairs.append((metadata.KEEPS_VALID, self._keeps_valid))
         if client.last_response is not NO_MARKS:
-            block += literal(metadata.AFTER_SEQ, str(MARKS.unpack_from(client.last_response)[0]))
-        return block
+            pairs.append((metadata.AFTER_SEQ, str(MARKS.unpack_from(client.last_response)[0])))
+        return tuple(pairs)
 
     def _go_to_owner(self, request: Request, found: Route) -> None:
         self._route = found
-        self.block = request.node_block(found, self._routing.stream_id_field(), identity=self.reattachable)
+        if self._routing.access is None:
+            self.block = request.node_block(found, self._routing.stream_id_field(), identity=self.reattachable)
+        else:
+            self._keep_provable(request, found)
         self.restart()
 
     def _go_to(self, request: Request, target: Target) -> None:
         self.target = target
-        self.block = request.node_block(None, b"", identity=False)
+        if self._routing.access is None:
+            self.block = request.node_block(None, b"", identity=False)
+        else:
+            self._keep_provable(request, None)
+
+    def _keep_provable(self, request: Request, found: Route | None) -> None:
+        """Keeps what each node is sent apart from what it is sent with a proof of its own."""
+        self.block = request.bare_block(identity=found is not None and self.reattachable)
+        self._caller = request.caller
+        named = ((metadata.STREAM_ID, self._routing.stream_id()),) if found is not None else ()
+        self._pairs = (*request.routing_pairs(found), *named)

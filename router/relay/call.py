@@ -6,7 +6,7 @@ it is redirected, refused, or answered), or the stream ends without a response (
 nothing has reached the client and the client's messages are kept for replay, so another node can be tried; a client
 that sends more than fits has its call bound to the node that it goes to (`bind`). A node that is lost after that is
 followed by the session's next owner where the method's responses are marked (grpc_framing.py): that one is told where
-the stream has come to (RouteAttempts.resume_fields) and sent what no node has acknowledged; its client sees one stream.
+the stream has come to (RouteAttempts.opening_block) and sent what no node has acknowledged; its client sees one stream.
 
 Guarantees: every call ends once, by the node's trailers, by an error with an ErrorInfo or by the client's leaving; a
 client never sees another process's transport error; a refusal that could be sent at once waits for the message that
@@ -48,18 +48,22 @@ class Call(CallFailover):
         """Looks for its node."""
         try:
             request.check(self._context.limits.max_header_list_bytes)
+            if (access := self._context.routing.access) is not None:
+                self._caller = access.admit(request, self._client.connection.peer_certificate, self)
             if (timeout_s := request.timeout_s()) is not None:
                 self._call_timers().set_deadline(timeout_s)
             self._attempts.route_by_headers(request)
             if (recorder := self._context.routing.recorder) is not None and self._attempts.is_routed:
-                recorder.opened(request.method, request.routing, self._client.connection.peer, None)
+                recorder.opened(request.method, request.routing, self._client.connection.peer, self._identity)
             if self._attempts.target is not None:
                 self._try()
             else:
                 self._await_first_message()
         except AgentringError as error:
             if (recorder := self._context.routing.recorder) is not None:
-                recorder.opened(request.method, request.routing, self._client.connection.peer, None, error.reason)
+                recorder.opened(
+                    request.method, request.routing, self._client.connection.peer, self._identity, error.reason
+                )
             self._wait_or_refuse(error)
         except Exception:
             self._fail_unexpectedly()
@@ -75,11 +79,13 @@ class Call(CallFailover):
             try:
                 self._attempts.route_by_first_message(received[0] if received else None)
                 if (recorder := self._context.routing.recorder) is not None:
-                    self._attempts.record(recorder, self._client.connection.peer, None)
+                    self._attempts.record(recorder, self._client.connection.peer, self._identity)
                 self._try()
             except AgentringError as error:
                 if not self._attempts.is_routed and (recorder := self._context.routing.recorder) is not None:
-                    recorder.opened(self._attempts.method, {}, self._client.connection.peer, None, error.reason)
+                    recorder.opened(
+                        self._attempts.method, {}, self._client.connection.peer, self._identity, error.reason
+                    )
                 self._wait_or_refuse(error)
             except Exception:
                 self._fail_unexpectedly()
@@ -111,7 +117,9 @@ class Call(CallFailover):
             self._attempts.forget_owner()
             self._wait_or_refuse(SessionMoving(), "stale_epoch")
             return
-        block = head.forwarded + self._attempts.accepted(head.values)
+        ring = self._attempts.accepted(head.values)
+        caller = self._caller
+        block = head.forwarded + ring if caller is None or caller.is_operator else head.forwarded_to_users
         self._accepted_s = self._context.clock.time()
         if self._reattachment is not None:
             self._reattachment.succeeded()
@@ -174,12 +182,14 @@ class Call(CallFailover):
             self._send_request(connection)
 
     def _send_request(self, connection: NodeConnection) -> None:
-        block = self._attempts.block
+        client = self._client
+        try:
+            block = self._attempts.opening_block(client, takes_over=self.is_accepted)
+        except AgentringError as error:
+            self._wait_or_refuse(error)
+            return
         if self._timers is not None and (remaining_s := self._timers.remaining_s) is not None:
             block += deadline(remaining_s)
-        client = self._client
-        if self.is_accepted:
-            block += self._attempts.resume_fields(client)
         self._opened_s = self._context.clock.time()
         node = self._node = connection.open_stream(block, self, client)
         node.replenish()

@@ -10,6 +10,8 @@ import uuid
 
 import structlog
 
+from agentring.auth.access import Caller
+from agentring.auth.identity import Identity
 from agentring.errors import AgentringError, InternalError, RouterOverloaded
 from agentring.http2.frames import Code
 from router.relay import response
@@ -26,12 +28,14 @@ _log = structlog.get_logger()
 class CallEnd(CallEvents):
     """The part of a call that ends it; the rest is Call."""
 
-    __slots__ = ("_client", "_context", "_error", "_node", "_reattachment", "_timers")
+    __slots__ = ("_caller", "_client", "_context", "_error", "_node", "_reattachment", "_timers")
 
     def __init__(self, context: RelayContext, client: ClientStream, *, reattachable: bool) -> None:
         """As Call, and as CallEvents."""
         super().__init__(reattachable=reattachable)
         self._context = context
+        self._caller: Caller | None = None
+        """Who has it; None: nobody is asked."""
         self._client = client
         self._node: NodeStream | None = None
         self._error: AgentringError | None = None
@@ -67,6 +71,16 @@ class CallEnd(CallEvents):
         if self.reattachable and self.is_accepted and not self.ended:
             self._client.send(response.go_away(self._client.last_response))
 
+    def credential_ends(self) -> None:
+        """As OpenCall: the client is sent so, where the method has words for it."""
+        if self.reattachable and self.is_accepted and not self.ended:
+            self._client.send(response.go_away(self._client.last_response, "CREDENTIAL_ENDS"))
+
+    @property
+    def _identity(self) -> Identity | None:
+        """Who has it; None: nobody was asked, or it was not let in."""
+        return self._caller.identity if self._caller is not None else None
+
     def client_left(self) -> None:
         """As CallEvents."""
         if not self.ended:
@@ -84,6 +98,8 @@ class CallEnd(CallEvents):
         # Invariant: a call ends once, and nothing holds it after that (tests/unit/router/relay/test_garbage.py).
         self.ended = True
         self._context.registry.calls.discard(self)
+        if self._caller is not None and (access := self._context.routing.access) is not None:
+            access.ended(self._caller, self)
         if self._timers is not None:
             self._timers.end()
             self._timers = None

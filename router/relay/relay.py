@@ -15,6 +15,7 @@ from agentring.http2.limits import Limits
 from agentring.http2.listener import Listener, bind
 from agentring.http2.transport import Flusher
 from agentring.rpc.probe import ProbeFailed
+from router.relay.access import RelayAccess
 from router.relay.call_routing import CallRouting
 from router.relay.client_connection import ClientConnection
 from router.relay.context import RelayContext
@@ -49,9 +50,11 @@ class Relay:
         client_tls: ContextFiles | None,
         node_tls: NodeTls | None,
         recorder: RelayedCalls | None = None,
+        access: RelayAccess | None = None,
     ) -> None:
         """own_services: the router's own services, on a unix socket; max_buffered_bytes: for all slow readers
-        together; recorder: of calls; None: nobody writes them down. Raises CannotListen."""
+        together; recorder: of calls; None: nobody writes them down; access: None: everybody may have every call. Raises
+        CannotListen."""
         loop = asyncio.get_running_loop()
         self._flusher = Flusher(loop)
         self.budget = Budget(max_buffered_bytes)
@@ -65,7 +68,8 @@ class Relay:
             connect_timeout_s=connect_timeout_s,
             tls=node_tls,
         )
-        routing = CallRouting(lookup, view, own_services, epochs, recorder)
+        routing = CallRouting(lookup, view, own_services, epochs, recorder, access)
+        self._access = access
         context = RelayContext(routing, self._nodes, client_limits, self.budget, loop, self.stats)
         self._calls = context.registry
         self._linger_s = client_limits.linger_s
@@ -136,6 +140,8 @@ class Relay:
             now_s = self._loop.time()
             self._listener.tick(now_s)
             self._nodes.tick(now_s)
+            if self._access is not None:
+                self._access.tick()
 
     def _resolve_ended(self, ticking: asyncio.Task[None]) -> None:
         if not ticking.cancelled() and (error := ticking.exception()) is not None:

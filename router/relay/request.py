@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from agentring import metadata
+from agentring.auth.access import Caller
+from agentring.auth.caller_fields import Pairs
 from agentring.errors import EncodingNotSupported, MalformedHeader, MalformedRequest, MetadataTooLarge
 from agentring.http2.frames import Code, StreamBroken
 from agentring.http2.hpack import Field, literal, name_literal, value_literal
@@ -35,6 +37,9 @@ class SharedFields:
     """All of a request's fields but those that route."""
 
     __slots__ = (
+        "authorization",
+        "bare_block",
+        "bare_identity_block",
         "content_length",
         "fields",
         "identity_node_block",
@@ -83,12 +88,17 @@ class SharedFields:
         head = b"".join([*line, authority, _TE])
         self.node_block = head + b"".join([field.literal for field in passed])
         self.identity_node_block = head + b"".join([f.literal for f in passed if f.name != "grpc-accept-encoding"])
+        self.authorization = [field.value for field in fields if field.name == metadata.AUTHORIZATION]
+        bare = [field for field in passed if field.name != metadata.AUTHORIZATION]
+        self.bare_block = head + b"".join([field.literal for field in bare])
+        """As node_block, without the credential."""
+        self.bare_identity_block = head + b"".join([f.literal for f in bare if f.name != "grpc-accept-encoding"])
 
 
 class Request:
     """A request's header fields, well formed."""
 
-    __slots__ = ("_routing_fields", "routing", "shared")
+    __slots__ = ("_routing_fields", "caller", "routing", "shared")
 
     def __init__(self, fields: Sequence[Field], last: "Request | None") -> None:
         """last: of the same client. Raises StreamBroken where RFC 9113 8.3 forbids the fields."""
@@ -105,6 +115,8 @@ class Request:
         self._routing_fields = routing
         self.routing = {field.name: field.value for field in routing}
         """What of the metadata routes."""
+        self.caller: Caller | None = None
+        """Who has the call; None: nobody is asked for it, or nobody was."""
 
     @classmethod
     def unread(cls) -> "Request":
@@ -163,18 +175,46 @@ class Request:
         return b"".join([block, stream_id, *_literals(route)])
 
     @property
+    def said_tenant(self) -> str:
+        """The tenant that the client names; empty: none. Two that differ are no name."""
+        said = {field.value for field in self._routing_fields if field.name == metadata.TENANT_ID}
+        return said.pop() if len(said) == 1 else ",".join(sorted(said))
+
+    def admitted(self, caller: Caller) -> None:
+        """It is known who has the call: it is for his tenant, whatever it says."""
+        self.caller = caller
+        self.routing[metadata.TENANT_ID] = caller.tenant
+
+    def bare_block(self, *, identity: bool) -> bytes:
+        """The header block for a node without what routes, and without the credential. identity: as node_block."""
+        return self.shared.bare_identity_block if identity else self.shared.bare_block
+
+    def routing_pairs(self, route: Route | None) -> Pairs:
+        """What routes, each name once, for a node that has to be proved who says so."""
+        if route is None:
+            return tuple(self.routing.items())
+        pairs = _pairs(route)
+        if (labels := self.routing.get(metadata.NODE_LABELS)) is not None:
+            pairs.append((metadata.NODE_LABELS, labels))
+        return tuple(pairs)
+
+    @property
     def _names_session(self) -> bool:
         """Whether what routes is said once each, and of a session."""
         return len(self.routing) == len(self._routing_fields) and metadata.TASK_KEY not in self.routing
 
 
 def _literals(route: Route) -> list[bytes]:
+    return [literal(name, value) for name, value in _pairs(route)]
+
+
+def _pairs(route: Route) -> list[tuple[str, str]]:
     ref = route.ref
     name = (metadata.SESSION_ID, ref.session_id) if isinstance(ref, SessionRef) else (metadata.TASK_KEY, ref.task_key)
-    literals = [literal(*name), literal(metadata.TENANT_ID, ref.tenant)]
+    pairs: list[tuple[str, str]] = [name, (metadata.TENANT_ID, ref.tenant)]
     if route.agent and route.agent.isascii() and route.agent.isprintable():
-        literals.append(literal(metadata.AGENT, route.agent))
-    return literals
+        pairs.append((metadata.AGENT, route.agent))
+    return pairs
 
 
 def deadline(remaining_s: float) -> bytes:

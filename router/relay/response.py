@@ -53,6 +53,12 @@ class ResponseHead:
         )
 
     @property
+    def forwarded_to_users(self) -> bytes:
+        """The same for a client that is no operator: which node it was is not for him."""
+        shown = [field for field in self.fields if field.name not in _INTERNAL and field.name != metadata.NODE]
+        return b"".join([field.literal for field in shown])
+
+    @property
     def says_moved(self) -> bool:
         """Whether the node says that the session goes on elsewhere, or will."""
         return metadata.MOVED in self.values
@@ -88,13 +94,13 @@ def error_response(error: AgentringError) -> bytes:
     return HEAD + error_trailers(error)
 
 
-def go_away(last: bytes) -> bytes:
-    """The message that tells a client to open its stream anew elsewhere. last: what it was sent before, or the marks
-    of that."""
+def go_away(last: bytes, reason: str = "ROUTER_STOPPING") -> bytes:
+    """The message that tells a client to open its stream anew. last: what it was sent before, or the marks of that;
+    reason: as GoAway.reason."""
     through_seq, acked_frame = MARKS.unpack_from(last)
     said = session_pb2.ConverseResponse(
         through_seq=through_seq,
         acked_frame=acked_frame,
-        events=[session_pb2.Event(go_away=session_pb2.GoAway(reason="ROUTER_STOPPING", resume_seq=through_seq))],
+        events=[session_pb2.Event(go_away=session_pb2.GoAway(reason=reason, resume_seq=through_seq))],
     ).SerializeToString()
     return PREFIX.pack(0, len(said)) + said

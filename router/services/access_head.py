@@ -12,16 +12,22 @@ from grpc import aio
 
 from agentring.audit.anchoring import Keep
 from agentring.audit.chain import Head
+from agentring.auth.peer_calls import peer_metadata
+from agentring.auth.signatures import Signer
 from agentring.errors import NoNodes, StoreUnavailable
 from agentring.rpc.channel import open_channel
 from agentring.v1 import node_pb2, node_pb2_grpc
 from router.routing.ring_view import RingView
 
 _ANSWERS_WITHIN_S = 2.0
+_PATH = "/agentring.v1.NodeService/KeepAccessLogHead"
 
 
-def keep_at_a_node(view: RingView, credentials: Callable[[], grpc.ChannelCredentials | None]) -> Keep:
-    """view: whose nodes are asked; credentials: read for each call; None: nodes serve plaintext."""
+def keep_at_a_node(
+    view: RingView, credentials: Callable[[], grpc.ChannelCredentials | None], signer: Signer | None = None
+) -> Keep:
+    """view: whose nodes are asked; credentials: read for each call; None: nodes serve plaintext; signer: None: they ask
+    nobody who he is."""
     turns = count()
 
     async def keep(head: Head) -> None:
@@ -35,7 +41,9 @@ def keep_at_a_node(view: RingView, credentials: Callable[[], grpc.ChannelCredent
         )
         async with open_channel(node.address, credentials()) as channel:
             try:
-                await node_pb2_grpc.NodeServiceStub(channel).KeepAccessLogHead(request, timeout=_ANSWERS_WITHIN_S)
+                said = peer_metadata(signer, _PATH, node.address, node.incarnation)
+                stub = node_pb2_grpc.NodeServiceStub(channel)
+                await stub.KeepAccessLogHead(request, timeout=_ANSWERS_WITHIN_S, metadata=said)
             except aio.AioRpcError:
                 raise StoreUnavailable from None
 

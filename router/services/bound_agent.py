@@ -11,6 +11,9 @@ import grpc
 from grpc import aio
 
 from agentring import metadata
+from agentring.auth.identity import Identity
+from agentring.auth.peer_calls import peer_metadata
+from agentring.auth.signatures import Signer
 from agentring.cluster.owners import Owner, UnreadableClaim
 from agentring.cluster.snapshot import MembershipSnapshot, Node
 from agentring.ids import SessionRef
@@ -19,6 +22,7 @@ from agentring.v1 import session_pb2, session_pb2_grpc
 
 ANSWERS_WITHIN_S = 1.0
 _ASKED = 2
+_GET_SESSION = "/agentring.v1.SessionService/GetSession"
 
 
 async def bound_agent(
@@ -27,24 +31,35 @@ async def bound_agent(
     snapshot: MembershipSnapshot,
     ring_order: Iterable[Node],
     credentials: grpc.ChannelCredentials | None,
+    signer: Signer | None = None,
+    identity: Identity | None = None,
 ) -> str:
     """The agent; empty: there is no such session, or nobody could say. ring_order: whom to ask where nobody owns it;
-    credentials: None: nodes serve plaintext."""
+    credentials: None: nodes serve plaintext; signer: None: nobody is asked who he is; identity: who wants to know."""
     registered = snapshot.nodes.get(owner.node_id) if isinstance(owner, Owner) else None
     owned = registered is not None and isinstance(owner, Owner) and registered.incarnation == owner.incarnation
     asked = [registered] if owned and registered is not None else list(islice(ring_order, _ASKED))
     for node in asked:
-        if agent := await _ask(node, ref, credentials, ANSWERS_WITHIN_S / len(asked)):
+        if agent := await _ask(node, ref, credentials, ANSWERS_WITHIN_S / len(asked), signer, identity):
             return agent
     return ""
 
 
-async def _ask(node: Node, ref: SessionRef, credentials: grpc.ChannelCredentials | None, timeout_s: float) -> str:
+async def _ask(
+    node: Node,
+    ref: SessionRef,
+    credentials: grpc.ChannelCredentials | None,
+    timeout_s: float,
+    signer: Signer | None,
+    identity: Identity | None,
+) -> str:
     request = session_pb2.GetSessionRequest(session_id=ref.session_id)
+    routing = ((metadata.TENANT_ID, ref.tenant),)
+    said = peer_metadata(signer, _GET_SESSION, node.address, node.incarnation, routing=routing, identity=identity)
     async with open_channel(node.address, credentials) as channel:
         call = session_pb2_grpc.SessionServiceStub(channel).GetSession
         try:
-            answer = await call(request, timeout=timeout_s, metadata=((metadata.TENANT_ID, ref.tenant),))
+            answer = await call(request, timeout=timeout_s, metadata=said)
         except aio.AioRpcError:
             return ""
     return answer.session.agent

@@ -6,6 +6,7 @@ from contextlib import aclosing
 import grpc
 
 from agentring import metadata
+from agentring.auth.signatures import Signer
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
@@ -34,9 +35,12 @@ class ClusterService:
         etcd: EtcdClient,
         keys: Keys,
         node_credentials: Callable[[], grpc.ChannelCredentials | None] = lambda: None,
+        signer: Signer | None = None,
     ) -> None:
         """view: the ring that is reported; lookup: what is known of refusals; membership: what the ring is built from;
-        node_credentials: read for each call, so that they may change; None of them: nodes serve plaintext."""
+        node_credentials: read for each call, so that they may change; None of them: nodes serve plaintext; signer: of
+        calls to nodes; None: they ask nobody who he is."""
+        self._signer = signer
         self._node_credentials = node_credentials
         self._view = view
         self._lookup = lookup
@@ -49,7 +53,7 @@ class ClusterService:
         snapshot = self._view.snapshot
         nodes = [node for _, node in sorted(snapshot.nodes.items())]
         under_way = (node for node in nodes if not node.active and not node.drained)
-        draining = await progress_of(under_way, self._node_credentials())
+        draining = await progress_of(under_way, self._node_credentials(), self._signer)
         infos = [node.to_info() for node in nodes]
         return cluster_pb2.ListNodesResponse(revision=snapshot.revision, nodes=infos, draining=draining)
 
@@ -82,7 +86,9 @@ class ClusterService:
         owner = await read_owner(self._etcd, self._keys, self._membership.history.generation, ref)
         view = self._view
         ring, snapshot = view.ring, view.snapshot
-        bound = await bound_agent(ref, owner, snapshot, ring.candidates(ref.ring_key), self._node_credentials())
+        identity = call.caller.identity if call.caller is not None else None
+        candidates = ring.candidates(ref.ring_key)
+        bound = await bound_agent(ref, owner, snapshot, candidates, self._node_credentials(), self._signer, identity)
         held, overloaded_s = view.flapping.held, self._lookup.overloaded_s()
         return explain(ref, request.agent, owner, ring, snapshot, held, overloaded_s, bound=bound)
 
@@ -90,7 +96,8 @@ class ClusterService:
         """Passes on the progress of the node's drain."""
         call.named("", f"node/{request.node_id}")
         node = self._registered(request.node_id)
-        async with aclosing(drain_node(node, self._membership, self._node_credentials(), force=request.force)) as drain:
+        draining = drain_node(node, self._membership, self._node_credentials(), self._signer, force=request.force)
+        async with aclosing(draining) as drain:
             async for progress in drain:
                 await call.send(
                     cluster_pb2.DrainNodeResponse(
@@ -101,7 +108,7 @@ class ClusterService:
     async def UndrainNode(self, request: cluster_pb2.UndrainNodeRequest, call: Call) -> cluster_pb2.UndrainNodeResponse:
         """Has the node come back."""
         call.named("", f"node/{request.node_id}")
-        incarnation = await undrain_node(self._registered(request.node_id), self._node_credentials())
+        incarnation = await undrain_node(self._registered(request.node_id), self._node_credentials(), self._signer)
         return cluster_pb2.UndrainNodeResponse(incarnation=incarnation)
 
     def _registered(self, node_id: str) -> Node:

@@ -9,13 +9,13 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import grpc
 import structlog
 from grpc import aio
 
 from agentring import metadata
+from agentring.auth.signatures import Signer
 from agentring.cluster import halts as records
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.etcd.errors import EtcdError
@@ -27,10 +27,7 @@ from agentring.errors import CoordinatorUnavailable, InvalidHalt
 from agentring.ids import NodeId, parse_tenant
 from agentring.rpc.service import Call
 from agentring.v1 import halt_pb2, node_pb2
-from router.services.node_calls import ask_all, node_stub
-
-if TYPE_CHECKING:
-    from agentring.v1.node_pb2_grpc import NodeServiceAsyncStub
+from router.services.node_calls import NodeCall, ask_all, node_call
 
 _WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
 _LIST_S, _LONGEST_LIST_S = 0.8, 10.0
@@ -47,8 +44,11 @@ class HaltService:
         etcd: EtcdClient,
         keys: Keys,
         node_credentials: Callable[[], grpc.ChannelCredentials | None] = lambda: None,
+        signer: Signer | None = None,
     ) -> None:
-        """membership: who is asked; node_credentials: read for each call; None of them: plaintext."""
+        """membership: who is asked; node_credentials: read for each call; None of them: plaintext; signer: of calls to
+        nodes; None: they ask nobody who he is."""
+        self._signer = signer
         self._membership = membership
         self._etcd = etcd
         self._keys = keys
@@ -60,14 +60,15 @@ class HaltService:
         timeout_s = _timeout(request.timeout_s, _WAIT_S, _LONGEST_WAIT_S)
         if len(request.by) > MOST_BY_CHARS or len(request.why) > MOST_WHY_CHARS:
             raise InvalidHalt(f"`by` has at most {MOST_BY_CHARS} characters, `why` {MOST_WHY_CHARS}")
-        scope = read_scope(request.scope, _tenant(call))
-        halt = Halt(scope, uuid.uuid4().hex, request.hold, request.by, time.time_ns(), request.why)
+        scope = _scope(request.scope, call)
+        by = (call.caller.identity.subject if call.caller is not None else "") or request.by
+        halt = Halt(scope, uuid.uuid4().hex, request.hold, by, time.time_ns(), request.why)
         order = node_pb2.ApplyHaltRequest(halt=halt.to_record())
         in_etcd = False
 
-        async def apply(stub: "NodeServiceAsyncStub", within_s: float) -> node_pb2.ApplyHaltResponse:
+        async def apply(node: NodeCall) -> node_pb2.ApplyHaltResponse:
             # The node itself waits a second for its store.
-            return await stub.ApplyHalt(order, timeout=within_s + 0.5)
+            return await node.stub.ApplyHalt(order, timeout=node.within_s + 0.5, metadata=node.said("ApplyHalt"))
 
         async def write() -> None:
             nonlocal in_etcd
@@ -78,7 +79,7 @@ class HaltService:
             except EtcdError as error:
                 _log.warning("halt_not_in_etcd", error=str(error))
 
-        answers = await ask_all(self._nodes, self._node_credentials(), apply, timeout_s, write)
+        answers = await ask_all(self._nodes, self._node_credentials(), self._signer, apply, timeout_s, write)
         kept = halt_pb2.HaltKept(
             in_etcd=in_etcd,
             in_store=any(each.stored for each in answers.by_node.values()),
@@ -93,7 +94,7 @@ class HaltService:
     async def Resume(self, request: halt_pb2.ResumeRequest, call: Call) -> halt_pb2.ResumeResponse:
         """Ends a halt, everywhere."""
         timeout_s = _timeout(request.timeout_s, _WAIT_S, _LONGEST_WAIT_S)
-        scope = read_scope(request.scope, _tenant(call))
+        scope = _scope(request.scope, call)
         try:
             was_halted = await records.remove(self._etcd, self._keys, scope)
             await self._look_at_nodes()
@@ -101,10 +102,10 @@ class HaltService:
             raise CoordinatorUnavailable from None
         order = node_pb2.LiftHaltRequest(scope=scope.to_message())
 
-        async def lift(stub: "NodeServiceAsyncStub", within_s: float) -> node_pb2.LiftHaltResponse:
-            return await stub.LiftHalt(order, timeout=within_s + 1.0)
+        async def lift(node: NodeCall) -> node_pb2.LiftHaltResponse:
+            return await node.stub.LiftHalt(order, timeout=node.within_s + 1.0, metadata=node.said("LiftHalt"))
 
-        answers = await ask_all(self._nodes, self._node_credentials(), lift, timeout_s)
+        answers = await ask_all(self._nodes, self._node_credentials(), self._signer, lift, timeout_s)
         for node_id in [node_id for node_id, each in answers.by_node.items() if each.is_halted]:
             answers.silent[node_id] = "it is halted by what its store still says"
             was_halted = was_halted or answers.by_node[node_id].was_halted
@@ -124,7 +125,7 @@ class HaltService:
 
     async def ListHalts(self, request: halt_pb2.ListHaltsRequest, call: Call) -> halt_pb2.ListHaltsResponse:
         """What is halted, as etcd and the nodes have it."""
-        tenant = "" if request.all_tenants else parse_tenant(request.tenant_id or _tenant(call))
+        tenant = _asked(call, request.tenant_id, everything=request.all_tenants)
         found: dict[HaltScope, halt_pb2.HaltRecord] = {}
 
         async def from_etcd() -> None:
@@ -135,10 +136,11 @@ class HaltService:
             for halt in records.decoded(state.kvs).values():
                 found.setdefault(halt.scope, halt.to_record())
 
-        async def ask(stub: "NodeServiceAsyncStub", within_s: float) -> node_pb2.ListNodeHaltsResponse:
-            return await stub.ListNodeHalts(node_pb2.ListNodeHaltsRequest(), timeout=within_s)
+        async def ask(node: NodeCall) -> node_pb2.ListNodeHaltsResponse:
+            request, said = node_pb2.ListNodeHaltsRequest(), node.said("ListNodeHalts")
+            return await node.stub.ListNodeHalts(request, timeout=node.within_s, metadata=said)
 
-        answers = await ask_all(self._nodes, self._node_credentials(), ask, _LIST_S, from_etcd)
+        answers = await ask_all(self._nodes, self._node_credentials(), self._signer, ask, _LIST_S, from_etcd)
         for answer in answers.by_node.values():
             for record in answer.halts:
                 found[read_scope(record.scope)] = record
@@ -147,7 +149,7 @@ class HaltService:
 
     async def ListRunning(self, request: halt_pb2.ListRunningRequest, call: Call) -> None:
         """What each node says that it runs, as it comes."""
-        tenant = "" if request.all_tenants else parse_tenant(request.tenant_id or _tenant(call))
+        tenant = _asked(call, request.tenant_id, everything=request.all_tenants)
         within_s = _timeout(request.timeout_s, _LIST_S, _LONGEST_LIST_S)
         order = node_pb2.ListNodeRunningRequest(tenant_id=tenant)
         silent: dict[NodeId, str] = {}
@@ -155,8 +157,9 @@ class HaltService:
 
         async def one(node: Node) -> None:
             try:
-                async with node_stub(node, self._node_credentials()) as stub:
-                    async for page in stub.ListNodeRunning(order, timeout=within_s):
+                async with node_call(node, self._node_credentials(), self._signer, within_s) as asked:
+                    said = asked.said("ListNodeRunning")
+                    async for page in asked.stub.ListNodeRunning(order, timeout=within_s, metadata=said):
                         async with sending:
                             await call.send(halt_pb2.ListRunningResponse(node_id=node.node_id, running=page.running))
             except aio.AioRpcError as error:
@@ -191,8 +194,23 @@ class HaltService:
             _log.warning("nodes_not_seen", missing=sorted(wanted.keys() - self._nodes().keys()))
 
 
-def _tenant(call: Call) -> str:
-    return call.metadata.get(metadata.TENANT_ID, "")
+def _scope(said: halt_pb2.HaltScope, call: Call) -> HaltScope:
+    """Raises InvalidHalt, InvalidTenantId, InvalidSessionId, TenantForeign."""
+    caller = call.caller
+    scope = read_scope(said, call.metadata.get(metadata.TENANT_ID, "") if caller is None else caller.tenant)
+    if caller is not None:
+        caller.check_tenant(scope.tenant)
+    return scope
+
+
+def _asked(call: Call, tenant: str, *, everything: bool) -> str:
+    """The tenant that is asked for; empty: all. Raises InvalidTenantId, TenantForeign."""
+    caller = call.caller
+    own = call.metadata.get(metadata.TENANT_ID, "") if caller is None else caller.tenant
+    asked = "" if everything else parse_tenant(tenant or own)
+    if caller is not None:
+        caller.check_tenant(asked)
+    return asked
 
 
 def _timeout(asked_s: float, default_s: float, longest_s: float) -> float:

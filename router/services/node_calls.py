@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 import grpc
 from grpc import aio
 
+from agentring.auth.caller_fields import Pairs
+from agentring.auth.peer_calls import peer_metadata
+from agentring.auth.signatures import Signer
 from agentring.cluster.snapshot import Node
 from agentring.ids import NodeId
 from agentring.rpc.channel import open_channel
@@ -47,22 +50,41 @@ class Answers(Generic[T]):
         return [UnconfirmedNode(node_id=node_id, why=why) for node_id, why in sorted(self.silent.items())]
 
 
+@dataclass(frozen=True, slots=True)
+class NodeCall:
+    """A call to make."""
+
+    node: Node
+    stub: "NodeServiceAsyncStub"
+    signer: Signer | None
+    within_s: float
+
+    def said(self, method: str) -> Pairs:
+        """The metadata that tell the node who calls this method."""
+        path = f"/agentring.v1.NodeService/{method}"
+        return peer_metadata(self.signer, path, self.node.address, self.node.incarnation)
+
+
 @asynccontextmanager
-async def node_stub(node: Node, credentials: grpc.ChannelCredentials | None) -> "AsyncIterator[NodeServiceAsyncStub]":
-    """A node's own service. credentials: None: nodes serve plaintext."""
+async def node_call(
+    node: Node, credentials: grpc.ChannelCredentials | None, signer: Signer | None, within_s: float
+) -> AsyncIterator[NodeCall]:
+    """A call of the node's own service. credentials: None: nodes serve plaintext; signer: None: they ask nobody who he
+    is."""
     async with open_channel(node.address, credentials) as channel:
-        yield NodeServiceStub(channel)
+        yield NodeCall(node, NodeServiceStub(channel), signer, within_s)
 
 
 async def ask_all(
     nodes: Nodes,
     credentials: grpc.ChannelCredentials | None,
-    ask: "Callable[[NodeServiceAsyncStub, float], Awaitable[T]]",
+    signer: Signer | None,
+    ask: Callable[[NodeCall], Awaitable[T]],
     timeout_s: float,
     settled: Callable[[], Awaitable[object]] | None = None,
 ) -> Answers[T]:
-    """The nodes' answers. ask: one node, within so many seconds; settled: awaited beside it: those that are registered
-    once it has returned are asked, too."""
+    """The nodes' answers. credentials, signer: as node_call; ask: one node, within its seconds; settled: awaited beside
+    it: those that are registered once it has returned are asked, too."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + timeout_s
     answers: Answers[T] = Answers()
@@ -73,8 +95,8 @@ async def ask_all(
             if (now := nodes().get(node.node_id)) is None:
                 return
             try:
-                async with node_stub(now, credentials) as stub:
-                    answers.by_node[node.node_id] = await ask(stub, min(_TRY_S, left_s))
+                async with node_call(now, credentials, signer, min(_TRY_S, left_s)) as call:
+                    answers.by_node[node.node_id] = await ask(call)
                 return
             except aio.AioRpcError as error:
                 why = error.code().name

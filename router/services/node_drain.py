@@ -11,6 +11,9 @@ from collections.abc import AsyncGenerator, Iterable
 import grpc
 from grpc import aio
 
+from agentring.auth.caller_fields import Pairs
+from agentring.auth.peer_calls import peer_metadata
+from agentring.auth.signatures import Signer
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import Node
 from agentring.errors import LastNodeOfAgent, NodeDraining, NodeUnreachable
@@ -28,15 +31,22 @@ _BACK_WITHIN_S = 60.0
 
 
 async def drain_node(
-    node: Node, membership: Membership, credentials: grpc.ChannelCredentials | None, *, force: bool = False
+    node: Node,
+    membership: Membership,
+    credentials: grpc.ChannelCredentials | None,
+    signer: Signer | None = None,
+    *,
+    force: bool = False,
 ) -> AsyncGenerator[node_pb2.DrainResponse, None]:
-    """The node's progress, to its end. credentials: None: nodes serve plaintext; force: also where it is the last one
-    for an agent. Raises LastNodeOfAgent, NodeUnreachable."""
+    """The node's progress, to its end. credentials: None: nodes serve plaintext; signer: None: they ask nobody
+    who he is; force: also where it is the last one for an agent. Raises LastNodeOfAgent, NodeUnreachable."""
     if node.drained:
         yield node_pb2.DrainResponse(done=True)
         return
     async with open_channel(node.address, credentials) as channel:
-        call = node_pb2_grpc.NodeServiceStub(channel).Drain(node_pb2.DrainRequest(force=force))
+        call = node_pb2_grpc.NodeServiceStub(channel).Drain(
+            node_pb2.DrainRequest(force=force), metadata=_said(signer, "Drain", node)
+        )
         try:
             while True:
                 async with asyncio.timeout(_SILENCE_S):
@@ -58,12 +68,13 @@ async def drain_node(
     yield node_pb2.DrainResponse(done=True)
 
 
-async def undrain_node(node: Node, credentials: grpc.ChannelCredentials | None) -> int:
+async def undrain_node(node: Node, credentials: grpc.ChannelCredentials | None, signer: Signer | None = None) -> int:
     """Has a node join again; its incarnation. Raises NodeUnreachable, NodeDraining."""
     async with open_channel(node.address, credentials) as channel:
         stub = node_pb2_grpc.NodeServiceStub(channel)
         try:
-            return (await stub.Undrain(node_pb2.UndrainRequest(), timeout=_BACK_WITHIN_S)).incarnation
+            request, said = node_pb2.UndrainRequest(), _said(signer, "Undrain", node)
+            return (await stub.Undrain(request, timeout=_BACK_WITHIN_S, metadata=said)).incarnation
         except aio.AioRpcError as error:
             raise (NodeDraining if read_error(error).reason == NodeDraining.reason else NodeUnreachable) from None
 
@@ -82,18 +93,25 @@ async def _leaves(node: Node, membership: Membership) -> bool:
 
 
 async def progress_of(
-    nodes: Iterable[Node], credentials: grpc.ChannelCredentials | None
+    nodes: Iterable[Node], credentials: grpc.ChannelCredentials | None, signer: Signer | None = None
 ) -> list[cluster_pb2.DrainProgress]:
     """How far the drains of these nodes are, without those that do not answer within a second."""
-    found = await asyncio.gather(*(_progress(node, credentials) for node in nodes))
+    found = await asyncio.gather(*(_progress(node, credentials, signer) for node in nodes))
     return [progress for progress in found if progress is not None]
 
 
-async def _progress(node: Node, credentials: grpc.ChannelCredentials | None) -> cluster_pb2.DrainProgress | None:
+def _said(signer: Signer | None, method: str, node: Node) -> Pairs:
+    return peer_metadata(signer, f"/agentring.v1.NodeService/{method}", node.address, node.incarnation)
+
+
+async def _progress(
+    node: Node, credentials: grpc.ChannelCredentials | None, signer: Signer | None
+) -> cluster_pb2.DrainProgress | None:
     async with open_channel(node.address, credentials) as channel:
         stub = node_pb2_grpc.NodeServiceStub(channel)
         try:
-            status = await stub.GetNodeStatus(node_pb2.GetNodeStatusRequest(), timeout=_ANSWERS_WITHIN_S)
+            request, said = node_pb2.GetNodeStatusRequest(), _said(signer, "GetNodeStatus", node)
+            status = await stub.GetNodeStatus(request, timeout=_ANSWERS_WITHIN_S, metadata=said)
         except aio.AioRpcError:
             return None
     return cluster_pb2.DrainProgress(

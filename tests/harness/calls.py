@@ -21,6 +21,7 @@ class FakeConversation:
 
     def __init__(self, session: Session, metadata: dict[str, str] | None = None, **settings: int) -> None:
         """settings: the node's, where they are not the defaults."""
+        self.caller = None
         self.metadata = metadata or {}
         self.headers: dict[str, str] = {}
         """What the call was accepted with."""

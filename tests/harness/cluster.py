@@ -51,11 +51,12 @@ class Cluster:
         flags: tuple[str, ...] = (),
         router_flags: tuple[str, ...] = (),
         sees_by: grpc.ChannelCredentials | None = None,
+        metadata: tuple[tuple[str, str], ...] = (),
     ) -> None:
         """Starts n1.. and then r1..; returns when all are ready. A router is ready with the ring that it finds, so the
         nodes must have joined before it starts: otherwise its first calls may find none.
 
-        sees_by: how the routers are asked, where they serve TLS.
+        sees_by: how the routers are asked, where they serve TLS; metadata: as whom.
         """
         spawned = [(f"n{i + 1}", self.spawn_node(f"n{i + 1}", *flags)) for i in range(nodes)]
         for name, process in spawned:
@@ -64,7 +65,7 @@ class Cluster:
         for name, process in spawned_routers:
             self.routers[name] = Member(name, process)
         for router in self.routers.values():
-            until_sees(router.address, nodes, sees_by)
+            until_sees(router.address, nodes, sees_by, metadata)
 
     def start_node(self, name: str, *flags: str) -> Member:
         process = self.spawn_node(name, *flags)
@@ -119,7 +120,12 @@ class Cluster:
             member.process.stop(signal.SIGTERM)
 
 
-def until_sees(router: str, nodes: int, credentials: grpc.ChannelCredentials | None = None) -> None:
+def until_sees(
+    router: str,
+    nodes: int,
+    credentials: grpc.ChannelCredentials | None = None,
+    metadata: tuple[tuple[str, str], ...] = (),
+) -> None:
     """Returns once the router's ring holds so many nodes: it may have been ready before they had joined."""
     deadline_s = time.monotonic() + 20
     options = (("grpc.use_local_subchannel_pool", 1), ("grpc.enable_http_proxy", 0))
@@ -127,6 +133,6 @@ def until_sees(router: str, nodes: int, credentials: grpc.ChannelCredentials | N
         grpc.secure_channel(router, credentials, options) if credentials else grpc.insecure_channel(router, options)
     ) as channel:
         stub = cluster_pb2_grpc.ClusterServiceStub(channel)
-        while len(stub.GetRing(cluster_pb2.GetRingRequest(), timeout=5).members) < nodes:
+        while len(stub.GetRing(cluster_pb2.GetRingRequest(), timeout=5, metadata=metadata).members) < nodes:
             assert time.monotonic() < deadline_s, f"the router at {router} does not see {nodes} nodes"
             time.sleep(0.01)

@@ -14,6 +14,7 @@ _INTERPRETED = {
     "agentring/http2": {"listener", "peer", "tls_acceptor"},
     "agentring/rpc": {
         *(
+            "access",
             "call_recorder",
             "channel",
             "clock",
@@ -29,7 +30,7 @@ _INTERPRETED = {
         "status",
     },
     "agent_node/events": {"restart_replay", "waiting", "whole_log"},
-    "router/relay": {"node_pool", "relay"},
+    "router/relay": {"access", "node_pool", "relay"},
     "router/routing": {"explanation", "ring_view"},
 }
 """What listens and dials, has no work to do for a message as a rule, or waits within a `try`."""

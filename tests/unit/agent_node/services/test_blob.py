@@ -28,6 +28,7 @@ class Putting:
     """A call that puts files."""
 
     def __init__(self, actor: Actor) -> None:
+        self.caller = None
         self.metadata = dict[str, str]()
         self.sent = list[Any]()
         self._session = actor.session

@@ -39,6 +39,7 @@ class FakeCall:
     """One call: what the router said, and what is sent."""
 
     def __init__(self, **metadata: str) -> None:
+        self.caller = None
         self.metadata = {name.replace("_", "-"): value for name, value in metadata.items()}
         self.headers: dict[str, str] = {}
         self.responses: list[Any] = []

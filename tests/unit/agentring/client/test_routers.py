@@ -79,9 +79,9 @@ async def test_names_are_checked_before_anything_is_sent() -> None:
             ring.task("a b", agent="echo")
 
 
-def test_metadata_of_ones_own_goes_with_every_call() -> None:
+async def test_metadata_of_ones_own_goes_with_every_call() -> None:
     routers = Routers("127.0.0.1:1", None, "acme", {"x-user": "ada", "x-locale": "nb"})
-    assert routers.metadata == (("x-tenant-id", "acme"), ("x-locale", "nb"), ("x-user", "ada"))
+    assert await routers.metadata() == (("x-tenant-id", "acme"), ("x-locale", "nb"), ("x-user", "ada"))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""What a router or a node needs to ask who calls, opened from its settings. Called by their apps."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from agentring.auth.access import AccessControl
+from agentring.auth.authenticator import AuthFile
+from agentring.auth.signatures import ClusterSecret, SignatureCheck, Signer
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessAccess:
+    """Resource handling: one task must run `credentials.run()`."""
+
+    credentials: AuthFile
+    control: AccessControl
+    """Who may have which call."""
+    secret: ClusterSecret | None
+    signer: Signer | None
+    """Of the process's calls to nodes; None: its certificate says who it is."""
+
+    def signature_check(self, incarnation: Callable[[], int]) -> SignatureCheck | None:
+        """Of calls to this node; None: its peers' certificates say who they are. incarnation: as SignatureCheck."""
+        return SignatureCheck(self.secret, incarnation) if self.secret is not None else None
+
+
+def open_access(auth: Path | None, secret_file: Path | None, cluster: str, name: str) -> ProcessAccess | None:
+    """None: nobody is asked who he is. cluster: its name; name: the process's, `router/<id>` or `node/<id>`. Raises
+    AuthFileUnusable, SecretUnusable."""
+    if auth is None:
+        return None
+    credentials, secret = AuthFile(auth), None
+    if secret_file is not None:
+        secret = ClusterSecret.read(secret_file, cluster)
+    signer = Signer(secret, name) if secret is not None else None
+    return ProcessAccess(credentials, AccessControl(credentials), secret, signer)

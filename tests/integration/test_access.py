@@ -1,0 +1,127 @@
+"""A cluster that asks who calls: through a router, straight at a node, and what agents see of it."""
+
+import hashlib
+import json
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+import grpc
+import pytest
+from grpc import aio
+
+from agentring.client import connect
+from agentring.v1 import cluster_pb2, cluster_pb2_grpc, node_pb2, node_pb2_grpc, session_pb2, session_pb2_grpc
+from harness.client import turn
+from harness.cluster import Cluster
+
+
+class Keys:
+    """The auth file, its keys and the cluster's secret."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file, self._keys = directory / "auth.toml", directory / "keys.toml"
+        self._secret = directory / "secret"
+        self._secret.write_text(secrets.token_hex(32))
+        self._secret.chmod(0o600)
+        self.file.write_text('[[api_keys]]\nfile = "keys.toml"\n')
+        self._entries: dict[str, dict[str, object]] = {}
+        self.ada, self.eve = self.add("ada", "acme", "user"), self.add("eve", "globex", "user")
+        self.olga, self.vera = self.add("olga", "ops", "operator"), self.add("vera", "acme", "viewer")
+
+    def add(self, subject: str, tenant: str, role: str) -> str:
+        name = secrets.token_hex(6)
+        key = f"ar_{name}_{secrets.token_hex(32)}"
+        digest = hashlib.sha256(key.encode()).hexdigest()
+        self._entries[subject] = {
+            "id": name,
+            "sha256": digest,
+            "tenant": tenant,
+            "subject": subject,
+            "roles": [role],
+        }
+        self._write()
+        return key
+
+    def revoke(self, subject: str) -> None:
+        del self._entries[subject]
+        self._write()
+
+    @property
+    def flags(self) -> tuple[str, ...]:
+        return (f"--auth={self.file}", f"--cluster-secret-file={self._secret}")
+
+    def _write(self) -> None:
+        fresh = self._keys.with_suffix(".new")
+        fresh.write_text("".join(f"[[keys]]\n{_fields(entry)}\n" for entry in self._entries.values()))
+        fresh.replace(self._keys)
+
+
+def _fields(entry: dict[str, object]) -> str:
+    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in entry.items())
+
+
+def bearer(key: str) -> tuple[tuple[str, str], ...]:
+    return (("authorization", f"Bearer {key}"),)
+
+
+async def refused(call: grpc.aio.Call) -> grpc.StatusCode:
+    """The status of a call, of one answer or of several."""
+    try:
+        if isinstance(call, aio.UnaryUnaryCall):
+            await call
+        else:
+            while await call.read() is not aio.EOF:  # type: ignore[attr-defined]
+                pass
+    except aio.AioRpcError as error:
+        return error.code()
+    return grpc.StatusCode.OK
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Keys:
+    return Keys(tmp_path)
+
+
+async def test_a_cluster_is_used_by_who_may_and_by_nobody_else(
+    make_cluster: Callable[..., Cluster], keys: Keys
+) -> None:
+    cluster = make_cluster(nodes=2, flags=keys.flags, router_flags=keys.flags, metadata=bearer(keys.olga))
+    async with connect(cluster.router, credentials=lambda: keys.ada) as ring:
+        for number in range(8):  # sessions of both nodes
+            ended = await ring.session(f"s{number}", agent="echo").run("hi")
+            assert ended.text == "hi"
+        listed = [each.session_id async for each in ring.list_sessions()]
+    assert len(listed) == 8
+    get, drain = session_pb2.GetSessionRequest(session_id="s1"), cluster_pb2.DrainNodeRequest(node_id="n1", force=True)
+    run = session_pb2.RunTurnRequest(session_id="s1", turn=turn("hi"))
+    for address in (cluster.router, *(node.address for node in cluster.nodes.values())):
+        async with aio.insecure_channel(address) as channel:
+            sessions = session_pb2_grpc.SessionServiceStub(channel)
+            inside = node_pb2_grpc.NodeServiceStub(channel)
+            for said, status in (
+                ((), grpc.StatusCode.UNAUTHENTICATED),
+                ((("x-tenant-id", "acme"),), grpc.StatusCode.UNAUTHENTICATED),
+                (bearer(keys.ada[:-1] + "x"), grpc.StatusCode.UNAUTHENTICATED),
+                ((*bearer(keys.eve), ("x-tenant-id", "acme")), grpc.StatusCode.PERMISSION_DENIED),
+                (bearer(keys.eve), grpc.StatusCode.NOT_FOUND),
+            ):
+                assert await refused(sessions.GetSession(get, metadata=said)) is status
+            assert await refused(sessions.RunTurn(run, metadata=bearer(keys.vera))) is grpc.StatusCode.PERMISSION_DENIED
+            for key in (keys.ada, keys.olga):
+                called = inside.Drain(node_pb2.DrainRequest(force=True), metadata=bearer(key))
+                assert await refused(called) in (grpc.StatusCode.PERMISSION_DENIED, grpc.StatusCode.UNIMPLEMENTED)
+    async with aio.insecure_channel(cluster.router) as channel:
+        stub, sessions = cluster_pb2_grpc.ClusterServiceStub(channel), session_pb2_grpc.SessionServiceStub(channel)
+        assert await refused(stub.DrainNode(drain, metadata=bearer(keys.ada))) is grpc.StatusCode.PERMISSION_DENIED
+        located = await stub.LocateSession(
+            cluster_pb2.LocateSessionRequest(session_id="s1", tenant_id="acme"), metadata=bearer(keys.olga)
+        )
+        assert (located.agent, located.node_id in cluster.nodes) == ("echo", True)
+        assert await refused(stub.DrainNode(drain, metadata=bearer(keys.olga))) is grpc.StatusCode.OK
+        watched = sessions.WatchSession(
+            session_pb2.WatchSessionRequest(session_id="s1", after_seq=0), metadata=bearer(keys.vera), timeout=30
+        )
+        await watched.read()
+        keys.revoke("vera")
+        assert await refused(watched) is grpc.StatusCode.UNAUTHENTICATED
