@@ -10,7 +10,7 @@ import difflib
 from collections.abc import Iterable, Mapping
 
 PREFIX = "AGENTRING_"
-OTHERS = ("config", "pure", "router")
+OTHERS = ("config", "pure", "router", "router_ca", "router_cert", "router_key", "token", "token_file")
 """Names of the commands' and the build's."""
 SHARED = (
     *("access_log", "access_log_key", "access_log_file_mib"),

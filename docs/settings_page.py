@@ -48,6 +48,9 @@ _VARIABLES = """## Other environment variables
 | variable | read by | meaning |
 |---|---|---|
 | `AGENTRING_ROUTER` | `agentring` commands | the router to ask, as `--router` |
+| `AGENTRING_TOKEN_FILE` | `agentring` | the file of the token or key that routers are shown, as `--token-file` |
+| `AGENTRING_TOKEN` | `agentring` | the token or key itself, where there is no such file |
+| `AGENTRING_ROUTER_CA`, `_CERT`, `_KEY` | `agentring` | TLS to the routers, as `--ca`, `--cert` and `--key` |
 | `AGENTRING_STORE` | `agentring up`, nodes | the store, as `--store`; a password in it is then on no command line |
 | `AGENTRING_PURE` | the wheel's build, `scripts/up` | `1`: the data plane is not compiled, and runs interpreted |
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 import grpc
 
 from agentring import metadata
+from agentring.cli.credentials import SHOWN, open_router
 from agentring.cli.errors import CallFailed
-from agentring.client import AgentringError, ClientError, UnknownFailure
-from agentring.rpc.channel import open_blocking_channel
+from agentring.client import AgentringError, ClientError, RetryPolicy, Ring, UnknownFailure, connect
 from agentring.rpc.status import read_error
 
 CALL_DEADLINE_S = 5.0
@@ -21,12 +21,22 @@ CALL_DEADLINE_S = 5.0
 
 @contextmanager
 def open_channel(router: str) -> Iterator[grpc.Channel]:
-    """A channel to the router. Raises CallFailed for a call in the body that fails."""
-    with open_blocking_channel(router) as channel:
+    """A channel to the router. Raises CallFailed for a call in the body that fails, CredentialUnusable."""
+    with open_router(router) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
             raise explain(router, error) from error
+
+
+def open_ring(routers: str, tenant: str, policy: RetryPolicy | None = None) -> Ring:
+    """The client that a command uses. routers: several with commas. Raises ValueError, InvalidTenantId,
+    CredentialUnusable."""
+    shown = SHOWN.get()
+    for router in routers.split(","):
+        shown.check(router)
+    credentials = (lambda: shown.token) if shown.token else None
+    return connect(routers, tenant=tenant, policy=policy, tls=shown.tls, credentials=credentials)
 
 
 @contextmanager

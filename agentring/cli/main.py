@@ -4,6 +4,8 @@ import errno
 import os
 import sys
 from io import TextIOWrapper
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -22,16 +24,41 @@ from agentring.cli.commands.ring import ring
 from agentring.cli.commands.sessions import sessions
 from agentring.cli.commands.status import status
 from agentring.cli.commands.up import up
+from agentring.cli.credentials import SHOWN, read_shown
 from agentring.cli.errors import CommandError, NotText, VariableUnknown
 from agentring.process.descriptors import fill_standard_fds
 
 app = typer.Typer(
-    help="Run AI agents as stateful services.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@app.callback()
+def shows(
+    token_file: Annotated[
+        Path | None,
+        typer.Option(envvar="AGENTRING_TOKEN_FILE", help="File of the token or key that routers are shown."),
+    ] = None,
+    ca: Annotated[
+        Path | None,
+        typer.Option(
+            envvar="AGENTRING_ROUTER_CA", help="PEM file: the authority of routers' certificates; turns TLS on."
+        ),
+    ] = None,
+    cert: Annotated[
+        Path | None, typer.Option(envvar="AGENTRING_ROUTER_CERT", help="PEM file: the certificate that they are shown.")
+    ] = None,
+    key: Annotated[
+        Path | None, typer.Option(envvar="AGENTRING_ROUTER_KEY", help="PEM file: the key of --cert.")
+    ] = None,
+) -> None:
+    """Run AI agents as stateful services. Without --token-file the variable AGENTRING_TOKEN has the token."""
+    SHOWN.set(read_shown(os.environ.get("AGENTRING_TOKEN"), token_file, ca, cert, key))
+
+
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 
 for command in (

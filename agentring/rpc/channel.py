@@ -25,6 +25,8 @@ def open_channel(
     return aio.secure_channel(address, credentials, options=(*options, *_ALWAYS))
 
 
-def open_blocking_channel(address: str) -> grpc.Channel:
-    """A channel for a program without an event loop, in plaintext."""
+def open_blocking_channel(address: str, credentials: grpc.ChannelCredentials | None = None) -> grpc.Channel:
+    """A channel for a program without an event loop. credentials: None: plaintext."""
+    if credentials is not None:
+        return grpc.secure_channel(address, credentials, options=(*CHANNEL_OPTIONS, *_ALWAYS))
     return grpc.insecure_channel(address, options=(*CHANNEL_OPTIONS, *_ALWAYS))

@@ -9,14 +9,14 @@ import typer
 from rich.table import Table
 
 from agentring import plain_json
-from agentring.cli.calls import CALL_DEADLINE_S, explained, open_channel, tenant_metadata
+from agentring.cli.calls import CALL_DEADLINE_S, explained, open_channel, open_ring, tenant_metadata
 from agentring.cli.errors import NoQuestion, NothingToAnswerWith
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption, TenantOption
 from agentring.cli.terminal.interrupts import run_interruptible
 from agentring.cli.terminal.listing import read_list
 from agentring.cli.terminal.printing import console, print_json, to_fields
-from agentring.client import Question, connect
+from agentring.client import Question
 from agentring.v1.session_pb2 import ListSessionsRequest, ListSessionsResponse, Session
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 
@@ -66,7 +66,7 @@ def answer(
 
     async def give() -> Question:
         with explained(address):
-            async with connect(address, tenant=tenant) as ring:
+            async with open_ring(address, tenant) as ring:
                 asking = ring.session(session)
                 asked = _pick(session, (await asking.get()).questions, input_id)
                 await asking.reply(asked.input_id, text, data=fields)
@@ -89,7 +89,7 @@ def cancel(
 
     async def end() -> tuple[Question, str]:
         with explained(address):
-            async with connect(address, tenant=tenant) as ring:
+            async with open_ring(address, tenant) as ring:
                 asking = ring.session(session)
                 asked = _pick(session, (await asking.get()).questions, input_id)
                 return asked, (await asking.cancel(asked.turn_id)).name

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 
-from agentring.cli.calls import explained
+from agentring.cli.calls import explained, open_ring
 from agentring.cli.terminal.event_view import EventView
 from agentring.client import (
     AgentringError,
@@ -25,7 +25,6 @@ from agentring.client import (
     TurnCancelled,
     TurnCompleted,
     TurnFailed,
-    connect,
 )
 from agentring.errors import InputAnswered, InputNotFound
 
@@ -56,9 +55,7 @@ class Conversation:
         self._answered = False
         self._noted = False
         with self._explained():
-            self._ring: Ring = connect(
-                routers, tenant=tenant, policy=replace(policy or RetryPolicy(), on_retry=self._note)
-            )
+            self._ring: Ring = open_ring(routers, tenant, replace(policy or RetryPolicy(), on_retry=self._note))
             self._session = self._ring.session(session_id, agent=agent)
 
     async def attach(self) -> Attached:
