@@ -4,6 +4,7 @@
     scripts/chaos --fault kill --seconds 300 --seed 7
     scripts/chaos --fault pause-long,cut-etcd --seeds 3 --json
     scripts/chaos --store postgresql                   # on a PostgreSQL of its own
+    scripts/chaos --tls --fault kill,pause-long,cut-etcd,roll,lose-claims    # all know one another by certificates
 
 What it does: for each fault and seed it starts etcd (of scripts/get_etcd where that was run), three nodes and two
 routers, lets clients take turns and run tasks, and goes through cycles of the fault for so long; then it hands the
@@ -63,6 +64,9 @@ def chaos(
     namespaces: Annotated[
         bool | None, typer.Option(help="Cut wires of network namespaces, not proxied links; default: if that can be.")
     ] = None,
+    tls: Annotated[
+        bool, typer.Option("--tls", help="Nodes, routers and clients know one another by certificates.")
+    ] = False,
     report_dir: Annotated[Path | None, typer.Option(help="Where the report goes; default: a new one in /tmp.")] = None,
     to_json: Annotated[bool, typer.Option("--json", help="JSON instead of the lines.")] = False,
 ) -> None:
@@ -79,7 +83,7 @@ def chaos(
     directory.mkdir(parents=True, exist_ok=True)
     try:
         apart = store != POSTGRESQL and can_be_made() if namespaces is None else namespaces
-        plan = Plan(etcd or find_etcd(), ttl_s=ttl, namespaces=apart)
+        plan = Plan(etcd or find_etcd(), ttl_s=ttl, namespaces=apart, tls=tls)
         version = ".".join(map(str, _version(plan.etcd, directory)))
         runs = [(FAULTS[name], number) for name in names for number in range(seed, seed + seeds)]
         with _stores(store) as new_store:

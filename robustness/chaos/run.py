@@ -119,7 +119,9 @@ async def _run(
     begun_ns = now_ns()
     done = 0
     routers = {name: router.address for name, router in world.routers.items()}
-    async with running(routers, seed, sessions=sessions, tasks=tasks, steps=fault.steps) as traffic:
+    async with running(
+        routers, seed, sessions=sessions, tasks=tasks, steps=fault.steps, credentials=world.credentials
+    ) as traffic:
         scene = Scene(world, traffic, random.Random(f"{seed}/{fault.name}"))
         await scene.expect_recovery(WARM_S)
         while not (scene.complaints or scene.never_ended) and (

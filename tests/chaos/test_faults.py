@@ -7,6 +7,9 @@ from robustness.chaos.cluster.etcd import find_etcd
 from robustness.chaos.cluster.world import Plan
 from robustness.chaos.run import FAULTS, run_fault
 
+TLS = ("lose-claims", "roll")
+"""Faults in which all know one another by certificates."""
+
 
 @pytest.mark.parametrize(
     "name",
@@ -23,7 +26,7 @@ from robustness.chaos.run import FAULTS, run_fault
     ],
 )
 async def test_a_fault_leaves_no_session_with_two_owners(name: str) -> None:
-    await run_one_cycle(name, Plan(find_etcd(), nodes=2))
+    await run_one_cycle(name, Plan(find_etcd(), nodes=2, tls=name in TLS))
 
 
 async def test_a_late_end_of_a_task_is_refused_by_postgresql(postgres: PostgresProcess) -> None:

@@ -36,6 +36,14 @@ class Certificates:
         certificate, key = self.issue(name, holder)
         return (f"--node-ca={self.ca}", f"--node-cert={certificate}", f"--node-key={key}")
 
+    def everywhere(self, name: str, holder: Holder) -> tuple[str, ...]:
+        """The flags of a router or node that knows everybody, and is known, by certificates."""
+        cert, key = self.issue(name, holder)
+        return (
+            *(f"--tls-cert={cert}", f"--tls-key={key}", f"--tls-client-ca={self.ca}"),
+            *(f"--node-cert={cert}", f"--node-key={key}", f"--node-ca={self.ca}"),
+        )
+
     def credentials(self, name: str | None) -> grpc.ChannelCredentials:
         """A client's; None: one without a certificate."""
         if name is None:

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from agentring.certificates.names import Holder
+from harness.certificates import Certificates
 from harness.cluster import until_sees
 from harness.processes import Process
 from robustness.chaos.cluster.etcd import Etcd
@@ -49,6 +51,8 @@ class Plan:
     """Each node in a network namespace of its own; else its links are cut instead of its wires."""
     store: str = ""
     """The nodes' store, as they take it; empty: an SQLite file of the world's own."""
+    tls: bool = False
+    """All know one another by certificates: nodes, routers and clients."""
     node_flags: tuple[str, ...] = ()
     router_flags: tuple[str, ...] = ()
 
@@ -61,6 +65,9 @@ class World:
         self.plan = plan
         self.directory = directory
         self.cluster = f"chaos-{uuid.uuid4().hex[:8]}"
+        self.certificates = Certificates(directory / "certificates", self.cluster) if plan.tls else None
+        self.credentials = self.certificates.credentials("clients") if self.certificates is not None else None
+        """The clients'; None: in plaintext."""
         self.etcd = Etcd(plan.etcd, directory, plan.members, quota_bytes=plan.quota_bytes)
         self.audit = AuditFiles(directory)
         self.nodes: dict[str, Host] = {}
@@ -213,6 +220,9 @@ class World:
             f"--agent={AGENT}=robustness.chaos.traffic.agents:counting",
             f"--etcd={_endpoints(node)}",
             f"--store={self.store}",
+            *self._tls(name, Holder.node),
+            # A namespace's addresses are no loopback, and lead no further than this machine.
+            *(("--insecure-plaintext", "--insecure-anonymous") if node.namespace is not None else ()),
             *self.plan.node_flags,
             *flags,
         ]
@@ -230,12 +240,16 @@ class World:
             f"--listen={router.address}",
             f"--cluster={self.cluster}",
             f"--etcd={_endpoints(router)}",
+            *self._tls(router.name, Holder.router),
             *self.plan.router_flags,
         ]
         env = self._env(router.name, self.plan.alter_routers)
         router.process = Process(command, self.directory / f"{router.name}.log", env)
         await asyncio.to_thread(router.process.ready_line)
-        await asyncio.to_thread(until_sees, router.address, self.plan.nodes)
+        await asyncio.to_thread(until_sees, router.address, self.plan.nodes, self.credentials)
+
+    def _tls(self, name: str, holder: Holder) -> tuple[str, ...]:
+        return self.certificates.everywhere(name, holder) if self.certificates is not None else ()
 
     def _env(self, name: str, alter: tuple[str, ...]) -> dict[str, str]:
         return {

@@ -2,7 +2,9 @@
 
 import asyncio
 import signal
+from functools import partial
 
+import grpc
 from grpc import aio
 
 from agentring.cluster.keys import Keys
@@ -87,10 +89,12 @@ async def compaction(scene: Scene) -> None:
     router.mend()
     try:
         async with asyncio.timeout(RING_S):
-            while await _ring_of(router) != set(world.nodes):  # noqa: ASYNC110
+            while await _ring_of(router, world.credentials) != set(world.nodes):  # noqa: ASYNC110
                 await asyncio.sleep(0.05)
     except TimeoutError:
-        scene.complaints.append(f"{router.name} has the ring {await _ring_of(router)} after {RING_S} s")
+        scene.complaints.append(
+            f"{router.name} has the ring {await _ring_of(router, world.credentials)} after {RING_S} s"
+        )
     await _remove_newcomer(scene)
     await scene.expect_recovery()
 
@@ -169,8 +173,9 @@ async def _remove_newcomer(scene: Scene) -> None:
     await scene.world.nodes.pop("newcomer").close()
 
 
-async def _ring_of(router: Host) -> set[str]:
-    async with aio.insecure_channel(router.address) as channel:
+async def _ring_of(router: Host, credentials: grpc.ChannelCredentials | None) -> set[str]:
+    open_channel = partial(aio.secure_channel, credentials=credentials) if credentials else aio.insecure_channel
+    async with open_channel(router.address) as channel:
         ring = await cluster_pb2_grpc.ClusterServiceStub(channel).GetRing(cluster_pb2.GetRingRequest(), timeout=5)
     return {member.node_id for member in ring.members}
 

@@ -18,7 +18,7 @@ async def poison(scene: Scene) -> None:
     end, as_task = scene.drawn.choice(_FORMS), scene.drawn.random() < 0.5
     assert end in ENDS
     name, router = f"poison-{scene.drawn.getrandbits(32):x}", sorted(scene.world.routers)[0]
-    probe = Traffic({router: scene.world.routers[router].address}, 0)
+    probe = Traffic({router: scene.world.routers[router].address}, 0, scene.world.credentials)
     ends: list[str] = []
     supervising = asyncio.create_task(_supervise(scene, ends))
     try:

@@ -78,7 +78,7 @@ async def ask_everywhere(scene: Scene) -> None:
     """Every node is asked for the same keys, at almost the same time and once more after their end: each key has one
     run, and who does not say what came of it says whose it is."""
     nodes = {name: node.link.address for name, node in scene.world.nodes.items()}
-    probe = Traffic(nodes, 0)
+    probe = Traffic(nodes, 0, scene.world.credentials)
     try:
         await asyncio.gather(*(_ask_all(scene, probe, sorted(nodes)) for _ in range(KEYS)))
     finally:

@@ -38,11 +38,18 @@ TRY_S = 2.0
 class Traffic:
     """Clients at work. Resource handling: `async with running(...)`."""
 
-    def __init__(self, routers: Mapping[str, str], seed: int) -> None:
-        """routers: addresses by name; seed: of everything that is drawn."""
+    def __init__(
+        self, routers: Mapping[str, str], seed: int, credentials: grpc.ChannelCredentials | None = None
+    ) -> None:
+        """routers: addresses by name; seed: of everything that is drawn; credentials: None: plaintext."""
         self._seed = seed
         options = (("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 200))
-        self._channels = {name: aio.insecure_channel(address, options) for name, address in routers.items()}
+        self._channels = {
+            name: aio.secure_channel(address, credentials, options)
+            if credentials is not None
+            else aio.insecure_channel(address, options)
+            for name, address in routers.items()
+        }
         self._stopped = asyncio.Event()
         self._last_ok_ns: dict[str, int] = {}
         """By client: when its last turn that ended well was first sent."""
@@ -251,10 +258,17 @@ def _reason(error: aio.AioRpcError) -> str:
 
 @asynccontextmanager
 async def running(
-    routers: Mapping[str, str], seed: int, *, sessions: int, tasks: int, steps: int = 4, pace_s: float = PACE_S
+    routers: Mapping[str, str],
+    seed: int,
+    *,
+    sessions: int,
+    tasks: int,
+    steps: int = 4,
+    pace_s: float = PACE_S,
+    credentials: grpc.ChannelCredentials | None = None,
 ) -> AsyncIterator[Traffic]:
     """So many clients of sessions, and pairs of clients of tasks; they end with the context."""
-    traffic = Traffic(routers, seed)
+    traffic = Traffic(routers, seed, credentials)
     try:
         async with asyncio.TaskGroup() as group:
             for number in range(sessions):
