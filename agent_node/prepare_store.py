@@ -22,6 +22,12 @@ from agentring.cluster.keys import Keys
 from agentring.process import entry as process
 from agentring.settings import ProcessSettings
 
+_RIGHTS = "SELECT, INSERT, UPDATE, DELETE"
+_MAY_CHANGE_TABLES = text(
+    "SELECT has_schema_privilege(:role, current_schema(), 'CREATE') OR EXISTS (SELECT FROM pg_class "
+    "WHERE relnamespace = current_schema()::regnamespace AND pg_has_role(:role, relowner, 'USAGE'))"
+)
+
 
 class StoreSettings(ProcessSettings):
     """Which store, of which cluster."""
@@ -66,12 +72,20 @@ def _grant(connection: Connection, *, role: str) -> None:
     )
     for statement in (
         f"GRANT USAGE ON SCHEMA {schema} TO {quoted}",
-        f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {schema} TO {quoted}",
+        f"GRANT {_RIGHTS} ON ALL TABLES IN SCHEMA {schema} TO {quoted}",
         f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA {schema} TO {quoted}",
+        # Of tables that a later release brings, too: who forgets --grant then has nodes that still work.
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT {_RIGHTS} ON TABLES TO {quoted}",
+        f"ALTER DEFAULT PRIVILEGES IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {quoted}",
         f"REVOKE INSERT, UPDATE, DELETE ON {schema}.alembic_version FROM {quoted}",
         f"REVOKE CREATE ON SCHEMA {schema} FROM {quoted}",
     ):
         connection.execute(text(statement))
+    if connection.execute(_MAY_CHANGE_TABLES, {"role": role}).scalar_one():
+        raise StoreRefused(
+            f"the role {role!r} may make or change tables all the same: it is a superuser, or owns them, or everybody "
+            f"may (REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC)"
+        )
 
 
 if __name__ == "__main__":

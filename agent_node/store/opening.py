@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from agent_node.store.database.counted import CountedDriver
 from agent_node.store.database.driver import Driver
 from agent_node.store.database.migration import HEAD, VersionUnknown, bring_to_head, is_at_head
+from agent_node.store.database.postgres_url import address_of, files_of, is_verified
 from agent_node.store.database.sqlite import SqliteDriver
 from agent_node.store.sql.access_heads import read_heads
 from agent_node.store.sql.access_schema import PAGE_TOKENS, store_secrets
@@ -29,6 +30,7 @@ from agent_node.store.sql.shared_clock import SharedClock
 from agentring.audit.chain import Head
 from agentring.cluster.clock import BootClock, Clock
 from agentring.errors import StoreUnavailable, StoreUnusable
+from agentring.exposure import is_reached
 from agentring.process import private_files
 from agentring.secrets import without_password
 
@@ -43,6 +45,11 @@ _MIGRATION_S = 600.0
 """How long the tables may take to be brought up to date."""
 _AGAIN_S = 1.0
 _HEADS_S = 10.0
+
+_WHY: dict[type[StoreUnavailable], str] = {
+    StoreUnusable: ": the server does not let us in, or is not the one that sslmode and sslrootcert ask for, or is no "
+    "database"
+}
 
 _log = structlog.get_logger()
 
@@ -89,15 +96,16 @@ async def open_store(
     if url == MEMORY:
         return None
     clock = clock or BootClock()
+    if url.startswith(_POSTGRESQL):
+        await asyncio.to_thread(_look_at_way, url)
     until_s = clock.now_s() + wait_s
     while True:
         try:
             return await _opened(url, identity, timeout_s, max_history_turns, clock)
         except StoreUnavailable as error:
             if isinstance(error, StoreUnusable) or clock.now_s() >= until_s:
-                raise StoreRefused(
-                    f"the store {without_password(url)} cannot be used: {type(error).__name__}"
-                ) from error
+                why = f"{type(error).__name__}{_WHY.get(type(error), '')}"
+                raise StoreRefused(f"the store {without_password(url)} cannot be used: {why}") from error
             _log.warning(
                 "store_awaited", store=without_password(url), reason=error.reason, left_s=round(until_s - clock.now_s())
             )
@@ -168,8 +176,26 @@ async def _driver(url: str, timeout_s: float) -> Driver:
         return PostgresDriver(url.replace(_POSTGRESQL, "postgresql+asyncpg://", 1), timeout_s)
     except ModuleNotFoundError as error:
         raise StoreRefused("a store on PostgreSQL needs asyncpg: pip install agentring[postgres]") from error
+    except ValueError as error:
+        raise StoreRefused(f"the store {without_password(url)} cannot be used: {error}") from None
     except SQLAlchemyError as error:
         raise StoreRefused(f"the store {without_password(url)} cannot be used: {type(error).__name__}") from error
+
+
+def _look_at_way(url: str) -> None:
+    """Says so where somebody on the way may stand for the server. Raises StoreRefused: a file is not there."""
+    try:
+        for path in files_of(url):
+            Path(path).open("rb").close()
+        address = address_of(url)
+        if address is not None and not is_verified(url) and is_reached(address):
+            _log.warning("store_server_not_verified", store=without_password(url))
+    except OSError as error:
+        raise StoreRefused(
+            f"the store {without_password(url)} cannot be used: {error.filename}: {error.strerror}"
+        ) from None
+    except (SQLAlchemyError, ValueError) as error:
+        raise StoreRefused(f"the store {without_password(url)} cannot be used: {type(error).__name__}") from None
 
 
 def _make_file(path: Path) -> None:

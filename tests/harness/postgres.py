@@ -26,9 +26,12 @@ def find_programs() -> Path | None:
 class PostgresProcess:
     """One server with an empty cluster of databases; each test makes a database of its own. `stop` ends it."""
 
-    def __init__(self, directory: Path, *, fsync: bool = False) -> None:
+    def __init__(
+        self, directory: Path, *, fsync: bool = False, tls: tuple[bytes, bytes] | None = None, hba: str | None = None
+    ) -> None:
         """directory: must not exist yet; the server's user makes it, so that user must be able to reach it. fsync: as
-        a server that keeps what it is given; tests need not wait for the disk."""
+        a server that keeps what it is given; tests need not wait for the disk. tls: certificate and key, in PEM; hba:
+        who is let in, and how; None: everybody, as anybody."""
         programs = find_programs()
         assert programs is not None
         self._programs = programs
@@ -43,7 +46,24 @@ class PostgresProcess:
             self._as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
         initdb = [str(programs / "initdb"), "-D", str(directory / "data"), "-U", "agentring", "-A", "trust", "-N"]
         subprocess.run([*self._as_user, *initdb], check=True, capture_output=True, cwd="/")
+        self._tls = tls is not None
+        for name, pem in zip(("server.crt", "server.key"), tls or (), strict=False):
+            path = directory / "data" / name
+            path.write_bytes(pem)
+            path.chmod(0o600)
+            if self._as_user:
+                os.chown(path, user.pw_uid, user.pw_gid)
+        if hba is not None:
+            (directory / "data" / "pg_hba.conf").write_text(hba)
         self.process = self._start()
+
+    @property
+    def psql(self) -> list[str]:
+        return [str(self._programs / "psql")]
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self._port}"
 
     def database(self) -> str:
         """A new, empty database; its URL."""
@@ -68,6 +88,7 @@ class PostgresProcess:
     def _start(self) -> Process:
         options: tuple[str, ...] = ("-h", "127.0.0.1", "-p", str(self._port), "-k", "", "-c", "max_connections=200")
         options += () if self._fsync else ("-c", "fsync=off")
+        options += ("-c", "ssl=on") if self._tls else ()
         command = [*self._as_user, str(self._programs / "postgres"), "-D", str(self._directory / "data"), *options]
         process = Process(command, self._directory.parent / f"{self._directory.name}.log")
         wait_for_port(self._port, process)

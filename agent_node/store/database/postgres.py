@@ -9,6 +9,7 @@ by itself.
 """
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -19,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import create_async_engine
 
+from agent_node.store.database.postgres_url import split
 from agentring.errors import StoreFull, StoreUnavailable, StoreUnusable
 
 _CONNECTIONS = 16
@@ -41,6 +43,8 @@ _OF_THE_TABLES = ("42501", "42P01")
 _DISK_FULL = "53100"
 _WHO_WE_ARE = "28"
 """Class: the server does not let us in."""
+_WHO_IT_IS = (ssl.SSLCertVerificationError, asyncpg.ClientConfigurationError)
+"""Its certificate is not one to trust, or there is no authority to check it against."""
 _ERRORS = (
     DBAPIError,
     asyncpg.PostgresError,
@@ -60,14 +64,21 @@ class PostgresDriver:
     """Transactions on a PostgreSQL server. Resource handling: `close()`."""
 
     def __init__(self, url: str, timeout_s: float) -> None:
-        """url: postgresql+asyncpg://…; timeout_s: the deadline of one transaction."""
+        """url: postgresql+asyncpg://…, what it says about TLS as libpq has it; timeout_s: the deadline of one
+        transaction. Raises ValueError, SQLAlchemyError."""
         self._timeout_s = timeout_s
+        server, tls = split(url)
         self._engine = create_async_engine(
-            url,
+            server,
             pool_size=_CONNECTIONS,
             max_overflow=0,
             pool_timeout=timeout_s,
-            connect_args={"timeout": timeout_s, "command_timeout": timeout_s, "server_settings": _SERVER_SETTINGS},
+            connect_args={
+                "timeout": timeout_s,
+                "command_timeout": timeout_s,
+                "server_settings": _SERVER_SETTINGS,
+                **tls,
+            },
         )
 
         self._statements = self._engine.execution_options(isolation_level="AUTOCOMMIT")
@@ -104,7 +115,7 @@ class PostgresDriver:
                         _log.warning("store_failed", error=type(error).__name__, sqlstate=_sqlstate(error))
                         if _sqlstate(error) == _DISK_FULL:
                             raise StoreFull from None
-                        if _sqlstate(error).startswith(_WHO_WE_ARE):
+                        if _sqlstate(error).startswith(_WHO_WE_ARE) or isinstance(error, _WHO_IT_IS):
                             raise StoreUnusable from None
                         if not (retry and _is_passing(error)):
                             raise StoreUnavailable from None
