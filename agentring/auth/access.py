@@ -1,8 +1,7 @@
 """Who may have a call: what routers and nodes ask for each one, when it is opened and when it is opened anew.
 
 Guarantees: the tenant is the credential's, unless an operator names another one; nothing that is said depends on
-whether what the call is about exists, nor says what is wrong with a credential. Called by the relay and by the server
-of a process's own services.
+whether what the call is about exists. Called by the relay and by the server of a process's own services.
 """
 
 import time

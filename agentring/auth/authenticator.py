@@ -2,34 +2,35 @@
 
 Guarantees: where a call has `authorization`, that alone decides. A token is verified once, and remembered by its hash
 until its end; what is remembered is bounded, and so is the part of the loop's time that unknown tokens take. A key is
-compared in constant time. A file that becomes unusable changes nothing, and is logged. No credential is kept.
+compared in constant time. Files and keys are read in threads; a file that becomes unusable changes nothing, and is
+logged and counted. No credential is kept.
 """
 
 import asyncio
 import hmac
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 import structlog
 
+from agentring.auth.checking_share import CheckingShare
 from agentring.auth.identity import Identity
-from agentring.auth.rules import ApiKey, AuthFileUnusable, load_rules, versions
-from agentring.auth.tables import RevokedTable
-from agentring.auth.tokens import MAX_TOKEN_BYTES, TokenIdentity, thumbprint, verify_token
+from agentring.auth.jwks import KeySet
+from agentring.auth.jwks_fetch import fetch_jwks
+from agentring.auth.jwks_refresh import FetchedKeys
+from agentring.auth.rules import ApiKey, AuthFileUnusable, KeyIdentity, Rules, Versions, load_rules, versions
+from agentring.auth.tokens import KEY_UNKNOWN, MAX_TOKEN_BYTES, KeyNotHere, TokenIdentity, verify_token
 from agentring.errors import CredentialUnchecked, NotAuthenticated
 
 MAX_REMEMBERED: Final = 10_000
-CHECKING_SHARE: Final = 0.2
-"""How much of the loop's time goes into tokens that are not remembered."""
-_MAX_SAVED_S: Final = 0.1
 _EVERY_S: Final = 1.0
 _BEARER: Final = re.compile(r"bearer +([^ ]+)", re.IGNORECASE | re.ASCII)
 _API_KEY: Final = re.compile(r"ar_([A-Za-z0-9-]{1,32})_[0-9a-f]{64}", re.ASCII)
-_UNKNOWN_KEY: Final = ApiKey("0" * 64, Identity("", "", frozenset(), "", None))
+_UNKNOWN_KEY: Final = ApiKey("0" * 64, KeyIdentity("", "", frozenset(), "", None, ""))
 
 _log = structlog.get_logger()
 
@@ -42,93 +43,154 @@ class AuthFile:
         path: Path,
         now_s: Callable[[], float] = time.time,
         cost_s: Callable[[], float] = time.perf_counter,
+        clock_s: Callable[[], float] = time.monotonic,
+        fetch: Callable[[str], Awaitable[KeySet]] = fetch_jwks,
+        loaded: tuple[Rules, Versions] | None = None,
     ) -> None:
-        """path: of the file; now_s: Unix time; cost_s: what verifying is measured with. Raises AuthFileUnusable."""
+        """path: of the file; now_s: Unix time; cost_s: what verifying is measured with; clock_s: when keys are fetched
+        anew, with fetch; loaded: what the file says, if it was read. Raises AuthFileUnusable."""
         self._path = path
         self._now_s = now_s
-        self._cost_s = cost_s
-        self._rules, self._read = load_rules(path)
+        self._rules, self._read = loaded or load_rules(path)
+        self._fetched = FetchedKeys(fetch, clock_s)
+        self._fetched.keep(self._rules.urls)
+        self._share = CheckingShare(cost_s)
         self._remembered: dict[bytes, TokenIdentity] = {}
         """By the tokens' SHA-256, the oldest first."""
-        self._saved_s = _MAX_SAVED_S
-        self._counted_s = cost_s()
+        self._unsure: dict[bytes, TokenIdentity] = {}
+        """Of before the last change: looked at anew when they are asked for, so that no change holds the loop up."""
+        self.changes = 0
+        """Goes up when what was valid may not be any more."""
+        self.why_unusable = ""
+        """Why the files, as they are now, are not what is in force."""
+        self.unchecked = 0
+        """Tokens that were not looked at."""
 
-    def identify(self, authorization: Sequence[str], peer_names: Sequence[str]) -> Identity:
+    @property
+    def remembered(self) -> int:
+        """How many tokens."""
+        return len(self._remembered) + len(self._unsure)
+
+    @property
+    def fetched(self) -> FetchedKeys:
+        """The issuers' keys that are fetched."""
+        return self._fetched
+
+    def identify(self, authorization: Sequence[str], peer_names: Sequence[str], origin: str = "") -> Identity:
         """Who calls. authorization: the values of the call's fields of this name; peer_names: of its connection's
-        certificate, `URI:` or `DNS:` before each. Raises NotAuthenticated, CredentialUnchecked."""
-        identity = self._by_field(authorization) if authorization else self._by_name(peer_names)
+        certificate, `URI:` or `DNS:` before each; origin: its peer's address, without the port, for which alone part
+        of the time for unknown tokens is. Raises NotAuthenticated, CredentialUnchecked."""
+        identity = self._by_field(authorization, origin) if authorization else self._by_name(peer_names)
         if identity.expires_at is not None and self._now_s() >= identity.expires_at:
             raise NotAuthenticated("the credential has expired")
         # Invariant: no remembered token is revoked (tests/unit/agentring/auth/test_authenticator.py).
-        if not isinstance(identity, TokenIdentity) and self.is_revoked(identity):
+        if not isinstance(identity, TokenIdentity) and identity not in self._rules.fixed:
             raise NotAuthenticated("the credential was revoked")
         return identity
 
     def is_revoked(self, identity: Identity) -> bool:
         """Whether what was valid once is not any more: it was revoked, its key or its table is not in the files, or
-        says something else now."""
-        if isinstance(identity, TokenIdentity):
-            for table, keys in self._rules.issuers.get(identity.table.issuer, ()):
-                key = keys.get(identity.key)
-                if table == identity.table and key is not None and thumbprint(key) == identity.thumbprint:
-                    break
-            else:
-                return True
-        elif identity not in self._rules.fixed:
-            return True
-        return any(_is_of(row, identity) for row in self._rules.revoked)
+        says something else now. Changes when `changes` does, and not else."""
+        if not isinstance(identity, TokenIdentity):
+            return identity not in self._rules.fixed
+        for table, keys in self._rules.issuers.get(identity.table.issuer, ()):
+            is_same = table is identity.table or table == identity.table
+            if is_same and keys.names.get(identity.key) == identity.thumbprint:
+                return self._rules.revocations.has_token(identity)
+        return True
 
     async def run(self) -> None:
-        """Reads the files again when they change, until cancelled."""
-        while True:
-            await asyncio.sleep(_EVERY_S)
-            self.poll()
+        """Reads the files again when they change, and fetches keys when it is time, until cancelled."""
+        async with asyncio.TaskGroup() as fetches:
+            while True:
+                for url in list(self._fetched.due()):
+                    fetches.create_task(self.fetch(url))
+                if self._fetched.drop_stale():
+                    self._put(self._rules, self._read)
+                await asyncio.sleep(_EVERY_S)
+                self._apply(await asyncio.to_thread(self._read_changed))
 
     def poll(self) -> None:
         """Reads the files again if they have changed."""
-        now = versions(self._read)
-        if now == self._read:
-            return
-        try:
-            self._rules, self._read = load_rules(self._path)
-        except AuthFileUnusable as error:
-            self._read = now  # said once
-            _log.error("auth_file_unusable", why=str(error))
-            return
-        self._remembered = {name: each for name, each in self._remembered.items() if not self.is_revoked(each)}
-        _log.info("auth_file_read", api_keys=len(self._rules.api_keys), issuers=len(self._rules.issuers))
+        self._apply(self._read_changed())
 
-    def _by_field(self, authorization: Sequence[str]) -> Identity:
+    async def fetch(self, url: str) -> None:
+        """Fetches the keys at a URL. A failure is logged."""
+        if await self._fetched.fetch(url):
+            self._put(self._rules, self._read)
+
+    def _read_changed(self) -> tuple[Rules, Versions] | AuthFileUnusable | None:
+        """None: nothing has changed. Touches nothing."""
+        # A file that is missing may be named by a new one alone: so what is unusable is read again each time.
+        if not self.why_unusable and versions(self._read) == self._read:
+            return None
+        try:
+            return load_rules(self._path)
+        except AuthFileUnusable as error:
+            return error
+        except Exception as error:  # a library's own: what is in force stays, and this task too
+            return AuthFileUnusable(f"{self._path}: it cannot be read ({type(error).__name__})")
+
+    def _apply(self, outcome: tuple[Rules, Versions] | AuthFileUnusable | None) -> None:
+        if outcome is None:
+            return
+        if isinstance(outcome, AuthFileUnusable):
+            if str(outcome) != self.why_unusable:
+                self.why_unusable = str(outcome)
+                _log.error("auth_file_unusable", why=self.why_unusable)
+            return
+        rules, read = outcome
+        self.why_unusable = ""
+        self._fetched.keep(rules.urls)
+        self._put(rules, read)
+        _log.info("auth_file_read", api_keys=len(rules.api_keys), issuers=len(rules.issuers))
+
+    def _put(self, rules: Rules, read: Versions) -> None:
+        self._rules, self._read = rules.with_fetched(self._fetched.get), read
+        self._unsure.update(self._remembered)
+        self._remembered = {}
+        self.changes += 1
+
+    def _by_field(self, authorization: Sequence[str], origin: str) -> Identity:
         found = _BEARER.fullmatch(authorization[0]) if len(authorization) == 1 else None
         if found is None or len(authorization[0]) > MAX_TOKEN_BYTES + len("Bearer "):
             raise NotAuthenticated("`authorization` is not `Bearer` and one token or key, once")
         credential = found[1]
         if (key := _API_KEY.fullmatch(credential)) is None:
-            return self._by_token(credential)
+            return self._by_token(credential, origin)
         known = self._rules.api_keys.get(key[1], _UNKNOWN_KEY)
         if not hmac.compare_digest(sha256(credential.encode()).hexdigest(), known.digest):
             raise NotAuthenticated("the key is not known")
         return known.identity
 
-    def _by_token(self, token: str) -> TokenIdentity:
+    def _by_token(self, token: str, origin: str) -> TokenIdentity:
         name = sha256(token.encode("utf-8", "surrogatepass")).digest()
         if (known := self._remembered.get(name)) is not None:
             return known
-        began_s = self._cost_s()
-        self._saved_s = min(_MAX_SAVED_S, self._saved_s + (began_s - self._counted_s) * CHECKING_SHARE)
-        self._counted_s = began_s
-        if self._saved_s <= 0:
-            raise CredentialUnchecked
-        try:
-            identity = verify_token(token, self._rules.issuers)
-        finally:
-            self._saved_s -= self._cost_s() - began_s
+        identity = self._unsure.pop(name, None)
+        if identity is None or self.is_revoked(identity):
+            identity = self._verified(token, origin)
         if self.is_revoked(identity):
             raise NotAuthenticated("the credential was revoked")
-        if len(self._remembered) >= MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
+        if self.remembered >= MAX_REMEMBERED:
+            oldest = self._unsure or self._remembered
+            del oldest[next(iter(oldest))]
         self._remembered[name] = identity
         return identity
+
+    def _verified(self, token: str, origin: str) -> TokenIdentity:
+        if (began_s := self._share.begin(origin)) is None:
+            self.unchecked += 1
+            raise CredentialUnchecked
+        try:
+            return verify_token(token, self._rules.issuers)
+        except KeyNotHere as error:
+            may_come = [self._fetched.ask(url) for url in error.urls]
+            if any(may_come):
+                raise CredentialUnchecked from None
+            raise NotAuthenticated(KEY_UNKNOWN) from None
+        finally:
+            self._share.end(origin, began_s)
 
     def _by_name(self, peer_names: Sequence[str]) -> Identity:
         found = {self._rules.names[name] for name in peer_names if name in self._rules.names}
@@ -139,14 +201,3 @@ class AuthFile:
         if self._rules.anonymous is None:
             raise NotAuthenticated("the metadata `authorization: Bearer` is missing")
         return self._rules.anonymous
-
-
-def _is_of(row: RevokedTable, identity: Identity) -> bool:
-    token = identity if isinstance(identity, TokenIdentity) else None
-    if row.subject is not None and row.subject != identity.subject:
-        return False
-    if row.jti is not None and row.jti != (token.jti if token is not None else identity.credential_id):
-        return False
-    if row.issued_before is not None:
-        return token is not None and (token.issued_at is None or token.issued_at < row.issued_before)
-    return True

@@ -5,10 +5,13 @@ an unknown kind are left out. A token chooses a key by its `kid` alone, which is
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any, Final
 
 import jwt
 from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 _ALGORITHMS: Final = {
     ("RSA", ""): ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
@@ -26,8 +29,20 @@ class JwksUnusable(Exception):
     """It is no set of public keys."""
 
 
-KeySet = Mapping[tuple[str, str], jwt.PyJWK]
-"""By key id and algorithm."""
+KeyName = tuple[str, str]
+"""A key's id, and the algorithm."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet:
+    """The keys of an issuer."""
+
+    keys: Mapping[KeyName, jwt.PyJWK] = field(repr=False)
+    names: Mapping[KeyName, str]
+    """What tells each key from others with its name: the SHA-256 of its DER."""
+
+
+EMPTY: Final = KeySet({}, {})
 
 
 def read_jwks(found: object) -> KeySet:
@@ -35,7 +50,8 @@ def read_jwks(found: object) -> KeySet:
     rows = found.get("keys") if isinstance(found, dict) else None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows) or len(rows) > _MAX_KEYS:
         raise JwksUnusable(f"`keys` is a list of up to {_MAX_KEYS} keys")
-    keys: dict[tuple[str, str], jwt.PyJWK] = {}
+    keys: dict[KeyName, jwt.PyJWK] = {}
+    names: dict[KeyName, str] = {}
     for position, row in enumerate(rows):
         if row.get("kty") == "oct" or "d" in row or "k" in row:
             raise JwksUnusable(f"keys.{position}: a secret or private key has no place here")
@@ -43,12 +59,13 @@ def read_jwks(found: object) -> KeySet:
             if name in keys:
                 raise JwksUnusable(f"keys.{position}: its kid is there twice")
             keys[name] = key
+            names[name] = sha256(key.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
     if not keys:
         raise JwksUnusable("none of its keys can check a signature; each needs kid, and RSA 2048 bits at least")
-    return keys
+    return KeySet(keys, names)
 
 
-def _read_key(row: dict[str, Any]) -> Iterator[tuple[tuple[str, str], jwt.PyJWK]]:
+def _read_key(row: dict[str, Any]) -> Iterator[tuple[KeyName, jwt.PyJWK]]:
     kid, kty, curve = row.get("kid"), row.get("kty"), row.get("crv", "")
     operations = row.get("key_ops", ["verify"])
     if not isinstance(kid, str) or not 0 < len(kid) <= _MAX_KID_CHARS or row.get("use", "sig") != "sig":

@@ -2,8 +2,10 @@
 
 import re
 from datetime import datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -42,6 +44,27 @@ def _check_issuer(issuer: str) -> str:
     return issuer
 
 
+def _check_url(url: str) -> str:
+    """Where keys may be fetched: who can change them says who may call."""
+    parts = urlsplit(url) if url.isascii() and url.isprintable() and " " not in url else None
+    try:
+        is_whole = parts is not None and parts.hostname and parts.port != 0
+    except ValueError:
+        is_whole = False
+    if parts is None or not is_whole or parts.username is not None or "#" in url:
+        raise ValueError("it is no URL of a host, without a user and a fragment")
+    if parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(parts.hostname or "")):
+        raise ValueError("https is needed, or http to this machine")
+    return url
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _check_san(san: str) -> str:
     if not san.isascii() or not san.isprintable() or " " in san or "*" in san or not san:
         raise ValueError("a name is a URI or a DNS name, written out: it is compared exactly")
@@ -66,6 +89,11 @@ Instant = Annotated[float, BeforeValidator(_unix_seconds), Field(allow_inf_nan=F
 _Claim = Annotated[str, Field(min_length=1)]
 
 
+def peer_name(san: str) -> str:
+    """A certificate's name as connections have it: a URI where it has a scheme, else a DNS name."""
+    return f"URI:{san}" if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", san) else f"DNS:{san.lower()}"
+
+
 class _Table(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
@@ -75,7 +103,8 @@ class JwtTable(_Table):
 
     issuer: Annotated[str, AfterValidator(_check_issuer)]
     audience: Annotated[str, Field(min_length=1)]
-    jwks_file: Path
+    jwks_file: Path | None = None
+    jwks_url: Annotated[str, AfterValidator(_check_url)] | None = None
     algorithms: Annotated[tuple[Algorithm, ...], Field(min_length=1)]
     tenant_claim: _Claim
     subject_claim: _Claim = "sub"
@@ -86,12 +115,18 @@ class JwtTable(_Table):
     roles: Roles = _DEFAULT_ROLES
     """Which roles it may give; others that a token claims count for nothing."""
 
+    @model_validator(mode="after")
+    def _has_one_source(self) -> "JwtTable":
+        if (self.jwks_file is None) == (self.jwks_url is None):
+            raise ValueError("one of jwks_file and jwks_url is needed")
+        return self
+
 
 class RevokedTable(_Table):
     """What is not valid any more; where several fields are there, all of them must fit."""
 
     jti: Annotated[str, Field(min_length=1)] | None = None
-    """A token's `jti`, or the id of an API key."""
+    """A token's `jti`, or the id by which logs call a credential: an API key's is its own."""
     subject: Subject | None = None
     """A token's is `ISSUER|CLAIM`."""
     issued_before: Instant | None = None
@@ -122,7 +157,7 @@ class MtlsTable(_Table):
     @property
     def peer_name(self) -> str:
         """As connections have it."""
-        return f"URI:{self.san}" if re.match(r"[A-Za-z][A-Za-z0-9+.-]*:", self.san) else f"DNS:{self.san.lower()}"
+        return peer_name(self.san)
 
 
 class AnonymousTable(_Table):

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from agentring import variables
-from agentring.cli.commands import admin, audit, certs, once, prepare, questions, tasks
+from agentring.cli.commands import admin, audit, auth, certs, keys, once, prepare, questions, tasks
 from agentring.cli.commands.chat import chat
 from agentring.cli.commands.dev import dev
 from agentring.cli.commands.down import down
@@ -84,7 +84,9 @@ admin.app.command("init")(prepare.init)
 admin.app.command("migrate")(prepare.migrate)
 app.add_typer(admin.app, name="admin")
 app.add_typer(audit.app, name="audit")
+app.add_typer(auth.app, name="auth")
 app.add_typer(certs.app, name="certs")
+app.add_typer(keys.app, name="keys")
 app.add_typer(once.app, name="once")
 app.add_typer(questions.app, name="questions")
 app.add_typer(tasks.app, name="tasks")

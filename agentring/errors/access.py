@@ -50,9 +50,10 @@ class MetadataReserved(AgentringError):
 
 
 class CredentialUnchecked(AgentringError):
-    """So many unknown credentials came that one more is not checked now: calls of known ones are not held up."""
+    """So many unknown credentials came that one more is not checked now, and calls of known ones are not held up; or
+    its issuer's keys are still to be fetched."""
 
     code = StatusCode.UNAVAILABLE
     reason = "CREDENTIAL_UNCHECKED"
-    sentence = "too many new credentials at once; this one was not looked at"
+    sentence = "this new credential could not be checked yet: too many came at once, or its issuer's keys are awaited"
     retry_after_s = 1.0

@@ -1,0 +1,1 @@
+"""Tokens that nobody signed are tried on the code that checks them."""
