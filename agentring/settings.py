@@ -34,6 +34,7 @@ from agentring.certificates.contexts import http2_only, serving_context
 from agentring.cluster.etcd.channel import EtcdTls
 from agentring.cluster.etcd.login import EtcdLogin, check_etcd_login, login_of
 from agentring.exposure import Port, check_ports, is_reached
+from agentring.rpc.channel import PeerCredentials
 from agentring.rpc.probe import Tls
 
 EXIT_BAD_SETTINGS = 2
@@ -234,12 +235,12 @@ class ProcessSettings(BaseSettings):
         files = [file for file in (self.tls_cert, self.tls_key, self.metrics_client_ca) if file is not None]
         return ContextFiles(make, files)
 
-    def node_credentials(self) -> grpc.ChannelCredentials | None:
+    def node_credentials(self) -> PeerCredentials | None:
         """For calls of nodes; None: plaintext. Raises OSError."""
         if self.node_ca is None:
             return None
         key, cert = (path.read_bytes() if path is not None else None for path in (self.node_key, self.node_cert))
-        return grpc.ssl_channel_credentials(self.node_ca.read_bytes(), key, cert)
+        return PeerCredentials(grpc.ssl_channel_credentials(self.node_ca.read_bytes(), key, cert), self.cluster)
 
 
 S = TypeVar("S", bound=ProcessSettings)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from statistics import median
 
-import grpc
 import structlog
 from grpc import aio
 
@@ -24,7 +23,7 @@ from agentring.cluster.keys import Keys
 from agentring.cluster.records import UnreadableRecord
 from agentring.cluster.snapshot import Node
 from agentring.ids import NodeId
-from agentring.rpc.channel import open_channel
+from agentring.rpc.channel import PeerCredentials, open_node_channel
 from agentring.v1 import node_pb2, node_pb2_grpc
 
 _MOST_ASKED = 5
@@ -55,7 +54,7 @@ class ClockSkew:
         keys: Keys,
         clock: Clock,
         node_id: NodeId,
-        credentials: Callable[[], grpc.ChannelCredentials | None],
+        credentials: Callable[[], PeerCredentials | None],
         most_s: float,
         *,
         wall_s: Callable[[], float] = time.time,
@@ -111,7 +110,7 @@ class ClockSkew:
         """None: it does not answer, or is of an earlier release."""
         try:
             said = peer_metadata(self._signer, _GET_NODE_STATUS, node.address, node.incarnation)
-            async with open_channel(node.address, self._credentials()) as channel:
+            async with open_node_channel(node, self._credentials()) as channel:
                 before_s, began_s = self._wall_s(), self._clock.now_s()
                 answer = await node_pb2_grpc.NodeServiceStub(channel).GetNodeStatus(
                     node_pb2.GetNodeStatusRequest(), timeout=_ANSWERS_WITHIN_S, metadata=said

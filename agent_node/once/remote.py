@@ -10,14 +10,13 @@ from collections.abc import AsyncIterator, Callable, Collection
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-import grpc
 from grpc import aio
 
 from agent_node.store.once_records import ENDED, Ending
 from agentring.auth.caller_fields import Pairs
 from agentring.errors import TaskCycle
 from agentring.ids import OnceRef
-from agentring.rpc.channel import open_channel
+from agentring.rpc.channel import NodeAt, PeerCredentials, open_node_channel
 from agentring.rpc.status import read_error
 from agentring.v1 import node_pb2, node_pb2_grpc
 
@@ -37,7 +36,7 @@ class RemoteRuns:
 
     def __init__(
         self,
-        credentials: Callable[[], grpc.ChannelCredentials | None],
+        credentials: Callable[[], PeerCredentials | None],
         silence_s: float = SILENCE_S,
         proof: Callable[[str, str], Pairs] = lambda _path, _address: (),
     ) -> None:
@@ -46,17 +45,19 @@ class RemoteRuns:
         self._proof = proof
         self._credentials = credentials
         self._silence_s = silence_s
-        self._connections: dict[str, _Connection] = {}
+        self._connections: dict[NodeAt, _Connection] = {}
 
-    async def watch(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
+    async def watch(self, ref: OnceRef, node: NodeAt, held: Collection[OnceRef]) -> Ending | None:
         """As RunWatcher. Cancellation: the wait ends here; the run goes on."""
         request = node_pb2.WatchRunRequest(
             tenant_id=ref.tenant,
             task_key=ref.task_key,
             held_task_keys=sorted(each.task_key for each in held if each.tenant == ref.tenant),
         )
-        async with self._connected(address) as channel:
-            call = node_pb2_grpc.NodeServiceStub(channel).WatchRun(request, metadata=self._proof(_WATCH_RUN, address))
+        async with self._connected(node) as channel:
+            call = node_pb2_grpc.NodeServiceStub(channel).WatchRun(
+                request, metadata=self._proof(_WATCH_RUN, node.address)
+            )
             try:
                 while True:
                     async with asyncio.timeout(self._silence_s):
@@ -75,17 +76,17 @@ class RemoteRuns:
                 call.cancel()
 
     @asynccontextmanager
-    async def _connected(self, address: str) -> AsyncIterator[aio.Channel]:
-        connection = self._connections.get(address)
+    async def _connected(self, node: NodeAt) -> AsyncIterator[aio.Channel]:
+        connection = self._connections.get(node)
         if connection is None:
-            connection = self._connections[address] = _Connection(open_channel(address, self._credentials()))
+            connection = self._connections[node] = _Connection(open_node_channel(node, self._credentials()))
         connection.waits += 1
         try:
             yield connection.channel
         finally:
             connection.waits -= 1
             if not connection.waits:
-                del self._connections[address]
+                del self._connections[node]
                 await connection.channel.close()
 
 

@@ -45,6 +45,7 @@ from agentring.errors import (
 from agentring.held import held
 from agentring.ids import OnceRef, parse_once
 from agentring.plain_json import type_name
+from agentring.rpc.channel import NodeAt
 from agentring.v1.task_pb2 import (
     TASK_STATE_COMPLETED,
     TASK_STATE_FAILED,
@@ -65,8 +66,8 @@ async def _at_once() -> None:
 class RunWatcher(Protocol):
     """Waits for another node's run (remote.py)."""
 
-    async def watch(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
-        """How the run ended that the node there has; None: that node has it no more, or does not answer. Raises
+    async def watch(self, ref: OnceRef, node: NodeAt, held: Collection[OnceRef]) -> Ending | None:
+        """How the run ended that the node has; None: that node has it no more, or does not answer. Raises
         TaskCycle."""
 
 
@@ -189,7 +190,7 @@ class Once:
         try:
             taken = await self.keys.take(ref, call.caller, idempotent=call.idempotent, in_child=call.in_child)
         except NotOwner as error:
-            return await self._remote.watch(ref, error.address, call.held_refs)
+            return await self._remote.watch(ref, NodeAt(error.node, error.address), call.held_refs)
         except (SessionMoving, StaleEpoch):
             return None
         if taken is not None:

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from agentring.certificates.names import SCHEME, Holder, uri_of
+from agentring.certificates.names import SCHEME, Holder, host_name_of, uri_of
 
 _EARLY = timedelta(minutes=5)
 """Clocks of a cluster's machines differ."""
@@ -89,7 +89,8 @@ class Authority:
         """A new key and its certificate. hosts: names and addresses that the holder is reached at; valid: from now."""
         key = ec.generate_private_key(ec.SECP256R1())
         not_after = min(datetime.now(UTC) + valid, self._certificate.not_valid_after_utc)
-        names = [x509.UniformResourceIdentifier(uri_of(self.cluster, holder, name)), *map(_host, hosts)]
+        uri = uri_of(self.cluster, holder, name)
+        names = [x509.UniformResourceIdentifier(uri), x509.DNSName(host_name_of(uri)), *map(_host, hosts)]
         certificate = (
             _builder(name, key, not_after)
             .issuer_name(self._certificate.subject)

@@ -20,6 +20,7 @@ from agentring.agent import PastTurn
 from agentring.cluster.claim import Claim, Claims
 from agentring.cluster.lease import Lease
 from agentring.ids import Epoch, OnceRef, Revision, SessionRef, TaskRef
+from agentring.rpc.channel import NodeAt
 from agentring.testing.clock import TestClock
 from agentring.testing.life import LIFE
 from agentring.v1 import session_pb2
@@ -51,7 +52,7 @@ class _Claims:
 class _NoOtherNode:
     """A RunWatcher."""
 
-    async def watch(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
+    async def watch(self, ref: OnceRef, node: NodeAt, held: Collection[OnceRef]) -> Ending | None:
         return None
 
 

@@ -7,7 +7,6 @@ in the store that all of them share.
 from collections.abc import Callable
 from itertools import count
 
-import grpc
 from grpc import aio
 
 from agentring.audit.anchoring import Keep
@@ -15,7 +14,7 @@ from agentring.audit.chain import Head
 from agentring.auth.peer_calls import peer_metadata
 from agentring.auth.signatures import Signer
 from agentring.errors import NoNodes, StoreUnavailable
-from agentring.rpc.channel import open_channel
+from agentring.rpc.channel import PeerCredentials, open_node_channel
 from agentring.v1 import node_pb2, node_pb2_grpc
 from router.routing.ring_view import RingView
 
@@ -24,7 +23,7 @@ _PATH = "/agentring.v1.NodeService/KeepAccessLogHead"
 
 
 def keep_at_a_node(
-    view: RingView, credentials: Callable[[], grpc.ChannelCredentials | None], signer: Signer | None = None
+    view: RingView, credentials: Callable[[], PeerCredentials | None], signer: Signer | None = None
 ) -> Keep:
     """view: whose nodes are asked; credentials: read for each call; None: nodes serve plaintext; signer: None: they ask
     nobody who he is."""
@@ -39,7 +38,7 @@ def keep_at_a_node(
         request = node_pb2.KeepAccessLogHeadRequest(
             chain=head.chain, process=head.process, lines=head.lines, mac=head.mac, ended=head.ended
         )
-        async with open_channel(node.address, credentials()) as channel:
+        async with open_node_channel(node, credentials()) as channel:
             try:
                 said = peer_metadata(signer, _PATH, node.address, node.incarnation)
                 stub = node_pb2_grpc.NodeServiceStub(channel)

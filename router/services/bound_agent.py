@@ -7,7 +7,6 @@ session, that node is asked: others would only say so. Called by cluster.py.
 from collections.abc import Iterable
 from itertools import islice
 
-import grpc
 from grpc import aio
 
 from agentring import metadata
@@ -17,7 +16,7 @@ from agentring.auth.signatures import Signer
 from agentring.cluster.owners import Owner, UnreadableClaim
 from agentring.cluster.snapshot import MembershipSnapshot, Node
 from agentring.ids import SessionRef
-from agentring.rpc.channel import open_channel
+from agentring.rpc.channel import PeerCredentials, open_node_channel
 from agentring.v1 import session_pb2, session_pb2_grpc
 
 ANSWERS_WITHIN_S = 1.0
@@ -30,7 +29,7 @@ async def bound_agent(
     owner: Owner | UnreadableClaim | None,
     snapshot: MembershipSnapshot,
     ring_order: Iterable[Node],
-    credentials: grpc.ChannelCredentials | None,
+    credentials: PeerCredentials | None,
     signer: Signer | None = None,
     identity: Identity | None = None,
 ) -> str:
@@ -48,7 +47,7 @@ async def bound_agent(
 async def _ask(
     node: Node,
     ref: SessionRef,
-    credentials: grpc.ChannelCredentials | None,
+    credentials: PeerCredentials | None,
     timeout_s: float,
     signer: Signer | None,
     identity: Identity | None,
@@ -56,7 +55,7 @@ async def _ask(
     request = session_pb2.GetSessionRequest(session_id=ref.session_id)
     routing = ((metadata.TENANT_ID, ref.tenant),)
     said = peer_metadata(signer, _GET_SESSION, node.address, node.incarnation, routing=routing, identity=identity)
-    async with open_channel(node.address, credentials) as channel:
+    async with open_node_channel(node, credentials) as channel:
         call = session_pb2_grpc.SessionServiceStub(channel).GetSession
         try:
             answer = await call(request, timeout=timeout_s, metadata=said)

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from contextlib import aclosing
 
-import grpc
-
 from agentring import metadata
 from agentring.auth.signatures import Signer
 from agentring.cluster.etcd.client import EtcdClient
@@ -15,6 +13,7 @@ from agentring.cluster.ring import POINTS_PER_WEIGHT
 from agentring.cluster.snapshot import Node
 from agentring.errors import NodeNotFound
 from agentring.ids import DEFAULT_TENANT, NodeId, parse_session
+from agentring.rpc.channel import PeerCredentials
 from agentring.rpc.service import Call
 from agentring.v1 import cluster_pb2
 from router.routing.explanation import explain
@@ -34,7 +33,7 @@ class ClusterService:
         membership: Membership,
         etcd: EtcdClient,
         keys: Keys,
-        node_credentials: Callable[[], grpc.ChannelCredentials | None] = lambda: None,
+        node_credentials: Callable[[], PeerCredentials | None] = lambda: None,
         signer: Signer | None = None,
     ) -> None:
         """view: the ring that is reported; lookup: what is known of refusals; membership: what the ring is built from;

@@ -10,7 +10,6 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 
-import grpc
 import structlog
 from grpc import aio
 
@@ -25,6 +24,7 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import Node
 from agentring.errors import CoordinatorUnavailable, InvalidHalt
 from agentring.ids import NodeId, parse_tenant
+from agentring.rpc.channel import PeerCredentials
 from agentring.rpc.service import Call
 from agentring.v1 import halt_pb2, node_pb2
 from router.services.node_calls import NodeCall, ask_all, node_call
@@ -43,7 +43,7 @@ class HaltService:
         membership: Membership,
         etcd: EtcdClient,
         keys: Keys,
-        node_credentials: Callable[[], grpc.ChannelCredentials | None] = lambda: None,
+        node_credentials: Callable[[], PeerCredentials | None] = lambda: None,
         signer: Signer | None = None,
     ) -> None:
         """membership: who is asked; node_credentials: read for each call; None of them: plaintext; signer: of calls to

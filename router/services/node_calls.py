@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-import grpc
 from grpc import aio
 
 from agentring.auth.caller_fields import Pairs
@@ -19,7 +18,7 @@ from agentring.auth.peer_calls import peer_metadata
 from agentring.auth.signatures import Signer
 from agentring.cluster.snapshot import Node
 from agentring.ids import NodeId
-from agentring.rpc.channel import open_channel
+from agentring.rpc.channel import PeerCredentials, open_node_channel
 from agentring.v1.halt_pb2 import UnconfirmedNode
 from agentring.v1.node_pb2_grpc import NodeServiceStub
 
@@ -67,17 +66,17 @@ class NodeCall:
 
 @asynccontextmanager
 async def node_call(
-    node: Node, credentials: grpc.ChannelCredentials | None, signer: Signer | None, within_s: float
+    node: Node, credentials: PeerCredentials | None, signer: Signer | None, within_s: float
 ) -> AsyncIterator[NodeCall]:
     """A call of the node's own service. credentials: None: nodes serve plaintext; signer: None: they ask nobody who he
     is."""
-    async with open_channel(node.address, credentials) as channel:
+    async with open_node_channel(node, credentials) as channel:
         yield NodeCall(node, NodeServiceStub(channel), signer, within_s)
 
 
 async def ask_all(
     nodes: Nodes,
-    credentials: grpc.ChannelCredentials | None,
+    credentials: PeerCredentials | None,
     signer: Signer | None,
     ask: Callable[[NodeCall], Awaitable[T]],
     timeout_s: float,

@@ -8,7 +8,6 @@ itself. Called by cluster.py.
 import asyncio
 from collections.abc import AsyncGenerator, Iterable
 
-import grpc
 from grpc import aio
 
 from agentring.auth.caller_fields import Pairs
@@ -17,7 +16,7 @@ from agentring.auth.signatures import Signer
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import Node
 from agentring.errors import LastNodeOfAgent, NodeDraining, NodeUnreachable
-from agentring.rpc.channel import open_channel
+from agentring.rpc.channel import PeerCredentials, open_node_channel
 from agentring.rpc.status import read_error
 from agentring.v1 import cluster_pb2, node_pb2, node_pb2_grpc
 
@@ -33,7 +32,7 @@ _BACK_WITHIN_S = 60.0
 async def drain_node(
     node: Node,
     membership: Membership,
-    credentials: grpc.ChannelCredentials | None,
+    credentials: PeerCredentials | None,
     signer: Signer | None = None,
     *,
     force: bool = False,
@@ -43,7 +42,7 @@ async def drain_node(
     if node.drained:
         yield node_pb2.DrainResponse(done=True)
         return
-    async with open_channel(node.address, credentials) as channel:
+    async with open_node_channel(node, credentials) as channel:
         call = node_pb2_grpc.NodeServiceStub(channel).Drain(
             node_pb2.DrainRequest(force=force), metadata=_said(signer, "Drain", node)
         )
@@ -68,9 +67,9 @@ async def drain_node(
     yield node_pb2.DrainResponse(done=True)
 
 
-async def undrain_node(node: Node, credentials: grpc.ChannelCredentials | None, signer: Signer | None = None) -> int:
+async def undrain_node(node: Node, credentials: PeerCredentials | None, signer: Signer | None = None) -> int:
     """Has a node join again; its incarnation. Raises NodeUnreachable, NodeDraining."""
-    async with open_channel(node.address, credentials) as channel:
+    async with open_node_channel(node, credentials) as channel:
         stub = node_pb2_grpc.NodeServiceStub(channel)
         try:
             request, said = node_pb2.UndrainRequest(), _said(signer, "Undrain", node)
@@ -93,7 +92,7 @@ async def _leaves(node: Node, membership: Membership) -> bool:
 
 
 async def progress_of(
-    nodes: Iterable[Node], credentials: grpc.ChannelCredentials | None, signer: Signer | None = None
+    nodes: Iterable[Node], credentials: PeerCredentials | None, signer: Signer | None = None
 ) -> list[cluster_pb2.DrainProgress]:
     """How far the drains of these nodes are, without those that do not answer within a second."""
     found = await asyncio.gather(*(_progress(node, credentials, signer) for node in nodes))
@@ -105,9 +104,9 @@ def _said(signer: Signer | None, method: str, node: Node) -> Pairs:
 
 
 async def _progress(
-    node: Node, credentials: grpc.ChannelCredentials | None, signer: Signer | None
+    node: Node, credentials: PeerCredentials | None, signer: Signer | None
 ) -> cluster_pb2.DrainProgress | None:
-    async with open_channel(node.address, credentials) as channel:
+    async with open_node_channel(node, credentials) as channel:
         stub = node_pb2_grpc.NodeServiceStub(channel)
         try:
             request, said = node_pb2.GetNodeStatusRequest(), _said(signer, "GetNodeStatus", node)

@@ -1,5 +1,6 @@
 """An authority of a cluster and what it has signed, as PEM files."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,9 +22,15 @@ class Certificates:
         self._authority = Authority.load(made.certificate, made.key)
         self.ca = self._write("ca.pem", made.certificate)
 
-    def issue(self, name: str, holder: Holder = Holder.client, valid: timedelta = DAY) -> tuple[Path, Path]:
-        """A certificate for 127.0.0.1, and its key."""
-        issued = self._authority.issue(holder, name, ["127.0.0.1"], valid)
+    def issue(
+        self,
+        name: str,
+        holder: Holder = Holder.client,
+        valid: timedelta = DAY,
+        hosts: Sequence[str] = ("127.0.0.1",),
+    ) -> tuple[Path, Path]:
+        """A certificate and its key."""
+        issued = self._authority.issue(holder, name, hosts, valid)
         return self._write(f"{name}.pem", issued.certificate), self._write(f"{name}.key", issued.key)
 
     def serving(self, name: str, holder: Holder) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ from agentring.cluster.lease import FenceReason, Lease
 from agentring.cluster.registration import Registration
 from agentring.errors import AgentringError
 from agentring.ids import Incarnation, NodeId, OnceRef, parse_once, parse_session
+from agentring.rpc.channel import NodeAt
 from harness.clock import FakeClock
 from harness.fake_etcd import FakeEtcd
 from harness.registrations import identity
@@ -154,10 +155,11 @@ class OnceCluster:
         )
         self.store = store
 
-    async def watch(self, ref: OnceRef, address: str, held: Collection[OnceRef]) -> Ending | None:
+    async def watch(self, ref: OnceRef, at: NodeAt, held: Collection[OnceRef]) -> Ending | None:
         self.watches.append((ref.task_key, sorted(each.task_key for each in held)))
         await asyncio.sleep(0)
-        node = {"n1:1": self.n1, "n2:1": self.n2}[address]
+        assert at.address == f"{at.node_id}:1"
+        node = {"n1": self.n1, "n2": self.n2}[at.node_id]
         try:
             run = node.keys.watch(ref, held)
         except AgentringError as error:

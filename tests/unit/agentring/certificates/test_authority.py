@@ -7,7 +7,7 @@ from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from agentring.certificates.authority import Authority, AuthorityUnusable, Issued, make_authority
-from agentring.certificates.names import Holder
+from agentring.certificates.names import Holder, host_name_of
 
 DAY = timedelta(days=1)
 
@@ -25,6 +25,7 @@ def test_a_certificate_names_its_holder_alone(made: Issued) -> None:
     names = issued.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert [name.value for name in names if not isinstance(name, x509.IPAddress)] == [
         "spiffe://blue/node/n1",
+        host_name_of("spiffe://blue/node/n1"),
         "n1.internal",
     ]
     assert not issued.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
