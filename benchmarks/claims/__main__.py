@@ -4,6 +4,7 @@ How to run it:
 
     scripts/bench_claims                     # about half a minute
     scripts/bench_claims --runs 1 --claims 1000
+    scripts/bench_claims --users             # claims at an etcd that checks who calls, and at one that does not
 
 What it does: starts an etcd and registers nodes with it, which claim through the node's own code (Claims) on the
 nodes' own event loop. In each run first one node claims so many sessions, that many at a time, in groups, then another
@@ -11,9 +12,11 @@ one as many, each in a transaction of its own, and then a third one as many in g
 every tenth. Last, a node with --sessions sessions loses its lease, and another one claims them all.
 
 What the numbers mean: claims/s are those of one process, client and etcd on the same machine, the median of the runs
-and the lowest and highest; the ratio is of medians. `contested`: refusals count like claims.
+and the lowest and highest; the ratio is of medians. `contested`: refusals count like claims. With --users the two etcds
+have their turns one after the other; CPU is the client's and etcd's together, and the ratios are of sums over all runs.
 
-Exit status: 0 if grouped claims were at least 5 times as many and the failed node's sessions claimed within 1.5 s.
+Exit status: 0 with --users; else 0 if grouped claims were at least 5 times as many and the failed node's sessions
+claimed within 1.5 s.
 """
 
 import asyncio
@@ -23,9 +26,8 @@ import os
 import statistics
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -36,22 +38,16 @@ from rich.console import Console
 from agentring import log
 from agentring.cli.local.data_dir import DataDir
 from agentring.cli.local.embedded_etcd import start_etcd
-from agentring.cluster.claim import Claims
-from agentring.cluster.clock import BootClock
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.group_commit import MAX_GROUP
-from agentring.cluster.keys import Keys
-from agentring.cluster.registration import NodeIdentity, Registration, join
-from agentring.errors import NotOwner
-from agentring.ids import NodeId, SessionRef, parse_session
+from agentring.ids import parse_session
+from benchmarks.claims.claiming import claim_all, registered
+from benchmarks.claims.users import compare, sentence
 from benchmarks.router.stand import spawn
 
 MIN_RATIO = 5.0
 MAX_TAKE_OVER_S = 1.5
 _STATISTICS: dict[str, Callable[[list[float]], float]] = {"median": statistics.median, "min": min, "max": max}
-_KEYS = Keys("claiming")
-_LEASE_TTL_S = 600
-"""Longer than the bench, so that nobody need renew."""
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -62,11 +58,18 @@ def bench(
     claims: Annotated[int, typer.Option(min=1, help="Claims in one turn.")] = 5_000,
     concurrency: Annotated[int, typer.Option(min=1, help="Claims at a time.")] = 256,
     sessions: Annotated[int, typer.Option(min=1, help="Of the node that fails.")] = 10_000,
+    users: Annotated[
+        bool, typer.Option("--users", help="Claims as a user of etcd's that may do no more, beside claims as nobody.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Runs it."""
-    log.configure("warning")
+    log.configure("error" if users else "warning")
     gc.freeze()  # as nodes do
+    if users:
+        compared = uvloop.run(compare(runs, claims, concurrency))
+        print(json.dumps(compared, indent=1) if as_json else sentence(compared))
+        return
     rates, take_over_s = uvloop.run(_measure(runs, claims, concurrency, sessions))
     found = {f"{kind}_{name}": of(each) for kind, each in rates.items() for name, of in _STATISTICS.items()}
     found["ratio"] = found["grouped_median"] / found["single_median"]
@@ -96,46 +99,21 @@ async def _measure(runs: int, claims: int, concurrency: int, sessions: int) -> t
             rates: dict[str, list[float]] = {"grouped": [], "single": [], "contested": []}
             for run in range(runs):
                 for kind, found in rates.items():
-                    node, other = [await _registered(etcd, f"{name}-{run}-{kind}") for name in ("node", "other")]
+                    node, other = [await registered(etcd, f"{name}-{run}-{kind}") for name in ("node", "other")]
                     refs = [parse_session("", f"s-{run}-{kind}-{index}") for index in range(claims)]
                     if kind == "contested":
-                        await _claim(etcd, tasks, other, refs[::10], concurrency, MAX_GROUP)
-                    spent_s = await _claim(etcd, tasks, node, refs, concurrency, 1 if kind == "single" else MAX_GROUP)
+                        await claim_all(etcd, tasks, other, refs[::10], concurrency, MAX_GROUP)
+                    spent_s = await claim_all(
+                        etcd, tasks, node, refs, concurrency, 1 if kind == "single" else MAX_GROUP
+                    )
                     found.append(claims / spent_s)
                     await node.lease.revoke()
                     await other.lease.revoke()
             refs = [parse_session("", f"s-{index}") for index in range(sessions)]
-            failed, heir = await _registered(etcd, "failed"), await _registered(etcd, "heir")
-            await _claim(etcd, tasks, failed, refs, concurrency, MAX_GROUP)
+            failed, heir = await registered(etcd, "failed"), await registered(etcd, "heir")
+            await claim_all(etcd, tasks, failed, refs, concurrency, MAX_GROUP)
             await failed.lease.revoke(timeout_s=30.0)
-            return rates, await _claim(etcd, tasks, heir, refs, sessions, MAX_GROUP)
-
-
-async def _registered(etcd: EtcdClient, name: str) -> Registration:
-    identity = NodeIdentity(NodeId(name), "127.0.0.1:1", frozenset({"echo"}), 1, {}, boot_id="", data_uuid="")
-    return await join(etcd, _KEYS, BootClock(), identity, ttl_s=_LEASE_TTL_S, timeout_s=0)
-
-
-async def _claim(
-    etcd: EtcdClient,
-    tasks: asyncio.TaskGroup,
-    node: Registration,
-    refs: Sequence[SessionRef],
-    concurrency: int,
-    max_group: int,
-) -> float:
-    """Seconds for claiming them all, but those that others hold."""
-    claims = Claims(etcd, _KEYS, node, tasks, timeout_s=10.0, max_group=max_group)
-    waiting = iter(refs)
-
-    async def work() -> None:
-        for ref in waiting:
-            with suppress(NotOwner):
-                await claims.claim(ref)
-
-    began_s = time.perf_counter()
-    await asyncio.gather(*(work() for _ in range(concurrency)))
-    return time.perf_counter() - began_s
+            return rates, await claim_all(etcd, tasks, heir, refs, sessions, MAX_GROUP)
 
 
 if __name__ == "__main__":
