@@ -24,6 +24,7 @@ from agentring.cluster.store_record import StoreDiffers, StoreNotAccepted, Store
 from agentring.http2.listener import CannotListen
 from agentring.process import entry as process
 from agentring.process.owned_loop import OwnedLoop, log_errors_without_text
+from agentring.process.polled_file import FileRefused
 
 Load = Callable[[NodeSettings], Awaitable[LoadedAgents | None]]
 """Loads the agents. None: the node is not wanted any more."""
@@ -48,6 +49,7 @@ def main(load: Load = _load) -> None:
             CannotListen,
             ClockTooFarOff,
             DataDirInUse,
+            FileRefused,
             NodeIdTaken,
             SecretUnusable,
             StoreDiffers,

@@ -25,6 +25,7 @@ from agent_node.lifecycle.store_guard import StoreGuard
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.lifecycle.watchdog import Watchdog, end_process
 from agent_node.metrics import NodeMetrics
+from agent_node.quota.limits_in_use import open_limits
 from agent_node.services.blob import BlobService
 from agent_node.services.node import NodeService
 from agent_node.services.once import OnceService
@@ -80,7 +81,7 @@ async def run_node(
     may have ended a node; None: they are run as all others.
 
     Raises BadKey; CannotServe where it found that it does not serve any more, or can fork no child processes any more;
-    DataDirInUse, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted,
+    DataDirInUse, FileRefused, CannotListen, ClockTooFarOff, NodeIdTaken, StoreDiffers, StoreNotAccepted,
     StoreRefused, EtcdError, OSError.
     """
     raise_limit(_DESCRIPTORS)
@@ -108,6 +109,7 @@ async def _serve(
     keys = Keys(settings.cluster)
     node_id = NodeId(settings.node_id)
     access = open_access(settings.auth, settings.cluster_secret_file, settings.cluster, NODE_SUBJECT + node_id)
+    limits = open_limits(settings.limits, names_tenants=settings.tenant_metrics)
     child_runs = ChildRuns(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
     with ExitStack() as stack:
         data_dir = stack.enter_context(DataDir(settings.data_dir))
@@ -141,6 +143,7 @@ async def _serve(
                 audit=observed,
                 durable=durable,
                 opened=opened,
+                limits=limits,
                 child_runs=child_runs,
                 signer=signer,
             )
@@ -176,11 +179,8 @@ async def _serve(
             )
             if settings.metrics_listen is not None:
                 driver = durable.driver if durable is not None else None
-                port = metrics.serve(
-                    NodeMetrics(board, observed, incarnations, driver, child_runs, access_log),
-                    settings.metrics_listen,
-                    settings.metrics_tls(),
-                )
+                counted = NodeMetrics(board, observed, incarnations, driver, child_runs, access_log, limits)
+                port = metrics.serve(counted, settings.metrics_listen, settings.metrics_tls())
                 forks.close_port_in_children(port)
             stack.enter_context(
                 Watchdog(lambda: incarnations.lease, clock, partial(end_process, asyncio.get_running_loop()))

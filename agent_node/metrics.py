@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from agent_node.audit import ObservedAudit
 from agent_node.child_process.runs import ChildRuns
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.quota.limits_in_use import LimitsInUse
 from agent_node.run.restarts import WORDS_DIFFER
 from agent_node.run.time_limit import ABANDONED
 from agent_node.store.database.counted import CountedDriver
@@ -33,9 +34,12 @@ class NodeMetrics(Collector):
         store: CountedDriver | None = None,
         child_runs: ChildRuns | None = None,
         access: ProcessLog | None = None,
+        limits: LimitsInUse | None = None,
     ) -> None:
         """incarnations: whose sessions and lease are reported; store: the durable one's; None: there is none;
-        child_runs: None: there are none; access: None: calls are not written down."""
+        child_runs: None: there are none; access: None: calls are not written down; limits: of tenants, None: they
+        have none."""
+        self._limits = limits
         self._access = access
         self._child_runs = child_runs
         self._store = store
@@ -52,6 +56,12 @@ class NodeMetrics(Collector):
         yield _by("transitions", "Transitions, by their names in the audit log.", "event", dict(audit.transitions))
         yield _by("runs_failed", "Turns and tasks that failed, by their reason.", "reason", dict(audit.failures))
         yield from log_metrics("agentring_node_", self._access)
+        if self._limits is not None:
+            refused = self._limits.refusals
+            yield _by("quota_refused", "What limits of tenants have refused.", "limit", dict(refused.by_limit))
+            if self._limits.names_tenants:
+                about = "The same by tenant, of some; the others' have no name."
+                yield _by("quota_refused_tenant", about, "tenant", dict(refused.by_tenant))
         if self._child_runs is not None:
             yield _gauge("runs_apart", "Runs in processes of their own: they may end it.", self._child_runs.running)
             yield CounterMetricFamily("agentring_node_runs_apart_ever", "Runs so begun.", self._child_runs.total)
@@ -91,6 +101,11 @@ class NodeMetrics(Collector):
         registration = incarnation.registration
         yield _gauge("incarnation", "The create-revision of the node's key.", registration.incarnation)
         yield _gauge("lease_left_seconds", "Until the fence, if no renewal succeeds.", registration.lease.fence_in_s)
+        if incarnation.quota is not None:
+            held = GaugeMetricFamily("agentring_node_quota_held", "What tenants have.", labels=("what",))
+            for what, count in incarnation.quota.totals().items():
+                held.add_metric((what,), count)
+            yield held
         yield _gauge("sessions", "Sessions that the node owns.", len(incarnation.host))
         yield _gauge("turns_running", "Turns under way.", incarnation.host.running_turns)
         yield _gauge("tasks_held", "Task keys that the node holds, ended ones included.", len(incarnation.task_runs))

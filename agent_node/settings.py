@@ -42,6 +42,12 @@ class NodeSettings(ProcessSettings):
         description="name=package.module:attribute of an agent to host beside the installed ones, or package.module: "
         "all that it defines",
     )
+    limits: Path | None = Field(
+        None, description="TOML file with the limits of tenants and their subjects; read again when it has changed"
+    )
+    tenant_metrics: bool = Field(
+        False, description="name tenants in the metrics of their limits, 200 of them; the others are one"
+    )
     agent_settings: Path | None = Field(
         None, description="TOML file with settings that agents declare, a table for each agent by its name"
     )

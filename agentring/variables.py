@@ -26,6 +26,8 @@ NODES = (
         "advertise",
         "data_dir",
         "agent",
+        "limits",
+        "tenant_metrics",
         "agent_settings",
         "store",
         "store_timeout_s",

@@ -23,6 +23,8 @@ from agent_node.once.remote import RemoteRuns
 from agent_node.once.steps import Once
 from agent_node.once.sweep import OrphanSweep, has_ended
 from agent_node.ownership.admission import Admission, BoundedLoad
+from agent_node.quota.limits_in_use import LimitsInUse
+from agent_node.quota.quota import Quota
 from agent_node.run.environment import RunEnvironment, TurnLimits, owner_name
 from agent_node.run.slots import RunSlots
 from agent_node.run.wait_cycles import WaitCycles
@@ -43,6 +45,7 @@ from agentring.cluster.claim import Claims
 from agentring.cluster.etcd.errors import EtcdError
 from agentring.cluster.registration import Registration
 from agentring.errors import CoordinatorUnavailable, NodeFenced
+from agentring.ids import SessionRef, TaskRef
 
 _SWEEP_S = 1.0
 _CLAIMS_SWEEP_S = 30.0
@@ -106,7 +109,10 @@ class Incarnation:
             self.wait_cycles,
             resources.opened,
             halts=resources.halts.halts,
+            quota=self._quota(resources.limits),
         )
+        self.quota = env.quota
+        """What tenants have here; None: they have no limits."""
         self._tasks = tasks
         self._load = BoundedLoad(
             resources.etcd,
@@ -125,12 +131,25 @@ class Incarnation:
             memory_exceeded=lambda: self._memory.is_exceeded,
             evict=self._evict,
         )
-        slots = RunSlots(settings.max_running_turns, settings.max_waiting_turns)
+        slots = RunSlots(settings.max_running_turns, settings.max_waiting_turns, env.quota)
+        self._slots = slots
         agents = resources.agents
         self.host = Host(env, claims, self.store, agents, clock, settings, slots, tasks, admission.admit)
         self._collector = IdleCollector(self.host, claims_are_made=resources.claims_are_made)
         self._evictor = IdleEvictor(self._collector, tasks)
         self.task_runs = TaskRuns(env, claims, self.task_store, agents, clock, settings, slots, tasks)
+
+    def _quota(self, limits: LimitsInUse | None) -> Quota | None:
+        if limits is None:
+            return None
+        resources = self._resources
+        node_id = self.registration.identity.node_id
+        return limits.quota(node_id, lambda: resources.membership.current, resources.clock.now_s)
+
+    async def raise_if_held_elsewhere(self, ref: SessionRef | TaskRef) -> None:
+        """Raises NotOwner or SessionMoving where another node has it; CoordinatorUnavailable."""
+        if ref not in self.host and ref not in self.task_runs:
+            await self._claims.raise_if_held_elsewhere(ref)
 
     def background(self) -> list[Coroutine[Any, Any, None]]:
         """What is to run beside calls, until it is cancelled."""
@@ -143,6 +162,8 @@ class Incarnation:
             self._resources.halts.keep(self.registration.lease),
             stop_halted(self._resources.halts.halts, self.host, self.task_runs, self._tasks),
         ]
+        if (limits := self._resources.limits) is not None:
+            works.append(limits.run(self._resources.clock.sleep, self._slots.grant_free))
         return works if durable is None else [*works, *self._tend_store(durable)]
 
     def _tend_store(self, durable: SqlStore) -> list[Coroutine[Any, Any, None]]:

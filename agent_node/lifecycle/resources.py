@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from agent_node.agents.lifespans import OpenedAgent
 from agent_node.audit import AuditLog
 from agent_node.halt.reading import HaltReader
+from agent_node.quota.limits_in_use import LimitsInUse
 from agent_node.run.environment import ChildRunner
 from agent_node.settings import NodeSettings
 from agent_node.store.sql.sessions import SqlStore
@@ -40,6 +41,8 @@ class NodeResources:
     """What agents find in this process, by their names."""
     signer: Signer | None = None
     """Of this node's calls to others; None: they ask nobody who he is."""
+    limits: LimitsInUse | None = None
+    """Of tenants and subjects; None: they have none."""
     child_runs: ChildRunner | None = None
     """Where runs go that may end their process; None: all run in the node's own."""
 

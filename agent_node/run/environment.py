@@ -8,6 +8,7 @@ from agent_node.agents.lifespans import OpenedAgent
 from agent_node.audit import AuditLog
 from agent_node.halt.halts import Halts
 from agent_node.once.steps import Once
+from agent_node.quota.quota import Quota
 from agent_node.run.outcome import Outcome
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.tool_places import ToolPlaces
@@ -81,6 +82,8 @@ class RunEnvironment:
     """What is halted."""
     tool_places: ToolPlaces = field(default_factory=ToolPlaces)
     """How many calls of a tool run at a time."""
+    quota: Quota | None = None
+    """What tenants and subjects have here, and may have; None: they have no limits."""
 
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from hashlib import sha256
 
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
-from agent_node.services.route import accept, session_of
+from agent_node.services.route import accept, asking, session_of, subject_of
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
 from agent_node.store.file_records import CHUNK_BYTES, FILE_BYTES
@@ -52,7 +52,11 @@ class BlobService:
         if first.size_bytes > FILE_BYTES:
             raise InvalidFile(f"{first.size_bytes} bytes, more than the {FILE_BYTES} that are allowed")
         incarnation = self._incarnations.current
-        session = await incarnation.host.open(ref, agent)
+        if (quota := incarnation.quota) is None:
+            session = await incarnation.host.open(ref, agent)
+        else:
+            session = await incarnation.host.open(ref, agent, asking(call))
+            quota.spend_bytes(ref.tenant, subject_of(call), first.size_bytes)
         await accept(call, incarnation, session.claim.epoch)
         await self._take_place()
         try:

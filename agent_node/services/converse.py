@@ -15,15 +15,18 @@ from functools import partial
 
 from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.quota.holds import ANYBODY
 from agent_node.run.call_terms import CallTerms
 from agent_node.services.resume_point import ResumePoint, resume_point_of
-from agent_node.services.route import session_of, terms_of
+from agent_node.services.route import asking, session_of, subject_of, terms_of
+from agent_node.services.stream_holds import hold_stream
 from agent_node.services.streaming import attach_to_session, stream
 from agent_node.session.session import Session
 from agent_node.session.turn_index import TurnEnd
 from agent_node.settings import NodeSettings
 from agent_node.store import StoredTurn
 from agentring import metadata
+from agentring.durations import to_duration
 from agentring.errors import (
     AgentringError,
     FileNotFound,
@@ -36,6 +39,7 @@ from agentring.errors import (
     InvalidTurnId,
     MailboxFull,
     MalformedRequest,
+    QuotaExceeded,
     SecondOpen,
     TooManyTurns,
     TurnIdReused,
@@ -60,6 +64,7 @@ _REFUSALS = (
     InvalidPart,
     FileNotFound,
     Halted,
+    QuotaExceeded,
 )
 
 
@@ -71,23 +76,32 @@ async def converse(
     opening = await _first_frame(requests, point)
     ref, agent = session_of(call, opening.session_id, opening.agent)
     incarnation = incarnations.current
-    session = await incarnation.host.open(ref, agent)
-    with await attach_to_session(call, incarnation, settings, session, point, opening) as attachment:
-        if point.after_seq is None:
-            await attachment.push([_opened(session, incarnation.registration.identity.node_id)])
-        attachment.ack(max(1, point.first_frame - 1))
-        stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
-        frames = _Frames(session, attachment, stream_id, point, partial(terms_of, call, settings=settings))
-        error = None
-        async with asyncio.TaskGroup() as group:
-            reader = group.create_task(frames.read(requests))
-            try:
-                await stream(call, attachment)
-            except AgentringError as raised:
-                error = raised  # raised once the group is over, which would wrap it
-            reader.cancel()
-        if error is not None:
-            raise error
+    hold, wanted = None, ANYBODY
+    if incarnation.quota is not None:
+        wanted = asking(call, goes_on=point.is_taken_over)
+        hold = await hold_stream(incarnation, ref, wanted)
+    try:
+        session = await incarnation.host.open(ref, agent, wanted)
+        with await attach_to_session(call, incarnation, settings, session, point, opening) as attachment:
+            if point.after_seq is None:
+                await attachment.push([_opened(session, incarnation.registration.identity.node_id)])
+            attachment.ack(max(1, point.first_frame - 1))
+            stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
+            terms = partial(terms_of, call, settings=settings)
+            frames = _Frames(session, attachment, stream_id, point, terms, subject_of(call))
+            error = None
+            async with asyncio.TaskGroup() as group:
+                reader = group.create_task(frames.read(requests))
+                try:
+                    await stream(call, attachment)
+                except AgentringError as raised:
+                    error = raised  # raised once the group is over, which would wrap it
+                reader.cancel()
+            if error is not None:
+                raise error
+    finally:
+        if hold is not None:
+            hold.release()
 
 
 class _Frames:
@@ -100,7 +114,9 @@ class _Frames:
         stream_id: str,
         point: ResumePoint,
         terms: Callable[[session_pb2.Turn], CallTerms],
+        subject: str = "",
     ) -> None:
+        self._subject = subject
         self._terms = terms
         self._point = point
         self._session = session
@@ -126,8 +142,7 @@ class _Frames:
                 try:
                     await self._deal_with(request, number)
                 except _REFUSALS as refusal:
-                    detail = str(refusal) if isinstance(refusal, Halted) else ""
-                    rejected = session_pb2.TurnRejected(reason=refusal.reason, frame=number, detail=detail)
+                    rejected = _rejected(refusal, number)
                 if rejected is not None:
                     await self._attachment.push([Event(turn_id=_turn_id(request), turn_rejected=rejected)])
                 self._attachment.ack(number)
@@ -143,6 +158,9 @@ class _Frames:
             case "cancel":
                 await self._session.cancel(parse_turn_id(request.cancel.turn_id))
             case "reply":
+                if (quota := self._session.env.quota) is not None:
+                    tenant, size_bytes = self._session.ref.tenant, request.reply.input.ByteSize()
+                    quota.spend_bytes(tenant, self._subject, size_bytes)
                 await self._session.reply(request.reply.input_id, request.reply.input)
             case "ack":
                 pass  # nothing is kept only until it is acknowledged
@@ -209,6 +227,14 @@ def _opened(session: Session, node_id: str) -> Event:
         questions=session.questions.open_questions(),
     )
     return Event(epoch=session.claim.epoch, opened=opened)
+
+
+def _rejected(refusal: AgentringError, frame: int) -> session_pb2.TurnRejected:
+    detail = str(refusal) if isinstance(refusal, (Halted, QuotaExceeded)) else ""
+    rejected = session_pb2.TurnRejected(reason=refusal.reason, frame=frame, detail=detail)
+    if isinstance(refusal, QuotaExceeded):
+        rejected.retry_delay.CopyFrom(to_duration(refusal.wait_s))
+    return rejected
 
 
 def _turn_id(request: ConverseRequest) -> str:

@@ -2,6 +2,7 @@
 
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.log_fields import TRACE, trace_of
+from agent_node.quota.holds import Asking
 from agent_node.run.call_terms import NO_TERMS, CallTerms
 from agent_node.settings import NodeSettings
 from agentring import metadata
@@ -48,6 +49,16 @@ def once_of(call: Call, once_key: str) -> OnceRef:
 def tenant_of(call: Call) -> TenantId:
     """The caller's tenant. Raises InvalidTenantId."""
     return parse_tenant(_tenant(call))
+
+
+def subject_of(call: Call) -> str:
+    """Who of the tenant calls; empty: nobody was asked."""
+    return call.caller.identity.subject if call.caller is not None else ""
+
+
+def asking(call: Call, *, goes_on: bool = False) -> Asking:
+    """On whose behalf something is asked for. goes_on: a stream that another node has accepted is taken over."""
+    return Asking(subject_of(call), goes_on)
 
 
 def held_by(call: Call) -> frozenset[Ref]:

@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
+from agent_node.quota.holds import ANYBODY, RESUMING, Asking
 from agent_node.services.converse import converse
 from agent_node.services.resume_point import ResumePoint, resume_point_of
-from agent_node.services.route import accept, held_by, session_of, tenant_of, terms_of
+from agent_node.services.route import accept, asking, held_by, session_of, tenant_of, terms_of
 from agent_node.services.session_list import list_page
+from agent_node.services.stream_holds import hold_stream
 from agent_node.services.streaming import attach_to_session, session_attachment, stream
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
@@ -42,27 +44,37 @@ class SessionService:
     async def RunTurn(self, request: session_pb2.RunTurnRequest, call: Call) -> None:
         """Streams one turn."""
         point = resume_point_of(call)
-        session, turn, _ = await self._submit(request, call, point)
-        end = session.turns.follow(turn)
-        await accept(call, self._incarnations.current, session.claim.epoch)
-        after_seq = point.after_seq if point.after_seq is not None else turn.accepted_seq - 1
-        missed = session.missing.after(after_seq, turn)
-        waiting = self._incarnations.current.wait_cycles.waiting(
-            session.ref, held_by(call), lambda: end.seq is not None
-        )
-        with (
-            waiting,
-            session_attachment(
-                self._settings, session, after_seq, missed, turn.turn_id, keeps_valid=request.keeps_valid
-            ) as attachment,
-        ):
-            attachment.ack(1)
-            attachment.end_after(lambda: end.seq)
-            await stream(call, attachment)
+        hold, wanted = None, ANYBODY
+        if (incarnation := self._incarnations.current).quota is not None:
+            ref, _ = session_of(call, request.session_id, request.agent)
+            wanted = asking(call, goes_on=point.is_taken_over)
+            hold = await hold_stream(incarnation, ref, wanted)
+        try:
+            session, turn, _ = await self._submit(request, call, point, wanted)
+            end = session.turns.follow(turn)
+            await accept(call, self._incarnations.current, session.claim.epoch)
+            after_seq = point.after_seq if point.after_seq is not None else turn.accepted_seq - 1
+            missed = session.missing.after(after_seq, turn)
+            waiting = self._incarnations.current.wait_cycles.waiting(
+                session.ref, held_by(call), lambda: end.seq is not None
+            )
+            with (
+                waiting,
+                session_attachment(
+                    self._settings, session, after_seq, missed, turn.turn_id, keeps_valid=request.keeps_valid
+                ) as attachment,
+            ):
+                attachment.ack(1)
+                attachment.end_after(lambda: end.seq)
+                await stream(call, attachment)
+        finally:
+            if hold is not None:
+                hold.release()
 
     async def SubmitTurn(self, request: session_pb2.SubmitTurnRequest, call: Call) -> session_pb2.SubmitTurnResponse:
         """Accepts one turn."""
-        session, turn, fresh = await self._submit(request, call, ResumePoint())
+        wanted = ANYBODY if self._incarnations.current.quota is None else asking(call)
+        session, turn, fresh = await self._submit(request, call, ResumePoint(), wanted)
         await accept(call, self._incarnations.current, session.claim.epoch)
         state = session_pb2.TURN_STATE_ACCEPTED if fresh else session.turn(turn.turn_id).state
         return session_pb2.SubmitTurnResponse(turn_id=turn.turn_id, accepted_seq=turn.accepted_seq, state=state)
@@ -76,10 +88,19 @@ class SessionService:
     async def WatchSession(self, request: session_pb2.WatchSessionRequest, call: Call) -> None:
         """Streams the session's events until it ends."""
         point = resume_point_of(call)
-        session, incarnation = await self._found(request, call)
-        with await attach_to_session(call, incarnation, self._settings, session, point, request) as attachment:
-            attachment.ack(1)
-            await stream(call, attachment)
+        hold, wanted = None, ANYBODY
+        if (incarnation := self._incarnations.current).quota is not None:
+            ref, _ = session_of(call, request.session_id, request.agent)
+            wanted = asking(call, goes_on=point.is_taken_over)
+            hold = await hold_stream(incarnation, ref, wanted)
+        try:
+            session, incarnation = await self._found(request, call, wanted)
+            with await attach_to_session(call, incarnation, self._settings, session, point, request) as attachment:
+                attachment.ack(1)
+                await stream(call, attachment)
+        finally:
+            if hold is not None:
+                hold.release()
 
     async def GetSession(self, request: session_pb2.GetSessionRequest, call: Call) -> session_pb2.GetSessionResponse:
         """Describes the session, which need not have an owner."""
@@ -142,7 +163,11 @@ class SessionService:
         return session_pb2.CloseSessionResponse()
 
     async def _submit(
-        self, request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest, call: Call, point: ResumePoint
+        self,
+        request: session_pb2.RunTurnRequest | session_pb2.SubmitTurnRequest,
+        call: Call,
+        point: ResumePoint,
+        wanted: Asking,
     ) -> tuple[Session, StoredTurn, bool]:
         ref, agent = session_of(call, request.session_id, request.agent)
         if not request.HasField("turn"):
@@ -153,7 +178,7 @@ class SessionService:
         stream_id = call.metadata.get(metadata.STREAM_ID) or uuid.uuid4().hex
         turn_id = parse_turn_id(request.turn.turn_id or f"{stream_id}.1")
         terms = terms_of(call, request.turn, self._settings)
-        session = await self._incarnations.current.host.open(ref, agent)
+        session = await self._incarnations.current.host.open(ref, agent, wanted)
         # Before a turn is run for a stream that could not go on.
         point.resumed_after(session.log, same_log=session.continues_log_of(point.epoch))
         turn, fresh = await session.submit(
@@ -170,7 +195,7 @@ class SessionService:
         request: session_pb2.CancelTurnRequest | session_pb2.CloseSessionRequest,
         call: Call,
     ) -> Session:
-        session, incarnation = await self._found(request, call)
+        session, incarnation = await self._found(request, call, RESUMING)  # it begins nothing
         await accept(call, incarnation, session.claim.epoch)
         return session
 
@@ -178,10 +203,11 @@ class SessionService:
         self,
         request: session_pb2.CancelTurnRequest | session_pb2.WatchSessionRequest | session_pb2.CloseSessionRequest,
         call: Call,
+        wanted: Asking,
     ) -> tuple[Session, Incarnation]:
         ref, agent = session_of(call, request.session_id, request.agent)
         incarnation = self._incarnations.current
-        session = await incarnation.host.find(ref)
+        session = await incarnation.host.find(ref, wanted)
         session.check_agent(agent)
         return session, incarnation
 

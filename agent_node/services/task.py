@@ -8,7 +8,8 @@ from agent_node.events.attachment import Attachment
 from agent_node.lifecycle.incarnation import Incarnation
 from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.resume_point import resume_point_of
-from agent_node.services.route import accept, held_by, task_of, tenant_of, terms_of
+from agent_node.services.route import accept, asking, held_by, task_of, tenant_of, terms_of
+from agent_node.services.stream_holds import hold_stream
 from agent_node.services.streaming import accept_stream, stream
 from agent_node.services.task_list import list_page
 from agent_node.settings import NodeSettings
@@ -39,37 +40,55 @@ class TaskService:
         incarnation = self._incarnations.current
         sent_seq = point.after_seq or 0
         held = held_by(call)
-        if on_duplicate != task_pb2.ON_DUPLICATE_REJECT:
-            incarnation.wait_cycles.check(ref, held)
-        run, disposition = await incarnation.task_runs.run(
-            ref,
-            agent,
-            request.input,
-            retention_s,
-            on_duplicate,
-            cancel_when_unwatched=request.cancel_when_unwatched,
-            sent_seq=sent_seq,
-            terms=terms,
-        )
-        after_seq = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, sent_seq)) or 0
-        await accept(call, incarnation, run.epoch)
-        waiting = incarnation.wait_cycles.waiting(ref, held, run.ended.is_set)
-        with waiting, self._attach(run, after_seq, incarnation, keeps_valid=request.keeps_valid) as attachment:
-            is_first = point.after_seq is None
-            first = task_pb2.RunTaskResponse(disposition=disposition).SerializeToString() if is_first else b""
-            await stream(call, attachment, first)
+        hold = None
+        if incarnation.quota is not None:
+            hold = await hold_stream(incarnation, ref, asking(call, goes_on=point.is_taken_over))
+        try:
+            if on_duplicate != task_pb2.ON_DUPLICATE_REJECT:
+                incarnation.wait_cycles.check(ref, held)
+            run, disposition = await incarnation.task_runs.run(
+                ref,
+                agent,
+                request.input,
+                retention_s,
+                on_duplicate,
+                cancel_when_unwatched=request.cancel_when_unwatched,
+                sent_seq=sent_seq,
+                terms=terms,
+            )
+            after_seq = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, sent_seq)) or 0
+            await accept(call, incarnation, run.epoch)
+            waiting = incarnation.wait_cycles.waiting(ref, held, run.ended.is_set)
+            with waiting, self._attach(run, after_seq, incarnation, keeps_valid=request.keeps_valid) as attachment:
+                is_first = point.after_seq is None
+                first = task_pb2.RunTaskResponse(disposition=disposition).SerializeToString() if is_first else b""
+                await stream(call, attachment, first)
+        finally:
+            if hold is not None:
+                hold.release()
 
     async def WatchTask(self, request: task_pb2.WatchTaskRequest, call: Call) -> None:
         """Streams the run's events from after_seq to its end."""
         point = resume_point_of(call)
         held = held_by(call)
-        self._incarnations.current.wait_cycles.check(task_of(call, request.task_key, request.agent)[0], held)
-        run, incarnation = await self._found(request, call)
-        resumed_after = point.resumed_after(run.log, same_log=run.continues_log_of(point.epoch, point.after_seq or 0))
-        after_seq = await accept_stream(call, incarnation, run.epoch, run.log, point, resumed_after, request)
-        waiting = incarnation.wait_cycles.waiting(run.ref, held, run.ended.is_set)
-        with waiting, self._attach(run, after_seq, incarnation, keeps_valid=request.keeps_valid) as attachment:
-            await stream(call, attachment)
+        ref, _ = task_of(call, request.task_key, request.agent)
+        incarnation = self._incarnations.current
+        incarnation.wait_cycles.check(ref, held)
+        hold = None
+        if incarnation.quota is not None:
+            hold = await hold_stream(incarnation, ref, asking(call, goes_on=point.is_taken_over))
+        try:
+            run, incarnation = await self._found(request, call)
+            resumed_after = point.resumed_after(
+                run.log, same_log=run.continues_log_of(point.epoch, point.after_seq or 0)
+            )
+            after_seq = await accept_stream(call, incarnation, run.epoch, run.log, point, resumed_after, request)
+            waiting = incarnation.wait_cycles.waiting(run.ref, held, run.ended.is_set)
+            with waiting, self._attach(run, after_seq, incarnation, keeps_valid=request.keeps_valid) as attachment:
+                await stream(call, attachment)
+        finally:
+            if hold is not None:
+                hold.release()
 
     async def GetTask(self, request: task_pb2.GetTaskRequest, call: Call) -> task_pb2.GetTaskResponse:
         """Describes the task, which need not run anywhere."""

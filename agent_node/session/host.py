@@ -6,9 +6,12 @@ anything. Called by the session service; owned by the incarnation."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 
 import structlog
 
+from agent_node.quota.holds import ANYBODY, Asking, Holds
+from agent_node.quota.quota import Held
 from agent_node.run.environment import RunEnvironment
 from agent_node.run.slots import RunSlots
 from agent_node.session.activation import Activator
@@ -69,6 +72,7 @@ class Host:
         self._closings: SingleFlight[SessionRef, Epoch] = SingleFlight(tasks)
         self._runners: dict[SessionRef, asyncio.Task[None]] = {}
         self._activations: SingleFlight[SessionRef, Session] = SingleFlight(tasks)
+        self._holds: Holds[SessionRef] = Holds(env.quota, Held.SESSIONS)
         self._draining = False
 
     def __len__(self) -> int:
@@ -94,34 +98,33 @@ class Host:
         """How many sessions run a turn."""
         return sum(session.running_turn_id is not None for session in tuple(self._sessions.values()))
 
-    async def open(self, ref: SessionRef, agent: str) -> Session:
-        """The session, claimed and activated if need be.
-
-        Raises NotOwner, SessionMoving, AgentNotFound, AgentUnavailable, AgentRequired, AgentMismatch, SessionClosed,
-        NodeDraining, NodeOverloaded, NodeFenced, CoordinatorUnavailable.
-        """
+    async def open(self, ref: SessionRef, agent: str, asking: Asking = ANYBODY) -> Session:
+        """The session, claimed and activated if need be. Raises NotOwner, SessionMoving, AgentNotFound,
+        AgentUnavailable, AgentRequired, AgentMismatch, SessionClosed, NodeDraining, NodeOverloaded, QuotaExceeded,
+        NodeFenced, CoordinatorUnavailable."""
         self._env.lease.check()
         session = await self._owned(ref)
         if session is None:
             if not agent and ref not in self._activations:
                 agent = await self._stored_agent(ref)
             # Refused before the activation, which others may share who ask for another agent.
-            if ref not in self._activations and (refusal := await self._refusal(agent)) is not None:
+            if ref not in self._activations and (refusal := await self._refusal(ref, agent, asking)) is not None:
                 # Only a session without an owner may be refused; another node's is answered with where it is.
                 await self._claims.disclaim(ref, self.__contains__)
                 raise refusal
             if (session := self._sessions.get(ref)) is None:  # another call may have activated it meanwhile
-                session = await self._activations.get(ref, lambda: self._activate(ref, agent))
+                making = partial(self._holds.making, ref, kept=self._sessions)
+                session = await self._activations.get(ref, lambda: making(made=self._activate(ref, agent)))
         session.check_agent(agent)
         if session.closed:
             raise SessionClosed
         return session
 
-    async def find(self, ref: SessionRef) -> Session:
+    async def find(self, ref: SessionRef, asking: Asking = ANYBODY) -> Session:
         """The session if it exists, activated if it has no owner; never makes one. Raises SessionNotFound, and as
         `open`."""
         found = await self.look_up(ref)
-        return found if isinstance(found, Session) else await self.open(ref, found.agent)
+        return found if isinstance(found, Session) else await self.open(ref, found.agent, asking)
 
     async def look_up(self, ref: SessionRef) -> Session | StoredSession:
         """The session if this node owns it; what the store has of it if it has no owner; never claims. Raises NotOwner,
@@ -173,12 +176,15 @@ class Host:
             runner.cancel()
         self._sessions.clear()
         self._runners.clear()
+        self._holds.clear()
 
     async def give_up(self, session: Session) -> None:
         """Forgets a session and releases its claim, if it is here; nothing more is stored of it."""
         if self._sessions.get(session.ref) is not session:
             return
         del self._sessions[session.ref]
+        session.release_turns()
+        self._holds.end(session.ref)
         if (runner := self._runners.pop(session.ref)) is not asyncio.current_task():
             runner.cancel()
         if not self._store.durable:
@@ -207,6 +213,7 @@ class Host:
             await self._activator.release(claim)
             raise refusal
         self._sessions[ref] = made
+        made.hold_turns()
         self._runners[ref] = self._tasks.create_task(self._run(made))
         self._env.audit.write("activated", ref, epoch=claim.epoch, commit=stored.commit)
         return made
@@ -228,14 +235,16 @@ class Host:
             max_file_bytes=self._settings.max_session_file_bytes,
         )
 
-    async def _refusal(self, agent_name: str) -> AgentringError | None:
+    async def _refusal(self, ref: SessionRef, agent_name: str, asking: Asking) -> AgentringError | None:
         if self._draining:
             return NodeDraining()
         if not agent_name:
             return AgentRequired()
         if agent_name not in self._agents:
             return self._env.missing_agent(agent_name)
-        return None if await self._admit(lambda: self.owned_or_claimed, agent_name) else NodeOverloaded()
+        if not await self._admit(lambda: self.owned_or_claimed, agent_name):
+            return NodeOverloaded()
+        return self._holds.begin(ref, ref.tenant, asking)
 
     async def _run(self, session: Session) -> None:
         SUBJECT.set(session)
@@ -252,7 +261,7 @@ class Host:
                 _log.warning("session_failed", reason=error.reason)
             else:
                 _log.exception("session_failed", error_id=error_id)
-            session.drop(_stream_error(error, error_id))
+            session.drop(error if isinstance(error, AgentringError) else InternalError(error_id))
             has_failed = True
         if has_failed:
             await self.give_up(session)
@@ -289,8 +298,3 @@ class Host:
         if session.closed_at_s is not None or await session.passivate():
             await self.give_up(session)
             self._env.audit.write("passivated", session.ref, epoch=session.claim.epoch)
-
-
-def _stream_error(error: Exception, error_id: str) -> AgentringError:
-    """What the streams of a session that failed end with."""
-    return error if isinstance(error, AgentringError) else InternalError(error_id)

@@ -9,6 +9,7 @@ import os
 from dataclasses import replace
 
 from agent_node.log_fields import TRACE
+from agent_node.quota.quota import Hold
 from agent_node.run.call_terms import NO_TERMS, CallTerms, to_stored
 from agent_node.run.input_fingerprint import input_fingerprint
 from agent_node.session import files
@@ -16,7 +17,7 @@ from agent_node.session.mailbox import WaitingTurn
 from agent_node.session.state import SessionState
 from agent_node.session.turn_loop import cancel_all
 from agent_node.store import StoredTurn
-from agentring.errors import NodeDraining, SessionClosed, TurnIdReused, TurnInProgress
+from agentring.errors import NodeDraining, QuotaExceeded, SessionClosed, TurnIdReused, TurnInProgress
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import TURN_STATE_ACCEPTED, TURN_STATE_RUNNING
 
@@ -40,9 +41,15 @@ async def accept(
         _check_accepts(session, on_busy)
         if session.all_ended:
             session.slots.check_room(session.ref.tenant)
-        if input.parts:
-            await files.use(session, input)  # what is refused for its files interrupts nothing
         try:
+            hold = _hold(session, input, on_busy, terms.subject, retry)
+        except QuotaExceeded:
+            if (known := await session.find_turn(turn_id)) is None:
+                raise
+            return _same(known, fingerprint), False  # it may have ended long ago
+        try:
+            if input.parts:
+                await files.use(session, input)  # what is refused for its files interrupts nothing
             if on_busy == session_pb2.ON_BUSY_INTERRUPT:
                 await cancel_all(session, "INTERRUPTED")
                 _check_accepts(session, on_busy)
@@ -75,12 +82,16 @@ async def accept(
             if seq != accepted_seq:  # a running turn has published meanwhile
                 turn = replace(turn, accepted_seq=seq)
             session.turns.put(turn)
+            if hold is not None and session.turn_holds is not None:
+                session.turn_holds[turn_id], hold = hold, None
             session.audit("turn_accepted", turn, acceptance.commit)
             if not session.begins_nothing:
                 session.mailbox.put(WaitingTurn(turn_id, input, TRACE.get(), terms))
             return turn, True
         finally:
             session.files_coming = ()
+            if hold is not None:
+                hold.release()
 
 
 async def take_file(session: SessionState, data: bytes) -> None:
@@ -95,6 +106,20 @@ async def answer(session: SessionState, input_id: str, input: session_pb2.Input)
     async with session.lock:  # what is answered here is in the store before the last checkpoint
         _check_open(session)
         await session.questions.reply(input_id, input)
+
+
+def _hold(
+    session: SessionState, input: session_pb2.Input, on_busy: session_pb2.OnBusy.ValueType, subject: str, retry: bool
+) -> Hold | None:
+    """Counts a turn that is about to be accepted, where its tenant may have limits. Raises QuotaExceeded."""
+    if (quota := session.env.quota) is None:
+        return None
+    if retry and not session.store.durable:
+        return quota.resume_turn(session.ref.tenant, subject)  # the owner before may have accepted it
+    free: int | None = session.slots.free if session.all_ended else 0
+    if on_busy == session_pb2.ON_BUSY_INTERRUPT and not session.all_ended:
+        free = None  # it takes the place of others
+    return quota.accept_turn(session.ref.tenant, subject, input.ByteSize(), free)
 
 
 def _same(known: StoredTurn, fingerprint: bytes) -> StoredTurn:

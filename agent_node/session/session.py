@@ -52,10 +52,10 @@ class Session(SessionState):
         """Accepts a turn; False: it was accepted before, and this changed nothing. retry: another owner may have it;
         terms: the call's.
 
-        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, SessionClosed, what the
-        session was dropped with, and what the store raises; NodeDraining only once another node may own the session,
-        since until then the claim would lead the caller back here. Cancellation: the turn may be accepted all the same,
-        and then runs.
+        Raises MalformedRequest, TurnIdReused, TurnInProgress, MailboxFull, TooManyTurns, QuotaExceeded, SessionClosed,
+        what the session was dropped with, and what the store raises; NodeDraining only once another node may own the
+        session, since until then the claim would lead the caller back here. Cancellation: the turn may be accepted all
+        the same, and then runs.
         """
         check_input(input)  # what is no JSON is refused now, not when the turn runs
         self.log.check()
@@ -140,6 +140,7 @@ class Session(SessionState):
     def drop(self, error: AgentringError) -> None:
         """Ends the streams at once; the caller cancels the task that runs `run`. Nothing more is published or
         stored."""
+        self.release_turns()
         self.log.end(error)
         self.changed.wake()
 

@@ -17,6 +17,7 @@ from typing import Any
 from agent_node.audit import Transition
 from agent_node.events.log import EventLog
 from agent_node.log_fields import named
+from agent_node.quota.quota import Hold
 from agent_node.run.agent_run import AgentRun
 from agent_node.run.call_terms import of_stored
 from agent_node.run.environment import RunEnvironment
@@ -96,6 +97,7 @@ class SessionState:
         "store",
         "stored",
         "tasks",
+        "turn_holds",
         "turns",
         "turns_accepted",
         "writer",
@@ -158,6 +160,8 @@ class SessionState:
         self.questions = SessionQuestions(
             store, self.ownership, stored.inputs.values(), self.turns, self.writer, self.changed, tasks
         )
+        self.turn_holds: dict[str, Hold] | None = None if env.quota is None else {}
+        """Of turns that have not ended, where tenants have limits."""
         self._resume()
 
     @property
@@ -235,6 +239,24 @@ class SessionState:
         self.mailbox.fail(error)
         if self.running is not None and self.running.task is not None:
             self.running.task.cancel()
+
+    def hold_turns(self) -> None:
+        """Counts the turns that an earlier owner has accepted."""
+        if self.turn_holds is not None and self.env.quota is not None:
+            for turn in self.turns.open:
+                subject = of_stored(turn.input).subject
+                self.turn_holds[turn.turn_id] = self.env.quota.resume_turn(self.ref.tenant, subject)
+
+    def release_turn(self, turn_id: str) -> None:
+        """A turn has ended, and counts no more."""
+        if self.turn_holds and (hold := self.turn_holds.pop(turn_id, None)) is not None:
+            hold.release()
+
+    def release_turns(self) -> None:
+        """The session leaves this node, and none of its turns counts here any more."""
+        for turn_id in list(self.turn_holds or ()):
+            self.release_turn(turn_id)
+        self.turn_holds = None
 
     def audit(self, transition: Transition, turn: StoredTurn, commit: int, **fields: str | int) -> None:
         """Writes a turn's transition to the audit log."""

@@ -9,6 +9,7 @@ incarnation.
 from collections.abc import Callable, Sequence
 
 from agent_node.ownership.sweep import Sweep
+from agent_node.quota.holds import RESUMING
 from agent_node.session.host import Host
 from agent_node.store import OpenSession, Store
 from agentring.cluster.clock import Clock
@@ -46,4 +47,4 @@ class SessionSweep(Sweep[SessionRef]):
         return ref in self._host
 
     async def _resume(self, ref: SessionRef) -> None:
-        await self._host.find(ref)
+        await self._host.find(ref, RESUMING)

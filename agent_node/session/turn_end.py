@@ -86,4 +86,5 @@ async def _end(
     if seq != turn.end_seq:
         turn = session.renumbered[turn_id] = turn.ended(state, seq, event.SerializeToString())
     session.turns.put(turn)
+    session.release_turn(turn_id)
     return turn, commit

@@ -94,7 +94,8 @@ async def _stop(session: SessionState, running: RunningTurn, reason: str | None)
 
 async def _run_to_end(session: SessionState, waiting: WaitingTurn, group: asyncio.TaskGroup) -> None:
     # Nothing is awaited before it is in `running`: a turn is always either in the mailbox or cancellable.
-    session.running = running = RunningTurn(waiting.turn_id, RunSlot(session.slots, session.ref.tenant))
+    slot = RunSlot(session.slots, session.ref.tenant, waiting.terms.subject)
+    session.running = running = RunningTurn(waiting.turn_id, slot)
     try:
         if not _run_at_once(session, waiting, running):
             await _run_in_task(session, waiting, running, group)

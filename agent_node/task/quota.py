@@ -6,20 +6,29 @@ share by as many. What was accepted once is never refused. Owned by `TaskRuns`.
 """
 
 from collections import Counter
-from collections.abc import Sized
+from collections.abc import Awaitable, Iterable, Sized
 
+from agent_node.quota.quota import Held, Hold, Quota
 from agent_node.settings import NodeSettings
 from agent_node.task.held import HeldRuns
 from agent_node.task.run import TaskRun
-from agentring.errors import AgentringError, NodeOverloaded, TooManyTasks
-from agentring.ids import TenantId
+from agentring.errors import AgentringError, NodeOverloaded, QuotaExceeded, TooManyTasks
+from agentring.ids import TaskRef, TenantId
+
+_Holds = tuple[Hold, Hold]
+"""Of a run among the open turns, and of its task."""
 
 
 class TaskQuota:
     """What is taken and what is left."""
 
-    def __init__(self, held: HeldRuns, starts: Sized, settings: NodeSettings) -> None:
-        """held, starts: what the node holds and is about to."""
+    def __init__(self, held: HeldRuns, starts: Sized, settings: NodeSettings, limits: Quota | None = None) -> None:
+        """held, starts: what the node holds and is about to; limits: what its tenants may have of the cluster; None:
+        they have no limits."""
+        self._limits = limits
+        self._accepted: dict[TaskRef, _Holds] = {}
+        """Of tasks whose runs are about to begin."""
+        self._begun: dict[TaskRun, _Holds] = {}
         self._held = held
         self._starts = starts
         self._settings = settings
@@ -36,12 +45,42 @@ class TaskQuota:
             return NodeOverloaded()
         return TooManyTasks() if self._under_way[tenant] >= self._settings.max_tenant_tasks else None
 
+    def accept(self, ref: TaskRef, subject: str, size_bytes: int, free: int) -> QuotaExceeded | None:
+        """Counts a task that is about to be accepted, with its input's size, against its tenant's limits; or says why
+        it may not be. free: slots that it may run in at once."""
+        if (limits := self._limits) is None or ref in self._accepted:
+            return None
+        try:
+            # Invariant: a refused task spends nothing (tests/unit/agent_node/quota/test_quota.py).
+            if (refusal := limits.refusal(Held.TASKS, ref.tenant, subject)) is not None:
+                return refusal
+            turn = limits.accept_turn(ref.tenant, subject, size_bytes, free)
+        except QuotaExceeded as refused:
+            return refused
+        self._accepted[ref] = turn, limits.hold(Held.TASKS, ref.tenant, subject, was_accepted=True)
+        return None
+
+    async def starting(self, ref: TaskRef, started: Awaitable[TaskRun]) -> TaskRun:
+        """The run; what was counted for it is counted no more unless it has begun then."""
+        try:
+            return await started
+        finally:
+            _release(self._accepted.pop(ref, ()))
+
     def begin(self, run: TaskRun) -> None:
         """Counts a run that is under way."""
+        if (limits := self._limits) is not None:
+            holds = self._accepted.pop(run.ref, None)
+            if holds is None:  # it was accepted before, by another node say
+                tenant, subject = run.ref.tenant, run.terms.subject
+                task = limits.hold(Held.TASKS, tenant, subject, was_accepted=True)
+                holds = limits.resume_turn(tenant, subject), task
+            self._begun[run] = holds
         self._under_way[run.ref.tenant] += 1
 
     def end(self, run: TaskRun) -> None:
         """It is not any more."""
+        _release(self._begun.pop(run, ()))
         self._under_way[run.ref.tenant] -= 1
         if not self._under_way[run.ref.tenant]:
             del self._under_way[run.ref.tenant]
@@ -49,3 +88,12 @@ class TaskQuota:
     def clear(self) -> None:
         """None is."""
         self._under_way.clear()
+        for held in (self._accepted, self._begun):
+            for holds in held.values():
+                _release(holds)
+            held.clear()
+
+
+def _release(holds: Iterable[Hold]) -> None:
+    for hold in holds:
+        hold.release()

@@ -201,7 +201,7 @@ class TaskRunner:
             last_gain = await self._store.steps.last_gain(life)
             if self._env.limits.are_exhausted(run.attempt, last_gain):
                 return attempts_exhausted(run.attempt)
-        slot = RunSlot(self._slots, run.ref.tenant)
+        slot = RunSlot(self._slots, run.ref.tenant, run.terms.subject)
         if not await acquire_slot(self._env.halts, run.ref, run.agent, slot):
             run.cancel_reason = HALTED
             return None

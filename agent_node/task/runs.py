@@ -76,6 +76,7 @@ class TaskRuns:
         self._clock = clock
         self._ended = EndedTasks(store, claims, clock)
         self._tasks = tasks
+        self._slots = slots
         self.unwatched = Unwatched(clock, settings.unwatched_timeout_s, self._cancel_unwatched)
         runner = TaskRunner(env, claims, store, agents, clock, settings, slots, tasks)
         self._starter = TaskStarter(
@@ -122,15 +123,16 @@ class TaskRuns:
         with its node; terms: the call's.
 
         Raises MalformedRequest, TaskInputMismatch, TaskKeyActive, AgentRequired, AgentNotFound, NodeOverloaded,
-        TooManyTasks, NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable, StoreUnavailable.
-        Cancellation: a run that was started goes on.
+        TooManyTasks, QuotaExceeded, NodeDraining, NotOwner, SessionMoving, NodeFenced, CoordinatorUnavailable,
+        StoreUnavailable. Cancellation: a run that was started goes on.
         """
         self._env.lease.check()
         check_input(task_input, may_have_files=False)  # what is no JSON is refused now, not when the task runs
         fingerprint = input_fingerprint(task_input, agent)
         raw, request_id = to_stored(task_input, terms), uuid.uuid4().hex
         request = TaskRequest(ref, agent, fingerprint, raw, retention_s, cancel_when_unwatched, request_id)
-        run = await self._known(ref) or await self._ended_or_refused(ref, agent)
+        sized = terms.subject, len(raw), self._slots.free
+        run = await self._known(ref) or await self._ended_or_refused(ref, agent, *sized)
         if run is None:
             try:
                 run = await self._starter.accept(request, sent_seq)
@@ -253,10 +255,12 @@ class TaskRuns:
             self._env.lease.check()
         return run or self._ended.cached(ref)
 
-    async def _ended_or_refused(self, ref: TaskRef, agent: str) -> TaskRun | None:
+    async def _ended_or_refused(
+        self, ref: TaskRef, agent: str, subject: str, size_bytes: int, free: int
+    ) -> TaskRun | None:
         """Refuses a caller for whom nothing can be started here; None: it can. Only a task that nobody runs may be
         refused: another node's is answered with that node's address, and an ended one with its result."""
-        refusal = self._starter.refusal(ref, agent)
+        refusal = self._starter.refusal(ref, agent, subject, size_bytes, free)
         if refusal is None:
             return None
         stored = await self._store.read(ref)

@@ -54,7 +54,7 @@ class TaskStarter:
         self._tasks = tasks
         self.held = HeldRuns(durable=store.durable)
         self._starts: SingleFlight[TaskRef, TaskRun] = SingleFlight(tasks)
-        self._quota = TaskQuota(self.held, self._starts, settings)
+        self._quota = TaskQuota(self.held, self._starts, settings, env.quota)
         self.draining = False
         """Nothing more is begun."""
 
@@ -71,8 +71,11 @@ class TaskStarter:
         """Whether a task that was accepted before can be begun here."""
         return not self.draining and not self._quota.is_full
 
-    def refusal(self, ref: TaskRef, agent: str) -> AgentringError | None:
-        """Why no run of the task can be begun here; None: it can."""
+    def refusal(
+        self, ref: TaskRef, agent: str, subject: str = "", size_bytes: int = 0, free: int = 0
+    ) -> AgentringError | None:
+        """Why no run of the task can be begun here; None: it can, and is counted; `accept` is to follow at once.
+        subject, size_bytes: who hands in how much; free: slots that it may run in at once."""
         if not agent:
             return AgentRequired()
         if agent not in self._agents:
@@ -81,7 +84,9 @@ class TaskStarter:
             return halt.error()
         if ref in self._starts:
             return None
-        return NodeDraining() if self.draining else self._quota.refusal(ref.tenant)
+        if self.draining:
+            return NodeDraining()
+        return self._quota.refusal(ref.tenant) or self._quota.accept(ref, subject, size_bytes, free)
 
     async def accept(self, request: TaskRequest, sent_seq: int) -> TaskRun:
         """Stores the task, unless the store has it, and begins its run: the run, or the one that has ended. sent_seq:
@@ -89,7 +94,7 @@ class TaskStarter:
         ref = request.ref
         # Evicted here and not in the start, so that concurrent starts do not count on the same room.
         evicted = self.held.evict_first_ended() if self._quota.is_full and ref not in self._starts else None
-        return await self._starts.get(ref, lambda: self._accept(request, evicted, sent_seq))
+        return await self._starts.get(ref, lambda: self._quota.starting(ref, self._accept(request, evicted, sent_seq)))
 
     async def resume(self, stored: StoredTask, *, to_cancel: bool = False) -> TaskRun:
         """Begins the next run of a task that was accepted before and has not ended. to_cancel: the run ends at once.

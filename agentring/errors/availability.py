@@ -7,6 +7,8 @@ from grpc import StatusCode
 
 from agentring.errors.base import AgentringError
 
+_LONGEST_WAIT_MS = 3_600_000
+
 
 class Unavailable(AgentringError):
     """Try again soon."""
@@ -153,6 +155,29 @@ class TooManyTasks(AgentringError):
     reason = "TOO_MANY_TASKS"
     sentence = "too many of the tenant's tasks are under way on the task's node"
     retry_after_s = 1.0
+
+
+@dataclass(eq=False)
+class QuotaExceeded(AgentringError):
+    """The tenant, or its subject who calls, has as much as the operator's limits leave it on this node."""
+
+    code: ClassVar[StatusCode] = StatusCode.RESOURCE_EXHAUSTED
+    reason: ClassVar[str] = "QUOTA"
+    sentence: ClassVar[str] = "the tenant has reached a limit of its own"
+    retry_after_s: ClassVar[float | None] = 1.0
+    what: str
+    """As the limit is called in the operator's file."""
+    limit: str
+    """Of the whole cluster."""
+    scope: str
+    """Whose limit: `tenant` or `subject`."""
+    wait_ms: int = 1_000
+    """When there may be room again."""
+
+    @property
+    def wait_s(self) -> float:
+        """As AgentringError."""
+        return min(self.wait_ms, _LONGEST_WAIT_MS) / 1_000
 
 
 class NodeOverloaded(AgentringError):

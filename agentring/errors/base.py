@@ -17,6 +17,11 @@ class AgentringError(Exception):
     """How long to wait before trying again; None: trying again does not help."""
 
     @property
+    def wait_s(self) -> float | None:
+        """As retry_after_s; where it is known of this very refusal, that."""
+        return self.retry_after_s
+
+    @property
     def retryable(self) -> bool:
         """Whether the same call may succeed later."""
         return self.retry_after_s is not None

@@ -62,8 +62,8 @@ def to_status(error: AgentringError) -> status_pb2.Status:
     variables = {name: _utf8(value[:_MAX_VALUE_CHARS]) for name, value in error.variables.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=variables)
     details = [_packed(info)]
-    if error.retry_after_s is not None:
-        delay = duration_pb2.Duration(nanos=int(error.retry_after_s % 1 * 1e9), seconds=int(error.retry_after_s))
+    if (wait_s := error.wait_s) is not None:
+        delay = duration_pb2.Duration(nanos=int(wait_s % 1 * 1e9), seconds=int(wait_s))
         details.append(_packed(error_details_pb2.RetryInfo(retry_delay=delay)))
     return status_pb2.Status(code=error.code.value[0], message=_utf8(error.sentence), details=details)
 

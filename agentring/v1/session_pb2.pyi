@@ -18,7 +18,8 @@ Common to every RPC here:
                           OWNER_UNREACHABLE, COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING,
                           CLAIM_UNREADABLE, STORE_REPLACED, STORE_UNUSABLE, AGENT_UNAVAILABLE {agent} (its nodes are
                           away, and were there within the last hour)
-      RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA
+      RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED,
+                          QUOTA {what, limit, scope, wait_ms} (a limit of the caller's tenant or subject)
       DEADLINE_EXCEEDED   DEADLINE_PASSED (the caller's own)
       ABORTED             NOT_OWNER (met only without a router), STALE_EPOCH
       DATA_LOSS           SESSION_CORRUPT (of this session alone: what is stored of it cannot be read)
@@ -1745,25 +1746,31 @@ class TurnRejected(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     FRAME_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    RETRY_DELAY_FIELD_NUMBER: _builtins.int
     reason: _builtins.str
     """TURN_IN_PROGRESS, MAILBOX_FULL, TOO_MANY_TURNS, TURN_ID_REUSED, INVALID_TURN_ID, INVALID_TIMEOUT, TURN_NOT_FOUND (a cancel),
     INPUT_NOT_FOUND (a reply), INPUT_ANSWERED (a reply, with something else before), INVALID_PART, FILE_NOT_FOUND (the
-    session does not have a file that the input refers to), HALTED or NODE_DRAINING.
+    session does not have a file that the input refers to), HALTED, QUOTA or NODE_DRAINING.
     """
     frame: _builtins.int
     """The frame's number."""
     detail: _builtins.str
-    """Of HALTED: what is halted, by whom, since when, and how it is resumed."""
+    """Of HALTED: what is halted, by whom, since when, and how it is resumed. Of QUOTA: which limit, of whom."""
+    @_builtins.property
+    def retry_delay(self) -> _duration_pb2.Duration:
+        """Of QUOTA: when there may be room again."""
+
     def __init__(
         self,
         *,
         reason: _builtins.str = ...,
         frame: _builtins.int = ...,
         detail: _builtins.str = ...,
+        retry_delay: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_delay", b"retry_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "frame", b"frame", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["detail", b"detail", "frame", b"frame", "reason", b"reason", "retry_delay", b"retry_delay"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,7 +18,8 @@ Common to every RPC here:
                           OWNER_UNREACHABLE, COORDINATOR_UNAVAILABLE, STORE_UNAVAILABLE, STORE_FULL, ROUTER_STOPPING,
                           CLAIM_UNREADABLE, STORE_REPLACED, STORE_UNUSABLE, AGENT_UNAVAILABLE {agent} (its nodes are
                           away, and were there within the last hour)
-      RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED, QUOTA
+      RESOURCE_EXHAUSTED  MESSAGE_TOO_LARGE, METADATA_TOO_LARGE, NODE_OVERLOADED, ROUTER_OVERLOADED,
+                          QUOTA {what, limit, scope, wait_ms} (a limit of the caller's tenant or subject)
       DEADLINE_EXCEEDED   DEADLINE_PASSED (the caller's own)
       ABORTED             NOT_OWNER (met only without a router), STALE_EPOCH
       DATA_LOSS           SESSION_CORRUPT (of this session alone: what is stored of it cannot be read)

@@ -11,6 +11,7 @@ from agent_node.run.wait_cycles import WaitCycles
 from agent_node.services.converse import converse
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
+from agentring.errors import AgentringError
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
 from agentring.v1.session_pb2 import ConverseRequest, ConverseResponse, Event
@@ -29,6 +30,8 @@ class FakeConversation:
         """What the call's message said it is about, where its metadata did not."""
         self.responses: list[ConverseResponse] = []
         self.frames_taken = 0
+        self.elsewhere: AgentringError | None = None
+        """Where the session is instead."""
         self.reads = asyncio.Event()
         """Cleared: the client does not read."""
         self.reads.set()
@@ -40,14 +43,22 @@ class FakeConversation:
         node_settings = NodeSettings.model_validate({"node_id": "n1", "data_dir": Path("unused"), **settings})
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"))
         current = SimpleNamespace(
-            host=SimpleNamespace(open=self._open), registration=identity, wait_cycles=WaitCycles()
+            host=SimpleNamespace(open=self._open),
+            registration=identity,
+            wait_cycles=WaitCycles(),
+            quota=session.env.quota,
+            raise_if_held_elsewhere=self._held_here,
         )
         incarnations = cast(IncarnationSupervisor, SimpleNamespace(current=current))
         self.served = asyncio.ensure_future(converse(incarnations, node_settings, self._requests(), cast(Call, self)))
 
-    async def _open(self, _ref: object, agent: str) -> Session:
+    async def _open(self, _ref: object, agent: str, _asking: object) -> Session:
         self._session.check_agent(agent)
         return self._session
+
+    async def _held_here(self, _ref: object) -> None:
+        if self.elsewhere is not None:
+            raise self.elsewhere
 
     async def _requests(self) -> AsyncIterator[ConverseRequest]:
         while (frame := await self._frames.get()) is not None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from agent_node.audit import Transition
+from agent_node.quota.quota import Quota
 from agent_node.run.environment import ChildRunner, RunEnvironment, TurnLimits
 from agent_node.run.slots import RunSlots
 from agent_node.session.session import Session
@@ -52,13 +53,14 @@ class Actor:
         *,
         mailbox_size: int,
         child_runs: ChildRunner | None = None,
+        quota: Quota | None = None,
     ) -> None:
         self.clock = FakeClock()
         self.audit = ListedAudit()
         self.store = store
         limits = TurnLimits(PATIENCE_S, 1 << 20, 1 << 16, cancel_grace_s=GRACE_S)
         self.env = RunEnvironment(
-            NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1), child_runs=child_runs
+            NodeId("n1"), lease_on(self.clock), self.audit, limits, Incarnation(1), child_runs=child_runs, quota=quota
         )
         self.owner = self.env.ownership(REF, stored.epoch)
         self.session = Session(
@@ -147,6 +149,7 @@ async def acting(
     epoch: Epoch = EPOCH,
     lost: bool = False,
     child_runs: ChildRunner | None = None,
+    quota: Quota | None = None,
 ) -> AsyncIterator[Actor]:
     """A session of `agent` at work; it is dropped at the end. Its next owner is another one, of a higher epoch. lost:
     its last owner gave nothing up."""
@@ -155,7 +158,7 @@ async def acting(
         stored = await store.memory.activate(Ownership(REF, epoch, "n1/1"), "agent")
         turns = {turn.turn_id: await _with_published(store, turn) for turn in stored.turns.values()}
         stored = replace(stored, was_released=not lost, turns=turns)
-        actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size, child_runs=child_runs)
+        actor = Actor(tasks, agent, stored, store, mailbox_size=mailbox_size, child_runs=child_runs, quota=quota)
         try:
             yield actor
         finally:

@@ -33,6 +33,7 @@ class NodeAtWork:
             registration=SimpleNamespace(incarnation=42, lease=lease_on(self.clock)),
             host=_Sized(7, running_turns=2),
             task_runs=_Sized(5, running=1),
+            quota=None,
         )
 
 

@@ -20,6 +20,7 @@ from agentring.errors import (
     NodeFenced,
     NodeOverloaded,
     NotOwner,
+    QuotaExceeded,
     ResumeOffsetExpired,
     SessionMoving,
     SessionNotFound,
@@ -35,7 +36,7 @@ STATUSES = {
     " StoreUnusable",
     "ABORTED": "NotOwner StaleEpoch",
     "RESOURCE_EXHAUSTED": "AnswerMetadataTooLarge CallShed FilesFull MailboxFull MessageTooLarge MetadataTooLarge"
-    " NodeOverloaded RouterOverloaded TooManyTasks TooManyTurns",
+    " NodeOverloaded QuotaExceeded RouterOverloaded TooManyTasks TooManyTurns",
     "FAILED_PRECONDITION": "AgentMismatch Halted LastNodeOfAgent RunNotResolvable SessionClosed TaskCycle"
     " TaskInputMismatch TurnInProgress",
     "ALREADY_EXISTS": "InputAnswered TaskKeyActive TurnIdReused",
@@ -125,6 +126,7 @@ def test_waiting_helps_exactly_where_the_session_or_its_node_may_soon_be_there()
         "CallShed",
         "MailboxFull",
         "NodeOverloaded",
+        "QuotaExceeded",
         "RouterOverloaded",
         "TooManyTasks",
         "TooManyTurns",
@@ -149,14 +151,14 @@ def test_a_status_has_one_error_info_and_a_retry_info_where_waiting_helps(leaf: 
     assert [(info.reason, info.domain, dict(info.metadata)) for info in infos] == [
         (leaf.reason, "agentring", error.variables)
     ]
-    assert retries == ([leaf.retry_after_s] if error.retryable else [])
+    assert retries == ([error.wait_s] if error.retryable else [])
     assert len(status.details) == len(infos) + len(retries)
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
 def test_read_error_is_the_inverse(leaf: type[AgentringError]) -> None:
     error = made(leaf)
-    assert read(error) == ErrorReport(leaf.code, leaf.reason, leaf.sentence, error.variables, leaf.retry_after_s)
+    assert read(error) == ErrorReport(leaf.code, leaf.reason, leaf.sentence, error.variables, error.wait_s)
 
 
 @pytest.mark.parametrize("leaf", [leaf for leaf in LEAVES if fields(leaf)])
@@ -178,6 +180,13 @@ def test_a_fraction_of_a_second_is_told() -> None:
         retry_after_s = 1.25
 
     assert read(Soon()).retry_after_s == 1.25
+
+
+def test_a_quota_says_what_it_is_of_and_how_long_to_wait() -> None:
+    report = read(QuotaExceeded("turns_per_s", "0.5", "tenant", 1_250))
+    assert report.variables == {"what": "turns_per_s", "limit": "0.5", "scope": "tenant", "wait_ms": "1250"}
+    assert (report.code, report.reason) == (StatusCode.RESOURCE_EXHAUSTED, "QUOTA")
+    assert report.retry_after_s == 1.25
 
 
 def test_what_a_router_decides_by() -> None:

@@ -14,9 +14,10 @@ from agent_node.lifecycle.supervisor import IncarnationSupervisor
 from agent_node.services.blob import BlobService
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
-from agentring.errors import FirstFrameTimeout, InvalidFile, NodeOverloaded
+from agentring.errors import FirstFrameTimeout, InvalidFile, NodeOverloaded, QuotaExceeded
 from agentring.rpc.service import Call
 from agentring.v1.blob_pb2 import PutBlobRequest, PutBlobResponse
+from harness.limited_nodes import quota_of
 from harness.premises import Stage
 from harness.sessions import Actor, acting
 
@@ -34,7 +35,7 @@ class Putting:
         self._session = actor.session
         registration = SimpleNamespace(identity=SimpleNamespace(node_id="n1"))
         host = SimpleNamespace(open=self._open)
-        current = SimpleNamespace(host=host, registration=registration)
+        current = SimpleNamespace(host=host, registration=registration, quota=actor.env.quota)
         settings = {"node_id": "n1", "data_dir": Path("unused"), "first_frame_timeout_s": QUICK_S}
         self.service = BlobService(
             cast(IncarnationSupervisor, SimpleNamespace(current=current)), NodeSettings.model_validate(settings)
@@ -99,3 +100,14 @@ async def test_who_waits_too_long_for_a_place_is_told_to_come_again() -> None:
                 await each
         await putting.put(first(len(CAT)), CAT)
         assert putting.sent == [PutBlobResponse()]
+
+
+async def test_a_files_bytes_count_before_they_come() -> None:
+    quota = quota_of("[tenant]\nbytes_in_per_s = 4")
+    async with acting(Stage().held, quota=quota) as actor:
+        putting = Putting(actor)
+        await putting.put(first(len(CAT)), CAT)
+        with pytest.raises(QuotaExceeded) as refused:
+            await putting.put(first(len(CAT)), then_nothing=True)
+        assert refused.value.what == "bytes_in_per_s"
+        assert refused.value.wait_s == pytest.approx(len(CAT) / 4, abs=0.01)

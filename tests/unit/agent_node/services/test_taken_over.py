@@ -84,6 +84,7 @@ def sessions(actor: Actor) -> SessionService:
 
     current = SimpleNamespace(
         host=SimpleNamespace(open=opened, find=opened),
+        quota=None,
         wait_cycles=WaitCycles(),
         registration=SimpleNamespace(identity=SimpleNamespace(node_id="n1")),
     )
@@ -193,7 +194,8 @@ class Tasks:
             env, claims.as_claims, MemoryTaskStore(), agents, self.clock, settings, RunSlots(10, 100), tasks
         )
         identity = SimpleNamespace(identity=SimpleNamespace(node_id="n1"), lease=env.lease)
-        current = SimpleNamespace(task_runs=self.runs, registration=identity, wait_cycles=env.wait_cycles)
+        waits = env.wait_cycles
+        current = SimpleNamespace(task_runs=self.runs, registration=identity, wait_cycles=waits, quota=None)
         self.service = TaskService(cast(IncarnationSupervisor, SimpleNamespace(current=current)), settings)
 
     async def run(self, call: FakeCall, on_duplicate: int = 0) -> None:

@@ -76,7 +76,7 @@ class Swept:
             raise self.store_error
         return [each for each in self.open if after is None or each.ref.session_id > after.session_id][:at_most]
 
-    async def find(self, each: SessionRef) -> None:
+    async def find(self, each: SessionRef, _asking: object) -> None:
         self.found.append(each.session_id)
         self.asked.set()
         self.under_way += 1

@@ -8,6 +8,7 @@ import pytest
 from agent_node.lifecycle.halting import stop_halted
 from agentring.cluster.halts import HaltScope
 from agentring.errors import Halted
+from agentring.ids import TenantId
 from agentring.v1.task_pb2 import DISPOSITION_JOINED, TASK_STATE_CANCELLED, TASK_STATE_COMPLETED, TASK_STATE_PENDING
 from harness.halts import EVERYTHING, agent, halted, tenant
 from harness.task_runs import running
@@ -43,7 +44,7 @@ async def test_a_run_that_waits_for_its_slot_is_held_and_joined_and_then_runs(tm
     async with running(tmp_path) as node:
         halts = node.env.halts
         taken = 0
-        while node.slots.acquire_free():
+        while node.slots.acquire_free(TenantId("other")):
             taken += 1
         run, _ = await node.run()
         halts.say(halted(hold=True))
