@@ -1,0 +1,1 @@
+"""How soon nothing starts any more once everything is halted."""
