@@ -1,7 +1,8 @@
 """The lines for the calls of the three doors: a node's port, a router's, and the router's own services behind it.
 
 Health checks are none: every process is asked for its health all the time, by itself too. What a call is about comes
-from the fields that route; where it stands in the message alone, a second line says it once that is read.
+from the fields that route; where it stands in the message alone, a second line says it once that is read. A call that
+was let in, and whose message asks for what its caller may not have, is a second line, too.
 """
 
 from collections.abc import Mapping
@@ -33,6 +34,10 @@ class RecordedCalls:
         """As CallRecorder."""
         self._log.record(caller, head.method, tenant, target, peer)
 
+    def refused(self, head: RequestHead, peer: str, caller: Caller | None, reason: str) -> None:
+        """As CallRecorder."""
+        record_call(self._log, caller, head.method, head.metadata, peer, reason)
+
 
 class RelayedCalls:
     """Of a router's relay."""
@@ -63,4 +68,5 @@ def record_call(
         target = f"session/{session}"
     elif key is not None:
         target = f"once/{key}" if "OnceService/" in method else f"task/{key}"
-    log.record(caller, method, fields.get(metadata.TENANT_ID) or DEFAULT_TENANT, target, peer, refused)
+    own = caller.tenant if caller is not None else ""
+    log.record(caller, method, fields.get(metadata.TENANT_ID) or own or DEFAULT_TENANT, target, peer, refused)

@@ -40,7 +40,7 @@ class Access:
     target_tenant: str
     """For which tenant, which is another one than the caller's where an operator names it."""
     target: str
-    """Which session, task or node: `session/<id>`; empty: none."""
+    """Which session, task or node: `session/<id>`; of a halt what it is about; empty: none, or all of the tenant."""
     peer: str
     """From where, `host:port`."""
     refused: str

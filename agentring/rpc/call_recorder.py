@@ -17,3 +17,6 @@ class CallRecorder(Protocol):
 
     def named(self, head: RequestHead, peer: str, caller: Identity | None, tenant: str, target: str) -> None:
         """The call's message says what it is about, and its headers did not."""
+
+    def refused(self, head: RequestHead, peer: str, caller: Identity | None, reason: str) -> None:
+        """A call that was opened may not do what its message asks for. reason: of agentring.errors."""

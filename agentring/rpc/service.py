@@ -22,7 +22,9 @@ import structlog
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
+from grpc import StatusCode
 
+from agentring.auth.identity import Identity
 from agentring.errors import (
     AgentringError,
     FirstFrameTimeout,
@@ -39,6 +41,9 @@ _log = structlog.get_logger()
 
 _TURN_MESSAGES = 64
 """A method that need not wait for anything lets others have their turn after so many requests."""
+
+_REFUSES = (StatusCode.PERMISSION_DENIED, StatusCode.UNAUTHENTICATED)
+"""What says that the caller may not."""
 
 Serve = Callable[[ServiceStream, float], Awaitable[None]]
 """Serves a call's stream; the number: first_frame_timeout_s."""
@@ -59,7 +64,7 @@ class Call:
         """The message says what the call is about, and the metadata do not. target: `session/<id>`, for one."""
         stream = self._stream
         if (recorder := stream.recorder) is not None:
-            recorder.named(stream.head, stream.connection.peer, None, tenant, target)
+            recorder.named(stream.head, stream.connection.peer, _identity(stream), tenant, target)
 
     async def accept(self, *metadata: tuple[str, str]) -> None:
         """Sends the initial metadata: the call is accepted here, which is what a router waits for."""
@@ -119,6 +124,8 @@ async def serve(stream: ServiceStream, method: Serve | None, first_frame_timeout
         await method(stream, first_frame_timeout_s)
     except AgentringError as raised:
         error = raised
+        if (recorder := stream.recorder) is not None and stream.head.refusal is None and raised.code in _REFUSES:
+            recorder.refused(stream.head, stream.connection.peer, _identity(stream), raised.reason)
     except (Exception, asyncio.CancelledError) as fault:
         if isinstance(fault, asyncio.CancelledError) and _is_cancelled():
             raise
@@ -127,6 +134,10 @@ async def serve(stream: ServiceStream, method: Serve | None, first_frame_timeout
         _log.exception("call_failed", method=stream.head.method, error_id=error_id)
         error = InternalError(error_id)
     stream.end(error)
+
+
+def _identity(stream: ServiceStream) -> Identity | None:
+    return stream.caller.identity if stream.caller is not None else None
 
 
 async def first_message(stream: ServiceStream, timeout_s: float) -> bytes | None:

@@ -60,7 +60,7 @@ class HaltService:
         timeout_s = _timeout(request.timeout_s, _WAIT_S, _LONGEST_WAIT_S)
         if len(request.by) > MOST_BY_CHARS or len(request.why) > MOST_WHY_CHARS:
             raise InvalidHalt(f"`by` has at most {MOST_BY_CHARS} characters, `why` {MOST_WHY_CHARS}")
-        scope = _scope(request.scope, call)
+        scope = _named(call, _scope(request.scope, call))
         by = (call.caller.identity.subject if call.caller is not None else "") or request.by
         halt = Halt(scope, uuid.uuid4().hex, request.hold, by, time.time_ns(), request.why)
         order = node_pb2.ApplyHaltRequest(halt=halt.to_record())
@@ -94,7 +94,7 @@ class HaltService:
     async def Resume(self, request: halt_pb2.ResumeRequest, call: Call) -> halt_pb2.ResumeResponse:
         """Ends a halt, everywhere."""
         timeout_s = _timeout(request.timeout_s, _WAIT_S, _LONGEST_WAIT_S)
-        scope = _scope(request.scope, call)
+        scope = _named(call, _scope(request.scope, call))
         try:
             was_halted = await records.remove(self._etcd, self._keys, scope)
             await self._look_at_nodes()
@@ -203,6 +203,12 @@ def _scope(said: halt_pb2.HaltScope, call: Call) -> HaltScope:
     return scope
 
 
+def _named(call: Call, scope: HaltScope) -> HaltScope:
+    """For the access log."""
+    call.named(scope.tenant, scope.what)
+    return scope
+
+
 def _asked(call: Call, tenant: str, *, everything: bool) -> str:
     """The tenant that is asked for; empty: all. Raises InvalidTenantId, TenantForeign."""
     caller = call.caller
@@ -210,6 +216,7 @@ def _asked(call: Call, tenant: str, *, everything: bool) -> str:
     asked = "" if everything else parse_tenant(tenant or own)
     if caller is not None:
         caller.check_tenant(asked)
+    call.named(asked, "" if asked else "everything")
     return asked
 
 

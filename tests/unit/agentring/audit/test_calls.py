@@ -53,10 +53,10 @@ def test_a_nodes_call_is_a_line_that_says_what_it_is_about(written: Written) -> 
     calls.named(cast(RequestHead, Said(once)), "10.0.0.1:5", ANN, "default", "once/k")
     assert written.lines == [
         (ANN, TURN, "acme", "session/s", "10.0.0.1:5", ""),
-        (ANN, "/agentring.v1.TaskService/GetTask", "default", "task/k/1", "10.0.0.1:5", ""),
-        (ANN, once, "default", "once/k/1", "10.0.0.1:5", ""),
-        (ANN, "/agentring.v1.NodeService/Drain", "default", "", "10.0.0.1:5", ""),
-        (ANN, TURN, "default", "session/s", "10.0.0.1:5", "MALFORMED_REQUEST"),
+        (ANN, "/agentring.v1.TaskService/GetTask", "acme", "task/k/1", "10.0.0.1:5", ""),
+        (ANN, once, "acme", "once/k/1", "10.0.0.1:5", ""),
+        (ANN, "/agentring.v1.NodeService/Drain", "acme", "", "10.0.0.1:5", ""),
+        (ANN, TURN, "acme", "session/s", "10.0.0.1:5", "MALFORMED_REQUEST"),
         (ANN, once, "default", "once/k", "10.0.0.1:5"),
     ]
 
@@ -66,7 +66,11 @@ def test_behind_a_relay_only_what_a_message_names_is_a_line(written: Written) ->
     drain = Said("/agentring.v1.ClusterService/DrainNode")
     calls.opened(cast(RequestHead, drain), "", None)
     calls.named(cast(RequestHead, drain), "", ANN, "", "node/n1")
-    assert written.lines == [(ANN, drain.method, "", "node/n1", "")]
+    calls.refused(cast(RequestHead, drain), "", ANN, "TENANT_FOREIGN")
+    assert written.lines == [
+        (ANN, drain.method, "", "node/n1", ""),
+        (ANN, drain.method, "acme", "", "", "TENANT_FOREIGN"),
+    ]
 
 
 def test_a_relay_writes_what_it_lets_in_and_what_it_does_not(written: Written) -> None:
