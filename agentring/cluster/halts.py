@@ -12,7 +12,7 @@ from shlex import quote
 import structlog
 
 from agentring.cluster.etcd.client import EtcdClient
-from agentring.cluster.etcd.types import Delete, Get, KeyValue, Put
+from agentring.cluster.etcd.types import KeyValue, Put
 from agentring.cluster.keys import Keys
 from agentring.cluster.records import RECORD_VERSION, UnreadableRecord, decode_halt, encode
 from agentring.errors import Halted, InvalidHalt
@@ -173,6 +173,4 @@ async def write(etcd: EtcdClient, keys: Keys, halt: Halt) -> None:
 
 async def remove(etcd: EtcdClient, keys: Keys, scope: HaltScope) -> bool:
     """Deletes the halt of a scope, which etcd takes also without space; whether there was one. Raises EtcdError."""
-    key = scope.key(keys)
-    result = await etcd.txn([], [Get(key), Delete(key)])
-    return result.gets[0] is not None
+    return await etcd.delete(scope.key(keys))

@@ -19,6 +19,8 @@ from agentring.cluster.coordinator import PROBE_S
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.keys import Keys
 from agentring.v1 import (
+    halt_pb2,
+    halt_pb2_grpc,
     session_pb2,
     session_pb2_grpc,
 )
@@ -108,6 +110,12 @@ async def test_no_space__existing_sessions_go_on_new_ones_are_refused_and_a_drai
                 request = session_pb2.RunTurnRequest(session_id="s", agent="echo", turn=turn("hi"))
                 report = await error_of(session_pb2_grpc.SessionServiceStub(direct).RunTurn(request, timeout=10))
                 assert (report.reason, report.variables["node"]) == ("NOT_OWNER", before.node)
+            halts, scope = halt_pb2_grpc.HaltServiceStub(channel), halt_pb2.HaltScope(kind=halt_pb2.HALT_KIND_ALL)
+            halted = await halts.Halt(halt_pb2.HaltRequest(scope=scope), timeout=10)
+            assert (list(halted.confirmed), halted.kept.in_etcd, halted.kept.in_store) == (["n1", "n2"], False, True)
+            assert (await new_session(channel, "s")).reason == "HALTED"
+            resumed = await halts.Resume(halt_pb2.ResumeRequest(scope=scope), timeout=10)
+            assert (list(resumed.confirmed), resumed.was_halted) == (["n1", "n2"], True)
             await asyncio.sleep(TTL_S + 1)  # its lease is renewed all the time
             during = await run_turn(channel, "s", turn("still here"))
             assert (during.node, during.epoch) == (before.node, before.epoch)
@@ -162,6 +170,10 @@ async def test_etcd_wiped_or_restored__everything_fails_closed_until_a_new_gener
             before = await run_turn_until_answered(channel, "s", turn("hi"), 10)
             for i in range(5):
                 await run_turn_until_answered(channel, f"t{i}", turn("hi"), 10)
+            scope = halt_pb2.HaltScope(kind=halt_pb2.HALT_KIND_SESSION, session_id="t0")
+            halted = await halt_pb2_grpc.HaltServiceStub(channel).Halt(halt_pb2.HaltRequest(scope=scope), timeout=10)
+            assert halted.kept.in_etcd
+            assert halted.kept.in_store
             # What a process never heard of it cannot miss: the router hears of revisions by its probe alone.
             await asyncio.sleep(2 * PROBE_S)
             own_etcd.stop()
@@ -193,6 +205,7 @@ async def test_etcd_wiped_or_restored__everything_fails_closed_until_a_new_gener
             generation = json.loads(done.stdout)["generation"]
             after = await run_turn_until_answered(channel, "s", turn("hi"), 20)
             assert after.epoch >> 40 == generation > before.epoch >> 40
+            assert (await new_session(channel, "t0")).reason == "HALTED", "the store has what etcd has lost"
             await until_state(node_metrics, "node", "serving")
             await until_state(router_metrics, "router", "serving")
             assert await is_healthy(cluster.router)

@@ -168,6 +168,15 @@ class EtcdClient:
             return None
         return [TxnResult(succeeded=True, revision=Revision(response.header.revision), gets=())] * len(txns)
 
+    async def delete(self, key: str) -> bool:
+        """Deletes a key, whoever wrote it, also while etcd has no space, when some releases refuse every transaction;
+        whether it was there. Raises EtcdError."""
+        sent = self._newest_revision, self._life
+        request = rpc.DeleteRangeRequest(key=key.encode())
+        response = await self._unary(lambda channel: rpc.KVStub(channel).DeleteRange, request, None)
+        self._check_order(sent, response)
+        return bool(response.deleted)
+
     async def grant(self, ttl_s: int) -> tuple[int, int]:
         """A new lease: its id and the TTL that etcd granted, in seconds. Raises EtcdError."""
         request = rpc.LeaseGrantRequest(TTL=ttl_s)

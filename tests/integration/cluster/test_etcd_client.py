@@ -99,6 +99,13 @@ async def test_a_transaction_that_writes_nothing_has_the_revision_of_what_it_rea
     assert (result.succeeded, result.revision) == (False, revision)
 
 
+async def test_a_key_is_deleted_alone_and_it_is_said_whether_it_was_there(etcd: EtcdClient, keys: Keys) -> None:
+    await etcd.txn([], [Put(keys.meta, b"", 0), Put(f"{keys.meta}2", b"", 0)])
+    assert await etcd.delete(keys.meta)
+    assert not await etcd.delete(keys.meta)
+    assert await etcd.get(f"{keys.meta}2") is not None
+
+
 async def test_a_lease_is_granted_renewed_and_revoked(etcd: EtcdClient, keys: Keys) -> None:
     lease_id, ttl_s = await etcd.grant(60)
     assert ttl_s == 60
