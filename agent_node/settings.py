@@ -9,6 +9,7 @@ from pydantic import AfterValidator, Field, model_validator
 from agent_node.store.opening import check_url
 from agentring import metadata
 from agentring.address import is_loopback
+from agentring.exposure import is_reached
 from agentring.settings import CommaSeparated, PeerAddress, ProcessSettings
 
 MiB = 1 << 20
@@ -159,6 +160,10 @@ class NodeSettings(ProcessSettings):
             for flag, address in (("--listen", self.listen), ("--advertise", self.advertise or self.listen)):
                 if not is_loopback(address):
                     raise ValueError(f"{flag} {address} is not on loopback, which --cluster-secret-file is for")
+        elif self.auth is not None and self.tls_client_ca is None and is_reached(self.listen):
+            raise ValueError(
+                f"--auth with --listen {self.listen} needs --tls-client-ca, by which a node knows its routers"
+            )
         for pair in self.label:
             if "=" not in pair:
                 raise ValueError(f"--label {pair!r} is not key=value")

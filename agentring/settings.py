@@ -165,11 +165,12 @@ class ProcessSettings(BaseSettings):
 
     def _ports(self) -> Iterator[Port]:
         tls, by = self.tls_cert is not None, "--tls-cert and --tls-key"
-        yield Port("--listen", self.listen, tls, by, True, "")
+        yield Port("--listen", self.listen, tls, by, self.auth is not None, "--auth")
         if self.metrics_listen is not None:
             asks = self.metrics_client_ca is not None
             yield Port("--metrics-listen", self.metrics_listen, tls, by, asks, "--metrics-client-ca")
 
+    @model_validator(mode="after")
     def _auth_fits_together(self) -> Self:
         if self.auth is None and self.cluster_secret_file is not None:
             raise ValueError("--cluster-secret-file needs --auth: without it nobody is asked who calls")

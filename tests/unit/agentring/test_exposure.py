@@ -113,9 +113,27 @@ def test_nothing_that_other_machines_reach_is_open_unless_it_was_said(
         insecure = ("--insecure-plaintext", "--insecure-anonymous")
         assert load(settings_class, [*open_port, *insecure], program=PROGRAM).insecure_plaintext
     for more in (tls, ("--insecure-plaintext",)):
+        assert refused(capsys, settings_class, *flags, "--listen=0.0.0.0:1", *more) == [
+            f"{PROGRAM}: --listen {place}, by anybody: give --auth, or --insecure-anonymous"
+        ]
         assert refused(capsys, settings_class, *flags, "--metrics-listen=0.0.0.0:1", *more) == [
             f"{PROGRAM}: --metrics-listen {place}, by anybody: give --metrics-client-ca, or --insecure-anonymous"
         ]
+
+
+def test_what_asks_who_calls_must_know_its_own_routers(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    auth, node = f"--auth={tmp_path}/auth.toml", ("--node-id=n1", "--data-dir=/nowhere")
+    (line,) = refused(capsys, RouterSettings, auth)
+    assert line.startswith(f"{PROGRAM}: --auth needs --cluster-secret-file, or certificates of routers and nodes")
+    files = [f"--{name}={tmp_path}/x" for name in ("tls-cert", "tls-key", "node-ca", "node-cert", "node-key")]
+    everything = [auth, "--listen=0.0.0.0:1", *files]
+    assert load(RouterSettings, everything, program=PROGRAM).auth is not None
+    assert refused(capsys, NodeSettings, *node, *everything) == [
+        f"{PROGRAM}: --auth with --listen 0.0.0.0:1 needs --tls-client-ca, by which a node knows its routers"
+    ]
+    assert load(NodeSettings, [*node, *everything, f"--tls-client-ca={tmp_path}/x"], program=PROGRAM).auth is not None
+    on_loopback = [*node, *everything, "--listen=127.0.0.1:1"]
+    assert load(NodeSettings, on_loopback, program=PROGRAM).auth is not None
 
 
 def test_metrics_are_encrypted_where_other_machines_reach_them(tmp_path: Path) -> None:
