@@ -110,6 +110,7 @@ async def _serve(
     node_id = NodeId(settings.node_id)
     access = open_access(settings.auth, settings.cluster_secret_file, settings.cluster, NODE_SUBJECT + node_id)
     limits = open_limits(settings.limits, names_tenants=settings.tenant_metrics)
+    signer = access.signer if access is not None else None
     child_runs = ChildRuns(forker, settings.lease_ttl_s + _STARVED_S) if forker is not None else None
     with ExitStack() as stack:
         data_dir = stack.enter_context(DataDir(settings.data_dir))
@@ -127,7 +128,6 @@ async def _serve(
             board = ConditionBoard()
             observed = ObservedAudit(audit, board)
             guard = StoreGuard(durable, etcd, keys, lambda: _identity(membership.history))
-            signer = access.signer if access is not None else None
             skew = ClockSkew(
                 etcd, keys, clock, node_id, settings.node_credentials, settings.max_clock_skew_s, signer=signer
             )
@@ -145,6 +145,7 @@ async def _serve(
                 opened=opened,
                 limits=limits,
                 child_runs=child_runs,
+                is_revoked=access.accepted_work.is_revoked if access is not None else None,
                 signer=signer,
             )
             incarnations = IncarnationSupervisor(resources, guard, skew)
@@ -164,10 +165,8 @@ async def _serve(
                 first_frame_timeout_s=settings.first_frame_timeout_s,
                 tls=settings.server_tls(),
                 recorder=RecordedCalls(access_log.log) if access_log is not None else None,
-                access=NodeAccess(
-                    access.control, access.signature_check(lambda: incarnations.registered_as), settings.cluster
-                )
-                if access is not None
+                access=NodeAccess(access.control, access.signatures(incarnations), settings.cluster)
+                if access
                 else None,
             )
             forks.close_port_in_children(int(server.address.rpartition(":")[2]))

@@ -64,7 +64,7 @@ class ChildRun:
         self._is_stopping = False
         self._time = PausableDeadline(env.limits.timeout_s)
         self._time.pause()  # the child keeps the deadline itself
-        self._gate = RunGate(env.halts, turn.ref, turn.agent, self._time, slot, lambda: self._is_stopping)
+        self._gate = RunGate(env, turn, self._time, slot, lambda: self._is_stopping)
         self._recorded = NodeSteps(turn.steps(), self._gate.pass_by) if turn.steps is not None else None
         self._records = turn.records() if turn.records is not None else None
         self._end_unstored = False

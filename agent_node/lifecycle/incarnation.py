@@ -110,6 +110,7 @@ class Incarnation:
             resources.opened,
             halts=resources.halts.halts,
             quota=self._quota(resources.limits),
+            is_revoked=resources.is_revoked,
         )
         self.quota = env.quota
         """What tenants have here; None: they have no limits."""

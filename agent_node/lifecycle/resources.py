@@ -39,6 +39,8 @@ class NodeResources:
     """Where sessions, tasks and steps are stored; None: in each incarnation's own memory."""
     opened: Mapping[str, OpenedAgent]
     """What agents find in this process, by their names."""
+    is_revoked: Callable[[str, str, str], bool] | None = None
+    """As RunEnvironment."""
     signer: Signer | None = None
     """Of this node's calls to others; None: they ask nobody who he is."""
     limits: LimitsInUse | None = None

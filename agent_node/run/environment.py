@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from agent_node.agents.lifespans import OpenedAgent
@@ -9,6 +10,7 @@ from agent_node.audit import AuditLog
 from agent_node.halt.halts import Halts
 from agent_node.once.steps import Once
 from agent_node.quota.quota import Quota
+from agent_node.run.call_terms import CallTerms
 from agent_node.run.outcome import Outcome
 from agent_node.run.run_input import RunEvents, TurnInput
 from agent_node.run.tool_places import ToolPlaces
@@ -80,6 +82,9 @@ class RunEnvironment:
     """The test kit's: what stands between a run's steps and their recorder; None: nothing does."""
     halts: Halts = field(default_factory=Halts)
     """What is halted."""
+    is_revoked: Callable[[str, str, str], bool] | None = None
+    """Whether a tenant's subject's credential was revoked by which work was accepted; None: nobody is asked who he
+    is."""
     tool_places: ToolPlaces = field(default_factory=ToolPlaces)
     """How many calls of a tool run at a time."""
     quota: Quota | None = None
@@ -88,6 +93,13 @@ class RunEnvironment:
     def ownership(self, ref: SessionRef, epoch: Epoch) -> Ownership:
         """What the store compares with the writes of a session that this incarnation has claimed."""
         return Ownership(ref, epoch, self.owner)
+
+    def revocation(self, tenant: str, terms: CallTerms) -> Callable[[], bool] | None:
+        """As RunGate. tenant, terms: of the run."""
+        asked = self.is_revoked
+        if asked is None or not terms.credential_id:
+            return None
+        return partial(asked, tenant, terms.subject, terms.credential_id)
 
     @property
     def owner(self) -> str:

@@ -186,7 +186,7 @@ class RunSteps:
         """Made when it is first asked for: one for a run, whose slot it gives back and takes again."""
         if self._made_gate is None:
             turn, stop = self._turn, self._stop
-            self._made_gate = RunGate(self._env.halts, turn.ref, turn.agent, self.time, turn.slot, lambda: stop.asked)
+            self._made_gate = RunGate(self._env, turn, self.time, turn.slot, lambda: stop.asked)
         return self._made_gate
 
     def _all_steps(self) -> Steps:

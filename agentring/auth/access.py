@@ -18,9 +18,14 @@ from agentring.ids import DEFAULT_TENANT
 class Authenticator(Protocol):
     """Knows credentials: AuthFile does."""
 
-    def identify(self, authorization: Sequence[str], peer_names: Sequence[str]) -> Identity:
+    @property
+    def changes(self) -> int:
+        """Goes up when what was valid may not be any more."""
+
+    def identify(self, authorization: Sequence[str], peer_names: Sequence[str], origin: str) -> Identity:
         """Who calls. authorization: the values of the call's fields of this name; peer_names: of its connection's
-        certificate, `URI:` or `DNS:` before each. Raises NotAuthenticated, CredentialUnchecked."""
+        certificate, `URI:` or `DNS:` before each; origin: the address that it comes from, without the port. Raises
+        NotAuthenticated, CredentialUnchecked."""
 
     def is_revoked(self, identity: Identity) -> bool:
         """Whether what was valid once would not be now."""
@@ -55,20 +60,29 @@ class AccessControl:
         self._now_s = now_s
 
     def admit(
-        self, method: str, authorization: Sequence[str], peer_names: Sequence[str], said_tenant: str
+        self, method: str, authorization: Sequence[str], peer_names: Sequence[str], said_tenant: str, peer: str
     ) -> Caller | None:
-        """Who has the call; None: nobody is asked for it. authorization, peer_names: as Authenticator; said_tenant: as
+        """Who has the call; None: nobody is asked for it. authorization, peer_names: as Authenticator; peer: from where
+        it comes, `host:port`; said_tenant: as
         the call has it; empty: it does not say. Raises NotAuthenticated, CredentialUnchecked, RoleMissing,
         TenantForeign."""
         if method in ANONYMOUS:
             return None
-        identity = self._authenticator.identify(authorization, peer_names)
+        identity = self._authenticator.identify(authorization, peer_names, peer.rpartition(":")[0])
         return admit_identity(identity, method, said_tenant, is_checked_here=True)
+
+    @property
+    def changes(self) -> int:
+        """As Authenticator."""
+        return self._authenticator.changes
+
+    def has_ended(self, identity: Identity) -> bool:
+        """Whether it is over by the time alone."""
+        return identity.expires_at is not None and identity.expires_at <= self._now_s()
 
     def check_still_valid(self, identity: Identity) -> None:
         """Raises NotAuthenticated."""
-        is_over = identity.expires_at is not None and identity.expires_at <= self._now_s()
-        if is_over or self._authenticator.is_revoked(identity):
+        if self.has_ended(identity) or self._authenticator.is_revoked(identity):
             raise NotAuthenticated("the credential has ended, or was revoked")
 
 

@@ -99,6 +99,11 @@ class AuthFile:
                 return self._rules.revocations.has_token(identity)
         return True
 
+    @property
+    def rules(self) -> Rules:
+        """What the files say now."""
+        return self._rules
+
     async def run(self) -> None:
         """Reads the files again when they change, and fetches keys when it is time, until cancelled."""
         async with asyncio.TaskGroup() as fetches:

@@ -44,6 +44,7 @@ class OpenCalls:
         """control: which knows of revocations."""
         self._control = control
         self._groups: dict[int, _Group] = {}
+        self._changes = control.changes
 
     def __len__(self) -> int:
         """How many there are."""
@@ -65,13 +66,16 @@ class OpenCalls:
 
     def tick(self, now_s: float) -> None:
         """Once a second. now_s: Unix time."""
+        control, changes = self._control, self._control.changes
+        has_changed, self._changes = changes != self._changes, changes
         for group in list(self._groups.values()):
-            try:
-                self._control.check_still_valid(group.identity)
-            except NotAuthenticated as error:
-                for call in list(group.calls):
-                    call.fail(error)
-                continue
+            if has_changed or control.has_ended(group.identity):
+                try:
+                    control.check_still_valid(group.identity)
+                except NotAuthenticated as error:
+                    for call in list(group.calls):
+                        call.fail(error)
+                    continue
             ends_s = group.identity.expires_at
             if ends_s is not None and not group.was_told and ends_s - now_s <= GO_AWAY_S:
                 group.was_told = True

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from agentring.auth.tables import RevokedTable
-from agentring.auth.tokens import TokenIdentity
+from agentring.auth.tokens import TokenIdentity, token_name
 
 
 class Revocations:
@@ -41,6 +41,15 @@ class Revocations:
     def has_fixed(self, credential_id: str, subject: str) -> bool:
         """Of an API key or a certificate's name. Rows with a time are about tokens alone."""
         rows = [*self._by_id.get(credential_id, ()), *self._by_subject.get(subject, ())]
+        return any(row.issued_before is None and (row.subject is None or row.subject == subject) for row in rows)
+
+    def has_work(self, issuer: str, subject: str, credential_id: str) -> bool:
+        """Of what was accepted for a token's holder. When the token was issued is not kept of it, so rows with a time
+        say nothing."""
+        rows = [*self._by_subject.get(subject, ()), *self._by_id.get(credential_id, ())]
+        for token_id, its in self._by_id.items():
+            if token_name(issuer, token_id) == credential_id:
+                rows += its
         return any(row.issued_before is None and (row.subject is None or row.subject == subject) for row in rows)
 
 

@@ -59,6 +59,11 @@ class TokenIdentity(Identity):
     issued_at: float | None
 
 
+def token_name(issuer: str, jti: str) -> str:
+    """How a token with a `jti` is called where the token itself must not be."""
+    return sha256(f"{issuer}|{jti}".encode()).hexdigest()[:16]
+
+
 def verify_token(token: str, issuers: Issuers) -> TokenIdentity:
     """Who holds it. Its end is `exp` and the leeway. Raises NotAuthenticated, KeyNotHere."""
     if len(token) > MAX_TOKEN_BYTES or not _TOKEN.fullmatch(token):
@@ -149,7 +154,7 @@ def _identity(token: str, table: JwtTable, name: KeyName, keys: KeySet, claims: 
     jti = claims.get("jti", "")
     if not isinstance(jti, str):
         raise TypeError
-    credential = sha256(f"{table.issuer}|{jti}".encode() if jti else token.encode()).hexdigest()[:16]
+    credential = token_name(table.issuer, jti) if jti else sha256(token.encode()).hexdigest()[:16]
     return TokenIdentity(
         tenant=tenant,
         subject=subject,

@@ -6,6 +6,7 @@ that puts them on the wire. None ever carries another exception's text.
 """
 
 from agentring.errors.access import (
+    CredentialRevoked,
     CredentialUnchecked,
     MetadataReserved,
     NotAuthenticated,
@@ -111,6 +112,7 @@ __all__ = [
     "ClaimUnreadable",
     "ConnectionsLost",
     "CoordinatorUnavailable",
+    "CredentialRevoked",
     "CredentialUnchecked",
     "DeadlineExceeded",
     "EncodingNotSupported",

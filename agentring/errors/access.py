@@ -49,6 +49,14 @@ class MetadataReserved(AgentringError):
     header: str
 
 
+class CredentialRevoked(AgentringError):
+    """The credential by which a turn or a task was accepted was revoked meanwhile: it begins no step any more."""
+
+    code = StatusCode.PERMISSION_DENIED
+    reason = "CREDENTIAL_REVOKED"
+    sentence = "the credential by which this was accepted was revoked"
+
+
 class CredentialUnchecked(AgentringError):
     """So many unknown credentials came that one more is not checked now, and calls of known ones are not held up; or
     its issuer's keys are still to be fetched."""

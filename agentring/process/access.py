@@ -1,12 +1,20 @@
 """What a router or a node needs to ask who calls, opened from its settings. Called by their apps."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
+from agentring.auth.accepted_work import AcceptedWork
 from agentring.auth.access import AccessControl
 from agentring.auth.authenticator import AuthFile
 from agentring.auth.signatures import ClusterSecret, SignatureCheck, Signer
+
+
+class Registered(Protocol):
+    """A node."""
+
+    registered_as: int
+    """As SignatureCheck's incarnation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,15 +22,16 @@ class ProcessAccess:
     """Resource handling: one task must run `credentials.run()`."""
 
     credentials: AuthFile
+    accepted_work: AcceptedWork
     control: AccessControl
     """Who may have which call."""
     secret: ClusterSecret | None
     signer: Signer | None
     """Of the process's calls to nodes; None: its certificate says who it is."""
 
-    def signature_check(self, incarnation: Callable[[], int]) -> SignatureCheck | None:
-        """Of calls to this node; None: its peers' certificates say who they are. incarnation: as SignatureCheck."""
-        return SignatureCheck(self.secret, incarnation) if self.secret is not None else None
+    def signatures(self, node: Registered) -> SignatureCheck | None:
+        """Of calls to this node; None: its peers' certificates say who they are."""
+        return SignatureCheck(self.secret, lambda: node.registered_as) if self.secret is not None else None
 
 
 def open_access(auth: Path | None, secret_file: Path | None, cluster: str, name: str) -> ProcessAccess | None:
@@ -34,4 +43,6 @@ def open_access(auth: Path | None, secret_file: Path | None, cluster: str, name:
     if secret_file is not None:
         secret = ClusterSecret.read(secret_file, cluster)
     signer = Signer(secret, name) if secret is not None else None
-    return ProcessAccess(credentials, AccessControl(credentials), secret, signer)
+    return ProcessAccess(
+        credentials, AcceptedWork(lambda: credentials.rules), AccessControl(credentials), secret, signer
+    )

@@ -47,7 +47,7 @@ class NodeAccess:
         if not internal and (has_credential or not peer):
             authorization = [field.value for field in head.shared.fields if field.name == metadata.AUTHORIZATION]
             names = certificate.names if certificate is not None else ()
-            caller = self._control.admit(method, authorization, names, said_tenant)
+            caller = self._control.admit(method, authorization, names, said_tenant, stream.connection.peer)
             if caller is not None:
                 self._open_calls.add(caller.identity, stream, time.time())
             return caller

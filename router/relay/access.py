@@ -16,7 +16,7 @@ from agentring.auth.open_calls import OpenCall, OpenCalls
 from agentring.auth.permissions import ANONYMOUS
 from agentring.auth.signatures import Signer
 from agentring.errors import NodeUnreachable, NotAuthenticated, SessionMoving
-from agentring.http2.peer import Peer
+from agentring.http2.stream import StreamConnection
 from router.relay.request import Request
 from router.routing.owner import Target
 
@@ -34,13 +34,14 @@ class RelayAccess:
         self._signer = signer
         self._open_calls = OpenCalls(control)
 
-    def admit(self, request: Request, peer: Peer | None, call: OpenCall) -> Caller | None:
-        """Who has the call, which the request then says; None: nobody is asked for it. peer: by the certificate of the
-        connection. Raises NotAuthenticated, CredentialUnchecked, RoleMissing, TenantForeign."""
+    def admit(self, request: Request, connection: StreamConnection, call: OpenCall) -> Caller | None:
+        """Who has the call, which the request then says; None: nobody is asked for it. connection: the client's.
+        Raises NotAuthenticated, CredentialUnchecked, RoleMissing, TenantForeign."""
         shared = request.shared
         said_tenant = request.said_tenant
-        names = peer.names if peer is not None else ()
-        caller = self._control.admit(shared.method, shared.authorization, names, said_tenant)
+        certificate = connection.peer_certificate
+        names = certificate.names if certificate is not None else ()
+        caller = self._control.admit(shared.method, shared.authorization, names, said_tenant, connection.peer)
         if caller is not None:
             request.admitted(caller)
             self._open_calls.add(caller.identity, call, time.time())

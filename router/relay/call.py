@@ -49,7 +49,7 @@ class Call(CallFailover):
         try:
             request.check(self._context.limits.max_header_list_bytes)
             if (access := self._context.routing.access) is not None:
-                self._caller = access.admit(request, self._client.connection.peer_certificate, self)
+                self._caller = access.admit(request, self._client.connection, self)
             if (timeout_s := request.timeout_s()) is not None:
                 self._call_timers().set_deadline(timeout_s)
             self._attempts.route_by_headers(request)

@@ -19,8 +19,14 @@ class SpokenWords:
         """Of certificates."""
         self.revoked: set[str] = set()
         """Subjects."""
+        self.changes = 0
 
-    def identify(self, authorization: Sequence[str], peer_names: Sequence[str]) -> Identity:
+    def revoke(self, subject: str) -> None:
+        """As a file that is read again."""
+        self.revoked.add(subject)
+        self.changes += 1
+
+    def identify(self, authorization: Sequence[str], peer_names: Sequence[str], _origin: str) -> Identity:
         found = self.known.get(authorization[0]) if len(authorization) == 1 else None
         if not authorization:
             found = next((self.by_name[name] for name in peer_names if name in self.by_name), None)

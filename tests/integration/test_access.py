@@ -86,7 +86,9 @@ def keys(tmp_path: Path) -> Keys:
 async def test_a_cluster_is_used_by_who_may_and_by_nobody_else(
     make_cluster: Callable[..., Cluster], keys: Keys
 ) -> None:
-    cluster = make_cluster(nodes=2, flags=keys.flags, router_flags=keys.flags, metadata=bearer(keys.olga))
+    cluster = make_cluster(
+        nodes=2, flags=keys.flags, router_flags=keys.flags, metadata=bearer(keys.olga), lease_ttl_s=10
+    )
     async with connect(cluster.router, credentials=lambda: keys.ada) as ring:
         for number in range(8):  # sessions of both nodes
             ended = await ring.session(f"s{number}", agent="echo").run("hi")

@@ -51,12 +51,19 @@ STATUSES = {
     "DATA_LOSS": "SessionCorrupt",
     "CANCELLED": "CallCancelled",
     "UNAUTHENTICATED": "NotAuthenticated",
-    "PERMISSION_DENIED": "MetadataReserved RoleMissing TenantForeign",
+    "PERMISSION_DENIED": "CredentialRevoked MetadataReserved RoleMissing TenantForeign",
     "INTERNAL": "CallReset ConnectionsLost InternalError MalformedAnswer",
 }
 OF_NO_RPC_OF_OURS = {
     *("INTERNAL", "UNIMPLEMENTED", "SERVICE_NOT_FOUND", "ANSWER_METADATA_TOO_LARGE"),
-    *("NOT_AUTHENTICATED", "CREDENTIAL_UNCHECKED", "ROLE_MISSING", "TENANT_FOREIGN", "METADATA_RESERVED"),
+    *(
+        "NOT_AUTHENTICATED",
+        "CREDENTIAL_UNCHECKED",
+        "CREDENTIAL_REVOKED",
+        "ROLE_MISSING",
+        "TENANT_FOREIGN",
+        "METADATA_RESERVED",
+    ),
 }
 """Reasons that the protos need not name: any call can end with the first two; the third is of health checks, the fourth
 of calls to hosted services; the others are of who calls, not of what is called."""

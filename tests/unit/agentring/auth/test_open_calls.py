@@ -65,7 +65,7 @@ def test_a_revocation_ends_the_calls_of_that_credential_alone(words: SpokenWords
     mine, others = Told(), Told()
     calls.add(ADA, mine, 0)
     calls.add(EVE, others, 0)
-    words.revoked.add("ada")
+    words.revoke("ada")
     calls.tick(1)
     assert (mine.said, others.said) == (["NOT_AUTHENTICATED"], [])
 

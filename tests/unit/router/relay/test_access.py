@@ -173,7 +173,7 @@ def test_a_stream_that_goes_on_at_another_node_is_signed_anew_for_that_one(guard
 
 def test_a_stream_whose_credential_was_revoked_goes_on_nowhere(guarded: Guarded) -> None:
     number = guarded.open(CONVERSE)
-    guarded.words.revoked.add("ada")
+    guarded.words.revoke("ada")
     lose_node(guarded)
     assert not any(peers[-1].streams for peers in guarded.wire.nodes.values())
     assert guarded.client.streams[number].status == "16"
