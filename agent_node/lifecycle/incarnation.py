@@ -165,6 +165,9 @@ class Incarnation:
         ]
         if (limits := self._resources.limits) is not None:
             works.append(limits.run(self._resources.clock.sleep, self._slots.grant_free))
+        if self.quota is not None and durable is not None:
+            clock = self._resources.clock
+            works.append(self.quota.stored.run(durable.stored_bytes.of, clock.sleep, clock.now_s))
         return works if durable is None else [*works, *self._tend_store(durable)]
 
     def _tend_store(self, durable: SqlStore) -> list[Coroutine[Any, Any, None]]:

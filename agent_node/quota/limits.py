@@ -16,7 +16,7 @@ it stands is said. What is not named has no limit.
 """
 
 import tomllib
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -57,26 +57,33 @@ class Limits(BaseModel):
     bytes_in_per_s: _Rate | None = None
     """Bytes of inputs and files."""
 
-    def with_defaults(self, defaults: "Limits") -> "Limits":
+    def with_defaults(self, defaults: "Limits") -> Self:
         """These, and the defaults' where it has none."""
-        return Limits(**(defaults.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)))
+        return type(self)(**(defaults.model_dump(exclude_none=True) | self.model_dump(exclude_none=True)))
+
+
+class TenantLimits(Limits):
+    """Of one tenant."""
+
+    stored_bytes: _Count | None = None
+    """Bytes that a durable store has; more come with what runs, and nothing is removed."""
 
 
 NO_LIMITS = Limits()
 
 
-class _TenantTable(Limits):
+class _TenantTable(TenantLimits):
     subject: Limits = NO_LIMITS
     subjects: dict[_Subject, Limits] = Field(default_factory=dict)
 
-    def own(self) -> Limits:
-        return Limits(**self.model_dump(exclude_none=True, exclude={"subject", "subjects"}))
+    def own(self) -> TenantLimits:
+        return TenantLimits(**self.model_dump(exclude_none=True, exclude={"subject", "subjects"}))
 
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    tenant: Limits = NO_LIMITS
+    tenant: TenantLimits = TenantLimits()
     subject: Limits = NO_LIMITS
     tenants: dict[_Tenant, _TenantTable] = Field(default_factory=dict)
 
@@ -95,7 +102,7 @@ class LimitTable:
             for subject, limits in table.subjects.items()
         }
 
-    def of_tenant(self, tenant: str) -> Limits:
+    def of_tenant(self, tenant: str) -> TenantLimits:
         """A tenant's."""
         return self._tenants.get(tenant, self._tenant)
 

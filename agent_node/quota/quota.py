@@ -14,10 +14,12 @@ from agent_node.quota.limits import Limits, LimitTable
 from agent_node.quota.rates import Rates
 from agent_node.quota.refusals import Refusals
 from agent_node.quota.share import Share
+from agent_node.quota.stored import MEASURE_S, StoredBytes
 from agentring.errors import QuotaExceeded
 from agentring.ids import TenantId
 
 _FULL_WAIT_MS = 1_000
+_MEASURED_MS = int(MEASURE_S * 1_000)
 
 
 class Held(StrEnum):
@@ -74,6 +76,8 @@ class Quota:
         self._table = table
         self._share = share
         self._rates = Rates(now_s)
+        self.stored = StoredBytes()
+        """What tenants have stored."""
         self._refusals = refusals
         self._counts: Counter[tuple[str, str, str]] = Counter()
 
@@ -117,12 +121,22 @@ class Quota:
         and then nothing was counted."""
         if free is not None:
             self._check_waiting(tenant, subject, free)
+        stores = self._checked_stored(tenant, size_bytes)
         self._spend(tenant, subject, {"turns_per_s": 1, "bytes_in_per_s": size_bytes})
+        if stores:
+            self.stored.add(tenant, size_bytes)
         return Hold(self._counts, Held.OPEN_TURNS, tenant, subject)
 
     def resume_turn(self, tenant: TenantId, subject: str) -> Hold:
         """Counts one that was accepted before."""
         return Hold(self._counts, Held.OPEN_TURNS, tenant, subject)
+
+    def take_file(self, tenant: TenantId, subject: str, size_bytes: int) -> None:
+        """Counts a file that is about to come. Raises QuotaExceeded, and then nothing was counted."""
+        stores = self._checked_stored(tenant, size_bytes)
+        self.spend_bytes(tenant, subject, size_bytes)
+        if stores:
+            self.stored.add(tenant, size_bytes)
 
     def spend_bytes(self, tenant: TenantId, subject: str, size_bytes: int) -> None:
         """Counts bytes that came. Raises QuotaExceeded, and then none were counted."""
@@ -130,7 +144,7 @@ class Quota:
 
     def _limits(self, tenant: str, subject: str) -> list[tuple[str, Limits]]:
         table = self._table()
-        found = [("", table.of_tenant(tenant))]
+        found: list[tuple[str, Limits]] = [("", table.of_tenant(tenant))]
         return [*found, (subject, table.of_subject(tenant, subject))] if subject else found
 
     def _room_to_run(self, tenant: TenantId, subject: str) -> int:
@@ -149,6 +163,15 @@ class Quota:
             waiting = self._counts[Held.OPEN_TURNS, tenant, scope] - self._counts[Held.RUNNING_TURNS, tenant, scope]
             if waiting >= self._share().of_count(limit) + min(free, self._room_to_run(tenant, subject)):
                 raise self._refused("waiting_turns", limit, tenant, scope, _FULL_WAIT_MS)
+
+    def _checked_stored(self, tenant: TenantId, size_bytes: int) -> bool:
+        """Whether the tenant has a limit of what it stores."""
+        limit = self._table().of_tenant(tenant).stored_bytes
+        if limit is None:
+            return False
+        if not self.stored.has_room(tenant, limit, size_bytes, self._share()):
+            raise self._refused("stored_bytes", limit, tenant, "", _MEASURED_MS)
+        return True
 
     def _spend(self, tenant: TenantId, subject: str, amounts: dict[str, int]) -> None:
         """All of it, or nothing."""

@@ -56,7 +56,7 @@ class BlobService:
             session = await incarnation.host.open(ref, agent)
         else:
             session = await incarnation.host.open(ref, agent, asking(call))
-            quota.spend_bytes(ref.tenant, subject_of(call), first.size_bytes)
+            quota.take_file(ref.tenant, subject_of(call), first.size_bytes)
         await accept(call, incarnation, session.claim.epoch)
         await self._take_place()
         try:

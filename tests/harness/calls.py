@@ -11,6 +11,7 @@ from agent_node.run.wait_cycles import WaitCycles
 from agent_node.services.converse import converse
 from agent_node.session.session import Session
 from agent_node.settings import NodeSettings
+from agentring.auth.access import Caller
 from agentring.errors import AgentringError
 from agentring.rpc.service import Call
 from agentring.v1 import session_pb2
@@ -22,7 +23,7 @@ class FakeConversation:
 
     def __init__(self, session: Session, metadata: dict[str, str] | None = None, **settings: int) -> None:
         """settings: the node's, where they are not the defaults."""
-        self.caller = None
+        self.caller: Caller | None = None
         self.metadata = metadata or {}
         self.headers: dict[str, str] = {}
         """What the call was accepted with."""

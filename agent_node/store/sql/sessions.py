@@ -42,6 +42,7 @@ from agent_node.store.sql.once import SqlOnceStore
 from agent_node.store.sql.shared_clock import SharedClock
 from agent_node.store.sql.steps import SqlStepStore
 from agent_node.store.sql.storage import SqlStorageStore
+from agent_node.store.sql.stored_bytes import SqlStoredBytes
 from agent_node.store.sql.tasks import SqlTaskStore
 from agentring.ids import SessionRef, TenantId
 
@@ -92,6 +93,8 @@ class SqlStore:
         """The files of sessions."""
         self.halts = SqlHaltStore(driver)
         """What is halted."""
+        self.stored_bytes = SqlStoredBytes(driver)
+        """What tenants have stored."""
 
     async def close(self) -> None:
         """Lets go of the database."""

@@ -1,11 +1,14 @@
 """Streams of a tenant that has limits."""
 
 import asyncio
+from functools import partial
 
 import pytest
 
 from agent_node.quota.quota import Held
 from agentring import metadata
+from agentring.auth.access import Caller
+from agentring.auth.identity import Identity, Role
 from agentring.errors import NotOwner, QuotaExceeded
 from harness.calls import FakeConversation
 from harness.limited_nodes import quota_of
@@ -66,4 +69,26 @@ async def test_a_refused_turn_and_a_refused_reply_are_answered_and_the_stream_go
         assert "what=turns_per_s, limit=1, scope=tenant" in first.detail
         assert (second.frame, second.detail.count("turns_per_s")) == (5, 1)
         assert [event.turn_id for event in stream.of("turn_completed")] == ["a", "b"]
+        assert not any(quota.totals().values())
+
+
+async def test_a_subject_has_limits_of_its_own_within_its_tenants() -> None:
+    quota = quota_of("[tenant]\nstreams = 3\n[subject]\nstreams = 1\n[tenants.default.subjects.bob]\nstreams = 2")
+    async with acting(quick, quota=quota) as actor:
+        streams, ends = list[FakeConversation](), list[str]()
+        for subject in ("ann", "ann", "bob", "bob", "bob", "eve"):
+            stream = FakeConversation(actor.session)
+            stream.caller = Caller(Identity("default", subject, frozenset({Role.user}), "key", None), "default")
+            stream.open()
+            try:
+                await stream.until(partial(FakeConversation.of, stream, "opened"))
+            except QuotaExceeded as refused:
+                ends.append(refused.scope)
+            else:
+                ends.append(subject)
+                streams.append(stream)
+        assert ends == ["ann", "subject", "bob", "bob", "tenant", "tenant"]
+        for stream in streams:
+            stream.close()
+            await stream.served
         assert not any(quota.totals().values())
