@@ -1,9 +1,9 @@
 """Keeps a node's halts as etcd and the store have them.
 
 Guarantees: a node begins to serve once it has read both, after it has joined; it reads both again as often as it renews
-its lease, whatever its watch says; and one that could not read etcd's for as long as its lease lasts without a renewal
-is fenced. So what is halted stops within a renewal's interval on a node that no router reaches, and by its fence on one
-that is cut off altogether. One look at a time: what is older never comes last.
+its lease, whatever its watch says; and one that renews its lease, but could not read etcd's for as long as a lease lasts
+without a renewal and an interval more, is fenced. So what is halted stops within a renewal's interval on a node that no
+router reaches, and by its lease's fence on one that is cut off altogether. One look at a time: what is older never comes last.
 
 The watch is what is fast, and nothing rests on it. Where etcd's history is broken what was known stands. Run by the
 node's app, and for each of its incarnations.
@@ -68,7 +68,7 @@ class HaltReader:
 
     async def begin(self, lease: Lease) -> None:
         """Returns once both were read, or the lease is over."""
-        due_s = self._clock.now_s() + lease.ttl_s - lease.margin_s
+        due_s = self._clock.now_s() + _patience_s(lease)
         while lease.reason is None:
             try:
                 await self.read()
@@ -83,7 +83,7 @@ class HaltReader:
         """Reads both with each renewal's interval, until cancelled; fences a node that cannot."""
         read_s = self._clock.now_s()
         while True:
-            due_s = read_s + lease.ttl_s - lease.margin_s
+            due_s = read_s + _patience_s(lease)
             left_s = max(0.0, due_s - self._clock.now_s())
             await self._clock.sleep(min(lease.ttl_s / RENEWALS_PER_TTL, left_s))
             asked_s = self._clock.now_s()
@@ -143,3 +143,8 @@ class HaltReader:
         self._seen = self._etcd.life, revision
         self._by_key = by_key
         self.halts.see_etcd(by_key.values())
+
+
+def _patience_s(lease: Lease) -> float:
+    """For how long a node serves without a look. The lease of one that cannot renew it either ends before."""
+    return lease.ttl_s - lease.margin_s + lease.ttl_s / RENEWALS_PER_TTL

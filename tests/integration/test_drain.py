@@ -43,6 +43,7 @@ async def test_idle_sessions_move_at_once_and_the_busy_one_when_its_turn_has_end
         moving = [name for name, received in before.items() if received.node == victim]
         draining = asyncio.create_task(drained(channel, victim))
         await cluster.until_audited("drain_started", 1)
+        await _until(lambda: _state(cluster, victim), "draining")  # what came before was taken
         for name in moving:
             began_s = time.monotonic()
             received = await run_turn_until_answered(channel, name, turn("x"), 5, agent="faulty")

@@ -124,7 +124,7 @@ async def test_a_node_serves_once_both_were_read() -> None:
 
 
 @pytest.mark.parametrize("beginning", [True, False])
-async def test_a_node_that_cannot_look_is_fenced_when_its_lease_would_be(beginning: bool) -> None:
+async def test_a_node_that_cannot_look_is_fenced_a_renewal_after_its_lease_would_be(beginning: bool) -> None:
     etcd, clock = Etcd(), FakeClock()
     halts, lease = reader(etcd, clock), lease_on(clock)
     etcd.state = None
@@ -135,7 +135,8 @@ async def test_a_node_that_cannot_look_is_fenced_when_its_lease_would_be(beginni
         clock.advance(0.25)
         await asyncio.sleep(0)
     assert lease.reason is FenceReason.HALTS_UNREAD
-    assert TTL_S - lease.margin_s <= clock.now_s() - began_s <= TTL_S - lease.margin_s + 0.5
+    patience_s = TTL_S - lease.margin_s + TTL_S / 4
+    assert patience_s <= clock.now_s() - began_s <= patience_s + 0.5
     keeping.cancel()
     await asyncio.wait([keeping])
 
