@@ -1,9 +1,10 @@
 """Keeps a node's halts as etcd and the store have them.
 
 Guarantees: a node begins to serve once it has read both, after it has joined; it reads both again as often as it renews
-its lease, whatever its watch says; and one that renews its lease, but could not read etcd's for as long as a lease lasts
-without a renewal and an interval more, is fenced. So what is halted stops within a renewal's interval on a node that no
-router reaches, and by its lease's fence on one that is cut off altogether. One look at a time: what is older never comes last.
+its lease, whatever its watch says; and one that renews its lease, but could not read etcd's for as long as a lease
+lasts without a renewal and an interval more, is fenced. So what is halted stops within a renewal's interval on a node
+that no router reaches, and by its lease's fence on one that is cut off altogether. One look at a time: what is older
+never comes last.
 
 The watch is what is fast, and nothing rests on it. Where etcd's history is broken what was known stands. Run by the
 node's app, and for each of its incarnations.
