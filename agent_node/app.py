@@ -49,7 +49,7 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.registration import NodeIdentity
 from agentring.ids import NodeId
 from agentring.process import forks
-from agentring.process.access import open_access
+from agentring.process.access import credentials_of, open_access
 from agentring.process.collector import settle_collector
 from agentring.process.descriptors import raise_limit
 from agentring.process.entry import Ready
@@ -178,8 +178,8 @@ async def _serve(
             )
             if settings.metrics_listen is not None:
                 driver = durable.driver if durable is not None else None
-                counted = NodeMetrics(board, observed, incarnations, driver, child_runs, access_log, limits)
-                port = metrics.serve(counted, settings.metrics_listen, settings.metrics_tls())
+                parts = (board, observed, incarnations, driver, child_runs, access_log, limits, credentials_of(access))
+                port = metrics.serve(NodeMetrics(*parts), settings.metrics_listen, settings.metrics_tls())
                 forks.close_port_in_children(port)
             stack.enter_context(
                 Watchdog(lambda: incarnations.lease, clock, partial(end_process, asyncio.get_running_loop()))

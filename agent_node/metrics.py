@@ -19,6 +19,8 @@ from agent_node.store.database.counted import CountedDriver
 from agent_node.store.storage_counts import STORAGE
 from agentring.audit.log_metrics import log_metrics
 from agentring.audit.process_log import ProcessLog
+from agentring.auth.auth_metrics import auth_metrics
+from agentring.auth.authenticator import AuthFile
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import NodeDraining, NodeFenced
 
@@ -35,12 +37,14 @@ class NodeMetrics(Collector):
         child_runs: ChildRuns | None = None,
         access: ProcessLog | None = None,
         limits: LimitsInUse | None = None,
+        credentials: AuthFile | None = None,
     ) -> None:
         """incarnations: whose sessions and lease are reported; store: the durable one's; None: there is none;
         child_runs: None: there are none; access: None: calls are not written down; limits: of tenants, None: they
-        have none."""
+        have none; credentials: None: nobody is asked who he is."""
         self._limits = limits
         self._access = access
+        self._credentials = credentials
         self._child_runs = child_runs
         self._store = store
         self._board = board
@@ -56,6 +60,7 @@ class NodeMetrics(Collector):
         yield _by("transitions", "Transitions, by their names in the audit log.", "event", dict(audit.transitions))
         yield _by("runs_failed", "Turns and tasks that failed, by their reason.", "reason", dict(audit.failures))
         yield from log_metrics("agentring_node_", self._access)
+        yield from auth_metrics("agentring_node_", self._credentials)
         if self._limits is not None:
             refused = self._limits.refusals
             yield _by("quota_refused", "What limits of tenants have refused.", "limit", dict(refused.by_limit))

@@ -27,7 +27,7 @@ from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import MembershipSnapshot
 from agentring.errors import RouterStopping
 from agentring.ids import NodeId
-from agentring.process.access import open_access
+from agentring.process.access import credentials_of, open_access
 from agentring.process.collector import settle_collector
 from agentring.process.descriptors import RESERVE, connection_capacity, raise_limit
 from agentring.process.self_check import Fault, SelfCheck, all_of
@@ -142,7 +142,9 @@ async def run_router(settings: RouterSettings, stop: asyncio.Event, ready: Calla
             )
             if settings.metrics_listen is not None:
                 metrics.serve(
-                    RouterMetrics(relay, view, board, access_log), settings.metrics_listen, settings.metrics_tls()
+                    RouterMetrics(relay, view, board, access_log, credentials_of(access)),
+                    settings.metrics_listen,
+                    settings.metrics_tls(),
                 )
             await own_services.start()
             fault = Fault()

@@ -14,6 +14,8 @@ from prometheus_client.registry import Collector
 
 from agentring.audit.log_metrics import log_metrics
 from agentring.audit.process_log import ProcessLog
+from agentring.auth.auth_metrics import auth_metrics
+from agentring.auth.authenticator import AuthFile
 from agentring.cluster.condition import Condition, ConditionBoard, Trouble
 from agentring.errors import CoordinatorUnavailable
 from agentring.http2.budget import Budget
@@ -43,9 +45,18 @@ class Counted(Protocol):
 class RouterMetrics(Collector):
     """Reads the numbers."""
 
-    def __init__(self, relay: Counted, view: View, board: ConditionBoard, access: ProcessLog | None = None) -> None:
-        """view: whose ring is reported; access: None: calls are not written down."""
+    def __init__(
+        self,
+        relay: Counted,
+        view: View,
+        board: ConditionBoard,
+        access: ProcessLog | None = None,
+        credentials: AuthFile | None = None,
+    ) -> None:
+        """view: whose ring is reported; access: None: calls are not written down; credentials: None: nobody is asked
+        who he is."""
         self._access = access
+        self._credentials = credentials
         self._relay = relay
         self._board = board
         self._view = view
@@ -97,6 +108,7 @@ class RouterMetrics(Collector):
         yield _gauge("buffered_streams", "Streams that hold such bytes.", len(budget))
         yield _counter("shed", "Calls that were ended because too many bytes were held.", budget.shed_count)
         yield from log_metrics("agentring_router_", self._access)
+        yield from auth_metrics("agentring_router_", self._credentials)
         try:
             ring = self._view.ring
         except CoordinatorUnavailable:

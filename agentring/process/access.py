@@ -46,3 +46,8 @@ def open_access(auth: Path | None, secret_file: Path | None, cluster: str, name:
     return ProcessAccess(
         credentials, AcceptedWork(lambda: credentials.rules), AccessControl(credentials), secret, signer
     )
+
+
+def credentials_of(access: ProcessAccess | None) -> AuthFile | None:
+    """None: nobody is asked who he is."""
+    return access.credentials if access is not None else None

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from agentring.auth import authenticator
+from agentring.auth.auth_metrics import auth_metrics
 from agentring.auth.authenticator import AuthFile
 from agentring.auth.identity import Role
 from agentring.auth.jwks import KeySet, read_jwks
@@ -184,3 +185,40 @@ def test_a_bad_new_file_keeps_the_old_one(tmp_path: Path) -> None:
     auth.poll()
     with pytest.raises(NotAuthenticated):
         ask(auth, KEY)
+
+
+def test_a_flood_from_one_address_leaves_time_for_others(tmp_path: Path) -> None:
+    clock = [0.0]
+
+    def cost_s() -> float:
+        clock[0] += 0.001
+        return clock[0]
+
+    auth = AuthFile(write_auth(tmp_path), cost_s=cost_s)
+
+    def ask_from(origin: str, credential: str) -> str:
+        return auth.identify([f"Bearer {credential}"], [], origin).tenant
+
+    for _ in range(1_000):
+        with pytest.raises((NotAuthenticated, CredentialUnchecked)):
+            ask_from("10.0.0.1", "a.b.c")
+    with pytest.raises(CredentialUnchecked):
+        ask_from("10.0.0.1", token())
+    assert ask_from("[fd00::1]", token()) == "acme"
+    assert auth.unchecked > 500
+
+
+def test_what_is_counted_says_whether_the_files_are_in_force(tmp_path: Path) -> None:
+    auth = AuthFile(write_auth(tmp_path))
+
+    def numbers() -> dict[str, float]:
+        return {sample.name: sample.value for one in auth_metrics("x_", auth) for sample in one.samples}
+
+    ask(auth, token())
+    assert numbers()["x_auth_file_unusable"] == 0
+    assert numbers()["x_auth_tokens_remembered"] == 1
+    change_auth(tmp_path, "[[jwt]]")
+    auth.poll()
+    assert numbers()["x_auth_file_unusable"] == 1
+    assert len(numbers()) == 5
+    assert [*auth_metrics("x_", None)] == []
