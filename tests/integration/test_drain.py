@@ -79,8 +79,7 @@ async def test_a_command_drains_a_node_and_has_it_back(make_cluster: Callable[..
     cluster = make_cluster(nodes=2)
     to = ("--router", cluster.router)
     status, out, err = await agentring("drain", "n1", *to)
-    assert (status, err) == (0, "")
-    assert out.splitlines()[-1] == "n1 has left"
+    assert (status, err, out.splitlines()[-1]) == (0, "", "n1 has left")
     status, out, err = await agentring("drain", "nobody", *to)
     assert (status, out) == (1, "")
     assert "NODE_NOT_FOUND" in err
