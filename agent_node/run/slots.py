@@ -25,7 +25,7 @@ class RunLimits(Protocol):
     """How many runs of one party may go on at a time (agent_node/quota)."""
 
     def may_run(self, tenant: TenantId, subject: str) -> bool:
-        """Whether one more may."""
+        """Whether one more may; of no subject: by its tenant's limits."""
 
     def begin_run(self, tenant: TenantId, subject: str) -> "CountedRun":
         """Counts one that does."""
@@ -120,6 +120,8 @@ class RunSlots:
 
     def _next(self) -> "tuple[TenantId, str, _Waiter] | None":
         for tenant, line in self._lines.items():
+            if self._limits is not None and not self._limits.may_run(tenant, ""):
+                continue  # none of its subjects may, however many wait
             for subject, waiters in line.items():
                 if self._limits is None or self._limits.may_run(tenant, subject):
                     return tenant, subject, next(iter(waiters))

@@ -15,7 +15,7 @@ from agentring.client.events import Question
 from agentring.client.streams import Connection, Metadata
 from agentring.client.unary import call
 from agentring.v1 import session_pb2
-from agentring.v1.session_pb2 import ConverseRequest, Open, Reply
+from agentring.v1.session_pb2 import ConverseRequest, Open, Reply, TurnRejected
 from agentring.v1.session_pb2_grpc import SessionServiceStub
 
 _FRAME = 2
@@ -58,7 +58,7 @@ async def attach(connection: Connection, opening: Open) -> Attached:
 async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
     """Sends the answer. Raises AgentringError, ClientError."""
 
-    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> str:
+    async def try_once(channel: aio.Channel, metadata: Metadata, timeout: float) -> TurnRejected | None:
         stream = SessionServiceStub(channel).Converse(
             _frames(opening, ConverseRequest(reply=answer)), metadata=metadata, timeout=timeout
         )
@@ -66,16 +66,18 @@ async def reply(connection: Connection, opening: Open, answer: Reply) -> None:
             async for response in stream:
                 for event in response.events:
                     if event.HasField("turn_rejected") and event.turn_rejected.frame == _FRAME:
-                        return event.turn_rejected.reason
+                        return event.turn_rejected
                 if response.acked_frame >= _FRAME:
                     break
-            return ""
+            return None
         finally:
             stream.cancel()
 
-    reason = await call(connection.routers, connection.policy, try_once)
-    if reason:
-        raise to_error(reason, {}, "FAILED_PRECONDITION", "the answer was not taken")
+    rejected = await call(connection.routers, connection.policy, try_once)
+    if rejected is not None:
+        status = "RESOURCE_EXHAUSTED" if rejected.HasField("retry_delay") else "FAILED_PRECONDITION"
+        sentence = f"the answer was not taken: {rejected.detail}".removesuffix(": ")
+        raise to_error(rejected.reason, {}, status, sentence)
 
 
 def _read_opened(event: session_pb2.Event) -> Attached:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agent_node.quota.limits import parse_limits
 from agent_node.quota.quota import Held, Hold, Quota
 from agent_node.quota.refusals import Refusals
-from agent_node.quota.share import Share
+from agent_node.quota.share import WHOLE, Share
 from agent_node.run.slots import RunSlot, RunSlots
 from agentring.errors import QuotaExceeded
 from agentring.ids import TenantId
@@ -116,3 +116,28 @@ async def test_a_tenant_at_its_limit_waits_while_others_run() -> None:
 def test_what_is_no_limit_is_refused_and_named(toml: str, said: str) -> None:
     with pytest.raises(ValueError, match=said):
         parse_limits(toml.encode())
+
+
+async def test_a_slot_is_found_at_once_beside_a_thousand_subjects_of_a_tenant_at_its_limit() -> None:
+    asked: list[str] = []
+
+    class Counted(Quota):
+        def may_run(self, tenant: TenantId, subject: str) -> bool:
+            asked.append(subject)
+            return super().may_run(tenant, subject)
+
+    table = parse_limits(b"[tenants.a]\nrunning_turns = 1")
+    slots = RunSlots(2, 10_000, Counted(lambda: table, lambda: WHOLE, lambda: 0.0, Refusals()))
+    running = [RunSlot(slots, A, "s"), RunSlot(slots, B, "s")]
+    for each in running:
+        await each.acquire()
+    waiting = [asyncio.create_task(RunSlot(slots, A, f"s{number}").acquire()) for number in range(1_000)]
+    last = asyncio.create_task(RunSlot(slots, B, "t").acquire())
+    await asyncio.sleep(0)
+    asked.clear()
+    running[1].release()
+    await last
+    assert len(asked) < 10
+    for call in waiting:
+        call.cancel()
+    await asyncio.wait(waiting)

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from grpc import StatusCode, aio
 
-from agentring.client import RetryPolicy, connect
+from agentring.client import RetryPolicy, UnknownFailure, connect
 from agentring.errors import InputNotFound
 from agentring.v1.session_pb2 import ConverseRequest, ConverseResponse, Event, TurnRejected
 from agentring.v1.session_pb2_grpc import SessionServiceServicer
@@ -35,6 +35,10 @@ class Questions(SessionServiceServicer):
             case "unwanted":
                 rejected = TurnRejected(reason="INPUT_NOT_FOUND", frame=2)
                 yield ConverseResponse(through_seq=4, acked_frame=1, events=[Event(turn_rejected=rejected)])
+            case "limited":
+                rejected = TurnRejected(reason="QUOTA", frame=2, detail="what=bytes_in_per_s")
+                rejected.retry_delay.FromMilliseconds(1)
+                yield ConverseResponse(through_seq=4, acked_frame=1, events=[Event(turn_rejected=rejected)])
         yield ConverseResponse(through_seq=4, acked_frame=2)
 
 
@@ -53,3 +57,10 @@ async def test_an_answer_that_nobody_waits_for_is_told(script: tuple[str, ...]) 
         with pytest.raises(InputNotFound) as refused:
             await ring.session("ada", agent="asking").reply("q1", "yes")
     assert refused.value.reason == "INPUT_NOT_FOUND"
+
+
+async def test_an_answer_beyond_a_limit_says_which() -> None:
+    questions = Questions("limited")  # type: ignore[abstract]  # as above
+    async with serving(questions) as address, connect(address) as ring:
+        with pytest.raises(UnknownFailure, match=r"RESOURCE_EXHAUSTED QUOTA: .*what=bytes_in_per_s"):
+            await ring.session("ada", agent="asking").reply("q1", "yes")
