@@ -4,6 +4,7 @@
     scripts/chaos --fault kill --seconds 300 --seed 7
     scripts/chaos --fault pause-long,cut-etcd --seeds 3 --json
     scripts/chaos --store postgresql                   # on a PostgreSQL of its own
+    scripts/chaos --users --store postgresql --tls     # all by TLS, and nobody may do more than he must
     scripts/chaos --tls --fault kill,pause-long,cut-etcd,roll,lose-claims    # all know one another by certificates
 
 What it does: for each fault and seed it starts etcd (of scripts/get_etcd where that was run), three nodes and two
@@ -31,6 +32,7 @@ from typing import Annotated
 import typer
 
 from agentring.cli.errors import CommandError
+from harness.guarded_postgres import GuardedPostgres
 from harness.postgres import PostgresProcess
 from robustness.chaos.cluster.etcd import SAFE, Etcd, find_etcd
 from robustness.chaos.cluster.namespaces import can_be_made
@@ -67,6 +69,13 @@ def chaos(
     tls: Annotated[
         bool, typer.Option("--tls", help="Nodes, routers and clients know one another by certificates.")
     ] = False,
+    users: Annotated[
+        bool,
+        typer.Option(
+            "--users",
+            help="etcd, and a PostgreSQL of its own, serve TLS; all are users that may do no more than they must.",
+        ),
+    ] = False,
     report_dir: Annotated[Path | None, typer.Option(help="Where the report goes; default: a new one in /tmp.")] = None,
     to_json: Annotated[bool, typer.Option("--json", help="JSON instead of the lines.")] = False,
 ) -> None:
@@ -77,16 +86,23 @@ def chaos(
     if store and (unfit := [name for name in names if FAULTS[name].on_file]):
         print(f"chaos: left out, being about the SQLite file: {', '.join(unfit)}", file=sys.stderr)
         names = [name for name in names if name not in unfit]
+    if users:
+        if unfit := [name for name in names if FAULTS[name].reads_etcd or FAULTS[name].on_file]:
+            print(f"chaos: left out, not being for users: {', '.join(unfit)}", file=sys.stderr)
+            names = [name for name in names if name not in unfit]
+        if namespaces:
+            raise typer.BadParameter("--namespaces: etcd's certificate does not name their addresses")
+        namespaces = False
     if store == POSTGRESQL and namespaces:
         raise typer.BadParameter("--namespaces: a node in one of its own does not reach the database")
     directory = report_dir or Path(tempfile.mkdtemp(prefix="agentring-chaos-report-"))
     directory.mkdir(parents=True, exist_ok=True)
     try:
         apart = store != POSTGRESQL and can_be_made() if namespaces is None else namespaces
-        plan = Plan(etcd or find_etcd(), ttl_s=ttl, namespaces=apart, tls=tls)
+        plan = Plan(etcd or find_etcd(), ttl_s=ttl, namespaces=apart, tls=tls, users=users)
         version = ".".join(map(str, _version(plan.etcd, directory)))
         runs = [(FAULTS[name], number) for name in names for number in range(seed, seed + seeds)]
-        with _stores(store) as new_store:
+        with _stores(store, guarded=users) as new_store:
             outcomes = asyncio.run(_run_until_signal(runs, plan, new_store, seconds, sessions, tasks, quiet=to_json))
     except CommandError as error:
         print(f"chaos: {error}", file=sys.stderr)
@@ -102,18 +118,26 @@ def chaos(
 
 
 @contextmanager
-def _stores(store: str) -> Iterator[Callable[[], str]]:
-    """What makes each run's store, as Plan.store."""
+def _stores(store: str, *, guarded: bool) -> Iterator[Callable[[], tuple[str, str]]]:
+    """What makes each run's store, as Plan.store and Plan.owner_store."""
     if store != POSTGRESQL:
-        yield lambda: store
+        yield lambda: (store, "")
         return
     with tempfile.TemporaryDirectory(prefix="agentring-chaos-postgresql-", ignore_cleanup_errors=True) as directory:
         Path(directory).chmod(0o755)  # its server is another user's
-        server = PostgresProcess(Path(directory) / "server")
+        place = Path(directory) / "server"
+        if guarded:
+            server = GuardedPostgres(place)
+            try:
+                yield server.new_urls
+            finally:
+                server.stop()
+            return
+        plain = PostgresProcess(place)
         try:
-            yield server.database
+            yield lambda: (plain.database(), "")
         finally:
-            server.stop()
+            plain.stop()
 
 
 def _version(program: Path, directory: Path) -> tuple[int, int, int]:
@@ -128,7 +152,7 @@ def _version(program: Path, directory: Path) -> tuple[int, int, int]:
 async def _run_until_signal(
     runs: Sequence[tuple[Fault, int]],
     plan: Plan,
-    new_store: Callable[[], str],
+    new_store: Callable[[], tuple[str, str]],
     seconds: float,
     sessions: int,
     tasks: int,
@@ -140,7 +164,8 @@ async def _run_until_signal(
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
     outcomes = []
     for fault, seed in runs:
-        plan = replace(plan, store=await asyncio.to_thread(new_store))
+        used, owned = await asyncio.to_thread(new_store)
+        plan = replace(plan, store=used, owner_store=owned)
         outcome = await run_fault(fault, plan, seed=seed, seconds=seconds, sessions=sessions, tasks=tasks)
         outcomes.append(outcome)
         print(report.line(outcome), file=sys.stderr if quiet else sys.stdout, flush=True)

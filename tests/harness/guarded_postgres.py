@@ -44,6 +44,11 @@ class GuardedPostgres:
         tls = f"sslmode={mode}" + (f"&sslrootcert={ca or self.ca}" if mode.startswith("verify") else "")
         return f"postgresql://{role}:{password}@{self.process.address}/{database}?{tls}"
 
+    def new_urls(self) -> tuple[str, str]:
+        """The nodes' URL of a new database, and its owner's."""
+        database = self.database()
+        return self.url(database, NODES), self.url(database, OWNER)
+
     def refusal(self, statement: str, database: str) -> str:
         """What the server says to the nodes' role, which it must refuse."""
         command = [*self.process.psql, "-v", "ON_ERROR_STOP=1", "-c", statement, self.url(database, NODES)]

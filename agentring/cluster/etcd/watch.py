@@ -88,3 +88,5 @@ async def _next(call: Any, silence_s: float) -> Any:
         if not reading.done():
             reading.cancel()
             await asyncio.wait([reading])
+        if not reading.cancelled():
+            reading.exception()  # where the write has failed with it, that it has is known already

@@ -21,6 +21,7 @@ from grpc import aio
 from agentring.cli.local.embedded_etcd import Version, find_program, parse_version
 from harness.processes import READY_S, Process
 from robustness.chaos.cluster.ports import own_port
+from robustness.chaos.cluster.users import EtcdUsers
 
 SAFE: Version = (3, 5, 21)
 """Earlier ones may corrupt their data on kill -9 (3.5.0 to 3.5.2) or lose watch events."""
@@ -39,25 +40,35 @@ def find_etcd() -> Path:
 class Member:
     """One member."""
 
-    def __init__(self, name: str, directory: Path) -> None:
-        """Takes free ports; starts nothing."""
+    def __init__(self, name: str, directory: Path, scheme: str) -> None:
+        """Takes free ports; starts nothing. scheme: of what clients call."""
         self.name = name
         self.directory = directory / name
         self.log = directory / f"{name}.log"
-        self.url, self.peer_url = (f"http://127.0.0.1:{own_port()}" for _ in range(2))
+        self.url, self.peer_url = (f"{each}://127.0.0.1:{own_port()}" for each in (scheme, "http"))
         self.process: Process | None = None
 
 
 class Etcd:
     """All members."""
 
-    def __init__(self, program: Path, directory: Path, members: int, *, quota_bytes: int | None = None) -> None:
-        """program: the binary; directory: of data and logs."""
+    def __init__(
+        self,
+        program: Path,
+        directory: Path,
+        members: int,
+        *,
+        quota_bytes: int | None = None,
+        users: EtcdUsers | None = None,
+    ) -> None:
+        """program: the binary; directory: of data and logs; users: who may call it, over TLS; None: everybody."""
         self.program = program
         printed = subprocess.run([program, "--version"], capture_output=True, text=True, check=True).stdout
         self.version = parse_version(printed) or (0, 0, 0)
         self._quota_bytes = quota_bytes
-        self.members = [Member(f"etcd{number + 1}", directory) for number in range(members)]
+        self._users = users
+        scheme = "https" if users is not None else "http"
+        self.members = [Member(f"etcd{number + 1}", directory, scheme) for number in range(members)]
 
     @property
     def urls(self) -> list[str]:
@@ -75,7 +86,7 @@ class Etcd:
             if member.process is None or member.process.returncode is not None:
                 self.spawn(member)
         for member in self.members:
-            _until_healthy(member)
+            self._until_healthy(member)
 
     def spawn(self, member: Member) -> None:
         """Starts one member, on the data that it left."""
@@ -94,6 +105,8 @@ class Etcd:
         ]
         if self._quota_bytes is not None:
             command.append(f"--quota-backend-bytes={self._quota_bytes}")
+        if self._users is not None:
+            command += self._users.serving()
         member.process = Process(command, member.log)
 
     def stop(self) -> None:
@@ -106,7 +119,7 @@ class Etcd:
     async def leader(self) -> Member:
         """Which member leads."""
         for member in self.members:
-            async with _channel(member.url) as channel:
+            async with self._channel(member.url) as channel:
                 status = await rpc.MaintenanceStub(channel).Status(rpc.StatusRequest(), timeout=_CALL_S)
             if status.leader == status.header.member_id:
                 return member
@@ -114,41 +127,41 @@ class Etcd:
 
     async def compact(self) -> None:
         """Forgets all history."""
-        async with _channel(self.urls[0]) as channel:
+        async with self._channel(self.urls[0]) as channel:
             stub = rpc.KVStub(channel)
             now = await stub.Range(rpc.RangeRequest(key=b"/"), timeout=_CALL_S)
             await stub.Compact(rpc.CompactionRequest(revision=now.header.revision, physical=True), timeout=_CALL_S)
 
     async def lease_of(self, key: str) -> int:
         """The lease that a key hangs on; 0: there is no such key."""
-        async with _channel(self.urls[0]) as channel:
+        async with self._channel(self.urls[0]) as channel:
             found = await rpc.KVStub(channel).Range(rpc.RangeRequest(key=key.encode()), timeout=_CALL_S)
         return int(found.kvs[0].lease) if found.kvs else 0
 
     async def value_of(self, key: str) -> bytes:
         """What stands under a key that is there."""
-        async with _channel(self.urls[0]) as channel:
+        async with self._channel(self.urls[0]) as channel:
             found = await rpc.KVStub(channel).Range(rpc.RangeRequest(key=key.encode()), timeout=_CALL_S)
         return bytes(found.kvs[0].value)
 
     async def put(self, key: str, value: bytes) -> None:
         """Writes a key without a lease."""
-        async with _channel(self.urls[0]) as channel:
+        async with self._channel(self.urls[0]) as channel:
             await rpc.KVStub(channel).Put(rpc.PutRequest(key=key.encode(), value=value), timeout=_CALL_S)
 
     async def delete(self, key: str) -> None:
         """Removes a key."""
-        async with _channel(self.urls[0]) as channel:
+        async with self._channel(self.urls[0]) as channel:
             await rpc.KVStub(channel).DeleteRange(rpc.DeleteRangeRequest(key=key.encode()), timeout=_CALL_S)
 
     async def revoke(self, lease_id: int) -> None:
         """Ends a lease."""
-        async with _channel(self.urls[0]) as channel:
+        async with self._channel(self.urls[0]) as channel:
             await rpc.LeaseStub(channel).LeaseRevoke(rpc.LeaseRevokeRequest(ID=lease_id), timeout=_CALL_S)
 
     async def fill(self) -> None:
         """Writes until etcd refuses: NOSPACE."""
-        async with _channel(self.urls[0]) as channel:
+        async with self._channel(self.urls[0]) as channel:
             stub = rpc.KVStub(channel)
             for number in range(2 * QUOTA_BYTES // _FILLER_BYTES):
                 try:
@@ -161,7 +174,7 @@ class Etcd:
 
     async def make_room(self) -> None:
         """What an operator does then: deletes, compacts, defragments, and takes the alarm back."""
-        async with _channel(self.urls[0]) as channel:
+        async with self._channel(self.urls[0]) as channel:
             delete = rpc.DeleteRangeRequest(key=_FILLER.encode(), range_end=_FILLER[:-1].encode() + b"0")
             await rpc.KVStub(channel).DeleteRange(delete, timeout=_CALL_S)
             await self.compact()
@@ -172,17 +185,22 @@ class Etcd:
                 off = rpc.AlarmRequest(action=rpc.AlarmRequest.DEACTIVATE, memberID=alarm.memberID, alarm=alarm.alarm)
                 await stub.Alarm(off, timeout=_CALL_S)
 
+    def _channel(self, url: str) -> aio.Channel:
+        address = url.rpartition("://")[2]
+        if self._users is not None:
+            return self._users.channel(address)
+        return aio.insecure_channel(address, options=(("grpc.use_local_subchannel_pool", 1),))
 
-def _channel(url: str) -> aio.Channel:
-    return aio.insecure_channel(url.removeprefix("http://"), options=(("grpc.use_local_subchannel_pool", 1),))
-
-
-def _until_healthy(member: Member) -> None:
-    deadline_s = time.monotonic() + READY_S
-    while time.monotonic() < deadline_s:
+    def _until_healthy(self, member: Member) -> None:
+        deadline_s = time.monotonic() + READY_S
+        context = self._users.context if self._users is not None else None
         health = f"{member.url}/health"
-        with suppress(OSError), urllib.request.urlopen(health, timeout=READY_S) as answer:  # noqa: S310  our own
-            if json.load(answer)["health"] == "true":
-                return
-        time.sleep(0.02)
-    raise AssertionError(f"{member.name} does not serve:\n{member.log.read_text()[-2000:]}")
+        while time.monotonic() < deadline_s:
+            with (
+                suppress(OSError),
+                urllib.request.urlopen(health, timeout=READY_S, context=context) as answer,  # noqa: S310  our own
+            ):
+                if json.load(answer)["health"] == "true":
+                    return
+            time.sleep(0.02)
+        raise AssertionError(f"{member.name} does not serve:\n{member.log.read_text()[-2000:]}")

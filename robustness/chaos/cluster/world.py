@@ -17,17 +17,21 @@ from pathlib import Path
 from agentring.certificates.names import Holder
 from harness.certificates import Certificates
 from harness.cluster import until_sees
+from harness.guarded_postgres import NODES
 from harness.processes import Process
 from robustness.chaos.cluster.etcd import Etcd
 from robustness.chaos.cluster.host import LOOPBACK, Host
 from robustness.chaos.cluster.links import Link
 from robustness.chaos.cluster.namespaces import Namespace
 from robustness.chaos.cluster.ports import own_port
+from robustness.chaos.cluster.users import EtcdUsers
 from robustness.chaos.validate.audit_files import AuditFiles, until
 from robustness.chaos.validate.evidence import Mark, now_ns
 
 ROOT = Path(__file__).resolve().parents[3]
 AGENT = "counting"
+NEWCOMER = "newcomer"
+"""The name of a node that is added later, as etcd's users know it."""
 _REACHED_S = 0.1
 """Whoever has looked whether it is armed has stopped by then."""
 
@@ -53,6 +57,10 @@ class Plan:
     """The nodes' store, as they take it; empty: an SQLite file of the world's own."""
     tls: bool = False
     """All know one another by certificates: nodes, routers and clients."""
+    users: bool = False
+    """etcd serves TLS and checks who calls, and every process is a user that may do no more than it must."""
+    owner_store: str = ""
+    """The store, as its owner opens it, where the nodes' role may not change its tables; needs users."""
     node_flags: tuple[str, ...] = ()
     router_flags: tuple[str, ...] = ()
 
@@ -68,7 +76,8 @@ class World:
         self.certificates = Certificates(directory / "certificates", self.cluster) if plan.tls else None
         self.credentials = self.certificates.credentials("clients") if self.certificates is not None else None
         """The clients'; None: in plaintext."""
-        self.etcd = Etcd(plan.etcd, directory, plan.members, quota_bytes=plan.quota_bytes)
+        self._users = EtcdUsers(directory / "etcd-users", self.cluster) if plan.users else None
+        self.etcd = Etcd(plan.etcd, directory, plan.members, quota_bytes=plan.quota_bytes, users=self._users)
         self.audit = AuditFiles(directory)
         self.nodes: dict[str, Host] = {}
         self.routers: dict[str, Host] = {}
@@ -88,6 +97,10 @@ class World:
     async def start(self) -> None:
         """Starts everything, and returns when every router sees every node."""
         await asyncio.to_thread(self.etcd.start)
+        if self._users is not None:
+            nodes = [*(f"n{number + 1}" for number in range(self.plan.nodes)), NEWCOMER]
+            owners, grant = self.plan.owner_store or self.store, NODES if self.plan.owner_store else ""
+            await asyncio.to_thread(self._users.init, self.etcd.urls, nodes, owners, grant)
         for number in range(self.plan.nodes):
             self.nodes[f"n{number + 1}"] = await self._host(f"n{number + 1}", apart=self.plan.namespaces)
         await asyncio.gather(*(self.start_node(name) for name in self.nodes))
@@ -218,9 +231,10 @@ class World:
             f"--lease-ttl-s={self.plan.ttl_s}",
             f"--audit-log={self.audit.path(name)}",
             f"--agent={AGENT}=robustness.chaos.traffic.agents:counting",
-            f"--etcd={_endpoints(node)}",
+            f"--etcd={self._endpoints(node)}",
             f"--store={self.store}",
             *self._tls(name, Holder.node),
+            *(self._users.of_node(name) if self._users is not None else ()),
             # A namespace's addresses are no loopback, and lead no further than this machine.
             *(("--insecure-plaintext", "--insecure-anonymous") if node.namespace is not None else ()),
             *self.plan.node_flags,
@@ -239,14 +253,19 @@ class World:
             *_python("router", self.plan.alter_routers),
             f"--listen={router.address}",
             f"--cluster={self.cluster}",
-            f"--etcd={_endpoints(router)}",
+            f"--etcd={self._endpoints(router)}",
             *self._tls(router.name, Holder.router),
+            *(self._users.of_router() if self._users is not None else ()),
             *self.plan.router_flags,
         ]
         env = self._env(router.name, self.plan.alter_routers)
         router.process = Process(command, self.directory / f"{router.name}.log", env)
         await asyncio.to_thread(router.process.ready_line)
         await asyncio.to_thread(until_sees, router.address, self.plan.nodes, self.credentials)
+
+    def _endpoints(self, host: Host) -> str:
+        scheme = "https" if self._users is not None else "http"
+        return ",".join(f"{scheme}://{link.address}" for link in host.etcd_links)
 
     def _tls(self, name: str, holder: Holder) -> tuple[str, ...]:
         return self.certificates.everywhere(name, holder) if self.certificates is not None else ()
@@ -263,7 +282,7 @@ class World:
         namespace = Namespace() if apart else None
         if namespace is not None:
             await asyncio.to_thread(namespace.open)
-        host = Host(name, own_port(), [Link(url.removeprefix("http://")) for url in self.etcd.urls], namespace)
+        host = Host(name, own_port(), [Link(url.rpartition("://")[2]) for url in self.etcd.urls], namespace)
         host.link = Link(host.address)
         try:
             for link in host.etcd_links:
@@ -278,7 +297,3 @@ class World:
 def _python(module: str, alter: tuple[str, ...]) -> tuple[str, ...]:
     words = ("robustness.chaos.failpoints.altered", module) if alter else (module,)
     return (sys.executable, "-P", "-m", *words)
-
-
-def _endpoints(host: Host) -> str:
-    return ",".join(f"http://{link.address}" for link in host.etcd_links)

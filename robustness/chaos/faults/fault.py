@@ -118,6 +118,8 @@ class Fault:
     """The store that it is about, as Plan.store; empty: any."""
     on_file: bool = False
     """It is about the SQLite file, and says nothing of another store."""
+    reads_etcd: bool = False
+    """It looks for bytes on the way to etcd, which TLS does not show."""
     clients: int | None = None
     """How many clients with a session there must be; None: any number."""
     steps: int = 4

@@ -11,6 +11,7 @@ from agentring.cluster.keys import Keys
 from agentring.ids import NodeId
 from agentring.v1 import cluster_pb2, cluster_pb2_grpc
 from robustness.chaos.cluster.host import Host
+from robustness.chaos.cluster.world import NEWCOMER
 from robustness.chaos.faults.fault import VOLATILE, Fault, Scene
 from robustness.chaos.traffic.traffic import RETRY_S
 from robustness.chaos.validate.checker import ANSWERS
@@ -162,15 +163,15 @@ async def _come_and_go(scene: Scene) -> None:
     """A node comes, another one goes and comes back as a new incarnation."""
     world = scene.world
     victim = scene.victim()
-    await world.add_node("newcomer")
+    await world.add_node(NEWCOMER)
     world.mark("stopped", victim.name)
     await world.end_node(victim.name, signal.SIGTERM)
     await world.start_node(victim.name)
 
 
 async def _remove_newcomer(scene: Scene) -> None:
-    await scene.world.end_node("newcomer", signal.SIGTERM)
-    await scene.world.nodes.pop("newcomer").close()
+    await scene.world.end_node(NEWCOMER, signal.SIGTERM)
+    await scene.world.nodes.pop(NEWCOMER).close()
 
 
 async def _ring_of(router: Host, credentials: grpc.ChannelCredentials | None) -> set[str]:
@@ -185,7 +186,7 @@ FAULTS = (
     Fault(7, "cut-etcd-forth", "stops by F", cut_etcd_forth, "cut from etcd", wires=True),
     Fault(7, "cut-etcd-back", "stops by F", cut_etcd_back, "cut from etcd", wires=True),
     Fault(8, "cut-router", "sessions stay", cut_router, wires=True),
-    Fault(10, "lose-claims", "put again, fresh epoch", lose_claims),
+    Fault(10, "lose-claims", "put again, fresh epoch", lose_claims, reads_etcd=True),
     Fault(13, "compaction", f"the ring is right within {RING_S:g} s", compaction),
     Fault(
         18,
