@@ -22,8 +22,7 @@ from harness.up_process import agentring
 
 SESSIONS = 24
 MAX_HAND_OFF_S = 1.0
-DRAIN_TIMEOUT_S = 25.0
-"""Longer than all hand-offs take together on a busy machine."""
+DRAIN_TIMEOUT_S = 25.0  # longer than all hand-offs take together on a busy machine
 
 
 async def test_idle_sessions_move_at_once_and_the_busy_one_when_its_turn_has_ended(
