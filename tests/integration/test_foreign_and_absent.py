@@ -1,5 +1,5 @@
 """What another tenant has answers exactly as what nobody has: every method that names a session, task, step or file, at
-a router and at each node, asked by a tenant before another one makes it, and after.
+a router and at each node, asked by a tenant before another one makes it, and after. Both show keys of their own.
 
 The same name is asked for both times, so the answers must be the same to the byte, with all their metadata.
 """
@@ -12,9 +12,10 @@ from typing import Any
 
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
-from grpc import aio
+from grpc import StatusCode, aio
 
 from agentring.v1 import blob_pb2, cluster_pb2, once_pb2, session_pb2, task_pb2
+from harness.api_keys import Keys, bearer
 from harness.client import connect, run_turn, turn
 from harness.cluster import Cluster
 from harness.paying import FLAGS
@@ -24,7 +25,8 @@ NAME = "guessed"
 TURN = "guessed-turn"
 FILE = b"what they keep"
 BLOBS = "/agentring.v1.BlobService/"
-OWNERS, STRANGERS = (("x-tenant-id", "owners"),), (("x-tenant-id", "strangers"),)
+ROLES = ("user", "admin")
+"""Of both: all that a tenant may."""
 SERVICES = (
     session_pb2.DESCRIPTOR.services_by_name["SessionService"],
     task_pb2.DESCRIPTOR.services_by_name["TaskService"],
@@ -33,6 +35,7 @@ SERVICES = (
 )
 
 Answer = tuple[Any, ...]
+Fields = tuple[tuple[str, str], ...]
 
 
 def questions() -> Iterator[tuple[str, Message]]:
@@ -61,12 +64,12 @@ def questions() -> Iterator[tuple[str, Message]]:
     yield CLUSTER + "LocateSession", cluster_pb2.LocateSessionRequest(session_id=NAME)
 
 
-async def ask(channel: aio.Channel, method: str, message: Message) -> Answer:
+async def ask(channel: aio.Channel, method: str, message: Message, stranger: Fields) -> Answer:
     """All that a stranger sees of the answer."""
     if method.endswith(("/Converse", "/PutBlob")):
-        call: Any = converse(channel, [message], method=method, metadata=STRANGERS)
+        call: Any = converse(channel, [message], method=method, metadata=stranger)
     else:
-        call = exchange(channel, method, message, metadata=STRANGERS)
+        call = exchange(channel, method, message, metadata=stranger)
     received = []
     try:
         while (response := await call.read()) is not aio.EOF:
@@ -81,35 +84,35 @@ async def ask(channel: aio.Channel, method: str, message: Message) -> Answer:
     return method, details, received, initial, tuple(await call.trailing_metadata())
 
 
-async def ask_all(cluster: Cluster) -> list[Answer]:
+async def ask_all(cluster: Cluster, stranger: Fields) -> list[Answer]:
     addresses = (cluster.router, *(node.address for node in cluster.nodes.values()))
     answers = []
     for address in addresses:
         async with connect(address) as channel:
             for method, message in questions():
                 if address == cluster.router or not method.startswith(CLUSTER):
-                    answers.append(await ask(channel, method, message))
+                    answers.append(await ask(channel, method, message, stranger))
     return answers
 
 
-async def make_everything(cluster: Cluster, directory: Path) -> None:
+async def make_everything(cluster: Cluster, directory: Path, owner: Fields) -> None:
     """The owners' session with a turn and a file, task and step, all of the names that are asked for."""
     (directory / f"go-{NAME}").touch()
     put = blob_pb2.PutBlobRequest(
         session_id=NAME, agent="paying", sha256=hashlib.sha256(FILE).digest(), size_bytes=len(FILE), data=FILE
     )
     async with connect(cluster.router) as channel:
-        assert await converse(channel, [put], method=BLOBS + "PutBlob", metadata=OWNERS).read() is not aio.EOF
+        assert await converse(channel, [put], method=BLOBS + "PutBlob", metadata=owner).read() is not aio.EOF
         sent = turn(turn_id=TURN, key=NAME, directory=str(directory))
-        paid = await run_turn(channel, NAME, sent, agent="paying", metadata=OWNERS)
+        paid = await run_turn(channel, NAME, sent, agent="paying", metadata=owner)
         assert paid.result["value"]
         task = task_pb2.RunTaskRequest(task_key=NAME, agent="echo", input=session_pb2.Input(text="hi"))
-        ran = exchange(channel, TASKS + "RunTask", task, metadata=OWNERS)
+        ran = exchange(channel, TASKS + "RunTask", task, metadata=owner)
         while await ran.read() is not aio.EOF:
             pass
         for method, message in questions():
             if method.rpartition("/")[2] in ("GetSession", "GetTask", "GetRun", "GetBlob"):
-                answered = await exchange(channel, method, message, metadata=OWNERS).read()
+                answered = await exchange(channel, method, message, metadata=owner).read()
                 assert answered, f"the owners do not have it themselves: {method}"
 
 
@@ -122,12 +125,16 @@ def test_every_method_is_asked() -> None:
 async def test_another_tenants_things_answer_as_those_that_are_not_there(
     make_cluster: Callable[..., Cluster], tmp_path: Path
 ) -> None:
-    cluster = make_cluster(nodes=2, flags=FLAGS)
+    keys = Keys(tmp_path)
+    owner, stranger = (bearer(keys.add(who, f"tenant-{who}", *ROLES)) for who in ("owner", "stranger"))
+    cluster = make_cluster(nodes=2, flags=(*FLAGS, *keys.flags), router_flags=keys.flags, metadata=bearer(keys.olga))
     async with asyncio.timeout(60):
-        absent = await ask_all(cluster)
-        await make_everything(cluster, tmp_path)
-        foreign = await ask_all(cluster)
+        absent = await ask_all(cluster, stranger)
+        await make_everything(cluster, tmp_path, owner)
+        foreign = await ask_all(cluster, stranger)
     assert len(absent) == 3 * 18 + 1
     assert [pair for pair in zip(absent, foreign, strict=True) if pair[0] != pair[1]] == []
     refused = [details for method, details, *_ in foreign if details != "OK"]
-    assert len(refused) == 3 * 15, "a list that is empty and a place that the ring proposes are answers"
+    assert len(refused) == 3 * 15 + 1, "a list that is empty is an answer"
+    forbidden = [method for method, details, *_ in foreign if details[0] is StatusCode.PERMISSION_DENIED]
+    assert forbidden == [CLUSTER + "LocateSession"], "only operators see where sessions are"
