@@ -14,6 +14,7 @@ from agentring.http2 import frames
 from agentring.http2.budget import Budget
 from agentring.http2.hpack import block
 from agentring.http2.limits import Limits
+from agentring.http2.peer import Peer
 from agentring.rpc.access import NodeAccess, RelayedAccess
 from agentring.rpc.call_tasks import CallAccess, CallTasks
 from agentring.rpc.service import Call, methods
@@ -180,6 +181,56 @@ async def test_a_clients_call_ends_with_its_credential_and_a_relayed_one_does_no
         node.clock[0] = now_s
         node.access.tick()
         assert await node.heard() == status
+    await node.close()
+
+
+def certified(*names: str) -> Peer:
+    """What the certificate of a connection's other end says."""
+    uris = tuple(name.removeprefix("URI:") for name in names if name.startswith("URI:"))
+    return Peer(uris, (), 2e9, names)
+
+
+async def test_a_peers_certificate_takes_a_signatures_place() -> None:
+    node = Node()
+    node.connection.peer_certificate = certified("URI:spiffe://c/router/r1")
+    assert await node.call(GET, (metadata.TENANT_ID, "acme"), *caller_pairs(ADA)) == "0"
+    assert await node.call(STATUS) == "0"
+    assert node.served.callers[0] == ("GetSession", (ADA, "acme"))
+    for path, fields, status in (
+        (GET, (), "7"),  # routers have no sessions
+        (WATCH, (), "7"),  # nodes alone
+        (GET, (*caller_pairs(ADA), (metadata.TENANT_ID, "globex")), "7"),
+        (GET, caller_pairs(ADA)[:2], "16"),  # it does not say all
+        (STATUS, (BEARER,), "7"),  # where there is a credential, that alone decides
+    ):
+        assert await node.call(path, *fields) == status
+    node.connection.peer_certificate = certified("URI:spiffe://c/node/n2")
+    assert await node.call(WATCH) == "0"
+    assert [name for name, _ in node.served.callers] == ["GetSession", "GetNodeStatus", "WatchRun"]
+    await node.close()
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("URI:spiffe://c/client/ada",),
+        ("URI:spiffe://other/router/r1",),
+        ("URI:spiffe://c/router/r1", "URI:spiffe://c/node/n1"),
+        ("URI:spiffe://c/routers/r1",),
+        ("DNS:spiffe://c/router/r1",),
+        ("URI:https://c/router/r1",),
+    ],
+)
+async def test_another_certificate_makes_no_peer(names: tuple[str, ...]) -> None:
+    node = Node()
+    node.connection.peer_certificate = certified(*names)
+    assert await node.call(STATUS) == "16"
+    assert await node.call(GET, *caller_pairs(ADA)) == "7"
+    assert node.served.callers == []
+    node.words.by_name[names[0]] = ADA
+    assert await node.call(GET) == "0"
+    assert node.served.callers == [("GetSession", (ADA, "acme"))]
+    assert await node.call(GET, (metadata.AUTHORIZATION, "Bearer mallory")) == "16"
     await node.close()
 
 

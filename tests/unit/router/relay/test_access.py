@@ -12,6 +12,7 @@ from agentring.auth.caller_fields import caller_pairs
 from agentring.auth.signatures import ClusterSecret, SignatureCheck, Signer
 from agentring.errors import NodeFenced, NotAuthenticated
 from agentring.http2.limits import Limits
+from agentring.http2.peer import Peer
 from agentring.ids import Incarnation
 from harness.credentials import ADA, OPERATOR, SpokenWords
 from harness.http2 import Wire
@@ -203,3 +204,22 @@ def test_a_node_that_the_membership_does_not_know_is_sent_nothing(guarded: Guard
     guarded.wire.settle()
     assert guarded.wire.node("z").streams == {}
     assert guarded.client.streams[number].status == "14"
+
+
+def test_over_tls_a_node_is_said_who_calls_without_a_signature(guarded: Guarded) -> None:
+    """The connection's other end has shown the node's certificate (node_pool.py), and has seen the router's."""
+    guarded.access._uses_tls = True
+    guarded.open(CONVERSE)
+    fields = guarded.sent_to(where(guarded))
+    assert set(caller_pairs(ADA)) < set(fields)
+    assert not {metadata.SIGNATURE, metadata.PEER, metadata.AUTHORIZATION} & dict(fields).keys()
+
+
+def test_a_certificates_holder_is_known_by_its_name_unless_the_call_has_a_credential(guarded: Guarded) -> None:
+    guarded.words.by_name["URI:spiffe://c/client/olga"] = OPERATOR
+    client = guarded.client.connection
+    client.peer_certificate = Peer(("spiffe://c/client/olga",), (), 2e9, ("URI:spiffe://c/client/olga",))
+    guarded.open(GET, ("x-tenant-id", "acme"), said=())
+    assert set(caller_pairs(OPERATOR)) < set(guarded.sent_to(where(guarded)))
+    number = guarded.open(GET, said=("Bearer mallory",))
+    assert guarded.client.streams[number].status == "16"
