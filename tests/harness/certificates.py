@@ -43,20 +43,25 @@ class Certificates:
         certificate, key = self.issue(name, holder)
         return (f"--node-ca={self.ca}", f"--node-cert={certificate}", f"--node-key={key}")
 
-    def everywhere(self, name: str, holder: Holder) -> tuple[str, ...]:
+    def everywhere(self, name: str, holder: Holder, valid: timedelta = DAY) -> tuple[str, ...]:
         """The flags of a router or node that knows everybody, and is known, by certificates."""
-        cert, key = self.issue(name, holder)
+        cert, key = self.issue(name, holder, valid)
         return (
             *(f"--tls-cert={cert}", f"--tls-key={key}", f"--tls-client-ca={self.ca}"),
             *(f"--node-cert={cert}", f"--node-key={key}", f"--node-ca={self.ca}"),
         )
 
-    def credentials(self, name: str | None) -> grpc.ChannelCredentials:
+    def credentials(self, name: str | None, valid: timedelta = DAY) -> grpc.ChannelCredentials:
         """A client's; None: one without a certificate."""
         if name is None:
             return grpc.ssl_channel_credentials(self.ca.read_bytes())
-        certificate, key = self.issue(name)
+        certificate, key = self.issue(name, valid=valid)
         return grpc.ssl_channel_credentials(self.ca.read_bytes(), key.read_bytes(), certificate.read_bytes())
+
+    def trusting(self, authorities: bytes, name: str) -> grpc.ChannelCredentials:
+        """A client's, who believes these authorities."""
+        certificate, key = self.issue(name)
+        return grpc.ssl_channel_credentials(authorities, key.read_bytes(), certificate.read_bytes())
 
     def _write(self, name: str, content: bytes) -> Path:
         path = self._directory / name
