@@ -13,12 +13,16 @@ from pathlib import Path
 
 import pytest
 
+from agentring.cli.local.ports import LOOPBACK, free_ports
 from harness.pages import ROOT, Block, blocks, pages
 from harness.tools import require_tool
 from harness.up_process import running_up
 
 _DEADLINE_S = 60.0
 _DEFAULT_ROUTER = "127.0.0.1:7700"
+_DEFAULT_ETCD = "http://127.0.0.1:2379"
+_ANOTHER_ROUTER = "127.0.0.1:7743"
+"""One that a page starts itself."""
 _LINKED = ("protos", "examples", "scripts", "README.md")
 """What a reader's clone has, as far as commands use it."""
 
@@ -42,10 +46,16 @@ async def test_every_command_of_the_page_runs(name: str, tmp_path: Path) -> None
     _be_a_clone(tmp_path)
     async with running_up(tmp_path / ".agentring", "--lease-ttl-s=3", "--nodes=2") as up, AsyncExitStack() as stack:
         await up.until_line("ready")
-        router = up.cluster["router"][0]
+        places = {
+            _DEFAULT_ROUTER: up.cluster["router"][0],
+            _DEFAULT_ETCD: up.cluster["etcd"][0],
+            _ANOTHER_ROUTER: f"{LOOPBACK}:{free_ports(1)[0]}",
+        }
         printed = ""
         for block in page:
-            text = block.text.replace(_DEFAULT_ROUTER, router)
+            text = block.text
+            for said, place in places.items():
+                text = text.replace(said, place)
             if block.file_name is not None:
                 (tmp_path / block.file_name).write_text(text)
             if "background" in block.marks:
