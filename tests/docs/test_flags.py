@@ -20,7 +20,9 @@ _PROGRAMS = (
     "scripts",
     "docs/settings_page.py",
 )
-_OTHERS = frozenset({"check", "no-deps", "editable", "cflags", "libs", "plugin", "exclude-source-info"}) | {
+_OTHERS = frozenset(
+    {"check", "no-deps", "editable", "cflags", "libs", "plugin", "exclude-source-info", "require-hashes"}
+) | {
     "cert-file",
     "key-file",
     "client-cert-auth",
