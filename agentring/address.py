@@ -7,6 +7,7 @@ in: settings, commands, `agentring.client`, etcd's endpoints.
 
 import ipaddress
 import re
+from functools import lru_cache
 
 _LARGEST_PORT = 65_535
 _LOCAL_NAMES = ("localhost", "unix")
@@ -29,6 +30,7 @@ def check_etcd_endpoint(word: str) -> str:
     return word
 
 
+@lru_cache(4_096)
 def is_loopback(address: str) -> bool:
     """Whether what is said to an address, `host:port` or `unix:path`, stays on this machine. A name other than
     localhost does not count, wherever it leads."""
