@@ -24,7 +24,7 @@ from typing import Annotated
 import typer
 
 from harness.token_attacks import ATTACKS, mutated
-from robustness.forge.run import MOST_S, MOST_SHARE, check_all, flood
+from robustness.forge.run import MOST_S, check_all, flood, most_share
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
@@ -42,7 +42,7 @@ def forge(
         checked = check_all(Path(directory), forged)
         flooded = asyncio.run(flood(Path(directory), forged, seconds))
     passed = not checked.accepted and not checked.crashes and checked.slowest_s <= MOST_S
-    passed = passed and flooded.longest_s <= MOST_S and flooded.share <= MOST_SHARE and flooded.known_accepted
+    passed = passed and flooded.longest_s <= MOST_S and flooded.share <= most_share(seconds) and flooded.known_accepted
     if to_json:
         print(json.dumps({"checked": asdict(checked), "flood": asdict(flooded), "passed": passed}, indent=2))
     else:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from harness.issuer import token
 from harness.token_attacks import mutated
-from robustness.forge.run import MOST_SHARE, check_all, flood
+from robustness.forge.run import check_all, flood, most_share
 
 
 def test_a_token_that_is_believed_is_found(tmp_path: Path) -> None:
@@ -19,5 +19,5 @@ async def test_a_flood_has_its_share_and_known_callers_are_served(tmp_path: Path
     assert found.known_accepted
     assert found.looked_at > 0
     assert found.unchecked > found.looked_at
-    assert found.share <= MOST_SHARE + 0.1, "a tenth of a second is saved up at first"
+    assert found.share <= most_share(1.0) + 0.05, "a busy machine has less of its caches"
     assert not (await flood(tmp_path, [token(sub="other")], 0.05)).known_accepted
