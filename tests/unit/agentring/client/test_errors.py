@@ -32,7 +32,7 @@ def test_every_reason_comes_back_as_its_class(kind: type[AgentringError]) -> Non
     assert isinstance(failure.error, AgentringError)
     assert failure.error.variables == sent.variables
     assert failure.is_final is not sent.retryable
-    assert failure.retry_after_s == (sent.retry_after_s or 0.0)
+    assert failure.retry_after_s == (sent.wait_s or 0.0)
 
 
 def test_a_reason_that_is_not_known_here_keeps_its_words() -> None:

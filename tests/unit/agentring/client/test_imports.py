@@ -8,10 +8,11 @@ import pytest
 from harness.tools import run
 
 OURS = {
-    *("address", "client", "durations", "errors", "held", "ids", "metadata", "plain_copy", "plain_json", "rpc"),
-    *("usage", "v1"),
+    *("address", "certificates", "client", "durations", "errors", "held", "ids", "metadata", "plain_copy"),
+    *("plain_json", "rpc", "usage", "v1"),
 }
 RPC = {"agentring.rpc.channel", "agentring.rpc.limits", "agentring.rpc.status"}
+CERTIFICATES = {"agentring.certificates", "agentring.certificates.names"}
 V1 = {
     "agentring.v1.blob_pb2",
     "agentring.v1.blob_pb2_grpc",
@@ -39,6 +40,7 @@ def test_the_client_imports_nothing_of_a_server(module: str) -> None:
     ours = {name for name in loaded if name.startswith("agentring.")}
     assert {name.split(".")[1] for name in ours} == OURS
     assert {name for name in ours if name.startswith("agentring.rpc.")} == RPC
+    assert {name for name in ours if name.startswith("agentring.certificates")} == CERTIFICATES
     assert {name for name in ours if name.startswith("agentring.v1.")} == V1
     others = {name.split(".")[0] for name in loaded} - set(sys.stdlib_module_names) - {"agentring"}
     assert others <= {"google", "grpc"}
