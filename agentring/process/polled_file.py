@@ -1,8 +1,9 @@
 """A file of an operator's that a process reads at its start, and again whenever it has changed.
 
 Guarantees: what is in use was parsed as a whole; a later version that cannot be read or parsed is reported once and
-changes nothing. The file is looked at on a thread, so a file system that hangs holds no call up. Changes are seen by
-content: a copy with an old date, a link that was turned, and a mounted volume's swap are noticed, too.
+changes nothing. The file is read and parsed on a thread, so neither a file system that hangs nor a file of megabytes
+holds a call up, or a lease's renewal. Changes are seen by content: a copy with an old date, a link that was turned, and
+a mounted volume's swap are noticed, too.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ class PolledFile(Generic[Parsed]):
     """One file, and what it says now."""
 
     def __init__(self, path: Path, parse: Callable[[bytes], Parsed]) -> None:
-        """parse: raises ValueError, with what is wrong. Raises FileRefused."""
+        """parse: called on another thread later; raises ValueError, with what is wrong. Raises FileRefused."""
         self.path = path
         self._parse = parse
         self._content = self._read()
@@ -37,16 +38,20 @@ class PolledFile(Generic[Parsed]):
     async def poll(self, sleep: Callable[[float], Awaitable[None]], changed: Callable[[], None] = lambda: None) -> None:
         """Looks at the file every POLL_S seconds, until cancelled. changed: called once another version is in use."""
         refused: str | None = None
+        tried: bytes | None = None
         while True:
             await sleep(POLL_S)
             try:
                 content = await asyncio.to_thread(self._read)
                 if content != self._content:
-                    self.current = self._parsed(content)
+                    if content == tried:
+                        continue  # it was refused, and that was said
+                    tried = content
+                    self.current = await asyncio.to_thread(self._parsed, content)
                     self._content = content
                     _log.info("file_reloaded", path=str(self.path))
                     changed()
-                refused = None
+                refused = tried = None
             except FileRefused as error:
                 if str(error) != refused:
                     _log.error("file_not_reloaded", error=str(error))

@@ -1,7 +1,8 @@
 """A file that is read again when it has changed."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -19,10 +20,10 @@ def number(content: bytes) -> int:
 
 
 class Polled:
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, parse: Callable[[bytes], int]) -> None:
         self.path = path
         self.clock = FakeClock()
-        self.file = PolledFile(path, number)
+        self.file = PolledFile(path, parse)
         self.changes: list[int] = []
 
     async def after(self, content: bytes | None) -> int:
@@ -41,8 +42,8 @@ def path(tmp_path: Path) -> Path:
 
 
 @asynccontextmanager
-async def polled(path: Path) -> AsyncIterator[Polled]:
-    found = Polled(path)
+async def polled(path: Path, parse: Callable[[bytes], int] = number) -> AsyncIterator[Polled]:
+    found = Polled(path, parse)
     polling = asyncio.create_task(found.file.poll(found.clock.sleep, lambda: found.changes.append(found.file.current)))
     yield found
     polling.cancel()
@@ -69,6 +70,20 @@ async def test_a_changed_file_counts_and_a_broken_one_changes_nothing_and_is_sai
         ]
         assert all(str(path) in (log.get("error") or log["path"]) for log in logs)
         assert file.changes == [2, 3]
+
+
+async def test_it_is_parsed_off_the_loop_and_what_was_refused_once(path: Path) -> None:
+    parsed: list[tuple[bytes, bool]] = []
+
+    def parse(content: bytes) -> int:
+        parsed.append((content, threading.current_thread() is threading.main_thread()))
+        return number(content)
+
+    async with polled(path, parse) as file:
+        for _ in range(3):
+            await file.after(b"x")
+        await file.after(b"2")
+    assert parsed == [(b"1", True), (b"x", False), (b"2", False)]
 
 
 def test_one_that_cannot_be_used_at_the_start_is_refused_by_name(tmp_path: Path) -> None:
