@@ -18,7 +18,7 @@ _AT_ONCE_S = 3.0
 """Deadline of one, which is the store's own or a call's; this one stands behind them."""
 
 Keep = Callable[[Head], Awaitable[None]]
-"""Has a head kept. Raises AgentringError."""
+"""Has a head kept. Raises AgentringError, and OSError where certificates for the call cannot be read."""
 
 _log = structlog.get_logger()
 
@@ -49,9 +49,9 @@ class Anchor:
         try:
             async with asyncio.timeout(_AT_ONCE_S):
                 await self._keep(head)
-        except (AgentringError, TimeoutError) as error:
+        except (AgentringError, OSError) as error:  # OSError: of TimeoutError, too
             if not self.failing:
-                reason = error.reason if isinstance(error, AgentringError) else "TIMEOUT"
+                reason = error.reason if isinstance(error, AgentringError) else type(error).__name__
                 _log.warning("access_log_not_anchored", reason=reason, lines=head.lines)
             self.failing = True
             return

@@ -163,6 +163,15 @@ async def test_heads_are_kept_once_each_and_after_a_failure_again(tmp_path: Path
     assert not anchor.failing
 
 
+async def test_certificates_that_cannot_be_read_for_a_while_do_not_end_the_anchoring(tmp_path: Path) -> None:
+    async def keep(_head: Head) -> None:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", "certs/ca.pem")
+
+    anchor = Anchor(AccessLog(tmp_path, KEY, "router/a", gather_s=0), keep, asyncio.sleep)
+    await anchor.close()
+    assert anchor.failing
+
+
 def test_a_key_must_be_long_enough(tmp_path: Path) -> None:
     path = tmp_path / "key"
     with pytest.raises(BadKey, match="cannot be read"):
