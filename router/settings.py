@@ -5,7 +5,7 @@ import ssl
 from pydantic import Field
 
 from agentring.certificates.context_files import ContextFiles
-from agentring.certificates.contexts import http2_only
+from agentring.certificates.contexts import http2_only, load_pair
 from agentring.http2.limits import Limits, Rate
 from agentring.settings import HostPort, ProcessSettings
 
@@ -102,5 +102,5 @@ class RouterSettings(ProcessSettings):
         # The certificate has to name the node, wherever it is reached (NodeTls in router/relay/node_pool.py).
         context.check_hostname = False
         if self.node_cert is not None:
-            context.load_cert_chain(self.node_cert, self.node_key)
+            load_pair(context, self.node_cert, self.node_key)
         return http2_only(context)

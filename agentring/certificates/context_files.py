@@ -19,12 +19,15 @@ class ContextFiles:
     """The context for new connections."""
 
     def __init__(self, make: Callable[[], ssl.SSLContext], files: Sequence[Path] = ()) -> None:
-        """make: reads the files. Raises what it does."""
+        """make: reads the files; raises OSError, ValueError. Raises OSError, which names the files."""
         self._make = make
         self._files = files
         self._seen = self._stamps()
         self._refused: _Stamps | None = None
-        self.current = make()
+        try:
+            self.current = make()
+        except (OSError, ValueError) as error:
+            raise OSError(self._why(error)) from error
 
     def poll(self) -> None:
         """Reads the files again if one was changed or replaced."""
@@ -35,12 +38,21 @@ class ContextFiles:
             self.current = self._make()
         except (OSError, ValueError) as error:  # OSError: of TLS, too: a key that is not yet the certificate's
             if stamps != self._refused:
-                _log.warning("certificates_not_reloaded", files=[*map(str, self._files)], why=type(error).__name__)
+                _log.warning("certificates_not_reloaded", files=[*map(str, self._files)], why=self._why(error))
             self._refused = stamps
             return
         # Invariant: seen before they were read, so what has changed since is read with the next poll.
         self._seen = stamps
         _log.info("certificates_reloaded", files=[*map(str, self._files)])
+
+    def _why(self, error: Exception) -> str:
+        """OpenSSL says what is wrong, and not of which file."""
+        for file in self._files:
+            try:
+                file.open("rb").close()
+            except OSError as missing:
+                return f"{file}: {missing.strerror}"
+        return f"{', '.join(map(str, self._files))}: {error}"
 
     def _stamps(self) -> _Stamps:
         return tuple(_stamp(file) for file in self._files)

@@ -6,9 +6,16 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 from agentring.certificates.authority import make_authority
 from agentring.certificates.context_files import ContextFiles
+from agentring.certificates.contexts import serving_context
 
 
 @pytest.fixture
@@ -69,7 +76,19 @@ def test_a_change_half_way_is_read_once_it_is_whole(files: tuple[Path, Path]) ->
     assert context.current is not before
 
 
-def test_what_is_wrong_at_the_start_is_refused(files: tuple[Path, Path]) -> None:
-    files[1].write_bytes(b"")
-    with pytest.raises(ssl.SSLError):
+def test_what_is_wrong_at_the_start_is_refused_by_name(files: tuple[Path, Path]) -> None:
+    key = files[1]
+    key.write_bytes(b"")
+    with pytest.raises(OSError, match=r"c\.pem, .*c\.key: \[SSL\]"):
         _context(*files)
+    key.unlink()
+    with pytest.raises(OSError, match=r"/c\.key: No such file or directory$"):
+        _context(*files)
+
+
+def test_an_encrypted_key_is_refused_and_nobody_is_asked_for_its_password(files: tuple[Path, Path]) -> None:
+    certificate, key = files
+    private = load_pem_private_key(key.read_bytes(), None)
+    key.write_bytes(private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"word")))
+    with pytest.raises(OSError, match="the key is encrypted"):
+        ContextFiles(lambda: serving_context(certificate, key, None), files)
