@@ -5,8 +5,9 @@ and the status alone where somebody else did (nothing listens there, a proxy). C
 cluster.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import grpc
 
@@ -14,9 +15,12 @@ from agentring import metadata
 from agentring.cli.credentials import SHOWN, open_router
 from agentring.cli.errors import CallFailed
 from agentring.client import AgentringError, ClientError, RetryPolicy, Ring, UnknownFailure, connect
+from agentring.errors import TenantForeign
 from agentring.rpc.status import read_error
 
 CALL_DEADLINE_S = 5.0
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -57,6 +61,17 @@ def explained(router: str) -> Iterator[None]:
 def tenant_metadata(tenant: str) -> tuple[tuple[str, str], ...]:
     """The metadata that name the tenant."""
     return ((metadata.TENANT_ID, tenant),) if tenant else ()
+
+
+def of_all_or_own(tenant: str, ask: Callable[[bool], T]) -> T:
+    """What is listed: of a tenant that is named; else of all, or of the caller's own where he may not see others'. ask:
+    whether of all. Raises grpc.RpcError."""
+    try:
+        return ask(not tenant)
+    except grpc.RpcError as error:
+        if tenant or read_error(error).reason != TenantForeign.reason:
+            raise
+    return ask(False)
 
 
 def explain(router: str, error: grpc.RpcError) -> CallFailed:

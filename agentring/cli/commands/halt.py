@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from agentring.cli.calls import CALL_DEADLINE_S, open_channel, tenant_metadata
+from agentring.cli.calls import CALL_DEADLINE_S, of_all_or_own, open_channel, tenant_metadata
 from agentring.cli.errors import CommandError
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
@@ -123,9 +123,14 @@ def halts(
     as_json: JsonOption = False,
 ) -> None:
     """List what is halted."""
-    request = ListHaltsRequest(tenant_id=tenant, all_tenants=not tenant)
     with open_channel(find_router(router, data_dir)) as channel:
-        found = HaltServiceStub(channel).ListHalts(request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
+        stub = HaltServiceStub(channel)
+
+        def ask(of_all: bool) -> ListHaltsResponse:
+            request = ListHaltsRequest(tenant_id=tenant, all_tenants=of_all)
+            return stub.ListHalts(request, timeout=CALL_DEADLINE_S, metadata=tenant_metadata(tenant))
+
+        found = of_all_or_own(tenant, ask)
     if as_json:
         print_json(to_fields(found))
     else:

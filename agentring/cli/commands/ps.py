@@ -7,7 +7,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from agentring.cli.calls import open_channel, tenant_metadata
+from agentring.cli.calls import of_all_or_own, open_channel, tenant_metadata
 from agentring.cli.local.cluster_file import find_router
 from agentring.cli.options import DEFAULT_DATA_DIR, DataDirOption, JsonOption, RouterOption
 from agentring.cli.terminal.printing import console, print_json, to_fields
@@ -18,7 +18,7 @@ _BEYOND_S = 5.0
 
 
 def ps(
-    tenant: Annotated[str, typer.Option(help="Only this tenant's.")] = "",
+    tenant: Annotated[str, typer.Option(help="Only this tenant's; without: those that you may see.")] = "",
     timeout_s: Annotated[float, typer.Option(min=0.1, max=10.0, help="How long a node may take.")] = 0.8,
     router: RouterOption = None,
     data_dir: DataDirOption = DEFAULT_DATA_DIR,
@@ -28,12 +28,14 @@ def ps(
 
     Exit status 1: a node has not answered, so what it runs is missing.
     """
-    request = ListRunningRequest(tenant_id=tenant, all_tenants=not tenant, timeout_s=timeout_s)
     with open_channel(find_router(router, data_dir)) as channel:
-        call = HaltServiceStub(channel).ListRunning(
-            request, timeout=timeout_s + _BEYOND_S, metadata=tenant_metadata(tenant)
-        )
-        pages = list(call)
+        stub = HaltServiceStub(channel)
+
+        def ask(of_all: bool) -> list[ListRunningResponse]:
+            request = ListRunningRequest(tenant_id=tenant, all_tenants=of_all, timeout_s=timeout_s)
+            return list(stub.ListRunning(request, timeout=timeout_s + _BEYOND_S, metadata=tenant_metadata(tenant)))
+
+        pages = of_all_or_own(tenant, ask)
     if as_json:
         print_json(
             {
