@@ -27,7 +27,7 @@ from agentring.ids import NodeId, parse_tenant
 from agentring.rpc.channel import PeerCredentials
 from agentring.rpc.service import Call
 from agentring.v1 import halt_pb2, node_pb2
-from router.services.node_calls import NodeCall, ask_all, node_call
+from router.services.node_calls import NodeCall, ask_all, node_call, unreadable
 
 _WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
 _LIST_S, _LONGEST_LIST_S = 0.8, 10.0
@@ -79,7 +79,7 @@ class HaltService:
             except EtcdError as error:
                 _log.warning("halt_not_in_etcd", error=str(error))
 
-        answers = await ask_all(self._nodes, self._node_credentials(), self._signer, apply, timeout_s, write)
+        answers = await ask_all(self._nodes, self._node_credentials, self._signer, apply, timeout_s, write)
         kept = halt_pb2.HaltKept(
             in_etcd=in_etcd,
             in_store=any(each.stored for each in answers.by_node.values()),
@@ -105,7 +105,7 @@ class HaltService:
         async def lift(node: NodeCall) -> node_pb2.LiftHaltResponse:
             return await node.stub.LiftHalt(order, timeout=node.within_s + 1.0, metadata=node.said("LiftHalt"))
 
-        answers = await ask_all(self._nodes, self._node_credentials(), self._signer, lift, timeout_s)
+        answers = await ask_all(self._nodes, self._node_credentials, self._signer, lift, timeout_s)
         for node_id in [node_id for node_id, each in answers.by_node.items() if each.is_halted]:
             answers.silent[node_id] = "it is halted by what its store still says"
             was_halted = was_halted or answers.by_node[node_id].was_halted
@@ -140,7 +140,7 @@ class HaltService:
             request, said = node_pb2.ListNodeHaltsRequest(), node.said("ListNodeHalts")
             return await node.stub.ListNodeHalts(request, timeout=node.within_s, metadata=said)
 
-        answers = await ask_all(self._nodes, self._node_credentials(), self._signer, ask, _LIST_S, from_etcd)
+        answers = await ask_all(self._nodes, self._node_credentials, self._signer, ask, _LIST_S, from_etcd)
         for answer in answers.by_node.values():
             for record in answer.halts:
                 found[read_scope(record.scope)] = record
@@ -164,6 +164,8 @@ class HaltService:
                             await call.send(halt_pb2.ListRunningResponse(node_id=node.node_id, running=page.running))
             except aio.AioRpcError as error:
                 silent[node.node_id] = error.code().name
+            except OSError as error:
+                silent[node.node_id] = unreadable(error)
 
         async with asyncio.TaskGroup() as group:
             for node in self._nodes().values():

@@ -2,7 +2,7 @@
 
 Guarantees: a node that does not answer holds the others up by nothing, and is named once the time is over; one that
 leaves the membership meanwhile owes no answer; one that joins meanwhile is asked, too. A call that fails is made again
-until then.
+until then, and so is one for which the certificates cannot be read: what is `settled` beside does not wait for that.
 """
 
 import asyncio
@@ -76,14 +76,15 @@ async def node_call(
 
 async def ask_all(
     nodes: Nodes,
-    credentials: PeerCredentials | None,
+    credentials: Callable[[], PeerCredentials | None],
     signer: Signer | None,
     ask: Callable[[NodeCall], Awaitable[T]],
     timeout_s: float,
     settled: Callable[[], Awaitable[object]] | None = None,
 ) -> Answers[T]:
-    """The nodes' answers. credentials, signer: as node_call; ask: one node, within its seconds; settled: awaited beside
-    it: those that are registered once it has returned are asked, too."""
+    """The nodes' answers. credentials: read for each call; None of them: nodes serve plaintext; signer: as node_call;
+    ask: one node, within its seconds; settled: awaited beside it: those that are registered once it has returned are
+    asked, too."""
     loop = asyncio.get_running_loop()
     until_s = loop.time() + timeout_s
     answers: Answers[T] = Answers()
@@ -94,11 +95,13 @@ async def ask_all(
             if (now := nodes().get(node.node_id)) is None:
                 return
             try:
-                async with node_call(now, credentials, signer, min(_TRY_S, left_s)) as call:
+                async with node_call(now, credentials(), signer, min(_TRY_S, left_s)) as call:
                     answers.by_node[node.node_id] = await ask(call)
                 return
             except aio.AioRpcError as error:
                 why = error.code().name
+            except OSError as error:
+                why = unreadable(error)
             await asyncio.sleep(_PAUSE_S)
         answers.silent[node.node_id] = why
 
@@ -114,3 +117,8 @@ async def ask_all(
                 break
             await asyncio.wait(asked.values(), return_when=asyncio.ALL_COMPLETED)
     return answers
+
+
+def unreadable(error: OSError) -> str:
+    """Why a node was not asked: the files of the router's certificates."""
+    return f"{error.filename}: {error.strerror}"
