@@ -204,5 +204,9 @@ class AuthFile:
         if found:
             return found.pop()
         if self._rules.anonymous is None:
+            if peer_names:
+                raise NotAuthenticated(
+                    "no table [[mtls]] names the certificate, and `authorization: Bearer` is missing"
+                )
             raise NotAuthenticated("the metadata `authorization: Bearer` is missing")
         return self._rules.anonymous

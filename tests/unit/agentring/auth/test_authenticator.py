@@ -44,8 +44,11 @@ def test_a_field_that_is_bad_or_doubled_is_refused_whatever_the_certificate_says
 
 
 def test_without_its_table_nobody_is_anonymous(tmp_path: Path) -> None:
-    with pytest.raises(NotAuthenticated):
-        AuthFile(write_auth(tmp_path)).identify([], [])
+    auth = AuthFile(write_auth(tmp_path))
+    with pytest.raises(NotAuthenticated, match="the metadata `authorization: Bearer` is missing"):
+        auth.identify([], [])
+    with pytest.raises(NotAuthenticated, match="names the certificate"):
+        auth.identify([], ["URI:spiffe://acme/nobody"])
 
 
 def test_unknown_tokens_take_a_part_of_the_time_alone(tmp_path: Path) -> None:
