@@ -8,7 +8,7 @@ has not confirmed is named. Nothing of it goes through the ring.
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import structlog
 from grpc import aio
@@ -83,7 +83,7 @@ class HaltService:
         kept = halt_pb2.HaltKept(
             in_etcd=in_etcd,
             in_store=any(each.stored for each in answers.by_node.values()),
-            store_is_volatile=not any(each.durable for each in answers.by_node.values()),
+            store_is_volatile=_is_volatile(answers.by_node.values()),
         )
         confirmed = sorted(answers.by_node)
         _log.warning("halted", scope=scope.what, hold=halt.hold, nodes=len(confirmed), silent=sorted(answers.silent))
@@ -119,7 +119,7 @@ class HaltService:
             removed=halt_pb2.HaltKept(
                 in_etcd=True,
                 in_store=any(each.removed for each in said),
-                store_is_volatile=not any(each.durable for each in said),
+                store_is_volatile=_is_volatile(said),
             ),
         )
 
@@ -194,6 +194,11 @@ class HaltService:
                         return
         except TimeoutError:
             _log.warning("nodes_not_seen", missing=sorted(wanted.keys() - self._nodes().keys()))
+
+
+def _is_volatile(said: Collection[node_pb2.ApplyHaltResponse] | Collection[node_pb2.LiftHaltResponse]) -> bool:
+    """Whether the nodes have no store that outlives them: where none has answered nobody knows."""
+    return bool(said) and not any(each.durable for each in said)
 
 
 def _scope(said: halt_pb2.HaltScope, call: Call) -> HaltScope:

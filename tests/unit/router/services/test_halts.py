@@ -200,6 +200,11 @@ async def test_nodes_are_halted_though_etcd_takes_nothing_and_not_resumed(cluste
     assert list(served.halts) == [EVERYTHING]
 
 
+async def test_where_no_node_answers_nobody_says_that_there_is_no_store(cluster: Cluster) -> None:
+    kept = (await cluster.halt()).kept
+    assert (kept.in_etcd, kept.in_store, kept.store_is_volatile) == (True, False, False)
+
+
 async def test_what_does_not_answer_is_named_and_holds_nobody_up(cluster: Cluster) -> None:
     served = await cluster.add("n1")
     cluster.members.nodes.append(at(f"127.0.0.1:{free_port()}", "n2"))
