@@ -22,6 +22,9 @@ from agentring.v1.halt_pb2 import HALT_KIND_AGENT, HALT_KIND_ALL, HALT_KIND_SESS
 
 MOST_BY_CHARS, MOST_WHY_CHARS = 256, 1_000
 _MOST_AGENT_CHARS = 256
+MOST_OF_TENANT = 200
+"""Halts of sessions, and as many of agents, that a tenant's admin may have: every node reads those of all tenants with
+each renewal of its lease, and is fenced where they are more than one answer of etcd's holds."""
 _KIND_NAMES: dict[int, str] = {
     HALT_KIND_SESSION: "session",
     HALT_KIND_AGENT: "agent",
@@ -169,6 +172,15 @@ def decoded(kvs: Iterable[KeyValue]) -> Mapping[str, Halt]:
 async def write(etcd: EtcdClient, keys: Keys, halt: Halt) -> None:
     """Puts the halt in the place of an earlier one of its scope. Raises EtcdError."""
     await etcd.txn([], [Put(halt.scope.key(keys), encode(halt.to_record()), 0)])
+
+
+async def has_room(etcd: EtcdClient, keys: Keys, scope: HaltScope, more: int = 1) -> bool:
+    """Whether the tenant may have the halt besides those that it has; one that is replaced takes no room. more: how
+    many are being made, this one too. Raises EtcdError."""
+    if not (scope.tenant and scope.name):
+        return True
+    those = f"{keys.halt(_KIND_NAMES[scope.kind], scope.tenant)}/"
+    return await etcd.count(those) + more <= MOST_OF_TENANT or await etcd.get(scope.key(keys)) is not None
 
 
 async def remove(etcd: EtcdClient, keys: Keys, scope: HaltScope) -> bool:

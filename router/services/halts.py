@@ -8,7 +8,9 @@ has not confirmed is named. Nothing of it goes through the ring.
 import asyncio
 import time
 import uuid
-from collections.abc import Callable, Collection, Mapping
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager, suppress
 
 import structlog
 from grpc import aio
@@ -18,11 +20,11 @@ from agentring.auth.signatures import Signer
 from agentring.cluster import halts as records
 from agentring.cluster.etcd.client import EtcdClient
 from agentring.cluster.etcd.errors import EtcdError
-from agentring.cluster.halts import MOST_BY_CHARS, MOST_WHY_CHARS, Halt, HaltScope, read_scope
+from agentring.cluster.halts import MOST_BY_CHARS, MOST_OF_TENANT, MOST_WHY_CHARS, Halt, HaltScope, read_scope
 from agentring.cluster.keys import Keys
 from agentring.cluster.membership import Membership
 from agentring.cluster.snapshot import Node
-from agentring.errors import CoordinatorUnavailable, InvalidHalt
+from agentring.errors import CoordinatorUnavailable, InvalidHalt, QuotaExceeded
 from agentring.ids import NodeId, parse_tenant
 from agentring.rpc.channel import PeerCredentials
 from agentring.rpc.service import Call
@@ -31,6 +33,8 @@ from router.services.node_calls import NodeCall, ask_all, node_call, unreadable
 
 _WAIT_S, _LONGEST_WAIT_S = 5.0, 60.0
 _LIST_S, _LONGEST_LIST_S = 0.8, 10.0
+_COUNT_S = 0.2
+"""An etcd that does not answer must hold no halt up."""
 
 _log = structlog.get_logger()
 
@@ -54,6 +58,8 @@ class HaltService:
         self._keys = keys
         self._node_credentials = node_credentials
         self._last_known: Mapping[NodeId, Node] = {}
+        self._under_way: Counter[str] = Counter()
+        """Halts that are being made, by their tenants."""
 
     async def Halt(self, request: halt_pb2.HaltRequest, call: Call) -> halt_pb2.HaltResponse:
         """Halts a scope, everywhere."""
@@ -79,7 +85,8 @@ class HaltService:
             except EtcdError as error:
                 _log.warning("halt_not_in_etcd", error=str(error))
 
-        answers = await ask_all(self._nodes, self._node_credentials, self._signer, apply, timeout_s, write)
+        async with self._room_for(scope, call):
+            answers = await ask_all(self._nodes, self._node_credentials, self._signer, apply, timeout_s, write)
         kept = halt_pb2.HaltKept(
             in_etcd=in_etcd,
             in_store=any(each.stored for each in answers.by_node.values()),
@@ -172,6 +179,27 @@ class HaltService:
                 group.create_task(one(node))
         unconfirmed = [halt_pb2.UnconfirmedNode(node_id=node_id, why=why) for node_id, why in sorted(silent.items())]
         await call.send(halt_pb2.ListRunningResponse(silent=unconfirmed))
+
+    @asynccontextmanager
+    async def _room_for(self, scope: HaltScope, call: Call) -> AsyncIterator[None]:
+        """One tenant's halts must not end the nodes of all, and those that are made at one moment count each other.
+        Raises QuotaExceeded."""
+        if call.caller is None or call.caller.is_operator:
+            yield
+            return
+        self._under_way[scope.tenant] += 1
+        try:
+            has_room = True
+            with suppress(EtcdError, TimeoutError):
+                async with asyncio.timeout(_COUNT_S):
+                    has_room = await records.has_room(self._etcd, self._keys, scope, self._under_way[scope.tenant])
+            if not has_room:
+                raise QuotaExceeded("halts", str(MOST_OF_TENANT), "tenant")
+            yield
+        finally:
+            self._under_way[scope.tenant] -= 1
+            if not self._under_way[scope.tenant]:
+                del self._under_way[scope.tenant]
 
     def _nodes(self) -> Mapping[NodeId, Node]:
         """Those of the membership; where that is closed, those that were known last."""
