@@ -5,10 +5,12 @@ no key and no token stands in any of it. Read by the authenticator and by `agent
 """
 
 import json
+import os
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from stat import S_ISREG
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -174,10 +176,24 @@ def _checked(model: type[_M], path: Path, text: str) -> _M:
 
 def _text(path: Path) -> str:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
+        content = _content(path)
+        if len(content) > MAX_FILE_BYTES:
             raise AuthFileUnusable(f"{path}: larger than {MAX_FILE_BYTES >> 20} MiB")
-        return path.read_text(encoding="utf-8")
+        return content.decode()
     except OSError as error:
         raise AuthFileUnusable(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise AuthFileUnusable(f"{path}: it is no UTF-8") from None
+
+
+def _content(path: Path) -> bytes:
+    """No more of it than shows that it is too large. Raises AuthFileUnusable, OSError."""
+    # A pipe that nobody writes to would hold its reader up for ever, and with it every later revocation.
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not S_ISREG(os.fstat(fd).st_mode):
+            raise AuthFileUnusable(f"{path}: it is no regular file")
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    finally:
+        os.close(fd)

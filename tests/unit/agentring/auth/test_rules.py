@@ -1,6 +1,8 @@
 """What an auth file may say, and how its mistakes are named."""
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -32,6 +34,15 @@ def test_a_set_with_a_secret_in_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AuthFileUnusable, match=r"keys\.0") as caught:
         load_rules(path)
     assert "c2VjcmV0" not in str(caught.value)
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir, lambda path: os.symlink("/dev/zero", path)])
+def test_what_is_no_file_is_refused_and_not_waited_for(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    path = write_auth(tmp_path)
+    (tmp_path / "jwks.json").unlink()
+    make(tmp_path / "jwks.json")
+    with pytest.raises(AuthFileUnusable, match="it is no regular file"):
+        load_rules(path)
 
 
 @pytest.mark.parametrize(
