@@ -38,8 +38,9 @@ class AcceptedWork:
 
 def _is_revoked(rules: Rules, tenant: str, subject: str, credential_id: str) -> bool:
     issuer, is_token, _ = subject.partition("|")
-    if is_token:
-        return issuer not in rules.issuers or rules.revocations.has_work(issuer, subject, credential_id)
+    # A key's subject may have a `|` in it, too; where no table is the issuer's any more, a token's is nobody's below.
+    if is_token and issuer in rules.issuers:
+        return rules.revocations.has_work(issuer, subject, credential_id)
     if rules.revocations.has_fixed(credential_id, subject):
         return True
     return not any(each.tenant == tenant and each.subject == subject for each in rules.fixed)

@@ -37,6 +37,15 @@ def test_what_nobody_revoked_goes_on(work: tuple[str, str, str]) -> None:
     assert not is_revoked(RULES, *work)
 
 
+def test_a_keys_subject_may_look_like_a_tokens() -> None:
+    key = Identity("acme", "team|ada", USER, "k3", None)
+    rules = replace(RULES, fixed=frozenset({key}))
+    assert not is_revoked(rules, "acme", "team|ada", "k3")
+    rules = replace(rules, revocations=Revocations([RevokedTable(jti="k3")]))
+    assert is_revoked(rules, "acme", "team|ada", "k3")
+    assert is_revoked(replace(RULES, issuers={}), *TOKEN)
+
+
 @pytest.mark.parametrize("work", [("globex", "ada", "k1"), ("acme", "eve", "k1"), ("acme", "https://other|ada", "x")])
 def test_whom_no_table_names_any_more_is_revoked(work: tuple[str, str, str]) -> None:
     assert is_revoked(RULES, *work)
