@@ -48,6 +48,7 @@ class CallEnd(CallEvents):
     def will_fail(self, error: AgentringError) -> None:
         """As CallEvents."""
         self._error = error
+        self.is_refused = True
         self._leave_node()
 
     def fail(self, error: AgentringError) -> None:

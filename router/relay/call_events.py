@@ -13,13 +13,15 @@ from router.relay.response import ResponseHead
 class CallEvents:
     """A call as its streams, its node's connection and the pool see it."""
 
-    __slots__ = ("ended", "is_accepted", "reattachable")
+    __slots__ = ("ended", "is_accepted", "is_refused", "reattachable")
 
     def __init__(self, *, reattachable: bool) -> None:
         """reattachable: its responses begin with through_seq and acked_frame, so that another node can go on."""
         self.reattachable = reattachable
         self.is_accepted = False
         """A node has accepted it, though that node may be lost by now."""
+        self.is_refused = False
+        """Its end is known, and waits for the message that the client may be sending."""
         self.ended = False
 
     # The client's stream.

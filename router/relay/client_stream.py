@@ -215,6 +215,12 @@ class ClientStream(Stream):
             else:
                 self.skipping_bytes = missing_bytes
             return
+        # Invariant: nothing is held of a refused call's message (tests/unit/router/relay/test_access.py): who has no
+        # credential could fill the budget, and calls of others would be ended.
+        if self.call.is_refused and not messages and assembler.body_bytes:
+            self.skipping_bytes = assembler.missing_bytes
+            assembler.clear()
+            return
         for message in messages:
             if self.replay.is_recording:
                 self.replay.add(message)
@@ -231,7 +237,7 @@ class ClientStream(Stream):
     def _skip(self, length: int) -> None:
         self.skipping_bytes -= length
         if self.skipping_bytes <= 0:
-            self._refuse_message()
+            self.call.first_message_came()
 
     def _refuse_message(self) -> None:
         self.call.fail(MessageTooLarge(self.max_message_bytes))

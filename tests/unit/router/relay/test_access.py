@@ -66,6 +66,19 @@ def guarded() -> Iterator[Guarded]:
     assert len(found.access._open_calls) == 0
 
 
+def test_nothing_is_held_of_a_message_whose_call_was_refused(guarded: Guarded) -> None:
+    number = guarded.client.open(GET, (metadata.SESSION_ID, "s"))
+    whole = message(b"x" * 50_000)
+    guarded.client.send(number, whole[:3])
+    guarded.client.send(number, whole[3:40_000])
+    guarded.wire.settle()
+    assert guarded.wire.context.budget.used_bytes == 0
+    assert "grpc-status" not in dict(guarded.client.streams[number].headers)
+    guarded.client.send(number, whole[40_000:])
+    guarded.wire.settle()
+    assert dict(guarded.client.streams[number].headers)["grpc-status"] == "16"
+
+
 def where(guarded: Guarded) -> str:
     return next(name for name, peers in guarded.wire.nodes.items() if peers[-1].streams)
 
