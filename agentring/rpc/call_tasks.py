@@ -66,7 +66,7 @@ class CallTasks:
             try:
                 stream.caller = self._access.admit(stream)
             except AgentringError as error:
-                stream.head.refusal = error
+                stream.head.refusal = error.with_traceback(None)  # whose frames hold what was read
         if (recorder := self._recorder) is not None:
             stream.recorder = recorder
             recorder.opened(

@@ -47,7 +47,7 @@ class CallEnd(CallEvents):
 
     def will_fail(self, error: AgentringError) -> None:
         """As CallEvents."""
-        self._error = error
+        self._error = error.with_traceback(None)  # whose frames hold what was read from the connection
         self.is_refused = True
         self._leave_node()
 

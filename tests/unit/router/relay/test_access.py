@@ -1,5 +1,6 @@
 """The relay where it asks who calls: what a node is sent then, what a client is refused, and when a call ends."""
 
+import gc
 from collections.abc import Iterator
 from dataclasses import replace
 from types import MappingProxyType
@@ -73,6 +74,8 @@ def test_nothing_is_held_of_a_message_whose_call_was_refused(guarded: Guarded) -
     guarded.client.send(number, whole[3:40_000])
     guarded.wire.settle()
     assert guarded.wire.context.budget.used_bytes == 0
+    (error,) = [each for each in gc.get_objects() if isinstance(each, NotAuthenticated)]
+    assert error.__traceback__ is None, "its frames hold what was read"
     assert "grpc-status" not in dict(guarded.client.streams[number].headers)
     guarded.client.send(number, whole[40_000:])
     guarded.wire.settle()
