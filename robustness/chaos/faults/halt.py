@@ -65,10 +65,10 @@ async def _resume(scene: Scene) -> None:
     router = scene.world.routers[scene.drawn.choice(sorted(scene.world.routers))]
     scene.world.mark(RESUMED)
     async with connect(router.address) as channel:
-        request = halt_pb2.ResumeRequest(scope=EVERYTHING)
+        request = halt_pb2.ResumeRequest(scope=EVERYTHING, timeout_s=_CALL_S / 2)
         answer = await halt_pb2_grpc.HaltServiceStub(channel).Resume(request, timeout=_CALL_S)
     scene.expect(answer.was_halted, "the resume says that nothing was halted")
-    scene.expect(not answer.unconfirmed, f"not resumed on {[each.node_id for each in answer.unconfirmed]}")
+    scene.expect(not answer.unconfirmed, f"not resumed: {[str(each) for each in answer.unconfirmed]}")
     await scene.expect_recovery()
 
 
