@@ -1,5 +1,6 @@
 """ClusterService: the cluster as this router sees it."""
 
+import asyncio
 from collections.abc import Callable
 from contextlib import aclosing
 
@@ -21,6 +22,8 @@ from router.routing.owner import OwnerLookup
 from router.routing.ring_view import RingView
 from router.services.bound_agent import bound_agent
 from router.services.node_drain import drain_node, progress_of, undrain_node
+
+_AWAY_S = 2.0
 
 
 class ClusterService:
@@ -107,8 +110,22 @@ class ClusterService:
     async def UndrainNode(self, request: cluster_pb2.UndrainNodeRequest, call: Call) -> cluster_pb2.UndrainNodeResponse:
         """Has the node come back."""
         call.named("", f"node/{request.node_id}")
-        incarnation = await undrain_node(self._registered(request.node_id), self._node_credentials(), self._signer)
+        node = await self._registered_soon(request.node_id)
+        incarnation = await undrain_node(node, self._node_credentials(), self._signer)
         return cluster_pb2.UndrainNodeResponse(incarnation=incarnation)
+
+    async def _registered_soon(self, node_id: str) -> Node:
+        """One that has drained is away for a moment, between its registration and the one as drained. Raises
+        NodeNotFound."""
+        snapshot = None
+        try:
+            async with asyncio.timeout(_AWAY_S):
+                while True:
+                    snapshot = await self._membership.next(snapshot)
+                    if (node := snapshot.nodes.get(NodeId(node_id))) is not None:
+                        return node
+        except TimeoutError:
+            raise NodeNotFound from None
 
     def _registered(self, node_id: str) -> Node:
         """Raises NodeNotFound."""
